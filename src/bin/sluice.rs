@@ -1,0 +1,3 @@
+//! The broker and its operator's commands.
+
+fn main() {}

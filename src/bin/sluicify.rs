@@ -1,0 +1,3 @@
+//! The caller's verb.
+
+fn main() {}

@@ -1,0 +1,85 @@
+//! Every bound, with its unit in its name. Nothing else in the crate holds a bare limit; REFERENCE.md lists them.
+
+use std::time::Duration;
+
+// The wire.
+
+/// Most bytes of one message, either way.
+pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Most words of one request.
+pub const ARGC_MAX: usize = 256;
+/// Most bytes of one word of a request.
+pub const ARG_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes of a listing's text.
+pub const LISTING_BYTES_MAX: usize = 64 * 1024;
+/// Descriptors that a request carries.
+pub const REQUEST_FDS: usize = 3;
+/// Most descriptors that the kernel puts into one message (`SCM_MAX_FD`).
+pub const MESSAGE_FDS_MAX: usize = 253;
+/// How long a connection may say nothing before it is answered `PROTO`.
+pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+// Rules.
+
+/// Most bytes of one slot value.
+pub const VALUE_BYTES_MAX: usize = 4096;
+/// Most values that `#name...` takes.
+pub const REST_VALUES_MAX: usize = 64;
+/// Most bytes of one rules file.
+pub const RULES_BYTES_MAX: usize = 16 << 20;
+/// Most lines of one rules file.
+pub const RULES_LINES_MAX: usize = 200_000;
+/// Most rules of one policy, includes counted.
+pub const RULES_MAX: usize = 50_000;
+/// Most files that one policy includes, and how deep they nest.
+pub const INCLUDES_MAX: usize = 64;
+/// Most errors that one pass reports.
+pub const DIAGNOSTICS_MAX: usize = 100;
+/// Most bytes of one compiled slot regex.
+pub const REGEX_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of all compiled slot regexes of a policy together.
+pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
+/// Deepest nesting of a slot regex.
+pub const REGEX_NEST_MAX: u32 = 64;
+/// The longest timeout that may be written: ten years.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+// Calls.
+
+/// Calls of one socket that run at once, unless `max_calls` says otherwise.
+pub const SOCKET_CALLS_DEFAULT: u32 = 64;
+/// The most that `max_calls` may say.
+pub const CALLS_MAX: u32 = 4096;
+/// Threads of one socket beside those of its running calls: they read, decide and refuse.
+pub const SOCKET_THREADS_SPARE: u32 = 16;
+/// Requests of one socket, read and allowed, that wait for a place.
+pub const SOCKET_WAITING_MAX: usize = 256;
+/// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.
+pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
+/// The stack of a call's thread.
+pub const CALL_STACK_BYTES: usize = 256 * 1024;
+/// How long what was asked to end (SIGTERM) may take before it is killed.
+pub const TERM_GRACE: Duration = Duration::from_secs(2);
+/// How long the killed may take to be gone before the broker says so and goes on.
+pub const KILL_GRACE: Duration = Duration::from_secs(5);
+/// Launchers that wait for a call.
+pub const LAUNCHERS_PARKED: u32 = 4;
+/// Descriptors that one running call holds at most.
+pub const CALL_FDS_MAX: usize = 12;
+/// Descriptors of the broker beside sockets and calls.
+pub const BROKER_FDS_SPARE: usize = 64;
+/// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
+pub const BACKLOG: i32 = 4096;
+/// How long the accept loop rests when the kernel has no descriptor or memory for it.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+// Audit.
+
+/// Most bytes of an argument list in one record; a longer one is cut, with its length and hash.
+pub const RECORD_ARGV_BYTES_MAX: usize = 8 * 1024;
+/// Most bytes of one record.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Equal refusals within this time are one record with a count.
+pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
+/// Different refusals that are being counted at one time.
+pub const FOLD_KINDS_MAX: usize = 64;

@@ -1,0 +1,102 @@
+//! A bounded cursor over one message. Every read says how much it wants and gets that much or an error.
+
+use std::fmt;
+
+/// Why bytes are not a message. The caller is answered `PROTO`; the record says which of these it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The message ends before the field does.
+    Truncated,
+    /// Bytes are left after the last field.
+    Trailing(usize),
+    /// The first word is not the magic.
+    Magic(u32),
+    /// The second word is not a version that is spoken here.
+    Version(u32),
+    /// More words than allowed.
+    TooManyWords(u32),
+    /// A word longer than allowed.
+    LongWord(u32),
+    /// A word that is not UTF-8.
+    NotUtf8,
+    /// A word with a NUL byte in it.
+    Nul,
+    /// A message over the limit: its bytes.
+    TooLarge(usize),
+    /// A text longer than allowed.
+    LongText(u32),
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => write!(f, "truncated message"),
+            Self::Trailing(bytes) => write!(f, "{bytes} bytes after the end of the message"),
+            Self::Magic(word) => write!(f, "magic {word:#010x}"),
+            Self::Version(version) => write!(f, "version {version}"),
+            Self::TooManyWords(count) => write!(f, "{count} words"),
+            Self::LongWord(bytes) => write!(f, "a word of {bytes} bytes"),
+            Self::NotUtf8 => write!(f, "a word that is not UTF-8"),
+            Self::Nul => write!(f, "a word with a NUL byte"),
+            Self::TooLarge(bytes) => write!(f, "a message of {bytes} bytes"),
+            Self::LongText(bytes) => write!(f, "a text of {bytes} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// What is left of one message.
+#[derive(Debug)]
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// A reader over a whole message.
+    pub fn new(message: &'a [u8]) -> Self {
+        Self(message)
+    }
+
+    /// The next `count` bytes.
+    pub fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let (head, rest) = self.0.split_at_checked(count).ok_or(Malformed::Truncated)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    /// The next little-endian `u32`.
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.0 = rest;
+        Ok(u32::from_le_bytes(*head))
+    }
+
+    /// The next little-endian `i32`.
+    pub fn i32(&mut self) -> Result<i32, Malformed> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.0 = rest;
+        Ok(i32::from_le_bytes(*head))
+    }
+
+    /// The magic, then the version.
+    pub fn header(&mut self) -> Result<(), Malformed> {
+        let magic = self.u32()?;
+        if magic != super::MAGIC {
+            return Err(Malformed::Magic(magic));
+        }
+        let version = self.u32()?;
+        if version != super::VERSION {
+            return Err(Malformed::Version(version));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// That nothing is left.
+    pub fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed::Trailing(self.0.len())) }
+    }
+}
