@@ -2,4 +2,8 @@
 //! file holds one class of promise.
 
 mod harness;
+mod environment;
+mod fds;
+mod lifecycle;
 mod stdio;
+mod wire;

@@ -19,7 +19,7 @@ mod stderr;
 mod wait;
 
 pub(crate) use answer::Answer;
-pub(crate) use broker::Broker;
+pub(crate) use broker::{Broker, SHELL};
 pub(crate) use call::Running;
 pub(crate) use connection::{Connection, Reply};
 pub(crate) use dir::TempDir;
