@@ -17,8 +17,18 @@ fn sorted(text: &str) -> Vec<&str> {
 fn no_variable_is_inherited_unless_the_rule_names_it() {
     let mut setup = Broker::new(&format!("defaults:\n  env = LANG,UNSET_ONE\n{ENV}"));
     for name in [
-        "CANARY_SECRET", "LD_LIBRARY_PATH", "LD_PRELOAD_X", "BASH_ENV", "ENV", "GIT_SSH_COMMAND", "NOTIFY_SOCKET",
-        "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "XDG_RUNTIME_DIR", "SLUICE_SOCKET", "JOURNAL_STREAM",
+        "CANARY_SECRET",
+        "LD_LIBRARY_PATH",
+        "LD_PRELOAD_X",
+        "BASH_ENV",
+        "ENV",
+        "GIT_SSH_COMMAND",
+        "NOTIFY_SOCKET",
+        "INVOCATION_ID",
+        "CREDENTIALS_DIRECTORY",
+        "XDG_RUNTIME_DIR",
+        "SLUICE_SOCKET",
+        "JOURNAL_STREAM",
     ] {
         setup = setup.env(name, "/canary");
     }
@@ -50,7 +60,10 @@ fn setenv_wins_over_env_and_the_rule_over_the_defaults() {
     let answer = broker.call(["/usr/bin/env"]).exited(0);
     let text = answer.text();
     let lines = sorted(&text);
-    assert!(lines.contains(&"LANG=nl") && lines.contains(&"EMPTY=") && lines.contains(&"TERM=dumb"), "{lines:?}");
+    assert!(
+        lines.contains(&"LANG=nl") && lines.contains(&"EMPTY=") && lines.contains(&"TERM=dumb"),
+        "{lines:?}"
+    );
     assert!(!text.contains("EDITOR"), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| line.starts_with("LANG=")).count(), 1, "{lines:?}");
 }
@@ -115,7 +128,8 @@ fn a_program_in_a_directory_that_others_write_does_not_run() {
 
 #[test]
 fn a_missing_interpreter_is_no_exit_status() {
-    let broker = Broker::new("@DIR@/script\n").program("script", "#!/nonexistent/interpreter\necho ran\n").start();
+    let broker =
+        Broker::new("@DIR@/script\n").program("script", "#!/nonexistent/interpreter\necho ran\n").start();
     let script = broker.dir().join("script");
     broker
         .call([&*script.to_string_lossy()])
@@ -163,7 +177,11 @@ fn the_command_starts_in_the_rules_directory() {
     let broker = Broker::new("/bin/pwd\n\npwd\n  cwd = @DIR@\n\n/bin/pwd -P\n  cwd = $HOME/audit\n").start();
     let dir = broker.dir().to_string_lossy().into_owned();
     broker.call(["/bin/pwd"]).exited(0).printed("/\n").audited(["start cwd=/", "exit"]);
-    broker.call(["pwd"]).exited(0).printed(&format!("{dir}\n")).audited([&*format!("start cwd={dir}"), "exit"]);
+    broker
+        .call(["pwd"])
+        .exited(0)
+        .printed(&format!("{dir}\n"))
+        .audited([&*format!("start cwd={dir}"), "exit"]);
     broker.call(["/bin/pwd", "-P"]).exited(0).printed(&format!("{dir}/audit\n"));
 }
 
@@ -210,13 +228,16 @@ fn the_command_is_in_a_session_of_its_own_without_a_terminal() {
 
 #[test]
 fn no_core_is_dumped_and_no_other_limit_changes() {
-    let limits = ["prlimit", "--core=unlimited", "--nofile=777:2048", "--stack=4194304", "--nproc=30000", "--"];
+    let limits =
+        ["prlimit", "--core=unlimited", "--nofile=777:2048", "--stack=4194304", "--nproc=30000", "--"];
     let broker = Broker::new(SHELL).under(&limits).start();
     broker.sh("ulimit -c; ulimit -H -c").exited(0).printed("0\n0\n");
     broker.sh("ulimit -S -n; ulimit -H -n; ulimit -s").exited(0).printed("777\n2048\n4096\n");
-    let names = ["Max cpu", "Max file size", "Max data", "Max processes", "Max address", "Max locked", "Max pending"];
+    let names =
+        ["Max cpu", "Max file size", "Max data", "Max processes", "Max address", "Max locked", "Max pending"];
     let theirs = broker.sh("cat /proc/self/limits").exited(0).text();
-    let ours = std::fs::read_to_string(format!("/proc/{}/limits", broker.pid().0)).expect("limits can be read");
+    let ours =
+        std::fs::read_to_string(format!("/proc/{}/limits", broker.pid().0)).expect("limits can be read");
     for name in names {
         let line = |text: &str| text.lines().find(|line| line.starts_with(name)).map(str::to_owned);
         assert_eq!(line(&theirs), line(&ours));
@@ -232,7 +253,8 @@ fn the_command_is_no_harder_to_kill_than_others() {
 
 #[test]
 fn a_null_stdin_is_the_answer_to_programs_that_read_code() {
-    let broker = Broker::new("/bin/cat\n  stdin = null\n\n/bin/readlink /proc/self/fd/0\n  stdin = null\n").start();
+    let broker =
+        Broker::new("/bin/cat\n  stdin = null\n\n/bin/readlink /proc/self/fd/0\n  stdin = null\n").start();
     broker.request(&["/bin/cat"]).stdin("rm -rf /").run().exited(0).printed("");
     broker.call(["/bin/readlink", "/proc/self/fd/0"]).exited(0).printed("/dev/null\n");
 }

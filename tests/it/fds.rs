@@ -72,7 +72,10 @@ fn refused_in_every_place(broker: &Broker, fd: BorrowedFd<'_>) {
     for place in 0..3 {
         let mut fds = [null.as_fd(); 3];
         fds[place] = fd;
-        broker.raw(&frame(&["/bin/echo", "a"]), &fds).refused(Status::FDS).audited(["reject reason=fds status=-3"]);
+        broker
+            .raw(&frame(&["/bin/echo", "a"]), &fds)
+            .refused(Status::FDS)
+            .audited(["reject reason=fds status=-3"]);
     }
 }
 
@@ -196,7 +199,8 @@ fn a_flood_of_descriptors_neither_stays_nor_spins() {
     let broker = Broker::new(SHELL).under(&["prlimit", "--nofile=1024:1024", "--"]).start();
     broker.sh("true").exited(0);
     let (descriptors, threads) = (broker.descriptors(), broker.threads());
-    let mut held: Vec<_> = (0..30).map(|_| broker.request(&["/bin/sh", "-c", "cat"]).stdin_open().begin()).collect();
+    let mut held: Vec<_> =
+        (0..30).map(|_| broker.request(&["/bin/sh", "-c", "cat"]).stdin_open().begin()).collect();
     let end = Instant::now() + Duration::from_secs(2);
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| flood(&broker, end)))));
     held.iter_mut().for_each(crate::harness::Running::close_stdin);

@@ -40,7 +40,11 @@ fn a_timeout_ends_the_call() {
 #[test]
 fn a_call_within_its_timeout_is_left_alone() {
     let broker = Broker::new(&shell_with("timeout = 30s")).start();
-    broker.sh("sleep 0.1; echo done").exited(0).printed("done\n").audited(["start", "exit status=0 !timed_out"]);
+    broker
+        .sh("sleep 0.1; echo done")
+        .exited(0)
+        .printed("done\n")
+        .audited(["start", "exit status=0 !timed_out"]);
 }
 
 #[test]
@@ -74,7 +78,8 @@ fn a_timeout_ends_what_forked_twice() {
 #[test]
 fn a_timeout_ends_a_crowd_that_ignores_it() {
     let broker = Broker::new(&shell_with("timeout = 1s")).start();
-    let script = "trap '' TERM HUP INT; for n in 1 2 3 4 5 6 7 8 9 10; do setsid sleep 60 & echo $!; done; wait";
+    let script =
+        "trap '' TERM HUP INT; for n in 1 2 3 4 5 6 7 8 9 10; do setsid sleep 60 & echo $!; done; wait";
     broker
         .sh(script)
         .refused(Status::TIMEOUT)
@@ -102,7 +107,10 @@ fn a_command_that_stops_itself_is_ended_by_its_timeout() {
 fn a_command_that_kills_its_group_kills_nobody_else() {
     let broker = Broker::shell();
     broker.sh("kill -KILL 0").died_of(Signal::SIGKILL);
-    broker.sh("sleep 60 & kill -STOP $!; kill -CONT $!; kill $!; wait; echo still").exited(0).printed("still\n");
+    broker
+        .sh("sleep 60 & kill -STOP $!; kill -CONT $!; kill $!; wait; echo still")
+        .exited(0)
+        .printed("still\n");
 }
 
 #[test]
@@ -115,7 +123,10 @@ fn what_a_command_leaves_running_ends_with_it() {
         .printed_pid_is_gone()
         .audited(["start", "exit status=0 !timed_out"]);
     broker.sh("setsid sleep 60 >/dev/null 2>&1 & echo $!").exited(0).printed_pid_is_gone();
-    broker.sh("(setsid sh -c 'sleep 60 & echo $!; wait' &) ; sleep 0.3; exit 3").exited(3).printed_pid_is_gone();
+    broker
+        .sh("(setsid sh -c 'sleep 60 & echo $!; wait' &) ; sleep 0.3; exit 3")
+        .exited(3)
+        .printed_pid_is_gone();
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 
-use crate::harness::{Broker, MAGIC, Record, Reply, SOON, SHELL, Status, VERSION, frame, header, is_root, within};
+use crate::harness::{
+    Broker, MAGIC, Record, Reply, SHELL, SOON, Status, VERSION, frame, header, is_root, within,
+};
 
 const ECHO: &str = "/bin/echo #word\n  word = [a-z]+\n";
 
@@ -58,7 +60,10 @@ fn a_malformed_request_is_answered_and_recorded() {
         let answer = broker.raw(&bytes, &[null.as_fd(); 3]);
         assert_eq!(answer.reply, Reply::Status(Status::PROTO), "{what}");
         let record = answer.record("reject");
-        assert!(record.is(&format!("reject reason=malformed status=-2 pid={}", std::process::id())), "{what}: {record}");
+        assert!(
+            record.is(&format!("reject reason=malformed status=-2 pid={}", std::process::id())),
+            "{what}: {record}"
+        );
         assert!(record.is("reject uid gid detail !connector !argv"), "{what}: {record}");
     }
     broker.serves_on();
@@ -113,7 +118,8 @@ fn an_empty_message_is_malformed() {
     let null = null();
     for count in [0, 1, 3, 253] {
         let reply = broker.raw(b"", &vec![null.as_fd(); count]).reply;
-        let refused = [Reply::Status(Status::PROTO), Reply::Status(Status::FDS), Reply::Closed].contains(&reply);
+        let refused =
+            [Reply::Status(Status::PROTO), Reply::Status(Status::FDS), Reply::Closed].contains(&reply);
         assert!(refused, "{count} descriptors: {reply:?}");
     }
     broker.comes_back_to(descriptors, threads);
@@ -165,7 +171,8 @@ fn a_caller_that_says_nothing_and_leaves_is_forgotten() {
 fn a_caller_that_closes_its_half_is_not_waited_for() {
     let broker = Broker::new(ECHO).start();
     let connection = broker.connect();
-    shutdown(std::os::fd::AsRawFd::as_raw_fd(&connection.as_fd()), Shutdown::Write).expect("an open socket closes");
+    shutdown(std::os::fd::AsRawFd::as_raw_fd(&connection.as_fd()), Shutdown::Write)
+        .expect("an open socket closes");
     let reply = connection.reply_within(Duration::from_secs(4));
     assert!([Reply::Status(Status::PROTO), Reply::Closed].contains(&reply), "{reply:?}");
     broker.serves_on();
@@ -178,7 +185,8 @@ fn of_two_requests_on_one_connection_one_runs() {
     let null = null();
     let connection = broker.connect();
     for _ in 0..2 {
-        connection.send(&frame(&["/bin/sh", "-c", "echo once"]), &[null.as_fd(), write.as_fd(), write.as_fd()]);
+        connection
+            .send(&frame(&["/bin/sh", "-c", "echo once"]), &[null.as_fd(), write.as_fd(), write.as_fd()]);
     }
     drop(write);
     assert_eq!(connection.reply(), Reply::Status(Status(0)));
@@ -242,7 +250,8 @@ fn who_sent_is_recorded_not_only_who_connected() {
 #[test]
 fn ten_thousand_bad_connections_leave_nothing_behind() {
     let broker = Broker::new(ECHO).start();
-    let bad: Vec<_> = malformed().into_iter().map(|(_, bytes)| bytes).filter(|bytes| bytes.len() < 4096).collect();
+    let bad: Vec<_> =
+        malformed().into_iter().map(|(_, bytes)| bytes).filter(|bytes| bytes.len() < 4096).collect();
     broker.serves_on();
     let (descriptors, threads) = (broker.descriptors(), broker.threads());
     let children = broker.pid().children().len();
@@ -253,7 +262,9 @@ fn ten_thousand_bad_connections_leave_nothing_behind() {
         }
     });
     broker.comes_back_to(descriptors, threads);
-    within(SOON, "no more processes than before", || (broker.pid().children().len() <= children + 8).then_some(()));
+    within(SOON, "no more processes than before", || {
+        (broker.pid().children().len() <= children + 8).then_some(())
+    });
     broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
 }
 

@@ -118,7 +118,8 @@ impl<'b> Answer<'b> {
     #[track_caller]
     pub(crate) fn audited<const N: usize>(self, patterns: [&str; N]) -> Self {
         let records = self.records();
-        let fit = records.len() == N && records.iter().zip(patterns).all(|(record, pattern)| record.is(pattern));
+        let fit =
+            records.len() == N && records.iter().zip(patterns).all(|(record, pattern)| record.is(pattern));
         if !fit {
             self.fail(&format!("want records {patterns:?}"));
         }
@@ -147,7 +148,9 @@ impl<'b> Answer<'b> {
         let stdout = self.stdout.escape_ascii();
         let stderr = self.stderr.escape_ascii();
         let rest = self.broker.transcript(self.from);
-        panic!("{want}\n--- asked\n{asked}\n--- reply after {took:?}\n{reply:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}{rest}")
+        panic!(
+            "{want}\n--- asked\n{asked}\n--- reply after {took:?}\n{reply:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}{rest}"
+        )
     }
 
     fn records(&self) -> Vec<Record> {

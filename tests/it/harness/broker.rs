@@ -91,7 +91,23 @@ impl Broker {
             drop(Connection::open(&self.socket_of(name)).expect("the activator listens"));
         }
         let ready = stderr.line_with("sluice: ready", 0, SOON);
-        assert!(ready.is_some(), "the broker is not ready; it said:\n{}\nrules:\n{}", stderr.text(), self.setup.text());
+        assert!(
+            ready.is_some(),
+            "the broker is not ready; it said:\n{}\nrules:\n{}",
+            stderr.text(),
+            self.setup.text()
+        );
+    }
+
+    /// Starts it on the same directory, where it may refuse to; gives what it said.
+    pub(crate) fn try_start_again(&mut self) -> String {
+        let mut process = self.setup.spawn();
+        let ready = process.stderr.line_with("sluice: ready", 0, SOON);
+        if ready.is_some() {
+            process.pid().signal(Signal::SIGTERM);
+        }
+        process.exit_code();
+        process.stderr.whole(SOON)
     }
 
     // What a caller does.
@@ -131,7 +147,8 @@ impl Broker {
     /// The listing; the test fails when there is none.
     #[track_caller]
     pub(crate) fn listing(&self) -> String {
-        let null = std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null");
+        let null =
+            std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null");
         let fd = std::os::fd::AsFd::as_fd(&null);
         let answer = self.raw(&header(super::MAGIC, super::VERSION, 0), &[fd, fd, fd]);
         match &answer.reply {
@@ -216,12 +233,12 @@ impl Broker {
 
     /// Its socket; under the activator, the first.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.socket_of(self.setup.names().first().map_or("s", |name| name))
+        self.setup.socket()
     }
 
     /// The activator's socket of this name.
     pub(crate) fn socket_of(&self, name: &str) -> PathBuf {
-        self.setup.socket(name)
+        self.setup.socket_of(name)
     }
 
     /// Where the manifest is, unless the rules say otherwise.
@@ -268,7 +285,8 @@ impl Broker {
     pub(crate) fn comes_back_to(&self, descriptors: Option<usize>, threads: u64) {
         let spare = 8;
         let calm = || {
-            let few = descriptors.is_none_or(|before| self.descriptors().is_some_and(|now| now <= before + spare));
+            let few =
+                descriptors.is_none_or(|before| self.descriptors().is_some_and(|now| now <= before + spare));
             few && self.threads() <= threads + 4
         };
         if found(SOON, || calm().then_some(())).is_none() {

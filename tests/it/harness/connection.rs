@@ -48,7 +48,13 @@ impl Connection {
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
-        let sent = sendmsg::<UnixAddr>(self.0.as_raw_fd(), &[IoSlice::new(bytes)], rights, MsgFlags::MSG_NOSIGNAL, None);
+        let sent = sendmsg::<UnixAddr>(
+            self.0.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            rights,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        );
         match sent {
             Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
             Err(error) => panic!("cannot send {} bytes and {} descriptors: {error}", bytes.len(), fds.len()),
@@ -95,7 +101,9 @@ impl From<Connection> for OwnedFd {
 }
 
 fn read_reply(bytes: &[u8]) -> Reply {
-    let word = |at: usize| bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")));
+    let word = |at: usize| {
+        bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("four bytes")))
+    };
     if (word(0), word(4)) != (Some(MAGIC), Some(VERSION)) {
         return Reply::Garbled(bytes.to_vec());
     }
@@ -103,7 +111,8 @@ fn read_reply(bytes: &[u8]) -> Reply {
     match (status, word(12)) {
         (Some(status), None) if bytes.len() == 12 => Reply::Status(status),
         (Some(Status(0)), Some(length)) if usize::try_from(length) == Ok(bytes.len() - 16) => {
-            String::from_utf8(bytes[16..].to_vec()).map_or_else(|text| Reply::Garbled(text.into_bytes()), Reply::Listing)
+            String::from_utf8(bytes[16..].to_vec())
+                .map_or_else(|text| Reply::Garbled(text.into_bytes()), Reply::Listing)
         }
         (Some(_) | None, Some(_) | None) => Reply::Garbled(bytes.to_vec()),
     }

@@ -51,7 +51,10 @@ fn chain_holds(records: &[Record]) {
     for (index, record) in records.iter().enumerate() {
         if !record.value.is_null() {
             assert_eq!(record.get("prev").as_str(), Some(&*before), "the chain breaks at line {}", index + 1);
-            assert!(record.line.ends_with(format!("\"prev\":\"{before}\"}}").as_bytes()), "prev is not last: {record}");
+            assert!(
+                record.line.ends_with(format!("\"prev\":\"{before}\"}}").as_bytes()),
+                "prev is not last: {record}"
+            );
         }
         before = Sha256::digest(&record.line).iter().map(|byte| format!("{byte:02x}")).collect();
     }
@@ -86,9 +89,12 @@ fn calls_are_closed(records: &[Record], end: End) {
 fn opened_and_closed(records: &[Record], end: End) {
     let Some(first) = records.first() else { return };
     assert_eq!(first.kind(), "open", "the first record: {first}");
-    let highest = records.iter().flat_map(|record| [record.get("call").as_u64(), record.get("last").as_u64()]);
+    let highest =
+        records.iter().flat_map(|record| [record.get("call").as_u64(), record.get("last").as_u64()]);
     let next = highest.flatten().max().unwrap_or_default() + 1;
-    if end == End::Orderly && let Some(last) = records.last() {
+    if end == End::Orderly
+        && let Some(last) = records.last()
+    {
         assert_eq!(last.kind(), "close", "the last record: {last}");
         assert_eq!(last.number("next"), next, "the next number: {last}");
     }

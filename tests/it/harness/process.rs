@@ -24,6 +24,11 @@ impl Pid {
         self.stat(3).and_then(|session| session.parse().ok())
     }
 
+    /// When it was started, in clock ticks since the machine was.
+    pub(crate) fn started(self) -> u64 {
+        self.stat(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(u64::MAX)
+    }
+
     /// Its command line, words joined by spaces.
     pub(crate) fn command_line(self) -> String {
         let bytes = fs::read(self.file("cmdline")).unwrap_or_default();

@@ -44,7 +44,11 @@ pub(crate) fn sluicify_bin() -> PathBuf {
 }
 
 /// Runs a program to its end, with these bytes on its stdin; `timeout` sees to it that there is one.
-pub(crate) fn run(program: PathBuf, args: impl IntoIterator<Item = impl AsRef<OsStr>>, stdin: &[u8]) -> Ended {
+pub(crate) fn run(
+    program: PathBuf,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    stdin: &[u8],
+) -> Ended {
     let mut command = Command::new("timeout");
     command.args(["-k", "1", PROGRAM_MAX]).arg(program).args(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     under: Vec<String>,
     names: Vec<String>,
+    bound: String,
 }
 
 /// What a broker that did not start left behind.
@@ -33,8 +34,10 @@ impl Setup {
     pub(crate) fn new(rules: &str) -> Self {
         let dir = TempDir::new();
         dir.mkdir("audit", 0o700);
-        let setup = Self { dir, rules: String::new(), env: Vec::new(), under: Vec::new(), names: Vec::new() };
-        setup.rules(rules)
+        let (env, under, names) = (Vec::new(), Vec::new(), Vec::new());
+        let mut setup = Self { dir, rules: String::new(), env, under, names, bound: "s.sock".to_owned() };
+        setup.rewrite(rules);
+        setup
     }
 
     /// A variable of the broker's environment, which has `PATH`, `HOME` and `LANG` otherwise.
@@ -58,6 +61,12 @@ impl Setup {
     /// Has systemd's own activator hold a socket of each of these names.
     pub(crate) fn activated(mut self, names: &[&str]) -> Self {
         self.names = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Has the broker bind its socket at this place in the directory.
+    pub(crate) fn socket_at(mut self, place: &str) -> Self {
+        place.clone_into(&mut self.bound);
         self
     }
 
@@ -96,6 +105,12 @@ impl Setup {
     /// Starts a broker that must not become ready.
     #[track_caller]
     pub(crate) fn start_fails(self) -> Failed {
+        self.start_fails_here().0
+    }
+
+    /// The same, with what it was started with, for a look at its directory.
+    #[track_caller]
+    pub(crate) fn start_fails_here(self) -> (Failed, Self) {
         let mut process = self.spawn();
         let ready = process.stderr.line_with("sluice: ready", 0, SOON);
         if let Some(ready) = ready {
@@ -104,7 +119,7 @@ impl Setup {
             panic!("the broker started: {ready}\nrules:\n{}", self.rules);
         }
         let code = process.exit_code();
-        Failed { code, stderr: process.stderr.whole(SOON) }
+        (Failed { code, stderr: process.stderr.whole(SOON) }, self)
     }
 
     /// The directory.
@@ -122,20 +137,19 @@ impl Setup {
         self.dir.join("it.rules")
     }
 
-    /// The socket that the broker binds, or the one of this name that the activator holds.
-    pub(crate) fn socket(&self, name: &str) -> PathBuf {
+    /// The socket: the one that the broker binds, or the activator's first.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.names.first().map_or_else(|| self.dir.join(&self.bound), |name| self.socket_of(name))
+    }
+
+    /// The activator's socket of this name.
+    pub(crate) fn socket_of(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.sock"))
     }
 
     /// The names of the activator's sockets.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
-    }
-
-    /// Other rules, written to the same file.
-    pub(crate) fn rules(mut self, rules: &str) -> Self {
-        self.rewrite(rules);
-        self
     }
 
     /// Writes other rules to the same file.
@@ -150,7 +164,10 @@ impl Setup {
         let (program, args) = words.split_first().expect("there is a program");
         let mut command = Command::new(program);
         command.args(args).env_clear().current_dir(self.dir.path());
-        command.env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", self.dir.path()).env("LANG", "C.UTF-8");
+        command
+            .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("HOME", self.dir.path())
+            .env("LANG", "C.UTF-8");
         command.envs(self.env.iter().map(|(name, value)| (name, self.expand(value))));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Process::new(command.spawn().expect("the broker's program can be started"))
@@ -161,11 +178,17 @@ impl Setup {
         if !self.names.is_empty() {
             words.extend(["systemd-socket-activate".to_owned(), "--seqpacket".to_owned()]);
             words.push(format!("--fdname={}", self.names.join(":")));
-            words.extend(self.names.iter().map(|name| format!("--listen={}", self.socket(name).display())));
+            words
+                .extend(self.names.iter().map(|name| format!("--listen={}", self.socket_of(name).display())));
         }
-        words.extend([text(&sluice_bin()), "serve".to_owned(), "--rules".to_owned(), text(&self.rules_path())]);
+        words.extend([
+            text(&sluice_bin()),
+            "serve".to_owned(),
+            "--rules".to_owned(),
+            text(&self.rules_path()),
+        ]);
         if self.names.is_empty() {
-            words.extend(["--socket".to_owned(), text(&self.socket("s"))]);
+            words.extend(["--socket".to_owned(), text(&self.socket())]);
         }
         words
     }
