@@ -89,3 +89,7 @@ pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
 pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
 /// Most symbolic links followed on the way to one file.
 pub const LINKS_MAX: usize = 40;
+/// How long a call waits for a nursery where there is none, before it is refused.
+pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
+/// How long one round of killing waits for an end before it looks again.
+pub const KILL_ROUND: Duration = Duration::from_millis(20);

@@ -7,6 +7,8 @@ mod clone;
 mod descriptors;
 mod message;
 mod pidfd;
+mod ready;
+mod reap;
 mod seqpacket;
 mod signals;
 
@@ -15,6 +17,8 @@ pub use clone::{Clone3, clone_sibling};
 pub use descriptors::{Kind, close_on_exec_from, kind_of};
 pub use message::{Received, Sender, message_bytes, receive, send};
 pub use pidfd::{open_pidfd, send_signal};
+pub use ready::poll_until;
+pub use reap::{End, reap};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::default_dispositions;
 
