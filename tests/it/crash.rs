@@ -14,8 +14,14 @@ use crate::harness::{Broker, Connection, Pid, Reply, SOON, Status, frame, within
 
 /// The oldest child of the broker: launchers come from it, so it was there before them.
 fn nursery(broker: &Broker) -> Pid {
-    let children = broker.pid().children();
-    children.into_iter().min_by_key(|pid| pid.started()).expect("a broker has a nursery")
+    let oldest = || broker.pid().children().into_iter().min_by_key(|pid| pid.started());
+    within(SOON, "the broker has a nursery", oldest)
+}
+
+/// Kills these, and waits until they are gone.
+fn kill_all(pids: &[Pid]) {
+    pids.iter().for_each(|pid| pid.signal(Signal::SIGKILL));
+    within(SOON, "the killed are gone", || pids.iter().all(|pid| !pid.runs()).then_some(()));
 }
 
 #[test]
@@ -35,7 +41,7 @@ fn a_nursery_that_is_killed_is_replaced_and_said() {
 fn a_nursery_that_is_killed_again_and_again_loses_no_call() {
     let broker = Broker::shell();
     for _ in 0..5 {
-        nursery(&broker).signal(Signal::SIGKILL);
+        kill_all(&[nursery(&broker)]);
         broker.sh("echo on").exited(0).printed("on\n");
     }
 }
@@ -55,7 +61,7 @@ fn a_running_call_survives_the_nursery() {
 fn parked_launchers_that_are_killed_lose_no_call() {
     let broker = Broker::shell();
     for _ in 0..3 {
-        broker.pid().children().into_iter().for_each(|pid| pid.signal(Signal::SIGKILL));
+        kill_all(&broker.pid().children());
         broker.sh("echo on").exited(0).printed("on\n");
     }
 }

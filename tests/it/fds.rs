@@ -13,7 +13,7 @@ use nix::libc::{O_DIRECTORY, O_PATH};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
-use crate::harness::{Broker, Connection, Pid, Reply, SHELL, Status, frame, is_root};
+use crate::harness::{Broker, Connection, Pid, Reply, SHELL, SOON, Status, frame, is_root, within};
 
 fn null() -> File {
     File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
@@ -60,8 +60,8 @@ fn a_directory_is_refused_in_every_place() {
 
 #[test]
 fn a_descriptor_that_names_without_opening_is_refused_in_every_place() {
-    let broker = Broker::new("/bin/echo a\n").start();
     for path in ["/", "/etc/passwd", "/dev/null"] {
+        let broker = Broker::new("/bin/echo a\n").start();
         let named = File::options().read(true).custom_flags(O_PATH).open(path).expect("the path exists");
         refused_in_every_place(&broker, named.as_fd());
     }
@@ -218,13 +218,14 @@ fn flood(broker: &Broker, end: Instant) {
     }
 }
 
-/// While a command sleeps for a second, the broker uses next to no processor time.
+/// While a command sleeps for a second, the broker uses next to no processor time; it may have to finish first.
 fn is_idle(broker: &Broker) {
     let pid: Pid = broker.pid();
-    let before = pid.ticks();
-    broker.sh("sleep 1").exited(0);
-    let ticks = pid.ticks() - before;
-    assert!(ticks < 30, "{ticks} clock ticks in a second without work");
+    within(SOON, "a second without work", || {
+        let before = pid.ticks();
+        broker.sh("sleep 1").exited(0);
+        (pid.ticks() - before < 30).then_some(())
+    });
 }
 
 #[test]

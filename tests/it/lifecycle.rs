@@ -159,18 +159,25 @@ fn a_caller_that_leaves_ends_its_call() {
     assert!(!pid.runs(), "process {} outlives its call", pid.0);
 }
 
+/// Calls the shell over the socket in `argv[1]`, waits for its first line, and dies.
+const DYING: &str = "\
+import os, signal, socket, struct, sys
+read, write = os.pipe()
+gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+gate.connect(sys.argv[1])
+words = [b'/bin/sh', b'-c', b'echo up; setsid sleep 60']
+frame = struct.pack('<III', 0x534C4358, 1, len(words))
+for word in words:
+    frame += struct.pack('<I', len(word)) + word
+socket.send_fds(gate, [frame], [0, write, 2])
+os.read(read, 3)
+os.kill(os.getpid(), signal.SIGKILL)
+";
+
 #[test]
 fn a_caller_that_dies_ends_its_call() {
     let broker = Broker::shell();
-    let script = "import os, socket, sys\n\
-        gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n\
-        gate.connect(sys.argv[1])\n\
-        words = [b'/bin/sh', b'-c', b'echo $$; exec sleep 60']\n\
-        frame = (0x534C4358).to_bytes(4, 'little') + (1).to_bytes(4, 'little') + len(words).to_bytes(4, 'little')\n\
-        for word in words: frame += len(word).to_bytes(4, 'little') + word\n\
-        socket.send_fds(gate, [frame], [0, 1, 2])\n\
-        gate.recv(1) if len(sys.argv) > 2 else os.kill(os.getpid(), 9)\n";
-    python(script, [broker.socket()]);
+    python(DYING, [broker.socket()]);
     let record = broker.record("exit hangup=true");
     assert_eq!(record.get("call"), broker.record("start").get("call"));
 }
@@ -255,7 +262,12 @@ fn a_reload_leaves_running_calls_alone() {
     let mut broker = Broker::new(&shell_with("timeout = 30s")).start();
     let socket = broker.socket();
     let sender = std::thread::spawn(move || {
-        sluicify([socket.to_str().expect("UTF-8"), "/bin/sh", "-c", "echo up; sleep 0.5; echo same"])
+        sluicify([
+            socket.to_str().expect("a test's path is UTF-8"),
+            "/bin/sh",
+            "-c",
+            "echo up; sleep 0.5; echo same",
+        ])
     });
     broker.record("start");
     assert!(broker.reload("/bin/echo new\n").contains("reloaded"));

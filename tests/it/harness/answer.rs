@@ -71,16 +71,6 @@ impl<'b> Answer<'b> {
         self
     }
 
-    /// Stdout holds every part.
-    #[track_caller]
-    pub(crate) fn printed_all(self, parts: &[&str]) -> Self {
-        let stdout = self.text();
-        if let Some(part) = parts.iter().find(|&&part| !stdout.contains(part)) {
-            self.fail(&format!("want {part:?} in stdout"));
-        }
-        self
-    }
-
     /// Stderr is exactly this.
     #[track_caller]
     pub(crate) fn complained(self, text: &str) -> Self {

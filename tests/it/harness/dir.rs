@@ -1,8 +1,6 @@
 //! A directory of a test's own, 0700, gone when the test is.
 
-use std::ffi::CString;
 use std::fs::{self, Permissions};
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -61,9 +59,4 @@ impl Drop for TempDir {
 /// Sets the mode of a path of ours.
 pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("an own path takes a mode");
-}
-
-/// A path as a C string.
-pub(crate) fn c_path(path: &Path) -> CString {
-    CString::new(path.to_path_buf().into_os_string().into_vec()).expect("a test's path has no NUL")
 }

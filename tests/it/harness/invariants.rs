@@ -47,7 +47,10 @@ fn lines_parse(records: &[Record], end: End) {
 
 #[track_caller]
 fn chain_holds(records: &[Record]) {
-    let mut before = "0".repeat(64);
+    let none = "0".repeat(64);
+    // A file that was begun after a rotation goes on from the one before it.
+    let rotated = records.first().filter(|first| !first.is("open next=1"));
+    let mut before = rotated.and_then(|first| first.get("prev").as_str()).unwrap_or(&none).to_owned();
     for (index, record) in records.iter().enumerate() {
         if !record.value.is_null() {
             assert_eq!(record.get("prev").as_str(), Some(&*before), "the chain breaks at line {}", index + 1);
@@ -96,6 +99,7 @@ fn opened_and_closed(records: &[Record], end: End) {
         && let Some(last) = records.last()
     {
         assert_eq!(last.kind(), "close", "the last record: {last}");
-        assert_eq!(last.number("next"), next, "the next number: {last}");
+        // What could not be written has a number too.
+        assert!(last.number("next") >= next, "the next number: {last}");
     }
 }

@@ -18,7 +18,6 @@ mod skip;
 mod stderr;
 mod wait;
 
-pub(crate) use answer::Answer;
 pub(crate) use broker::{Broker, SHELL};
 pub(crate) use call::Running;
 pub(crate) use connection::{Connection, Reply};
