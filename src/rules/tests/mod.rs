@@ -1,6 +1,7 @@
 //! Tests of the whole way from text to verdict.
 
 mod decisions;
+mod diagnostic_values;
 mod diagnostics;
 mod policies;
 mod reference;
