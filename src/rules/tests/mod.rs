@@ -2,6 +2,7 @@
 
 mod decisions;
 mod diagnostic_values;
+mod diagnostic_words;
 mod diagnostics;
 mod policies;
 mod reference;
