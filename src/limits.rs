@@ -91,3 +91,13 @@ pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
 /// Different refusals that are being counted at one time.
 pub const FOLD_KINDS_MAX: usize = 64;
+/// Most bytes of a refusal's explanation in its record.
+pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
+/// The buffer that a manifest is read back with.
+pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
+/// Most symbolic links followed on the way to one file.
+pub const LINKS_MAX: usize = 40;
+/// How long a call waits for a nursery where there is none, before it is refused.
+pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
+/// How long one round of killing waits for an end before it looks again.
+pub const KILL_ROUND: Duration = Duration::from_millis(20);

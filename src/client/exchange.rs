@@ -6,8 +6,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
+
 use crate::limits::{LISTING_REPLY_BYTES_MAX, REPLY_BYTES, REQUEST_FDS};
-use crate::sys::connect;
+use crate::sys;
 use crate::wire::{Malformed, Reply, Request, Status};
 
 use super::{BadWords, Unreached, words};
@@ -36,7 +38,7 @@ pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     // Each of them is open: the Rust runtime puts /dev/null where the caller closed one.
     let fds: [BorrowedFd<'_>; REQUEST_FDS] = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    match exchange::<REQUEST_FDS, REPLY_BYTES>(socket, &request, fds)? {
+    match exchange::<REPLY_BYTES>(socket, &request, &fds)? {
         Reply::Status(status) => u8::try_from(status.get()).map_err(|_| Failure::Refused(status)),
         Reply::Listing(text) => Err(Failure::Unreadable(Malformed::Trailing(text.len()))),
     }
@@ -45,7 +47,7 @@ pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
 /// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal.
 pub fn list(socket: &Path) -> Result<String, Failure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
-    match exchange::<0, LISTING_REPLY_BYTES_MAX>(socket, &request, [])? {
+    match exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])? {
         Reply::Listing(text) => Ok(text),
         Reply::Status(status) if (0..=255).contains(&status.get()) => {
             Err(Failure::Unreadable(Malformed::Truncated))
@@ -54,15 +56,15 @@ pub fn list(socket: &Path) -> Result<String, Failure> {
     }
 }
 
-fn exchange<const FDS: usize, const ROOM: usize>(
+fn exchange<const ROOM: usize>(
     socket: &Path,
     request: &[u8],
-    fds: [BorrowedFd<'_>; FDS],
+    fds: &[BorrowedFd<'_>],
 ) -> Result<Reply, Failure> {
     let broker = reach(socket).map_err(Failure::Unreached)?;
-    connect::send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
+    send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
     let mut buffer = [0; ROOM];
-    let length = connect::receive(broker.as_fd(), &mut buffer).map_err(|_| Failure::Unanswered)?;
+    let length = sys::receive_into(broker.as_fd(), &mut buffer).map_err(|_| Failure::Unanswered)?;
     if length == 0 {
         return Err(Failure::Unanswered);
     }
@@ -71,9 +73,22 @@ fn exchange<const FDS: usize, const ROOM: usize>(
 }
 
 fn reach(path: &Path) -> Result<OwnedFd, Unreached> {
-    let socket = connect::socket().map_err(Unreached::Forbidden)?;
-    connect::connect(socket.as_fd(), path).map_err(|error| Unreached::at(path, error))?;
+    let socket = sys::unconnected().map_err(Unreached::Forbidden)?;
+    sys::connect(socket.as_fd(), path).map_err(|error| Unreached::at(path, error))?;
     Ok(socket)
+}
+
+/// A message has to fit the send buffer whole. The usual one fits every request but the largest, so the buffer is
+/// enlarged only for one that did not.
+fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let sent = match sys::send(broker, request, fds) {
+        Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+            sys::enlarge_send_buffer(broker, request.len())?;
+            sys::send(broker, request, fds)
+        }
+        sent => sent,
+    };
+    sent.map(drop)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{Claimed, RuleLine};
+use crate::limits;
 
 /// Where the text of rules files comes from. The caller of [`load`] does the I/O and checks who may write the file.
 pub trait Source {
@@ -180,4 +181,64 @@ pub enum MissReason {
     OptionLike,
     /// A path lies outside its slot's directory.
     Outside,
+}
+
+// STUB
+impl MissReason {
+    pub fn as_str(self) -> &'static str {
+        ""
+    }
+}
+impl Policy {
+    pub fn decide(&self, _: &[Claimed], _: &dyn Paths) -> Result<Matched, Miss> {
+        todo!()
+    }
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        todo!()
+    }
+    pub fn listing(&self) -> String {
+        todo!()
+    }
+    pub fn hash(&self) -> &str {
+        todo!()
+    }
+    pub fn files(&self) -> &[PathBuf] {
+        todo!()
+    }
+    pub fn max_calls(&self) -> u32 {
+        limits::SOCKET_CALLS_DEFAULT
+    }
+    pub fn audit(&self) -> Audit {
+        todo!()
+    }
+    pub fn logfile(&self) -> Option<&Template> {
+        todo!()
+    }
+}
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        todo!()
+    }
+}
+#[derive(Clone, Debug, Default)]
+pub struct TemplateValues<'a> {
+    pub call: Option<u64>,
+    pub pid: Option<i32>,
+    pub uid: Option<u32>,
+    pub rule: Option<u32>,
+    pub ts_ms: u64,
+    pub socket: &'a str,
+}
+impl Template {
+    pub fn expand(&self, _: &TemplateValues<'_>) -> PathBuf {
+        todo!()
+    }
+}
+impl Bound {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+pub fn load(_: &Path, _: &dyn Source, _: &Vars) -> Result<Policy, Vec<Diagnostic>> {
+    todo!()
 }
