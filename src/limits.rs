@@ -22,8 +22,9 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const SHOWN_COMMAND_CHARS_MAX: usize = 200;
 /// Descriptors that a request carries.
 pub const REQUEST_FDS: usize = 3;
-/// Most descriptors that the kernel puts into one message (`SCM_MAX_FD`).
-pub const MESSAGE_FDS_MAX: usize = 253;
+/// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message, which may
+/// bring 253, fills the broker's table.
+pub const MESSAGE_FDS_MAX: usize = 8;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -33,20 +34,30 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub const VALUE_BYTES_MAX: usize = 4096;
 /// Most values that `#name...` takes.
 pub const REST_VALUES_MAX: usize = 64;
-/// Most bytes of one rules file.
+/// Most bytes of the rules files of one policy together.
 pub const RULES_BYTES_MAX: usize = 16 << 20;
 /// Most lines of one rules file.
-pub const RULES_LINES_MAX: usize = 200_000;
+pub const RULES_LINES_MAX: usize = 80_000;
+/// Most bytes of one line of a rules file.
+pub const RULES_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Most rules of one policy, includes counted.
 pub const RULES_MAX: usize = 50_000;
 /// Most files that one policy includes, and how deep they nest.
 pub const INCLUDES_MAX: usize = 64;
 /// Most errors that one pass reports.
 pub const DIAGNOSTICS_MAX: usize = 100;
+/// Most characters of a line that an error shows.
+pub const DIAGNOSTIC_CHARS_MAX: usize = 160;
+/// Most characters of a caller's word that an explanation shows.
+pub const SHOWN_WORD_CHARS_MAX: usize = 60;
+/// Most bytes of one slot regex as it is written.
+pub const REGEX_SOURCE_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one compiled slot regex.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of all compiled slot regexes of a policy together.
+/// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is written.
 pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
+/// Most bytes that matching one regex in one thread keeps for the next time.
+pub const REGEX_CACHE_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of a slot regex.
 pub const REGEX_NEST_MAX: u32 = 64;
 /// The longest timeout that may be written: ten years.
@@ -87,8 +98,10 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub const RECORD_ARGV_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
-/// Equal refusals within this time are one record with a count.
+/// Equal refusals within this time become one record with a count.
 pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
+/// So many equal refusals have a record each before the counting begins.
+pub const FOLD_AFTER: u64 = 2;
 /// Different refusals that are being counted at one time.
 pub const FOLD_KINDS_MAX: usize = 64;
 /// Most bytes of a refusal's explanation in its record.
@@ -101,3 +114,5 @@ pub const LINKS_MAX: usize = 40;
 pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
 /// How long one round of killing waits for an end before it looks again.
 pub const KILL_ROUND: Duration = Duration::from_millis(20);
+/// How long after the start of one nursery the next is started at the earliest.
+pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);

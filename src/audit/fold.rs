@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::ids::CallId;
-use crate::limits::{FOLD_KINDS_MAX, FOLD_WINDOW};
+use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW};
 
 use super::record::Rejected;
 
-/// Refusals that were written once and may come again.
+/// Refusals that were written and may come again.
 #[derive(Debug, Default)]
 pub(super) struct Fold(HashMap<Rejected, Repeats>);
 
@@ -17,6 +17,7 @@ pub(super) struct Fold(HashMap<Rejected, Repeats>);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Repeats {
     until: Instant,
+    written: u64,
     pub(super) first: CallId,
     pub(super) last: CallId,
     pub(super) count: u64,
@@ -25,7 +26,7 @@ pub(super) struct Repeats {
 /// What to do with a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// Write it: it is new.
+    /// Write it.
     First,
     /// It was counted; a record comes when its window closes.
     Again,
@@ -34,15 +35,19 @@ pub(super) enum Heard {
 impl Fold {
     /// Takes note of a refusal with this number.
     pub(super) fn hear(&mut self, call: CallId, rejected: &Rejected, now: Instant) -> Heard {
-        if let Some(repeats) = self.0.get_mut(rejected).filter(|repeats| now < repeats.until) {
-            repeats.first = if repeats.count == 0 { call } else { repeats.first };
-            repeats.last = call;
-            repeats.count += 1;
-            return Heard::Again;
+        let Some(repeats) = self.0.get_mut(rejected).filter(|repeats| now < repeats.until) else {
+            let repeats = Repeats { until: now + FOLD_WINDOW, written: 1, first: call, last: call, count: 0 };
+            self.0.insert(rejected.clone(), repeats);
+            return Heard::First;
+        };
+        if repeats.written < FOLD_AFTER {
+            repeats.written += 1;
+            return Heard::First;
         }
-        let repeats = Repeats { until: now + FOLD_WINDOW, first: call, last: call, count: 0 };
-        self.0.insert(rejected.clone(), repeats);
-        Heard::First
+        repeats.first = if repeats.count == 0 { call } else { repeats.first };
+        repeats.last = call;
+        repeats.count += 1;
+        Heard::Again
     }
 
     /// Takes out what needs a record now: windows that have closed, and the oldest where there are too many.
@@ -84,8 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_written_and_the_rest_are_counted() {
+    fn the_first_are_written_and_the_rest_are_counted() {
         let (mut fold, now) = (Fold::default(), Instant::now());
+        assert_eq!(fold.hear(CallId::new(0), &refusal("a"), now), Heard::First);
         assert_eq!(fold.hear(CallId::new(1), &refusal("a"), now), Heard::First);
         assert_eq!(fold.hear(CallId::new(2), &refusal("b"), now), Heard::First);
         for number in 3..6 {

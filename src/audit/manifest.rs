@@ -22,10 +22,7 @@ use super::trust::{Distrust, Trusted};
 
 /// The manifest of one broker.
 #[derive(Debug)]
-pub struct Manifest {
-    path: PathBuf,
-    book: Mutex<Book>,
-}
+pub struct Manifest(Mutex<Book>);
 
 /// Why a manifest cannot be opened.
 #[derive(Debug)]
@@ -62,6 +59,7 @@ impl std::error::Error for OpenError {}
 /// What the lock guards.
 #[derive(Debug)]
 struct Book {
+    path: PathBuf,
     file: Flock<File>,
     bytes: u64,
     prev: LineHash,
@@ -76,26 +74,26 @@ impl Manifest {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
-        let mut book = Book::after(file, &history).map_err(io)?;
+        let mut book = Book::after(path, file, &history).map_err(io)?;
         book.begin(rules, policy, &history).map_err(io)?;
-        Ok(Self { path: path.to_owned(), book: Mutex::new(book) })
+        Ok(Self(Mutex::new(book)))
     }
 
     /// Where the manifest is.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> PathBuf {
+        self.book().path.clone()
     }
 
-    /// Opens the manifest's path again, for a file that was moved away; the numbers and the chain go on.
-    pub fn reopen(&self, rules: &str, policy: &str) -> Result<(), OpenError> {
-        let io = |source| OpenError::Io { path: self.path.clone(), source };
+    /// Goes on at `path`: the file was moved away, or the rules name another. The numbers and the chain go on too.
+    pub fn reopen(&self, path: &Path, rules: &str, policy: &str) -> Result<(), OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut book = self.book();
-        if book.is_at(&self.path) {
+        if book.is_at(path) {
             return Ok(());
         }
-        let mut file = lock(&self.path)?;
+        let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
-        let mut fresh = Book::after(file, &history).map_err(io)?;
+        let mut fresh = Book::after(path, file, &history).map_err(io)?;
         fresh.next = fresh.next.max(book.next);
         if history.torn == 0 && fresh.bytes == 0 {
             fresh.prev.clone_from(&book.prev);
@@ -112,22 +110,25 @@ impl Manifest {
         self.book().write(&reload)
     }
 
-    /// Records a refusal under a number of its own. Equal ones within a second are one record.
-    pub fn reject(&self, rejected: &Rejected) -> io::Result<CallId> {
+    /// Records a refusal under a number of its own. Of many equal ones within a second, most are only counted:
+    /// [`Self::settle`] writes the count when [`Self::next_due`] says so.
+    pub fn reject(&self, rejected: &Rejected) -> io::Result<()> {
         let mut book = self.book();
         let call = book.number();
         if book.fold.hear(call, rejected, Instant::now()) == Heard::First {
             book.write(&Reject::one(call, rejected))?;
         }
-        book.settle(Instant::now())?;
-        Ok(call)
+        book.settle(Instant::now())
     }
 
-    /// Writes the counts of refusals whose time has come, and says when to ask again.
-    pub fn settle(&self) -> io::Result<Option<Instant>> {
-        let mut book = self.book();
-        book.settle(Instant::now())?;
-        Ok(book.fold.next_due())
+    /// Writes the counts of refusals whose time has come.
+    pub fn settle(&self) -> io::Result<()> {
+        self.book().settle(Instant::now())
+    }
+
+    /// When there is a count to write.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.book().fold.next_due()
     }
 
     /// Records that the broker leaves.
@@ -157,14 +158,15 @@ impl Manifest {
 
     fn book(&self) -> MutexGuard<'_, Book> {
         // A thread that panicked while it held the lock left at worst a number unused.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Book {
-    fn after(mut file: Flock<File>, history: &History) -> io::Result<Self> {
+    fn after(path: &Path, mut file: Flock<File>, history: &History) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, bytes, prev: history.prev.clone(), next: history.next, fold: Fold::default() })
+        let path = path.to_owned();
+        Ok(Self { path, file, bytes, prev: history.prev.clone(), next: history.next, fold: Fold::default() })
     }
 
     /// The first record of this broker. What a crash tore stays, on a line of its own.

@@ -13,6 +13,6 @@ mod started;
 mod trust;
 
 pub use manifest::{Manifest, OpenError};
-pub use record::{Caller, Cause, Ending, Opening, Outcome, Rejected, Start};
+pub use record::{Caller, Cause, Opening, Outcome, Rejected, now_ms};
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};

@@ -78,7 +78,7 @@ fn keep(word: &str, room: &mut usize) -> Option<String> {
 
 /// `start`: a command is about to run.
 #[derive(Debug, Serialize)]
-pub struct Start<'a> {
+pub(super) struct Start<'a> {
     pub(super) kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
@@ -190,7 +190,7 @@ impl Outcome {
 
 /// `exit`: a call ended.
 #[derive(Debug, Serialize)]
-pub struct Ending<'a> {
+pub(super) struct Ending<'a> {
     kind: &'static str,
     call: CallId,
     ts: u64,
@@ -361,7 +361,7 @@ pub(super) struct Close {
 }
 
 /// Milliseconds since the epoch; 0 on a clock set before it.
-pub(super) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::client::{self, Failure};
+use crate::rules::escape::{quoted, visible};
 use crate::wire::Status;
 
 use advice::Asked;
@@ -54,8 +55,8 @@ enum Wanted<'a> {
 }
 
 /// Runs `sluicify` with these arguments, its own name first.
-pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<_> = arguments.skip(1).collect();
+pub fn sluicify(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().skip(1).collect();
     let code = match parse(&arguments) {
         Ok(Wanted::Call(socket, words)) => call(socket, words),
         Ok(Wanted::List(socket)) => list(socket),
@@ -79,7 +80,7 @@ fn parse(arguments: &[OsString]) -> Result<Wanted<'_>, String> {
         }
         (Some(""), _) => Err("the socket's path is empty (an unset variable?)".into()),
         (Some(option), _) if option.starts_with('-') => {
-            Err(format!("no option {} here (a socket of that name is ./-name)", client::quoted(option)))
+            Err(format!("no option {} here (a socket of that name is ./-name)", quoted(option)))
         }
         (_, []) => Err("no command after the socket".into()),
         (_, words) => Ok(Wanted::Call(Path::new(first), words)),
@@ -95,9 +96,15 @@ fn call(socket: &Path, words: &[OsString]) -> u8 {
 
 fn list(socket: &Path) -> u8 {
     match client::list(socket) {
-        Ok(text) => print(&client::visible(&text)),
+        Ok(text) => print(&shown(&text)),
         Err(failure) => give_up(&Asked { socket, words: &[] }, &failure),
     }
+}
+
+/// A listing with nothing in it that steers a terminal or hides, wherever it goes: what is piped is shown in the end
+/// too. A broker of this version has escaped it already; another one may not have.
+fn shown(listing: &str) -> String {
+    listing.lines().flat_map(|line| [visible(line), "\n".into()]).collect()
 }
 
 fn give_up(asked: &Asked<'_>, failure: &Failure) -> u8 {
@@ -164,6 +171,15 @@ mod tests {
         check("sluicify --version now", Err("--version was given more"));
         check("sluicify  git", Err("path is empty"));
         check("sluicify --json /run/s", Err("no option --json here"));
+    }
+
+    #[test]
+    fn a_listing_keeps_its_lines_and_nothing_that_hides() {
+        assert_eq!(
+            shown("git <n>\n  \u{1b}[2J\u{202e}x\n\ndate\n"),
+            "git <n>\n  \\u{1b}[2J\\u{202e}x\n\ndate\n"
+        );
+        assert_eq!(shown(""), "");
     }
 
     #[test]

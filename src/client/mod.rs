@@ -4,11 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod exchange;
-mod printable;
 mod unreached;
 mod words;
 
 pub use exchange::{Failure, call, list};
-pub use printable::{quoted, visible};
 pub use unreached::{Kind, Unreached};
 pub use words::BadWords;

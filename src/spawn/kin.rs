@@ -48,6 +48,11 @@ impl Kin {
         self.family().nurseries.insert(pid);
     }
 
+    /// A nursery is about to end.
+    pub fn forget_nursery(&self, pid: Pid) {
+        self.family().nurseries.remove(&pid);
+    }
+
     /// Takes note of a launcher that becomes a command now.
     pub(super) fn adopt(&self, pid: Pid, background: Background) {
         self.family().commands.insert(pid, background);

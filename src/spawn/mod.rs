@@ -19,4 +19,4 @@ pub use nursery::{Nursery, Role, run as run_nursery};
 pub use plan::{Plan, Stdio};
 pub use pool::{Launcher, Pool};
 pub use resolve::{Environment, Resolved, resolve};
-pub use wait::{Call, Stop, supervise};
+pub use wait::{Call, Stop, end_kept, supervise};

@@ -28,6 +28,13 @@ pub struct Stop<'a> {
     pub hurry: BorrowedFd<'a>,
 }
 
+impl Stop<'_> {
+    fn is_hurried(&self) -> io::Result<bool> {
+        let mut look = [PollFd::new(self.hurry, PollFlags::POLLIN)];
+        sys::poll_until(&mut look, Some(Instant::now()))
+    }
+}
+
 /// What a call is watched for.
 #[derive(Debug)]
 pub struct Call<'a> {
@@ -107,7 +114,7 @@ fn watch(launcher: &Launcher, call: &Call<'_>) -> io::Result<Option<Cause>> {
 /// runs as another user now cannot be killed.
 fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
     signal_tree(launcher.pid(), Signal::SIGTERM);
-    if wait_for_any(&[launcher.pidfd()], call, give_up)? {
+    if wait_for_any(&[launcher.pidfd()], call.stop, give_up, true)? {
         return Ok(true);
     }
     signal_tree(launcher.pid(), Signal::SIGKILL);
@@ -118,7 +125,7 @@ fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Re
 /// Ends what the command left, or lets it go on where its rule says so. Gives how many could not be ended.
 fn settle(
     command: Pid,
-    mut left: Vec<Pid>,
+    left: Vec<Pid>,
     cause: Option<Cause>,
     call: &Call<'_>,
     give_up: Instant,
@@ -127,18 +134,33 @@ fn settle(
         call.kin.keep(command);
         return Ok(0);
     }
-    let mut asked = Vec::new();
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
+    end_all(left, || call.kin.left_of(command), kill_from, call.stop)
+}
+
+/// Ends everything that calls with `background = keep` left running: the broker leaves.
+pub fn end_kept(kin: &Kin, stop: Stop<'_>) -> io::Result<usize> {
+    end_all(kin.kept()?, || kin.kept(), Instant::now() + TERM_GRACE, stop)
+}
+
+/// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.
+fn end_all(
+    mut left: Vec<Pid>,
+    look_again: impl Fn() -> io::Result<Vec<Pid>>,
+    kill_from: Instant,
+    stop: Stop<'_>,
+) -> io::Result<usize> {
+    let mut asked = Vec::new();
     while !left.is_empty() && Instant::now() < kill_from + KILL_GRACE {
-        end_round(&left, &mut asked, call, kill_from)?;
-        left = call.kin.left_of(command)?;
+        end_round(&left, &mut asked, kill_from, stop)?;
+        left = look_again()?;
     }
     Ok(left.len())
 }
 
 /// Signals each of `left` and what is below it, and waits until one has ended or the time is up.
-fn end_round(left: &[Pid], asked: &mut Vec<Pid>, call: &Call<'_>, kill_from: Instant) -> io::Result<()> {
-    let kill = Instant::now() >= kill_from || hurried(call)?;
+fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: Stop<'_>) -> io::Result<()> {
+    let kill = Instant::now() >= kill_from || stop.is_hurried()?;
     let handles: Vec<OwnedFd> = left.iter().filter_map(|pid| sys::open_pidfd(*pid).ok()).collect();
     for &pid in left {
         if kill {
@@ -150,18 +172,20 @@ fn end_round(left: &[Pid], asked: &mut Vec<Pid>, call: &Call<'_>, kill_from: Ins
     }
     let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
     let until = if kill { Instant::now() + KILL_ROUND } else { kill_from };
-    wait_for_any(&handles, call, until).map(drop)
+    wait_for_any(&handles, stop, until, !kill).map(drop)
 }
 
 /// Waits until one of the processes has ended (`true`), the time is up or the broker's stop hurries.
-fn wait_for_any(pidfds: &[BorrowedFd<'_>], call: &Call<'_>, until: Instant) -> io::Result<bool> {
+fn wait_for_any(
+    pidfds: &[BorrowedFd<'_>],
+    stop: Stop<'_>,
+    until: Instant,
+    hurry_counts: bool,
+) -> io::Result<bool> {
     let mut looked_at: Vec<_> = pidfds.iter().map(|pidfd| PollFd::new(*pidfd, PollFlags::POLLIN)).collect();
-    looked_at.push(PollFd::new(call.stop.hurry, PollFlags::POLLIN));
+    if hurry_counts {
+        looked_at.push(PollFd::new(stop.hurry, PollFlags::POLLIN));
+    }
     sys::poll_until(&mut looked_at, Some(until))?;
     Ok(looked_at[..pidfds.len()].iter().any(|fd| fd.any() == Some(true)))
-}
-
-fn hurried(call: &Call<'_>) -> io::Result<bool> {
-    let mut look = [PollFd::new(call.stop.hurry, PollFlags::POLLIN)];
-    sys::poll_until(&mut look, Some(Instant::now()))
 }

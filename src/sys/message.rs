@@ -91,8 +91,10 @@ fn receive_raw(
     Ok((length.cast_unsigned(), header.msg_controllen as usize, header.msg_flags))
 }
 
-/// Words of control data: a header and the most descriptors, a header and credentials, rounded up.
-const CONTROL_WORDS: usize = (2 * HEADER_BYTES + MESSAGE_FDS_MAX * 4 + 12).div_ceil(8) + 2;
+/// Words of control data: a header and credentials, which come first, a header and the most descriptors. Exact, as it
+/// is what limits the descriptors.
+const CONTROL_WORDS: usize =
+    (HEADER_BYTES + 12).div_ceil(8) + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
 
 /// Bytes of a control header: a word of length, two `int`s.
 const HEADER_BYTES: usize = size_of::<usize>() + 8;
@@ -173,12 +175,15 @@ mod tests {
     }
 
     #[test]
-    fn the_most_descriptors_of_a_message_all_arrive_with_credentials() {
+    fn descriptors_over_the_limit_are_cut_and_the_sender_is_still_known() {
         let (near, far) = pair().expect("a socket pair");
         pass_credentials(far.as_fd()).expect("credentials on");
-        send(near.as_fd(), b"x", &[near.as_fd(); MESSAGE_FDS_MAX]).expect("sent");
-        let received = receive(far.as_fd(), 1).expect("received");
-        assert_eq!(received.descriptors.len(), MESSAGE_FDS_MAX);
-        assert!(received.sender.is_some() && !received.descriptors_cut);
+        for (sent, arrived) in [(MESSAGE_FDS_MAX, MESSAGE_FDS_MAX), (MESSAGE_FDS_MAX + 1, MESSAGE_FDS_MAX)] {
+            send(near.as_fd(), b"x", &vec![near.as_fd(); sent]).expect("sent");
+            let received = receive(far.as_fd(), 1).expect("received");
+            assert_eq!(received.descriptors.len(), arrived);
+            assert_eq!(received.descriptors_cut, sent > arrived);
+            assert!(received.sender.is_some());
+        }
     }
 }

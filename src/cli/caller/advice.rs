@@ -7,8 +7,9 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::client::{BadWords, Failure, quoted};
+use crate::client::{BadWords, Failure};
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
+use crate::rules::escape::quoted;
 use crate::wire::Status;
 
 use super::unreached;
@@ -148,7 +149,7 @@ mod tests {
         check(
             &["git", "push", "it's", "a\nb"],
             &refused,
-            &[r"no rule allows: git push 'it'\''s' 'a\u{a}b'", tail].concat(),
+            &[r"no rule allows: git push 'it'\''s' $'a\u{a}b'", tail].concat(),
         );
         let cut = format!("no rule allows: echo {}...{tail}", "x".repeat(195));
         check(&["echo", &"x".repeat(16_000)], &refused, &cut);
