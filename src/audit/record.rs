@@ -220,12 +220,7 @@ pub(super) struct Ending<'a> {
 
 impl<'a> Ending<'a> {
     /// The end of `call` after `took`. One whose start is not on record (`log = exit-only`) says who called.
-    pub(super) fn new(
-        call: CallId,
-        took: Duration,
-        outcome: &Outcome,
-        hidden: Option<&'a Opening<'a>>,
-    ) -> Self {
+    pub(super) fn new(call: CallId, took: Duration, outcome: &Outcome, hidden: Option<&'a Opening<'a>>) -> Self {
         let mut ending = Self {
             kind: "exit",
             call,

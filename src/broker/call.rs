@@ -102,8 +102,7 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
 
 /// Puts a refusal on record, then answers with it.
 pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &Refusal) {
-    let caller =
-        visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
+    let caller = visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
     let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
     broker.record_refusal(&Rejected::new(&socket.name, caller, &argv, refusal));
     reply(visit, &Reply::Status(refusal.status()));
@@ -198,8 +197,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
     let (plan, stdio) = (plan(broker, &matched, &resolved), redirect(stdio, settings.stdin)?);
     let launcher = broker.pool.take().map_err(Refusal::NoLauncher)?;
     let resolved = resolved.path().to_string_lossy();
-    let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
-        .then(|| rule.file.to_string_lossy());
+    let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file)).then(|| rule.file.to_string_lossy());
     let opening = Opening {
         socket: &socket.name,
         rule: rule.line,

@@ -35,13 +35,8 @@ struct Places<G> {
 impl<G: Guest> Gate<G> {
     /// An empty gate that keeps at most `waiting_max` requests in waiting.
     pub(super) fn new(waiting_max: usize) -> Self {
-        let places = Places {
-            threads: 0,
-            running: 0,
-            of_rule: HashMap::new(),
-            waiting: VecDeque::new(),
-            asked: false,
-        };
+        let places =
+            Places { threads: 0, running: 0, of_rule: HashMap::new(), waiting: VecDeque::new(), asked: false };
         Self { places: Mutex::new(places), waiting_max }
     }
 

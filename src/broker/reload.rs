@@ -1,10 +1,13 @@
 //! HUP: the rules are read again, and the manifest is opened again where it was moved away. Calls in flight keep the
 //! rules that they started with; rules that do not load change nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::audit::OpenError;
+use nix::unistd::geteuid;
+
+use crate::audit::{OpenError, now_ms};
+use crate::ids::SocketName;
 use crate::rules::{Policy, TemplateValues};
 use crate::spawn::Environment;
 
@@ -14,9 +17,8 @@ use super::state::Broker;
 
 /// Reads the rules again.
 pub(super) fn reload(broker: &Broker) {
-    let loaded = load_rules(&broker.rules_file, &broker.environment).and_then(|policy| {
-        manifest_path(&policy, &broker.environment, &name_of(broker)).map(|path| (policy, path))
-    });
+    let loaded = load_rules(&broker.rules_file, &broker.environment)
+        .and_then(|policy| manifest_path(&policy, &broker.environment, &name_of(broker)).map(|path| (policy, path)));
     let written = match loaded {
         Ok((policy, path)) => {
             let rules = policy.rules().len();
@@ -41,7 +43,7 @@ pub(super) fn reload(broker: &Broker) {
     }
 }
 
-fn reopen(broker: &Broker, path: &std::path::Path, policy: &Policy) -> Result<(), OpenError> {
+fn reopen(broker: &Broker, path: &Path, policy: &Policy) -> Result<(), OpenError> {
     broker.manifest.reopen(path, &broker.rules_file.to_string_lossy(), policy.hash())
 }
 
@@ -56,14 +58,13 @@ pub(super) fn manifest_path(
     name: &str,
 ) -> Result<PathBuf, LoadError> {
     if let Some(template) = policy.logfile() {
-        let ts_ms = crate::audit::now_ms();
-        let uid = nix::unistd::geteuid().as_raw();
-        return Ok(template.expand(&TemplateValues {
-            uid: Some(uid),
-            ts_ms,
-            socket: name,
+        let values = TemplateValues {
+            uid: Some(geteuid().as_raw()),
+            ts_ms: Some(now_ms()),
+            socket: Some(SocketName::new(name)),
             ..Default::default()
-        }));
+        };
+        return Ok(template.expand(&values));
     }
     let home = environment.get("HOME").filter(|home| home.as_encoded_bytes().first() == Some(&b'/'));
     let home = home.map(PathBuf::from).ok_or(LoadError::NoManifest)?;

@@ -77,7 +77,7 @@ impl Events {
     /// The lobby has been woken.
     pub(super) fn woken(&self) {
         // Nothing to read means that somebody else's wake was taken with an earlier one.
-        drop(self.wake.read());
+        self.wake.read().ok();
     }
 
     pub(super) fn wakes(&self) -> &EventFd {
@@ -95,7 +95,7 @@ impl Events {
 
 fn raise(event: &EventFd) {
     // It fails only when the counter is full, and then it is readable already.
-    drop(event.write(1));
+    event.write(1).ok();
 }
 
 impl Broker {
