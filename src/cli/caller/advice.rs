@@ -63,37 +63,28 @@ impl Asked<'_> {
     }
 
     fn refused(&self, status: Status) -> String {
+        let command = self.command();
         match status {
-            Status::NO_RULE => format!(
-                "no rule allows: {}; see what may be called with: sluicify --list {}",
-                self.command(),
-                self.socket()
-            ),
-            Status::PROTO if self.words.is_empty() => "the broker does not know listings (PROTO): it is too old".into(),
-            Status::PROTO => "the broker could not read the request (PROTO): is it older than this sluicify?".into(),
-            Status::FDS => {
-                "the broker cannot pass on stdin, stdout or stderr (FDS): none may be a directory or opened with O_PATH"
-                    .into()
+            Status::NO_RULE => {
+                format!(
+                    "no rule allows: {command}; see what may be called with: sluicify --list {}",
+                    self.socket()
+                )
+            }
+            Status::PROTO if self.words.is_empty() => {
+                "the broker does not know listings (PROTO): it is too old".into()
             }
             Status::SPAWN => format!(
-                "allowed, but could not be started, and nothing of it ran (SPAWN): {}; its program, interpreter or \
-                 directory is missing outside, and the broker's record says which",
-                self.command()
+                "allowed, but could not be started, and nothing of it ran (SPAWN): {command}; its program, interpreter \
+                 or directory is missing outside, and the broker's record says which"
             ),
-            Status::AUDIT => {
-                "refused, because the broker cannot keep its record (AUDIT): its operator has to look at the log file \
-                 and the disk"
-                    .into()
-            }
-            Status::TIMEOUT => format!("ended by its rule's timeout (TIMEOUT): {}", self.command()),
-            Status::PEER => "the broker cannot tell who calls (PEER): call it directly, not through a relay".into(),
+            Status::TIMEOUT => format!("ended by its rule's timeout (TIMEOUT): {command}"),
             Status::TOO_LARGE => {
-                format!("the listing is over {LISTING_BYTES_MAX} bytes (TOO_LARGE): ask its operator for the rules")
+                format!(
+                    "the listing is over {LISTING_BYTES_MAX} bytes (TOO_LARGE): ask the operator for the rules"
+                )
             }
-            Status::STOPPING => {
-                "the broker is shutting down (STOPPING): the command did not run, or was ended; try again later".into()
-            }
-            unknown => format!("the broker answered {unknown}, which this sluicify does not know: is it too old?"),
+            status => fixed(status).map_or_else(|| unknown(status), str::to_owned),
         }
     }
 
@@ -107,6 +98,29 @@ impl Asked<'_> {
             None => line,
         }
     }
+}
+
+/// The line for a status that says the same of every command.
+fn fixed(status: Status) -> Option<&'static str> {
+    Some(match status {
+        Status::PROTO => "the broker could not read the request (PROTO): is it older than this sluicify?",
+        Status::FDS => {
+            "the broker cannot pass on stdin, stdout or stderr (FDS): none may be a directory or opened with O_PATH"
+        }
+        Status::AUDIT => {
+            "refused, because the broker cannot keep its record (AUDIT): its operator has to look at the log file and \
+             the disk"
+        }
+        Status::PEER => "the broker cannot tell who calls (PEER): call it directly, not through a relay",
+        Status::STOPPING => {
+            "the broker is shutting down (STOPPING): the command did not run, or was ended; try again later"
+        }
+        _ => return None,
+    })
+}
+
+fn unknown(status: Status) -> String {
+    format!("the broker answered {status}, which this sluicify does not know: is it too old?")
 }
 
 fn words(bad: BadWords) -> String {
