@@ -83,12 +83,10 @@ impl<'b> Request<'b> {
     pub(crate) fn begin(self) -> Running<'b> {
         let from = self.from.unwrap_or_else(|| self.broker.records().len());
         let (in_read, in_write) = std::io::pipe().expect("a pipe can be made");
-        let (out_read, out_write) = std::io::pipe().expect("a pipe can be made");
-        let (err_read, err_write) = std::io::pipe().expect("a pipe can be made");
         let [stdin, stdout, stderr] = self.given;
         let stdin = stdin.unwrap_or_else(|| in_read.into());
-        let stdout = stdout.unwrap_or_else(|| out_write.into());
-        let stderr = stderr.unwrap_or_else(|| err_write.into());
+        let (stdout, out) = Output::through(stdout);
+        let (stderr, err) = Output::through(stderr);
         let connection = Connection::open(&self.socket).expect("the broker listens");
         connection.send(&frame(&self.words), &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
         let feed = (self.keeps_stdin || !self.stdin.is_empty()).then_some(in_write);
@@ -100,7 +98,7 @@ impl<'b> Request<'b> {
             stdin: feed,
             feed: self.stdin,
             keeps_stdin: self.keeps_stdin,
-            outputs: [Output::new(out_read), Output::new(err_read)],
+            outputs: [out, err],
             from,
             began: Instant::now(),
         }
@@ -135,8 +133,13 @@ struct Output {
 }
 
 impl Output {
-    fn new(pipe: std::io::PipeReader) -> Self {
-        Self { pipe: Some(pipe), bytes: Vec::new() }
+    /// What the command gets, and what comes of it: nothing where the test gave a descriptor.
+    fn through(given: Option<OwnedFd>) -> (OwnedFd, Self) {
+        if let Some(given) = given {
+            return (given, Self { pipe: None, bytes: Vec::new() });
+        }
+        let (read, write) = std::io::pipe().expect("a pipe can be made");
+        (write.into(), Self { pipe: Some(read), bytes: Vec::new() })
     }
 
     fn read(&mut self) {

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 
 use super::frame::{MAGIC, Status, VERSION};
-use super::wait::SOON;
+use super::wait::{SOON, within};
 
 const REPLY_BYTES_MAX: usize = 128 * 1024;
 
@@ -43,8 +43,15 @@ impl Connection {
         Ok(Self(fd))
     }
 
-    /// One message with these descriptors. A broker that closed already is not an error of the test.
+    /// One message with these descriptors. A broker that closed already is not an error of the test; and while other
+    /// tests have as many descriptors on their way as the kernel allows a user, this one waits.
+    #[track_caller]
     pub(crate) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
+        within(SOON, "the kernel takes the descriptors", || self.try_send(bytes, fds).then_some(()));
+    }
+
+    /// One message, unless too many descriptors are on their way.
+    pub(crate) fn try_send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> bool {
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
@@ -56,7 +63,8 @@ impl Connection {
             None,
         );
         match sent {
-            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
+            Ok(_) | Err(Errno::EPIPE | Errno::ECONNRESET) => true,
+            Err(Errno::ETOOMANYREFS) => false,
             Err(error) => panic!("cannot send {} bytes and {} descriptors: {error}", bytes.len(), fds.len()),
         }
     }
