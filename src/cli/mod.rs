@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
+mod check;
+mod matching;
 mod serve;
 
 use std::ffi::OsString;
