@@ -1,7 +1,6 @@
 //! `sluice match`: the rule that a command line gets and what its slots become, or why there is none.
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -91,6 +90,8 @@ impl<'a> NotFound<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use crate::rules::{LexicalPaths, Source, Vars, load};
 
     use super::*;
