@@ -25,6 +25,8 @@ pub const REQUEST_FDS: usize = 3;
 /// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message, which may
 /// bring 253, fills the broker's table.
 pub const MESSAGE_FDS_MAX: usize = 8;
+/// Further requests on one connection that are taken off it, and refused, before it is closed.
+pub const SECOND_REQUESTS_MAX: usize = 16;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
