@@ -29,8 +29,9 @@ fn most_at_once(broker: &Broker) -> usize {
 #[test]
 fn a_thousand_callers_at_once_are_all_answered() {
     let broker = Broker::new("/bin/echo #n\n  n = [0-9]+\n").start();
-    let mut calls: Vec<_> =
-        (0..1000).map(|n| (n, broker.request(&["/bin/echo", &*n.to_string()]).given(2, null()).quick().begin())).collect();
+    let mut calls: Vec<_> = (0..1000)
+        .map(|n| (n, broker.request(&["/bin/echo", &*n.to_string()]).given(2, null()).quick().begin()))
+        .collect();
     for (n, call) in calls.drain(..) {
         call.wait().exited(0).printed(&format!("{n}\n"));
     }

@@ -37,7 +37,7 @@ fn a_manifest_over_a_symlink_that_others_can_place_is_refused() {
         dir.mkdir("open", 0o777);
         symlink(dir.join("open"), dir.join("place")).expect("an own directory takes a link");
     });
-    linked.start_fails().said(&["place"]);
+    linked.start_fails().said(&["cannot keep the manifest"]);
     let planted = Broker::new("defaults:\n  logfile = @DIR@/open/place/manifest.jsonl\n\n/bin/echo a\n");
     let planted = planted.arranged(|dir| {
         dir.mkdir("open", 0o777);
