@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod caller;
 mod check;
 mod matching;
 mod serve;
@@ -16,6 +17,8 @@ use clap::{Parser, Subcommand};
 use nix::unistd::Pid;
 
 use crate::spawn::{Role, run_nursery};
+
+pub use caller::sluicify;
 
 /// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on record.
 #[derive(Debug, Parser)]
