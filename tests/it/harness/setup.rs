@@ -3,6 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Once;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::broker::{Broker, Process};
 use super::dir::{TempDir, chmod};
@@ -32,6 +35,7 @@ pub(crate) struct Failed {
 impl Setup {
     /// These rules, without the indentation that all lines share; a `logfile` is added where there is none.
     pub(crate) fn new(rules: &str) -> Self {
+        raise_open_files();
         let dir = TempDir::new();
         dir.mkdir("audit", 0o700);
         let (env, under, names) = (Vec::new(), Vec::new(), Vec::new());
@@ -207,6 +211,16 @@ impl Failed {
             assert!(self.stderr.contains(part), "nothing of {part:?} in:\n{}", self.stderr);
         }
     }
+}
+
+/// A thousand callers at once need more descriptors than a login shell is given.
+fn raise_open_files() {
+    static RAISED: Once = Once::new();
+    RAISED.call_once(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
+        setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 16), hard)
+            .expect("a soft limit may rise to the hard one");
+    });
 }
 
 /// The text without the indentation that all its lines share, and without the line break it opens with.
