@@ -65,6 +65,17 @@ fn sixty_four_run_at_one_time_and_the_next_waits() {
 }
 
 #[test]
+fn who_has_spoken_is_not_silent_however_long_it_waits() {
+    let broker = Broker::new(&format!("defaults:\n  max_calls = 1\n\n{SHELL}\n/bin/echo a\n")).start();
+    let first = broker.begin_sh("sleep 6");
+    broker.record("start");
+    let request = || broker.request(&["/bin/echo", "a"]).given(1, null()).given(2, null()).quick();
+    let waiting: Vec<_> = (0..400).map(|_| request().begin()).collect();
+    first.wait().exited(0);
+    waiting.into_iter().for_each(|call| drop(call.wait().exited(0)));
+}
+
+#[test]
 fn refusals_do_not_wait_for_running_calls() {
     let broker = Broker::new(&format!("defaults:\n  max_calls = 1\n\n{SHELL}")).start();
     let mut call = broker.request(&["/bin/sh", "-c", "echo up; read go"]).stdin_open().begin();

@@ -108,6 +108,19 @@ fn a_socket_directory_that_others_can_write_is_refused_unless_best_effort() {
     broker.says("open");
 }
 
+#[test]
+fn a_limit_that_cannot_hold_every_call_is_refused() {
+    echo().under(&["prlimit", "--nofile=256:256", "--"]).start_fails().said(&["descriptors"]);
+    let few = Broker::new("defaults:\n  max_calls = 4\n\n/bin/echo a\n");
+    few.under(&["prlimit", "--nofile=256:256", "--"]).start().call(["/bin/echo", "a"]).exited(0);
+}
+
+#[test]
+fn the_longest_timeout_is_no_short_one() {
+    let broker = Broker::new("/bin/sleep 0.3\n  timeout = 87840h\n").start();
+    broker.call(["/bin/sleep", "0.3"]).exited(0).audited(["start", "exit status=0 !timed_out"]);
+}
+
 // Reloads.
 
 #[test]

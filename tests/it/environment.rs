@@ -223,6 +223,13 @@ fn the_command_is_in_a_session_of_its_own_without_a_terminal() {
 }
 
 #[test]
+fn a_broker_that_was_started_without_stdin_and_stdout_keeps_them_apart() {
+    let broker = Broker::new(SHELL).under(&["sh", "-c", "exec \"$@\" <&- >&-", "sh"]).start();
+    let cat = broker.request(&["/bin/sh", "-c", "cat; ls /proc/$$/fd | tr '\\n' ' '"]).stdin("in ");
+    cat.run().exited(0).printed("in 0 1 2 ");
+}
+
+#[test]
 fn no_core_is_dumped_and_no_other_limit_changes() {
     let limits =
         ["prlimit", "--core=unlimited", "--nofile=777:2048", "--stack=4194304", "--nproc=30000", "--"];

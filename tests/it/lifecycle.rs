@@ -87,6 +87,33 @@ fn a_timeout_ends_a_crowd_that_ignores_it() {
         .printed_pid_is_gone();
 }
 
+/// Each generation is a session of its own, starts the next, and leaves; it ends by itself after a while.
+const RUNAWAY: &str = "\
+exec python3 -c '
+import os, time
+end = time.monotonic() + 20
+print(os.getpid(), flush=True)
+while time.monotonic() < end:
+    if os.fork():
+        time.sleep(0.002)
+        os._exit(0)
+    os.setsid()
+    open(\"@LAST@\", \"w\").write(str(os.getpid()))
+'";
+
+#[test]
+fn what_forks_away_again_and_again_is_caught() {
+    let broker = Broker::shell();
+    let last = broker.dir().join("last");
+    let script = RUNAWAY.replace("@LAST@", &last.to_string_lossy());
+    broker.sh(&format!("{script} & sleep 0.5")).exited(0);
+    let pid = std::fs::read_to_string(&last).expect("it ran").parse().map(Pid).expect("it wrote its pid");
+    assert!(!pid.runs());
+    std::fs::remove_file(&last).expect("an own file can be removed");
+    broker.sh("sleep 0.3").exited(0);
+    assert!(!last.exists(), "a generation outlives its call");
+}
+
 #[test]
 fn what_ignores_sigterm_is_killed_two_seconds_later() {
     let broker = Broker::new(&shell_with("timeout = 200ms")).start();
@@ -200,6 +227,38 @@ fn a_call_that_outlives_its_caller_still_has_its_timeout() {
     call.hang_up();
     broker.record("exit timed_out=true status=-7 !hangup");
     assert!(!pid.runs());
+}
+
+#[test]
+fn a_caller_that_closes_its_sending_half_is_still_answered() {
+    let broker = Broker::shell();
+    let mut call = broker.begin_sh("sleep 0.3; exit 6");
+    call.close_sending();
+    call.wait().exited(6).audited(["start", "exit status=6 !hangup"]);
+}
+
+#[test]
+fn a_stop_answers_those_who_wait_for_a_place() {
+    let mut broker = Broker::new(&shell_with("max_calls = 1")).start();
+    let mut first = broker.begin_sh("echo up; exec sleep 60");
+    first.line();
+    let waiting: Vec<_> = (0..5).map(|_| broker.begin_sh("echo late")).collect();
+    broker.signal(Signal::SIGTERM);
+    for call in waiting {
+        call.wait().refused(Status::STOPPING).printed("");
+    }
+    first.wait();
+    broker.ends_with(0);
+}
+
+#[test]
+fn an_operator_who_stops_listening_stops_nothing() {
+    let deaf = ["bash", "-c", "exec 3>&2; exec \"$@\" 2> >(head -n 1 >&3)", "bash"];
+    let broker = Broker::new(SHELL).under(&deaf).start();
+    for _ in 0..3 {
+        broker.signal(Signal::SIGHUP);
+        broker.sh("echo on").exited(0).printed("on\n");
+    }
 }
 
 #[test]

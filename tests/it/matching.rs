@@ -129,6 +129,16 @@ fn words_reach_the_command_byte_for_byte() {
 }
 
 #[test]
+fn the_largest_call_reaches_the_command_whole() {
+    let broker = Broker::new("/usr/bin/printf %s #words...\n  allow_any = words\n").start();
+    let word = |n: usize| char::from(b'a' + u8::try_from(n % 26).expect("a letter")).to_string().repeat(4096);
+    let words: Vec<_> =
+        ["/usr/bin/printf".to_owned(), "%s".to_owned()].into_iter().chain((0..40).map(word)).collect();
+    let answer = broker.request(&words).run().exited(0);
+    assert!(answer.stdout == words[2..].concat().into_bytes(), "{} bytes", answer.stdout.len());
+}
+
+#[test]
 fn a_value_starting_with_dash_is_refused() {
     let broker = Broker::new("/bin/echo #word\n  word = .*\n\n/bin/cat #words...\n  words = .*\n").start();
     broker.call([E, "-n"]).refused(Status::NO_RULE).audited(["reject reason=option_like"]);

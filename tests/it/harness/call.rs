@@ -2,11 +2,12 @@
 //! drains stdout and stderr, so that no full pipe can hold a test up.
 
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::answer::Answer;
 use super::broker::Broker;
@@ -178,6 +179,13 @@ impl<'b> Running<'b> {
     /// The end of stdin.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
+    }
+
+    /// The caller has no more to say; it still listens.
+    pub(crate) fn close_sending(&mut self) {
+        let fd = self.connection.as_ref().map(|connection| connection.as_fd().as_raw_fd());
+        shutdown(fd.expect("the caller is there"), Shutdown::Write)
+            .expect("a connected socket can be shut down");
     }
 
     /// The caller goes away: its connection closes.
