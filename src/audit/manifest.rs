@@ -62,6 +62,8 @@ struct Book {
     path: PathBuf,
     file: Flock<File>,
     bytes: u64,
+    /// The file may end in part of a line that could not be written.
+    torn: bool,
     prev: LineHash,
     next: CallId,
     fold: Fold,
@@ -166,7 +168,15 @@ impl Book {
     fn after(path: &Path, mut file: Flock<File>, history: &History) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
         let path = path.to_owned();
-        Ok(Self { path, file, bytes, prev: history.prev.clone(), next: history.next, fold: Fold::default() })
+        Ok(Self {
+            path,
+            file,
+            bytes,
+            torn: false,
+            prev: history.prev.clone(),
+            next: history.next,
+            fold: Fold::default(),
+        })
     }
 
     /// The first record of this broker. What a crash tore stays, on a line of its own.
@@ -204,20 +214,25 @@ impl Book {
         Ok(())
     }
 
-    /// One `write`, all or nothing: what a full disk took of it is cut off again.
+    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        match self.file.write(line) {
-            Ok(written) if written == line.len() => {
-                self.bytes += line.len() as u64;
-                Ok(())
-            }
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) => {
-                self.file.set_len(self.bytes)?;
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            Err(source) => Err(source),
+        self.cut_torn()?;
+        let written = self.file.write(line)?;
+        if written < line.len() {
+            self.torn = true;
+            self.cut_torn()?;
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    fn cut_torn(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.bytes)?;
+            self.torn = false;
+        }
+        Ok(())
     }
 
     /// Whether the file that is open is the one at `path`.
