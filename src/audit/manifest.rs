@@ -91,7 +91,7 @@ impl Manifest {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut book = self.book();
         if book.is_at(path) {
-            return Ok(());
+            return book.settle_length().map_err(io);
         }
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
@@ -150,7 +150,9 @@ impl Manifest {
     ) -> (CallId, io::Result<()>) {
         let mut book = self.book();
         let call = book.number();
-        (call, record(call).map_or(Ok(()), |record| book.write(&record)))
+        let written =
+            book.check_place().and_then(|()| record(call).map_or(Ok(()), |record| book.write(&record)));
+        (call, written)
     }
 
     /// Writes one record.
@@ -232,6 +234,25 @@ impl Book {
             self.file.set_len(self.bytes)?;
             self.torn = false;
         }
+        Ok(())
+    }
+
+    /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
+    fn check_place(&mut self) -> io::Result<()> {
+        self.cut_torn()?;
+        let bytes = u64::try_from(fstat(&*self.file)?.st_size).unwrap_or(0);
+        if self.is_at(&self.path) && bytes == self.bytes {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "the manifest was moved, removed or cut by somebody else; have the broker reload (HUP)",
+        ))
+    }
+
+    /// Goes on from the file's end as it is now: a reload accepts what was done to it. What the file's own lines prove
+    /// of that, they prove by their chain.
+    fn settle_length(&mut self) -> io::Result<()> {
+        self.bytes = self.file.seek(SeekFrom::End(0))?;
         Ok(())
     }
 

@@ -290,7 +290,7 @@ fn end(broker: &Broker, started: Started<'_>, outcome: io::Result<Outcome>, open
         Ok(outcome) => outcome,
         Err(source) => {
             (broker.say)(&Notice::CallLost(&source));
-            return Status::SPAWN; // dropping `started` records that the end was not seen
+            return Status::AUDIT; // dropping `started` records that the end was not seen
         }
     };
     if let Err(source) = started.finish(&outcome, opening) {

@@ -18,8 +18,7 @@ pub struct Disk;
 impl Source for Disk {
     /// A rules file that nobody else can write, as text.
     fn read(&self, path: &Path) -> io::Result<String> {
-        let file = trusted_file(path)
-            .map_err(|distrust| io::Error::new(io::ErrorKind::PermissionDenied, distrust))?;
+        let file = trusted_file(path)?;
         let mut text = Vec::new();
         file.take(RULES_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
         String::from_utf8(text).map_err(|error| {

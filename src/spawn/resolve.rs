@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::refusal::Refusal;
@@ -90,7 +91,7 @@ pub fn resolve(
         Program::Absolute(path) => return executable(path).map_err(unresolved),
         Program::Bare(name) => name,
     };
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let mut last = Errno::ENOENT.into();
     for directory in environment.exec_path(settings) {
         match executable(&directory.join(name)) {
             Ok(resolved) => return Ok(resolved),
@@ -111,7 +112,7 @@ fn display(program: &Program) -> String {
 fn executable(path: &Path) -> io::Result<Resolved> {
     access(path, AccessFlags::X_OK)?;
     if path.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+        return Err(Errno::EISDIR.into());
     }
     Ok(Resolved(path.to_owned()))
 }
