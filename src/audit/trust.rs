@@ -54,10 +54,10 @@ impl std::error::Error for Distrust {}
 /// For callers that know the path already: what a system call gave, or else why the path is not trusted.
 impl From<Distrust> for io::Error {
     fn from(distrust: Distrust) -> Self {
-        match distrust.why {
-            Why::Io(source) => source,
-            _ => Self::new(io::ErrorKind::PermissionDenied, distrust),
+        if let Why::Io(source) = distrust.why {
+            return source;
         }
+        Self::new(io::ErrorKind::PermissionDenied, distrust)
     }
 }
 

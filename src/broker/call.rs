@@ -26,6 +26,7 @@ use crate::wire::{Malformed, Reply, Request, Status};
 use super::disk::Disk;
 use super::gate::Guest;
 use super::notice::Notice;
+use super::reload::reopen;
 use super::state::{Broker, Socket};
 
 /// A connection whose request was not answered yet.
@@ -260,6 +261,9 @@ fn begin<'b>(broker: &'b Broker, opening: &Opening<'_>) -> Result<Started<'b>, R
     if broker.is_strict() {
         started.withdraw();
         return Err(Refusal::AuditLost { path: broker.manifest.path(), source });
+    }
+    if let Err(source) = reopen(broker).and_then(|()| started.write_again(opening)) {
+        broker.say_lost(&source);
     }
     Ok(started)
 }

@@ -43,7 +43,7 @@ fn load_again(broker: &Broker) -> Result<(Policy, PathBuf), LoadError> {
 fn put_in_force(broker: &Broker, policy: Policy, manifest: &Path) -> io::Result<()> {
     let rules = policy.rules().len();
     let policy = Arc::new(policy);
-    if let Err(error) = reopen(broker, manifest, &policy) {
+    if let Err(error) = move_manifest(broker, manifest, &policy) {
         (broker.say)(&Notice::ReopenFailed(&error));
     }
     let written = broker.manifest.reloaded(policy.hash(), None);
@@ -61,7 +61,12 @@ pub(super) fn spare_descriptors(policy: &Policy, sockets: usize) -> Result<usize
     spare.ok_or(LoadError::Descriptors { limit, needed: needed as u64 })
 }
 
-fn reopen(broker: &Broker, path: &Path, policy: &Policy) -> Result<(), OpenError> {
+/// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.
+pub(super) fn reopen(broker: &Broker) -> io::Result<()> {
+    move_manifest(broker, &broker.manifest.path(), &broker.policy()).map_err(io::Error::other)
+}
+
+fn move_manifest(broker: &Broker, path: &Path, policy: &Policy) -> Result<(), OpenError> {
     broker.manifest.reopen(path, &broker.rules_file.to_string_lossy(), policy.hash())
 }
 
