@@ -1,1 +1,21 @@
-//! End-to-end tests.
+//! End-to-end tests: the real binaries, real sockets, real processes. `harness` is what they stand on; every other
+//! file holds one class of promise.
+
+mod activation;
+mod cli;
+mod client;
+mod concurrency;
+mod config;
+mod crash;
+mod diagnostics;
+mod docs;
+mod environment;
+mod fds;
+mod harness;
+mod lifecycle;
+mod manifest;
+mod matching;
+mod sink;
+mod stdio;
+mod tidy;
+mod wire;

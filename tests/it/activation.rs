@@ -1,0 +1,139 @@
+//! Where the socket comes from: the broker's own, or one that systemd holds (the real `systemd-socket-activate`).
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::process::{Command, Output};
+
+use crate::harness::{Broker, Connection, SHELL, Setup, TempDir, have, skip, sluice};
+
+fn activated(names: &[&str]) -> Option<Setup> {
+    if !have("systemd-socket-activate") {
+        skip("needs systemd-socket-activate");
+        return None;
+    }
+    Some(Broker::new(SHELL).activated(names))
+}
+
+#[test]
+fn a_socket_that_systemd_holds_is_served() {
+    let Some(setup) = activated(&["agent"]) else { return };
+    let broker = setup.start();
+    broker.sh("echo hi").exited(0).printed("hi\n").audited(["start socket=agent", "exit status=0"]);
+    broker.call(["/bin/nope"]).audited(["reject socket=agent reason=no_rule"]);
+}
+
+#[test]
+fn every_socket_that_systemd_holds_is_served_under_its_name() {
+    let Some(setup) = activated(&["one", "two", "three"]) else { return };
+    let broker = setup.start();
+    for name in ["three", "one", "two"] {
+        let socket = broker.socket_of(name);
+        let answer = broker.request(&["/bin/sh", "-c", "true"]).over(&socket).run().exited(0);
+        answer.audited([&*format!("start socket={name}"), "exit"]);
+    }
+}
+
+#[test]
+fn the_activators_variables_and_descriptors_stop_at_the_broker() {
+    let Some(setup) = activated(&["agent"]) else { return };
+    let broker = setup.start();
+    broker.sh("env | grep -c LISTEN_; ls /proc/$$/fd | tr '\\n' ' '").exited(0).printed("0\n0 1 2 ");
+}
+
+#[test]
+fn a_socket_that_systemd_holds_stays_when_the_broker_stops() {
+    let Some(setup) = activated(&["agent"]) else { return };
+    let mut broker = setup.start();
+    broker.sh("true").exited(0);
+    broker.stop();
+    assert!(broker.socket().exists());
+}
+
+/// Runs `sluice serve` without `--socket` as an activator would; it must not come to serving.
+fn serve_with(variables: &[(&str, &str)], redirection: &str) -> Output {
+    let dir = TempDir::new();
+    let rules =
+        dir.write("it.rules", format!("defaults:\n  logfile = {}/m.jsonl\n\ntrue\n", dir.path().display()));
+    let listen =
+        variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ");
+    let script =
+        format!("exec env {listen} LISTEN_PID=$$ timeout 20 \"$0\" serve --rules \"$1\" {redirection}");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_sluice")]).arg(rules);
+    command.output().expect("bash is installed")
+}
+
+#[track_caller]
+fn fails(output: &Output, part: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains(part), "{:?}: {said}", output.status);
+}
+
+#[test]
+fn without_any_socket_it_does_not_start() {
+    let dir = TempDir::new();
+    let rules = dir.write("it.rules", "true\n").to_string_lossy().into_owned();
+    sluice(["serve", "--rules", &rules]).exited(2).said(&["--socket"]);
+}
+
+#[test]
+fn a_descriptor_that_is_no_listening_seqpacket_socket_is_refused() {
+    fails(&serve_with(&[("LISTEN_FDS", "1")], "3</dev/null"), "");
+    fails(&serve_with(&[("LISTEN_FDS", "1")], "3<&-"), "");
+}
+
+#[test]
+fn a_stream_socket_is_refused() {
+    if !have("systemd-socket-activate") {
+        return skip("needs systemd-socket-activate");
+    }
+    let dir = TempDir::new();
+    let rules =
+        dir.write("it.rules", format!("defaults:\n  logfile = {}/m.jsonl\n\ntrue\n", dir.path().display()));
+    let script = "timeout 20 systemd-socket-activate -l \"$2\" \"$0\" serve --rules \"$1\" & \
+        while ! [ -S \"$2\" ]; do sleep 0.02; done; \
+        python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' \"$2\"; wait $!";
+    let mut command = Command::new("bash");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_sluice")]).arg(rules).arg(dir.join("stream.sock"));
+    fails(&command.output().expect("bash is installed"), "SEQPACKET");
+}
+
+#[test]
+fn a_socket_of_its_own_is_private() {
+    let broker = Broker::new(SHELL).under(&["sh", "-c", "umask 000; exec \"$@\"", "sh"]).start();
+    let socket = fs::symlink_metadata(broker.socket()).expect("there is a socket");
+    assert!(socket.file_type().is_socket());
+    assert_eq!(socket.mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_is_no_socket_is_not_replaced() {
+    let setup = Broker::new(SHELL).arranged(|dir| drop(dir.write("s.sock", "precious\n")));
+    let path = setup.socket();
+    let (failed, setup) = setup.start_fails_here();
+    failed.said(&["s.sock"]);
+    assert_eq!(fs::read_to_string(path).expect("the file is there"), "precious\n");
+    drop(setup);
+}
+
+#[test]
+fn a_live_socket_is_respected() {
+    let broker = Broker::shell();
+    let rules = format!("defaults:\n  logfile = {}/audit/other.jsonl\n\ntrue\n", broker.dir().display());
+    let path = broker.dir().join("other.rules");
+    fs::write(&path, rules).expect("an own file can be written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("an own file takes a mode");
+    let (path, socket) = (path.to_string_lossy(), broker.socket());
+    sluice(["serve", "--rules", &path, "--socket", &socket.to_string_lossy()]).exited(2).said(&["s.sock"]);
+    broker.sh("echo mine").exited(0).printed("mine\n");
+}
+
+#[test]
+fn a_socket_of_its_own_is_gone_when_it_stops() {
+    let mut broker = Broker::shell();
+    broker.sh("true").exited(0);
+    broker.stop();
+    assert!(Connection::open(&broker.socket()).is_err());
+    broker.start_again();
+    broker.sh("true").exited(0);
+}

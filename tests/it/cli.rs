@@ -1,0 +1,111 @@
+//! The operator's commands that look at a rules file: `check` and `match`.
+
+use crate::harness::{TempDir, sluice};
+
+const RULES: &str = "\
+; Says hello to somebody.
+/bin/echo hello #name
+  name = [a-z]+
+
+git log -n #n
+  n = [1-9][0-9]?
+
+/bin/cat #path
+  path = in /usr/share
+";
+
+fn with_rules(rules: &str, words: impl FnOnce(&str) -> crate::harness::Ended) -> crate::harness::Ended {
+    let dir = TempDir::new();
+    let path = dir.write("some.rules", rules).to_string_lossy().into_owned();
+    words(&path)
+}
+
+#[test]
+fn check_shows_what_each_rule_grants() {
+    with_rules(RULES, |path| sluice(["check", path])).exited(0).said(&[
+        "/bin/echo",
+        "git",
+        "/bin/cat",
+        "name",
+        "[a-z]+",
+        "/usr/share",
+    ]);
+}
+
+#[test]
+fn check_points_at_the_place_of_an_error() {
+    with_rules("/bin/echo #name\n", |path| sluice(["check", path])).exited(1).said(&[
+        "some.rules:1:11: error:",
+        "/bin/echo #name",
+        "^",
+    ]);
+}
+
+#[test]
+fn check_looks_at_every_file() {
+    let dir = TempDir::new();
+    let good = dir.write("good.rules", RULES).to_string_lossy().into_owned();
+    let bad = dir.write("bad.rules", "relative/x\n").to_string_lossy().into_owned();
+    sluice(["check", &good, &bad]).exited(1).said(&["bad.rules:1:"]);
+    sluice(["check", &bad, &good]).exited(1).said(&["bad.rules:1:"]);
+    sluice(["check", &good, &good]).exited(0);
+}
+
+#[test]
+fn check_of_a_missing_file_is_not_an_answer() {
+    sluice(["check", "/nonexistent/x.rules"]).exited(2).said(&["/nonexistent/x.rules"]);
+}
+
+#[test]
+fn match_shows_the_rule_and_its_values() {
+    with_rules(RULES, |path| sluice(["match", path, "/bin/echo", "hello", "bob"])).exited(0).said(&[
+        "some.rules:2",
+        "name",
+        "bob",
+    ]);
+}
+
+#[test]
+fn match_says_why_not() {
+    with_rules(RULES, |path| sluice(["match", path, "/bin/echo", "hello", "Bob"])).exited(1).said(&["name"]);
+    with_rules(RULES, |path| sluice(["match", path, "/bin/echo", "hello", "-b"])).exited(1).said(&["-"]);
+    with_rules(RULES, |path| sluice(["match", path, "/bin/cat", "/etc/passwd"]))
+        .exited(1)
+        .said(&["/usr/share"]);
+    with_rules(RULES, |path| sluice(["match", path, "svn"])).exited(1).said(&["svn"]);
+}
+
+#[test]
+fn match_takes_words_that_look_like_its_own() {
+    let rules = "tool #flag\n  flag = --?[a-z]+\n  allow_dash = flag\n";
+    for flag in ["--help", "-h", "--version", "--rules"] {
+        with_rules(rules, |path| sluice(["match", path, "tool", flag])).exited(0).said(&[flag]);
+    }
+}
+
+#[test]
+fn wrong_usage_is_no_answer() {
+    sluice(["nonsense"]).exited(2);
+    sluice(["serve"]).exited(2);
+    sluice(["match", "/nonexistent/x.rules", "true"]).exited(2);
+    sluice(["serve", "--rules", "/nonexistent/x.rules", "--socket", "/nonexistent/s"]).exited(2);
+    assert_eq!(sluice([""; 0]).code(), Some(2));
+}
+
+#[test]
+fn version_and_help_are_there() {
+    sluice(["--version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);
+    sluice(["--help"]).exited(0).said(&["serve", "check", "match"]);
+}
+
+#[test]
+fn no_colour_reaches_a_pipe_and_no_control_character_a_terminal() {
+    let rules = "/bin/echo #name\n  name = [a-z]+\n";
+    let ended =
+        with_rules(rules, |path| sluice(["match", path, "/bin/echo", "\u{1b}[31mred\u{7}"])).exited(1);
+    let said = ended.stdout() + &ended.stderr();
+    assert!(said.chars().all(|one| one == '\n' || !one.is_control()), "{said:?}");
+    let ended = with_rules("/bin/echo \u{1b}[31m\u{7} #x\n", |path| sluice(["check", path])).exited(1);
+    let said = ended.stdout() + &ended.stderr();
+    assert!(said.chars().all(|one| one == '\n' || !one.is_control()), "{said:?}");
+}

@@ -1,0 +1,190 @@
+//! Many callers at once: none is dropped, none waits for another socket's, and the manifest stays one line a record.
+
+use std::collections::HashSet;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, frame, have, skip, within};
+
+fn null() -> std::fs::File {
+    std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
+}
+
+/// The most calls of this broker that ran at one time, by its manifest.
+fn most_at_once(broker: &Broker) -> usize {
+    let (mut now, mut most) = (0, 0);
+    for record in broker.records() {
+        match record.kind() {
+            "start" => now += 1,
+            "exit" => now -= 1,
+            _ => {}
+        }
+        most = most.max(now);
+    }
+    most
+}
+
+#[test]
+fn a_thousand_callers_at_once_are_all_answered() {
+    let broker = Broker::new("/bin/echo #n\n  n = [0-9]+\n").start();
+    let mut calls: Vec<_> = (0..1000)
+        .map(|n| (n, broker.request(&["/bin/echo", &*n.to_string()]).given(2, null()).quick().begin()))
+        .collect();
+    for (n, call) in calls.drain(..) {
+        call.wait().exited(0).printed(&format!("{n}\n"));
+    }
+    assert_eq!(broker.records_of("exit status=0").len(), 1000);
+    assert!(most_at_once(&broker) <= 64, "{} at once", most_at_once(&broker));
+}
+
+#[test]
+fn callers_over_max_calls_wait_and_are_answered() {
+    let broker = Broker::new(&format!("defaults:\n  max_calls = 4\n\n{SHELL}")).start();
+    let calls: Vec<_> =
+        (0..40).map(|_| broker.request(&["/bin/sh", "-c", "sleep 0.05; echo $$"]).begin()).collect();
+    let pids: HashSet<_> = calls.into_iter().map(|call| call.wait().exited(0).text()).collect();
+    assert_eq!(pids.len(), 40);
+    assert_eq!(most_at_once(&broker), 4);
+}
+
+#[test]
+fn sixty_four_run_at_one_time_and_the_next_waits() {
+    let broker = Broker::new(&format!("{SHELL}\n/bin/echo a\n")).start();
+    let script = ["/bin/sh", "-c", "echo up; read go"];
+    let mut running: Vec<_> = (0..64).map(|_| broker.request(&script).stdin_open().begin()).collect();
+    running.iter_mut().for_each(|call| assert_eq!(call.line(), "up"));
+    let mut waiting: Vec<_> = (0..100).map(|_| broker.request(&["/bin/echo", "a"]).begin()).collect();
+    broker.call(["/bin/nope"]).refused(Status::NO_RULE);
+    assert!(waiting.iter_mut().all(|call| !call.is_answered()));
+    running.pop().expect("there are 64").hang_up();
+    waiting.into_iter().for_each(|call| drop(call.wait().exited(0).printed("a\n")));
+    running.iter_mut().for_each(|call| call.write(b"go\n"));
+    running.into_iter().for_each(|call| drop(call.wait().exited(0)));
+}
+
+#[test]
+fn refusals_do_not_wait_for_running_calls() {
+    let broker = Broker::new(&format!("defaults:\n  max_calls = 1\n\n{SHELL}")).start();
+    let mut call = broker.request(&["/bin/sh", "-c", "echo up; read go"]).stdin_open().begin();
+    call.line();
+    let began = std::time::Instant::now();
+    broker.call(["/bin/nope"]).refused(Status::NO_RULE);
+    broker.listing();
+    assert!(began.elapsed() < Duration::from_secs(2));
+    call.write(b"go\n");
+    call.wait().exited(0);
+}
+
+fn two_sockets() -> Option<Setup> {
+    if !have("systemd-socket-activate") {
+        skip("needs systemd-socket-activate");
+        return None;
+    }
+    Some(
+        Broker::new(&format!("defaults:\n  max_calls = 2\n\n{SHELL}\n/bin/echo a\n"))
+            .activated(&["one", "two"]),
+    )
+}
+
+#[test]
+fn one_sockets_running_calls_hold_up_nobody_elses() {
+    let Some(setup) = two_sockets() else { return };
+    let broker = setup.start();
+    let script = ["/bin/sh", "-c", "echo up; read go"];
+    let mut running: Vec<_> = (0..2).map(|_| broker.request(&script).stdin_open().begin()).collect();
+    running.iter_mut().for_each(|call| assert_eq!(call.line(), "up"));
+    let mut waiting: Vec<_> = (0..50).map(|_| broker.request(&["/bin/echo", "a"]).begin()).collect();
+    let two = broker.socket_of("two");
+    broker
+        .request(&["/bin/echo", "a"])
+        .over(&two)
+        .run()
+        .exited(0)
+        .took(Duration::ZERO, Duration::from_secs(2));
+    assert!(waiting.iter_mut().all(|call| !call.is_answered()));
+    running.iter_mut().for_each(|call| call.write(b"go\n"));
+    running.into_iter().chain(waiting).for_each(|call| drop(call.wait().exited(0)));
+    assert_eq!(broker.records_of("start socket=two").len(), 1);
+}
+
+#[test]
+fn one_sockets_silent_callers_hold_up_nobody_elses() {
+    let Some(setup) = two_sockets() else { return };
+    let broker = setup.start();
+    let silent: Vec<_> = (0..300).map(|_| broker.connect()).collect();
+    let two = broker.socket_of("two");
+    broker
+        .request(&["/bin/echo", "a"])
+        .over(&two)
+        .run()
+        .exited(0)
+        .took(Duration::ZERO, Duration::from_secs(2));
+    silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
+}
+
+#[test]
+fn reloads_among_calls_lose_none() {
+    let broker = Broker::new("/bin/echo #word\n  word = [a-z]+\n").start();
+    let calling = std::sync::atomic::AtomicUsize::new(12);
+    thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                (0..30).for_each(|_| drop(broker.call(["/bin/echo", "hup"]).exited(0).printed("hup\n")));
+                calling.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        while calling.load(std::sync::atomic::Ordering::SeqCst) > 0 && !thread::panicking() {
+            broker.signal(Signal::SIGHUP);
+            broker.serves_on();
+        }
+    });
+    assert_eq!(broker.records_of("start").len(), 360);
+    assert_eq!(broker.records_of("exit status=0").len(), 360);
+    assert!(!broker.records_of("reload ok=true").is_empty());
+}
+
+#[test]
+fn many_writers_leave_one_line_a_record() {
+    let broker = Broker::new("/bin/echo #word\n  word = [a-z]+\n").start();
+    thread::scope(|scope| {
+        for lane in 0..8 {
+            let broker = &broker;
+            scope.spawn(move || {
+                for turn in 0..40 {
+                    let word = format!("{lane}-{turn}-{}", "x".repeat(300));
+                    broker.request(&["/bin/nope", &*word]).run().refused(Status::NO_RULE);
+                }
+            });
+        }
+    });
+    let argvs: HashSet<_> = broker.records_of("reject").iter().map(crate::harness::Record::argv).collect();
+    assert_eq!(argvs.len(), 320);
+    let numbers: HashSet<_> =
+        broker.records_of("reject").iter().map(|record| record.number("call")).collect();
+    assert_eq!(numbers.len(), 320);
+}
+
+#[test]
+fn threads_and_descriptors_come_back_after_a_rush() {
+    let broker = Broker::new(SHELL).start();
+    broker.sh("true").exited(0);
+    let (descriptors, threads) = (broker.descriptors(), broker.threads());
+    let calls: Vec<_> =
+        (0..200).map(|_| broker.request(&["/bin/sh", "-c", "exit 3"]).quick().begin()).collect();
+    calls.into_iter().for_each(|call| drop(call.wait().exited(3)));
+    broker.comes_back_to(descriptors, threads);
+    within(SOON, "only parked launchers are left", || (broker.pid().descendants().len() <= 80).then_some(()));
+}
+
+#[test]
+fn a_caller_that_leaves_before_its_answer_disturbs_nobody() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let null = std::fs::File::open("/dev/null").expect("there is /dev/null");
+    let fd = std::os::fd::AsFd::as_fd(&null);
+    for _ in 0..200 {
+        broker.connect().send(&frame(&["/bin/echo", "a"]), &[fd; 3]);
+    }
+    broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
+}

@@ -1,0 +1,184 @@
+//! Sudden ends: of the nursery, of the broker, in the middle of a line. No command runs on, and the record goes on.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Broker, Connection, Pid, Reply, SOON, Status, frame, within};
+
+/// The oldest child of the broker: launchers come from it, so it was there before them.
+fn nursery(broker: &Broker) -> Pid {
+    let oldest = || broker.pid().children().into_iter().min_by_key(|pid| pid.started());
+    within(SOON, "the broker has a nursery", oldest)
+}
+
+/// Kills these, and waits until they are gone.
+fn kill_all(pids: &[Pid]) {
+    pids.iter().for_each(|pid| pid.signal(Signal::SIGKILL));
+    within(SOON, "the killed are gone", || pids.iter().all(|pid| !pid.runs()).then_some(()));
+}
+
+#[test]
+fn a_nursery_that_is_killed_is_replaced_and_said() {
+    let broker = Broker::shell();
+    broker.sh("echo before").exited(0);
+    let old = nursery(&broker);
+    old.signal(Signal::SIGKILL);
+    broker.says("nursery");
+    for _ in 0..20 {
+        broker.sh("echo after").exited(0).printed("after\n");
+    }
+    within(SOON, "another nursery", || (nursery(&broker) != old).then_some(()));
+}
+
+#[test]
+fn a_nursery_that_is_killed_again_and_again_loses_no_call() {
+    let broker = Broker::shell();
+    for _ in 0..5 {
+        kill_all(&[nursery(&broker)]);
+        broker.sh("echo on").exited(0).printed("on\n");
+    }
+}
+
+#[test]
+fn a_running_call_survives_the_nursery() {
+    let broker = Broker::shell();
+    let mut call = broker.request(&["/bin/sh", "-c", "echo up; read go; echo done"]).stdin_open().begin();
+    call.line();
+    nursery(&broker).signal(Signal::SIGKILL);
+    broker.says("nursery");
+    call.write(b"go\n");
+    call.wait().exited(0).printed("done\n");
+}
+
+#[test]
+fn parked_launchers_that_are_killed_lose_no_call() {
+    let broker = Broker::shell();
+    for _ in 0..3 {
+        kill_all(&broker.pid().children());
+        broker.sh("echo on").exited(0).printed("on\n");
+    }
+}
+
+#[test]
+fn no_command_outlives_a_broker_that_is_killed() {
+    let mut broker = Broker::shell();
+    let mut call = broker.begin_sh("echo $$; exec sleep 60");
+    let pid = call.pid();
+    let below = broker.pid().descendants();
+    let (socket, manifest) = (broker.socket(), broker.manifest_path());
+    drop(call);
+    let again = Connection::open(&socket).expect("the broker listens");
+    broker.kill();
+    within(SOON, "the command is gone", || (!pid.runs()).then_some(()));
+    within(SOON, "nursery and launchers are gone", || below.iter().all(|pid| !pid.runs()).then_some(()));
+    assert_eq!(again.reply(), Reply::Closed);
+    let before = fs::read(&manifest).expect("there is a manifest");
+    broker.start_again();
+    broker.sh("echo again").exited(0).audited(["start call=2", "exit call=2 status=0"]);
+    assert!(fs::read(&manifest).expect("there is a manifest").starts_with(&before), "the record goes on");
+}
+
+#[test]
+fn a_torn_last_line_is_set_apart() {
+    let mut broker = Broker::shell();
+    broker.sh("true").exited(0);
+    broker.kill();
+    let torn = br#"{"kind":"start","call":7,"ts":17000"#;
+    let file = fs::File::options().append(true).open(broker.manifest_path());
+    file.and_then(|mut file| file.write_all(torn)).expect("an own file can be written");
+    broker.start_again();
+    let open = broker.records_of("open").pop().expect("there is an open record");
+    assert_eq!(open.number("torn"), 35, "{open}");
+    let answer = broker.sh("echo on").exited(0).printed("on\n");
+    assert!(answer.record("start").number("call") >= 2);
+}
+
+#[test]
+fn a_manifest_that_is_not_ours_is_not_written_to() {
+    let mut broker = Broker::shell();
+    broker.kill();
+    fs::write(broker.manifest_path(), "somebody's diary\nof two lines\n")
+        .expect("an own file can be written");
+    // Either it is refused, or it is set apart; it is never lost.
+    let setup_said = broker.try_start_again();
+    let text = fs::read_to_string(broker.manifest_path()).expect("the file is there");
+    assert!(text.starts_with("somebody's diary\nof two lines\n"), "{setup_said}\n{text}");
+    fs::remove_file(broker.manifest_path()).expect("an own file can be removed");
+}
+
+#[test]
+fn kill_after_kill_the_record_stays_whole() {
+    let mut broker = Broker::new("/bin/echo #word\n  word = [a-z0-9]+\n").start();
+    let answered = Mutex::new(Vec::new());
+    for round in 0..8u64 {
+        let stop = AtomicBool::new(false);
+        let socket = broker.socket();
+        thread::scope(|scope| {
+            for lane in 0..3 {
+                let (stop, answered, socket) = (&stop, &answered, &socket);
+                scope.spawn(move || {
+                    for turn in 0.. {
+                        if stop.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let word = format!("r{round}l{lane}t{turn}");
+                        if echo(socket, &word) {
+                            answered.lock().unwrap_or_else(PoisonError::into_inner).push(word);
+                        }
+                    }
+                });
+            }
+            let many = |count| move |broker: &Broker| broker.records_of("exit").len() >= count;
+            let enough = many(broker.records_of("exit").len() + 5 + usize::try_from(round * 3).expect("few"));
+            within(SOON, "calls in this round", || enough(&broker).then_some(()));
+            broker.kill();
+            stop.store(true, Ordering::SeqCst);
+        });
+        broker.start_again();
+    }
+    broker.call(["/bin/echo", "last"]).exited(0);
+    let starts = broker.records_of("start");
+    let words: HashSet<_> = starts.iter().map(|start| start.argv()[1].clone()).collect();
+    let numbers: HashSet<_> = starts.iter().map(|start| start.number("call")).collect();
+    assert_eq!(numbers.len(), starts.len());
+    let answered = answered.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let missing: Vec<_> = answered.iter().filter(|word| !words.contains(*word)).collect();
+    assert!(missing.is_empty(), "answered, but not on record: {missing:?}");
+}
+
+/// Whether a call was answered with 0; a broker that dies in between answers nothing.
+fn echo(socket: &std::path::Path, word: &str) -> bool {
+    let null = fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null");
+    let fd = std::os::fd::AsFd::as_fd(&null);
+    let Ok(connection) = Connection::open(socket) else {
+        thread::sleep(Duration::from_millis(2));
+        return false;
+    };
+    connection.send(&frame(&["/bin/echo", word]), &[fd; 3]);
+    connection.reply() == Reply::Status(Status(0))
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    let mut broker = Broker::shell();
+    broker.kill();
+    assert!(broker.socket().exists());
+    broker.start_again();
+    broker.sh("true").exited(0);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_sluice"))
+        .args(["serve", "--rules"])
+        .arg(broker.rules_path())
+        .arg("--socket")
+        .arg(broker.socket())
+        .output()
+        .expect("sluice can be started");
+    assert_eq!(second.status.code(), Some(2), "{second:?}");
+    broker.sh("echo mine").exited(0).printed("mine\n");
+}

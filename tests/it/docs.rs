@@ -1,0 +1,88 @@
+//! What the documents show works: every rules example loads, and every command marked as tested runs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::harness::{TempDir, sluice};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The fenced blocks of a document whose fence line is exactly this, with the line that each begins on.
+fn blocks(document: &str, fence: &str) -> Vec<(usize, String)> {
+    let text =
+        fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
+    let mut found = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        match (&mut open, line.trim_start().starts_with("```")) {
+            (None, true) => {
+                open = (line.trim() == format!("```{fence}"))
+                    .then(|| (index + 1, String::new()))
+                    .or(Some((0, String::new())))
+            }
+            (Some((start, _)), true) if *start == 0 => open = None,
+            (Some(_), true) => found.extend(open.take()),
+            (Some((_, block)), false) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, false) => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn every_rules_example_in_the_documents_loads() {
+    let dir = TempDir::new();
+    for document in ["README.md", "REFERENCE.md"] {
+        for (line, block) in blocks(document, "rules") {
+            let path = dir.write("example.rules", &block).to_string_lossy().into_owned();
+            let ended = sluice(["check", &path]);
+            assert_eq!(ended.code(), Some(0), "{document}:{line}\n{block}\n{ended}");
+        }
+    }
+    assert!(!blocks("REFERENCE.md", "rules").is_empty(), "REFERENCE.md shows no rules");
+}
+
+#[test]
+fn every_example_file_loads() {
+    let mut count = 0;
+    for path in files_below(&root().join("examples")) {
+        if path.extension().is_some_and(|extension| extension == "rules") {
+            sluice([Path::new("check"), &path]).exited(0);
+            count += 1;
+        }
+    }
+    assert!(count > 0, "there are no examples");
+}
+
+#[test]
+fn every_command_marked_as_tested_runs() {
+    for document in ["README.md", "REFERENCE.md"] {
+        for (line, block) in blocks(document, "sh test") {
+            let dir = TempDir::new();
+            let bin = Path::new(env!("CARGO_BIN_EXE_sluice")).parent().expect("a binary lies in a directory");
+            let path = format!("{}:/usr/bin:/bin", bin.display());
+            let mut command = Command::new("timeout");
+            command
+                .args(["60", "bash", "-euc", &block])
+                .current_dir(dir.path())
+                .env("PATH", path)
+                .env("HOME", dir.path());
+            let output = command.output().expect("bash is installed");
+            assert!(output.status.success(), "{document}:{line}\n{block}\n{output:?}");
+        }
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    let paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    let (dirs, mut files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| path.is_dir());
+    files.extend(dirs.iter().flat_map(|dir| files_below(dir)));
+    files
+}

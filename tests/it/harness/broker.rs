@@ -1,0 +1,338 @@
+//! A running broker, what a test can ask of it, and the checks of its end.
+
+use std::os::fd::BorrowedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::answer::Answer;
+use super::call::{Request, Running};
+use super::connection::{Connection, Reply};
+use super::frame::header;
+use super::invariants::{self, End};
+use super::manifest::{self, Record};
+use super::process::Pid;
+use super::setup::Setup;
+use super::stderr::Stderr;
+use super::wait::{SOON, found, within};
+
+/// A rule that runs any shell script, for tests of what happens around a command.
+pub(crate) const SHELL: &str = "/bin/sh -c #script\n  allow_any = script\n";
+
+/// A broker of the test's own, stopped and checked when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    setup: Setup,
+    process: Option<Process>,
+    end: End,
+}
+
+/// A started program and what it says.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) stderr: Stderr,
+}
+
+impl Process {
+    /// Follows a child's stderr.
+    pub(crate) fn new(mut child: Child) -> Self {
+        let stderr = Stderr::follow(child.stderr.take().expect("stderr is a pipe"));
+        Self { child, stderr }
+    }
+
+    fn pid(&self) -> Pid {
+        Pid(i32::try_from(self.child.id()).expect("a pid fits"))
+    }
+
+    /// Its exit code, when it ends soon; a signal counts as 128 and more.
+    #[track_caller]
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let said = self.stderr.clone();
+        let status = found(SOON, || self.child.try_wait().expect("a child can be waited for"));
+        let status = status.unwrap_or_else(|| panic!("the broker does not end; it said:\n{}", said.text()));
+        status.code().or(status.signal().map(|signal| 128 + signal))
+    }
+}
+
+impl Broker {
+    /// The rules of a broker to be.
+    #[expect(clippy::new_ret_no_self, reason = "a transcript begins with `Broker::new(rules)`")]
+    pub(crate) fn new(rules: &str) -> Setup {
+        Setup::new(rules)
+    }
+
+    /// A running broker with the one rule that runs any shell script.
+    #[track_caller]
+    pub(crate) fn shell() -> Self {
+        Self::new(SHELL).start()
+    }
+
+    pub(crate) fn stopped(setup: Setup) -> Self {
+        Self { setup, process: None, end: End::Orderly }
+    }
+
+    /// Starts it on the same directory, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let process = self.setup.spawn();
+        let (stderr, words) = (process.stderr.clone(), self.setup.names());
+        self.process = Some(process);
+        if let Some(name) = words.first() {
+            let count = words.len();
+            within(SOON, "systemd-socket-activate listens", || {
+                (stderr.text().matches("Listening on").count() == count).then_some(())
+            });
+            // The activator becomes the broker at the first connection.
+            drop(Connection::open(&self.socket_of(name)).expect("the activator listens"));
+        }
+        let ready = stderr.line_with("sluice: ready", 0, SOON);
+        assert!(
+            ready.is_some(),
+            "the broker is not ready; it said:\n{}\nrules:\n{}",
+            stderr.text(),
+            self.setup.text()
+        );
+    }
+
+    /// Starts it on the same directory, where it may refuse to; gives what it said.
+    pub(crate) fn try_start_again(&mut self) -> String {
+        let mut process = self.setup.spawn();
+        let ready = process.stderr.line_with("sluice: ready", 0, SOON);
+        if ready.is_some() {
+            process.pid().signal(Signal::SIGTERM);
+        }
+        process.exit_code();
+        process.stderr.whole(SOON)
+    }
+
+    // What a caller does.
+
+    /// One call with pipes of its own and nothing on stdin, to its end.
+    #[track_caller]
+    pub(crate) fn call<const N: usize>(&self, words: [&str; N]) -> Answer<'_> {
+        self.request(&words).begin().wait()
+    }
+
+    /// One call of a shell script, under the rule of [`SHELL`].
+    #[track_caller]
+    pub(crate) fn sh(&self, script: &str) -> Answer<'_> {
+        self.call(["/bin/sh", "-c", script])
+    }
+
+    /// A shell script that a test talks to while it runs.
+    pub(crate) fn begin_sh(&self, script: &str) -> Running<'_> {
+        self.request(&["/bin/sh", "-c", script]).begin()
+    }
+
+    /// A call that is not sent yet.
+    pub(crate) fn request(&self, words: &[impl AsRef<[u8]>]) -> Request<'_> {
+        Request::new(self, words)
+    }
+
+    /// Any bytes with any descriptors, and what came back.
+    pub(crate) fn raw(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Answer<'_> {
+        Answer::raw(self, bytes, fds)
+    }
+
+    /// A connection that has said nothing yet.
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::open(&self.socket()).expect("the broker listens")
+    }
+
+    /// The listing; the test fails when there is none.
+    #[track_caller]
+    pub(crate) fn listing(&self) -> String {
+        let null =
+            std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null");
+        let fd = std::os::fd::AsFd::as_fd(&null);
+        let answer = self.raw(&header(super::MAGIC, super::VERSION, 0), &[fd, fd, fd]);
+        match &answer.reply {
+            Reply::Listing(text) => text.clone(),
+            Reply::Status(_) | Reply::Closed | Reply::Silent | Reply::Garbled(_) => answer.fail("no listing"),
+        }
+    }
+
+    /// It still answers.
+    #[track_caller]
+    pub(crate) fn serves_on(&self) {
+        self.listing();
+    }
+
+    // What an operator does.
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.pid().signal(signal);
+    }
+
+    /// Writes other rules, has them loaded, and gives the line that says how that went.
+    #[track_caller]
+    pub(crate) fn reload(&mut self, rules: &str) -> String {
+        self.setup.rewrite(rules);
+        self.hup()
+    }
+
+    /// Has the rules file loaded again, and gives the line that says how that went.
+    #[track_caller]
+    pub(crate) fn hup(&self) -> String {
+        let from = self.process().stderr.count();
+        self.signal(Signal::SIGHUP);
+        let said = self.process().stderr.line_with("sluice: reload", from, SOON);
+        said.unwrap_or_else(|| panic!("no word on the reload{}", self.transcript(0)))
+    }
+
+    /// Stops it by SIGTERM; it must leave with 0.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) {
+        self.signal(Signal::SIGTERM);
+        self.ends_with(0);
+    }
+
+    /// It ends soon, and with this code.
+    #[track_caller]
+    pub(crate) fn ends_with(&mut self, code: i32) {
+        let mut process = self.process.take().expect("the broker runs");
+        let said = process.stderr.clone();
+        assert_eq!(process.exit_code(), Some(code), "the broker's exit; it said:\n{}", said.text());
+    }
+
+    /// Kills it by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.end = End::Killed;
+        let mut process = self.process.take().expect("the broker runs");
+        process.child.kill().expect("a child of ours can be killed");
+        process.child.wait().expect("a child can be waited for");
+    }
+
+    // What a test looks at.
+
+    /// Its pid.
+    pub(crate) fn pid(&self) -> Pid {
+        self.process().pid()
+    }
+
+    /// Its directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.setup.dir().path()
+    }
+
+    /// Its rules file.
+    pub(crate) fn rules_path(&self) -> PathBuf {
+        self.setup.rules_path()
+    }
+
+    /// The text of its rules file.
+    pub(crate) fn rules(&self) -> &str {
+        self.setup.text()
+    }
+
+    /// Its socket; under the activator, the first.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.setup.socket()
+    }
+
+    /// The activator's socket of this name.
+    pub(crate) fn socket_of(&self, name: &str) -> PathBuf {
+        self.setup.socket_of(name)
+    }
+
+    /// Where the manifest is, unless the rules say otherwise.
+    pub(crate) fn manifest_path(&self) -> PathBuf {
+        self.dir().join("audit/manifest.jsonl")
+    }
+
+    /// Every record so far.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        manifest::read(&self.manifest_path())
+    }
+
+    /// The records of this pattern.
+    pub(crate) fn records_of(&self, pattern: &str) -> Vec<Record> {
+        self.records().into_iter().filter(|record| record.is(pattern)).collect()
+    }
+
+    /// The first record of this pattern, which is there or comes soon.
+    #[track_caller]
+    pub(crate) fn record(&self, pattern: &str) -> Record {
+        let record = found(SOON, || self.records_of(pattern).into_iter().next());
+        record.unwrap_or_else(|| panic!("no record of {pattern:?}{}", self.transcript(0)))
+    }
+
+    /// A line on its stderr that holds this, said already or soon.
+    #[track_caller]
+    pub(crate) fn says(&self, part: &str) -> String {
+        let line = self.process().stderr.line_with(part, 0, SOON);
+        line.unwrap_or_else(|| panic!("it does not say {part:?}{}", self.transcript(0)))
+    }
+
+    /// How many descriptors it has open; `None` where it hides them from us.
+    pub(crate) fn descriptors(&self) -> Option<usize> {
+        self.pid().descriptors()
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> u64 {
+        self.pid().status("Threads").expect("a running process has threads")
+    }
+
+    /// Its descriptors and threads come back to what they were, but for a few that it may keep ready.
+    #[track_caller]
+    pub(crate) fn comes_back_to(&self, descriptors: Option<usize>, threads: u64) {
+        let spare = 8;
+        let calm = || {
+            let few =
+                descriptors.is_none_or(|before| self.descriptors().is_some_and(|now| now <= before + spare));
+            few && self.threads() <= threads + 4
+        };
+        if found(SOON, || calm().then_some(())).is_none() {
+            panic!(
+                "descriptors {descriptors:?} -> {:?}, threads {threads} -> {}",
+                self.descriptors(),
+                self.threads()
+            );
+        }
+    }
+
+    /// Rules, records from the `from`th on, and stderr: what a failing test shows.
+    pub(crate) fn transcript(&self, from: usize) -> String {
+        let records = self.records();
+        let audit: Vec<_> = records.iter().skip(from).take(40).map(ToString::to_string).collect();
+        let stderr = self.process.as_ref().map(|process| process.stderr.text()).unwrap_or_default();
+        format!("\n--- rules\n{}\n--- audit\n{}\n--- broker\n{stderr}", self.rules(), audit.join("\n"))
+    }
+
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("the broker runs")
+    }
+
+    /// Stops it, and nothing that it ran is left.
+    #[track_caller]
+    fn end(&mut self) {
+        let below = self.pid().descendants();
+        let named: Vec<_> = below.iter().map(|pid| format!("{} {}", pid.0, pid.command_line())).collect();
+        self.stop();
+        let gone = found(Duration::from_secs(5), || below.iter().all(|pid| !pid.runs()).then_some(()));
+        assert!(gone.is_some(), "processes outlive the broker, of: {named:?}");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if let Some(process) = &mut self.process {
+                process.child.kill().ok();
+                process.child.wait().ok();
+            }
+            return;
+        }
+        if self.process.is_some() {
+            self.end();
+        }
+        invariants::check(&self.manifest_path(), self.end);
+    }
+}

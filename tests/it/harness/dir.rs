@@ -1,0 +1,62 @@
+//! A directory of a test's own, 0700, gone when the test is.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// A fresh directory that only this uid can enter.
+#[derive(Debug)]
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        let template = std::env::temp_dir().join("sluice-it-XXXXXX");
+        let path = nix::unistd::mkdtemp(&template).expect("the temporary directory takes another");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of `name` in here, which need not exist.
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A file of mode 0600.
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        fs::write(&path, text).expect("a file in an own directory can be written");
+        chmod(&path, 0o600);
+        path
+    }
+
+    /// A program of mode 0755.
+    pub(crate) fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.write(name, text);
+        chmod(&path, 0o755);
+        path
+    }
+
+    /// A directory of this mode.
+    pub(crate) fn mkdir(&self, name: &str, mode: u32) -> PathBuf {
+        let path = self.join(name);
+        fs::create_dir(&path).expect("an own directory takes another");
+        chmod(&path, mode);
+        path
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            assert!(std::thread::panicking(), "{} stays behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// Sets the mode of a path of ours.
+pub(crate) fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("an own path takes a mode");
+}

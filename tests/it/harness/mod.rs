@@ -1,0 +1,31 @@
+//! What the end-to-end tests stand on: a broker of their own, calls that read as a transcript, and the check of every
+//! broker's manifest when it stops. The wire is written by hand here, byte by byte, so that a mistake in the crate's
+//! own encoder cannot hide one in its decoder. Nothing waits for luck: every wait has an event and a deadline.
+//! Start with `setup.rs`; `answer.rs` has what a test can say about a call.
+
+mod answer;
+mod broker;
+mod call;
+mod connection;
+mod dir;
+mod frame;
+mod invariants;
+mod manifest;
+mod process;
+mod program;
+mod setup;
+mod skip;
+mod stderr;
+mod wait;
+
+pub(crate) use broker::{Broker, SHELL};
+pub(crate) use call::Running;
+pub(crate) use connection::{Connection, Reply};
+pub(crate) use dir::TempDir;
+pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
+pub(crate) use manifest::Record;
+pub(crate) use process::Pid;
+pub(crate) use program::{Ended, python, sluice, sluicify};
+pub(crate) use setup::Setup;
+pub(crate) use skip::{have, is_root, skip};
+pub(crate) use wait::{SOON, within};
