@@ -1,0 +1,107 @@
+//! The figures as a table, or as one JSON object.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::memory::Memory;
+use crate::sample::{Row, Spread};
+
+/// Everything one run of `roundtrip` measured.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Processors that this run may use.
+    pub processors: usize,
+    /// Rounds behind each row.
+    pub rounds: usize,
+    /// Calls from a program that is already running.
+    pub calls: Vec<Row>,
+    /// A client program started for each call.
+    pub programs: Vec<Row>,
+    /// Resident memory of each broker.
+    pub memory: Vec<Resident>,
+}
+
+/// The resident memory of one broker at three moments.
+#[derive(Debug, Serialize)]
+pub struct Resident {
+    /// The broker's name.
+    pub what: &'static str,
+    /// Before its first call.
+    pub fresh: Memory,
+    /// After the calls of this run, none running.
+    pub idle: Memory,
+    /// While calls run.
+    pub running: Memory,
+}
+
+impl Report {
+    /// Calls that did not end with status 0, in all rows.
+    pub fn failed(&self) -> usize {
+        self.calls.iter().chain(&self.programs).map(|row| row.failed).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} processors, medians of {} interleaved rounds (least to most)",
+            self.processors, self.rounds
+        )?;
+        rows(f, "a call of /bin/true from a running program", &self.calls)?;
+        rows(f, "a program started for each call", &self.programs)?;
+        memory(f, &self.memory)
+    }
+}
+
+fn rows(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\n{title}")?;
+    let head =
+        ["callers", "what", "p50 ms", "p99 ms", "rate/s", "calls", "failed", "p50 ratio", "rate ratio"];
+    line(f, head.map(str::to_owned))?;
+    for row in rows {
+        let numbers = [spread(row.p50_ms, 3), spread(row.p99_ms, 3), spread(row.rate, 0)];
+        let [p50, p99, rate] = numbers;
+        let ratios = [spread(row.p50_ratio, 2), spread(row.rate_ratio, 2)];
+        let [p50_ratio, rate_ratio] = ratios;
+        let counts = [row.callers, row.calls, row.failed].map(|count| count.to_string());
+        let [callers, calls, failed] = counts;
+        line(f, [callers, row.what.to_owned(), p50, p99, rate, calls, failed, p50_ratio, rate_ratio])?;
+        if let Some(error) = &row.error {
+            writeln!(f, "         last failure: {error}")?;
+        }
+    }
+    Ok(())
+}
+
+fn line(f: &mut fmt::Formatter<'_>, cells: [String; 9]) -> fmt::Result {
+    let [callers, what, p50, p99, rate, calls, failed, p50_ratio, rate_ratio] = cells;
+    writeln!(
+        f,
+        "{callers:>7}  {what:<14} {p50:>25} {p99:>25} {rate:>18} {calls:>7} {failed:>6} {p50_ratio:>18} {rate_ratio:>17}"
+    )
+}
+
+fn spread(spread: Spread, digits: usize) -> String {
+    let Spread { median, min, max } = spread;
+    format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
+}
+
+fn memory(f: &mut fmt::Formatter<'_>, brokers: &[Resident]) -> fmt::Result {
+    writeln!(f, "\nresident memory, KiB (shared pages counted in each process)")?;
+    for Resident { what, fresh, idle, running } in brokers {
+        for (when, memory) in [("fresh", fresh), ("idle after the calls", idle), ("running", running)] {
+            let Memory { broker_kib, helpers, helpers_kib, commands } = memory;
+            let sum = broker_kib + helpers_kib;
+            writeln!(
+                f,
+                "  {what:<16} {when:<22} {sum:>7} = broker {broker_kib} + {helpers} helpers {helpers_kib}; {commands} commands"
+            )?;
+        }
+    }
+    Ok(())
+}
