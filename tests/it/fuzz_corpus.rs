@@ -1,0 +1,31 @@
+//! The fuzz targets' seeds, and every input that once broke one, as plain tests.
+
+use std::fs;
+use std::path::PathBuf;
+
+#[path = "../fuzz/properties/reply.rs"]
+mod reply;
+#[path = "../fuzz/properties/request.rs"]
+mod request;
+
+/// Holds `property` against every file of `tests/fuzz/seeds/TARGET`; the last name printed is the one that broke it.
+fn check(target: &str, property: fn(&[u8])) {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds").join(target);
+    let mut seeds: Vec<_> = fs::read_dir(&dir).expect("every target has seeds").flatten().collect();
+    seeds.sort_by_key(fs::DirEntry::path);
+    assert!(seeds.len() > 5, "{} has lost its seeds", dir.display());
+    for seed in seeds {
+        println!("{}", seed.path().display());
+        property(&fs::read(seed.path()).expect("a seed is a plain file"));
+    }
+}
+
+#[test]
+fn request_seeds_keep_their_property() {
+    check("request", request::check);
+}
+
+#[test]
+fn reply_seeds_keep_their_property() {
+    check("reply", reply::check);
+}
