@@ -7,6 +7,10 @@ use std::path::PathBuf;
 mod reply;
 #[path = "../fuzz/properties/request.rs"]
 mod request;
+#[path = "../fuzz/properties/rules.rs"]
+mod rules;
+#[path = "../fuzz/properties/template.rs"]
+mod template;
 
 /// Holds `property` against every file of `tests/fuzz/seeds/TARGET`; the last name printed is the one that broke it.
 fn check(target: &str, property: fn(&[u8])) {
@@ -28,4 +32,14 @@ fn request_seeds_keep_their_property() {
 #[test]
 fn reply_seeds_keep_their_property() {
     check("reply", reply::check);
+}
+
+#[test]
+fn rules_seeds_keep_their_property() {
+    check("rules", rules::check);
+}
+
+#[test]
+fn template_seeds_keep_their_property() {
+    check("template", template::check);
 }

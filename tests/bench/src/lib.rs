@@ -5,6 +5,7 @@
 pub mod args;
 pub mod broker;
 pub mod caller;
+pub mod decision;
 pub mod memory;
 pub mod report;
 pub mod sample;

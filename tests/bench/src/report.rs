@@ -87,8 +87,7 @@ fn line(f: &mut fmt::Formatter<'_>, cells: [String; 9]) -> fmt::Result {
 }
 
 fn spread(spread: Spread, digits: usize) -> String {
-    let Spread { median, min, max } = spread;
-    format!("{median:.digits$} ({min:.digits$}-{max:.digits$})")
+    format!("{spread:.digits$}")
 }
 
 fn memory(f: &mut fmt::Formatter<'_>, brokers: &[Resident]) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! Slices of work, and what becomes of them. A round is one slice of each subject in turn, so that whatever the machine
 //! does beside falls on all alike; ratios are taken within a round, and a row is the median over its rounds.
 
+use std::fmt;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -155,6 +156,14 @@ impl Spread {
             [] => Self::default(),
             [min, ..] => Self { median: values[values.len() / 2], min: *min, max: values[values.len() - 1] },
         }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, min, max } = self;
+        let digits = f.precision().unwrap_or(0);
+        write!(f, "{median:.digits$} ({min:.digits$}-{max:.digits$})")
     }
 }
 
