@@ -25,20 +25,30 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub const VALUE_BYTES_MAX: usize = 4096;
 /// Most values that `#name...` takes.
 pub const REST_VALUES_MAX: usize = 64;
-/// Most bytes of one rules file.
+/// Most bytes of the rules files of one policy together.
 pub const RULES_BYTES_MAX: usize = 16 << 20;
 /// Most lines of one rules file.
-pub const RULES_LINES_MAX: usize = 200_000;
+pub const RULES_LINES_MAX: usize = 80_000;
+/// Most bytes of one line of a rules file.
+pub const RULES_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Most rules of one policy, includes counted.
 pub const RULES_MAX: usize = 50_000;
 /// Most files that one policy includes, and how deep they nest.
 pub const INCLUDES_MAX: usize = 64;
 /// Most errors that one pass reports.
 pub const DIAGNOSTICS_MAX: usize = 100;
+/// Most characters of a line that an error shows.
+pub const DIAGNOSTIC_CHARS_MAX: usize = 160;
+/// Most characters of a caller's word that an explanation shows.
+pub const SHOWN_WORD_CHARS_MAX: usize = 60;
+/// Most bytes of one slot regex as it is written.
+pub const REGEX_SOURCE_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one compiled slot regex.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of all compiled slot regexes of a policy together.
+/// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is written.
 pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
+/// Most bytes that matching one regex in one thread keeps for the next time.
+pub const REGEX_CACHE_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of a slot regex.
 pub const REGEX_NEST_MAX: u32 = 64;
 /// The longest timeout that may be written: ten years.

@@ -1,8 +1,36 @@
 //! Text to [`Policy`], and (policy, words) to a verdict. Pure: reads no file, no environment, no clock; includes come
-//! through [`Source`], variables through [`Vars`], paths on disk through [`Paths`].
+//! through [`Source`], variables through [`Vars`], paths on disk through [`Paths`]. The way in is `load.rs`, the way
+//! of a decision `policy.rs`.
 
 #![forbid(unsafe_code)]
 
+mod diagnostic;
+pub mod escape;
+mod files;
+mod index;
+mod lexer;
+mod listing;
+mod load;
+mod lower;
+mod matcher;
+mod pattern;
 mod policy;
+mod rule;
+mod settings;
+mod stanza;
+mod template;
+mod tree;
+mod values;
+mod variables;
+mod vocabulary;
 
-pub use policy::*;
+pub use diagnostic::Diagnostic;
+pub use files::Source;
+pub use load::load;
+pub use matcher::{LexicalPaths, Paths};
+pub use policy::{Bound, Matched, Miss, MissReason, Policy};
+pub use rule::{Dash, Expected, Program, Rule, Slot, Takes};
+pub use settings::{Audit, Background, ExecPath, LogPolicy, OnHangup, Settings, Stdin};
+pub use template::{Template, TemplateValues};
+pub use variables::Vars;
+pub use vocabulary::attributes;

@@ -1,155 +1,122 @@
-//! What a rules file means once it is loaded: every setting effective, every regex compiled, the index built.
+//! What a rules file means once it is loaded: every setting effective, every regex checked, the index built. Deciding
+//! takes the words of a request and gives the rule and its values, or why there is none.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::ids::{Claimed, RuleLine};
+use crate::ids::Claimed;
 
-/// Where the text of rules files comes from. The caller of [`load`] does the I/O and checks who may write the file.
-pub trait Source {
-    /// The whole text of the file at this absolute path.
-    fn read(&self, path: &Path) -> io::Result<String>;
-}
-
-/// The two variables that rules may name, from the broker's environment.
-#[derive(Clone, Debug, Default)]
-pub struct Vars {
-    /// `$HOME`.
-    pub home: Option<String>,
-    /// `$XDG_RUNTIME_DIR`.
-    pub runtime_dir: Option<String>,
-}
-
-/// Answers where a path lies on disk, for `in DIR` slots.
-pub trait Paths {
-    /// Whether `value`, resolved from `cwd` with symlinks followed, lies under `dir`; its last component need not exist.
-    fn lies_under(&self, cwd: &Path, value: &str, dir: &Path) -> bool;
-}
-
-/// One problem of a rules file, with its place. `Display` gives `FILE:LINE:COLUMN: error: …`, the line, a caret, the fix.
-#[derive(Debug)]
-pub struct Diagnostic {}
+use super::index::{Candidates, Index};
+use super::listing::listing;
+use super::matcher::{Misfit, Paths, misfit, shortened, slots};
+use super::rule::Rule;
+use super::settings::Audit;
+use super::template::Template;
 
 /// The rules in force for a socket.
 #[derive(Debug)]
-pub struct Policy {}
-
-/// One rule, with every setting effective.
-#[derive(Debug)]
-pub struct Rule {
-    /// The line the rule stands on, in `file`.
-    pub line: RuleLine,
-    /// The file it stands in: the top file, or one it includes.
-    pub file: Arc<Path>,
-    /// The rule line as the listing shows it: slots as `<name>`. Also its identity over reloads.
-    pub text: Arc<str>,
-    /// What runs.
-    pub program: Program,
-    /// How it runs.
-    pub settings: Settings,
+pub struct Policy {
+    pub(super) rules: Vec<Arc<Rule>>,
+    pub(super) index: Index,
+    pub(super) hash: String,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) max_calls: u32,
+    pub(super) audit: Audit,
+    pub(super) logfile: Option<Template>,
 }
 
-/// The first word of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// A bare name, looked up in `exec_path` at call time.
-    Bare(String),
-    /// An absolute path.
-    Absolute(PathBuf),
+impl Policy {
+    /// The first rule in file order that matches the command line, with its words.
+    pub fn decide(&self, argv: &[Claimed], paths: &dyn Paths) -> Result<Matched, Miss> {
+        let words: Vec<_> = argv.iter().map(Claimed::as_str).collect();
+        let candidates = self.index.candidates(&words);
+        let mut misfits = Vec::new();
+        for &place in &candidates.fitting {
+            let rule = &self.rules[place];
+            match misfit(rule, &words, paths) {
+                None => return Ok(Matched::new(rule, &words)),
+                Some(misfit) => misfits.push((rule, misfit)),
+            }
+        }
+        Err(self.miss(&words, misfits, &candidates, paths))
+    }
+
+    /// Of the rules that have the shape, the nearest is the one that needs least to match; without any, the one that
+    /// begins alike for longest.
+    fn miss(
+        &self,
+        argv: &[&str],
+        misfits: Vec<Near<'_>>,
+        candidates: &Candidates,
+        paths: &dyn Paths,
+    ) -> Miss {
+        let rank = |(_, misfit): &Near<'_>| (misfit.reason(), std::cmp::Reverse(misfit.at));
+        if let Some((rule, misfit)) = misfits.into_iter().min_by_key(rank) {
+            return Miss::near(rule, &misfit, argv);
+        }
+        if let Some(rule) = candidates.closest.map(|place| &self.rules[place])
+            && let Some(misfit) = misfit(rule, argv, paths)
+        {
+            return Miss::near(rule, &misfit, argv);
+        }
+        let program = argv.first().copied().unwrap_or_default();
+        let namesake = self.index.namesake(program).map(|place| &self.rules[place]);
+        let mut explanation = format!("no rule runs {}", shortened(program));
+        if let Some(rule) = namesake {
+            explanation
+                .push_str(&format!("; the nearest, `{}`, has to be called by exactly that name", rule.text));
+        }
+        Miss { reason: MissReason::NoRule, nearest: namesake.cloned(), explanation }
+    }
+
+    /// The rules, in the order in which they match.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// What may be called, for callers.
+    pub fn listing(&self) -> String {
+        listing(&self.rules)
+    }
+
+    /// What is in force, as 64 hexadecimal digits: SHA-256 over the files, in order, and the variables they name.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The top file and all that it includes, in the order they were read.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// Most calls of the socket at once.
+    pub fn max_calls(&self) -> u32 {
+        self.max_calls
+    }
+
+    /// What happens to what cannot be recorded.
+    pub fn audit(&self) -> Audit {
+        self.audit
+    }
+
+    /// Where the manifest is, if there is to be one.
+    pub fn logfile(&self) -> Option<&Template> {
+        self.logfile.as_ref()
+    }
 }
 
-/// Every setting of a rule, defaults folded in.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Wall-clock limit of the call.
-    pub timeout: Option<Duration>,
-    /// Absolute working directory.
-    pub cwd: PathBuf,
-    /// The file mode creation mask, at most 0o777.
-    pub umask: u32,
-    /// Names inherited from the broker's environment.
-    pub env: Vec<String>,
-    /// `NAME`, `value` pairs that win over `env`; the last of a name wins.
-    pub setenv: Vec<(String, String)>,
-    /// Where bare names are looked up, and the command's `PATH`.
-    pub exec_path: ExecPath,
-    /// What the command's stdin is.
-    pub stdin: Stdin,
-    /// What ends with the caller.
-    pub on_hangup: OnHangup,
-    /// What ends with the command.
-    pub background: Background,
-    /// Calls of this rule at once.
-    pub max_calls: Option<u32>,
-    /// What records hold.
-    pub log: LogPolicy,
-}
-
-/// Where bare names are looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ExecPath {
-    /// These absolute directories, in order.
-    List(Vec<PathBuf>),
-    /// The broker's own `PATH`.
-    Inherit,
-}
-
-/// `stdin =`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stdin {
-    /// The caller's descriptor.
-    Caller,
-    /// `/dev/null`.
-    Null,
-}
-
-/// `on_hangup =`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnHangup {
-    /// The call is ended as by a timeout.
-    Kill,
-    /// The call goes on.
-    Keep,
-}
-
-/// `background =`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Background {
-    /// What the command leaves running ends with it.
-    Kill,
-    /// It may go on.
-    Keep,
-}
-
-/// `log =`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogPolicy {
-    /// Everything.
-    Full,
-    /// No captures.
-    ArgvOnly,
-    /// No start record, and no argument in any record.
-    ExitOnly,
-}
-
-/// `audit =`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audit {
-    /// What cannot be recorded does not run.
-    Strict,
-    /// What cannot be recorded is said and runs.
-    BestEffort,
-}
-
-/// A path with placeholders (`#$call`, …), checked at load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {}
+type Near<'p> = (&'p Arc<Rule>, Misfit<'p>);
 
 /// One word that a rule accepted: a literal of the rule, or a slot value that keeps its constraint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound(String);
+
+impl Bound {
+    /// The word as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A request that a rule allows.
 #[derive(Clone, Debug)]
@@ -158,6 +125,25 @@ pub struct Matched {
     pub rule: Arc<Rule>,
     /// The whole command line, program first.
     pub argv: Vec<Bound>,
+}
+
+impl Matched {
+    fn new(rule: &Arc<Rule>, argv: &[&str]) -> Self {
+        let argv = argv.iter().map(|&word| Bound(word.into())).collect();
+        Self { rule: Arc::clone(rule), argv }
+    }
+
+    /// The slots by name, each with the value it got, or its values.
+    pub fn slots(&self) -> Vec<(&str, Vec<&str>)> {
+        let argv: Vec<_> = self.argv.iter().map(Bound::as_str).collect();
+        let mut filled: Vec<(&str, Vec<&str>)> =
+            self.rule.slots().map(|slot| (slot.name(), Vec::new())).collect();
+        for (at, slot, _) in slots(&self.rule, &argv) {
+            let own = filled.iter_mut().find(|(name, _)| *name == slot.name());
+            own.expect("every slot is listed").1.push(self.argv[at].as_str());
+        }
+        filled
+    }
 }
 
 /// Why nothing matched.
@@ -171,13 +157,31 @@ pub struct Miss {
     pub explanation: String,
 }
 
-/// The kinds of misses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Miss {
+    fn near(rule: &Arc<Rule>, misfit: &Misfit<'_>, argv: &[&str]) -> Self {
+        let explanation = format!("nearest is `{}`: {}", rule.text, misfit.explain(argv));
+        Self { reason: misfit.reason(), nearest: Some(Arc::clone(rule)), explanation }
+    }
+}
+
+/// The kinds of misses, the one that needs least to match first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MissReason {
-    /// No rule has these words.
-    NoRule,
     /// A value starts with `-` and its slot is not in `allow_dash`.
     OptionLike,
     /// A path lies outside its slot's directory.
     Outside,
+    /// No rule has these words.
+    NoRule,
+}
+
+impl MissReason {
+    /// The name in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OptionLike => "option_like",
+            Self::Outside => "outside",
+            Self::NoRule => "no_rule",
+        }
+    }
 }

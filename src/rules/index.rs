@@ -1,0 +1,142 @@
+//! Which rules have the shape of a command line. A tree over the words of all rules, where a slot is a branch that any
+//! word may take, so that a decision looks at the rules that fit and at no others, however many there are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::limits::REST_VALUES_MAX;
+
+use super::rule::{Expected, Rule, Takes};
+
+/// A rule's place in file order.
+pub(super) type Place = usize;
+
+/// The tree. Literals are numbered once, so that a branch is a pair of numbers.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    literals: HashMap<Box<str>, u32>,
+    branches: HashMap<(usize, u32), usize>,
+    nodes: Vec<Node>,
+    /// By the last component of a program: the first rule that runs it.
+    names: HashMap<Box<str>, Place>,
+}
+
+/// What follows one beginning of a command line.
+#[derive(Debug)]
+struct Node {
+    /// The first rule that begins so.
+    first: Place,
+    /// The branch that any word may take.
+    slot: Option<usize>,
+    /// Rules that end here.
+    ends: Vec<Place>,
+    /// Rules that take several more values.
+    rests: Vec<Place>,
+}
+
+impl Index {
+    /// The tree of these rules.
+    pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
+        let mut index = Self::default();
+        index.node(0);
+        for (place, rule) in rules.iter().enumerate() {
+            index.insert(place, rule);
+        }
+        index
+    }
+
+    fn insert(&mut self, place: Place, rule: &Rule) {
+        if let Some(Expected::Literal(program)) = rule.words.first() {
+            self.names.entry(last_component(program).into()).or_insert(place);
+        }
+        let mut node = 0;
+        for word in &rule.words {
+            node = match word {
+                Expected::Literal(literal) => self.literal_branch(node, literal, place),
+                Expected::Slot(slot) if slot.takes == Takes::Several => {
+                    return self.nodes[node].rests.push(place);
+                }
+                Expected::Slot(_) => self.slot_branch(node, place),
+            };
+        }
+        self.nodes[node].ends.push(place);
+    }
+
+    fn literal_branch(&mut self, from: usize, literal: &str, place: Place) -> usize {
+        let next = u32::try_from(self.literals.len()).expect("a policy has fewer words than 2^32");
+        let literal = match self.literals.get(literal) {
+            Some(known) => *known,
+            None => *self.literals.entry(literal.into()).or_insert(next),
+        };
+        if let Some(known) = self.branches.get(&(from, literal)) {
+            return *known;
+        }
+        let node = self.node(place);
+        self.branches.insert((from, literal), node);
+        node
+    }
+
+    fn slot_branch(&mut self, from: usize, place: Place) -> usize {
+        if let Some(known) = self.nodes[from].slot {
+            return known;
+        }
+        let node = self.node(place);
+        self.nodes[from].slot = Some(node);
+        node
+    }
+
+    fn node(&mut self, first: Place) -> usize {
+        self.nodes.push(Node { first, slot: None, ends: Vec::new(), rests: Vec::new() });
+        self.nodes.len() - 1
+    }
+
+    /// The rules whose literals and number of words fit, in file order.
+    pub(super) fn candidates(&self, argv: &[&str]) -> Candidates {
+        let (mut found, mut nodes) = (Vec::new(), vec![0]);
+        for (at, word) in argv.iter().enumerate() {
+            if argv.len() - at <= REST_VALUES_MAX {
+                found.extend(nodes.iter().flat_map(|&node| &self.nodes[node].rests));
+            }
+            let next = self.step(&nodes, word);
+            if next.is_empty() {
+                found.sort_unstable();
+                return Candidates { fitting: found, closest: self.closest(&nodes, at) };
+            }
+            nodes = next;
+        }
+        found.extend(nodes.iter().flat_map(|&node| &self.nodes[node].ends));
+        found.sort_unstable();
+        Candidates { fitting: found, closest: self.closest(&nodes, argv.len()) }
+    }
+
+    /// Where one more word leads.
+    fn step(&self, nodes: &[usize], word: &str) -> Vec<usize> {
+        let literal = self.literals.get(word);
+        let branch = |node: usize| literal.and_then(|&literal| self.branches.get(&(node, literal)).copied());
+        nodes.iter().flat_map(|&node| branch(node).into_iter().chain(self.nodes[node].slot)).collect()
+    }
+
+    /// The first rule that begins as the first `depth` words do, unless there is no such word.
+    fn closest(&self, nodes: &[usize], depth: usize) -> Option<Place> {
+        let first = nodes.iter().map(|&node| self.nodes[node].first).min();
+        first.filter(|_| depth > 0)
+    }
+
+    /// The first rule whose program has the same last component.
+    pub(super) fn namesake(&self, program: &str) -> Option<Place> {
+        self.names.get(last_component(program)).copied()
+    }
+}
+
+/// What the tree knows of one command line.
+#[derive(Debug)]
+pub(super) struct Candidates {
+    /// The rules that have its shape, in file order.
+    pub(super) fitting: Vec<Place>,
+    /// The first rule that shares the longest beginning with it.
+    pub(super) closest: Option<Place>,
+}
+
+fn last_component(program: &str) -> &str {
+    program.rsplit('/').next().unwrap_or(program)
+}

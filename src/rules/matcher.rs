@@ -1,0 +1,148 @@
+//! One rule against one command line: does it match, and if not, at which word and why.
+
+use std::path::Path;
+
+use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
+
+use super::escape::visible;
+use super::files::normalized;
+use super::policy::MissReason;
+use super::rule::{Accepts, Dash, Expected, Rule, Slot};
+
+/// Answers where a path lies on disk, for `in DIR` slots.
+pub trait Paths {
+    /// Whether `value`, resolved from `cwd` with symlinks followed, lies under `dir`; its last component need not exist.
+    fn lies_under(&self, cwd: &Path, value: &str, dir: &Path) -> bool;
+}
+
+/// Where a path lies by its text alone, for what is checked before there is a disk to ask.
+#[derive(Clone, Copy, Debug)]
+pub struct LexicalPaths;
+
+impl Paths for LexicalPaths {
+    fn lies_under(&self, cwd: &Path, value: &str, dir: &Path) -> bool {
+        !value.is_empty() && normalized(&cwd.join(value)).starts_with(normalized(dir))
+    }
+}
+
+/// Why a rule does not match.
+#[derive(Debug)]
+pub(super) struct Misfit<'r> {
+    /// The word, counted from the program as 0.
+    pub(super) at: usize,
+    kind: Kind<'r>,
+}
+
+#[derive(Debug)]
+enum Kind<'r> {
+    Literal(&'r str),
+    Missing(&'r Expected),
+    Extra,
+    TooMany(&'r Slot),
+    TooLong(&'r Slot),
+    Mismatch(&'r Slot, &'r str),
+    Dash(&'r Slot),
+    Outside(&'r Slot, &'r Path),
+}
+
+/// What keeps the rule from matching; `None` when it matches. The disk is asked last, and only when nothing else is
+/// wrong.
+pub(super) fn misfit<'r>(rule: &'r Rule, argv: &[&str], paths: &dyn Paths) -> Option<Misfit<'r>> {
+    let values = || slots(rule, argv);
+    let find = |check: &dyn Fn(&'r Slot, &str) -> Option<Kind<'r>>| {
+        values().find_map(|(at, slot, value)| check(slot, value).map(|kind| Misfit { at, kind }))
+    };
+    shape(rule, argv)
+        .or_else(|| find(&content))
+        .or_else(|| find(&dash))
+        .or_else(|| find(&|slot, value| outside(rule, slot, value, paths)))
+}
+
+/// The slots with the values they get, once the shape is right.
+pub(super) fn slots<'r, 'a>(
+    rule: &'r Rule,
+    argv: &'a [&'a str],
+) -> impl Iterator<Item = (usize, &'r Slot, &'a str)> {
+    let expected = |at: usize| rule.words.get(at).or(rule.words.last()).and_then(Expected::slot);
+    argv.iter().enumerate().filter_map(move |(at, value)| Some((at, expected(at)?, *value)))
+}
+
+fn shape<'r>(rule: &'r Rule, argv: &[&str]) -> Option<Misfit<'r>> {
+    for (at, expected) in rule.words.iter().enumerate() {
+        let kind = match (expected, argv.get(at)) {
+            (_, None) => Kind::Missing(expected),
+            (Expected::Literal(literal), Some(word)) if **literal != **word => Kind::Literal(literal),
+            (Expected::Literal(_) | Expected::Slot(_), Some(_)) => continue,
+        };
+        return Some(Misfit { at, kind });
+    }
+    let fixed = rule.words.len() - 1;
+    match rule.rest() {
+        None => (argv.len() > fixed + 1).then_some(Misfit { at: fixed + 1, kind: Kind::Extra }),
+        Some(slot) => (argv.len() > fixed + REST_VALUES_MAX)
+            .then_some(Misfit { at: fixed + REST_VALUES_MAX, kind: Kind::TooMany(slot) }),
+    }
+}
+
+fn content<'r>(slot: &'r Slot, value: &str) -> Option<Kind<'r>> {
+    if value.len() > VALUE_BYTES_MAX {
+        return Some(Kind::TooLong(slot));
+    }
+    match &slot.accepts {
+        Accepts::Matching(pattern) if !pattern.matches(value) => Some(Kind::Mismatch(slot, pattern.source())),
+        Accepts::Matching(_) | Accepts::Anything | Accepts::Under(_) => None,
+    }
+}
+
+fn dash<'r>(slot: &'r Slot, value: &str) -> Option<Kind<'r>> {
+    (slot.dash == Dash::Refused && value.starts_with('-')).then_some(Kind::Dash(slot))
+}
+
+fn outside<'r>(rule: &Rule, slot: &'r Slot, value: &str, paths: &dyn Paths) -> Option<Kind<'r>> {
+    match &slot.accepts {
+        Accepts::Under(dir) if !paths.lies_under(&rule.settings.cwd, value, dir) => {
+            Some(Kind::Outside(slot, dir))
+        }
+        Accepts::Under(_) | Accepts::Anything | Accepts::Matching(_) => None,
+    }
+}
+
+impl Misfit<'_> {
+    /// What records call it.
+    pub(super) fn reason(&self) -> MissReason {
+        match self.kind {
+            Kind::Dash(_) => MissReason::OptionLike,
+            Kind::Outside(..) => MissReason::Outside,
+            Kind::Literal(_) | Kind::Missing(_) | Kind::Extra | Kind::TooMany(_) => MissReason::NoRule,
+            Kind::TooLong(_) | Kind::Mismatch(..) => MissReason::NoRule,
+        }
+    }
+
+    /// One clause for a person, of what the listing shows and what was asked.
+    pub(super) fn explain(&self, argv: &[&str]) -> String {
+        let (at, word) = (self.at, argv.get(self.at).map_or(String::new(), |word| shortened(word)));
+        match self.kind {
+            Kind::Literal(literal) => format!("argument {at} is {word}, not {}", shortened(literal)),
+            Kind::Missing(expected) => format!("{} is missing as argument {at}", expected.shown()),
+            Kind::Extra => format!("it ends before argument {at}, {word}"),
+            Kind::TooMany(slot) => format!("{} takes at most {REST_VALUES_MAX} values", slot.shown()),
+            Kind::TooLong(slot) => format!("{} takes at most {VALUE_BYTES_MAX} bytes", slot.shown()),
+            Kind::Mismatch(slot, source) => {
+                format!("{} matches {}, and {word} does not", slot.shown(), visible(source))
+            }
+            Kind::Dash(slot) => format!("{} refuses {word}, which starts with `-`", slot.shown()),
+            Kind::Outside(slot, dir) => {
+                let dir = dir.to_string_lossy();
+                format!("{} is a path in {}, and {word} is not", slot.shown(), visible(&dir))
+            }
+        }
+    }
+}
+
+/// A word as an explanation shows it: in quotes, nothing hidden, and not too long.
+pub(super) fn shortened(word: &str) -> String {
+    match word.char_indices().nth(SHOWN_WORD_CHARS_MAX) {
+        Some((end, _)) => format!("`{}…`", visible(&word[..end])),
+        None => format!("`{}`", visible(word)),
+    }
+}

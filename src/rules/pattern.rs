@@ -1,0 +1,163 @@
+//! Slot regexes. One is proven to compile within its bounds at load, alone, before it is tied to the whole value; the
+//! machine that runs it is made when it is first asked, so that ten thousand rules cost little until they are used.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use regex_automata::meta;
+use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_syntax::hir::{Hir, Look};
+
+use crate::limits::{
+    REGEX_BYTES_MAX, REGEX_CACHE_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REGEX_TOTAL_BYTES_MAX,
+};
+
+/// A regex that compiles within its bounds. It matches whole values only.
+pub(super) struct Pattern {
+    source: Box<str>,
+    machine: OnceLock<meta::Regex>,
+}
+
+impl Pattern {
+    /// The regex as it is written.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the whole value matches.
+    pub(super) fn matches(&self, value: &str) -> bool {
+        self.machine.get_or_init(|| machine(&self.source)).is_match(value)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.source)
+    }
+}
+
+/// Why a regex is refused.
+#[derive(Clone, Debug)]
+pub(super) struct Flaw {
+    /// First byte and byte behind the last, in the source, where a part of it is to blame.
+    pub(super) place: Option<(usize, usize)>,
+    pub(super) message: String,
+}
+
+/// The regexes of one load. Those that are written the same are one.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    known: HashMap<Box<str>, Arc<Pattern>>,
+    spent_bytes: usize,
+}
+
+impl Patterns {
+    /// The pattern of this source.
+    pub(super) fn get(&mut self, source: &str) -> Result<Arc<Pattern>, Flaw> {
+        if let Some(known) = self.known.get(source) {
+            return Ok(Arc::clone(known));
+        }
+        if self.spent_bytes > REGEX_TOTAL_BYTES_MAX {
+            return Err(whole(format!(
+                "all regexes together compile to more than {REGEX_TOTAL_BYTES_MAX} bytes"
+            )));
+        }
+        let bytes = compiled_bytes(source);
+        self.spent_bytes += bytes.as_ref().map_or(REGEX_BYTES_MAX, |bytes| *bytes);
+        bytes?;
+        let pattern = Arc::new(Pattern { source: source.into(), machine: OnceLock::new() });
+        self.known.insert(source.into(), Arc::clone(&pattern));
+        Ok(pattern)
+    }
+}
+
+fn whole(message: String) -> Flaw {
+    Flaw { place: None, message }
+}
+
+/// How large the regex is once it is compiled, anchors and all.
+fn compiled_bytes(source: &str) -> Result<usize, Flaw> {
+    if source.len() > REGEX_SOURCE_BYTES_MAX {
+        return Err(whole(format!("this regex is longer than {REGEX_SOURCE_BYTES_MAX} bytes")));
+    }
+    let hir = anchored(source).map_err(flaw)?;
+    let config = NFA::config().which_captures(WhichCaptures::None).nfa_size_limit(Some(REGEX_BYTES_MAX));
+    let nfa = thompson::Compiler::new().configure(config).build_from_hir(&hir);
+    let nfa = nfa.map_err(|_| whole(format!("this regex compiles to more than {REGEX_BYTES_MAX} bytes")))?;
+    Ok(nfa.memory_usage())
+}
+
+/// The regex tied to both ends of the value. They are tied on as values, not as text, so that no regex can be written
+/// that takes them in.
+fn anchored(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
+    let hir = regex_syntax::ParserBuilder::new().nest_limit(REGEX_NEST_MAX).build().parse(source)?;
+    Ok(Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]))
+}
+
+fn flaw(error: Box<regex_syntax::Error>) -> Flaw {
+    let (message, span) = match &*error {
+        regex_syntax::Error::Parse(error) => (error.kind().to_string(), error.span()),
+        regex_syntax::Error::Translate(error) => (error.kind().to_string(), error.span()),
+        other => return whole(other.to_string()),
+    };
+    Flaw { place: Some((span.start.offset, span.end.offset)), message: format!("not a regex: {message}") }
+}
+
+fn machine(source: &str) -> meta::Regex {
+    let hir = anchored(source).expect("it was parsed at load");
+    let config = meta::Config::new()
+        .which_captures(WhichCaptures::None)
+        .nfa_size_limit(None)
+        .hybrid_cache_capacity(REGEX_CACHE_BYTES_MAX);
+    meta::Builder::new().configure(config).build_from_hir(&hir).expect("it compiled within a bound at load")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(source: &str, value: &str, want: bool) {
+        assert_eq!(
+            Patterns::default().get(source).expect("a good regex").matches(value),
+            want,
+            "{source} {value}"
+        );
+    }
+
+    fn check_flaw(source: &str, place: Option<(usize, usize)>, message: &str) {
+        let flaw = Patterns::default().get(source).expect_err("a bad regex");
+        assert_eq!((flaw.place, flaw.message.as_str()), (place, message));
+    }
+
+    #[test]
+    fn only_a_whole_value_matches() {
+        check("a|b", "a", true);
+        check("a|b", "axyz", false);
+        check("a|b", "xb", false);
+        check("^a$", "a", true);
+        check("^a$", "a\n", false);
+        check("(?m)^a$", "a\nb", false);
+        check("(?x) a # the end", "a", true);
+        check("(?x) a # the end", "ab", false);
+        check("", "", true);
+    }
+
+    #[test]
+    fn alternation_cannot_leave_its_anchors() {
+        check_flaw("a)|(b", Some((1, 2)), "not a regex: unopened group");
+    }
+
+    #[test]
+    fn what_compiles_to_gigabytes_is_refused() {
+        check_flaw("(?:x{1000}){1000}{1000}", None, "this regex compiles to more than 1048576 bytes");
+        check_flaw(&"(".repeat(9000), None, "this regex is longer than 8192 bytes");
+    }
+
+    #[test]
+    fn the_same_source_is_compiled_once() {
+        let mut patterns = Patterns::default();
+        let first = patterns.get("[a-z]").expect("a good regex");
+        assert!(Arc::ptr_eq(&first, &patterns.get("[a-z]").expect("a good regex")));
+    }
+}

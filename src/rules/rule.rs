@@ -1,0 +1,162 @@
+//! One rule: the words it wants, what its slots accept, and how it runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::ids::RuleLine;
+
+use super::escape::quoted;
+use super::pattern::Pattern;
+use super::settings::Settings;
+
+/// One rule, with every setting effective.
+#[derive(Debug)]
+pub struct Rule {
+    /// The line the rule stands on, in `file`.
+    pub line: RuleLine,
+    /// The file it stands in: the top file, or one it includes.
+    pub file: Arc<Path>,
+    /// The rule line as the listing shows it: slots as `<name>`. Also its identity over reloads.
+    pub text: Arc<str>,
+    /// What runs.
+    pub program: Program,
+    /// How it runs.
+    pub settings: Settings,
+    /// The command line: a literal first, a slot for several values only last.
+    pub(super) words: Box<[Expected]>,
+    pub(super) comments: Box<[Box<str>]>,
+}
+
+impl Rule {
+    /// The command line, program first.
+    pub fn words(&self) -> &[Expected] {
+        &self.words
+    }
+
+    /// The slots, in the order of the command line.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.words.iter().filter_map(Expected::slot)
+    }
+
+    /// The comment lines above the rule.
+    pub fn comments(&self) -> impl Iterator<Item = &str> {
+        self.comments.iter().map(|comment| &**comment)
+    }
+
+    /// The slot for several values, if the rule ends in one.
+    pub(super) fn rest(&self) -> Option<&Slot> {
+        self.words.last().and_then(Expected::slot).filter(|slot| slot.takes == Takes::Several)
+    }
+}
+
+/// The first word of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A bare name, looked up in `exec_path` at call time.
+    Bare(String),
+    /// An absolute path.
+    Absolute(PathBuf),
+}
+
+/// One word of a rule.
+#[derive(Clone, Debug)]
+pub enum Expected {
+    /// Exactly this.
+    Literal(Box<str>),
+    /// A value that the slot accepts.
+    Slot(Slot),
+}
+
+impl Expected {
+    /// The word as the listing shows it.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Literal(word) => quoted(word).into_owned(),
+            Self::Slot(slot) => slot.shown(),
+        }
+    }
+
+    /// The slot, unless this is a literal.
+    pub fn slot(&self) -> Option<&Slot> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Slot(slot) => Some(slot),
+        }
+    }
+}
+
+/// A place in a command line that the caller fills.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    pub(super) name: Box<str>,
+    pub(super) takes: Takes,
+    pub(super) accepts: Accepts,
+    pub(super) dash: Dash,
+}
+
+impl Slot {
+    /// The name, without `#` and `...`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One value or several.
+    pub fn takes(&self) -> Takes {
+        self.takes
+    }
+
+    /// Whether a value may start with `-`.
+    pub fn dash(&self) -> Dash {
+        self.dash
+    }
+
+    /// The regex that a value must match.
+    pub fn regex(&self) -> Option<&str> {
+        match &self.accepts {
+            Accepts::Matching(pattern) => Some(pattern.source()),
+            Accepts::Anything | Accepts::Under(_) => None,
+        }
+    }
+
+    /// The directory that a value must lie under.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.accepts {
+            Accepts::Under(directory) => Some(directory),
+            Accepts::Anything | Accepts::Matching(_) => None,
+        }
+    }
+
+    /// The slot as the listing shows it.
+    pub fn shown(&self) -> String {
+        match self.takes {
+            Takes::One => format!("<{}>", self.name),
+            Takes::Several => format!("<{}>...", self.name),
+        }
+    }
+}
+
+/// How many values a slot takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One.
+    One,
+    /// At least one, at most [`REST_VALUES_MAX`](crate::limits::REST_VALUES_MAX).
+    Several,
+}
+
+/// What becomes of a value that starts with `-`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dash {
+    /// It is refused.
+    Refused,
+    /// It is a value like any other.
+    Allowed,
+}
+
+/// What a value must be.
+#[derive(Clone, Debug)]
+pub(super) enum Accepts {
+    Anything,
+    Matching(Arc<Pattern>),
+    Under(PathBuf),
+}

@@ -1,0 +1,134 @@
+//! How a call runs. [`Settings`] is what a rule says once its own attributes, `defaults:` and the built-in values are
+//! put together; no later code asks again which of them spoke.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Every setting of a rule, defaults folded in.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Wall-clock limit of the call.
+    pub timeout: Option<Duration>,
+    /// Absolute working directory.
+    pub cwd: PathBuf,
+    /// The file mode creation mask, at most 0o777.
+    pub umask: u32,
+    /// Names inherited from the broker's environment.
+    pub env: Vec<String>,
+    /// `NAME`, `value` pairs that win over `env`; the last of a name wins.
+    pub setenv: Vec<(String, String)>,
+    /// Where bare names are looked up, and the command's `PATH`.
+    pub exec_path: ExecPath,
+    /// What the command's stdin is.
+    pub stdin: Stdin,
+    /// What ends with the caller.
+    pub on_hangup: OnHangup,
+    /// What ends with the command.
+    pub background: Background,
+    /// Calls of this rule at once.
+    pub max_calls: Option<u32>,
+    /// What records hold.
+    pub log: LogPolicy,
+}
+
+/// Where bare names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecPath {
+    /// These absolute directories, in order.
+    List(Vec<PathBuf>),
+    /// The broker's own `PATH`.
+    Inherit,
+}
+
+impl Default for ExecPath {
+    fn default() -> Self {
+        Self::List(["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map(PathBuf::from).into())
+    }
+}
+
+/// `stdin =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// The caller's descriptor.
+    Caller,
+    /// `/dev/null`.
+    Null,
+}
+
+/// `on_hangup =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnHangup {
+    /// The call is ended as by a timeout.
+    Kill,
+    /// The call goes on.
+    Keep,
+}
+
+/// `background =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// What the command leaves running ends with it.
+    Kill,
+    /// It may go on.
+    Keep,
+}
+
+/// `log =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogPolicy {
+    /// Everything.
+    Full,
+    /// No captures.
+    ArgvOnly,
+    /// No start record, and no argument in any record.
+    ExitOnly,
+}
+
+/// `audit =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audit {
+    /// What cannot be recorded does not run.
+    Strict,
+    /// What cannot be recorded is said and runs.
+    BestEffort,
+}
+
+/// What one stanza says about settings, `defaults:` or a rule.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stated {
+    pub(super) timeout: Option<Duration>,
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) umask: Option<u32>,
+    pub(super) env: Option<Vec<String>>,
+    pub(super) setenv: Vec<(String, String)>,
+    pub(super) exec_path: Option<ExecPath>,
+    pub(super) stdin: Option<Stdin>,
+    pub(super) on_hangup: Option<OnHangup>,
+    pub(super) background: Option<Background>,
+    pub(super) max_calls: Option<u32>,
+    pub(super) log: Option<LogPolicy>,
+}
+
+impl Stated {
+    /// The settings of a rule that says this under these defaults. `max_calls` is not inherited: in `defaults:` it
+    /// speaks of the socket.
+    pub(super) fn under(self, defaults: &Self) -> Settings {
+        let inherited = |own: &[(String, String)], name: &str| !own.iter().any(|(known, _)| known == name);
+        let mut setenv = defaults.setenv.clone();
+        setenv.retain(|(name, _)| inherited(&self.setenv, name));
+        setenv.extend(self.setenv);
+        Settings {
+            timeout: self.timeout.or(defaults.timeout),
+            cwd: self.cwd.or_else(|| defaults.cwd.clone()).unwrap_or_else(|| "/".into()),
+            umask: self.umask.or(defaults.umask).unwrap_or(0o022),
+            env: self.env.or_else(|| defaults.env.clone()).unwrap_or_default(),
+            setenv,
+            exec_path: self.exec_path.or_else(|| defaults.exec_path.clone()).unwrap_or_default(),
+            stdin: self.stdin.or(defaults.stdin).unwrap_or(Stdin::Caller),
+            on_hangup: self.on_hangup.or(defaults.on_hangup).unwrap_or(OnHangup::Kill),
+            background: self.background.or(defaults.background).unwrap_or(Background::Kill),
+            max_calls: self.max_calls,
+            log: self.log.or(defaults.log).unwrap_or(LogPolicy::Full),
+        }
+    }
+}

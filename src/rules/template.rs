@@ -1,0 +1,184 @@
+//! Paths with placeholders. `#$call` and its kin are put in when the path is needed; `$HOME` was put in at load.
+
+use std::path::PathBuf;
+
+use crate::ids::{CallId, RuleLine, SocketName};
+
+use super::diagnostic::Fault;
+use super::lexer::Word;
+use super::variables::Variables;
+
+/// A path with placeholders (`#$call`, …), checked at load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+/// What the placeholders stand for. A template for which `load` allows no call's placeholder never asks for those.
+#[derive(Clone, Debug, Default)]
+pub struct TemplateValues {
+    /// `#$call`
+    pub call: Option<CallId>,
+    /// `#$pid`: the caller's.
+    pub pid: Option<u32>,
+    /// `#$uid`: the caller's; the broker's where there is no call.
+    pub uid: Option<u32>,
+    /// `#$rule`
+    pub rule: Option<RuleLine>,
+    /// `#$ts_ms`, and in whole seconds `#$ts`.
+    pub ts_ms: Option<u64>,
+    /// `#$socket`
+    pub socket: Option<SocketName>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Value(Placeholder),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Placeholder {
+    Call,
+    Pid,
+    Uid,
+    Rule,
+    Ts,
+    TsMs,
+    Socket,
+}
+
+const PLACEHOLDERS: [(&str, Placeholder); 7] = [
+    ("call", Placeholder::Call),
+    ("pid", Placeholder::Pid),
+    ("uid", Placeholder::Uid),
+    ("rule", Placeholder::Rule),
+    ("ts", Placeholder::Ts),
+    ("ts_ms", Placeholder::TsMs),
+    ("socket", Placeholder::Socket),
+];
+
+impl Template {
+    /// The template of a manifest: absolute, and with no placeholder of a call.
+    pub(super) fn manifest(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
+        let template = Self::parse(word, vars)?;
+        let absolute = matches!(template.0.first(), Some(Piece::Text(text)) if text.starts_with('/'));
+        if absolute {
+            return Ok(template);
+        }
+        Err(Fault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
+    }
+
+    fn parse(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
+        let (mut pieces, mut text, mut at) = (Vec::new(), String::new(), 0);
+        while let Some(glyph) = word.glyphs.get(at) {
+            if let Some((placeholder, end)) = placeholder_at(word, at)? {
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
+                pieces.push(Piece::Value(placeholder));
+                at = end;
+            } else if let Some((value, end)) = vars.value_at(word, at)? {
+                text.push_str(value);
+                at = end;
+            } else {
+                text.push(glyph.ch);
+                at += 1;
+            }
+        }
+        pieces.push(Piece::Text(text));
+        Ok(Self(pieces))
+    }
+
+    /// The path with its placeholders replaced.
+    pub fn expand(&self, values: &TemplateValues) -> PathBuf {
+        let pieces = self.0.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Value(placeholder) => placeholder.value(values).unwrap_or_default(),
+        });
+        pieces.collect::<String>().into()
+    }
+}
+
+impl Placeholder {
+    fn is_known_at_open(self) -> bool {
+        match self {
+            Self::Ts | Self::TsMs | Self::Uid | Self::Socket => true,
+            Self::Call | Self::Pid | Self::Rule => false,
+        }
+    }
+
+    fn value(self, values: &TemplateValues) -> Option<String> {
+        match self {
+            Self::Call => values.call.map(|call| call.to_string()),
+            Self::Pid => values.pid.map(|pid| pid.to_string()),
+            Self::Uid => values.uid.map(|uid| uid.to_string()),
+            Self::Rule => values.rule.map(|rule| rule.to_string()),
+            Self::Ts => values.ts_ms.map(|ts| (ts / 1000).to_string()),
+            Self::TsMs => values.ts_ms.map(|ts| ts.to_string()),
+            Self::Socket => values.socket.as_ref().map(component),
+        }
+    }
+}
+
+/// A socket's name as a part of one path component: it cannot lead elsewhere.
+fn component(name: &SocketName) -> String {
+    let name = name.as_str().replace(['/', '\0'], "_");
+    if matches!(name.as_str(), "" | "." | "..") { "_".into() } else { name }
+}
+
+fn placeholder_at(word: &Word, at: usize) -> Result<Option<(Placeholder, usize)>, Fault> {
+    let rest = &word.glyphs[at..];
+    if !matches!(rest, [hash, dollar, ..] if hash.ch == '#' && dollar.ch == '$') {
+        return Ok(None);
+    }
+    let name =
+        rest[2..].iter().map(|glyph| glyph.ch).take_while(|ch| ch.is_ascii_alphanumeric() || *ch == '_');
+    let name: String = name.collect();
+    let end = at + 2 + name.len();
+    let fault = |message| Fault::new(word.part(at, end), message);
+    let Some((_, placeholder)) = PLACEHOLDERS.iter().find(|(known, _)| *known == name) else {
+        let help = "the placeholders are #$call #$pid #$uid #$rule #$ts #$ts_ms #$socket";
+        return Err(fault(format!("`#${name}` is not a placeholder")).help(help));
+    };
+    if !placeholder.is_known_at_open() {
+        let help = "use #$ts, #$ts_ms, #$uid or #$socket: the manifest is one file for all calls";
+        return Err(fault(format!("`#${name}` is not known when the manifest is opened")).help(help));
+    }
+    Ok(Some((*placeholder, end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lexer::Line;
+    use super::super::variables::Vars;
+    use super::*;
+
+    fn check(text: &str, want: Option<&str>) {
+        let vars = Vars { home: Some("/home/#$call".into()), runtime_dir: None };
+        let word = Line { text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a good value");
+        let template = Template::manifest(&word, &Variables::new(&vars)).ok();
+        let values = TemplateValues {
+            uid: Some(7),
+            ts_ms: Some(12_345),
+            socket: Some(SocketName::new("../a")),
+            ..TemplateValues::default()
+        };
+        assert_eq!(template.map(|template| template.expand(&values)), want.map(PathBuf::from));
+    }
+
+    #[test]
+    fn placeholders_are_replaced() {
+        check("/x/#$uid-#$ts.#$ts_ms/#$socket", Some("/x/7-12.12345/.._a"));
+        check("'/a b/#$ts'", Some("/a b/12"));
+    }
+
+    #[test]
+    fn what_a_variable_brings_is_not_a_placeholder() {
+        check("$HOME/#$ts", Some("/home/#$call/12"));
+    }
+
+    #[test]
+    fn unknown_late_and_relative_are_errors() {
+        check("/x/#$tsx", None);
+        check("/x/#$call", None);
+        check("#$ts/x", None);
+        check("x", None);
+    }
+}

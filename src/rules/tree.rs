@@ -1,0 +1,196 @@
+//! Lines to stanzas: which line is a rule, which attribute belongs to it, which comment speaks of it. Words are split
+//! here, attribute values are not: what a value is, only its key knows.
+
+use super::diagnostic::{Fault, Report, Span};
+use super::files::{Files, is_include};
+use super::lexer::{Line, Tail, Word};
+use super::vocabulary;
+
+/// The stanzas of all files, rules in the order in which they match.
+#[derive(Debug, Default)]
+pub(super) struct Tree<'s> {
+    /// What stands under `defaults:`.
+    pub(super) defaults: Vec<Attribute<'s>>,
+    /// The rules.
+    pub(super) rules: Vec<Stanza<'s>>,
+}
+
+/// One rule as it is written.
+#[derive(Debug)]
+pub(super) struct Stanza<'s> {
+    /// The rule line's words; at least one.
+    pub(super) words: Vec<Word>,
+    /// The comment lines directly above.
+    pub(super) comments: Vec<&'s str>,
+    /// The indented lines.
+    pub(super) attributes: Vec<Attribute<'s>>,
+}
+
+/// `key = value`
+#[derive(Debug)]
+pub(super) struct Attribute<'s> {
+    /// The key.
+    pub(super) key: &'s str,
+    /// Where the key stands.
+    pub(super) span: Span,
+    /// Everything behind the `=`.
+    pub(super) value: Tail<'s>,
+}
+
+/// The stanzas of the top file, with those of included files in their places.
+pub(super) fn parse<'s>(files: &'s Files, report: &mut Report) -> Tree<'s> {
+    let mut parser = Parser {
+        files,
+        report,
+        tree: Tree::default(),
+        above: Above::Nothing,
+        comments: Vec::new(),
+        defaults: None,
+    };
+    parser.file(0);
+    parser.tree
+}
+
+/// What an indented line would belong to.
+#[derive(Clone, Copy)]
+enum Above {
+    Nothing,
+    Include,
+    Defaults,
+    Rule,
+    /// A stanza that is already an error.
+    Broken,
+}
+
+struct Parser<'s, 'r> {
+    files: &'s Files,
+    report: &'r mut Report,
+    tree: Tree<'s>,
+    above: Above,
+    comments: Vec<&'s str>,
+    /// The line of the first `defaults:`, from 1.
+    defaults: Option<usize>,
+}
+
+impl<'s> Parser<'s, '_> {
+    fn file(&mut self, file: usize) {
+        let outer = std::mem::replace(&mut self.above, Above::Nothing);
+        let files = self.files;
+        for line in files.lines(file) {
+            match line.text.trim_ascii_start() {
+                "" => self.comments.clear(),
+                comment if comment.starts_with(';') => self.comment(&line),
+                rest if rest.len() < line.text.len() => self.indented(line),
+                _ if is_include(&line) => self.include(&line),
+                _ => self.header(line),
+            }
+        }
+        self.comments.clear();
+        self.above = outer;
+    }
+
+    fn comment(&mut self, line: &Line<'s>) {
+        let Some(comment) = line.text.strip_prefix(';') else { return self.comments.clear() };
+        match comment.trim() {
+            "" => {}
+            comment => self.comments.push(comment),
+        }
+    }
+
+    fn include(&mut self, line: &Line<'s>) {
+        self.comments.clear();
+        if let Some(file) = self.files.included(line) {
+            self.file(file);
+        }
+        self.above = Above::Include;
+    }
+
+    fn indented(&mut self, line: Line<'s>) {
+        self.comments.clear();
+        let attribute = attribute(line);
+        let Some(attribute) = self.report.take(attribute) else { return };
+        match self.above {
+            Above::Defaults => self.tree.defaults.push(attribute),
+            Above::Rule => self.tree.rules.last_mut().expect("a rule was opened").attributes.push(attribute),
+            Above::Broken => {}
+            Above::Nothing | Above::Include => {
+                let fault = Fault::new(
+                    line.content(),
+                    "an indented line belongs to the stanza above, and there is none",
+                );
+                self.report
+                    .add(fault.help("write it under `defaults:` or a rule, or without the blanks before it"));
+            }
+        }
+    }
+
+    fn header(&mut self, line: Line<'s>) {
+        let comments = std::mem::take(&mut self.comments);
+        self.above = Above::Broken;
+        let words = line.tail(0).words().and_then(|words| checked(words, &line));
+        let Some(words) = self.report.take(words) else { return };
+        if !is_defaults(&words) {
+            self.above = Above::Rule;
+            return self.tree.rules.push(Stanza { words, comments, attributes: Vec::new() });
+        }
+        let Err(fault) = self.defaults_at(&line) else { return self.above = Above::Defaults };
+        self.report.add(fault);
+    }
+
+    fn defaults_at(&mut self, line: &Line<'_>) -> Result<(), Fault> {
+        if line.file != 0 {
+            return Err(Fault::new(line.content(), "only the top file may have `defaults:`"));
+        }
+        if let Some(first) = self.defaults.replace(line.number + 1) {
+            return Err(Fault::new(line.content(), format!("`defaults:` stands on line {first} already"))
+                .help("put everything under one"));
+        }
+        Ok(())
+    }
+}
+
+fn is_defaults(words: &[Word]) -> bool {
+    !words[0].quoted && words[0].text() == "defaults:"
+}
+
+/// The words of a line that may be a rule or `defaults:`; what looks like another kind of stanza is refused.
+fn checked(words: Vec<Word>, line: &Line<'_>) -> Result<Vec<Word>, Fault> {
+    let Some(first) = words.first() else { return Err(Fault::new(line.content(), "no words")) };
+    let (name, alone) = (first.text(), words.len() == 1);
+    if !first.quoted && name == "profile" && words.len() == 2 && words[1].text().ends_with(':') {
+        return Err(Fault::new(line.content(), "`profile` is not supported by this version"));
+    }
+    if !first.quoted && name == "defaults:" && !alone {
+        return Err(Fault::new(words[1].span, "nothing may follow `defaults:` on its line"));
+    }
+    if !first.quoted && alone && name.ends_with(':') && name != "defaults:" {
+        return Err(Fault::new(first.span, format!("`{name}` is not a stanza")).help(format!(
+            "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
+        )));
+    }
+    if !first.quoted
+        && vocabulary::is_attribute(&name)
+        && words.get(1).is_some_and(|word| !word.quoted && word.text() == "=")
+    {
+        return Err(Fault::new(
+            first.span,
+            format!("`{name}` is an attribute, and stands here as a program"),
+        )
+        .help("indent the line; for a program of this name, quote the `=`"));
+    }
+    Ok(words)
+}
+
+fn attribute(line: Line<'_>) -> Result<Attribute<'_>, Fault> {
+    let content = line.content();
+    let Some((key, _)) = line.text[content.start..].split_once('=') else {
+        let fault = Fault::new(content, "an indented line is `key = value`, and this has no `=`");
+        return Err(fault.help("a rule or a stanza starts at the beginning of its line"));
+    };
+    let after = content.start + key.len() + 1;
+    let key = key.trim_ascii_end();
+    if key.is_empty() {
+        return Err(Fault::new(content, "no key before the `=`"));
+    }
+    Ok(Attribute { key, span: line.span(content.start, content.start + key.len()), value: line.tail(after) })
+}

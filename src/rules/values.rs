@@ -1,0 +1,171 @@
+//! Attribute values to types. Each function takes the value as a word and says, at the place in it, what is wrong.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
+
+use super::diagnostic::Fault;
+use super::lexer::Word;
+use super::settings::ExecPath;
+use super::variables::Variables;
+use super::vocabulary::nearest;
+
+/// `250ms`, `30s`, `5m`, `2h`; a bare number is seconds.
+pub(super) fn duration(word: &Word) -> Result<Duration, Fault> {
+    let text = word.text();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" | "" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    if number.is_empty() || milliseconds == 0 {
+        let fault = Fault::new(word.span, format!("`{text}` is not a duration"));
+        return Err(fault.help("write a whole number and ms, s, m or h: `250ms`, `30s`, `5m`, `2h`"));
+    }
+    let total = number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds));
+    match total.map(Duration::from_millis) {
+        Some(Duration::ZERO) => {
+            Err(Fault::new(word.span, "a timeout of nothing would end every call at once"))
+        }
+        Some(duration) if duration <= TIMEOUT_MAX => Ok(duration),
+        Some(_) | None => Err(Fault::new(word.span, "this timeout is too long")
+            .help(format!("the longest is {}h; leave the line out for none", TIMEOUT_MAX.as_secs() / 3600))),
+    }
+}
+
+/// An absolute path, its variables expanded.
+pub(super) fn path(word: &Word, vars: &Variables<'_>) -> Result<PathBuf, Fault> {
+    let path = vars.expand(word)?;
+    if path.starts_with('/') {
+        return Ok(path.into());
+    }
+    Err(Fault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
+}
+
+/// `inherit`, or absolute directories between colons.
+pub(super) fn exec_path(word: &Word, vars: &Variables<'_>) -> Result<ExecPath, Fault> {
+    if word.text() == "inherit" {
+        return Ok(ExecPath::Inherit);
+    }
+    let directories = word.split(':').into_iter().map(|directory| path(&directory, vars));
+    directories.collect::<Result<_, _>>().map(ExecPath::List)
+}
+
+/// Octal, at most `777`.
+pub(super) fn umask(word: &Word) -> Result<u32, Fault> {
+    let text = word.text();
+    let digits = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let mask = u32::from_str_radix(&text, 8).ok().filter(|mask| digits && *mask <= 0o777);
+    mask.ok_or_else(|| {
+        Fault::new(word.span, format!("`{text}` is not a umask")).help("write three octal digits: `077`")
+    })
+}
+
+/// `none`, or names between commas.
+pub(super) fn env(word: &Word) -> Result<Vec<String>, Fault> {
+    if word.text() == "none" {
+        return Ok(Vec::new());
+    }
+    word.split(',').iter().map(|name| env_name(name, &name.text())).collect()
+}
+
+/// `NAME=value` words.
+pub(super) fn setenv(words: &[Word], vars: &Variables<'_>) -> Result<Vec<(String, String)>, Fault> {
+    words.iter().map(|word| assignment(word, &vars.expand(word)?)).collect()
+}
+
+fn assignment(word: &Word, text: &str) -> Result<(String, String), Fault> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(Fault::new(word.span, "`setenv` takes NAME=value words, and this has no `=`")
+            .help("quote a value with blanks in it: NAME='a b'"));
+    };
+    Ok((env_name(word, name)?, value.into()))
+}
+
+fn env_name(word: &Word, name: &str) -> Result<String, Fault> {
+    let good = |at: usize, ch: char| ch.is_ascii_alphabetic() || ch == '_' || (at > 0 && ch.is_ascii_digit());
+    if !name.is_empty() && name.chars().enumerate().all(|(at, ch)| good(at, ch)) {
+        return Ok(name.into());
+    }
+    let fault = Fault::new(word.span, format!("`{name}` is not a variable's name"));
+    Err(fault.help("names are letters, digits and `_`, between commas"))
+}
+
+/// A number of calls.
+pub(super) fn calls(word: &Word) -> Result<u32, Fault> {
+    let number = word.text().parse().ok().filter(|number| (1..=CALLS_MAX).contains(number));
+    number.ok_or_else(|| Fault::new(word.span, format!("`max_calls` is a number from 1 to {CALLS_MAX}")))
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy + Debug>(word: &Word, choices: &[(&'static str, T)]) -> Result<T, Fault> {
+    let text = word.text();
+    if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
+        return Ok(*choice);
+    }
+    let names: Vec<_> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
+    let fault = Fault::new(word.span, format!("`{text}` is not one of {}", names.join(", ")));
+    Err(match nearest(&text, choices.iter().map(|(name, _)| *name)) {
+        Some(name) => fault.help(format!("write `{name}`")),
+        None => fault,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lexer::Line;
+    use super::super::variables::Vars;
+    use super::*;
+
+    fn check<T: Debug + PartialEq>(parse: impl Fn(&Word) -> Result<T, Fault>, text: &str, want: Option<T>) {
+        let word = Line { text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a value");
+        assert_eq!(parse(&word).ok(), want, "{text}");
+    }
+
+    #[test]
+    fn durations_are_whole_numbers_with_a_unit() {
+        check(duration, "250ms", Some(Duration::from_millis(250)));
+        check(duration, "30", Some(Duration::from_secs(30)));
+        check(duration, "5m", Some(Duration::from_secs(300)));
+        check(duration, "2h", Some(Duration::from_secs(7200)));
+        for bad in ["", "s", "0", "-1", "1.5s", "1d", "1 s", "18446744073709551615h", "999999h"] {
+            check(duration, &format!("'{bad}'"), None);
+        }
+    }
+
+    #[test]
+    fn a_umask_is_octal() {
+        check(umask, "022", Some(0o022));
+        check(umask, "0777", Some(0o777));
+        for bad in ["8", "1000", "+22", "0o22", "''"] {
+            check(umask, bad, None);
+        }
+    }
+
+    #[test]
+    fn names_and_directories_are_lists() {
+        check(env, "none", Some(vec![]));
+        check(env, "HOME, _x1", Some(vec!["HOME".into(), "_x1".into()]));
+        check(env, "HOME,,x", None);
+        check(env, "1x", None);
+        let vars = Vars { home: Some("/h:i".into()), runtime_dir: None };
+        let parse = |word: &Word| exec_path(word, &Variables::new(&vars));
+        check(parse, "$HOME/bin:/bin", Some(ExecPath::List(vec!["/h:i/bin".into(), "/bin".into()])));
+        check(parse, "inherit", Some(ExecPath::Inherit));
+        check(parse, "/bin:", None);
+        check(parse, "bin", None);
+    }
+
+    #[test]
+    fn max_calls_has_bounds() {
+        check(calls, "1", Some(1));
+        check(calls, "0", None);
+        check(calls, "4097", None);
+    }
+}
