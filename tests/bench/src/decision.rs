@@ -80,7 +80,7 @@ impl fmt::Display for Load {
         let Self { shape, rules, load_ms, resident_kib, used_kib } = self;
         write!(
             f,
-            "{rules:>6} rules, {shape:<12}  {load_ms:.0} ms, {resident_kib} KiB resident, {peak_kib} at most"
+            "{rules:>6} rules, {shape:<12}  {load_ms:.0} ms, {resident_kib} KiB resident, {used_kib} KiB once each has matched"
         )
     }
 }
