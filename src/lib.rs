@@ -8,13 +8,13 @@ pub mod limits;
 
 pub mod ids;
 
-pub mod refusal;
-
 pub mod sys;
 
 pub mod wire;
 
 pub mod rules;
+
+pub mod refusal;
 
 pub mod audit;
 

@@ -14,8 +14,9 @@ pub const ARG_BYTES_MAX: usize = 16 * 1024;
 pub const LISTING_BYTES_MAX: usize = 64 * 1024;
 /// Descriptors that a request carries.
 pub const REQUEST_FDS: usize = 3;
-/// Most descriptors that the kernel puts into one message (`SCM_MAX_FD`).
-pub const MESSAGE_FDS_MAX: usize = 253;
+/// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message, which may
+/// bring 253, fills the broker's table.
+pub const MESSAGE_FDS_MAX: usize = 8;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -89,7 +90,21 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub const RECORD_ARGV_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
-/// Equal refusals within this time are one record with a count.
+/// Equal refusals within this time become one record with a count.
 pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
+/// So many equal refusals have a record each before the counting begins.
+pub const FOLD_AFTER: u64 = 2;
 /// Different refusals that are being counted at one time.
 pub const FOLD_KINDS_MAX: usize = 64;
+/// Most bytes of a refusal's explanation in its record.
+pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
+/// The buffer that a manifest is read back with.
+pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
+/// Most symbolic links followed on the way to one file.
+pub const LINKS_MAX: usize = 40;
+/// How long a call waits for a nursery where there is none, before it is refused.
+pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
+/// How long one round of killing waits for an end before it looks again.
+pub const KILL_ROUND: Duration = Duration::from_millis(20);
+/// How long after the start of one nursery the next is started at the earliest.
+pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);

@@ -1,1 +1,18 @@
-//! To come.
+//! What is on record: the manifest with its chain and its numbers, and which files may be trusted. Nothing runs before
+//! its start is written here, and nothing is answered before its end or its refusal is. Read `record.rs` for what a
+//! line holds, `manifest.rs` for how it gets to disk, `started.rs` for the order.
+
+#![forbid(unsafe_code)]
+
+mod ascii;
+mod fold;
+mod history;
+mod manifest;
+mod record;
+mod started;
+mod trust;
+
+pub use manifest::{Manifest, OpenError};
+pub use record::{Caller, Cause, Opening, Outcome, Rejected, now_ms};
+pub use started::Started;
+pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};

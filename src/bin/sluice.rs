@@ -1,3 +1,7 @@
 //! The broker and its operator's commands.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::cli::sluice(std::env::args_os())
+}

@@ -1,1 +1,20 @@
-//! To come.
+//! The broker: sockets, rules, audit, and a thread for each running call. `call.rs` is the walk of one call and the
+//! only file that knows its order; `lobby.rs` is the loop that accepts; `gate.rs` says who runs and who waits.
+
+#![forbid(unsafe_code)]
+
+mod call;
+mod disk;
+mod gate;
+mod listen;
+mod lobby;
+mod notice;
+mod reload;
+mod serve;
+mod state;
+
+pub use disk::{Disk, load_rules};
+pub use notice::{LoadError, Notice};
+pub use listen::ListenError;
+pub use serve::{Config, ServeError, serve};
+pub use state::Say;

@@ -1,1 +1,22 @@
-//! To come.
+//! Running what a rule allowed: the nursery makes launchers, a launcher waits for its plan and becomes the command,
+//! `wait.rs` sees it to its end, and `kin.rs` knows which process belongs to which call. The broker itself never
+//! forks. Read `plan.rs` for what is passed on, `launcher.rs` for what the command starts with.
+
+#![forbid(unsafe_code)]
+
+mod kin;
+mod launcher;
+mod nursery;
+mod plan;
+mod pool;
+mod resolve;
+mod tree;
+mod wait;
+
+pub use kin::Kin;
+pub use launcher::Failure;
+pub use nursery::{Nursery, Role, run as run_nursery};
+pub use plan::{Plan, Stdio};
+pub use pool::{Launcher, Pool};
+pub use resolve::{Environment, Resolved, resolve};
+pub use wait::{Call, Stop, end_kept, supervise};

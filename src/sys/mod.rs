@@ -1,1 +1,33 @@
-//! To come.
+//! The only unsafe code: one function, one system call, for what no maintained crate offers safely. `EINTR` is
+//! handled here and nowhere else; every descriptor that comes out is owned and close-on-exec. Callers use `nix`
+//! directly where it is safe.
+
+mod adopt;
+mod clone;
+mod descriptors;
+mod message;
+mod pidfd;
+mod ready;
+mod reap;
+mod seqpacket;
+mod signals;
+
+pub use adopt::adopt_descriptor;
+pub use clone::{Clone3, clone_sibling};
+pub use descriptors::{Kind, close_on_exec_from, kind_of};
+pub use message::{Received, Sender, message_bytes, receive, send};
+pub use pidfd::{open_pidfd, send_signal};
+pub use ready::poll_until;
+pub use reap::{End, reap};
+pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
+pub use signals::default_dispositions;
+
+/// Runs a system call again for as long as a signal interrupts it.
+fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(nix::errno::Errno::EINTR) => {}
+            result => return result.map_err(Into::into),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The walk of one call: the only file that knows the order, and the only place that replies.
+//!
+//! Up to the start record a request can only be refused, with one [`Refusal`]; after it, it can only end, with one
+//! [`Outcome`]. Nothing is answered before one of the two is on record.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+
+use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
+use crate::ids::Claimed;
+use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS};
+use crate::refusal::{Descriptors, Refusal};
+use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Stdin};
+use crate::spawn::{Call, Launcher, Plan, Resolved, Stdio, resolve, supervise};
+use crate::sys::{self, Kind, Received, Sender};
+use crate::wire::{Malformed, Reply, Request, Status};
+
+use super::gate::Guest;
+use super::state::{Broker, Socket};
+
+/// A connection whose request was not answered yet.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) connection: OwnedFd,
+    /// The process that connected, in the kernel's words.
+    pub(super) connector: Option<Sender>,
+    caller: Option<Caller>,
+    argv: Vec<Claimed>,
+}
+
+/// A call that a rule allows.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    visit: Visit,
+    allowed: Box<Allowed>,
+}
+
+/// What it is allowed, by which rules.
+#[derive(Debug)]
+struct Allowed {
+    caller: Caller,
+    stdio: Stdio,
+    matched: Matched,
+    policy: Arc<Policy>,
+}
+
+/// What a request turned out to be.
+enum Asked {
+    Nothing,
+    Call(Box<Allowed>),
+    List(String),
+}
+
+impl Visit {
+    pub(super) fn new(connection: OwnedFd) -> Self {
+        let connector = sys::connector(connection.as_fd()).ok();
+        Self { connection, connector, caller: None, argv: Vec::new() }
+    }
+
+    /// Whether the caller has closed its end.
+    fn is_over(&self) -> bool {
+        let mut look = [PollFd::new(self.connection.as_fd(), PollFlags::empty())];
+        sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(true)
+    }
+}
+
+impl Guest for Admitted {
+    fn rule(&self) -> &Arc<str> {
+        &self.allowed.matched.rule.text
+    }
+
+    fn rule_limit(&self) -> Option<u32> {
+        self.allowed.matched.rule.settings.max_calls
+    }
+
+    fn socket_limit(&self) -> u32 {
+        self.allowed.policy.max_calls()
+    }
+}
+
+/// Answers the request that waits on a connection, and after it the calls that waited for its place.
+pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
+    let mut next = match ask(broker, &mut visit) {
+        Ok(Asked::Call(allowed)) => socket.gate.enter(Admitted { visit, allowed }),
+        Ok(Asked::List(text)) => return reply(&visit, &Reply::Listing(text)),
+        Ok(Asked::Nothing) => return,
+        Err(refusal) => return refuse(broker, socket, &visit, &refusal),
+    };
+    while let Some(admitted) = next {
+        let rule = admitted.rule().clone();
+        execute(broker, socket, admitted);
+        next = socket.gate.leave(&rule);
+    }
+}
+
+/// Puts a refusal on record, then answers with it.
+pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &Refusal) {
+    let caller = visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
+    let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
+    broker.record_refusal(&Rejected::new(&socket.name, caller, &argv, refusal));
+    reply(visit, &Reply::Status(refusal.status()));
+}
+
+/// Turns out a call that still waits for its place.
+pub(super) fn turn_out(broker: &Broker, socket: &Socket, admitted: &Admitted) {
+    refuse(broker, socket, &admitted.visit, &Refusal::Stopping);
+}
+
+/// From bytes to what they ask for. Nothing has changed yet.
+fn ask(broker: &Broker, visit: &mut Visit) -> Result<Asked, Refusal> {
+    let Some(message) = receive(visit)? else { return Ok(Asked::Nothing) };
+    let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
+    if broker.events.is_stopping() {
+        return Err(Refusal::Stopping);
+    }
+    let policy = broker.policy();
+    let Request::Call(argv) = request else { return listing(&policy) };
+    visit.argv.clone_from(&argv);
+    let caller = visit.caller.clone().ok_or(Refusal::NoCredentials)?;
+    let stdio = stdio(message)?;
+    let matched = policy.decide(&argv, &super::disk::Disk).map_err(Refusal::NoRule)?;
+    Ok(Asked::Call(Box::new(Allowed { caller, stdio, matched, policy })))
+}
+
+/// One message, and who sent it; `None` when the caller left without a word. The size is asked first, so that a small
+/// request costs a small buffer.
+fn receive(visit: &mut Visit) -> Result<Option<Received>, Refusal> {
+    let connection = visit.connection.as_fd();
+    let lost = |_| Refusal::Malformed(Malformed::Truncated);
+    let bytes = sys::message_bytes(connection).map_err(lost)?;
+    let message = sys::receive(connection, bytes.min(MESSAGE_BYTES_MAX)).map_err(lost)?;
+    if message.bytes.is_empty() && message.descriptors.is_empty() && visit.is_over() {
+        return Ok(None);
+    }
+    let sender = message.sender.filter(|sender| sender.pid > 0);
+    visit.caller = sender.map(|sender| Caller::new(sender, visit.connector));
+    if bytes > MESSAGE_BYTES_MAX {
+        return Err(Refusal::Malformed(Malformed::TooLarge(bytes)));
+    }
+    Ok(Some(message))
+}
+
+fn listing(policy: &Policy) -> Result<Asked, Refusal> {
+    let text = policy.listing();
+    if text.len() > LISTING_BYTES_MAX {
+        return Err(Refusal::ListingTooLarge(text.len()));
+    }
+    Ok(Asked::List(text))
+}
+
+/// Exactly three descriptors, each something that can be read or written.
+fn stdio(message: Received) -> Result<Stdio, Refusal> {
+    if message.descriptors_cut {
+        return Err(Refusal::Descriptors(Descriptors::Cut));
+    }
+    let count = message.descriptors.len();
+    let stdio: [OwnedFd; REQUEST_FDS] =
+        message.descriptors.try_into().map_err(|_| Refusal::Descriptors(Descriptors::Count(count)))?;
+    for (index, descriptor) in stdio.iter().enumerate() {
+        match sys::kind_of(descriptor.as_fd()) {
+            Ok(Kind::Stream) => {}
+            Ok(Kind::Directory) => return Err(Refusal::Descriptors(Descriptors::Directory(index))),
+            Ok(Kind::PathHandle) => return Err(Refusal::Descriptors(Descriptors::PathHandle(index))),
+            Err(_) => return Err(Refusal::Descriptors(Descriptors::Unreadable(index))),
+        }
+    }
+    Ok(Stdio(stdio))
+}
+
+/// Runs an admitted call and answers it.
+fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
+    let Admitted { visit, allowed } = admitted;
+    match run(broker, socket, &visit, *allowed) {
+        Ok(status) => reply(&visit, &Reply::Status(status)),
+        Err(refusal) => refuse(broker, socket, &visit, &refusal),
+    }
+}
+
+fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Result<Status, Refusal> {
+    let Allowed { caller, stdio, matched, policy } = allowed;
+    let rule = &matched.rule;
+    let settings = &rule.settings;
+    if broker.events.is_stopping() {
+        return Err(Refusal::Stopping);
+    }
+    if settings.on_hangup == OnHangup::Kill && visit.is_over() {
+        return Err(Refusal::Left);
+    }
+    let resolved = resolve(&rule.program, settings, &broker.environment)?;
+    let (plan, stdio) = (plan(broker, &matched, &resolved), redirect(stdio, settings.stdin)?);
+    let launcher = broker.pool.take().map_err(Refusal::NoLauncher)?;
+    let resolved = resolved.path().to_string_lossy();
+    let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file)).then(|| rule.file.to_string_lossy());
+    let opening = Opening {
+        socket: &socket.name,
+        rule: rule.line,
+        file: file.as_deref(),
+        argv: matched.argv.iter().map(Bound::as_str).collect(),
+        resolved: &resolved,
+        cwd: &settings.cwd.to_string_lossy(),
+        caller: &caller,
+        child: launcher.pid().as_raw(),
+        policy: policy.hash(),
+        hidden: settings.log == LogPolicy::ExitOnly,
+    };
+    let started = begin(broker, &opening)?;
+    let outcome = watch(broker, visit, rule, &launcher, &plan, stdio);
+    Ok(end(broker, started, outcome, &opening))
+}
+
+/// The start on record; before this nothing has changed, from here on something may run.
+fn begin<'b>(broker: &'b Broker, opening: &Opening<'_>) -> Result<Started<'b>, Refusal> {
+    let (started, written) = Started::new(&broker.manifest, opening);
+    let Err(source) = written else { return Ok(started) };
+    broker.say_lost(&source);
+    if broker.is_strict() {
+        started.withdraw();
+        return Err(Refusal::AuditLost { path: broker.manifest.path(), source });
+    }
+    Ok(started)
+}
+
+fn watch(
+    broker: &Broker,
+    visit: &Visit,
+    rule: &Rule,
+    launcher: &Launcher,
+    plan: &Plan,
+    stdio: Stdio,
+) -> io::Result<Outcome> {
+    let settings = &rule.settings;
+    let call = Call {
+        kin: &broker.kin,
+        connection: visit.connection.as_fd(),
+        stop: broker.events.as_stop(),
+        deadline: settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        on_hangup: settings.on_hangup,
+        background: settings.background,
+    };
+    supervise(launcher, plan, stdio, &call)
+}
+
+/// The end on record, and what the caller is answered.
+fn end(broker: &Broker, started: Started<'_>, outcome: io::Result<Outcome>, opening: &Opening<'_>) -> Status {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(source) => {
+            (broker.say)(&super::notice::Notice::CallLost(&source));
+            return Status::SPAWN; // dropping `started` records that the end was not seen
+        }
+    };
+    if let Err(source) = started.finish(&outcome, opening) {
+        broker.say_lost(&source);
+    }
+    outcome.status()
+}
+
+fn plan(broker: &Broker, matched: &Matched, resolved: &Resolved) -> Plan {
+    let settings = &matched.rule.settings;
+    let text = |bytes: &[u8]| CString::new(bytes).expect("neither requests nor rules hold a NUL");
+    Plan {
+        program: resolved.to_c(),
+        cwd: text(settings.cwd.as_os_str().as_bytes()),
+        argv: matched.argv.iter().map(|word| text(word.as_str().as_bytes())).collect(),
+        environment: broker.environment.of_command(settings),
+        umask: settings.umask,
+    }
+}
+
+fn redirect(stdio: Stdio, stdin: Stdin) -> Result<Stdio, Refusal> {
+    if stdin == Stdin::Caller {
+        return Ok(stdio);
+    }
+    let null = File::open("/dev/null").map_err(Refusal::NoLauncher)?;
+    let Stdio([_, stdout, stderr]) = stdio;
+    Ok(Stdio([null.into(), stdout, stderr]))
+}
+
+/// The answer. A caller that does not take it has left.
+fn reply(visit: &Visit, reply: &Reply) {
+    drop(sys::send(visit.connection.as_fd(), &reply.encode(), &[]));
+}

@@ -1,0 +1,202 @@
+//! Where sockets come from: handed over by systemd (`LISTEN_FDS`), or bound here.
+
+use std::env;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use libsystemd::activation::{IsType, receive_descriptors};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::sockopt::{AcceptConn, SockType};
+use nix::sys::socket::{self, AddressFamily, SockFlag, UnixAddr, getsockname, getsockopt};
+use nix::sys::stat::{Mode, umask};
+
+use crate::audit::{Distrust, Trusted};
+use crate::ids::SocketName;
+use crate::limits::BACKLOG;
+use crate::sys;
+
+/// A listening socket and what it is called.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) name: SocketName,
+    /// For people: the path, where it has one.
+    pub(super) label: String,
+    pub(super) socket: OwnedFd,
+    /// What a socket of the broker's own leaves on disk.
+    pub(super) own: Option<Own>,
+}
+
+/// A socket file that this broker made, with the lock that keeps others from it. Dropped, both are removed.
+#[derive(Debug)]
+pub(super) struct Own {
+    path: PathBuf,
+    inode: u64,
+    lock_path: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Why there is nothing to listen on.
+#[derive(Debug)]
+pub enum ListenError {
+    /// Neither `--socket` nor descriptors of systemd's.
+    Nothing,
+    /// What systemd handed over is not a listening `SOCK_SEQPACKET` socket.
+    Unusable {
+        /// The descriptor's place, from 0.
+        index: usize,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The activation variables cannot be read.
+    Activation(String),
+    /// Another broker has the socket.
+    Busy(PathBuf),
+    /// Something that is not a socket is in its place.
+    NotSocket(PathBuf),
+    /// Others could replace it.
+    Distrust(Distrust),
+    /// A system call failed.
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the call gave.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => write!(f, "no socket: give --socket PATH, or start by systemd's socket activation"),
+            Self::Unusable { index, why } => write!(
+                f,
+                "descriptor {index} of LISTEN_FDS {why}; the socket unit needs ListenSequentialPacket=PATH"
+            ),
+            Self::Activation(why) => write!(f, "cannot take over systemd's sockets: {why}"),
+            Self::Busy(path) => write!(f, "another broker listens on {}", path.display()),
+            Self::NotSocket(path) => write!(f, "{} is in the way and is not a socket", path.display()),
+            Self::Distrust(distrust) => write!(f, "the socket's place is not safe: {distrust}"),
+            Self::Io { path, source } => write!(f, "cannot listen on {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is what one without a name of
+/// its own is called.
+pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<Listener>, ListenError> {
+    let descriptors = receive_descriptors(false).map_err(|error| ListenError::Activation(error.to_string()))?;
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let listener = |(index, descriptor): (usize, libsystemd::activation::FileDescriptor)| {
+        let unusable = |why| ListenError::Unusable { index, why };
+        let is_unix = descriptor.is_unix();
+        let socket = sys::adopt_descriptor(descriptor.into_raw_fd()).ok_or(unusable("was handed over twice"))?;
+        if !is_unix {
+            return Err(unusable("is not a unix socket"));
+        }
+        let why = fault(&socket);
+        why.map_or(Ok(()), |why| Err(unusable(why)))?;
+        let given = names.next().filter(|name| !["", "unknown", "connection"].contains(name));
+        let name = given.map_or_else(|| unnamed.clone(), SocketName::new);
+        Ok(Listener { label: address(&socket).unwrap_or_else(|| name.to_string()), name, socket, own: None })
+    };
+    descriptors.into_iter().enumerate().map(listener).collect()
+}
+
+fn fault(socket: &OwnedFd) -> Option<&'static str> {
+    if getsockopt(socket, SockType) != Ok(socket::SockType::SeqPacket) {
+        return Some("is not a SOCK_SEQPACKET socket");
+    }
+    if getsockopt(socket, AcceptConn) != Ok(true) {
+        return Some("does not listen");
+    }
+    let nonblocking = nix::fcntl::fcntl(socket, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK));
+    nonblocking.err().map(|_| "cannot be made non-blocking")
+}
+
+fn address(socket: &OwnedFd) -> Option<String> {
+    let address: UnixAddr = getsockname(socket.as_raw_fd()).ok()?;
+    address.path().map(|path| path.display().to_string())
+}
+
+/// Binds a socket of the broker's own, mode 0600. A stale file is replaced, a live one respected. `distrusted` hears
+/// of a directory that others can write and says whether to go on all the same.
+pub(super) fn bind(
+    path: &Path,
+    name: SocketName,
+    distrusted: impl Fn(&Distrust) -> bool,
+) -> Result<Listener, ListenError> {
+    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    match Trusted::parent_of(path, true) {
+        Err(distrust) if !distrusted(&distrust) => return Err(ListenError::Distrust(distrust)),
+        _ => {}
+    }
+    let (lock_path, lock) = lock(path)?;
+    clear(path)?;
+    // The mode must be right from the first moment, and bind takes it from the mask.
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let bound = sys::bind_listener(path, BACKLOG);
+    umask(mask);
+    let socket = bound.map_err(io)?;
+    let inode = path.symlink_metadata().map_err(io)?.ino();
+    let own = Some(Own { path: path.to_owned(), inode, lock_path, _lock: lock });
+    Ok(Listener { name, label: path.display().to_string(), socket, own })
+}
+
+/// Locks `PATH.lock`; the lock is on the file that is at that path, not on one that was removed meanwhile.
+fn lock(path: &Path) -> Result<(PathBuf, Flock<File>), ListenError> {
+    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock_path = PathBuf::from(lock_path);
+    loop {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let file = options.open(&lock_path).map_err(io)?;
+        let inode = file.metadata().map_err(io)?.ino();
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(ListenError::Busy(path.to_owned())),
+            Err((_, errno)) => return Err(io(errno.into())),
+        };
+        if lock_path.symlink_metadata().is_ok_and(|now| now.ino() == inode) {
+            return Ok((lock_path, lock));
+        }
+    }
+}
+
+/// Removes a socket file that nobody listens on.
+fn clear(path: &Path) -> Result<(), ListenError> {
+    let io = |source| ListenError::Io { path: path.to_owned(), source };
+    match path.symlink_metadata() {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(io(source)),
+        Ok(there) if !there.file_type().is_socket() => return Err(ListenError::NotSocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let probe = socket::socket(AddressFamily::Unix, socket::SockType::SeqPacket, flags, None)
+        .map_err(|errno| io(errno.into()))?;
+    let address = UnixAddr::new(path).map_err(|errno| io(errno.into()))?;
+    match socket::connect(probe.as_fd().as_raw_fd(), &address) {
+        Err(Errno::ECONNREFUSED) => std::fs::remove_file(path).map_err(io),
+        _ => Err(ListenError::Busy(path.to_owned())),
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Only what is still ours; and a file that cannot be removed is replaced by the next broker.
+        if self.path.symlink_metadata().is_ok_and(|now| now.ino() == self.inode) {
+            drop(std::fs::remove_file(&self.path));
+        }
+        drop(std::fs::remove_file(&self.lock_path));
+    }
+}

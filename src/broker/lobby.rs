@@ -1,0 +1,368 @@
+//! The loop that accepts: one thread, the main one, that reads no request and writes no reply. A connection waits here
+//! until it says something; then a thread answers it, as soon as its socket has one to spare. More connections than
+//! fit stay in the kernel's backlog.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+
+use crate::limits::{ACCEPT_BACKOFF, CALL_STACK_BYTES, NURSERY_BACKOFF, SILENCE_MAX, SOCKET_THREADS_SPARE};
+use crate::refusal::Refusal;
+use crate::spawn::Nursery;
+use crate::sys;
+
+use super::call::{Visit, answer, refuse, turn_out};
+use super::notice::Notice;
+use super::reload::reload;
+use super::state::Broker;
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Signal,
+    Wake,
+    Nursery,
+    Listener(usize),
+    Visitor(u64),
+}
+
+/// Tokens below this are not visitors: signal, wake, nursery, then the listeners.
+const FIRST_VISITOR: u64 = 1 << 32;
+
+impl Token {
+    fn encode(self) -> u64 {
+        match self {
+            Self::Signal => 0,
+            Self::Wake => 1,
+            Self::Nursery => 2,
+            Self::Listener(index) => 3 + index as u64,
+            Self::Visitor(number) => FIRST_VISITOR + number,
+        }
+    }
+
+    fn decode(word: u64) -> Self {
+        match word {
+            0 => Self::Signal,
+            1 => Self::Wake,
+            2 => Self::Nursery,
+            FIRST_VISITOR.. => Self::Visitor(word - FIRST_VISITOR),
+            _ => Self::Listener(usize::try_from(word - 3).expect("as many listeners as descriptors")),
+        }
+    }
+}
+
+/// Somebody who has not said anything yet.
+struct Visitor {
+    visit: Visit,
+    socket: usize,
+    since: Instant,
+}
+
+/// The accept loop's own state.
+pub(super) struct Lobby {
+    broker: Arc<Broker>,
+    epoll: Epoll,
+    signals: SignalFd,
+    nursery: Option<Nursery>,
+    open_files: u64,
+    /// By number, and so by age: the first one is the first to run out of time.
+    visitors: BTreeMap<u64, Visitor>,
+    /// Those who said something, by socket, in turn.
+    spoken: Vec<VecDeque<Visit>>,
+    next: u64,
+    room: usize,
+    /// When a nursery is to be started: the last one ended.
+    nursery_at: Option<Instant>,
+    nursery_since: Instant,
+    /// Until when nobody is accepted: the lobby is full, or the kernel has no descriptor to give.
+    closed_until: Option<Instant>,
+    accepts_while_stopping: Vec<bool>,
+}
+
+impl Lobby {
+    /// A lobby with room for `room` connections. `owned` says which sockets are the broker's own: those go on to
+    /// answer, with a refusal, while the broker stops; the others' callers wait for the next broker.
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        signals: SignalFd,
+        open_files: u64,
+        room: usize,
+        owned: Vec<bool>,
+    ) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        watch(&epoll, signals.as_fd(), Token::Signal)?;
+        watch(&epoll, broker.events.wakes().as_fd(), Token::Wake)?;
+        for (index, socket) in broker.sockets.iter().enumerate() {
+            watch(&epoll, socket.listener.as_fd(), Token::Listener(index))?;
+        }
+        let spoken = broker.sockets.iter().map(|_| VecDeque::new()).collect();
+        let mut lobby = Self {
+            broker,
+            epoll,
+            signals,
+            nursery: None,
+            nursery_at: None,
+            nursery_since: Instant::now(),
+            open_files,
+            visitors: BTreeMap::new(),
+            spoken,
+            next: 0,
+            room,
+            closed_until: None,
+            accepts_while_stopping: owned,
+        };
+        lobby.start_nursery()?;
+        Ok(lobby)
+    }
+
+    /// Serves until the broker stops and every call has ended.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut events = [EpollEvent::empty(); 64];
+        while !(self.broker.events.is_stopping() && self.is_empty()) {
+            let count = self.wait(&mut events)?;
+            for event in &events[..count] {
+                self.attend(Token::decode(event.data()))?;
+            }
+            self.expire();
+            self.reopen()?;
+            self.replace_nursery()?;
+            self.dispatch();
+            if let Err(source) = self.broker.manifest.settle() {
+                self.broker.say_lost(&source);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the nursery: no call runs any more.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.broker.pool.detach();
+        let Some(nursery) = self.nursery.take() else { return Ok(()) };
+        self.broker.kin.forget_nursery(nursery.pid());
+        nursery.end()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.spoken.iter().all(VecDeque::is_empty) && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
+    }
+
+    fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
+        let silence = self.visitors.first_key_value().map(|(_, visitor)| visitor.since + SILENCE_MAX);
+        let dates = [silence, self.closed_until, self.nursery_at, self.broker.manifest.next_due()];
+        let next = dates.into_iter().flatten().min();
+        let milliseconds = next
+            .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
+            .map(|milliseconds| i32::try_from(milliseconds).unwrap_or(i32::MAX));
+        let timeout = milliseconds.map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
+        match self.epoll.wait(events, timeout) {
+            Err(nix::errno::Errno::EINTR) => Ok(0),
+            result => Ok(result?),
+        }
+    }
+
+    fn attend(&mut self, token: Token) -> io::Result<()> {
+        match token {
+            Token::Signal => self.obey(),
+            Token::Wake => {
+                self.broker.events.woken();
+                Ok(())
+            }
+            Token::Nursery => self.lose_nursery(),
+            Token::Listener(index) => self.accept(index),
+            Token::Visitor(number) => {
+                self.hear(number);
+                Ok(())
+            }
+        }
+    }
+
+    /// HUP reloads, TERM and INT stop, a second one hurries.
+    fn obey(&mut self) -> io::Result<()> {
+        while let Some(signal) = self.signals.read_signal()? {
+            if signal.ssi_signo == Signal::SIGHUP as u32 {
+                reload(&self.broker);
+            } else if self.broker.events.is_stopping() {
+                self.broker.events.hurry();
+            } else {
+                self.stop()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        (self.broker.say)(&Notice::Stopping);
+        self.broker.events.stop();
+        for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
+            if !own && self.closed_until.is_none() {
+                self.epoll.delete(&socket.listener)?;
+            }
+        }
+        for (index, socket) in self.broker.sockets.iter().enumerate() {
+            socket.gate.turn_out().iter().for_each(|admitted| turn_out(&self.broker, socket, admitted));
+            let silent = std::mem::take(&mut self.visitors);
+            let (here, elsewhere) = silent.into_iter().partition(|(_, visitor)| visitor.socket == index);
+            self.visitors = elsewhere;
+            let here: BTreeMap<u64, Visitor> = here;
+            for visitor in here.into_values() {
+                refuse(&self.broker, socket, &visitor.visit, &Refusal::Stopping);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in everybody who waits at a socket, as long as there is room.
+    fn accept(&mut self, index: usize) -> io::Result<()> {
+        let broker = self.broker.clone();
+        let listener = broker.sockets[index].listener.as_fd();
+        while self.closed_until.is_none() {
+            if self.visitors.len() + self.spoken.iter().map(VecDeque::len).sum::<usize>() >= self.room {
+                return self.close();
+            }
+            let connection = match sys::accept(listener) {
+                Ok(connection) => connection,
+                Err(source) if source.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(source) => {
+                    (broker.say)(&Notice::Exhausted(&source));
+                    return self.close();
+                }
+            };
+            watch(&self.epoll, connection.as_fd(), Token::Visitor(self.next))?;
+            let visitor = Visitor { visit: Visit::new(connection), socket: index, since: Instant::now() };
+            self.visitors.insert(self.next, visitor);
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Accepts nobody for a while.
+    fn close(&mut self) -> io::Result<()> {
+        self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
+        self.listeners(|epoll, listener, _| Ok(epoll.delete(listener)?))
+    }
+
+    /// Accepts again, once the time is up.
+    fn reopen(&mut self) -> io::Result<()> {
+        if self.closed_until.is_none_or(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        self.closed_until = None;
+        self.listeners(|epoll, listener, index| watch(epoll, listener, Token::Listener(index)))
+    }
+
+    fn listeners(&self, change: impl Fn(&Epoll, BorrowedFd<'_>, usize) -> io::Result<()>) -> io::Result<()> {
+        let stopping = self.broker.events.is_stopping();
+        let sockets = self.broker.sockets.iter().zip(&self.accepts_while_stopping).enumerate();
+        for (index, (socket, _)) in sockets.filter(|(_, (_, own))| !stopping || **own) {
+            change(&self.epoll, socket.listener.as_fd(), index)?;
+        }
+        Ok(())
+    }
+
+    /// A visitor said something, or left.
+    fn hear(&mut self, number: u64) {
+        let Some(visitor) = self.visitors.remove(&number) else { return };
+        self.forget(&visitor.visit);
+        self.spoken[visitor.socket].push_back(visitor.visit);
+    }
+
+    /// Answers those who said nothing for too long.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.visitors.first_entry().filter(|entry| entry.get().since + SILENCE_MAX <= now) {
+            let visitor = entry.remove();
+            self.forget(&visitor.visit);
+            refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, &Refusal::Silence);
+        }
+    }
+
+    fn forget(&self, visit: &Visit) {
+        self.epoll.delete(&visit.connection).expect("a visitor's connection is watched until it is taken out");
+    }
+
+    /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
+    fn dispatch(&mut self) {
+        let threads = self.broker.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE);
+        for index in 0..self.spoken.len() {
+            while !self.spoken[index].is_empty() && self.broker.sockets[index].gate.begin_thread(threads) {
+                let Some(visit) = self.spoken[index].pop_front() else { break };
+                if let Err(source) = begin_thread(self.broker.clone(), index, visit) {
+                    // The connection went with the thread that did not begin; its caller sees it close.
+                    (self.broker.say)(&Notice::Exhausted(&source));
+                    self.broker.sockets[index].gate.end_thread();
+                }
+            }
+        }
+    }
+
+    fn start_nursery(&mut self) -> io::Result<()> {
+        self.nursery_since = Instant::now();
+        let nursery = Nursery::start(self.open_files)?;
+        let channel = nursery.channel()?;
+        watch_hangup(&self.epoll, channel.as_fd(), Token::Nursery)?;
+        self.broker.pool.attach(nursery.channel()?)?;
+        self.broker.kin.note_nursery(nursery.pid());
+        self.nursery = Some(nursery);
+        Ok(())
+    }
+
+    /// The nursery is gone. One that ended at once is not replaced at once.
+    fn lose_nursery(&mut self) -> io::Result<()> {
+        self.nursery_at = Some(Instant::now().max(self.nursery_since + NURSERY_BACKOFF));
+        self.end()
+    }
+
+    /// Makes another nursery when it is time, which only this thread may do.
+    fn replace_nursery(&mut self) -> io::Result<()> {
+        if self.nursery_at.is_none_or(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.nursery_at = None;
+        match self.start_nursery() {
+            Ok(()) => (self.broker.say)(&Notice::NurseryReplaced),
+            Err(source) => {
+                (self.broker.say)(&Notice::NoNursery(&source));
+                self.lose_nursery()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))?)
+}
+
+/// Only the other side's end is of interest: what waits in the channel is the pool's.
+fn watch_hangup(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+    Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::empty(), token.encode()))?)
+}
+
+fn begin_thread(broker: Arc<Broker>, index: usize, visit: Visit) -> io::Result<()> {
+    let work = move || {
+        let ending = Ending(&broker, index);
+        answer(&broker, &broker.sockets[index], visit);
+        drop(ending);
+    };
+    thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(work).map(drop)
+}
+
+/// Gives the thread's place back, even from a panic.
+struct Ending<'b>(&'b Broker, usize);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let stopping = self.0.events.is_stopping();
+        if self.0.sockets[self.1].gate.end_thread() || stopping {
+            self.0.events.wake();
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a broker tells its operator while it serves; `cli` prints it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::audit::OpenError;
+use crate::rules::Diagnostic;
+
+/// Something that an operator should know.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// Requests are answered from now on.
+    Ready {
+        /// What is listened on.
+        sockets: Vec<String>,
+        /// How many rules are in force.
+        rules: usize,
+    },
+    /// The rules were read again.
+    Reloaded {
+        /// The rules file.
+        file: PathBuf,
+        /// How many rules are in force.
+        rules: usize,
+    },
+    /// The rules could not be read again; the old ones stay.
+    ReloadFailed(&'a LoadError),
+    /// The manifest could not be opened again; the old one stays open.
+    ReopenFailed(&'a OpenError),
+    /// The nursery ended and another one serves.
+    NurseryReplaced,
+    /// No nursery can be started; it is tried again.
+    NoNursery(&'a io::Error),
+    /// A record could not be written.
+    RecordLost {
+        /// The manifest.
+        path: PathBuf,
+        /// What writing it gave.
+        source: &'a io::Error,
+    },
+    /// A call's end cannot be known.
+    CallLost(&'a io::Error),
+    /// The kernel gives no more descriptors, memory or threads for now.
+    Exhausted(&'a io::Error),
+    /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
+    SocketDistrusted(String),
+    /// Running calls are being ended.
+    Stopping,
+}
+
+/// Why rules could not be put in force.
+#[derive(Debug)]
+pub enum LoadError {
+    /// Their text is wrong.
+    Rules(Vec<Diagnostic>),
+    /// There is none: an empty file is more likely half of one.
+    Empty(PathBuf),
+    /// A directory where programs are looked up could be changed by others.
+    ExecPath(String),
+    /// There is nowhere to record.
+    NoManifest,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rules(diagnostics) => {
+                diagnostics.iter().try_for_each(|diagnostic| writeln!(f, "{}", diagnostic.to_string().trim_end()))
+            }
+            Self::Empty(path) => writeln!(f, "{}: error: no rule in this file; nothing could be called", path.display()),
+            Self::ExecPath(text) => writeln!(f, "error: exec_path: {text}"),
+            Self::NoManifest => {
+                writeln!(f, "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready { sockets, rules } => write!(f, "ready on {}, {rules} rules", sockets.join(", ")),
+            Self::Reloaded { file, rules } => write!(f, "reloaded {}, {rules} rules", file.display()),
+            Self::ReloadFailed(error) => write!(f, "reload failed, the old rules stay\n{}", error.to_string().trim_end()),
+            Self::ReopenFailed(error) => write!(f, "{error}; going on with the old file"),
+            Self::NurseryReplaced => write!(f, "the nursery ended; another one makes launchers now"),
+            Self::NoNursery(source) => write!(f, "cannot start a nursery, calls wait: {source}"),
+            Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
+            Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
+            Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
+            Self::Stopping => write!(f, "stopping: running calls are being ended"),
+        }
+    }
+}

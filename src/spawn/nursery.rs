@@ -1,0 +1,125 @@
+//! The nursery: a process of one thread that makes launchers and nothing else. It is this program, started again
+//! with a hidden argument, so that what it copies is small and holds no lock, no rules and no caller's descriptor.
+//!
+//! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it wants; the
+//! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream. What
+//! waits in the channel's queue is the pool.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode, Stdio};
+
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, dup2_stdin, getppid};
+
+use crate::sys;
+
+use super::launcher;
+
+/// The hidden argument that makes this program the nursery.
+#[derive(Clone, Copy, Debug)]
+pub struct Role;
+
+impl Role {
+    /// Its first argument.
+    pub const ARGUMENT: &'static str = "nursery";
+}
+
+/// A running nursery, as the broker holds it.
+#[derive(Debug)]
+pub struct Nursery {
+    process: Child,
+    channel: OwnedFd,
+}
+
+impl Nursery {
+    /// Starts a nursery whose commands get `open_files` as their soft limit of descriptors.
+    ///
+    /// To be called from the main thread: a parent-death signal follows the thread that is the parent.
+    pub fn start(open_files: u64) -> io::Result<Self> {
+        let (channel, far) = sys::pair()?;
+        let process = Command::new("/proc/self/exe")
+            .arg0("sluice")
+            .args([Role::ARGUMENT, &std::process::id().to_string(), &open_files.to_string()])
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(far)
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self { process, channel })
+    }
+
+    /// The broker's end of the channel.
+    pub fn channel(&self) -> io::Result<OwnedFd> {
+        self.channel.try_clone()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().cast_signed())
+    }
+
+    /// Ends the nursery and waits for it.
+    pub fn end(mut self) -> io::Result<()> {
+        drop(self.channel);
+        self.process.kill()?;
+        self.process.wait().map(drop)
+    }
+}
+
+/// The nursery's whole life, and, in each copy, a launcher's. Both end when the broker does.
+pub fn run(broker: Pid, open_files: u64) -> ExitCode {
+    match prepare(broker, open_files).and_then(|channel| serve(channel, broker)) {
+        Ok(code) => code,
+        Err(_) => ExitCode::FAILURE, // the broker sees the channel close, says so, and starts another
+    }
+}
+
+/// Everything that a command inherits is made right once, here.
+fn prepare(broker: Pid, open_files: u64) -> io::Result<OwnedFd> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() != broker {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    prctl::set_dumpable(false)?;
+    sys::close_on_exec_from(3)?;
+    sys::default_dispositions()?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, open_files.min(hard), hard)?;
+    spare_from_oom_favours()?;
+    let channel = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(fs::File::open("/dev/null")?)?;
+    Ok(channel)
+}
+
+/// A broker that the kernel should spare must not lend that to its commands.
+fn spare_from_oom_favours() -> io::Result<()> {
+    let path = "/proc/self/oom_score_adj";
+    if fs::read_to_string(path)?.starts_with('-') { fs::write(path, "0") } else { Ok(()) }
+}
+
+/// Answers each byte of the broker with a launcher.
+fn serve(channel: OwnedFd, broker: Pid) -> io::Result<ExitCode> {
+    loop {
+        let wanted = sys::receive(channel.as_fd(), 64)?.bytes.len();
+        if wanted == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        for _ in 0..wanted {
+            let (near, far) = sys::stream_pair()?;
+            let sys::Clone3::Parent { child, pidfd } = sys::clone_sibling()? else {
+                drop((channel, far));
+                return Ok(launcher::run(near, broker));
+            };
+            sys::send(channel.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd(), far.as_fd()])?;
+        }
+    }
+}
+

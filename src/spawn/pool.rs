@@ -1,0 +1,144 @@
+//! The broker's side of the nursery: launchers that wait for a call.
+//!
+//! The queue of the nursery's channel is the pool itself: whoever needs a launcher receives a message, and asks for
+//! another one to be made. There is no lock on that way, and a call that finds the queue empty waits in the kernel.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::unistd::Pid;
+
+use crate::limits::{LAUNCHERS_PARKED, NURSERY_WAIT};
+use crate::sys;
+
+use super::launcher::Failure;
+use super::plan::{Plan, Stdio};
+
+/// A process that waits for its plan. Dropped without one, it ends by itself.
+#[derive(Debug)]
+pub struct Launcher {
+    pid: Pid,
+    pidfd: OwnedFd,
+    stream: UnixStream,
+}
+
+/// Launchers ahead of need.
+#[derive(Debug)]
+pub struct Pool {
+    current: Mutex<Current>,
+    changed: Condvar,
+}
+
+/// The nursery that serves now.
+#[derive(Debug)]
+struct Current {
+    channel: Option<Arc<OwnedFd>>,
+}
+
+impl Pool {
+    /// A pool without a nursery: [`Self::attach`] gives it one.
+    pub fn new() -> Self {
+        Self { current: Mutex::new(Current { channel: None }), changed: Condvar::new() }
+    }
+
+    /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
+    pub fn attach(&self, channel: OwnedFd) -> io::Result<()> {
+        let parked = vec![0; usize::try_from(LAUNCHERS_PARKED).unwrap_or(1)];
+        sys::send(channel.as_fd(), &parked, &[])?;
+        self.current().channel = Some(Arc::new(channel));
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Forgets a nursery that is gone; calls wait until there is another.
+    pub fn detach(&self) {
+        self.current().channel = None;
+    }
+
+    /// A launcher that is alive. Waits for one to be made, but not for ever.
+    /// Errors: `TimedOut` (no nursery makes one).
+    pub fn take(&self) -> io::Result<Launcher> {
+        loop {
+            let channel = self.channel()?;
+            match receive(channel.as_fd())? {
+                Some(launcher) if launcher.is_alive() => return Ok(launcher),
+                Some(_) => {}
+                None => self.lose(&channel),
+            }
+        }
+    }
+
+    fn channel(&self) -> io::Result<Arc<OwnedFd>> {
+        let waits = |current: &mut Current| current.channel.is_none();
+        let (current, _) =
+            self.changed.wait_timeout_while(self.current(), NURSERY_WAIT, waits).unwrap_or_else(PoisonError::into_inner);
+        current.channel.clone().ok_or_else(|| io::ErrorKind::TimedOut.into())
+    }
+
+    fn lose(&self, channel: &Arc<OwnedFd>) {
+        let mut current = self.current();
+        if current.channel.as_ref().is_some_and(|now| Arc::ptr_eq(now, channel)) {
+            current.channel = None;
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The next launcher from the channel, replaced at once; `None` when the nursery is gone.
+fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Launcher>> {
+    let message = match sys::receive(channel, 4) {
+        Err(source) if source.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+        message => message?,
+    };
+    let Ok(pid) = message.bytes.try_into() else { return Ok(None) };
+    let descriptors: Result<[OwnedFd; 2], _> = message.descriptors.try_into();
+    // A nursery that is gone shows at the next receive.
+    drop(sys::send(channel, &[0], &[]));
+    let Ok([pidfd, stream]) = descriptors else { return Err(nix::errno::Errno::EMFILE.into()) };
+    Ok(Some(Launcher { pid: Pid::from_raw(i32::from_le_bytes(pid)), pidfd, stream: stream.into() }))
+}
+
+impl Launcher {
+    /// The process, before and after it becomes the command.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its handle.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Has it become the command. What fails from here on is told by [`Self::failure`].
+    pub fn launch(&self, plan: &Plan, stdio: &Stdio) -> io::Result<()> {
+        let bytes = plan.encode();
+        let Stdio([stdin, stdout, stderr]) = stdio;
+        let sent = sys::send(self.stream.as_fd(), &bytes, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+        let mut stream = &self.stream;
+        stream.write_all(&bytes[sent..])
+    }
+
+    /// Once it has ended: why it did not become the command, if it did not.
+    pub fn failure(&self) -> Option<Failure> {
+        Failure::read(&self.stream)
+    }
+
+    /// Whether it still waits: one that was killed while parked must not get a call.
+    fn is_alive(&self) -> bool {
+        let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
+    }
+}

@@ -1,0 +1,108 @@
+//! From what a rule says to what runs: the program's path and the command's environment. Looks at the disk for the
+//! program only.
+
+use std::collections::HashMap;
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::refusal::Refusal;
+use crate::rules::{ExecPath, Program, Settings};
+
+/// The broker's own environment as it was at the start: what `env =` inherits from.
+#[derive(Debug)]
+pub struct Environment(HashMap<OsString, OsString>);
+
+impl Environment {
+    /// This process's environment.
+    pub fn current() -> Self {
+        Self(env::vars_os().collect())
+    }
+
+    /// The value of one variable.
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// The directories of a rule's `exec_path`, as `PATH` has them.
+    fn exec_path(&self, settings: &Settings) -> OsString {
+        match &settings.exec_path {
+            ExecPath::List(directories) => {
+                env::join_paths(directories).expect("a colon list was split at its colons")
+            }
+            ExecPath::Inherit => self.get("PATH").unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The command's whole environment: what `env` inherits, `PATH` from `exec_path`, and `setenv` over both.
+    pub fn of_command(&self, settings: &Settings) -> Vec<CString> {
+        let mut variables: Vec<(&OsStr, OsString)> = Vec::new();
+        for name in settings.env.iter().filter(|name| *name != "PATH") {
+            variables.extend(self.get(name).map(|value| (OsStr::new(name), value.to_owned())));
+        }
+        variables.push((OsStr::new("PATH"), self.exec_path(settings)));
+        for (name, value) in &settings.setenv {
+            let name = OsStr::new(name);
+            variables.retain(|(other, _)| *other != name);
+            variables.push((name, value.into()));
+        }
+        variables.into_iter().filter_map(|(name, value)| variable(name, &value)).collect()
+    }
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> Option<CString> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+}
+
+/// A program that was found and may be executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved(PathBuf);
+
+impl Resolved {
+    /// The absolute path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path as system calls take it.
+    pub fn to_c(&self) -> CString {
+        CString::new(self.0.clone().into_os_string().into_vec()).expect("paths from rules hold no NUL")
+    }
+}
+
+/// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it.
+pub fn resolve(program: &Program, settings: &Settings, environment: &Environment) -> Result<Resolved, Refusal> {
+    let unresolved = |source| Refusal::Unresolved { program: display(program), source };
+    let name = match program {
+        Program::Absolute(path) => return executable(path).map_err(unresolved),
+        Program::Bare(name) => name,
+    };
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for directory in env::split_paths(&environment.exec_path(settings)).filter(|path| path.is_absolute()) {
+        match executable(&directory.join(name)) {
+            Ok(resolved) => return Ok(resolved),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => last = source,
+        }
+    }
+    Err(unresolved(last))
+}
+
+fn display(program: &Program) -> String {
+    match program {
+        Program::Bare(name) => name.clone(),
+        Program::Absolute(path) => path.display().to_string(),
+    }
+}
+
+fn executable(path: &Path) -> io::Result<Resolved> {
+    access(path, AccessFlags::X_OK)?;
+    if path.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(Resolved(path.to_owned()))
+}

@@ -1,0 +1,191 @@
+//! One command from its start to its end, and the end of all that it started.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::audit::{Cause, Outcome};
+use crate::limits::{KILL_GRACE, KILL_ROUND, TERM_GRACE};
+use crate::rules::{Background, OnHangup};
+use crate::sys::{self, End};
+use crate::wire::Status;
+
+use super::kin::Kin;
+use super::plan::{Plan, Stdio};
+use super::pool::Launcher;
+use super::tree::signal_tree;
+
+/// Two descriptors that become readable, for good, when the broker stops.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop<'a> {
+    /// Running calls are to end.
+    pub stopping: BorrowedFd<'a>,
+    /// They are to end at once.
+    pub hurry: BorrowedFd<'a>,
+}
+
+impl Stop<'_> {
+    fn is_hurried(&self) -> io::Result<bool> {
+        let mut look = [PollFd::new(self.hurry, PollFlags::POLLIN)];
+        sys::poll_until(&mut look, Some(Instant::now()))
+    }
+}
+
+/// What a call is watched for.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The broker's children.
+    pub kin: &'a Kin,
+    /// The caller's connection.
+    pub connection: BorrowedFd<'a>,
+    /// The broker's stop.
+    pub stop: Stop<'a>,
+    /// When the rule's timeout fires.
+    pub deadline: Option<Instant>,
+    /// What a caller that goes away means.
+    pub on_hangup: OnHangup,
+    /// What becomes of what the command leaves.
+    pub background: Background,
+}
+
+/// Has `launcher` become the command, and sees it and all that it started to the end.
+/// Errors: the command ran, but how it ended cannot be known.
+pub fn supervise(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) -> io::Result<Outcome> {
+    call.kin.adopt(launcher.pid(), call.background);
+    // One that was killed just now shows below, as a command that a signal ended before its plan.
+    let launched = launcher.launch(plan, &stdio);
+    // The command has its own copies: the caller must see the end of its pipes when the command closes them.
+    drop(stdio);
+    let cause = watch(launcher, call)?;
+    let give_up = Instant::now() + TERM_GRACE;
+    if let Some(cause) = cause
+        && !end_command(launcher, call, give_up)?
+    {
+        call.kin.give_up(launcher.pid());
+        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), Some(cause), 1));
+    }
+    let (end, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
+    let left = settle(launcher.pid(), left, cause, call, give_up)?;
+    if let Some(failure) = launcher.failure() {
+        return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
+    }
+    if let Err(source) = launched {
+        let errno = nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or(0));
+        return Ok(Outcome::NotStarted { step: "plan", errno });
+    }
+    Ok(outcome(end, cause, left))
+}
+
+fn outcome(end: End, cause: Option<Cause>, left: usize) -> Outcome {
+    match end {
+        End::Exited(code) => Outcome::Ran { status: Status::exited(code), signal: None, cause, left },
+        End::Signaled(signal) => {
+            Outcome::Ran { status: Status::signaled(signal), signal: Some(signal), cause, left }
+        }
+    }
+}
+
+/// Waits until the command has ended by itself, or for the reason to end it.
+fn watch(launcher: &Launcher, call: &Call<'_>) -> io::Result<Option<Cause>> {
+    let mut looked_at = vec![
+        PollFd::new(launcher.pidfd(), PollFlags::POLLIN),
+        PollFd::new(call.stop.stopping, PollFlags::POLLIN),
+    ];
+    if call.on_hangup == OnHangup::Kill {
+        // No events asked for: only the hangup, which is always told. A second request stays unread.
+        looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
+    }
+    if !sys::poll_until(&mut looked_at, call.deadline)? {
+        return Ok(Some(Cause::Timeout));
+    }
+    let ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
+    Ok(match ready[..] {
+        [true, ..] => None,
+        [_, true, ..] => Some(Cause::Stop),
+        _ => Some(Cause::Hangup),
+    })
+}
+
+/// SIGTERM to the command and all below it, time to obey, then SIGKILL. Gives whether the command has ended: one that
+/// runs as another user now cannot be killed.
+fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
+    signal_tree(launcher.pid(), Signal::SIGTERM);
+    if wait_for_any(&[launcher.pidfd()], call.stop, give_up, true)? {
+        return Ok(true);
+    }
+    signal_tree(launcher.pid(), Signal::SIGKILL);
+    let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
+    sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
+}
+
+/// Ends what the command left, or lets it go on where its rule says so. Gives how many could not be ended.
+fn settle(
+    command: Pid,
+    left: Vec<Pid>,
+    cause: Option<Cause>,
+    call: &Call<'_>,
+    give_up: Instant,
+) -> io::Result<usize> {
+    if call.background == Background::Keep && cause.is_none() {
+        call.kin.keep(command);
+        return Ok(0);
+    }
+    let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
+    end_all(left, || call.kin.left_of(command), kill_from, call.stop)
+}
+
+/// Ends everything that calls with `background = keep` left running: the broker leaves.
+pub fn end_kept(kin: &Kin, stop: Stop<'_>) -> io::Result<usize> {
+    end_all(kin.kept()?, || kin.kept(), Instant::now() + TERM_GRACE, stop)
+}
+
+/// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.
+fn end_all(
+    mut left: Vec<Pid>,
+    look_again: impl Fn() -> io::Result<Vec<Pid>>,
+    kill_from: Instant,
+    stop: Stop<'_>,
+) -> io::Result<usize> {
+    let mut asked = Vec::new();
+    while !left.is_empty() && Instant::now() < kill_from + KILL_GRACE {
+        end_round(&left, &mut asked, kill_from, stop)?;
+        left = look_again()?;
+    }
+    Ok(left.len())
+}
+
+/// Signals each of `left` and what is below it, and waits until one has ended or the time is up.
+fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: Stop<'_>) -> io::Result<()> {
+    let kill = Instant::now() >= kill_from || stop.is_hurried()?;
+    let handles: Vec<OwnedFd> = left.iter().filter_map(|pid| sys::open_pidfd(*pid).ok()).collect();
+    for &pid in left {
+        if kill {
+            signal_tree(pid, Signal::SIGKILL);
+        } else if !asked.contains(&pid) {
+            asked.push(pid);
+            signal_tree(pid, Signal::SIGTERM);
+        }
+    }
+    let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+    let until = if kill { Instant::now() + KILL_ROUND } else { kill_from };
+    wait_for_any(&handles, stop, until, !kill).map(drop)
+}
+
+/// Waits until one of the processes has ended (`true`), the time is up or the broker's stop hurries.
+fn wait_for_any(
+    pidfds: &[BorrowedFd<'_>],
+    stop: Stop<'_>,
+    until: Instant,
+    hurry_counts: bool,
+) -> io::Result<bool> {
+    let mut looked_at: Vec<_> = pidfds.iter().map(|pidfd| PollFd::new(*pidfd, PollFlags::POLLIN)).collect();
+    if hurry_counts {
+        looked_at.push(PollFd::new(stop.hurry, PollFlags::POLLIN));
+    }
+    sys::poll_until(&mut looked_at, Some(until))?;
+    Ok(looked_at[..pidfds.len()].iter().any(|fd| fd.any() == Some(true)))
+}

@@ -1,0 +1,40 @@
+//! What a descriptor is, and which ones survive exec.
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
+
+/// What a caller passed as its stdin, stdout or stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something that can be read or written.
+    Stream,
+    /// A directory.
+    Directory,
+    /// A path handle (`O_PATH`).
+    PathHandle,
+}
+
+/// What `descriptor` is; it stays untouched.
+pub fn kind_of(descriptor: BorrowedFd<'_>) -> io::Result<Kind> {
+    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
+    if flags.contains(OFlag::O_PATH) {
+        return Ok(Kind::PathHandle);
+    }
+    let format = SFlag::from_bits_truncate(fstat(descriptor)?.st_mode) & SFlag::S_IFMT;
+    Ok(if format == SFlag::S_IFDIR { Kind::Directory } else { Kind::Stream })
+}
+
+/// Marks every descriptor from `first` on close-on-exec. `close_range(2)`, Linux 5.11.
+#[allow(unsafe_code, reason = "nix has no close_range")]
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    let first = u32::try_from(first).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so no owner loses its descriptor.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    Errno::result(result)?;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! Signal state that a command starts with.
+
+use std::io;
+use std::ptr::null_mut;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+/// The highest signal number of Linux.
+const LAST: i32 = 64;
+
+/// Gives every signal its default disposition and empties the mask: what a fresh login's programs see, whatever
+/// the broker was started with (`nohup`, a shell's `&`).
+pub fn default_dispositions() -> io::Result<()> {
+    for signal in 1..=LAST {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            reset(signal)?;
+        }
+    }
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+}
+
+/// `rt_sigaction(2)` itself: the C library refuses the two real-time signals that it keeps, and an ignored one of
+/// those would be inherited by the command.
+#[allow(unsafe_code, reason = "nix covers neither the real-time signals nor the raw call")]
+fn reset(signal: i32) -> io::Result<()> {
+    /// Bytes of the kernel's signal set.
+    const SET_BYTES: usize = 8;
+    let action = KernelAction([0; 4]); // SIG_DFL, no flags, an empty mask
+    let old: *mut KernelAction = null_mut();
+    // SAFETY: `action` is a whole kernel_sigaction; a null `old` means that the old one is not wanted.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, old, SET_BYTES) };
+    Errno::result(result)?;
+    Ok(())
+}
+
+/// The kernel's `struct sigaction` or larger: handler, flags, restorer, mask, a word each at most.
+#[repr(C)]
+struct KernelAction([u64; 4]);
