@@ -95,5 +95,5 @@ fn write_rules(path: &Path, dir: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let logfile = dir.join("manifest.jsonl");
     writeln!(file, "defaults:\n  logfile = {}\n", logfile.display())?;
-    writeln!(file, "/bin/true\n\n/bin/sleep #seconds\n  seconds = [1-9]")
+    writeln!(file, "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]")
 }

@@ -7,6 +7,9 @@ use serde::Serialize;
 use crate::memory::Memory;
 use crate::sample::{Row, Spread};
 
+/// The broker that this one is compared with. Whether its calls fail is its own affair.
+pub const PEER: &str = "sluicify 0.4.1";
+
 /// Everything one run of `roundtrip` measured.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
@@ -36,9 +39,10 @@ pub struct Resident {
 }
 
 impl Report {
-    /// Calls that did not end with status 0, in all rows.
+    /// Calls that did not end with status 0, in the rows of all but the peer.
     pub fn failed(&self) -> usize {
-        self.calls.iter().chain(&self.programs).map(|row| row.failed).sum()
+        let rows = self.calls.iter().chain(&self.programs).filter(|row| row.what != PEER);
+        rows.map(|row| row.failed).sum()
     }
 }
 

@@ -30,12 +30,26 @@ impl Subject {
         Self { name, way: Way::Brokered(caller) }
     }
 
+    /// That this way really runs commands: `/bin/false` has to fail by it.
+    pub fn verify(&self) -> io::Result<()> {
+        match self.status()? {
+            1 => Ok(()),
+            status => Err(io::Error::other(format!("{}: /bin/false ended with {status}", self.name))),
+        }
+    }
+
     /// Runs it once. Anything but status 0 is an error.
     pub fn once(&self) -> io::Result<()> {
-        let status = match &self.way {
-            Way::Direct(line) => line.run()?,
-            Way::Brokered(caller) => caller.call()?,
-        };
-        if status == 0 { Ok(()) } else { Err(io::Error::other(format!("status {status}"))) }
+        match self.status()? {
+            0 => Ok(()),
+            status => Err(io::Error::other(format!("status {status}"))),
+        }
+    }
+
+    fn status(&self) -> io::Result<i32> {
+        match &self.way {
+            Way::Direct(line) => line.run(),
+            Way::Brokered(caller) => caller.call(),
+        }
     }
 }

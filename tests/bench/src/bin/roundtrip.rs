@@ -10,11 +10,13 @@ use sluice_bench::args::Args;
 use sluice_bench::broker::Broker;
 use sluice_bench::caller::Caller;
 use sluice_bench::memory::{self, Memory};
-use sluice_bench::report::{Report, Resident};
+use sluice_bench::report::{PEER, Report, Resident};
 use sluice_bench::sample::{Row, measure};
 use sluice_bench::subject::Subject;
 
 const COMMAND: &str = "/bin/true";
+/// What shows that a subject runs commands at all.
+const FALSE: &str = "/bin/false";
 /// Calls that run at once when memory is measured: what a socket allows by default.
 const RUNNING_CALLS: usize = 64;
 
@@ -45,8 +47,7 @@ struct Bench {
 
 fn run(args: &Args) -> io::Result<Report> {
     let mut brokers = Vec::new();
-    let given =
-        [("sluice", "sluicify", &args.broker), ("sluicify 0.4.1", "sluicify 0.4.1", &args.peer_broker)];
+    let given = [("sluice", "sluicify", &args.broker), (PEER, PEER, &args.peer_broker)];
     for (what, program, path) in given {
         if let Some(path) = path {
             let broker = Broker::start(&what.replace(' ', "-"), path)?;
@@ -66,7 +67,14 @@ fn run(args: &Args) -> io::Result<Report> {
 fn calls(args: &Args, brokers: &[Bench]) -> io::Result<Vec<Row>> {
     let mut subjects = vec![Subject::direct("posix_spawn", &[COMMAND])?];
     for bench in brokers {
-        subjects.push(Subject::brokered(bench.what, Caller::new(&bench.broker.socket(), &[COMMAND])?));
+        let subject = |command| {
+            Ok::<_, io::Error>(Subject::brokered(
+                bench.what,
+                Caller::new(&bench.broker.socket(), &[command])?,
+            ))
+        };
+        subject(FALSE)?.verify()?;
+        subjects.push(subject(COMMAND)?);
     }
     let rows =
         args.callers.iter().flat_map(|&callers| measure(&subjects, callers, args.rounds, args.bounds()));
@@ -79,7 +87,9 @@ fn programs(args: &Args, brokers: &[Bench]) -> io::Result<Vec<Row>> {
         let client = if bench.what == "sluice" { &args.client } else { &args.peer_client };
         if let Some(client) = client {
             let socket = bench.broker.socket();
-            subjects.push(Subject::direct(bench.program, &[utf8(client)?, utf8(&socket)?, COMMAND])?);
+            let subject = |command| Subject::direct(bench.program, &[utf8(client)?, utf8(&socket)?, command]);
+            subject(FALSE)?.verify()?;
+            subjects.push(subject(COMMAND)?);
         }
     }
     Ok(measure(&subjects, 1, args.rounds, args.bounds()))
