@@ -12,11 +12,21 @@ pub const ARGC_MAX: usize = 256;
 pub const ARG_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of a listing's text.
 pub const LISTING_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the reply to a call.
+pub const REPLY_BYTES: usize = 12;
+/// Most bytes of the reply to a request for the listing.
+pub const LISTING_REPLY_BYTES_MAX: usize = REPLY_BYTES + 4 + LISTING_BYTES_MAX;
+/// Most bytes of a socket's path: what `sockaddr_un` holds, without its NUL.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Most characters of a command line that a message of the client repeats.
+pub const SHOWN_COMMAND_CHARS_MAX: usize = 200;
 /// Descriptors that a request carries.
 pub const REQUEST_FDS: usize = 3;
 /// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message, which may
 /// bring 253, fills the broker's table.
 pub const MESSAGE_FDS_MAX: usize = 8;
+/// Further requests on one connection that are taken off it, and refused, before it is closed.
+pub const SECOND_REQUESTS_MAX: usize = 16;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
 

@@ -17,7 +17,11 @@ pub(super) fn to_ascii(value: &impl Serialize) -> String {
 struct Ascii;
 
 impl Formatter for Ascii {
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut plain = 0;
         for (at, character) in fragment.char_indices().filter(|(_, c)| !matches!(c, ' '..='~')) {
             writer.write_all(&fragment.as_bytes()[plain..at])?;

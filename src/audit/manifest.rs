@@ -229,7 +229,8 @@ impl Book {
 
 fn lock(path: &Path) -> Result<Flock<File>, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let file = Trusted::parent_of(path, true).and_then(|parent| parent.append()).map_err(OpenError::Distrust)?;
+    let file =
+        Trusted::parent_of(path, true).and_then(|parent| parent.append()).map_err(OpenError::Distrust)?;
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(file),
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(OpenError::Locked(path.to_owned())),

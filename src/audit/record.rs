@@ -220,7 +220,12 @@ pub(super) struct Ending<'a> {
 
 impl<'a> Ending<'a> {
     /// The end of `call` after `took`. One whose start is not on record (`log = exit-only`) says who called.
-    pub(super) fn new(call: CallId, took: Duration, outcome: &Outcome, hidden: Option<&'a Opening<'a>>) -> Self {
+    pub(super) fn new(
+        call: CallId,
+        took: Duration,
+        outcome: &Outcome,
+        hidden: Option<&'a Opening<'a>>,
+    ) -> Self {
         let mut ending = Self {
             kind: "exit",
             call,
@@ -278,6 +283,7 @@ pub struct Rejected {
     #[serde(flatten)]
     words: Words,
     reason: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
     detail: String,
     status: i32,
 }
@@ -295,6 +301,11 @@ impl Rejected {
             detail,
             status: refusal.status().get(),
         }
+    }
+
+    /// The same without the words and what quotes them: a log policy keeps them out of every record.
+    pub fn without_words(self) -> Self {
+        Self { words: Words::new(std::iter::empty()), detail: String::new(), ..self }
     }
 }
 

@@ -266,7 +266,10 @@ mod tests {
 
     #[test]
     fn what_others_can_write_is_not_trusted_at_any_level() {
-        check(|path| mode(&path.join("a"), 0o777), "/a can be written by others (mode 0777); do: chmod go-w /a");
+        check(
+            |path| mode(&path.join("a"), 0o777),
+            "/a can be written by others (mode 0777); do: chmod go-w /a",
+        );
         check(
             |path| mode(&path.join("a/b"), 0o1777),
             "/a/b can be written by others (mode 1777); do: chmod go-w /a/b",

@@ -1,3 +1,7 @@
 //! The caller's verb.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sluice::cli::sluicify(std::env::args_os())
+}

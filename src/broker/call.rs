@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
 use crate::ids::Claimed;
-use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS};
+use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Stdin};
 use crate::spawn::{Call, Launcher, Plan, Resolved, Stdio, resolve, supervise};
@@ -102,10 +102,24 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
 
 /// Puts a refusal on record, then answers with it.
 pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &Refusal) {
-    let caller = visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
+    let caller =
+        visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
     let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
-    broker.record_refusal(&Rejected::new(&socket.name, caller, &argv, refusal));
+    let rejected = Rejected::new(&socket.name, caller, &argv, refusal);
+    broker.record_refusal(&if is_hidden(&broker.policy(), &argv) {
+        rejected.without_words()
+    } else {
+        rejected
+    });
     reply(visit, &Reply::Status(refusal.status()));
+}
+
+/// Whether the words of a refused request stay out of its record: they may be meant for a rule that keeps them out.
+fn is_hidden(policy: &Policy, argv: &[&str]) -> bool {
+    let Some(name) = argv.first() else { return false };
+    let mut namesakes = policy.rules().iter().filter(|rule| rule.program.name() == Some(*name)).peekable();
+    let hides = |rule: &Arc<Rule>| rule.settings.log == LogPolicy::ExitOnly;
+    if namesakes.peek().is_none() { policy.rules().iter().all(hides) } else { namesakes.any(hides) }
 }
 
 /// Turns out a call that still waits for its place.
@@ -181,6 +195,21 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
         Ok(status) => reply(&visit, &Reply::Status(status)),
         Err(refusal) => refuse(broker, socket, &visit, &refusal),
     }
+    refuse_more(broker, socket, &visit);
+}
+
+/// A connection carries one request. What else its caller sent is taken off it, so that the close does not destroy
+/// the reply on its way, and is put on record as refused.
+fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
+    let connection = visit.connection.as_fd();
+    for _ in 0..SECOND_REQUESTS_MAX {
+        if sys::receive(connection, 1).map_or(true, |message| message.bytes.is_empty()) {
+            return;
+        }
+        let caller = visit.caller.clone();
+        let refusal = Refusal::Malformed(Malformed::Second);
+        broker.record_refusal(&Rejected::new(&socket.name, caller, &[], &refusal));
+    }
 }
 
 fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Result<Status, Refusal> {
@@ -197,7 +226,8 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
     let (plan, stdio) = (plan(broker, &matched, &resolved), redirect(stdio, settings.stdin)?);
     let launcher = broker.pool.take().map_err(Refusal::NoLauncher)?;
     let resolved = resolved.path().to_string_lossy();
-    let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file)).then(|| rule.file.to_string_lossy());
+    let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
+        .then(|| rule.file.to_string_lossy());
     let opening = Opening {
         socket: &socket.name,
         rule: rule.line,

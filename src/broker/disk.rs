@@ -17,7 +17,8 @@ pub struct Disk;
 impl Source for Disk {
     /// A rules file that nobody else can write, as text.
     fn read(&self, path: &Path) -> io::Result<String> {
-        let file = trusted_file(path).map_err(|distrust| io::Error::new(io::ErrorKind::PermissionDenied, distrust))?;
+        let file = trusted_file(path)
+            .map_err(|distrust| io::Error::new(io::ErrorKind::PermissionDenied, distrust))?;
         let mut text = Vec::new();
         file.take(RULES_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
         String::from_utf8(text).map_err(|error| {
@@ -86,10 +87,28 @@ mod tests {
         symlink(top.join("nowhere"), top.join("in/dangling")).expect("a link");
         symlink("/", top.join("in/up")).expect("a link");
         let check = |value: &str| Disk.lies_under(&top.join("in"), value, &top.join("in"));
-        for value in ["file", "new", "sub/new", "sub/../file", ".", "./sub", top.join("in/file").to_str().expect("plain")] {
+        for value in [
+            "file",
+            "new",
+            "sub/new",
+            "sub/../file",
+            ".",
+            "./sub",
+            top.join("in/file").to_str().expect("plain"),
+        ] {
             assert!(check(value), "{value}");
         }
-        for value in ["link", "dangling", "up/etc/passwd", "../outside", "..", "sub/../..", "no/new", "/etc/passwd", "new/.."] {
+        for value in [
+            "link",
+            "dangling",
+            "up/etc/passwd",
+            "../outside",
+            "..",
+            "sub/../..",
+            "no/new",
+            "/etc/passwd",
+            "new/..",
+        ] {
             assert!(!check(value), "{value}");
         }
         fs::remove_dir_all(&top).expect("removed");

@@ -72,7 +72,9 @@ pub enum ListenError {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => write!(f, "no socket: give --socket PATH, or start by systemd's socket activation"),
+            Self::Nothing => {
+                write!(f, "no socket: give --socket PATH, or start by systemd's socket activation")
+            }
             Self::Unusable { index, why } => write!(
                 f,
                 "descriptor {index} of LISTEN_FDS {why}; the socket unit needs ListenSequentialPacket=PATH"
@@ -91,13 +93,15 @@ impl std::error::Error for ListenError {}
 /// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is what one without a name of
 /// its own is called.
 pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<Listener>, ListenError> {
-    let descriptors = receive_descriptors(false).map_err(|error| ListenError::Activation(error.to_string()))?;
+    let descriptors =
+        receive_descriptors(false).map_err(|error| ListenError::Activation(error.to_string()))?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
     let listener = |(index, descriptor): (usize, libsystemd::activation::FileDescriptor)| {
         let unusable = |why| ListenError::Unusable { index, why };
         let is_unix = descriptor.is_unix();
-        let socket = sys::adopt_descriptor(descriptor.into_raw_fd()).ok_or(unusable("was handed over twice"))?;
+        let socket =
+            sys::adopt_descriptor(descriptor.into_raw_fd()).ok_or(unusable("was handed over twice"))?;
         if !is_unix {
             return Err(unusable("is not a unix socket"));
         }

@@ -150,7 +150,8 @@ impl Lobby {
     }
 
     fn is_empty(&self) -> bool {
-        self.spoken.iter().all(VecDeque::is_empty) && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
+        self.spoken.iter().all(VecDeque::is_empty)
+            && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
     }
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
@@ -160,7 +161,8 @@ impl Lobby {
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
             .map(|milliseconds| i32::try_from(milliseconds).unwrap_or(i32::MAX));
-        let timeout = milliseconds.map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
+        let timeout = milliseconds
+            .map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
         match self.epoll.wait(events, timeout) {
             Err(nix::errno::Errno::EINTR) => Ok(0),
             result => Ok(result?),
@@ -277,7 +279,9 @@ impl Lobby {
     /// Answers those who said nothing for too long.
     fn expire(&mut self) {
         let now = Instant::now();
-        while let Some(entry) = self.visitors.first_entry().filter(|entry| entry.get().since + SILENCE_MAX <= now) {
+        while let Some(entry) =
+            self.visitors.first_entry().filter(|entry| entry.get().since + SILENCE_MAX <= now)
+        {
             let visitor = entry.remove();
             self.forget(&visitor.visit);
             refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, &Refusal::Silence);
@@ -285,7 +289,9 @@ impl Lobby {
     }
 
     fn forget(&self, visit: &Visit) {
-        self.epoll.delete(&visit.connection).expect("a visitor's connection is watched until it is taken out");
+        self.epoll
+            .delete(&visit.connection)
+            .expect("a visitor's connection is watched until it is taken out");
     }
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.

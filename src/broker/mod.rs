@@ -14,7 +14,7 @@ mod serve;
 mod state;
 
 pub use disk::{Disk, load_rules};
-pub use notice::{LoadError, Notice};
 pub use listen::ListenError;
+pub use notice::{LoadError, Notice};
 pub use serve::{Config, ServeError, serve};
 pub use state::Say;

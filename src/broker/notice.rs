@@ -65,13 +65,18 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rules(diagnostics) => {
-                diagnostics.iter().try_for_each(|diagnostic| writeln!(f, "{}", diagnostic.to_string().trim_end()))
+            Self::Rules(diagnostics) => diagnostics
+                .iter()
+                .try_for_each(|diagnostic| writeln!(f, "{}", diagnostic.to_string().trim_end())),
+            Self::Empty(path) => {
+                writeln!(f, "{}: error: no rule in this file; nothing could be called", path.display())
             }
-            Self::Empty(path) => writeln!(f, "{}: error: no rule in this file; nothing could be called", path.display()),
             Self::ExecPath(text) => writeln!(f, "error: exec_path: {text}"),
             Self::NoManifest => {
-                writeln!(f, "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place")
+                writeln!(
+                    f,
+                    "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place"
+                )
             }
         }
     }
@@ -82,7 +87,9 @@ impl fmt::Display for Notice<'_> {
         match self {
             Self::Ready { sockets, rules } => write!(f, "ready on {}, {rules} rules", sockets.join(", ")),
             Self::Reloaded { file, rules } => write!(f, "reloaded {}, {rules} rules", file.display()),
-            Self::ReloadFailed(error) => write!(f, "reload failed, the old rules stay\n{}", error.to_string().trim_end()),
+            Self::ReloadFailed(error) => {
+                write!(f, "reload failed, the old rules stay\n{}", error.to_string().trim_end())
+            }
             Self::ReopenFailed(error) => write!(f, "{error}; going on with the old file"),
             Self::NurseryReplaced => write!(f, "the nursery ended; another one makes launchers now"),
             Self::NoNursery(source) => write!(f, "cannot start a nursery, calls wait: {source}"),

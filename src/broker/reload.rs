@@ -17,8 +17,9 @@ use super::state::Broker;
 
 /// Reads the rules again.
 pub(super) fn reload(broker: &Broker) {
-    let loaded = load_rules(&broker.rules_file, &broker.environment)
-        .and_then(|policy| manifest_path(&policy, &broker.environment, &name_of(broker)).map(|path| (policy, path)));
+    let loaded = load_rules(&broker.rules_file, &broker.environment).and_then(|policy| {
+        manifest_path(&policy, &broker.environment, &name_of(broker)).map(|path| (policy, path))
+    });
     let written = match loaded {
         Ok((policy, path)) => {
             let rules = policy.rules().len();

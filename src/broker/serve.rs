@@ -12,9 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
-use crate::limits::{
-    BROKER_FDS_SPARE, CALL_FDS_MAX, CALLS_MAX, LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX,
-};
+use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX, CALLS_MAX, LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
 use crate::rules::{Audit, Policy};
 use crate::spawn::{Environment, Kin, end_kept};
 use crate::sys;
@@ -94,7 +92,8 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     let policy = load_rules(&config.rules, &environment).map_err(ServeError::Load)?;
     let listeners = listen(config, &name, &policy, say)?;
     let path = manifest_path(&policy, &environment, &name).map_err(ServeError::Load)?;
-    let manifest = Manifest::open(&path, &config.rules.to_string_lossy(), policy.hash()).map_err(ServeError::Manifest)?;
+    let manifest = Manifest::open(&path, &config.rules.to_string_lossy(), policy.hash())
+        .map_err(ServeError::Manifest)?;
     let kin = Kin::begin().map_err(ServeError::NoTree)?;
     let room = make_room(&policy, listeners.len())?;
     let ready = Notice::Ready {

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod caller;
 mod serve;
 
 use std::ffi::OsString;
@@ -13,6 +14,8 @@ use clap::{Parser, Subcommand};
 use nix::unistd::Pid;
 
 use crate::spawn::{Role, run_nursery};
+
+pub use caller::sluicify;
 
 /// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on record.
 #[derive(Debug, Parser)]

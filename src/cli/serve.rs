@@ -10,7 +10,8 @@ use super::USAGE;
 
 /// Serves until told to stop.
 pub(super) fn run(rules: &Path, socket: Option<&Path>) -> ExitCode {
-    let config = absolute(rules).and_then(|rules| Ok(Config { rules, socket: socket.map(absolute).transpose()? }));
+    let config =
+        absolute(rules).and_then(|rules| Ok(Config { rules, socket: socket.map(absolute).transpose()? }));
     match config.map_err(ServeError::Io).and_then(|config| serve(&config, say)) {
         Ok(()) => ExitCode::SUCCESS,
         // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.

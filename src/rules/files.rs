@@ -169,11 +169,12 @@ impl Reader<'_, '_> {
             return Err(fault.help("write `include PATH`; a program of this name is written 'include'"));
         };
         let parent = self.files.path(line.file).parent().unwrap_or(Path::new("/"));
-        Ok((parent.join(self.vars.expand(path)?), path.span))
+        let joined = parent.join(self.vars.expand(path)?);
+        Ok((normalized(&joined), path.span))
     }
 
     fn check_include(&self, path: &Path, span: Span) -> Result<(), Fault> {
-        if self.open.contains(&normalized(path)) {
+        if self.open.iter().any(|open| open == path) {
             return Err(Fault::new(span, format!("{} includes itself", path.display())));
         }
         if self.files.0.len() > INCLUDES_MAX {

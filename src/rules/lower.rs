@@ -65,7 +65,8 @@ enum Draft {
 impl Lowering<'_, '_> {
     fn rule(&mut self, stanza: &Stanza<'_>) -> Option<Rule> {
         let drafts = self.drafts(&stanza.words);
-        let slots: Vec<_> = drafts.iter().flatten().filter_map(Draft::name).collect();
+        let named: Vec<_> = stanza.words.iter().filter_map(slot_name).map(|(name, _)| name).collect();
+        let slots: Vec<_> = named.iter().map(String::as_str).collect();
         let mut said = self.reader.read(&stanza.attributes, Place::Rule, &slots);
         self.check_lists(&said, &slots);
         let words: Vec<_> = drafts.into_iter().map(|draft| self.expected(draft?, &mut said)).collect();

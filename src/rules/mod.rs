@@ -19,6 +19,8 @@ mod rule;
 mod settings;
 mod stanza;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod values;
 mod variables;

@@ -81,7 +81,7 @@ fn compiled_bytes(source: &str) -> Result<usize, Flaw> {
     if source.len() > REGEX_SOURCE_BYTES_MAX {
         return Err(whole(format!("this regex is longer than {REGEX_SOURCE_BYTES_MAX} bytes")));
     }
-    let hir = anchored(source).map_err(flaw)?;
+    let hir = anchored(source).map_err(|error| flaw(&error))?;
     let config = NFA::config().which_captures(WhichCaptures::None).nfa_size_limit(Some(REGEX_BYTES_MAX));
     let nfa = thompson::Compiler::new().configure(config).build_from_hir(&hir);
     let nfa = nfa.map_err(|_| whole(format!("this regex compiles to more than {REGEX_BYTES_MAX} bytes")))?;
@@ -95,8 +95,8 @@ fn anchored(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     Ok(Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]))
 }
 
-fn flaw(error: Box<regex_syntax::Error>) -> Flaw {
-    let (message, span) = match &*error {
+fn flaw(error: &regex_syntax::Error) -> Flaw {
+    let (message, span) = match error {
         regex_syntax::Error::Parse(error) => (error.kind().to_string(), error.span()),
         regex_syntax::Error::Translate(error) => (error.kind().to_string(), error.span()),
         other => return whole(other.to_string()),

@@ -58,6 +58,16 @@ pub enum Program {
     Absolute(PathBuf),
 }
 
+impl Program {
+    /// What the caller's first word must be.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Bare(name) => Some(name),
+            Self::Absolute(path) => path.to_str(),
+        }
+    }
+}
+
 /// One word of a rule.
 #[derive(Clone, Debug)]
 pub enum Expected {

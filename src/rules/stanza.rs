@@ -90,7 +90,7 @@ impl Reader<'_, '_> {
         let first = seen.insert(name, attribute.span).filter(|_| !key.is_some_and(Key::repeats));
         if let Some(first) = first {
             let message = format!("`{name}` is set on line {} already", first.line + 1);
-            return Err(Fault::new(attribute.span, message).help("keep one of the two"));
+            self.report.add(Fault::new(attribute.span, message).help("keep one of the two"));
         }
         let Some(key) = key else {
             let accepts = self.accepts(attribute);

@@ -93,8 +93,11 @@ fn env_name(word: &Word, name: &str) -> Result<String, Fault> {
     if !name.is_empty() && name.chars().enumerate().all(|(at, ch)| good(at, ch)) {
         return Ok(name.into());
     }
+    if name.is_empty() {
+        return Err(Fault::new(word.span, "a name is missing here"));
+    }
     let fault = Fault::new(word.span, format!("`{name}` is not a variable's name"));
-    Err(fault.help("names are letters, digits and `_`, between commas"))
+    Err(fault.help("names are letters, digits and `_`, and begin with no digit"))
 }
 
 /// A number of calls.

@@ -112,7 +112,8 @@ pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) 
     }
     let close = |known: &&str| distance(&known.to_lowercase(), &name.to_lowercase());
     let nearest = known.into_iter().min_by_key(close)?;
-    (close(&nearest) <= 1 + name.len() / 4).then_some(nearest)
+    let edits = close(&nearest);
+    (edits <= 1 + name.len() / 4 && edits < name.len()).then_some(nearest)
 }
 
 /// How many single-character edits lie between two names.
@@ -145,6 +146,7 @@ mod tests {
         check("Log", Some("log"));
         check("frobnicate", None);
         check("n", None);
+        check("", None);
         check(&"x".repeat(40), None);
     }
 }

@@ -45,8 +45,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] =
-        [Self::Plan, Self::Setsid, Self::Stdio, Self::Subreaper, Self::Chdir, Self::Exec];
+    const ALL: [Self; 6] = [Self::Plan, Self::Setsid, Self::Stdio, Self::Subreaper, Self::Chdir, Self::Exec];
 
     /// The word in records.
     pub fn as_str(self) -> &'static str {

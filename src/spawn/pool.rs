@@ -74,8 +74,10 @@ impl Pool {
 
     fn channel(&self) -> io::Result<Arc<OwnedFd>> {
         let waits = |current: &mut Current| current.channel.is_none();
-        let (current, _) =
-            self.changed.wait_timeout_while(self.current(), NURSERY_WAIT, waits).unwrap_or_else(PoisonError::into_inner);
+        let (current, _) = self
+            .changed
+            .wait_timeout_while(self.current(), NURSERY_WAIT, waits)
+            .unwrap_or_else(PoisonError::into_inner);
         current.channel.clone().ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 

@@ -75,7 +75,11 @@ impl Resolved {
 }
 
 /// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it.
-pub fn resolve(program: &Program, settings: &Settings, environment: &Environment) -> Result<Resolved, Refusal> {
+pub fn resolve(
+    program: &Program,
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<Resolved, Refusal> {
     let unresolved = |source| Refusal::Unresolved { program: display(program), source };
     let name = match program {
         Program::Absolute(path) => return executable(path).map_err(unresolved),

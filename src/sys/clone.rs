@@ -48,6 +48,8 @@ pub fn clone_sibling() -> io::Result<Clone3> {
     match i32::try_from(Errno::result(child)?).expect("the kernel's pids fit i32") {
         0 => Ok(Clone3::Child),
         // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
-        child => Ok(Clone3::Parent { child: Pid::from_raw(child), pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        child => {
+            Ok(Clone3::Parent { child: Pid::from_raw(child), pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        }
     }
 }

@@ -33,8 +33,7 @@ pub fn kind_of(descriptor: BorrowedFd<'_>) -> io::Result<Kind> {
 pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     let first = u32::try_from(first).map_err(|_| Errno::EINVAL)?;
     // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so no owner loses its descriptor.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     Errno::result(result)?;
     Ok(())
 }

@@ -54,8 +54,12 @@ pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Received> 
     let mut control = Control::new();
     let (length, control_length, flags) = receive_raw(socket, &mut bytes, &mut control)?;
     bytes.truncate(length);
-    let mut received =
-        Received { bytes, descriptors: Vec::new(), descriptors_cut: flags & libc::MSG_CTRUNC != 0, sender: None };
+    let mut received = Received {
+        bytes,
+        descriptors: Vec::new(),
+        descriptors_cut: flags & libc::MSG_CTRUNC != 0,
+        sender: None,
+    };
     for (kind, data) in control.items(control_length) {
         match kind {
             libc::SCM_RIGHTS => received.descriptors.extend(data.chunks_exact(4).map(own)),
@@ -89,7 +93,8 @@ fn receive_raw(
 
 /// Words of control data: a header and credentials, which come first, a header and the most descriptors. Exact, as it
 /// is what limits the descriptors.
-const CONTROL_WORDS: usize = (HEADER_BYTES + 12).div_ceil(8) + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
+const CONTROL_WORDS: usize =
+    (HEADER_BYTES + 12).div_ceil(8) + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
 
 /// Bytes of a control header: a word of length, two `int`s.
 const HEADER_BYTES: usize = size_of::<usize>() + 8;
@@ -111,7 +116,8 @@ impl Control {
             let (total, level_and_kind) = header.split_at(size_of::<usize>());
             let total = usize::from_ne_bytes(total.try_into().expect("split at a word"));
             let level = int(&level_and_kind[..4]);
-            let Some(data_length) = total.checked_sub(HEADER_BYTES).filter(|&length| length <= data.len()) else {
+            let Some(data_length) = total.checked_sub(HEADER_BYTES).filter(|&length| length <= data.len())
+            else {
                 break;
             };
             if level == libc::SOL_SOCKET {

@@ -4,6 +4,7 @@
 
 mod adopt;
 mod clone;
+mod connect;
 mod descriptors;
 mod message;
 mod pidfd;
@@ -14,6 +15,7 @@ mod signals;
 
 pub use adopt::adopt_descriptor;
 pub use clone::{Clone3, clone_sibling};
+pub use connect::{connect, enlarge_send_buffer, receive_into, unconnected};
 pub use descriptors::{Kind, close_on_exec_from, kind_of};
 pub use message::{Received, Sender, message_bytes, receive, send};
 pub use pidfd::{open_pidfd, send_signal};

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::sys::socket::sockopt::{PassCred, PeerCredentials};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, setsockopt, socket,
-    socketpair,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, setsockopt,
+    socket, socketpair,
 };
 
 use super::message::Sender;
@@ -32,7 +32,8 @@ pub fn pass_credentials(listener: BorrowedFd<'_>) -> io::Result<()> {
 /// The next connection. `accept4(2)`. Errors: `EAGAIN` (none waits), `EMFILE`, `ENFILE`, `ENOMEM`.
 #[allow(unsafe_code, reason = "nix's accept4 gives a raw descriptor")]
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let number = uninterrupted(|| accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK))?;
+    let number =
+        uninterrupted(|| accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK))?;
     // SAFETY: accept4 succeeded, so this is a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -29,8 +29,7 @@ fn reset(signal: i32) -> io::Result<()> {
     let action = KernelAction([0; 4]); // SIG_DFL, no flags, an empty mask
     let old: *mut KernelAction = null_mut();
     // SAFETY: `action` is a whole kernel_sigaction; a null `old` means that the old one is not wanted.
-    let result =
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, old, SET_BYTES) };
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, old, SET_BYTES) };
     Errno::result(result)?;
     Ok(())
 }

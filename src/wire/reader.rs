@@ -25,6 +25,8 @@ pub enum Malformed {
     TooLarge(usize),
     /// A text longer than allowed.
     LongText(u32),
+    /// Another request on a connection that carries one.
+    Second,
 }
 
 impl fmt::Display for Malformed {
@@ -40,6 +42,7 @@ impl fmt::Display for Malformed {
             Self::Nul => write!(f, "a word with a NUL byte"),
             Self::TooLarge(bytes) => write!(f, "a message of {bytes} bytes"),
             Self::LongText(bytes) => write!(f, "a text of {bytes} bytes"),
+            Self::Second => write!(f, "a second request on the connection"),
         }
     }
 }

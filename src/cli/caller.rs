@@ -1,0 +1,192 @@
+//! `sluicify`: its arguments, its exit codes, and where its text goes. What it says of a failure is in `advice.rs`.
+//! No argument parser of the crates': the program is to start in microseconds and to be small.
+
+mod advice;
+mod unreached;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::client::{self, Failure};
+use crate::rules::escape::{quoted, visible};
+use crate::wire::Status;
+
+use advice::Asked;
+
+/// What `--help` prints.
+const HELP: &str = "\
+Has a command run outside of this sandbox, by the broker that listens on SOCKET.
+
+usage: sluicify SOCKET CMD [ARGS...]   run CMD with this stdin, stdout and stderr
+       sluicify --list SOCKET          show what may be called
+       sluicify --version | --help
+
+Exits as the command did (128 + signal when one ended it), or with
+    2  the arguments are wrong; nothing was sent
+  124  the rule's timeout ended the command
+  125  no broker could be asked; nothing ran
+  129  no rule allows it
+  132  it is allowed but could not be started; nothing of it ran
+  135  asked, but no answer came; the command may have run
+Others are the broker's own status s as 128 + |s|; REFERENCE.md has them all.
+";
+
+/// How `sluicify` is used, for the line on a wrong use.
+const USAGE: &str = "sluicify SOCKET CMD [ARGS...], or sluicify --list SOCKET, or sluicify --help";
+
+/// Exit code for arguments that make no request.
+const USAGE_ERROR: u8 = 2;
+/// Exit code for a broker's [`Status::TIMEOUT`], as timeout(1) has it.
+const TIMED_OUT: u8 = 124;
+/// Exit code when no broker was asked: free in the table of statuses, and what timeout(1) and env(1) mean by it.
+const UNREACHED: u8 = 125;
+/// Exit code when the answer is missing or unreadable. No status maps to it: -7 is [`TIMED_OUT`].
+const UNANSWERED: u8 = 135;
+
+/// What the arguments ask for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted<'a> {
+    Call(&'a Path, &'a [OsString]),
+    List(&'a Path),
+    Version,
+    Help,
+}
+
+/// Runs `sluicify` with these arguments, its own name first.
+pub fn sluicify(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().skip(1).collect();
+    let code = match parse(&arguments) {
+        Ok(Wanted::Call(socket, words)) => call(socket, words),
+        Ok(Wanted::List(socket)) => list(socket),
+        Ok(Wanted::Version) => print(concat!("sluicify ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(Wanted::Help) => print(HELP),
+        Err(problem) => complain(USAGE_ERROR, &format!("{problem}; usage: {USAGE}")),
+    };
+    ExitCode::from(code)
+}
+
+/// Only the first argument is looked at: everything after SOCKET belongs to the command.
+fn parse(arguments: &[OsString]) -> Result<Wanted<'_>, String> {
+    let (first, rest) = arguments.split_first().ok_or("what is to be run, and where?")?;
+    match (first.to_str(), rest) {
+        (Some("--version" | "-V"), []) => Ok(Wanted::Version),
+        (Some("--help" | "-h"), []) => Ok(Wanted::Help),
+        (Some("--list"), [socket]) if !socket.is_empty() => Ok(Wanted::List(Path::new(socket))),
+        (Some("--list"), []) => Err("--list needs the socket".into()),
+        (Some(option @ ("--list" | "--version" | "-V" | "--help" | "-h")), _) => {
+            Err(format!("{option} was given more than it takes, or an empty socket"))
+        }
+        (Some(""), _) => Err("the socket's path is empty (an unset variable?)".into()),
+        (Some(option), _) if option.starts_with('-') => {
+            Err(format!("no option {} here (a socket of that name is ./-name)", quoted(option)))
+        }
+        (_, []) => Err("no command after the socket".into()),
+        (_, words) => Ok(Wanted::Call(Path::new(first), words)),
+    }
+}
+
+fn call(socket: &Path, words: &[OsString]) -> u8 {
+    match client::call(socket, words) {
+        Ok(code) => code,
+        Err(failure) => give_up(&Asked { socket, words }, &failure),
+    }
+}
+
+fn list(socket: &Path) -> u8 {
+    match client::list(socket) {
+        Ok(text) => print(&shown(&text)),
+        Err(failure) => give_up(&Asked { socket, words: &[] }, &failure),
+    }
+}
+
+/// A listing with nothing in it that steers a terminal or hides, wherever it goes: what is piped is shown in the end
+/// too. A broker of this version has escaped it already; another one may not have.
+fn shown(listing: &str) -> String {
+    listing.lines().flat_map(|line| [visible(line), "\n".into()]).collect()
+}
+
+fn give_up(asked: &Asked<'_>, failure: &Failure) -> u8 {
+    complain(exit_code(failure), &asked.advice(failure))
+}
+
+/// The exit code of a failure.
+fn exit_code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Words(_) => USAGE_ERROR,
+        Failure::Unreached(_) | Failure::Unsent(_) => UNREACHED,
+        Failure::Unanswered | Failure::Unreadable(_) => UNANSWERED,
+        Failure::Refused(Status::TIMEOUT) => TIMED_OUT,
+        Failure::Refused(status) => match status.get() {
+            // The rest of a byte; what does not fit is no status that any broker has.
+            negative @ -127..=-1 => u8::try_from(128 - negative).unwrap_or(UNANSWERED),
+            _ => UNANSWERED,
+        },
+    }
+}
+
+fn print(text: &str) -> u8 {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => 0,
+        Err(error) => complain(1, &format!("cannot write to stdout: {error}")),
+    }
+}
+
+/// Says `message` in one line on stderr, and returns `code`. A stderr that takes nothing leaves only the code.
+fn complain(code: u8, message: &str) -> u8 {
+    match io::stderr().write_all(format!("sluicify: {message}\n").as_bytes()) {
+        Ok(()) | Err(_) => code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, want: Result<Wanted<'_>, &str>) {
+        let arguments: Vec<OsString> = line.split(' ').skip(1).map(OsString::from).collect();
+        match (parse(&arguments), want) {
+            (Err(problem), Err(part)) => assert!(problem.contains(part), "{problem}"),
+            (got, want) => assert_eq!(got, want.map_err(str::to_owned)),
+        }
+    }
+
+    #[test]
+    fn the_first_argument_decides() {
+        let words = [OsString::from("git"), "--help".into()];
+        check("sluicify /run/s git --help", Ok(Wanted::Call(Path::new("/run/s"), &words)));
+        check("sluicify --list /run/s", Ok(Wanted::List(Path::new("/run/s"))));
+        check("sluicify --version", Ok(Wanted::Version));
+        check("sluicify --help", Ok(Wanted::Help));
+    }
+
+    #[test]
+    fn a_wrong_use_says_what_is_wrong() {
+        check("sluicify", Err("what is to be run"));
+        check("sluicify /run/s", Err("no command after the socket"));
+        check("sluicify --list", Err("--list needs the socket"));
+        check("sluicify --list /run/s git", Err("--list was given more"));
+        check("sluicify --version now", Err("--version was given more"));
+        check("sluicify  git", Err("path is empty"));
+        check("sluicify --json /run/s", Err("no option --json here"));
+    }
+
+    #[test]
+    fn a_listing_keeps_its_lines_and_nothing_that_hides() {
+        assert_eq!(
+            shown("git <n>\n  \u{1b}[2J\u{202e}x\n\ndate\n"),
+            "git <n>\n  \\u{1b}[2J\\u{202e}x\n\ndate\n"
+        );
+        assert_eq!(shown(""), "");
+    }
+
+    #[test]
+    fn every_status_has_its_exit_code() {
+        let code = |status| exit_code(&Failure::Refused(Status::from_wire(status)));
+        let got: Vec<_> = Status::NAMES.iter().map(|(status, _)| code(status.get())).collect();
+        assert_eq!(got, [129, 130, 131, 132, 134, 124, 136, 137, 138]);
+        assert_eq!([-5, -127, -128, 256, i32::MIN].map(code), [133, 255, 135, 135, 135]);
+    }
+}

@@ -1,0 +1,220 @@
+//! One line for each failure: what happened, whether anything ran, and what to do. All text that is not ours (words,
+//! paths) is quoted, so that a line stays one line.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::client::{BadWords, Failure};
+use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
+use crate::rules::escape::quoted;
+use crate::wire::Status;
+
+use super::unreached;
+
+/// What was asked, to be named in the advice.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    /// The broker's socket.
+    pub(super) socket: &'a Path,
+    /// The command line; empty for the listing.
+    pub(super) words: &'a [OsString],
+}
+
+impl Asked<'_> {
+    /// What to say of `failure`, without a prefix or a newline.
+    pub(super) fn advice(&self, failure: &Failure) -> String {
+        match failure {
+            Failure::Words(bad) => words(*bad),
+            Failure::Unreached(why) => unreached::advice(self.socket, why),
+            Failure::Unsent(error) => self.unsent(error),
+            Failure::Unanswered if self.words.is_empty() => {
+                format!("the broker on {} closed the connection without an answer; try again", self.socket())
+            }
+            Failure::Unanswered => format!(
+                "the broker on {} went away without an answer; the command may have run: see the broker's record",
+                self.socket()
+            ),
+            Failure::Unreadable(malformed) => format!(
+                "what answers on {} is not a broker that this sluicify understands ({malformed}): is it the right socket?",
+                self.socket()
+            ),
+            Failure::Refused(status) => self.refused(*status),
+        }
+    }
+
+    fn socket(&self) -> String {
+        path(self.socket)
+    }
+
+    fn unsent(&self, error: &io::Error) -> String {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMSGSIZE) => {
+                "the request is larger than this kernel passes on (net.core.wmem_max): use stdin for bulk"
+                    .into()
+            }
+            Some(Errno::EPIPE | Errno::ECONNRESET) => {
+                format!("the broker on {} hung up before it was asked; nothing ran, try again", self.socket())
+            }
+            _ => format!("cannot send to {}: {error}; nothing ran", self.socket()),
+        }
+    }
+
+    fn refused(&self, status: Status) -> String {
+        let command = self.command();
+        match status {
+            Status::NO_RULE => {
+                format!(
+                    "no rule allows: {command}; see what may be called with: sluicify --list {}",
+                    self.socket()
+                )
+            }
+            Status::PROTO if self.words.is_empty() => {
+                "the broker does not know listings (PROTO): it is too old".into()
+            }
+            Status::SPAWN => format!(
+                "allowed, but could not be started, and nothing of it ran (SPAWN): {command}; its program, interpreter \
+                 or directory is missing outside, and the broker's record says which"
+            ),
+            Status::TIMEOUT => format!("ended by its rule's timeout (TIMEOUT): {command}"),
+            Status::TOO_LARGE => {
+                format!(
+                    "the listing is over {LISTING_BYTES_MAX} bytes (TOO_LARGE): ask the operator for the rules"
+                )
+            }
+            status => fixed(status).map_or_else(|| unknown(status), str::to_owned),
+        }
+    }
+
+    /// The command line in shell words, cut where a message would no longer be read.
+    fn command(&self) -> String {
+        let words: Vec<_> =
+            self.words.iter().map(|word| quoted(&word.to_string_lossy()).into_owned()).collect();
+        let line = words.join(" ");
+        match line.char_indices().nth(SHOWN_COMMAND_CHARS_MAX) {
+            Some((end, _)) => format!("{}...", &line[..end]),
+            None => line,
+        }
+    }
+}
+
+/// The line for a status that says the same of every command.
+fn fixed(status: Status) -> Option<&'static str> {
+    Some(match status {
+        Status::PROTO => "the broker could not read the request (PROTO): is it older than this sluicify?",
+        Status::FDS => {
+            "the broker cannot pass on stdin, stdout or stderr (FDS): none may be a directory or opened with O_PATH"
+        }
+        Status::AUDIT => {
+            "refused, because the broker cannot keep its record (AUDIT): its operator has to look at the log file and \
+             the disk"
+        }
+        Status::PEER => "the broker cannot tell who calls (PEER): call it directly, not through a relay",
+        Status::STOPPING => {
+            "the broker is shutting down (STOPPING): the command did not run, or was ended; try again later"
+        }
+        _ => return None,
+    })
+}
+
+fn unknown(status: Status) -> String {
+    format!("the broker answered {status}, which this sluicify does not know: is it too old?")
+}
+
+fn words(bad: BadWords) -> String {
+    match bad {
+        BadWords::TooMany { words } => {
+            format!("{words} words, and a request has at most {ARGC_MAX}: use several calls, or stdin")
+        }
+        BadWords::Long { place, bytes } => format!(
+            "word {place} has {bytes} bytes, and a word of a request at most {ARG_BYTES_MAX}: use stdin for bulk"
+        ),
+        BadWords::NotUtf8 { place } => format!("word {place} is not UTF-8: a request can carry nothing else"),
+        BadWords::Large => {
+            format!("all words together are over {MESSAGE_BYTES_MAX} bytes: use stdin for bulk")
+        }
+    }
+}
+
+/// `path` as one shell word.
+pub(super) fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use crate::wire::Malformed;
+
+    use super::*;
+
+    fn check(words: &[&str], failure: &Failure, want: &str) {
+        let words: Vec<_> = words.iter().map(OsString::from).collect();
+        assert_eq!(Asked { socket: Path::new("/run/s"), words: &words }.advice(failure), want);
+    }
+
+    #[test]
+    fn a_command_without_a_rule_is_repeated_in_shell_words() {
+        let refused = Failure::Refused(Status::NO_RULE);
+        let tail = "; see what may be called with: sluicify --list /run/s";
+        check(
+            &["git", "push", "it's", "a\nb"],
+            &refused,
+            &[r"no rule allows: git push 'it'\''s' $'a\u{a}b'", tail].concat(),
+        );
+        let cut = format!("no rule allows: echo {}...{tail}", "x".repeat(195));
+        check(&["echo", &"x".repeat(16_000)], &refused, &cut);
+    }
+
+    #[test]
+    fn every_status_of_the_brokers_own_says_its_name_and_what_to_do() {
+        for (status, name) in Status::NAMES {
+            let line = Asked { socket: Path::new("/run/s"), words: &["git".into()] }
+                .advice(&Failure::Refused(status));
+            assert!(status == Status::NO_RULE || line.contains(name), "{line}");
+            assert!(!line.contains('\n') && line.contains(": "), "{line}");
+        }
+        check(
+            &[],
+            &Failure::Refused(Status::PROTO),
+            "the broker does not know listings (PROTO): it is too old",
+        );
+        let unknown = "the broker answered -77, which this sluicify does not know: is it too old?";
+        check(&["git"], &Failure::Refused(Status::from_wire(-77)), unknown);
+    }
+
+    #[test]
+    fn it_says_whether_anything_can_have_run() {
+        let gone = Failure::Unsent(io::Error::from_raw_os_error(Errno::EPIPE as i32));
+        check(&["git"], &gone, "the broker on /run/s hung up before it was asked; nothing ran, try again");
+        let want = "the broker on /run/s went away without an answer; the command may have run: see the broker's record";
+        check(&["git"], &Failure::Unanswered, want);
+        let want = "the broker on /run/s closed the connection without an answer; try again";
+        check(&[], &Failure::Unanswered, want);
+        let want = "what answers on /run/s is not a broker that this sluicify understands (magic 0x00000001): is it the \
+                    right socket?";
+        check(&["git"], &Failure::Unreadable(Malformed::Magic(1)), want);
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_named() {
+        let check = |bad, want| check(&["git"], &Failure::Words(bad), want);
+        check(
+            BadWords::TooMany { words: 300 },
+            "300 words, and a request has at most 256: use several calls, or stdin",
+        );
+        let want = "word 2 has 20000 bytes, and a word of a request at most 16384: use stdin for bulk";
+        check(BadWords::Long { place: 2, bytes: 20_000 }, want);
+        check(BadWords::NotUtf8 { place: 3 }, "word 3 is not UTF-8: a request can carry nothing else");
+        check(BadWords::Large, "all words together are over 1048576 bytes: use stdin for bulk");
+    }
+
+    #[test]
+    fn a_word_that_is_not_utf8_is_still_shown() {
+        let words = [OsString::from_vec(vec![b'a', 0xff])];
+        assert_eq!(Asked { socket: Path::new("/run/s"), words: &words }.command(), "'a\u{fffd}'");
+    }
+}

@@ -1,0 +1,145 @@
+//! One request, one reply. Everything that can go wrong is a [`Failure`], and each of them knows whether the command
+//! can have run.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::limits::{LISTING_REPLY_BYTES_MAX, REPLY_BYTES, REQUEST_FDS};
+use crate::sys;
+use crate::wire::{Malformed, Reply, Request, Status};
+
+use super::{BadWords, Unreached, words};
+
+/// Why there is no exit status of a command, or no listing.
+#[derive(Debug)]
+pub enum Failure {
+    /// The words are not a request. Nothing was sent.
+    Words(BadWords),
+    /// There is no connection. Nothing was sent.
+    Unreached(Unreached),
+    /// The broker went away, or the kernel said no, before the request was taken. Nothing ran.
+    Unsent(io::Error),
+    /// The connection ended without an answer. The command may have run.
+    Unanswered,
+    /// The answer is not one of a broker's. The command may have run.
+    Unreadable(Malformed),
+    /// A status of the broker's own, or one that is not known here.
+    Refused(Status),
+}
+
+/// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and stderr,
+/// and returns what the command exited with (128 + signal when one ended it).
+pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
+    let request = words::encode(words).map_err(Failure::Words)?;
+    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+    // Each of them is open: the Rust runtime puts /dev/null where the caller closed one.
+    let fds: [BorrowedFd<'_>; REQUEST_FDS] = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    match exchange::<REPLY_BYTES>(socket, &request, &fds)? {
+        Reply::Status(status) => u8::try_from(status.get()).map_err(|_| Failure::Refused(status)),
+        Reply::Listing(text) => Err(Failure::Unreadable(Malformed::Trailing(text.len()))),
+    }
+}
+
+/// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal.
+pub fn list(socket: &Path) -> Result<String, Failure> {
+    let request = Request::List.encode().expect("a request without words is 12 bytes");
+    match exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])? {
+        Reply::Listing(text) => Ok(text),
+        Reply::Status(status) if (0..=255).contains(&status.get()) => {
+            Err(Failure::Unreadable(Malformed::Truncated))
+        }
+        Reply::Status(status) => Err(Failure::Refused(status)),
+    }
+}
+
+fn exchange<const ROOM: usize>(
+    socket: &Path,
+    request: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<Reply, Failure> {
+    let broker = reach(socket).map_err(Failure::Unreached)?;
+    send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
+    let mut buffer = [0; ROOM];
+    let length = sys::receive_into(broker.as_fd(), &mut buffer).map_err(|_| Failure::Unanswered)?;
+    if length == 0 {
+        return Err(Failure::Unanswered);
+    }
+    let reply = buffer.get(..length).ok_or(Malformed::TooLarge(length));
+    reply.and_then(Reply::decode).map_err(Failure::Unreadable)
+}
+
+fn reach(path: &Path) -> Result<OwnedFd, Unreached> {
+    let socket = sys::unconnected().map_err(Unreached::Forbidden)?;
+    sys::connect(socket.as_fd(), path).map_err(|error| Unreached::at(path, error))?;
+    Ok(socket)
+}
+
+/// A message has to fit the send buffer whole. The usual one fits every request but the largest, so the buffer is
+/// enlarged only for one that did not.
+fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let sent = match sys::send(broker, request, fds) {
+        Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+            sys::enlarge_send_buffer(broker, request.len())?;
+            sys::send(broker, request, fds)
+        }
+        sent => sent,
+    };
+    sent.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::thread;
+
+    use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+
+    use super::*;
+
+    /// What a `call` gets from a peer that reads the request and answers `reply`; nothing when it is empty.
+    fn check(reply: &'static [u8], want: &str) {
+        let directory = std::env::temp_dir().join(format!("sluice-exchange-{:?}", thread::current().id()));
+        fs::create_dir_all(&directory).expect("a directory for the socket");
+        let path = directory.join(std::process::id().to_string());
+        let listener = socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
+        let listener = listener.expect("a socket");
+        socket::bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a short path"))
+            .expect("it is bound");
+        socket::listen(&listener, Backlog::new(1).expect("a small backlog")).expect("it listens");
+        let peer = thread::spawn(move || {
+            let fd = socket::accept(listener.as_raw_fd()).expect("a caller");
+            socket::recv(fd, &mut [0; 64], socket::MsgFlags::empty()).expect("a request");
+            socket::send(fd, reply, socket::MsgFlags::empty()).expect("it is answered");
+            nix::unistd::close(fd).expect("it is closed");
+        });
+        let got = format!("{:?}", call(&path, &["true".into()]));
+        peer.join().expect("the peer ends");
+        fs::remove_dir_all(&directory).expect("the directory goes");
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn an_exit_status_is_the_commands_own() {
+        check(b"XCLS\x01\0\0\0\x07\0\0\0", "Ok(7)");
+        check(b"XCLS\x01\0\0\0\xff\0\0\0", "Ok(255)");
+    }
+
+    #[test]
+    fn other_statuses_are_the_brokers() {
+        check(b"XCLS\x01\0\0\0\xf9\xff\xff\xff", "Err(Refused(Status(-7)))");
+        check(b"XCLS\x01\0\0\0\0\x01\0\0", "Err(Refused(Status(256)))");
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_not_taken_for_one() {
+        check(b"", "Err(Unanswered)");
+        check(b"hello", "Err(Unreadable(Magic(1819043176)))");
+        check(b"XCLS\x01\0\0\0\0\0\0\0and more", "Err(Unreadable(TooLarge(20)))");
+        check(b"XCLS\x02\0\0\0\0\0\0\0", "Err(Unreadable(Version(2)))");
+    }
+}

@@ -1,0 +1,121 @@
+//! Why there is no connection. The kernel says it in one errno for several cases, so the path is looked at once
+//! more, after the failure; what is found is advice, and nothing depends on it.
+
+use std::fs::{self, FileType};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+/// Why nobody was asked. One variant per thing that the caller would do differently.
+#[derive(Debug)]
+pub enum Unreached {
+    /// The sandbox's own filter, or its kernel, has no unix sockets.
+    Forbidden(io::Error),
+    /// The directory of the socket is there, the socket is not.
+    Missing,
+    /// The directory of the socket is not there.
+    NoDirectory(PathBuf),
+    /// The path is that of something else.
+    NotSocket(Kind),
+    /// The socket is there, and nobody listens.
+    Silent,
+    /// The file system says no; the uid that the socket belongs to, where it can be seen.
+    Denied {
+        /// The socket's owner.
+        owner: Option<u32>,
+    },
+    /// A socket of another type than a broker's.
+    WrongType,
+    /// More bytes than a socket's path can have.
+    LongPath(usize),
+    /// Anything else.
+    Other(io::Error),
+}
+
+/// What a path that is not a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File,
+    /// A pipe, a device.
+    Other,
+}
+
+impl Unreached {
+    /// Why `connect` to `path` failed with `error`.
+    pub(super) fn at(path: &Path, error: io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT | Errno::ENOTDIR) => missing(path),
+            Some(Errno::ECONNREFUSED) => refused(path),
+            Some(Errno::EACCES) => Self::Denied { owner: owner(path) },
+            Some(Errno::EPROTOTYPE) => Self::WrongType,
+            Some(Errno::ENAMETOOLONG) => Self::LongPath(path.as_os_str().len()),
+            Some(Errno::EPERM) => Self::Forbidden(error),
+            _ => Self::Other(error),
+        }
+    }
+}
+
+fn missing(path: &Path) -> Unreached {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match directory {
+        Some(directory) if !directory.is_dir() => Unreached::NoDirectory(directory.to_owned()),
+        _ => Unreached::Missing,
+    }
+}
+
+fn refused(path: &Path) -> Unreached {
+    match fs::metadata(path).map(|found| found.file_type()) {
+        Ok(found) if !found.is_socket() => Unreached::NotSocket(kind(found)),
+        _ => Unreached::Silent,
+    }
+}
+
+fn kind(found: FileType) -> Kind {
+    match () {
+        () if found.is_dir() => Kind::Directory,
+        () if found.is_file() => Kind::File,
+        () => Kind::Other,
+    }
+}
+
+fn owner(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|found| found.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, errno: Errno, want: &str) {
+        let error = io::Error::from_raw_os_error(errno as i32);
+        assert_eq!(format!("{:?}", Unreached::at(Path::new(path), error)), want);
+    }
+
+    #[test]
+    fn a_missing_socket_is_told_from_a_missing_directory() {
+        check("/proc/self/none", Errno::ENOENT, "Missing");
+        check("none", Errno::ENOENT, "Missing");
+        check("/proc/none/sock", Errno::ENOENT, "NoDirectory(\"/proc/none\")");
+        check("/proc/self/status/sock", Errno::ENOTDIR, "NoDirectory(\"/proc/self/status\")");
+    }
+
+    #[test]
+    fn a_refused_connection_looks_at_what_the_path_is() {
+        check("/proc/self", Errno::ECONNREFUSED, "NotSocket(Directory)");
+        check("/proc/self/status", Errno::ECONNREFUSED, "NotSocket(File)");
+        check("/dev/null", Errno::ECONNREFUSED, "NotSocket(Other)");
+        check("/proc/none", Errno::ECONNREFUSED, "Silent");
+    }
+
+    #[test]
+    fn other_errors_have_their_own_cases() {
+        check("/proc/none/sock", Errno::EACCES, "Denied { owner: None }");
+        check("/x", Errno::EPROTOTYPE, "WrongType");
+        check("/xyz", Errno::ENAMETOOLONG, "LongPath(4)");
+    }
+}

@@ -1,0 +1,174 @@
+//! What a loaded policy says of itself: settings, listing, hash; and that printing one and loading it again changes
+//! nothing.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::*;
+use super::{Texts, load_text, vars};
+
+const EXAMPLE: &str = "\
+; What a file says before its first stanza speaks of no rule.
+
+defaults:
+  timeout   = 2m          ; unless a rule says more
+  env       = HOME, LANG
+
+  max_calls = 8
+  logfile   = $HOME/state/#$socket.jsonl
+  setenv    = A=1 B='x y'
+  audit     = best-effort
+
+; The latest commits,
+; at most 99.
+git --no-pager -C $HOME/review log -n #n
+  n       = [1-9][0-9]?
+  setenv  = A=2
+  setenv  = C=$HOME/c
+  cwd     = ${HOME}
+  umask   = 077
+  stdin   = null
+  log     = exit-only
+  accepts = git --no-pager -C $HOME/review log -n 5
+  refuses = git --no-pager -C $HOME/review log -n 100
+
+/bin/sh -c 'set -e; date; uptime' \"<x>\"   ; a quoted ';' is data
+  exec_path  = inherit
+  background = keep
+  on_hangup  = keep
+  max_calls  = 1
+
+tar #opt #file... ; opens archives
+  opt        = -[xt]
+  file       = in $HOME/in
+  allow_dash = opt
+";
+
+#[test]
+fn settings_are_effective_once_loaded() {
+    let policy = load_text(EXAMPLE).expect("the example is good");
+    let [git, sh, tar] = policy.rules() else { panic!("three rules") };
+    assert_eq!((policy.max_calls(), policy.audit()), (8, Audit::BestEffort));
+    assert_eq!(git.settings.timeout, Some(Duration::from_secs(120)));
+    assert_eq!(git.settings.env, ["HOME", "LANG"]);
+    let pairs =
+        [("B", "x y"), ("A", "2"), ("C", "/home/u/c")].map(|(name, value)| (name.into(), value.into()));
+    assert_eq!(git.settings.setenv, pairs);
+    assert_eq!((git.settings.umask, git.settings.cwd.to_str()), (0o077, Some("/home/u")));
+    assert_eq!((git.settings.stdin, git.settings.log), (Stdin::Null, LogPolicy::ExitOnly));
+    assert_eq!((&sh.settings.exec_path, sh.settings.max_calls), (&ExecPath::Inherit, Some(1)));
+    assert_eq!((sh.settings.background, sh.settings.on_hangup), (Background::Keep, OnHangup::Keep));
+    assert_eq!(
+        (tar.settings.cwd.to_str(), tar.settings.umask, tar.settings.max_calls),
+        (Some("/"), 0o022, None)
+    );
+    let values =
+        TemplateValues { socket: Some(crate::ids::SocketName::new("agent")), ..TemplateValues::default() };
+    let logfile = policy.logfile().map(|template| template.expand(&values));
+    assert_eq!(logfile, Some("/home/u/state/agent.jsonl".into()));
+}
+
+#[test]
+fn the_listing_shows_what_callers_may_know() {
+    let policy = load_text(EXAMPLE).expect("the example is good");
+    let want = "\
+git --no-pager -C /home/u/review log -n <n>
+  The latest commits,
+  at most 99.
+  <n> matches [1-9][0-9]?
+
+/bin/sh -c 'set -e; date; uptime' '<x>'
+
+tar <opt> <file>...
+  <opt> matches -[xt], and may start with -
+  <file>... is a path in /home/u/in
+";
+    assert_eq!(policy.listing(), want);
+    let hidden = load_text("; a\u{1b}[0m\necho #x\n  x = \u{202e}\n").expect("odd, but good").listing();
+    assert_eq!(hidden, "echo <x>\n  a\\u{1b}[0m\n  <x> matches \\u{202e}\n");
+    assert_eq!(load_text("\n; nothing\n").expect("no rule is no error").rules().len(), 0);
+}
+
+#[test]
+fn the_hash_covers_files_and_the_variables_they_name() {
+    let hash = |text: &str, home: &str| {
+        let vars = Vars { home: Some(home.into()), ..vars() };
+        load(std::path::Path::new("/r/a"), &Texts::new(&[("a", text)]), &vars)
+            .expect("good")
+            .hash()
+            .to_owned()
+    };
+    assert_eq!(hash("echo a\n", "/a").len(), 64);
+    assert_eq!(hash("echo a\n", "/a"), hash("echo a\n", "/b"));
+    assert_ne!(hash("echo a\n", "/a"), hash("echo b\n", "/a"));
+    assert_ne!(hash("echo $HOME\n", "/a"), hash("echo $HOME\n", "/b"));
+}
+
+/// A rule as text, from its own parts; settings and comments too.
+fn print(rule: &Rule) -> String {
+    let mut text: String = rule.comments().map(|comment| format!("; {comment}\n")).collect();
+    let words = rule.words().iter().map(|word| match word {
+        Expected::Literal(literal) => format!("'{}'", literal.replace('\'', r"'\''")),
+        Expected::Slot(slot) => slot.shown().replace('<', "#").replace('>', ""),
+    });
+    text += &words.collect::<Vec<_>>().join(" ");
+    let (mut any, mut dash) = (Vec::new(), Vec::new());
+    for slot in rule.slots() {
+        match (slot.regex(), slot.directory()) {
+            (Some(regex), _) => text += &format!("\n  {} = '{}'", slot.name(), regex.replace('\'', r"'\''")),
+            (_, Some(dir)) => text += &format!("\n  {} = in {}", slot.name(), dir.display()),
+            (None, None) => any.push(slot.name()),
+        }
+        if slot.dash() == Dash::Allowed && slot.regex().is_some() {
+            dash.push(slot.name());
+        }
+    }
+    for (key, names) in [("allow_any", any), ("allow_dash", dash)] {
+        text += &if names.is_empty() { String::new() } else { format!("\n  {key} = {}", names.join(", ")) };
+    }
+    text + &format!("\n  umask = {:o}\n", rule.settings.umask)
+}
+
+fn stanza() -> impl Strategy<Value = String> {
+    let literal = "[^\0\n']{0,12}".prop_map(|text| format!("'{text}'"));
+    let slot = (0..4usize, "[a-z .;\"$\\\\]{1,8}");
+    let words = prop::collection::vec((literal, prop::option::of(slot)), 1..5);
+    ("[a-z]{1,8}", words, 0..0o777u32, "[a-z][^\0\n\r]{0,20}", any::<bool>()).prop_map(
+        |(program, words, umask, comment, several)| {
+            let (mut line, mut lines) = (format!("\n; {}\n'{program}'", comment.trim()), String::new());
+            let (mut any, last) = (Vec::new(), words.len());
+            for (at, (literal, slot)) in words.into_iter().enumerate() {
+                let dots = if several && at + 1 == last { "..." } else { "" };
+                line += &if slot.is_some() { format!(" #s{at}{dots}") } else { format!(" {literal}") };
+                match slot {
+                    Some((0, _)) => any.push(format!("s{at}")),
+                    Some((1, _)) => lines += &format!("\n  s{at} = in /w/{at} ; there"),
+                    Some((_, text)) => lines += &format!("\n  s{at} = '{}'", text.replace('\\', "\\\\")),
+                    None => {}
+                }
+            }
+            lines += &if any.is_empty() { String::new() } else { format!("\n allow_any={}", any.join(",")) };
+            format!("{line}{lines}\n  umask = {umask:o}\n")
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn printing_a_policy_and_loading_it_changes_nothing(stanzas in prop::collection::vec(stanza(), 1..6)) {
+        let loaded = load_text(&stanzas.concat()).expect("generated rules are good");
+        let printed: String = loaded.rules().iter().map(|rule| format!("{}\n", print(rule))).collect();
+        let again = load_text(&printed).expect("printed rules are good");
+        prop_assert_eq!(again.listing(), loaded.listing());
+        let reprinted: String = again.rules().iter().map(|rule| format!("{}\n", print(rule))).collect();
+        prop_assert_eq!(reprinted, printed);
+    }
+
+    #[test]
+    fn no_text_makes_the_loader_fail_otherwise_than_by_saying_so(text in "([a-z#'\"$;=\\\\ \t\n.:{}]|echo #n\n  n = |defaults:\n|include |\n  ){0,40}") {
+        if let Err(shown) = load_text(&text) {
+            prop_assert!(shown.starts_with("/r/top.rules:"), "{}", shown);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The caller's end of a `SOCK_SEQPACKET` socket: `unix(7)`.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::sys::socket::{
+    self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, recv, setsockopt, socket, sockopt,
+};
+
+use super::uninterrupted;
+
+/// A new socket, blocking and close-on-exec. `socket(2)`. Errors: `EPERM`, `EACCES` or `EAFNOSUPPORT` where a sandbox
+/// forbids unix sockets.
+pub fn unconnected() -> io::Result<OwnedFd> {
+    Ok(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
+}
+
+/// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors: `ENAMETOOLONG` (over
+/// 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (nobody listens, or the file is not a socket), `EPROTOTYPE` (a socket
+/// of another type).
+pub fn connect(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let address = UnixAddr::new(path)?;
+    uninterrupted(|| socket::connect(fd.as_raw_fd(), &address))
+}
+
+/// Makes room for messages of this many bytes, as far as `net.core.wmem_max` lets it. `SO_SNDBUF`, `socket(7)`.
+pub fn enlarge_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    Ok(setsockopt(&fd, sockopt::SndBuf, &bytes)?)
+}
+
+/// Takes the next message, and gives its whole length even where `buffer` held less of it; 0 is the end. `recv(2)`.
+pub fn receive_into(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::super::{pair, send};
+    use super::*;
+
+    #[test]
+    fn a_message_longer_than_the_buffer_tells_its_length() {
+        let (near, far) = pair().expect("a socket pair");
+        send(near.as_fd(), b"twelve bytes", &[]).expect("sent");
+        assert_eq!(receive_into(far.as_fd(), &mut [0; 4]).expect("received"), 12);
+        drop(near);
+        assert_eq!(receive_into(far.as_fd(), &mut [0; 4]).expect("the end"), 0);
+    }
+
+    #[test]
+    fn a_larger_buffer_takes_a_larger_message() {
+        let (near, far) = pair().expect("a socket pair");
+        enlarge_send_buffer(near.as_fd(), 4096).expect("a small buffer");
+        let error = send(near.as_fd(), &[7; 100_000], &[]).expect_err("too large");
+        assert_eq!(error.raw_os_error(), Some(libc::EMSGSIZE));
+        enlarge_send_buffer(near.as_fd(), 100_000).expect("a larger buffer");
+        assert_eq!(send(near.as_fd(), &[7; 100_000], &[]).expect("sent"), 100_000);
+        assert_eq!(receive_into(far.as_fd(), &mut [0; 16]).expect("received"), 100_000);
+    }
+}
