@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod broker;
+pub mod budget;
 pub mod caller;
 pub mod decision;
 pub mod memory;

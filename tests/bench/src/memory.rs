@@ -86,6 +86,11 @@ pub fn own_kib(key: &str) -> io::Result<u64> {
     Ok(number(&status, key))
 }
 
+/// KiB as MiB.
+pub fn mib(kib: u64) -> f64 {
+    f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
+}
+
 fn processes() -> io::Result<Vec<Process>> {
     let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     Ok(pids.filter_map(process).collect())

@@ -6,7 +6,9 @@ use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use serde::Serialize;
+use sluice_bench::budget::Budget;
 use sluice_bench::decision::{BATCHES, Decision, Load, Shape, decide, load_once};
+use sluice_bench::memory::mib;
 
 const SIZES: [usize; 3] = [10, 1_000, 10_000];
 
@@ -28,6 +30,26 @@ struct Args {
 struct Report {
     decisions: Vec<Decision>,
     loads: Vec<Load>,
+    budgets: Vec<Budget>,
+}
+
+impl Report {
+    fn new(decisions: Vec<Decision>, loads: Vec<Load>) -> Self {
+        let slowest = |rules| {
+            let rows = decisions.iter().filter(|row| row.rules == rules);
+            rows.map(|row| row.match_ns.median.max(row.miss_ns.median)).fold(0.0, f64::max)
+        };
+        let (few, many) = (slowest(SIZES[0]), slowest(SIZES[2]));
+        let load_ms = loads.iter().map(|load| load.load_ms).fold(0.0, f64::max);
+        let resident = loads.iter().map(|load| mib(load.resident_kib)).fold(0.0, f64::max);
+        let budgets = vec![
+            Budget::at_most("slowest decision among 10,000 rules, us", many / 1e3, 5.0),
+            Budget::at_most("the same over that among 10", many / few, 2.0),
+            Budget::at_most("slowest load of 10,000 rules, s", load_ms / 1e3, 0.5),
+            Budget::at_most("largest of them, MiB", resident, 64.0),
+        ];
+        Self { decisions, loads, budgets }
+    }
 }
 
 fn main() -> ExitCode {
@@ -51,10 +73,8 @@ fn run(args: &Args) -> io::Result<String> {
     let decisions = shapes.iter().flat_map(|&shape| SIZES.map(|rules| decide(shape, rules)));
     let loads =
         [Shape::Programs, Shape::Literals, Shape::Regexes].map(|shape| in_fresh_process(shape, 10_000));
-    let report = Report {
-        decisions: decisions.collect::<io::Result<_>>()?,
-        loads: loads.into_iter().collect::<io::Result<_>>()?,
-    };
+    let decisions = decisions.collect::<io::Result<_>>()?;
+    let report = Report::new(decisions, loads.into_iter().collect::<io::Result<_>>()?);
     if args.json { Ok(serde_json::to_string(&report)?) } else { Ok(report.to_string()) }
 }
 
@@ -74,6 +94,8 @@ impl fmt::Display for Report {
         writeln!(f, "\none decision, ns (least to most of {BATCHES} batches)")?;
         self.decisions.iter().try_for_each(|decision| writeln!(f, "{decision}"))?;
         writeln!(f, "\nloading, each in a fresh process")?;
-        self.loads.iter().try_for_each(|load| writeln!(f, "{load}"))
+        self.loads.iter().try_for_each(|load| writeln!(f, "{load}"))?;
+        writeln!(f, "\nagainst the budgets, which speak of an idle machine")?;
+        self.budgets.iter().try_for_each(|budget| writeln!(f, "{budget}"))
     }
 }

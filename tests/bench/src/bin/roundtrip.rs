@@ -10,7 +10,7 @@ use sluice_bench::args::Args;
 use sluice_bench::broker::Broker;
 use sluice_bench::caller::Caller;
 use sluice_bench::memory::{self, Memory};
-use sluice_bench::report::{PEER, Report, Resident};
+use sluice_bench::report::{CLIENT, OURS, PEER, Report, Resident};
 use sluice_bench::sample::{Row, measure};
 use sluice_bench::subject::Subject;
 
@@ -47,7 +47,7 @@ struct Bench {
 
 fn run(args: &Args) -> io::Result<Report> {
     let mut brokers = Vec::new();
-    let given = [("sluice", "sluicify", &args.broker), (PEER, PEER, &args.peer_broker)];
+    let given = [(OURS, CLIENT, &args.broker), (PEER, PEER, &args.peer_broker)];
     for (what, program, path) in given {
         if let Some(path) = path {
             let broker = Broker::start(&what.replace(' ', "-"), path)?;
@@ -55,13 +55,15 @@ fn run(args: &Args) -> io::Result<Report> {
             brokers.push(Bench { what, program, broker, fresh });
         }
     }
-    Ok(Report {
+    let report = Report {
         processors: available_parallelism().map_or(0, usize::from),
         rounds: args.rounds,
         calls: calls(args, &brokers)?,
         programs: programs(args, &brokers)?,
         memory: brokers.iter().map(resident).collect::<io::Result<_>>()?,
-    })
+        budgets: Vec::new(),
+    };
+    Ok(report.with_budgets())
 }
 
 fn calls(args: &Args, brokers: &[Bench]) -> io::Result<Vec<Row>> {
@@ -84,7 +86,7 @@ fn calls(args: &Args, brokers: &[Bench]) -> io::Result<Vec<Row>> {
 fn programs(args: &Args, brokers: &[Bench]) -> io::Result<Vec<Row>> {
     let mut subjects = vec![Subject::direct(COMMAND, &[COMMAND])?];
     for bench in brokers {
-        let client = if bench.what == "sluice" { &args.client } else { &args.peer_client };
+        let client = if bench.what == OURS { &args.client } else { &args.peer_client };
         if let Some(client) = client {
             let socket = bench.broker.socket();
             let subject = |command| Subject::direct(bench.program, &[utf8(client)?, utf8(&socket)?, command]);
