@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use sluice::rules::{
-    Audit, Background, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Rule, Settings, Slot, Stdin, Takes,
+    Audit, Background, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Rule, Settings, Slot, Stdin,
+    Takes,
 };
 
 /// The text of a rules file.
@@ -42,12 +43,17 @@ fn constraint(text: &mut String, slot: &Slot) {
         line(text, &format!("  {} = {}", slot.name(), quoted(regex)));
     }
     if let Some(directory) = slot.directory() {
-        line(text, &format!("  {} = in {}", slot.name(), directory.display().to_string().replace(';', "\\;")));
+        line(
+            text,
+            &format!("  {} = in {}", slot.name(), directory.display().to_string().replace(';', "\\;")),
+        );
     }
 }
 
 fn widening(text: &mut String, rule: &Rule) {
-    let names = |wanted: fn(&&Slot) -> bool| rule.slots().filter(wanted).map(Slot::name).collect::<Vec<_>>().join(", ");
+    let names = |wanted: fn(&&Slot) -> bool| {
+        rule.slots().filter(wanted).map(Slot::name).collect::<Vec<_>>().join(", ")
+    };
     let any = names(|slot| slot.regex().is_none() && slot.directory().is_none());
     let dash = names(|slot| slot.regex().is_some() && slot.dash() == Dash::Allowed);
     for (key, names) in [("allow_any", any), ("allow_dash", dash)] {
@@ -58,7 +64,19 @@ fn widening(text: &mut String, rule: &Rule) {
 }
 
 fn settings(text: &mut String, settings: &Settings) {
-    let Settings { timeout, cwd, umask, env, setenv, exec_path, stdin, on_hangup, background, max_calls, log } = settings;
+    let Settings {
+        timeout,
+        cwd,
+        umask,
+        env,
+        setenv,
+        exec_path,
+        stdin,
+        on_hangup,
+        background,
+        max_calls,
+        log,
+    } = settings;
     let exec_path = match exec_path {
         ExecPath::Inherit => "inherit".to_owned(),
         ExecPath::List(list) => {

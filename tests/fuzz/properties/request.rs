@@ -19,7 +19,9 @@ fn decoded(data: &[u8]) {
     assert_eq!(request.encode().as_deref(), Some(data));
     if let Request::Call(words) = request {
         assert!((1..=ARGC_MAX).contains(&words.len()));
-        assert!(words.iter().all(|word| word.as_str().len() <= ARG_BYTES_MAX && !word.as_str().contains('\0')));
+        assert!(
+            words.iter().all(|word| word.as_str().len() <= ARG_BYTES_MAX && !word.as_str().contains('\0'))
+        );
     }
 }
 
