@@ -8,7 +8,7 @@ use serde_json::Serializer;
 use serde_json::ser::Formatter;
 
 /// `value` as one line of JSON without its newline, everything but printable ASCII written `\uXXXX`.
-pub(super) fn to_ascii(value: &impl Serialize) -> String {
+pub fn to_ascii(value: &impl Serialize) -> String {
     let mut line = Vec::with_capacity(512);
     value.serialize(&mut Serializer::with_formatter(&mut line, Ascii)).expect("records hold only plain data");
     String::from_utf8(line).expect("the formatter writes ASCII")

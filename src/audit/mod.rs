@@ -12,6 +12,7 @@ mod record;
 mod started;
 mod trust;
 
+pub use ascii::to_ascii;
 pub use manifest::{Manifest, OpenError};
 pub use record::{Caller, Cause, Opening, Outcome, Rejected, now_ms};
 pub use started::Started;

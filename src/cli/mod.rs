@@ -3,17 +3,27 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod caller;
+mod check;
+mod matching;
 mod serve;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nix::unistd::Pid;
 
-use crate::spawn::{Role, run_nursery};
+use crate::broker::{Disk, LoadError, load_rules};
+use crate::ids::Claimed;
+use crate::limits::ARGC_MAX;
+use crate::rules::Policy;
+use crate::spawn::{Environment, Role, run_nursery};
+
+use answer::Form;
 
 pub use caller::sluicify;
 
@@ -35,6 +45,26 @@ enum Verb {
         /// The socket to make; without it, the sockets that systemd hands over (LISTEN_FDS).
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
+    },
+    /// Say what is wrong with rules files, or what they allow.
+    Check {
+        /// The rules files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Answer as JSON, one value a line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say which rule a command line meets, or why none. Runs nothing.
+    Match {
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The rules file.
+        file: PathBuf,
+        /// The command line.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        argv: Vec<OsString>,
     },
     /// Makes processes for the broker; started by it alone.
     #[command(name = Role::ARGUMENT, hide = true)]
@@ -61,6 +91,39 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(verb: Verb) -> ExitCode {
     match verb {
         Verb::Serve { rules, socket } => serve::run(&rules, socket.as_deref()),
+        Verb::Check { files, json } => answer(|out| check::run(&files, form(json), &load, out)),
+        Verb::Match { json, file, argv } => match_one(&file, &argv, form(json)),
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files),
+    }
+}
+
+fn form(json: bool) -> Form {
+    if json { Form::Json } else { Form::Text }
+}
+
+/// A rules file as the broker would load it, with this environment.
+fn load(file: &Path) -> Result<Policy, LoadError> {
+    let file = absolute(file).unwrap_or_else(|_| file.to_owned());
+    load_rules(&file, &Environment::current())
+}
+
+fn match_one(file: &Path, argv: &[OsString], form: Form) -> ExitCode {
+    let policy = match load(file) {
+        Ok(policy) => policy,
+        Err(error) => return serve::fail(&error.to_string()),
+    };
+    let words: Option<Vec<_>> = argv.iter().map(|word| word.to_str().and_then(Claimed::new)).collect();
+    let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
+        return serve::fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
+    };
+    answer(|out| matching::run(&policy, &words, form, &Disk, out))
+}
+
+/// Writes an answer to stdout.
+fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match write(&mut out).and_then(|code| out.flush().map(|()| code)) {
+        Ok(code) => code,
+        Err(source) => serve::fail(&format!("sluice: cannot write the answer: {source}")),
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn run(rules: &Path, socket: Option<&Path>) -> ExitCode {
     }
 }
 
-fn fail(message: &str) -> ExitCode {
+/// Says what is wrong with the command line, the rules or the environment.
+pub(super) fn fail(message: &str) -> ExitCode {
     print(message);
     ExitCode::from(USAGE)
 }

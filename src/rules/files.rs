@@ -137,6 +137,13 @@ impl Reader<'_, '_> {
     }
 
     fn check_text(&self, id: usize) -> Result<(), Fault> {
+        if self.files.0[id].text.starts_with('\u{feff}') {
+            return Err(Fault::new(
+                Span { file: id, line: 0, start: 0, end: 3 },
+                "the file begins with a byte order mark",
+            )
+            .help("save it as plain UTF-8"));
+        }
         for line in self.files.lines(id) {
             if let Some(at) = line.text.find('\0') {
                 return Err(Fault::new(line.span(at, at + 1), "a NUL byte"));

@@ -5,20 +5,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::ids::RuleLine;
-use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, RULES_MAX, SOCKET_CALLS_DEFAULT};
+use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 
 use super::diagnostic::{Fault, Report, Span};
+use super::draft::{Draft, drafts, slot_name};
 use super::files::Files;
 use super::lexer::Word;
 use super::matcher::{LexicalPaths, misfit};
 use super::pattern::Patterns;
-use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot, Takes};
+use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
 use super::settings::{Audit, Stated};
-use super::stanza::{Holds, Promise, Reader, Said, canonical};
+use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
 use super::template::Template;
 use super::tree::{Stanza, Tree};
 use super::variables::Variables;
-use super::vocabulary::{Place, is_attribute};
+use super::vocabulary::nearest;
 
 /// What the stanzas mean.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) struct Lowered {
 /// The meaning of all stanzas; rules that are errors are left out.
 pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report: &mut Report) -> Lowered {
     let mut reader = Reader { vars, report, patterns: Patterns::default() };
-    let said = reader.read(&tree.defaults, Place::Defaults, &[]);
+    let said = reader.read(&tree.defaults, Scope::Defaults);
     let mut lowering = Lowering { files, reader, defaults: said.stated };
     let rules =
         tree.rules.iter().take(RULES_MAX).filter_map(|stanza| lowering.rule(stanza)).map(Arc::new).collect();
@@ -56,18 +57,12 @@ struct Lowering<'a, 'v> {
     defaults: Stated,
 }
 
-/// A word of a rule line before its constraint is known.
-enum Draft {
-    Literal(String),
-    Slot { name: String, takes: Takes, span: Span },
-}
-
 impl Lowering<'_, '_> {
     fn rule(&mut self, stanza: &Stanza<'_>) -> Option<Rule> {
-        let drafts = self.drafts(&stanza.words);
+        let drafts = drafts(&stanza.words, self.reader.vars, self.reader.report);
         let named: Vec<_> = stanza.words.iter().filter_map(slot_name).map(|(name, _)| name).collect();
         let slots: Vec<_> = named.iter().map(String::as_str).collect();
-        let mut said = self.reader.read(&stanza.attributes, Place::Rule, &slots);
+        let mut said = self.reader.read(&stanza.attributes, Scope::Rule(&slots));
         self.check_lists(&said, &slots);
         let words: Vec<_> = drafts.into_iter().map(|draft| self.expected(draft?, &mut said)).collect();
         let words = words.into_iter().collect::<Option<Box<[_]>>>()?;
@@ -88,73 +83,14 @@ impl Lowering<'_, '_> {
         Some(rule)
     }
 
-    /// The words, each on its own; `None` for one that is an error.
-    fn drafts(&mut self, words: &[Word]) -> Vec<Option<Draft>> {
-        let mut seen = std::collections::HashSet::new();
-        let too_many = words.get(ARGC_MAX).map(|word| {
-            Fault::new(word.span, format!("more than {ARGC_MAX} words, which no request can hold"))
-        });
-        self.reader.report.take(too_many.map_or(Ok(()), Err));
-        let mut drafts = Vec::with_capacity(words.len());
-        for (at, word) in words.iter().enumerate() {
-            let draft = self.draft(word, at, words.len()).and_then(|draft| match draft.name() {
-                Some(name) if !seen.insert(name.to_owned()) => {
-                    Err(Fault::new(word.span, format!("two slots are named `{name}`"))
-                        .help("give each its own name"))
-                }
-                Some(_) | None => Ok(draft),
-            });
-            drafts.push(self.reader.report.take(draft));
-        }
-        drafts
-    }
-
-    fn draft(&self, word: &Word, at: usize, count: usize) -> Result<Draft, Fault> {
-        let Some((name, takes)) = slot_name(word) else {
-            let literal = self.reader.vars.expand(word)?;
-            let fits = literal.len() <= ARG_BYTES_MAX;
-            let fault = || Fault::new(word.span, format!("a word of more than {ARG_BYTES_MAX} bytes"));
-            return fits.then_some(Draft::Literal(literal)).ok_or_else(fault);
-        };
-        let fault = |message: String| Fault::new(word.span, message);
-        if at == 0 {
-            return Err(fault("the program cannot be a slot".into())
-                .help("write out what may run, one rule for each"));
-        }
-        if takes == Takes::Several && at + 1 < count {
-            return Err(fault(format!("`#{name}...` can only be the last word")));
-        }
-        if is_attribute(&name) {
-            let fault = fault(format!("a slot cannot be named `{name}`, which is an attribute"));
-            return Err(fault.help(format!("name it `{name}_`, here and below")));
-        }
-        Ok(Draft::Slot { name, takes, span: word.span })
-    }
-
+    /// That the lists name slots of the rule, and slots for which they mean something.
     fn check_lists(&mut self, said: &Said, slots: &[&str]) {
-        for named in said.allow_any.iter().chain(&said.allow_dash) {
-            if !slots.contains(&named.name.as_str()) {
-                let fault = Fault::new(named.span, format!("this rule has no slot `{}`", named.name));
-                self.reader.report.add(
-                    match super::vocabulary::nearest(&named.name, slots.iter().copied()) {
-                        Some(nearest) => fault.help(format!("write `{nearest}`")),
-                        None => fault,
-                    },
-                );
-            }
-        }
-        for dash in &said.allow_dash {
-            let in_both = said.allow_any.iter().any(|any| any.name == dash.name);
-            let matching = said.constraints.get(&dash.name).map(|(_, accepts)| accepts);
-            let has_regex = matching.is_some_and(|accepts| !matches!(accepts, Some(Accepts::Under(_))));
-            if in_both {
-                let fault = Fault::new(dash.span, format!("`{}` is in `allow_any` as well", dash.name));
-                self.reader.report.add(fault.help("`allow_any` alone lets a value start with `-`"));
-            } else if !has_regex && slots.contains(&dash.name.as_str()) {
-                let fault = Fault::new(dash.span, format!("`{}` has no regex", dash.name));
-                self.reader
-                    .report
-                    .add(fault.help("only a regex says what a value that starts with `-` may be"));
+        let known = |named: &&Named| slots.contains(&named.name.as_str());
+        let unknown = said.allow_any.iter().chain(&said.allow_dash).filter(|named| !known(named));
+        unknown.for_each(|named| self.reader.report.add(unknown_slot(named, slots)));
+        for dash in said.allow_dash.iter().filter(known) {
+            if let Err(fault) = check_dash(dash, said) {
+                self.reader.report.add(fault);
             }
         }
     }
@@ -166,51 +102,48 @@ impl Lowering<'_, '_> {
         };
         let any = said.allow_any.iter().any(|any| any.name == name);
         let accepts = match said.constraints.remove(&name) {
-            Some((span, _)) if any => {
-                let fault = Fault::new(span, format!("`{name}` is in `allow_any`, so nothing constrains it"));
-                self.reader.report.add(fault.help("remove this line, or the name from `allow_any`"));
-                return None;
-            }
-            Some((_, accepts)) => accepts?,
-            None if any => Accepts::Anything,
-            None => {
-                let fault = Fault::new(span, format!("nothing says what the slot `{name}` accepts"));
-                let help =
-                    format!("add `{name} = REGEX` or `{name} = in DIR` below, or `allow_any = {name}`");
-                self.reader.report.add(fault.help(help));
-                return None;
-            }
+            Some((span, _)) if any => Err(constrained(&name, span)),
+            Some((_, accepts)) => Ok(accepts?),
+            None if any => Ok(Accepts::Anything),
+            None => Err(unconstrained(&name, span)),
         };
         let may_dash = any || said.allow_dash.iter().any(|dash| dash.name == name);
         let dash = if may_dash { Dash::Allowed } else { Dash::Refused };
+        let accepts = self.reader.report.take(accepts)?;
         Some(Expected::Slot(Slot { name: name.into(), takes, accepts, dash }))
     }
 }
 
-impl Draft {
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Literal(_) => None,
-            Self::Slot { name, .. } => Some(name),
+fn unknown_slot(named: &Named, slots: &[&str]) -> Fault {
+    let fault = Fault::new(named.span, format!("this rule has no slot `{}`", named.name));
+    match nearest(&named.name, slots.iter().copied()) {
+        Some(nearest) => fault.help(format!("write `{nearest}`")),
+        None => fault,
+    }
+}
+
+fn check_dash(dash: &Named, said: &Said) -> Result<(), Fault> {
+    if said.allow_any.iter().any(|any| any.name == dash.name) {
+        let fault = Fault::new(dash.span, format!("`{}` is in `allow_any` as well", dash.name));
+        return Err(fault.help("`allow_any` alone lets a value start with `-`"));
+    }
+    match said.constraints.get(&dash.name) {
+        Some((_, Some(Accepts::Matching(_)) | None)) => Ok(()),
+        Some((_, Some(Accepts::Under(_) | Accepts::Anything))) | None => {
+            let fault = Fault::new(dash.span, format!("`{}` has no regex", dash.name));
+            Err(fault.help("only a regex says what a value that starts with `-` may be"))
         }
     }
 }
 
-/// The slot that a word is. One that is quoted or escaped anywhere is a literal, and so is all that is not a name.
-fn slot_name(word: &Word) -> Option<(String, Takes)> {
-    if word.quoted || word.glyphs.first()?.ch != '#' {
-        return None;
-    }
-    let text = word.text();
-    let (name, takes) = match text[1..].strip_suffix("...") {
-        Some(name) => (name, Takes::Several),
-        None => (&text[1..], Takes::One),
-    };
-    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    let letter = name.starts_with(|ch: char| ch.is_ascii_alphabetic() || ch == '_');
-    let is_name = !name.is_empty() && (digits || letter && name.bytes().all(good));
-    is_name.then(|| (canonical(name).into(), takes))
+fn constrained(name: &str, span: Span) -> Fault {
+    Fault::new(span, format!("`{name}` is in `allow_any`, so nothing constrains it"))
+        .help("remove this line, or the name from `allow_any`")
+}
+
+fn unconstrained(name: &str, span: Span) -> Fault {
+    Fault::new(span, format!("nothing says what the slot `{name}` accepts"))
+        .help(format!("add `{name} = REGEX` or `{name} = in DIR` below, or `allow_any = {name}`"))
 }
 
 fn program(word: &Word, first: &Expected) -> Result<Program, Fault> {

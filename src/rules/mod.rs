@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod diagnostic;
+mod draft;
 pub mod escape;
 mod files;
 mod index;

@@ -25,6 +25,26 @@ pub(super) struct Said {
     pub(super) allow_any: Vec<Named>,
     pub(super) allow_dash: Vec<Named>,
     pub(super) promises: Vec<Promise>,
+    /// The keys, and where each stood first.
+    seen: HashMap<String, Span>,
+}
+
+/// Whose attributes are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope<'a> {
+    /// Those of `defaults:`.
+    Defaults,
+    /// Those of a rule that has these slots.
+    Rule(&'a [&'a str]),
+}
+
+impl<'a> Scope<'a> {
+    fn slots(self) -> &'a [&'a str] {
+        match self {
+            Self::Defaults => &[],
+            Self::Rule(slots) => slots,
+        }
+    }
 }
 
 /// A slot's name in a list.
@@ -66,28 +86,26 @@ pub(super) struct Reader<'a, 'v> {
 }
 
 impl Reader<'_, '_> {
-    /// What the attributes of a stanza say: of `defaults:`, or of a rule that has these slots.
-    pub(super) fn read(&mut self, attributes: &[Attribute<'_>], place: Place, slots: &[&str]) -> Said {
-        let (mut said, mut seen) = (Said::default(), HashMap::new());
+    /// What the attributes of a stanza say.
+    pub(super) fn read(&mut self, attributes: &[Attribute<'_>], scope: Scope<'_>) -> Said {
+        let mut said = Said::default();
         for attribute in attributes {
-            let result = self.attribute(&mut said, &mut seen, attribute, place, slots);
+            let result = self.attribute(&mut said, attribute, scope);
             self.report.take(result);
         }
         said
     }
 
-    fn attribute<'k>(
+    fn attribute(
         &mut self,
         said: &mut Said,
-        seen: &mut HashMap<&'k str, Span>,
-        attribute: &'k Attribute<'_>,
-        place: Place,
-        slots: &[&str],
+        attribute: &Attribute<'_>,
+        scope: Scope<'_>,
     ) -> Result<(), Fault> {
         let name = canonical(attribute.key);
-        let is_slot = slots.contains(&name);
-        let key = if is_slot { None } else { Some(known(attribute, place, slots)?) };
-        let first = seen.insert(name, attribute.span).filter(|_| !key.is_some_and(Key::repeats));
+        let is_slot = scope.slots().contains(&name);
+        let key = if is_slot { None } else { Some(known(attribute, scope)?) };
+        let first = said.seen.insert(name.into(), attribute.span).filter(|_| !key.is_some_and(Key::repeats));
         if let Some(first) = first {
             let message = format!("`{name}` is set on line {} already", first.line + 1);
             self.report.add(Fault::new(attribute.span, message).help("keep one of the two"));
@@ -165,31 +183,32 @@ const LOG: &[(&str, LogPolicy)] =
 const AUDIT: &[(&str, Audit)] = &[("strict", Audit::Strict), ("best-effort", Audit::BestEffort)];
 
 /// The key, if it is an attribute of this version that may stand here.
-fn known(attribute: &Attribute<'_>, place: Place, slots: &[&str]) -> Result<Key, Fault> {
-    let (name, fault) = (attribute.key, |message: String| Fault::new(attribute.span, message));
-    match vocabulary::find(name) {
-        None => Err(unknown(attribute, place, slots)),
-        Some((Key::Later, _)) => Err(fault(format!("`{name}` is not supported by this version"))),
-        Some((_, Place::Defaults)) if place == Place::Rule => {
+fn known(attribute: &Attribute<'_>, scope: Scope<'_>) -> Result<Key, Fault> {
+    let name = attribute.key;
+    let fault = |message: String| Fault::new(attribute.span, message);
+    match (vocabulary::find(name), scope) {
+        (None, _) => Err(unknown(attribute, scope)),
+        (Some((Key::Later, _)), _) => Err(fault(format!("`{name}` is not supported by this version"))),
+        (Some((_, Place::Defaults)), Scope::Rule(_)) => {
             Err(fault(format!("`{name}` speaks of the whole socket")).help("move it to `defaults:`"))
         }
-        Some((_, Place::Rule)) if place == Place::Defaults => {
+        (Some((_, Place::Rule)), Scope::Defaults) => {
             Err(fault(format!("`{name}` speaks of one rule")).help("move it to a rule"))
         }
-        Some((key, _)) => Ok(key),
+        (Some((key, _)), _) => Ok(key),
     }
 }
 
-fn unknown(attribute: &Attribute<'_>, place: Place, slots: &[&str]) -> Fault {
+fn unknown(attribute: &Attribute<'_>, scope: Scope<'_>) -> Fault {
     let name = attribute.key;
-    let message = match place {
-        Place::Rule => format!("`{name}` is neither an attribute nor a slot of this rule"),
-        Place::Defaults | Place::Anywhere => format!("`{name}` is not an attribute"),
+    let message = match scope {
+        Scope::Rule(_) => format!("`{name}` is neither an attribute nor a slot of this rule"),
+        Scope::Defaults => format!("`{name}` is not an attribute"),
     };
     let fault = Fault::new(attribute.span, message);
     let bare = name.trim_start_matches('#').trim_end_matches("...");
     let mut names: Vec<&str> = vocabulary::attributes().collect();
-    names.extend(slots);
+    names.extend(scope.slots());
     match vocabulary::nearest(bare, names) {
         Some(nearest) => fault.help(format!("write `{nearest}`")),
         None => fault,

@@ -155,30 +155,28 @@ fn is_defaults(words: &[Word]) -> bool {
 
 /// The words of a line that may be a rule or `defaults:`; what looks like another kind of stanza is refused.
 fn checked(words: Vec<Word>, line: &Line<'_>) -> Result<Vec<Word>, Fault> {
-    let Some(first) = words.first() else { return Err(Fault::new(line.content(), "no words")) };
-    let (name, alone) = (first.text(), words.len() == 1);
-    if !first.quoted && name == "profile" && words.len() == 2 && words[1].text().ends_with(':') {
-        return Err(Fault::new(line.content(), "`profile` is not supported by this version"));
+    let [first, rest @ ..] = words.as_slice() else { return Err(Fault::new(line.content(), "no words")) };
+    if first.quoted {
+        return Ok(words);
     }
-    if !first.quoted && name == "defaults:" && !alone {
-        return Err(Fault::new(words[1].span, "nothing may follow `defaults:` on its line"));
+    let name = first.text();
+    match (name.as_str(), rest) {
+        ("defaults:", [next, ..]) => Err(Fault::new(next.span, "nothing may follow `defaults:` on its line")),
+        ("profile", [next]) if next.text().ends_with(':') => {
+            Err(Fault::new(line.content(), "`profile` is not supported by this version"))
+        }
+        (name, []) if name != "defaults:" && name.ends_with(':') => {
+            let help = format!(
+                "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
+            );
+            Err(Fault::new(first.span, format!("`{name}` is not a stanza")).help(help))
+        }
+        (name, [next, ..]) if !next.quoted && next.text() == "=" && vocabulary::is_attribute(name) => {
+            Err(Fault::new(first.span, format!("`{name}` is an attribute, and stands here as a program"))
+                .help("indent the line; for a program of this name, quote the `=`"))
+        }
+        _ => Ok(words),
     }
-    if !first.quoted && alone && name.ends_with(':') && name != "defaults:" {
-        return Err(Fault::new(first.span, format!("`{name}` is not a stanza")).help(format!(
-            "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
-        )));
-    }
-    if !first.quoted
-        && vocabulary::is_attribute(&name)
-        && words.get(1).is_some_and(|word| !word.quoted && word.text() == "=")
-    {
-        return Err(Fault::new(
-            first.span,
-            format!("`{name}` is an attribute, and stands here as a program"),
-        )
-        .help("indent the line; for a program of this name, quote the `=`"));
-    }
-    Ok(words)
 }
 
 fn attribute(line: Line<'_>) -> Result<Attribute<'_>, Fault> {

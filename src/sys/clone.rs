@@ -45,11 +45,11 @@ pub fn clone_sibling() -> io::Result<Clone3> {
     // SAFETY: `args` is a whole clone_args of the size given; `pidfd` outlives the call; without CLONE_VM the child
     // has a copy of the memory and, as the caller has one thread, all locks are free in it.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
-    match i32::try_from(Errno::result(child)?).expect("the kernel's pids fit i32") {
-        0 => Ok(Clone3::Child),
-        // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
-        child => {
-            Ok(Clone3::Parent { child: Pid::from_raw(child), pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
-        }
+    let child = i32::try_from(Errno::result(child)?).expect("the kernel's pids fit i32");
+    if child == 0 {
+        return Ok(Clone3::Child);
     }
+    // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Clone3::Parent { child: Pid::from_raw(child), pidfd })
 }

@@ -134,3 +134,42 @@ fn a_quoted_slot_is_a_literal() {
     check("echo \\#a # #a/b\n", &["echo", "#a", "#", "#a/b"], "1");
     check("echo #01\n  1 = x\n", &["echo", "x"], "1 1=x");
 }
+
+#[test]
+fn rules_in_the_style_of_earlier_files_decide_the_same() {
+    let rules = "\
+defaults:
+  timeout = 30s
+  env     = HOME,PATH
+
+; --- backups ---
+
+; Only below one tree: no dot in the class.
+sudo -u backup rsync -a #1 #to
+  1  = ^/srv/in/[a-z0-9_-]+(/[a-z0-9_-]+)*/?$
+  to = '^/srv/out/[a-z;]+$'     ; a quoted `;` is data
+  timeout = 300s
+
+sort #opt #file
+  opt  = ^-[rn]$
+  file = ^[a-z]+\\.txt$
+  allow_dash = #opt
+
+/bin/sh -c 'set -e; date'
+";
+    check(
+        rules,
+        &["sudo", "-u", "backup", "rsync", "-a", "/srv/in/a/b", "/srv/out/a;b"],
+        "8 1=/srv/in/a/b to=/srv/out/a;b",
+    );
+    check(rules, &["sort", "-r", "a.txt"], "13 opt=-r file=a.txt");
+    check(rules, &["/bin/sh", "-c", "set -e; date"], "18");
+    let policy = load_text(rules).expect("the rules are good");
+    for dots in ["/srv/in/a/../b", "/srv/in/", "x/srv/in/a"] {
+        assert!(
+            policy
+                .decide(&claimed(&["sudo", "-u", "backup", "rsync", "-a", dots, "/srv/out/a"]), &LexicalPaths)
+                .is_err()
+        );
+    }
+}

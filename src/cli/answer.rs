@@ -1,0 +1,42 @@
+//! What the operator's commands share: where a policy comes from, and the form in which an answer goes out.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::audit::to_ascii;
+use crate::broker::LoadError;
+use crate::rules::{Policy, Rule};
+
+/// How a rules file becomes a policy; the caller knows the disk and the environment.
+pub(super) type Load<'a> = &'a dyn Fn(&Path) -> Result<Policy, LoadError>;
+
+/// For whom an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A person.
+    Text,
+    /// A program: one JSON value a line, in ASCII.
+    Json,
+}
+
+/// A rule's place and its line, as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Place<'a> {
+    file: &'a Path,
+    line: u32,
+    text: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// Where the rule stands.
+    pub(super) fn of(rule: &'a Rule) -> Self {
+        Self { file: &rule.file, line: rule.line.get(), text: &rule.text }
+    }
+}
+
+/// One JSON value and a newline, in ASCII as records are.
+pub(super) fn write_json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    writeln!(out, "{}", to_ascii(value))
+}

@@ -1,0 +1,137 @@
+//! `sluice match`: the rule that a command line gets and what its slots become, or why there is none.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::ids::Claimed;
+use crate::rules::escape::{quoted, visible};
+use crate::rules::{Matched, Miss, Paths, Policy, Rule};
+
+use super::NO;
+use super::answer::{Form, Place, write_json};
+
+/// Decides as the broker would; the answer is no when nothing matches.
+pub(super) fn run(
+    policy: &Policy,
+    argv: &[Claimed],
+    form: Form,
+    paths: &dyn Paths,
+    out: &mut dyn Write,
+) -> io::Result<ExitCode> {
+    let decided = policy.decide(argv, paths);
+    match (form, &decided) {
+        (Form::Text, Ok(matched)) => write_match(out, matched)?,
+        (Form::Text, Err(miss)) => write_miss(out, miss)?,
+        (Form::Json, Ok(matched)) => write_json(out, &Found::new(matched))?,
+        (Form::Json, Err(miss)) => write_json(out, &NotFound::new(miss))?,
+    }
+    Ok(if decided.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
+}
+
+fn write_match(out: &mut dyn Write, matched: &Matched) -> io::Result<()> {
+    writeln!(out, "{}", place(&matched.rule))?;
+    for (name, values) in matched.slots() {
+        let values: Vec<_> = values.into_iter().map(quoted).collect();
+        writeln!(out, "  {name} = {}", values.join(" "))?;
+    }
+    Ok(())
+}
+
+fn write_miss(out: &mut dyn Write, miss: &Miss) -> io::Result<()> {
+    writeln!(out, "no match ({}): {}", miss.reason.as_str(), miss.explanation)?;
+    miss.nearest.as_ref().map_or(Ok(()), |rule| writeln!(out, "  {}", place(rule)))
+}
+
+fn place(rule: &Rule) -> String {
+    format!("{}:{}: {}", visible(&rule.file.to_string_lossy()), rule.line, rule.text)
+}
+
+#[derive(Serialize)]
+struct Found<'a> {
+    matched: bool,
+    rule: Place<'a>,
+    slots: Vec<Filled<'a>>,
+}
+
+#[derive(Serialize)]
+struct Filled<'a> {
+    name: &'a str,
+    values: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct NotFound<'a> {
+    matched: bool,
+    reason: &'static str,
+    explanation: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<Place<'a>>,
+}
+
+impl<'a> Found<'a> {
+    fn new(matched: &'a Matched) -> Self {
+        let slots = matched.slots().into_iter().map(|(name, values)| Filled { name, values });
+        Self { matched: true, rule: Place::of(&matched.rule), slots: slots.collect() }
+    }
+}
+
+impl<'a> NotFound<'a> {
+    fn new(miss: &'a Miss) -> Self {
+        Self {
+            matched: false,
+            reason: miss.reason.as_str(),
+            explanation: &miss.explanation,
+            nearest: miss.nearest.as_deref().map(Place::of),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::rules::{LexicalPaths, Source, Vars, load};
+
+    use super::*;
+
+    struct Text(&'static str);
+
+    impl Source for Text {
+        fn read(&self, _: &Path) -> io::Result<String> {
+            Ok(self.0.into())
+        }
+    }
+
+    const RULES: &str = "git log #n #f...\n  n = [0-9]\n  allow_any = f\n";
+
+    fn check(form: Form, argv: &[&str], want: &str) {
+        let policy =
+            load(Path::new("/r/a.rules"), &Text(RULES), &Vars::default()).expect("the rules are good");
+        let argv: Vec<_> = argv.iter().filter_map(|word| Claimed::new(*word)).collect();
+        let mut out = Vec::new();
+        let answer = run(&policy, &argv, form, &LexicalPaths, &mut out).expect("memory takes every write");
+        assert_eq!(String::from_utf8(out).expect("the answer is text"), want);
+        let no = want.contains("no match") || want.contains("false");
+        assert_eq!(answer, if no { ExitCode::from(NO) } else { ExitCode::SUCCESS });
+    }
+
+    #[test]
+    fn a_match_names_the_rule_and_its_values() {
+        let argv = ["git", "log", "7", "-x", "a b\u{1b}"];
+        let text = "/r/a.rules:1: git log <n> <f>...\n  n = 7\n  f = -x $'a b\\u{1b}'\n";
+        check(Form::Text, &argv, text);
+        let json = r#"{"matched":true,"rule":{"file":"/r/a.rules","line":1,"text":"git log <n> <f>..."},"slots":[{"name":"n","values":["7"]},{"name":"f","values":["-x","a b\u001b"]}]}"#;
+        check(Form::Json, &argv, &format!("{json}\n"));
+    }
+
+    #[test]
+    fn a_miss_says_why_and_what_is_nearest() {
+        let text = "no match (no_rule): nearest is `git log <n> <f>...`: <n> matches [0-9], and `x` does not\n  \
+            /r/a.rules:1: git log <n> <f>...\n";
+        check(Form::Text, &["git", "log", "x", "y"], text);
+        let json = r#"{"matched":false,"reason":"no_rule","explanation":"no rule runs `rm`"}"#;
+        check(Form::Json, &["rm"], &format!("{json}\n"));
+    }
+}
