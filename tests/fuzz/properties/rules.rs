@@ -41,7 +41,7 @@ fn same_when_printed(policy: &Policy) {
     assert_eq!(policy.rules().len(), again.rules().len(), "\n{text}");
     assert_eq!(policy.listing(), again.listing(), "\n{text}");
     assert_eq!((policy.max_calls(), policy.audit()), (again.max_calls(), again.audit()), "\n{text}");
-    shown(&policy.listing(), '\n');
+    shown(policy.listing(), '\n');
     for (rule, other) in policy.rules().iter().zip(again.rules()) {
         assert_eq!(format!("{:?}", rule.settings), format!("{:?}", other.settings), "\n{text}");
         assert_eq!(rule.program, other.program, "\n{text}");
