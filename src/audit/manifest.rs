@@ -62,6 +62,8 @@ struct Book {
     path: PathBuf,
     file: Flock<File>,
     bytes: u64,
+    /// The file may end in part of a line that could not be written.
+    torn: bool,
     prev: LineHash,
     next: CallId,
     fold: Fold,
@@ -89,7 +91,7 @@ impl Manifest {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut book = self.book();
         if book.is_at(path) {
-            return Ok(());
+            return book.settle_length().map_err(io);
         }
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
@@ -148,7 +150,9 @@ impl Manifest {
     ) -> (CallId, io::Result<()>) {
         let mut book = self.book();
         let call = book.number();
-        (call, record(call).map_or(Ok(()), |record| book.write(&record)))
+        let written =
+            book.check_place().and_then(|()| record(call).map_or(Ok(()), |record| book.write(&record)));
+        (call, written)
     }
 
     /// Writes one record.
@@ -166,7 +170,15 @@ impl Book {
     fn after(path: &Path, mut file: Flock<File>, history: &History) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
         let path = path.to_owned();
-        Ok(Self { path, file, bytes, prev: history.prev.clone(), next: history.next, fold: Fold::default() })
+        Ok(Self {
+            path,
+            file,
+            bytes,
+            torn: false,
+            prev: history.prev.clone(),
+            next: history.next,
+            fold: Fold::default(),
+        })
     }
 
     /// The first record of this broker. What a crash tore stays, on a line of its own.
@@ -204,20 +216,44 @@ impl Book {
         Ok(())
     }
 
-    /// One `write`, all or nothing: what a full disk took of it is cut off again.
+    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        match self.file.write(line) {
-            Ok(written) if written == line.len() => {
-                self.bytes += line.len() as u64;
-                Ok(())
-            }
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) => {
-                self.file.set_len(self.bytes)?;
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            Err(source) => Err(source),
+        self.cut_torn()?;
+        let written = self.file.write(line)?;
+        if written < line.len() {
+            self.torn = true;
+            self.cut_torn()?;
+            return Err(io::ErrorKind::StorageFull.into());
         }
+        self.bytes += line.len() as u64;
+        Ok(())
+    }
+
+    fn cut_torn(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.bytes)?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
+    fn check_place(&mut self) -> io::Result<()> {
+        self.cut_torn()?;
+        let bytes = u64::try_from(fstat(&*self.file)?.st_size).unwrap_or(0);
+        if self.is_at(&self.path) && bytes == self.bytes {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "the manifest was moved, removed or cut by somebody else; have the broker reload (HUP)",
+        ))
+    }
+
+    /// Goes on from the file's end as it is now: a reload accepts what was done to it. What the file's own lines prove
+    /// of that, they prove by their chain.
+    fn settle_length(&mut self) -> io::Result<()> {
+        self.bytes = self.file.seek(SeekFrom::End(0))?;
+        Ok(())
     }
 
     /// Whether the file that is open is the one at `path`.

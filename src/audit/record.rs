@@ -1,6 +1,7 @@
 //! The lines of a manifest, one type a kind; REFERENCE.md has each field's meaning. A field that says nothing is
 //! left out; `prev` is added when the line is written.
 
+use std::hash::{Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -13,7 +14,7 @@ use crate::sys::Sender;
 use crate::wire::Status;
 
 /// Who asked.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Caller {
     pid: i32,
     uid: u32,
@@ -274,8 +275,9 @@ impl Lost {
     }
 }
 
-/// What of a refusal makes it equal to another: all but its number and time.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+/// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a new
+/// process each time.
+#[derive(Clone, Debug, Serialize)]
 pub struct Rejected {
     socket: SocketName,
     #[serde(flatten)]
@@ -303,9 +305,30 @@ impl Rejected {
         }
     }
 
+    fn likeness(&self) -> Likeness<'_> {
+        let uid = self.caller.as_ref().map(|caller| caller.uid);
+        (&self.socket, uid, &self.words, self.reason, &self.detail, self.status)
+    }
+
     /// The same without the words and what quotes them: a log policy keeps them out of every record.
     pub fn without_words(self) -> Self {
         Self { words: Words::new(std::iter::empty()), detail: String::new(), ..self }
+    }
+}
+
+type Likeness<'a> = (&'a SocketName, Option<u32>, &'a Words, &'static str, &'a str, i32);
+
+impl PartialEq for Rejected {
+    fn eq(&self, other: &Self) -> bool {
+        self.likeness() == other.likeness()
+    }
+}
+
+impl Eq for Rejected {}
+
+impl Hash for Rejected {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.likeness().hash(state);
     }
 }
 

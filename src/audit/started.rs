@@ -27,6 +27,11 @@ impl<'m> Started<'m> {
         (Self { manifest, call, since: Instant::now(), finished: false }, written)
     }
 
+    /// Writes the start that could not be written, to the manifest as it is now.
+    pub fn write_again(&self, opening: &Opening<'_>) -> io::Result<()> {
+        if opening.hidden { Ok(()) } else { self.manifest.write(&Start::new(self.call, opening)) }
+    }
+
     /// The call's number.
     pub fn call(&self) -> CallId {
         self.call

@@ -51,6 +51,16 @@ impl fmt::Display for Distrust {
 
 impl std::error::Error for Distrust {}
 
+/// For callers that know the path already: what a system call gave, or else why the path is not trusted.
+impl From<Distrust> for io::Error {
+    fn from(distrust: Distrust) -> Self {
+        if let Why::Io(source) = distrust.why {
+            return source;
+        }
+        Self::new(io::ErrorKind::PermissionDenied, distrust)
+    }
+}
+
 /// A name in a directory that only root or this user can write, as is every directory above it.
 #[derive(Debug)]
 pub struct Trusted {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,7 +23,10 @@ use crate::spawn::{Call, Launcher, Plan, Resolved, Stdio, resolve, supervise};
 use crate::sys::{self, Kind, Received, Sender};
 use crate::wire::{Malformed, Reply, Request, Status};
 
+use super::disk::Disk;
 use super::gate::Guest;
+use super::notice::Notice;
+use super::reload::reopen;
 use super::state::{Broker, Socket};
 
 /// A connection whose request was not answered yet.
@@ -95,7 +99,11 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
     };
     while let Some(admitted) = next {
         let rule = admitted.rule().clone();
-        execute(broker, socket, admitted);
+        // A call that panics is on record as lost; its place and those who wait for it must not be lost with it.
+        let work = AssertUnwindSafe(|| execute(broker, socket, admitted));
+        if catch_unwind(work).is_err() {
+            (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
+        }
         next = socket.gate.leave(&rule);
     }
 }
@@ -139,7 +147,7 @@ fn ask(broker: &Broker, visit: &mut Visit) -> Result<Asked, Refusal> {
     visit.argv.clone_from(&argv);
     let caller = visit.caller.clone().ok_or(Refusal::NoCredentials)?;
     let stdio = stdio(message)?;
-    let matched = policy.decide(&argv, &super::disk::Disk).map_err(Refusal::NoRule)?;
+    let matched = policy.decide(&argv, &Disk).map_err(Refusal::NoRule)?;
     Ok(Asked::Call(Box::new(Allowed { caller, stdio, matched, policy })))
 }
 
@@ -254,6 +262,9 @@ fn begin<'b>(broker: &'b Broker, opening: &Opening<'_>) -> Result<Started<'b>, R
         started.withdraw();
         return Err(Refusal::AuditLost { path: broker.manifest.path(), source });
     }
+    if let Err(source) = reopen(broker).and_then(|()| started.write_again(opening)) {
+        broker.say_lost(&source);
+    }
     Ok(started)
 }
 
@@ -282,8 +293,8 @@ fn end(broker: &Broker, started: Started<'_>, outcome: io::Result<Outcome>, open
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(source) => {
-            (broker.say)(&super::notice::Notice::CallLost(&source));
-            return Status::SPAWN; // dropping `started` records that the end was not seen
+            (broker.say)(&Notice::CallLost(&source));
+            return Status::AUDIT; // dropping `started` records that the end was not seen
         }
     };
     if let Err(source) = started.finish(&outcome, opening) {

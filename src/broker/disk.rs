@@ -1,11 +1,12 @@
 //! What the pure modules ask of the disk: the text of rules files, and where a path lies.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::audit::{trusted_directory, trusted_file};
 use crate::limits::RULES_BYTES_MAX;
-use crate::rules::{ExecPath, Paths, Policy, Source, Vars, load};
+use crate::rules::{Paths, Policy, Source, Vars, load};
 use crate::spawn::Environment;
 
 use super::notice::LoadError;
@@ -17,8 +18,7 @@ pub struct Disk;
 impl Source for Disk {
     /// A rules file that nobody else can write, as text.
     fn read(&self, path: &Path) -> io::Result<String> {
-        let file = trusted_file(path)
-            .map_err(|distrust| io::Error::new(io::ErrorKind::PermissionDenied, distrust))?;
+        let file = trusted_file(path)?;
         let mut text = Vec::new();
         file.take(RULES_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
         String::from_utf8(text).map_err(|error| {
@@ -56,15 +56,9 @@ pub fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, Load
     if policy.rules().is_empty() {
         return Err(LoadError::Empty(path.to_owned()));
     }
-    let mut seen: Vec<&Path> = Vec::new();
-    for rule in policy.rules() {
-        let ExecPath::List(directories) = &rule.settings.exec_path else { continue };
-        for directory in directories {
-            if !seen.contains(&directory.as_path()) {
-                seen.push(directory);
-                trusted_directory(directory).map_err(|distrust| LoadError::ExecPath(distrust.to_string()))?;
-            }
-        }
+    let directories = policy.rules().iter().flat_map(|rule| environment.exec_path(&rule.settings));
+    for directory in directories.collect::<BTreeSet<_>>() {
+        trusted_directory(&directory).map_err(|distrust| LoadError::ExecPath(distrust.to_string()))?;
     }
     Ok(policy)
 }

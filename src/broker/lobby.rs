@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -133,7 +133,7 @@ impl Lobby {
             self.expire();
             self.reopen()?;
             self.replace_nursery()?;
-            self.dispatch();
+            self.dispatch()?;
             if let Err(source) = self.broker.manifest.settle() {
                 self.broker.say_lost(&source);
             }
@@ -247,6 +247,9 @@ impl Lobby {
 
     /// Accepts nobody for a while.
     fn close(&mut self) -> io::Result<()> {
+        if self.closed_until.is_some() {
+            return Ok(());
+        }
         self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
         self.listeners(|epoll, listener, _| Ok(epoll.delete(listener)?))
     }
@@ -295,18 +298,20 @@ impl Lobby {
     }
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
-    fn dispatch(&mut self) {
+    fn dispatch(&mut self) -> io::Result<()> {
         let threads = self.broker.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE);
         for index in 0..self.spoken.len() {
             while !self.spoken[index].is_empty() && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.spoken[index].pop_front() else { break };
-                if let Err(source) = begin_thread(self.broker.clone(), index, visit) {
-                    // The connection went with the thread that did not begin; its caller sees it close.
+                if let Err((source, visit)) = begin_thread(self.broker.clone(), index, visit) {
                     (self.broker.say)(&Notice::Exhausted(&source));
                     self.broker.sockets[index].gate.end_thread();
+                    self.spoken[index].extend(visit);
+                    return self.close();
                 }
             }
         }
+        Ok(())
     }
 
     fn start_nursery(&mut self) -> io::Result<()> {
@@ -352,13 +357,23 @@ fn watch_hangup(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::
     Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::empty(), token.encode()))?)
 }
 
-fn begin_thread(broker: Arc<Broker>, index: usize, visit: Visit) -> io::Result<()> {
+/// Answers a visit in a thread of its own; gives it back when the kernel has no thread to give.
+fn begin_thread(broker: Arc<Broker>, index: usize, visit: Visit) -> Result<(), (io::Error, Option<Visit>)> {
+    let handed = Arc::new(Mutex::new(Some(visit)));
+    let taken = handed.clone();
     let work = move || {
         let ending = Ending(&broker, index);
-        answer(&broker, &broker.sockets[index], visit);
+        if let Some(visit) = take(&taken) {
+            answer(&broker, &broker.sockets[index], visit);
+        }
         drop(ending);
     };
-    thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(work).map(drop)
+    let begun = thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(work);
+    begun.map(drop).map_err(|source| (source, take(&handed)))
+}
+
+fn take(slot: &Mutex<Option<Visit>>) -> Option<Visit> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Gives the thread's place back, even from a panic.

@@ -60,6 +60,13 @@ pub enum LoadError {
     ExecPath(String),
     /// There is nowhere to record.
     NoManifest,
+    /// Too few descriptors for as many calls as the rules allow.
+    Descriptors {
+        /// The limit.
+        limit: u64,
+        /// What is needed.
+        needed: u64,
+    },
 }
 
 impl fmt::Display for LoadError {
@@ -78,6 +85,11 @@ impl fmt::Display for LoadError {
                     "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place"
                 )
             }
+            Self::Descriptors { limit, needed } => writeln!(
+                f,
+                "error: max_calls needs {needed} descriptors and the limit is {limit}; raise it (ulimit -Hn, \
+                 LimitNOFILE=) or lower max_calls"
+            ),
         }
     }
 }

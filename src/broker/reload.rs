@@ -1,13 +1,16 @@
 //! HUP: the rules are read again, and the manifest is opened again where it was moved away. Calls in flight keep the
 //! rules that they started with; rules that do not load change nothing.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::geteuid;
 
 use crate::audit::{OpenError, now_ms};
 use crate::ids::SocketName;
+use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX};
 use crate::rules::{Policy, TemplateValues};
 use crate::spawn::Environment;
 
@@ -17,26 +20,12 @@ use super::state::Broker;
 
 /// Reads the rules again.
 pub(super) fn reload(broker: &Broker) {
-    let loaded = load_rules(&broker.rules_file, &broker.environment).and_then(|policy| {
-        manifest_path(&policy, &broker.environment, &name_of(broker)).map(|path| (policy, path))
-    });
-    let written = match loaded {
-        Ok((policy, path)) => {
-            let rules = policy.rules().len();
-            let policy = Arc::new(policy);
-            if let Err(error) = reopen(broker, &path, &policy) {
-                (broker.say)(&Notice::ReopenFailed(&error));
-            }
-            let written = broker.manifest.reloaded(policy.hash(), None);
-            broker.set_policy(policy);
-            (broker.say)(&Notice::Reloaded { file: broker.rules_file.clone(), rules });
-            written
-        }
+    let written = match load_again(broker) {
+        Ok((policy, path)) => put_in_force(broker, policy, &path),
         Err(error) => {
             (broker.say)(&Notice::ReloadFailed(&error));
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            broker.manifest.reloaded(broker.policy().hash(), Some(first))
+            broker.manifest.reloaded(broker.policy().hash(), text.lines().next())
         }
     };
     if let Err(source) = written {
@@ -44,7 +33,40 @@ pub(super) fn reload(broker: &Broker) {
     }
 }
 
-fn reopen(broker: &Broker, path: &Path, policy: &Policy) -> Result<(), OpenError> {
+fn load_again(broker: &Broker) -> Result<(Policy, PathBuf), LoadError> {
+    let policy = load_rules(&broker.rules_file, &broker.environment)?;
+    spare_descriptors(&policy, broker.sockets.len())?;
+    let path = manifest_path(&policy, &broker.environment, &name_of(broker))?;
+    Ok((policy, path))
+}
+
+fn put_in_force(broker: &Broker, policy: Policy, manifest: &Path) -> io::Result<()> {
+    let rules = policy.rules().len();
+    let policy = Arc::new(policy);
+    if let Err(error) = move_manifest(broker, manifest, &policy) {
+        (broker.say)(&Notice::ReopenFailed(&error));
+    }
+    let written = broker.manifest.reloaded(policy.hash(), None);
+    broker.set_policy(policy);
+    (broker.say)(&Notice::Reloaded { file: broker.rules_file.clone(), rules });
+    written
+}
+
+/// The descriptors that are left when every call that the rules allow runs.
+pub(super) fn spare_descriptors(policy: &Policy, sockets: usize) -> Result<usize, LoadError> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
+    let calls = usize::try_from(policy.max_calls()).unwrap_or(usize::MAX);
+    let needed = sockets * (calls * CALL_FDS_MAX + 1) + BROKER_FDS_SPARE;
+    let spare = usize::try_from(limit).unwrap_or(usize::MAX).checked_sub(needed);
+    spare.ok_or(LoadError::Descriptors { limit, needed: needed as u64 })
+}
+
+/// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.
+pub(super) fn reopen(broker: &Broker) -> io::Result<()> {
+    move_manifest(broker, &broker.manifest.path(), &broker.policy()).map_err(io::Error::other)
+}
+
+fn move_manifest(broker: &Broker, path: &Path, policy: &Policy) -> Result<(), OpenError> {
     broker.manifest.reopen(path, &broker.rules_file.to_string_lossy(), policy.hash())
 }
 

@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
-use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX, CALLS_MAX, LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
+use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
 use crate::rules::{Audit, Policy};
 use crate::spawn::{Environment, Kin, end_kept};
 use crate::sys;
@@ -22,7 +22,7 @@ use super::gate::Gate;
 use super::listen::{ListenError, Listener, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
-use super::reload::manifest_path;
+use super::reload::{manifest_path, spare_descriptors};
 use super::state::{Broker, Events, Say, Socket};
 
 /// What an operator asks of a broker.
@@ -43,13 +43,6 @@ pub enum ServeError {
     Listen(ListenError),
     /// There is no manifest.
     Manifest(OpenError),
-    /// Too few descriptors for what the rules allow.
-    Descriptors {
-        /// The limit.
-        limit: u64,
-        /// What is needed.
-        needed: u64,
-    },
     /// The process tree of calls cannot be followed.
     NoTree(io::Error),
     /// A system call failed.
@@ -62,11 +55,6 @@ impl fmt::Display for ServeError {
             Self::Load(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Manifest(error) => error.fmt(f),
-            Self::Descriptors { limit, needed } => write!(
-                f,
-                "{limit} descriptors are too few, max_calls needs {needed}; raise the limit (ulimit -Hn, LimitNOFILE=) \
-                 or lower max_calls"
-            ),
             Self::NoTree(source) => {
                 write!(f, "cannot follow what calls start (/proc/PID/task/TID/children): {source}")
             }
@@ -158,10 +146,7 @@ struct Room {
 fn make_room(policy: &Policy, sockets: usize) -> Result<Room, ServeError> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
-    let calls = usize::try_from(policy.max_calls().min(CALLS_MAX)).unwrap_or(usize::MAX);
-    let needed = sockets * (calls * CALL_FDS_MAX + 1) + BROKER_FDS_SPARE;
-    let spare = usize::try_from(hard).unwrap_or(usize::MAX).checked_sub(needed);
-    let spare = spare.ok_or(ServeError::Descriptors { limit: hard, needed: needed as u64 })?;
+    let spare = spare_descriptors(policy, sockets).map_err(ServeError::Load)?;
     let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
     Ok(Room { open_files, lobby, waiting })

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::refusal::Refusal;
@@ -28,13 +29,15 @@ impl Environment {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
-    /// The directories of a rule's `exec_path`, as `PATH` has them.
-    fn exec_path(&self, settings: &Settings) -> OsString {
+    /// The directories of a rule's `exec_path`. Of an inherited `PATH` only the absolute ones: an empty or relative one
+    /// would mean wherever the command runs.
+    pub fn exec_path(&self, settings: &Settings) -> Vec<PathBuf> {
         match &settings.exec_path {
-            ExecPath::List(directories) => {
-                env::join_paths(directories).expect("a colon list was split at its colons")
+            ExecPath::List(directories) => directories.clone(),
+            ExecPath::Inherit => {
+                let path = self.get("PATH").unwrap_or_default();
+                env::split_paths(path).filter(|directory| directory.is_absolute()).collect()
             }
-            ExecPath::Inherit => self.get("PATH").unwrap_or_default().to_owned(),
         }
     }
 
@@ -44,7 +47,10 @@ impl Environment {
         for name in settings.env.iter().filter(|name| *name != "PATH") {
             variables.extend(self.get(name).map(|value| (OsStr::new(name), value.to_owned())));
         }
-        variables.push((OsStr::new("PATH"), self.exec_path(settings)));
+        let path = env::join_paths(self.exec_path(settings)).expect("a colon list was split at its colons");
+        if !path.is_empty() {
+            variables.push((OsStr::new("PATH"), path));
+        }
         for (name, value) in &settings.setenv {
             let name = OsStr::new(name);
             variables.retain(|(other, _)| *other != name);
@@ -85,8 +91,8 @@ pub fn resolve(
         Program::Absolute(path) => return executable(path).map_err(unresolved),
         Program::Bare(name) => name,
     };
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for directory in env::split_paths(&environment.exec_path(settings)).filter(|path| path.is_absolute()) {
+    let mut last = Errno::ENOENT.into();
+    for directory in environment.exec_path(settings) {
         match executable(&directory.join(name)) {
             Ok(resolved) => return Ok(resolved),
             Err(source) if source.kind() == io::ErrorKind::NotFound => {}
@@ -106,7 +112,7 @@ fn display(program: &Program) -> String {
 fn executable(path: &Path) -> io::Result<Resolved> {
     access(path, AccessFlags::X_OK)?;
     if path.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+        return Err(Errno::EISDIR.into());
     }
     Ok(Resolved(path.to_owned()))
 }

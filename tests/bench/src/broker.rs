@@ -1,0 +1,99 @@
+//! A broker under measurement: started in a fresh directory of its own, ended by its pid.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::caller::dial;
+
+/// How long a broker may take to accept a first connection, and to leave.
+const START_MAX: Duration = Duration::from_secs(10);
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A running broker. Ended, and its directory removed, when this is dropped.
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    dir: PathBuf,
+}
+
+impl Broker {
+    /// Starts `program` with the manifest on, strict, and rules for what is measured.
+    pub fn start(name: &str, program: &Path) -> io::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
+        DirBuilder::new().mode(0o700).create(&dir)?;
+        let rules = dir.join("bench.rules");
+        write_rules(&rules, &dir)?;
+        let child = Command::new(program)
+            .args(["serve".as_ref(), "--rules".as_ref(), rules.as_os_str()])
+            .args(["--socket".as_ref(), dir.join("sock").as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.join("stderr"))?)
+            .spawn()?;
+        let mut broker = Self { child, dir };
+        broker.wait_ready()?;
+        Ok(broker)
+    }
+
+    /// The socket it listens on.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("sock")
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn wait_ready(&mut self) -> io::Result<()> {
+        let end = Instant::now() + START_MAX;
+        while let Err(error) = dial(&self.socket()) {
+            if self.child.try_wait()?.is_some() || Instant::now() >= end {
+                let said = fs::read_to_string(self.dir.join("stderr"))?;
+                return Err(io::Error::other(format!("the broker does not serve ({error}):\n{said}")));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        let pid = i32::try_from(self.child.id()).map_err(io::Error::other)?;
+        if self.child.try_wait()?.is_none() {
+            kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+        }
+        let end = Instant::now() + STOP_MAX;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() >= end {
+                self.child.kill()?;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        fs::remove_dir_all(&self.dir)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop() {
+            eprintln!("roundtrip: the broker in {}: {error}", self.dir.display());
+        }
+    }
+}
+
+fn write_rules(path: &Path, dir: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let logfile = dir.join("manifest.jsonl");
+    writeln!(file, "defaults:\n  logfile = {}\n", logfile.display())?;
+    writeln!(file, "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]")
+}

@@ -1,0 +1,14 @@
+//! What the measuring programs share: the two ways to run a command, the brokers they measure, and how many samples
+//! become one row. It measures from outside, through the socket and `/proc`; only `decision` links the rules.
+//! Start with `bin/roundtrip.rs`.
+
+pub mod args;
+pub mod broker;
+pub mod budget;
+pub mod caller;
+pub mod decision;
+pub mod memory;
+pub mod report;
+pub mod sample;
+pub mod spawn;
+pub mod subject;

@@ -1,0 +1,188 @@
+//! Slices of work, and what becomes of them. A round is one slice of each subject in turn, so that whatever the machine
+//! does beside falls on all alike; ratios are taken within a round, and a row is the median over its rounds.
+
+use std::fmt;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::subject::Subject;
+
+/// How much work one slice may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// No call starts after this.
+    pub time: Duration,
+    /// Most calls of one caller.
+    pub calls: usize,
+}
+
+/// What one slice saw.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    p50_ms: f64,
+    p99_ms: f64,
+    rate: f64,
+    calls: usize,
+    failed: usize,
+    error: Option<String>,
+}
+
+/// The middle of some numbers, and their ends.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The least.
+    pub min: f64,
+    /// The most.
+    pub max: f64,
+}
+
+/// One row of the table: a subject over all rounds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The subject's name.
+    pub what: &'static str,
+    /// Callers at once.
+    pub callers: usize,
+    /// Median latency of a slice.
+    pub p50_ms: Spread,
+    /// 99th percentile of a slice.
+    pub p99_ms: Spread,
+    /// Calls a second.
+    pub rate: Spread,
+    /// Calls in all.
+    pub calls: usize,
+    /// Calls that did not end with status 0.
+    pub failed: usize,
+    /// The last failure.
+    pub error: Option<String>,
+    /// Its p50 over that of the round's first subject.
+    pub p50_ratio: Spread,
+    /// Its rate over that of the round's first subject.
+    pub rate_ratio: Spread,
+}
+
+/// Runs `rounds` rounds of all subjects with `callers` callers at once. The first subject is what the ratios refer to.
+pub fn measure(subjects: &[Subject], callers: usize, rounds: usize, bounds: Bounds) -> Vec<Row> {
+    let rounds: Vec<Vec<Slice>> = (0..rounds)
+        .map(|_| subjects.iter().map(|subject| slice(subject, callers, bounds)).collect())
+        .collect();
+    subjects.iter().enumerate().map(|(index, subject)| row(subject.name, callers, index, &rounds)).collect()
+}
+
+fn slice(subject: &Subject, callers: usize, bounds: Bounds) -> Slice {
+    let start = Barrier::new(callers + 1);
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..callers).map(|_| scope.spawn(|| one_caller(subject, &start, bounds))).collect();
+        start.wait();
+        let begun = Instant::now();
+        let done =
+            threads.into_iter().map(|thread| thread.join().expect("a caller does not panic")).collect();
+        summary(done, begun.elapsed())
+    })
+}
+
+/// Latencies of the calls that ended well, and the errors of the others.
+type Done = (Vec<Duration>, Vec<String>);
+
+fn one_caller(subject: &Subject, start: &Barrier, bounds: Bounds) -> Done {
+    let (mut good, mut bad) = (Vec::with_capacity(bounds.calls), Vec::new());
+    start.wait();
+    let end = Instant::now() + bounds.time;
+    for _ in 0..bounds.calls {
+        let begun = Instant::now();
+        if begun >= end {
+            break;
+        }
+        match subject.once() {
+            Ok(()) => good.push(begun.elapsed()),
+            Err(error) => bad.push(error.to_string()),
+        }
+    }
+    (good, bad)
+}
+
+fn summary(done: Vec<Done>, elapsed: Duration) -> Slice {
+    let (good, bad): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    let mut good = good.concat();
+    let mut bad = bad.concat();
+    good.sort_unstable();
+    Slice {
+        p50_ms: percentile(&good, 50),
+        p99_ms: percentile(&good, 99),
+        rate: count(good.len()) / elapsed.as_secs_f64(),
+        calls: good.len() + bad.len(),
+        failed: bad.len(),
+        error: bad.pop(),
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(index).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+}
+
+fn row(what: &'static str, callers: usize, index: usize, rounds: &[Vec<Slice>]) -> Row {
+    let over = |pick: fn(&Slice) -> f64| Spread::of(rounds.iter().map(|round| pick(&round[index])));
+    let ratio = |pick: fn(&Slice) -> f64| {
+        Spread::of(rounds.iter().map(|round| pick(&round[index]) / pick(&round[0])))
+    };
+    let mine = || rounds.iter().map(|round| &round[index]);
+    Row {
+        what,
+        callers,
+        p50_ms: over(|slice| slice.p50_ms),
+        p99_ms: over(|slice| slice.p99_ms),
+        rate: over(|slice| slice.rate),
+        calls: mine().map(|slice| slice.calls).sum(),
+        failed: mine().map(|slice| slice.failed).sum(),
+        error: mine().rev().find_map(|slice| slice.error.clone()),
+        p50_ratio: ratio(|slice| slice.p50_ms),
+        rate_ratio: ratio(|slice| slice.rate),
+    }
+}
+
+impl Spread {
+    /// The spread of `values`; all zero when there are none.
+    pub fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        match values.as_slice() {
+            [] => Self::default(),
+            [min, ..] => Self { median: values[values.len() / 2], min: *min, max: values[values.len() - 1] },
+        }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, min, max } = self;
+        let digits = f.precision().unwrap_or(0);
+        write!(f, "{median:.digits$} ({min:.digits$}-{max:.digits$})")
+    }
+}
+
+fn count(calls: usize) -> f64 {
+    f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_the_middle_and_the_ends() {
+        let spread = Spread::of([3.0, 1.0, 2.0].into_iter());
+        assert_eq!(format!("{spread:?}"), "Spread { median: 2.0, min: 1.0, max: 3.0 }");
+    }
+
+    #[test]
+    fn a_percentile_of_one_call_is_that_call() {
+        assert_eq!(format!("{:.1}", percentile(&[Duration::from_millis(7)], 99)), "7.0");
+    }
+}

@@ -1,0 +1,113 @@
+//! A policy as a rules file that means the same: one file, nothing left to defaults. The manifest's path and the
+//! command lines of `accepts` and `refuses` are not a part of what a rule decides, and are left out.
+
+use std::fmt::Write;
+
+use sluice::rules::{
+    Audit, Background, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Rule, Settings, Slot, Stdin,
+    Takes,
+};
+
+/// The text of a rules file.
+pub(crate) fn text(policy: &Policy) -> String {
+    let audit = match policy.audit() {
+        Audit::Strict => "strict",
+        Audit::BestEffort => "best-effort",
+    };
+    let mut text = format!("defaults:\n  audit = {audit}\n  max_calls = {}\n", policy.max_calls());
+    for rule in policy.rules() {
+        text.push('\n');
+        rule.comments().for_each(|comment| line(&mut text, &format!("; {comment}")));
+        line(&mut text, &rule.words().iter().map(word).collect::<Vec<_>>().join(" "));
+        rule.slots().for_each(|slot| constraint(&mut text, slot));
+        widening(&mut text, rule);
+        settings(&mut text, &rule.settings);
+    }
+    text
+}
+
+fn line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("a string takes any text");
+}
+
+fn word(expected: &Expected) -> String {
+    match expected {
+        Expected::Literal(literal) => quoted(literal),
+        Expected::Slot(slot) if slot.takes() == Takes::Several => format!("#{}...", slot.name()),
+        Expected::Slot(slot) => format!("#{}", slot.name()),
+    }
+}
+
+fn constraint(text: &mut String, slot: &Slot) {
+    if let Some(regex) = slot.regex() {
+        line(text, &format!("  {} = {}", slot.name(), quoted(regex)));
+    }
+    if let Some(directory) = slot.directory() {
+        line(
+            text,
+            &format!("  {} = in {}", slot.name(), directory.display().to_string().replace(';', "\\;")),
+        );
+    }
+}
+
+fn widening(text: &mut String, rule: &Rule) {
+    let names = |wanted: fn(&&Slot) -> bool| {
+        rule.slots().filter(wanted).map(Slot::name).collect::<Vec<_>>().join(", ")
+    };
+    let any = names(|slot| slot.regex().is_none() && slot.directory().is_none());
+    let dash = names(|slot| slot.regex().is_some() && slot.dash() == Dash::Allowed);
+    for (key, names) in [("allow_any", any), ("allow_dash", dash)] {
+        if !names.is_empty() {
+            line(text, &format!("  {key} = {names}"));
+        }
+    }
+}
+
+fn settings(text: &mut String, settings: &Settings) {
+    let Settings {
+        timeout,
+        cwd,
+        umask,
+        env,
+        setenv,
+        exec_path,
+        stdin,
+        on_hangup,
+        background,
+        max_calls,
+        log,
+    } = settings;
+    let exec_path = match exec_path {
+        ExecPath::Inherit => "inherit".to_owned(),
+        ExecPath::List(list) => {
+            quoted(&list.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(":"))
+        }
+    };
+    let mut stated = vec![
+        ("cwd", quoted(&cwd.display().to_string())),
+        ("umask", format!("{umask:o}")),
+        ("env", if env.is_empty() { "none".into() } else { env.join(",") }),
+        ("exec_path", exec_path),
+        ("stdin", if *stdin == Stdin::Null { "null" } else { "caller" }.into()),
+        ("on_hangup", if *on_hangup == OnHangup::Keep { "keep" } else { "kill" }.into()),
+        ("background", if *background == Background::Keep { "keep" } else { "kill" }.into()),
+        ("log", log_name(*log).into()),
+    ];
+    stated.extend(timeout.map(|timeout| ("timeout", format!("{}ms", timeout.as_millis()))));
+    stated.extend(max_calls.map(|calls| ("max_calls", calls.to_string())));
+    stated.extend(setenv.iter().map(|(name, value)| ("setenv", quoted(&format!("{name}={value}")))));
+    stated.iter().for_each(|(key, value)| line(text, &format!("  {key} = {value}")));
+}
+
+fn log_name(log: LogPolicy) -> &'static str {
+    match log {
+        LogPolicy::Full => "full",
+        LogPolicy::ArgvOnly => "argv-only",
+        LogPolicy::ExitOnly => "exit-only",
+    }
+}
+
+/// In single quotes, where nothing has a meaning.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
