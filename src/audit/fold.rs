@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::ids::CallId;
 use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW};
 
-use super::record::Rejected;
+use super::rejected::Rejected;
 
 /// Refusals that were written and may come again.
 #[derive(Debug, Default)]

@@ -17,7 +17,8 @@ use crate::ids::CallId;
 use super::ascii::to_ascii;
 use super::fold::{Fold, Heard};
 use super::history::{History, LineHash, hash_line, read_history};
-use super::record::{Close, Open, Reject, Rejected, Reload, now_ms};
+use super::record::{Close, Open, Reload, now_ms};
+use super::rejected::{Reject, Rejected};
 use super::trust::{Distrust, Trusted};
 
 /// The manifest of one broker.

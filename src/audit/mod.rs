@@ -9,11 +9,15 @@ mod fold;
 mod history;
 mod manifest;
 mod record;
+mod rejected;
 mod started;
 mod trust;
+mod words;
 
 pub use ascii::to_ascii;
 pub use manifest::{Manifest, OpenError};
-pub use record::{Caller, Cause, Opening, Outcome, Rejected, now_ms};
+pub use record::{Cause, Opening, Outcome, now_ms};
+pub use rejected::Rejected;
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
+pub use words::Caller;

@@ -1,81 +1,14 @@
 //! The lines of a manifest, one type a kind; REFERENCE.md has each field's meaning. A field that says nothing is
 //! left out; `prev` is added when the line is written.
 
-use std::hash::{Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use crate::ids::{CallId, RuleLine, SocketName};
-use crate::limits::{RECORD_ARGV_BYTES_MAX, RECORD_DETAIL_BYTES_MAX};
-use crate::refusal::Refusal;
-use crate::sys::Sender;
 use crate::wire::Status;
 
-/// Who asked.
-#[derive(Clone, Debug, Serialize)]
-pub struct Caller {
-    pid: i32,
-    uid: u32,
-    gid: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connector: Option<i32>,
-}
-
-impl Caller {
-    /// The sender of the request; the process that connected is named too when it is another one.
-    pub fn new(sender: Sender, connector: Option<Sender>) -> Self {
-        let connector = connector.map(|connector| connector.pid).filter(|&pid| pid != sender.pid);
-        Self { pid: sender.pid, uid: sender.uid, gid: sender.gid, connector }
-    }
-
-    /// The process that sent the request.
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Its user.
-    pub fn uid(&self) -> u32 {
-        self.uid
-    }
-}
-
-/// An argument list as records show it: whole, or cut with its length and hash.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Words {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    argv: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    argv_bytes: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    argv_sha256: Option<String>,
-}
-
-impl Words {
-    fn new<'w>(words: impl Iterator<Item = &'w str> + Clone) -> Self {
-        let bytes = words.clone().map(|word| word.len() + 1).sum::<usize>();
-        if bytes <= RECORD_ARGV_BYTES_MAX {
-            return Self { argv: words.map(str::to_owned).collect(), argv_bytes: None, argv_sha256: None };
-        }
-        let mut room = RECORD_ARGV_BYTES_MAX;
-        let argv = words.clone().map_while(|word| keep(word, &mut room)).collect();
-        let mut hash = Sha256::new();
-        for word in words {
-            hash.update(word);
-            hash.update([0]);
-        }
-        Self { argv, argv_bytes: Some(bytes), argv_sha256: Some(format!("{:x}", hash.finalize())) }
-    }
-}
-
-/// As much of `word` as there is room for, and nothing when there is none.
-fn keep(word: &str, room: &mut usize) -> Option<String> {
-    let end = word.floor_char_boundary(*room);
-    let kept = (*room > 0).then(|| word[..end].to_owned());
-    *room = room.saturating_sub(word.len() + 1);
-    kept
-}
+use super::words::{Caller, Words};
 
 /// `start`: a command is about to run.
 #[derive(Debug, Serialize)]
@@ -272,87 +205,6 @@ pub(super) struct Lost {
 impl Lost {
     pub(super) fn new(call: CallId) -> Self {
         Self { kind: "lost", call, ts: now_ms() }
-    }
-}
-
-/// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a new
-/// process each time.
-#[derive(Clone, Debug, Serialize)]
-pub struct Rejected {
-    socket: SocketName,
-    #[serde(flatten)]
-    caller: Option<Caller>,
-    #[serde(flatten)]
-    words: Words,
-    reason: &'static str,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    detail: String,
-    status: i32,
-}
-
-impl Rejected {
-    /// A refusal on `socket`; `argv` is empty when it is not known.
-    pub fn new(socket: &SocketName, caller: Option<Caller>, argv: &[&str], refusal: &Refusal) -> Self {
-        let mut detail = refusal.to_string();
-        detail.truncate(detail.floor_char_boundary(RECORD_DETAIL_BYTES_MAX));
-        Self {
-            socket: socket.clone(),
-            caller,
-            words: Words::new(argv.iter().copied()),
-            reason: refusal.reason(),
-            detail,
-            status: refusal.status().get(),
-        }
-    }
-
-    fn likeness(&self) -> Likeness<'_> {
-        let uid = self.caller.as_ref().map(|caller| caller.uid);
-        (&self.socket, uid, &self.words, self.reason, &self.detail, self.status)
-    }
-
-    /// The same without the words and what quotes them: a log policy keeps them out of every record.
-    pub fn without_words(self) -> Self {
-        Self { words: Words::new(std::iter::empty()), detail: String::new(), ..self }
-    }
-}
-
-type Likeness<'a> = (&'a SocketName, Option<u32>, &'a Words, &'static str, &'a str, i32);
-
-impl PartialEq for Rejected {
-    fn eq(&self, other: &Self) -> bool {
-        self.likeness() == other.likeness()
-    }
-}
-
-impl Eq for Rejected {}
-
-impl Hash for Rejected {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.likeness().hash(state);
-    }
-}
-
-/// `reject`: one refusal, or several equal ones.
-#[derive(Debug, Serialize)]
-pub(super) struct Reject<'a> {
-    kind: &'static str,
-    call: CallId,
-    ts: u64,
-    #[serde(flatten)]
-    rejected: &'a Rejected,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<CallId>,
-}
-
-impl<'a> Reject<'a> {
-    pub(super) fn one(call: CallId, rejected: &'a Rejected) -> Self {
-        Self { kind: "reject", call, ts: now_ms(), rejected, count: None, last: None }
-    }
-
-    pub(super) fn many(first: CallId, last: CallId, count: u64, rejected: &'a Rejected) -> Self {
-        Self { count: Some(count), last: Some(last), ..Self::one(first, rejected) }
     }
 }
 

@@ -13,50 +13,16 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::limits::{ACCEPT_BACKOFF, CALL_STACK_BYTES, NURSERY_BACKOFF, SILENCE_MAX, SOCKET_THREADS_SPARE};
+use crate::limits::{ACCEPT_BACKOFF, CALL_STACK_BYTES, SILENCE_MAX, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
-use crate::spawn::Nursery;
 use crate::sys;
 
 use super::call::{Visit, answer, refuse, turn_out};
+use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::reload;
 use super::state::Broker;
-
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    Signal,
-    Wake,
-    Nursery,
-    Listener(usize),
-    Visitor(u64),
-}
-
-/// Tokens below this are not visitors: signal, wake, nursery, then the listeners.
-const FIRST_VISITOR: u64 = 1 << 32;
-
-impl Token {
-    fn encode(self) -> u64 {
-        match self {
-            Self::Signal => 0,
-            Self::Wake => 1,
-            Self::Nursery => 2,
-            Self::Listener(index) => 3 + index as u64,
-            Self::Visitor(number) => FIRST_VISITOR + number,
-        }
-    }
-
-    fn decode(word: u64) -> Self {
-        match word {
-            0 => Self::Signal,
-            1 => Self::Wake,
-            2 => Self::Nursery,
-            FIRST_VISITOR.. => Self::Visitor(word - FIRST_VISITOR),
-            _ => Self::Listener(usize::try_from(word - 3).expect("as many listeners as descriptors")),
-        }
-    }
-}
+use super::token::Token;
 
 /// Somebody who has not said anything yet.
 struct Visitor {
@@ -70,17 +36,13 @@ pub(super) struct Lobby {
     broker: Arc<Broker>,
     epoll: Epoll,
     signals: SignalFd,
-    nursery: Option<Nursery>,
-    open_files: u64,
+    keeper: Keeper,
     /// By number, and so by age: the first one is the first to run out of time.
     visitors: BTreeMap<u64, Visitor>,
     /// Those who said something, by socket, in turn.
     spoken: Vec<VecDeque<Visit>>,
     next: u64,
     room: usize,
-    /// When a nursery is to be started: the last one ended.
-    nursery_at: Option<Instant>,
-    nursery_since: Instant,
     /// Until when nobody is accepted: the lobby is full, or the kernel has no descriptor to give.
     closed_until: Option<Instant>,
     accepts_while_stopping: Vec<bool>,
@@ -107,10 +69,7 @@ impl Lobby {
             broker,
             epoll,
             signals,
-            nursery: None,
-            nursery_at: None,
-            nursery_since: Instant::now(),
-            open_files,
+            keeper: Keeper::new(open_files),
             visitors: BTreeMap::new(),
             spoken,
             next: 0,
@@ -143,10 +102,7 @@ impl Lobby {
 
     /// Ends the nursery: no call runs any more.
     pub(super) fn end(&mut self) -> io::Result<()> {
-        self.broker.pool.detach();
-        let Some(nursery) = self.nursery.take() else { return Ok(()) };
-        self.broker.kin.forget_nursery(nursery.pid());
-        nursery.end()
+        self.keeper.end(&self.broker.pool, &self.broker.kin)
     }
 
     fn is_empty(&self) -> bool {
@@ -156,7 +112,7 @@ impl Lobby {
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let silence = self.visitors.first_key_value().map(|(_, visitor)| visitor.since + SILENCE_MAX);
-        let dates = [silence, self.closed_until, self.nursery_at, self.broker.manifest.next_due()];
+        let dates = [silence, self.closed_until, self.keeper.due(), self.broker.manifest.next_due()];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
@@ -176,7 +132,7 @@ impl Lobby {
                 self.broker.events.woken();
                 Ok(())
             }
-            Token::Nursery => self.lose_nursery(),
+            Token::Nursery => self.keeper.lose(&self.broker.pool, &self.broker.kin),
             Token::Listener(index) => self.accept(index),
             Token::Visitor(number) => {
                 self.hear(number);
@@ -315,33 +271,20 @@ impl Lobby {
     }
 
     fn start_nursery(&mut self) -> io::Result<()> {
-        self.nursery_since = Instant::now();
-        let nursery = Nursery::start(self.open_files)?;
-        let channel = nursery.channel()?;
-        watch_hangup(&self.epoll, channel.as_fd(), Token::Nursery)?;
-        self.broker.pool.attach(nursery.channel()?)?;
-        self.broker.kin.note_nursery(nursery.pid());
-        self.nursery = Some(nursery);
-        Ok(())
+        let epoll = &self.epoll;
+        self.keeper.start(&self.broker.pool, &self.broker.kin, |channel| watch_hangup(epoll, channel.as_fd()))
     }
 
-    /// The nursery is gone. One that ended at once is not replaced at once.
-    fn lose_nursery(&mut self) -> io::Result<()> {
-        self.nursery_at = Some(Instant::now().max(self.nursery_since + NURSERY_BACKOFF));
-        self.end()
-    }
-
-    /// Makes another nursery when it is time, which only this thread may do.
+    /// Makes another nursery when it is time.
     fn replace_nursery(&mut self) -> io::Result<()> {
-        if self.nursery_at.is_none_or(|at| Instant::now() < at) {
+        if self.keeper.due().is_none_or(|due| Instant::now() < due) {
             return Ok(());
         }
-        self.nursery_at = None;
         match self.start_nursery() {
             Ok(()) => (self.broker.say)(&Notice::NurseryReplaced),
             Err(source) => {
                 (self.broker.say)(&Notice::NoNursery(&source));
-                self.lose_nursery()?;
+                self.end()?;
             }
         }
         Ok(())
@@ -353,8 +296,8 @@ fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<
 }
 
 /// Only the other side's end is of interest: what waits in the channel is the pool's.
-fn watch_hangup(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-    Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::empty(), token.encode()))?)
+fn watch_hangup(epoll: &Epoll, channel: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), Token::Nursery.encode()))?)
 }
 
 /// Answers a visit in a thread of its own; gives it back when the kernel has no thread to give.

@@ -6,12 +6,14 @@
 mod call;
 mod disk;
 mod gate;
+mod keeper;
 mod listen;
 mod lobby;
 mod notice;
 mod reload;
 mod serve;
 mod state;
+mod token;
 
 pub use disk::{Disk, load_rules};
 pub use listen::ListenError;

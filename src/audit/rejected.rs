@@ -1,0 +1,93 @@
+//! The record of refusals.
+
+use std::hash::{Hash, Hasher};
+
+use serde::Serialize;
+
+use crate::ids::{CallId, SocketName};
+use crate::limits::RECORD_DETAIL_BYTES_MAX;
+use crate::refusal::Refusal;
+
+use super::record::now_ms;
+use super::words::{Caller, Words};
+
+/// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a new
+/// process each time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Rejected {
+    socket: SocketName,
+    #[serde(flatten)]
+    caller: Option<Caller>,
+    #[serde(flatten)]
+    words: Words,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    detail: String,
+    status: i32,
+}
+
+impl Rejected {
+    /// A refusal on `socket`; `argv` is empty when it is not known.
+    pub fn new(socket: &SocketName, caller: Option<Caller>, argv: &[&str], refusal: &Refusal) -> Self {
+        let mut detail = refusal.to_string();
+        detail.truncate(detail.floor_char_boundary(RECORD_DETAIL_BYTES_MAX));
+        Self {
+            socket: socket.clone(),
+            caller,
+            words: Words::new(argv.iter().copied()),
+            reason: refusal.reason(),
+            detail,
+            status: refusal.status().get(),
+        }
+    }
+
+    fn likeness(&self) -> Likeness<'_> {
+        let uid = self.caller.as_ref().map(Caller::uid);
+        (&self.socket, uid, &self.words, self.reason, &self.detail, self.status)
+    }
+
+    /// The same without the words and what quotes them: a log policy keeps them out of every record.
+    pub fn without_words(self) -> Self {
+        Self { words: Words::new(std::iter::empty()), detail: String::new(), ..self }
+    }
+}
+
+type Likeness<'a> = (&'a SocketName, Option<u32>, &'a Words, &'static str, &'a str, i32);
+
+impl PartialEq for Rejected {
+    fn eq(&self, other: &Self) -> bool {
+        self.likeness() == other.likeness()
+    }
+}
+
+impl Eq for Rejected {}
+
+impl Hash for Rejected {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.likeness().hash(state);
+    }
+}
+
+/// `reject`: one refusal, or several equal ones.
+#[derive(Debug, Serialize)]
+pub(super) struct Reject<'a> {
+    kind: &'static str,
+    call: CallId,
+    ts: u64,
+    #[serde(flatten)]
+    rejected: &'a Rejected,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<CallId>,
+}
+
+impl<'a> Reject<'a> {
+    pub(super) fn one(call: CallId, rejected: &'a Rejected) -> Self {
+        Self { kind: "reject", call, ts: now_ms(), rejected, count: None, last: None }
+    }
+
+    pub(super) fn many(first: CallId, last: CallId, count: u64, rejected: &'a Rejected) -> Self {
+        Self { count: Some(count), last: Some(last), ..Self::one(first, rejected) }
+    }
+}

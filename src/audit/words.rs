@@ -1,0 +1,71 @@
+//! What several records share: who asked, and for which words.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::limits::RECORD_ARGV_BYTES_MAX;
+use crate::sys::Sender;
+
+/// Who asked.
+#[derive(Clone, Debug, Serialize)]
+pub struct Caller {
+    pid: i32,
+    uid: u32,
+    gid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connector: Option<i32>,
+}
+
+impl Caller {
+    /// The sender of the request; the process that connected is named too when it is another one.
+    pub fn new(sender: Sender, connector: Option<Sender>) -> Self {
+        let connector = connector.map(|connector| connector.pid).filter(|&pid| pid != sender.pid);
+        Self { pid: sender.pid, uid: sender.uid, gid: sender.gid, connector }
+    }
+
+    /// The process that sent the request.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its user.
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+}
+
+/// An argument list as records show it: whole, or cut with its length and hash.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(super) struct Words {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    argv: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argv_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argv_sha256: Option<String>,
+}
+
+impl Words {
+    pub(super) fn new<'w>(words: impl Iterator<Item = &'w str> + Clone) -> Self {
+        let bytes = words.clone().map(|word| word.len() + 1).sum::<usize>();
+        if bytes <= RECORD_ARGV_BYTES_MAX {
+            return Self { argv: words.map(str::to_owned).collect(), argv_bytes: None, argv_sha256: None };
+        }
+        let mut room = RECORD_ARGV_BYTES_MAX;
+        let argv = words.clone().map_while(|word| keep(word, &mut room)).collect();
+        let mut hash = Sha256::new();
+        for word in words {
+            hash.update(word);
+            hash.update([0]);
+        }
+        Self { argv, argv_bytes: Some(bytes), argv_sha256: Some(format!("{:x}", hash.finalize())) }
+    }
+}
+
+/// As much of `word` as there is room for, and nothing when there is none.
+fn keep(word: &str, room: &mut usize) -> Option<String> {
+    let end = word.floor_char_boundary(*room);
+    let kept = (*room > 0).then(|| word[..end].to_owned());
+    *room = room.saturating_sub(word.len() + 1);
+    kept
+}

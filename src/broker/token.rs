@@ -1,0 +1,56 @@
+//! What an event of the accept loop is about, as a word that the kernel hands back.
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// A signal.
+    Signal,
+    /// A thread that wants the loop to look around.
+    Wake,
+    /// The nursery's end.
+    Nursery,
+    /// A connection at this socket.
+    Listener(usize),
+    /// This visitor's first word.
+    Visitor(u64),
+}
+
+/// Words below this are not visitors: the three above, then the listeners.
+const FIRST_VISITOR: u64 = 1 << 32;
+
+impl Token {
+    /// The word.
+    pub(super) fn encode(self) -> u64 {
+        match self {
+            Self::Signal => 0,
+            Self::Wake => 1,
+            Self::Nursery => 2,
+            Self::Listener(index) => 3 + index as u64,
+            Self::Visitor(number) => FIRST_VISITOR + number,
+        }
+    }
+
+    /// What a word means.
+    pub(super) fn decode(word: u64) -> Self {
+        match word {
+            0 => Self::Signal,
+            1 => Self::Wake,
+            2 => Self::Nursery,
+            FIRST_VISITOR.. => Self::Visitor(word - FIRST_VISITOR),
+            _ => Self::Listener(usize::try_from(word - 3).expect("as many listeners as descriptors")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decode_undoes_encode() {
+        let tokens = [Token::Signal, Token::Wake, Token::Nursery, Token::Listener(0), Token::Listener(999)];
+        for token in tokens.into_iter().chain([Token::Visitor(0), Token::Visitor(7)]) {
+            assert_eq!(Token::decode(token.encode()), token);
+        }
+    }
+}
