@@ -63,7 +63,7 @@ fn what_could_not_start_is_no_exit_of_a_command() {
 fn a_broken_audit_has_its_own_exit() {
     let broker = Broker::new("/bin/echo a\n").start();
     fs::rename(broker.manifest_path(), broker.dir().join("away")).expect("an own file can be renamed");
-    through(&broker, &["/bin/echo", "a"]).exited(134).printed("").complained(&["audit"]);
+    through(&broker, &["/bin/echo", "a"]).exited(134).printed("").complained(&["record", "AUDIT"]);
     broker.hup();
 }
 
