@@ -59,11 +59,11 @@ fn while_it_stops_new_calls_are_refused() {
     let mut broker = Broker::shell();
     let mut call = broker.begin_sh("trap '' TERM; echo up; while :; do sleep 0.1; done");
     call.line();
-    let early = broker.connect();
     broker.signal(Signal::SIGTERM);
     broker.says("sluice: stopping");
-    early.send(&frame(&["/bin/sh", "-c", "echo late"]), &[std::io::stderr().as_fd(); 3]);
-    assert_eq!(early.reply(), Reply::Status(Status::STOPPING));
+    let late = broker.connect();
+    late.send(&frame(&["/bin/sh", "-c", "echo late"]), &[std::io::stderr().as_fd(); 3]);
+    assert_eq!(late.reply(), Reply::Status(Status::STOPPING));
     broker.record("reject reason=stopping status=-10");
     call.wait().audited(["start", "reject", "exit stopped=true signal=9"]);
     broker.ends_with(0);
