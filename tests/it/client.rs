@@ -63,7 +63,7 @@ fn what_could_not_start_is_no_exit_of_a_command() {
 fn a_broken_audit_has_its_own_exit() {
     let broker = Broker::new("/bin/echo a\n").start();
     fs::rename(broker.manifest_path(), broker.dir().join("away")).expect("an own file can be renamed");
-    through(&broker, &["/bin/echo", "a"]).exited(134).printed("").complained(&["audit"]);
+    through(&broker, &["/bin/echo", "a"]).exited(134).printed("").complained(&["record", "AUDIT"]);
     broker.hup();
 }
 
@@ -131,7 +131,7 @@ fn usage_errors_are_told_from_commands() {
 fn a_broker_that_dies_in_the_middle_is_said() {
     let mut broker = Broker::shell();
     let socket = broker.socket().to_string_lossy().into_owned();
-    let caller = std::thread::spawn(move || sluicify([&*socket, "/bin/sh", "-c", "echo up; sleep 60"]));
+    let caller = std::thread::spawn(move || sluicify([&*socket, "/bin/sh", "-c", "exec sleep 60"]));
     broker.record("start");
     broker.kill();
     let ended = caller.join().expect("the caller does not panic").complained(&["broker"]);

@@ -225,8 +225,8 @@ fn the_command_is_in_a_session_of_its_own_without_a_terminal() {
 #[test]
 fn a_broker_that_was_started_without_stdin_and_stdout_keeps_them_apart() {
     let broker = Broker::new(SHELL).under(&["sh", "-c", "exec \"$@\" <&- >&-", "sh"]).start();
-    let cat = broker.request(&["/bin/sh", "-c", "cat; ls /proc/$$/fd | tr '\\n' ' '"]).stdin("in ");
-    cat.run().exited(0).printed("in 0 1 2 ");
+    let cat = broker.request(&["/bin/sh", "-c", "cat; exec ls /proc/self/fd"]).stdin("in\n");
+    cat.run().exited(0).printed("in\n0\n1\n2\n3\n");
 }
 
 #[test]

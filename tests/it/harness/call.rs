@@ -1,9 +1,8 @@
 //! One call over a connection of its own, with pipes that the test holds the other ends of. One loop feeds stdin and
 //! drains stdout and stderr, so that no full pipe can hold a test up.
 
-use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,7 +11,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::answer::Answer;
 use super::broker::Broker;
 use super::connection::{Connection, Reply};
-use super::frame::frame;
+use super::output::Output;
 use super::process::Pid;
 use super::wait::SOON;
 
@@ -22,135 +21,19 @@ const PIPE_BYTES: usize = 4096;
 /// How long output may still come after the reply, where a command left something running.
 const AFTERWARDS: Duration = Duration::from_millis(500);
 
-/// A call that is not sent yet.
-#[derive(Debug)]
-pub(crate) struct Request<'b> {
-    broker: &'b Broker,
-    socket: PathBuf,
-    words: Vec<Vec<u8>>,
-    stdin: Vec<u8>,
-    keeps_stdin: bool,
-    given: [Option<OwnedFd>; 3],
-    from: Option<usize>,
-}
-
-impl<'b> Request<'b> {
-    pub(crate) fn new(broker: &'b Broker, words: &[impl AsRef<[u8]>]) -> Self {
-        let words = words.iter().map(|word| word.as_ref().to_vec()).collect();
-        let given = [None, None, None];
-        Self {
-            broker,
-            socket: broker.socket(),
-            words,
-            stdin: Vec::new(),
-            keeps_stdin: false,
-            given,
-            from: None,
-        }
-    }
-
-    /// These bytes on stdin, then its end.
-    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = bytes.into();
-        self
-    }
-
-    /// Stdin stays open until the test closes it.
-    pub(crate) fn stdin_open(mut self) -> Self {
-        self.keeps_stdin = true;
-        self
-    }
-
-    /// This descriptor instead of a pipe, as the command's 0, 1 or 2.
-    pub(crate) fn given(mut self, number: usize, fd: impl Into<OwnedFd>) -> Self {
-        self.given[number] = Some(fd.into());
-        self
-    }
-
-    /// One of many: the manifest is not read to see where this call begins in it.
-    pub(crate) fn quick(mut self) -> Self {
-        self.from = Some(0);
-        self
-    }
-
-    /// Another socket than the broker's first.
-    pub(crate) fn over(mut self, socket: &Path) -> Self {
-        self.socket = socket.to_owned();
-        self
-    }
-
-    /// Connects and sends.
-    #[track_caller]
-    pub(crate) fn begin(self) -> Running<'b> {
-        let from = self.from.unwrap_or_else(|| self.broker.records().len());
-        let (in_read, in_write) = std::io::pipe().expect("a pipe can be made");
-        let [stdin, stdout, stderr] = self.given;
-        let stdin = stdin.unwrap_or_else(|| in_read.into());
-        let (stdout, out) = Output::through(stdout);
-        let (stderr, err) = Output::through(stderr);
-        let connection = Connection::open(&self.socket).expect("the broker listens");
-        connection.send(&frame(&self.words), &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
-        let feed = (self.keeps_stdin || !self.stdin.is_empty()).then_some(in_write);
-        Running {
-            broker: self.broker,
-            words: self.words,
-            connection: Some(connection),
-            reply: None,
-            stdin: feed,
-            feed: self.stdin,
-            keeps_stdin: self.keeps_stdin,
-            outputs: [out, err],
-            from,
-            began: Instant::now(),
-        }
-    }
-
-    /// Connects, sends, and waits for the answer.
-    #[track_caller]
-    pub(crate) fn run(self) -> Answer<'b> {
-        self.begin().wait()
-    }
-}
-
 /// A call on its way.
 #[derive(Debug)]
 pub(crate) struct Running<'b> {
-    broker: &'b Broker,
-    words: Vec<Vec<u8>>,
-    connection: Option<Connection>,
-    reply: Option<Reply>,
-    stdin: Option<std::io::PipeWriter>,
-    feed: Vec<u8>,
-    keeps_stdin: bool,
-    outputs: [Output; 2],
-    from: usize,
-    began: Instant,
-}
-
-#[derive(Debug)]
-struct Output {
-    pipe: Option<std::io::PipeReader>,
-    bytes: Vec<u8>,
-}
-
-impl Output {
-    /// What the command gets, and what comes of it: nothing where the test gave a descriptor.
-    fn through(given: Option<OwnedFd>) -> (OwnedFd, Self) {
-        if let Some(given) = given {
-            return (given, Self { pipe: None, bytes: Vec::new() });
-        }
-        let (read, write) = std::io::pipe().expect("a pipe can be made");
-        (write.into(), Self { pipe: Some(read), bytes: Vec::new() })
-    }
-
-    fn read(&mut self) {
-        let mut buffer = vec![0; 1 << 16];
-        let bytes = self.pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(&mut buffer)).unwrap_or(0);
-        self.bytes.extend(&buffer[..bytes]);
-        if bytes == 0 {
-            self.pipe = None;
-        }
-    }
+    pub(super) broker: &'b Broker,
+    pub(super) words: Vec<Vec<u8>>,
+    pub(super) connection: Option<Connection>,
+    pub(super) reply: Option<Reply>,
+    pub(super) stdin: Option<std::io::PipeWriter>,
+    pub(super) feed: Vec<u8>,
+    pub(super) keeps_stdin: bool,
+    pub(super) outputs: [Output; 2],
+    pub(super) from: usize,
+    pub(super) began: Instant,
 }
 
 impl<'b> Running<'b> {

@@ -1,0 +1,111 @@
+//! The broker's own end, and the signals that do not end it.
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Broker, Connection, Reply, SHELL, Status, frame, sluicify};
+
+/// The shell rule with further attributes.
+fn shell_with(attributes: &str) -> String {
+    format!("{SHELL}  {attributes}\n")
+}
+
+#[test]
+fn a_stop_answers_those_who_wait_for_a_place() {
+    let mut broker = Broker::new(&shell_with("max_calls = 1")).start();
+    let mut first = broker.begin_sh("echo up; exec sleep 60");
+    first.line();
+    let waiting: Vec<_> = (0..5).map(|_| broker.begin_sh("echo late")).collect();
+    broker.signal(Signal::SIGTERM);
+    for call in waiting {
+        call.wait().refused(Status::STOPPING).printed("");
+    }
+    first.wait();
+    broker.ends_with(0);
+}
+
+#[test]
+fn an_operator_who_stops_listening_stops_nothing() {
+    let deaf = ["bash", "-c", "exec 3>&2; exec \"$@\" 2> >(head -n 1 >&3)", "bash"];
+    let broker = Broker::new(SHELL).under(&deaf).start();
+    for _ in 0..3 {
+        broker.signal(Signal::SIGHUP);
+        broker.sh("echo on").exited(0).printed("on\n");
+    }
+}
+
+#[test]
+fn a_stop_ends_running_calls_and_records_them() {
+    let mut broker = Broker::shell();
+    let manifest = broker.manifest_path();
+    let socket = broker.socket();
+    let mut call = broker.begin_sh("setsid sleep 60 & echo $!; wait");
+    let pid = call.pid();
+    broker.signal(Signal::SIGTERM);
+    let answer = call.wait();
+    assert!(matches!(answer.reply, Reply::Status(_)), "{:?}", answer.reply);
+    answer.audited(["start", "exit stopped=true !hangup !timed_out"]);
+    broker.ends_with(0);
+    assert!(!pid.runs(), "process {} outlives the broker", pid.0);
+    let text = std::fs::read_to_string(manifest).expect("there is a manifest");
+    assert!(text.trim_end().lines().last().is_some_and(|line| line.contains("\"close\"")), "{text}");
+    assert!(Connection::open(&socket).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn while_it_stops_new_calls_are_refused() {
+    let mut broker = Broker::shell();
+    let mut call = broker.begin_sh("trap '' TERM; echo up; while :; do sleep 0.1; done");
+    call.line();
+    broker.signal(Signal::SIGTERM);
+    broker.says("sluice: stopping");
+    let late = broker.connect();
+    late.send(&frame(&["/bin/sh", "-c", "echo late"]), &[std::io::stderr().as_fd(); 3]);
+    assert_eq!(late.reply(), Reply::Status(Status::STOPPING));
+    broker.record("reject reason=stopping status=-10");
+    call.wait().audited(["start", "reject", "exit stopped=true signal=9"]);
+    broker.ends_with(0);
+}
+
+#[test]
+fn a_second_sigterm_hurries_it() {
+    let mut broker = Broker::shell();
+    let mut call = broker.begin_sh("trap '' TERM; echo up; while :; do sleep 0.1; done");
+    call.line();
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.says("sluice: stopping");
+    broker.signal(Signal::SIGTERM);
+    call.wait().audited(["start", "exit stopped=true signal=9"]);
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_millis(1900), "{:?}", began.elapsed());
+}
+
+#[test]
+fn sigint_stops_it_like_sigterm() {
+    let mut broker = Broker::shell();
+    broker.sh("true").exited(0);
+    broker.signal(Signal::SIGINT);
+    broker.ends_with(0);
+}
+
+#[test]
+fn a_reload_leaves_running_calls_alone() {
+    let mut broker = Broker::new(&shell_with("timeout = 30s")).start();
+    let socket = broker.socket();
+    let sender = std::thread::spawn(move || {
+        sluicify([
+            socket.to_str().expect("a test's path is UTF-8"),
+            "/bin/sh",
+            "-c",
+            "echo up; sleep 0.5; echo same",
+        ])
+    });
+    broker.record("start");
+    assert!(broker.reload("/bin/echo new\n").contains("reloaded"));
+    broker.call(["/bin/echo", "new"]).exited(0).printed("new\n");
+    broker.sh("true").refused(Status::NO_RULE);
+    sender.join().expect("the caller does not panic").exited(0).printed("up\nsame\n");
+}
