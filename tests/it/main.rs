@@ -11,6 +11,7 @@ mod diagnostics;
 mod docs;
 mod environment;
 mod fds;
+mod fuzz_corpus;
 mod hangup;
 mod harness;
 mod lifecycle;
