@@ -92,6 +92,9 @@ impl Lobby {
             self.expire();
             self.reopen()?;
             self.replace_nursery()?;
+            if self.broker.events.is_stopping() {
+                self.usher_out()?;
+            }
             self.dispatch()?;
             if let Err(source) = self.broker.manifest.settle() {
                 self.broker.say_lost(&source);
@@ -163,15 +166,22 @@ impl Lobby {
                 self.epoll.delete(&socket.listener)?;
             }
         }
-        for (index, socket) in self.broker.sockets.iter().enumerate() {
+        for socket in &self.broker.sockets {
             socket.gate.turn_out().iter().for_each(|admitted| turn_out(&self.broker, socket, admitted));
-            let silent = std::mem::take(&mut self.visitors);
-            let (here, elsewhere) = silent.into_iter().partition(|(_, visitor)| visitor.socket == index);
-            self.visitors = elsewhere;
-            let here: BTreeMap<u64, Visitor> = here;
-            for visitor in here.into_values() {
-                refuse(&self.broker, socket, &visitor.visit, &Refusal::Stopping);
+        }
+        Ok(())
+    }
+
+    /// While the broker stops: has everybody answered who is here, and who stands at a socket of the broker's own.
+    fn usher_out(&mut self) -> io::Result<()> {
+        for index in 0..self.broker.sockets.len() {
+            if self.accepts_while_stopping[index] {
+                self.accept(index)?;
             }
+        }
+        while let Some((_, visitor)) = self.visitors.pop_first() {
+            self.forget(&visitor.visit);
+            self.spoken[visitor.socket].push_back(visitor.visit);
         }
         Ok(())
     }
