@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Broker, Connection, Pid, Reply, SOON, Status, frame, within};
 
-/// The oldest child of the broker: launchers come from it, so it was there before them.
+/// The child of the broker that leads the group in which launchers wait.
 fn nursery(broker: &Broker) -> Pid {
-    let oldest = || broker.pid().children().into_iter().min_by_key(|pid| pid.started());
-    within(SOON, "the broker has a nursery", oldest)
+    let leads = |pid: &Pid| pid.group() == Some(pid.0) && pid.command_line().contains("nursery");
+    within(SOON, "the broker has a nursery", || broker.pid().children().into_iter().find(leads))
 }
 
 /// Kills these, and waits until they are gone.

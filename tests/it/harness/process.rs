@@ -24,9 +24,9 @@ impl Pid {
         self.stat(3).and_then(|session| session.parse().ok())
     }
 
-    /// When it was started, in clock ticks since the machine was.
-    pub(crate) fn started(self) -> u64 {
-        self.stat(19).and_then(|ticks| ticks.parse().ok()).unwrap_or(u64::MAX)
+    /// Its process group.
+    pub(crate) fn group(self) -> Option<i32> {
+        self.stat(2).and_then(|group| group.parse().ok())
     }
 
     /// Its command line, words joined by spaces.
