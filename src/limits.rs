@@ -118,3 +118,7 @@ pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
 pub const KILL_ROUND: Duration = Duration::from_millis(20);
 /// How long after the start of one nursery the next is started at the earliest.
 pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
+/// How long handing descriptors to a launcher is tried again while the user has too many on their way.
+pub const SEND_WAIT: Duration = Duration::from_secs(3);
+/// How long it rests between two tries.
+pub const SEND_RETRY: Duration = Duration::from_millis(2);

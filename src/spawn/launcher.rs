@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getppid, setsid};
@@ -34,6 +35,8 @@ pub enum Step {
     Plan,
     /// Beginning a session of its own.
     Setsid,
+    /// Setting the limit of descriptors.
+    Limits,
     /// Putting stdin, stdout and stderr in place.
     Stdio,
     /// Becoming the one that inherits the command's orphans.
@@ -45,13 +48,15 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 6] = [Self::Plan, Self::Setsid, Self::Stdio, Self::Subreaper, Self::Chdir, Self::Exec];
+    const ALL: [Self; 7] =
+        [Self::Plan, Self::Setsid, Self::Limits, Self::Stdio, Self::Subreaper, Self::Chdir, Self::Exec];
 
     /// The word in records.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plan => "plan",
             Self::Setsid => "setsid",
+            Self::Limits => "limits",
             Self::Stdio => "stdio",
             Self::Subreaper => "subreaper",
             Self::Chdir => "chdir",
@@ -61,6 +66,11 @@ impl Step {
 }
 
 impl Failure {
+    /// The plan could not be handed over.
+    pub(super) fn of_plan(source: &io::Error) -> Self {
+        Self { step: Step::Plan, errno: errno(source) }
+    }
+
     /// Shape: the step's place in [`Step::ALL`], then the errno, `i32` little-endian.
     fn encode(self) -> [u8; 5] {
         let step = Step::ALL.iter().position(|step| *step == self.step).unwrap_or_default();
@@ -81,14 +91,14 @@ impl Failure {
 }
 
 /// The rest of a launcher's life. Returns only when there is no command: the broker left, or a step failed.
-pub(super) fn run(stream: OwnedFd, broker: Pid) -> ExitCode {
+pub(super) fn run(stream: OwnedFd, broker: Pid, open_files: u64) -> ExitCode {
     // The signal follows across exec; asked for before looking, so that a broker that dies in between is noticed.
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != broker {
         return ExitCode::FAILURE;
     }
     let mut stream = UnixStream::from(stream);
     let Ok((plan, stdio)) = receive(&mut stream) else { return ExitCode::FAILURE };
-    let Err(failure) = become_command(&plan, &stdio);
+    let Err(failure) = become_command(&plan, &stdio, open_files);
     // A broker that is gone needs no report.
     drop(stream.write_all(&failure.encode()));
     ExitCode::FAILURE
@@ -107,9 +117,10 @@ fn receive(stream: &mut UnixStream) -> io::Result<(Plan, Stdio)> {
 }
 
 /// What the command starts with: a session of its own without a terminal, three descriptors, the rule's mask, place
-/// and environment. Signals and limits are the nursery's already.
-fn become_command(plan: &Plan, stdio: &Stdio) -> Result<Infallible, Failure> {
+/// and environment. Signals are the nursery's already, and limits, but for the one of descriptors.
+fn become_command(plan: &Plan, stdio: &Stdio, open_files: u64) -> Result<Infallible, Failure> {
     at(Step::Setsid, setsid())?;
+    at(Step::Limits, limit_descriptors(open_files))?;
     at(Step::Subreaper, prctl::set_child_subreaper(true))?;
     let Stdio([stdin, stdout, stderr]) = stdio;
     at(Step::Stdio, dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).and_then(|()| dup2_stderr(stderr)))?;
@@ -118,6 +129,11 @@ fn become_command(plan: &Plan, stdio: &Stdio) -> Result<Infallible, Failure> {
     umask(Mode::from_bits_truncate(plan.umask));
     at(Step::Chdir, chdir(plan.cwd.as_c_str()))?;
     at(Step::Exec, execve(&plan.program, &plan.argv, &plan.environment))
+}
+
+fn limit_descriptors(open_files: u64) -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, open_files.min(hard), hard)
 }
 
 fn at<T>(step: Step, result: nix::Result<T>) -> Result<T, Failure> {

@@ -74,14 +74,14 @@ impl Nursery {
 
 /// The nursery's whole life, and, in each copy, a launcher's. Both end when the broker does.
 pub fn run(broker: Pid, open_files: u64) -> ExitCode {
-    match prepare(broker, open_files).and_then(|channel| serve(channel, broker)) {
+    match prepare(broker).and_then(|channel| serve(channel, broker, open_files)) {
         Ok(code) => code,
         Err(_) => ExitCode::FAILURE, // the broker sees the channel close, says so, and starts another
     }
 }
 
 /// Everything that a command inherits is made right once, here.
-fn prepare(broker: Pid, open_files: u64) -> io::Result<OwnedFd> {
+fn prepare(broker: Pid) -> io::Result<OwnedFd> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() != broker {
         return Err(io::ErrorKind::BrokenPipe.into());
@@ -90,8 +90,9 @@ fn prepare(broker: Pid, open_files: u64) -> io::Result<OwnedFd> {
     sys::close_on_exec_from(3)?;
     sys::default_dispositions()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // The kernel measures what is on its way between processes by the sender's limit.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, open_files.min(hard), hard)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     spare_from_oom_favours()?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(fs::File::open("/dev/null")?)?;
@@ -105,7 +106,7 @@ fn spare_from_oom_favours() -> io::Result<()> {
 }
 
 /// Answers each byte of the broker with a launcher.
-fn serve(channel: OwnedFd, broker: Pid) -> io::Result<ExitCode> {
+fn serve(channel: OwnedFd, broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     loop {
         let wanted = sys::receive(channel.as_fd(), 64)?.bytes.len();
         if wanted == 0 {
@@ -115,9 +116,10 @@ fn serve(channel: OwnedFd, broker: Pid) -> io::Result<ExitCode> {
             let (near, far) = sys::stream_pair()?;
             let sys::Clone3::Parent { child, pidfd } = sys::clone_sibling()? else {
                 drop((channel, far));
-                return Ok(launcher::run(near, broker));
+                return Ok(launcher::run(near, broker, open_files));
             };
-            sys::send(channel.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd(), far.as_fd()])?;
+            let descriptors = [pidfd.as_fd(), far.as_fd()];
+            sys::send_patiently(channel.as_fd(), &child.as_raw().to_le_bytes(), &descriptors, None)?;
         }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::limits::{LAUNCHERS_PARKED, NURSERY_WAIT};
+use crate::limits::{LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT};
 use crate::sys;
 
 use super::launcher::Failure;
@@ -128,7 +128,9 @@ impl Launcher {
     pub fn launch(&self, plan: &Plan, stdio: &Stdio) -> io::Result<()> {
         let bytes = plan.encode();
         let Stdio([stdin, stdout, stderr]) = stdio;
-        let sent = sys::send(self.stream.as_fd(), &bytes, &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])?;
+        let descriptors = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let give_up = Some(Instant::now() + SEND_WAIT);
+        let sent = sys::send_patiently(self.stream.as_fd(), &bytes, &descriptors, give_up)?;
         let mut stream = &self.stream;
         stream.write_all(&bytes[sent..])
     }

@@ -15,6 +15,7 @@ use crate::sys::{self, End};
 use crate::wire::Status;
 
 use super::kin::Kin;
+use super::launcher::Failure;
 use super::plan::{Plan, Stdio};
 use super::pool::Launcher;
 use super::tree::signal_tree;
@@ -56,8 +57,11 @@ pub struct Call<'a> {
 /// Errors: the command ran, but how it ended cannot be known.
 pub fn supervise(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) -> io::Result<Outcome> {
     call.kin.adopt(launcher.pid(), call.background);
-    // One that was killed just now shows below, as a command that a signal ended before its plan.
     let launched = launcher.launch(plan, &stdio);
+    if launched.is_err() {
+        // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no signal.
+        sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
+    }
     // The command has its own copies: the caller must see the end of its pipes when the command closes them.
     drop(stdio);
     let cause = watch(launcher, call)?;
@@ -70,12 +74,9 @@ pub fn supervise(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>
     }
     let (end, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
     let left = settle(launcher.pid(), left, cause, call, give_up)?;
-    if let Some(failure) = launcher.failure() {
+    let failure = launched.err().map(|source| Failure::of_plan(&source)).or_else(|| launcher.failure());
+    if let Some(failure) = failure {
         return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
-    }
-    if let Err(source) = launched {
-        let errno = nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or(0));
-        return Ok(Outcome::NotStarted { step: "plan", errno });
     }
     Ok(outcome(end, cause, left))
 }

@@ -3,11 +3,13 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::limits::MESSAGE_FDS_MAX;
+use crate::limits::{MESSAGE_FDS_MAX, SEND_RETRY};
 
 use super::uninterrupted;
 
@@ -153,6 +155,28 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]
     let control = if numbers.is_empty() { &rights[..0] } else { &rights[..] };
     let parts = [IoSlice::new(bytes)];
     uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None))
+}
+
+/// The same, tried again while the user has too many descriptors on their way (`ETOOMANYREFS`), until `give_up`.
+/// The limit is the sender's `RLIMIT_NOFILE`, the count is the user's: any process of the user can bring it about,
+/// and there is no event to wait for.
+pub fn send_patiently(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    give_up: Option<Instant>,
+) -> io::Result<usize> {
+    loop {
+        match send(socket, bytes, descriptors) {
+            Err(source)
+                if source.raw_os_error() == Some(libc::ETOOMANYREFS)
+                    && give_up.is_none_or(|give_up| Instant::now() < give_up) =>
+            {
+                thread::sleep(SEND_RETRY);
+            }
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]

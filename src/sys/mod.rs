@@ -17,7 +17,7 @@ pub use adopt::adopt_descriptor;
 pub use clone::{Clone3, clone_sibling};
 pub use connect::{connect, enlarge_send_buffer, receive_into, unconnected};
 pub use descriptors::{Kind, close_on_exec_from, kind_of};
-pub use message::{Received, Sender, message_bytes, receive, send};
+pub use message::{Received, Sender, message_bytes, receive, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
 pub use ready::poll_until;
 pub use reap::{End, reap};
