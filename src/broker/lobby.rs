@@ -96,9 +96,7 @@ impl Lobby {
                 self.usher_out()?;
             }
             self.dispatch()?;
-            if let Err(source) = self.broker.manifest.settle() {
-                self.broker.say_lost(&source);
-            }
+            self.settle();
         }
         Ok(())
     }
@@ -108,6 +106,13 @@ impl Lobby {
         self.keeper.end(&self.broker.pool, &self.broker.kin)
     }
 
+    /// Writes the counts of refusals whose time has come.
+    fn settle(&self) {
+        for ruleset in self.broker.rulesets() {
+            ruleset.heed(ruleset.manifest().settle());
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.spoken.iter().all(VecDeque::is_empty)
             && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
@@ -115,7 +120,8 @@ impl Lobby {
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let silence = self.visitors.first_key_value().map(|(_, visitor)| visitor.since + SILENCE_MAX);
-        let dates = [silence, self.closed_until, self.keeper.due(), self.broker.manifest.next_due()];
+        let count = self.broker.rulesets().iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
+        let dates = [silence, self.closed_until, self.keeper.due(), count];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
@@ -265,8 +271,9 @@ impl Lobby {
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
-        let threads = self.broker.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE);
         for index in 0..self.spoken.len() {
+            let calls = self.broker.sockets[index].rules.policy().max_calls();
+            let threads = calls.saturating_add(SOCKET_THREADS_SPARE);
             while !self.spoken[index].is_empty() && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.spoken[index].pop_front() else { break };
                 if let Err((source, visit)) = begin_thread(self.broker.clone(), index, visit) {
