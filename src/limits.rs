@@ -86,13 +86,40 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 /// Launchers that wait for a call.
 pub const LAUNCHERS_PARKED: u32 = 4;
 /// Descriptors that one running call holds at most.
-pub const CALL_FDS_MAX: usize = 12;
+pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors of the broker beside sockets and calls.
-pub const BROKER_FDS_SPARE: usize = 64;
+pub const BROKER_FDS_SPARE: usize = 96;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
 /// How long the accept loop rests when the kernel has no descriptor or memory for it.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How long a call waits for a scope, and the broker for a manager's answer.
+pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
+/// Launchers of one socket, each in its scope, that are kept for the next calls once the socket is used.
+pub const SCOPES_PARKED: usize = 2;
+/// The most that are kept after a burst of calls.
+pub const SCOPES_PARKED_MAX: usize = 16;
+/// How long after the last call that had to wait for a scope no more than the usual number are kept.
+pub const SCOPES_QUIET: Duration = Duration::from_secs(5);
+/// How long after its last call a socket keeps none.
+pub const SCOPES_SLEEP: Duration = Duration::from_secs(60);
+/// How long after a manager was lost it is looked for again at the earliest, and after many tries.
+pub const BUS_RETRY_MIN: Duration = Duration::from_millis(200);
+/// See [`BUS_RETRY_MIN`].
+pub const BUS_RETRY_MAX: Duration = Duration::from_secs(10);
+/// Descriptors that one parked launcher holds.
+pub const PARKED_FDS_MAX: usize = 3;
+/// How long a call runs before its scope's description tells of it.
+pub const DESCRIPTION_DELAY: Duration = Duration::from_millis(5);
+/// Most characters of a scope's description.
+pub const SCOPE_DESCRIPTION_CHARS_MAX: usize = 200;
+/// Most bytes of a socket's name, escaped, inside a unit's name.
+pub const SCOPE_TAG_BYTES_MAX: usize = 160;
+/// Most bytes that are read of one file of a cgroup.
+pub const CGROUP_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes of a unit's name, as systemd has it.
+pub const UNIT_NAME_BYTES_MAX: usize = 255;
 
 // Audit.
 
@@ -116,6 +143,8 @@ pub const LINKS_MAX: usize = 40;
 pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
 /// How long one round of killing waits for an end before it looks again.
 pub const KILL_ROUND: Duration = Duration::from_millis(20);
+/// How long a scope is waited for to be empty before it is looked at, or killed, again.
+pub const SCOPE_ROUND: Duration = Duration::from_millis(100);
 /// How long after the start of one nursery the next is started at the earliest.
 pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
 /// How long handing descriptors to a launcher is tried again while the user has too many on their way.

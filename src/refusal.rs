@@ -38,6 +38,8 @@ pub enum Refusal {
     },
     /// No process could be made for the command.
     NoLauncher(io::Error),
+    /// The rules ask for a scope, and none can be had.
+    NoScope(io::Error),
     /// The listing is over its limit.
     ListingTooLarge(usize),
     /// The broker is shutting down.
@@ -69,7 +71,7 @@ impl Refusal {
             Self::Malformed(_) | Self::Silence => Status::PROTO,
             Self::Descriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
-            Self::Unresolved { .. } | Self::NoLauncher(_) => Status::SPAWN,
+            Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
             Self::AuditLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
@@ -86,6 +88,7 @@ impl Refusal {
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
             Self::NoLauncher(_) => "no_launcher",
+            Self::NoScope(_) => "no_scope",
             Self::AuditLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
             Self::Stopping => "stopping",
@@ -104,6 +107,7 @@ impl fmt::Display for Refusal {
             Self::NoCredentials => write!(f, "the sender's credentials cannot be read"),
             Self::Unresolved { program, source } => write!(f, "{program}: {source}"),
             Self::NoLauncher(source) => write!(f, "no process for the command: {source}"),
+            Self::NoScope(source) => write!(f, "no scope for the command: {source}"),
             Self::AuditLost { path, source } => write!(f, "{}: {source}", path.display()),
             Self::ListingTooLarge(bytes) => write!(f, "the listing has {bytes} bytes"),
             Self::Stopping => write!(f, "the broker is shutting down"),

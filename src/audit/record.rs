@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use crate::ids::{CallId, RuleLine, SocketName};
+use crate::sd::Account;
 use crate::wire::Status;
 
 use super::words::{Caller, Words};
@@ -27,7 +28,7 @@ pub(super) struct Start<'a> {
     #[serde(flatten)]
     caller: &'a Caller,
     child: i32,
-    scope: &'static str,
+    scope: &'a str,
     policy: &'a str,
 }
 
@@ -50,6 +51,8 @@ pub struct Opening<'a> {
     pub caller: &'a Caller,
     /// The process that becomes the command.
     pub child: i32,
+    /// The scope that it is in, or `off`.
+    pub scope: &'a str,
     /// The hash of the rules in force.
     pub policy: &'a str,
     /// Whether the log policy keeps what ran out of every record.
@@ -70,7 +73,7 @@ impl<'a> Start<'a> {
             cwd: opening.cwd,
             caller: opening.caller,
             child: opening.child,
-            scope: "off",
+            scope: opening.scope,
             policy: opening.policy,
         }
     }
@@ -100,6 +103,8 @@ pub enum Outcome {
         cause: Option<Cause>,
         /// Processes that it left and that could not be ended.
         left: usize,
+        /// What all that ran in its scope used.
+        account: Account,
     },
     /// Nothing of the command ran.
     NotStarted {
@@ -146,6 +151,12 @@ pub(super) struct Ending<'a> {
     stopped: bool,
     #[serde(skip_serializing_if = "is_zero")]
     left: usize,
+    #[serde(skip_serializing_if = "is_false")]
+    oom: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory_peak: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     step: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,16 +185,22 @@ impl<'a> Ending<'a> {
             hangup: false,
             stopped: false,
             left: 0,
+            oom: false,
+            cpu_ms: None,
+            memory_peak: None,
             step: None,
             errno: None,
         };
         match outcome {
-            Outcome::Ran { signal, cause, left, .. } => {
+            Outcome::Ran { signal, cause, left, account, .. } => {
                 ending.signal = *signal;
                 ending.timed_out = *cause == Some(Cause::Timeout);
                 ending.hangup = *cause == Some(Cause::Hangup);
                 ending.stopped = *cause == Some(Cause::Stop);
                 ending.left = *left;
+                ending.oom = account.oom;
+                ending.cpu_ms = account.cpu_ms;
+                ending.memory_peak = account.memory_peak;
             }
             Outcome::NotStarted { step, errno } => {
                 ending.step = Some(step);

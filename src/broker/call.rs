@@ -19,7 +19,8 @@ use crate::ids::Claimed;
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Stdin};
-use crate::spawn::{Call, Launcher, Plan, Resolved, Stdio, resolve, supervise};
+use crate::sd::described;
+use crate::spawn::{Call, Launcher, Plan, Resolved, Stdio, Want, resolve, supervise};
 use crate::sys::{self, Kind, Received, Sender};
 use crate::wire::{Malformed, Reply, Request, Status};
 
@@ -235,7 +236,8 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
     }
     let resolved = resolve(&rule.program, settings, &broker.environment)?;
     let (plan, stdio) = (plan(broker, &matched, &resolved), redirect(stdio, settings.stdin)?);
-    let launcher = broker.pool.take().map_err(Refusal::NoLauncher)?;
+    let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
+    let launcher = broker.scopes.take(&want)?;
     let resolved = resolved.path().to_string_lossy();
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
         .then(|| rule.file.to_string_lossy());
@@ -248,10 +250,12 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
         cwd: &settings.cwd.to_string_lossy(),
         caller: &caller,
         child: launcher.pid().as_raw(),
+        scope: launcher.scope().map_or("off", |scope| scope.name().as_str()),
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
     let started = begin(&socket.rules, &opening)?;
+    describe(broker, &launcher, &started, &opening);
     let outcome = watch(broker, visit, rule, &launcher, &plan, stdio);
     Ok(end(broker, &socket.rules, started, outcome, &opening))
 }
@@ -267,6 +271,12 @@ fn begin<'r>(rules: &'r Ruleset, opening: &Opening<'_>) -> Result<Started<'r>, R
     }
     rules.heed(rules.reopen_manifest().and_then(|()| started.write_again(opening)));
     Ok(started)
+}
+
+/// The call's number and words for whoever looks at the units, unless its log policy keeps the words to itself.
+fn describe(broker: &Broker, launcher: &Launcher, started: &Started<'_>, opening: &Opening<'_>) {
+    let argv = if opening.hidden { &[][..] } else { &opening.argv };
+    broker.scopes.describe(launcher, described(started.call(), argv.iter().copied()));
 }
 
 fn watch(

@@ -167,6 +167,7 @@ impl Lobby {
     fn stop(&mut self) -> io::Result<()> {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
+        self.broker.scopes.stop();
         for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
             if !own && self.closed_until.is_none() {
                 self.epoll.delete(&socket.listener)?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::audit::OpenError;
 use crate::rules::Diagnostic;
+use crate::sd::BusError;
 
 /// Something that an operator should know.
 #[derive(Debug)]
@@ -45,6 +46,12 @@ pub enum Notice<'a> {
     Exhausted(&'a io::Error),
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
+    /// There are no scopes for now.
+    NoScopes(&'a BusError),
+    /// There are scopes again.
+    ScopesBack,
+    /// A scope shows its call's words not, or late.
+    Undescribed(&'a str),
     /// Running calls are being ended.
     Stopping,
 }
@@ -109,6 +116,11 @@ impl fmt::Display for Notice<'_> {
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
+            Self::NoScopes(why) => {
+                write!(f, "no scopes: {why}; with `scope = auto`, calls run without one")
+            }
+            Self::ScopesBack => write!(f, "scopes can be had again"),
+            Self::Undescribed(why) => write!(f, "a scope's description cannot be set: {why}"),
             Self::Stopping => write!(f, "stopping: running calls are being ended"),
         }
     }

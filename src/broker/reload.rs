@@ -3,7 +3,7 @@
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX};
+use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, SCOPES_PARKED_MAX};
 
 use super::notice::LoadError;
 use super::ruleset::Loaded;
@@ -30,7 +30,9 @@ pub(super) fn reload(broker: &Broker) {
 /// The descriptors that are left when every call that the rules allow runs; `max_calls` has each socket's.
 pub(super) fn spare_descriptors(max_calls: impl IntoIterator<Item = u32>) -> Result<usize, LoadError> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
-    let of_socket = |calls| usize::try_from(calls).unwrap_or(usize::MAX).saturating_mul(CALL_FDS_MAX) + 1;
+    let beside = 1 + SCOPES_PARKED_MAX * PARKED_FDS_MAX;
+    let of_socket =
+        |calls| usize::try_from(calls).unwrap_or(usize::MAX).saturating_mul(CALL_FDS_MAX) + beside;
     let needed = max_calls.into_iter().map(of_socket).sum::<usize>() + BROKER_FDS_SPARE;
     let spare = usize::try_from(limit).unwrap_or(usize::MAX).checked_sub(needed);
     spare.ok_or(LoadError::Descriptors { limit, needed: needed as u64 })

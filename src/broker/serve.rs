@@ -14,8 +14,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
 use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
-use crate::rules::Audit;
-use crate::spawn::{Environment, Kin, Pool, end_kept};
+use crate::rules::{Audit, ScopeMode};
+use crate::sd::Address;
+use crate::spawn::{Environment, Kin, Pool, ScopeNews, Scopes, end_kept};
 use crate::sys;
 
 use super::gate::Gate;
@@ -100,12 +101,27 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Pool::new(), Events::new()?);
-    let broker = Arc::new(Broker { sockets, environment, kin, pool, say, events });
+    let (pool, events) = (Arc::new(Pool::new()), Events::new()?);
+    let scopes = scopes(&pool, &environment, say)?;
+    let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events });
     let mut lobby = Lobby::new(broker.clone(), signals, room.open_files, room.lobby, owned)?;
     say(&ready);
+    if broker.rulesets().iter().any(|rules| rules.policy().scope() != ScopeMode::Off) {
+        broker.scopes.warm();
+    }
     lobby.run()?;
     end(&broker, &mut lobby)
+}
+
+/// Scopes from the manager that this process lives under.
+fn scopes(pool: &Arc<Pool>, environment: &Environment, say: Say) -> io::Result<Scopes> {
+    let variable = |name: &str| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
+    let tell = move |news: &ScopeNews<'_>| match news {
+        ScopeNews::Lost(why) => say(&Notice::NoScopes(why)),
+        ScopeNews::Back => say(&Notice::ScopesBack),
+        ScopeNews::Undescribed(why) => say(&Notice::Undescribed(why)),
+    };
+    Scopes::new(pool.clone(), Address::find(variable), Box::new(tell))
 }
 
 /// One rules file for one socket of the broker's own, or for all that systemd hands over.

@@ -9,7 +9,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::audit::Rejected;
 use crate::ids::SocketName;
-use crate::spawn::{Environment, Kin, Pool, Stop};
+use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
 use super::call::Admitted;
 use super::gate::Gate;
@@ -25,7 +25,8 @@ pub(super) struct Broker {
     pub(super) sockets: Vec<Socket>,
     pub(super) environment: Environment,
     pub(super) kin: Kin,
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
+    pub(super) scopes: Scopes,
     pub(super) say: Say,
     pub(super) events: Events,
 }

@@ -14,7 +14,7 @@ use super::lexer::Word;
 use super::matcher::{LexicalPaths, misfit};
 use super::pattern::Patterns;
 use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
-use super::settings::{Audit, Stated};
+use super::settings::{Audit, ScopeMode, Stated};
 use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
 use super::template::Template;
 use super::tree::{Stanza, Tree};
@@ -27,6 +27,7 @@ pub(super) struct Lowered {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) max_calls: u32,
     pub(super) audit: Audit,
+    pub(super) scope: ScopeMode,
     pub(super) logfile: Option<Template>,
 }
 
@@ -34,7 +35,8 @@ pub(super) struct Lowered {
 pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report: &mut Report) -> Lowered {
     let mut reader = Reader { vars, report, patterns: Patterns::default() };
     let said = reader.read(&tree.defaults, Scope::Defaults);
-    let mut lowering = Lowering { files, reader, defaults: said.stated };
+    let scope = said.scope.unwrap_or(ScopeMode::Auto);
+    let mut lowering = Lowering { files, reader, defaults: said.stated, scope };
     let rules =
         tree.rules.iter().take(RULES_MAX).filter_map(|stanza| lowering.rule(stanza)).map(Arc::new).collect();
     if let Some(stanza) = tree.rules.get(RULES_MAX) {
@@ -47,6 +49,7 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
         rules,
         max_calls: lowering.defaults.max_calls.unwrap_or(SOCKET_CALLS_DEFAULT),
         audit: said.audit.unwrap_or(Audit::Strict),
+        scope,
         logfile: said.logfile,
     }
 }
@@ -55,6 +58,7 @@ struct Lowering<'a, 'v> {
     files: &'a Files,
     reader: Reader<'a, 'v>,
     defaults: Stated,
+    scope: ScopeMode,
 }
 
 impl Lowering<'_, '_> {
@@ -77,6 +81,15 @@ impl Lowering<'_, '_> {
             words,
             comments: stanza.comments.iter().map(|&comment| comment.into()).collect(),
         };
+        if self.scope == ScopeMode::Off && !rule.settings.resources.is_empty() {
+            self.reader.report.add(
+                Fault::new(
+                    span,
+                    "this rule has resource properties, and `scope = off` leaves nowhere to set them",
+                )
+                .help("remove `scope = off` or the properties"),
+            );
+        }
         for promise in &said.promises {
             self.reader.report.take(check_promise(&rule, promise));
         }

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::resources::Resource;
+
 /// Every setting of a rule, defaults folded in.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -29,6 +31,8 @@ pub struct Settings {
     pub max_calls: Option<u32>,
     /// What records hold.
     pub log: LogPolicy,
+    /// What the call's scope is given, each property once.
+    pub resources: Vec<Resource>,
 }
 
 /// Where bare names are looked up.
@@ -93,6 +97,17 @@ pub enum Audit {
     BestEffort,
 }
 
+/// `scope =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeMode {
+    /// A scope where a manager can be had, else none.
+    Auto,
+    /// A scope, or no call.
+    Require,
+    /// None.
+    Off,
+}
+
 /// What one stanza says about settings, `defaults:` or a rule.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stated {
@@ -107,6 +122,7 @@ pub(super) struct Stated {
     pub(super) background: Option<Background>,
     pub(super) max_calls: Option<u32>,
     pub(super) log: Option<LogPolicy>,
+    pub(super) resources: Vec<Resource>,
 }
 
 impl Stated {
@@ -117,6 +133,9 @@ impl Stated {
         let mut setenv = defaults.setenv.clone();
         setenv.retain(|(name, _)| inherited(&self.setenv, name));
         setenv.extend(self.setenv);
+        let mut resources = defaults.resources.clone();
+        resources.retain(|inherited| self.resources.iter().all(|own| own.key != inherited.key));
+        resources.extend(self.resources);
         Settings {
             timeout: self.timeout.or(defaults.timeout),
             cwd: self.cwd.or_else(|| defaults.cwd.clone()).unwrap_or_else(|| "/".into()),
@@ -129,6 +148,7 @@ impl Stated {
             background: self.background.or(defaults.background).unwrap_or(Background::Kill),
             max_calls: self.max_calls,
             log: self.log.or(defaults.log).unwrap_or(LogPolicy::Full),
+            resources,
         }
     }
 }

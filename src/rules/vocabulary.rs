@@ -1,6 +1,8 @@
 //! The words of the language: every attribute, where it may stand, and whether this version has it. A slot cannot have
 //! one of these names.
 
+use super::resources::ResourceKey;
+
 /// What an attribute sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
@@ -17,6 +19,8 @@ pub(super) enum Key {
     Log,
     Logfile,
     Audit,
+    Scope,
+    Resource(ResourceKey),
     AllowDash,
     AllowAny,
     Accepts,
@@ -54,6 +58,17 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
     ("log", Key::Log, Place::Anywhere),
     ("logfile", Key::Logfile, Place::Defaults),
     ("audit", Key::Audit, Place::Defaults),
+    ("scope", Key::Scope, Place::Defaults),
+    ("MemoryMax", Key::Resource(ResourceKey::MemoryMax), Place::Anywhere),
+    ("MemoryHigh", Key::Resource(ResourceKey::MemoryHigh), Place::Anywhere),
+    ("MemorySwapMax", Key::Resource(ResourceKey::MemorySwapMax), Place::Anywhere),
+    ("TasksMax", Key::Resource(ResourceKey::TasksMax), Place::Anywhere),
+    ("CPUQuota", Key::Resource(ResourceKey::CpuQuota), Place::Anywhere),
+    ("CPUWeight", Key::Resource(ResourceKey::CpuWeight), Place::Anywhere),
+    ("IOWeight", Key::Resource(ResourceKey::IoWeight), Place::Anywhere),
+    ("RuntimeMaxSec", Key::Resource(ResourceKey::RuntimeMax), Place::Anywhere),
+    ("OOMPolicy", Key::Resource(ResourceKey::OomPolicy), Place::Anywhere),
+    ("Slice", Key::Resource(ResourceKey::Slice), Place::Anywhere),
     ("allow_dash", Key::AllowDash, Place::Rule),
     ("allow_any", Key::AllowAny, Place::Rule),
     ("accepts", Key::Accepts, Place::Rule),
@@ -61,23 +76,12 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
 ];
 
 const LATER: &[&str] = &[
-    "scope",
     "journal",
     "tty",
     "stdoutfile",
     "stderrfile",
     "stdinfile",
     "capture_max",
-    "MemoryMax",
-    "MemoryHigh",
-    "MemorySwapMax",
-    "TasksMax",
-    "CPUQuota",
-    "CPUWeight",
-    "IOWeight",
-    "RuntimeMaxSec",
-    "OOMPolicy",
-    "Slice",
     "confine",
     "read",
     "write",

@@ -15,6 +15,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getsid};
 
 use crate::rules::Background;
+use crate::sd::Cgroup;
 use crate::sys::{self, End};
 
 use super::tree::own_children;
@@ -33,6 +34,8 @@ struct Family {
     /// Orphans that may go on, and the ended commands that left them.
     kept: HashSet<Pid>,
     keepers: HashSet<Pid>,
+    /// The scopes that kept processes are in, by path: as many as there are, so no handle of each is held.
+    scopes: Vec<String>,
 }
 
 impl Kin {
@@ -78,14 +81,22 @@ impl Kin {
         self.family().claim(pid)
     }
 
-    /// Lets go on what an ended command left.
-    pub(super) fn keep(&self, pid: Pid) {
+    /// Lets go on what an ended command left, in its scope where it has one.
+    pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) {
         let mut family = self.family();
+        let populated = |cgroup: &Cgroup| cgroup.is_populated().unwrap_or(true);
+        family.scopes.retain(|path| Cgroup::open(path).is_ok_and(|cgroup| populated(&cgroup)));
+        family.scopes.extend(scope.filter(|scope| populated(scope)).map(|scope| scope.path().to_owned()));
         let (kept, claimed) = family.claimed.drain().partition(|(_, owner)| *owner == pid);
         family.claimed = claimed;
         let kept: HashMap<Pid, Pid> = kept;
         family.keepers.extend(kept.values());
         family.kept.extend(kept.into_keys());
+    }
+
+    /// The scopes of what was let go on.
+    pub(super) fn kept_scopes(&self) -> Vec<Cgroup> {
+        self.family().scopes.iter().filter_map(|path| Cgroup::open(path).ok()).collect()
     }
 
     /// Everything that was let go on, for the broker's end; the ones that have ended are reaped.

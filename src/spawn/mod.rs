@@ -10,6 +10,8 @@ mod nursery;
 mod plan;
 mod pool;
 mod resolve;
+mod scoper;
+mod scopes;
 mod tree;
 mod wait;
 
@@ -19,4 +21,5 @@ pub use nursery::{Nursery, Role, run as run_nursery};
 pub use plan::{Plan, Stdio};
 pub use pool::{Launcher, Pool};
 pub use resolve::{Environment, Resolved, resolve};
+pub use scopes::{ScopeNews, Scopes, Tell, Want};
 pub use wait::{Call, Stop, end_kept, supervise};

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
 use crate::limits::{LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT};
+use crate::sd::{Cgroup, ScopeName};
 use crate::sys;
 
 use super::launcher::Failure;
@@ -24,6 +25,32 @@ pub struct Launcher {
     pid: Pid,
     pidfd: OwnedFd,
     stream: UnixStream,
+    scope: Option<Scope>,
+}
+
+/// The scope that a launcher is alone in.
+#[derive(Debug)]
+pub struct Scope {
+    /// Gone with the call: what is still to be said of the scope is then not said.
+    name: Arc<ScopeName>,
+    cgroup: Cgroup,
+}
+
+impl Scope {
+    /// A scope and its cgroup.
+    pub(super) fn new(name: ScopeName, cgroup: Cgroup) -> Self {
+        Self { name: Arc::new(name), cgroup }
+    }
+
+    /// The unit.
+    pub fn name(&self) -> &Arc<ScopeName> {
+        &self.name
+    }
+
+    /// Its processes.
+    pub(super) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
 }
 
 /// Launchers ahead of need.
@@ -110,7 +137,12 @@ fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Launcher>> {
     // A nursery that is gone shows at the next receive.
     drop(sys::send(channel, &[0], &[]));
     let Ok([pidfd, stream]) = descriptors else { return Err(nix::errno::Errno::EMFILE.into()) };
-    Ok(Some(Launcher { pid: Pid::from_raw(i32::from_le_bytes(pid)), pidfd, stream: stream.into() }))
+    Ok(Some(Launcher {
+        pid: Pid::from_raw(i32::from_le_bytes(pid)),
+        pidfd,
+        stream: stream.into(),
+        scope: None,
+    }))
 }
 
 impl Launcher {
@@ -122,6 +154,16 @@ impl Launcher {
     /// Its handle.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// The scope that it is in, if it is in one.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// It is in a scope from now on.
+    pub(super) fn enter(&mut self, scope: Scope) {
+        self.scope = Some(scope);
     }
 
     /// Has it become the command. What fails from here on is told by [`Self::failure`].
@@ -141,7 +183,7 @@ impl Launcher {
     }
 
     /// Whether it still waits: one that was killed while parked must not get a call.
-    fn is_alive(&self) -> bool {
+    pub(super) fn is_alive(&self) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
     }

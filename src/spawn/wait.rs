@@ -9,15 +9,16 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::audit::{Cause, Outcome};
-use crate::limits::{KILL_GRACE, KILL_ROUND, TERM_GRACE};
+use crate::limits::{KILL_GRACE, KILL_ROUND, SCOPE_ROUND, TERM_GRACE};
 use crate::rules::{Background, OnHangup};
+use crate::sd::{Account, Cgroup};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
 use super::kin::Kin;
 use super::launcher::Failure;
 use super::plan::{Plan, Stdio};
-use super::pool::Launcher;
+use super::pool::{Launcher, Scope};
 use super::tree::signal_tree;
 
 /// Two descriptors that become readable, for good, when the broker stops.
@@ -65,27 +66,35 @@ pub fn supervise(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>
     // The command has its own copies: the caller must see the end of its pipes when the command closes them.
     drop(stdio);
     let cause = watch(launcher, call)?;
+    // Read before its end is known to the manager, which removes what is empty.
+    let account = account(launcher);
     let give_up = Instant::now() + TERM_GRACE;
     if let Some(cause) = cause
         && !end_command(launcher, call, give_up)?
     {
         call.kin.give_up(launcher.pid());
-        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), Some(cause), 1));
+        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), Some(cause), 1, account));
     }
     let (end, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
-    let left = settle(launcher.pid(), left, cause, call, give_up)?;
+    let (left, account) = settle(launcher, left, account, cause, call, give_up)?;
     let failure = launched.err().map(|source| Failure::of_plan(&source)).or_else(|| launcher.failure());
     if let Some(failure) = failure {
         return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
     }
-    Ok(outcome(end, cause, left))
+    Ok(outcome(end, cause, left, account))
 }
 
-fn outcome(end: End, cause: Option<Cause>, left: usize) -> Outcome {
+fn account(launcher: &Launcher) -> Account {
+    launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
+}
+
+fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account) -> Outcome {
     match end {
-        End::Exited(code) => Outcome::Ran { status: Status::exited(code), signal: None, cause, left },
+        End::Exited(code) => {
+            Outcome::Ran { status: Status::exited(code), signal: None, cause, left, account }
+        }
         End::Signaled(signal) => {
-            Outcome::Ran { status: Status::signaled(signal), signal: Some(signal), cause, left }
+            Outcome::Ran { status: Status::signaled(signal), signal: Some(signal), cause, left, account }
         }
     }
 }
@@ -111,13 +120,20 @@ fn watch(launcher: &Launcher, call: &Call<'_>) -> io::Result<Option<Cause>> {
     })
 }
 
-/// SIGTERM to the command and all below it, time to obey, then SIGKILL. Gives whether the command has ended: one that
+/// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the command has ended: one that
 /// runs as another user now cannot be killed.
 fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
-    signal_tree(launcher.pid(), Signal::SIGTERM);
+    match launcher.scope() {
+        Some(scope) => scope.cgroup().signal(Signal::SIGTERM)?,
+        None => signal_tree(launcher.pid(), Signal::SIGTERM),
+    }
     if wait_for_any(&[launcher.pidfd()], call.stop, give_up, true)? {
         return Ok(true);
     }
+    if let Some(scope) = launcher.scope() {
+        scope.cgroup().kill()?;
+    }
+    // A command that left its scope is still the launcher's pid.
     signal_tree(launcher.pid(), Signal::SIGKILL);
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
     sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
@@ -125,23 +141,62 @@ fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Re
 
 /// Ends what the command left, or lets it go on where its rule says so. Gives how many could not be ended.
 fn settle(
-    command: Pid,
+    launcher: &Launcher,
     left: Vec<Pid>,
+    account: Account,
     cause: Option<Cause>,
     call: &Call<'_>,
     give_up: Instant,
-) -> io::Result<usize> {
+) -> io::Result<(usize, Account)> {
+    let (command, scope) = (launcher.pid(), launcher.scope().map(Scope::cgroup));
     if call.background == Background::Keep && cause.is_none() {
-        call.kin.keep(command);
-        return Ok(0);
+        call.kin.keep(command, scope);
+        return Ok((0, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
-    end_all(left, || call.kin.left_of(command), kill_from, call.stop)
+    let Some(scope) = scope.filter(|scope| scope.is_populated().unwrap_or(true)) else {
+        // What moved itself out of the scope is still found by its descent.
+        let left = end_all(left, || call.kin.left_of(command), kill_from, call.stop)?;
+        return Ok((left, account));
+    };
+    let stay = end_scope(scope, cause.is_none(), kill_from, call.stop)?;
+    let account = account.or(scope.account());
+    let left = end_all(call.kin.left_of(command)?, || call.kin.left_of(command), kill_from, call.stop)?;
+    Ok((left.max(stay), account))
 }
 
 /// Ends everything that calls with `background = keep` left running: the broker leaves.
 pub fn end_kept(kin: &Kin, stop: Stop<'_>) -> io::Result<usize> {
-    end_all(kin.kept()?, || kin.kept(), Instant::now() + TERM_GRACE, stop)
+    let kill_from = Instant::now() + TERM_GRACE;
+    let scopes = kin.kept_scopes();
+    for scope in &scopes {
+        scope.signal(Signal::SIGTERM)?;
+    }
+    for scope in &scopes {
+        end_scope(scope, false, kill_from, stop)?;
+    }
+    end_all(kin.kept()?, || kin.kept(), kill_from, stop)
+}
+
+/// SIGTERM to all in the scope, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
+/// stay all the same.
+fn end_scope(scope: &Cgroup, ask: bool, kill_from: Instant, stop: Stop<'_>) -> io::Result<usize> {
+    if ask {
+        scope.signal(Signal::SIGTERM)?;
+    }
+    while !stop.is_hurried()? && Instant::now() < kill_from {
+        if scope.wait_empty(kill_from.min(Instant::now() + SCOPE_ROUND))? {
+            return Ok(0);
+        }
+    }
+    let give_up = Instant::now() + KILL_GRACE;
+    while Instant::now() < give_up {
+        scope.kill()?;
+        if scope.wait_empty(give_up.min(Instant::now() + SCOPE_ROUND))? {
+            return Ok(0);
+        }
+    }
+    Ok(scope.processes()?.len())
 }
 
 /// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.

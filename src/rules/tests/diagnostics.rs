@@ -14,12 +14,12 @@ fn an_attribute_is_known_supported_and_in_its_place() {
 defaults:
   timout = 3s
   accepts = x
-  scope = auto
+  scope = delegate
 echo #n
   logfile = /x
   #n = y
   n = z
-  MemoryMax = 1G
+  tty = hide
 ",
         "\
 /r/top.rules:2:3: error: `timout` is not an attribute
@@ -30,9 +30,9 @@ echo #n
   |   accepts = x
   |   ^^^^^^^
   help: move it to a rule
-/r/top.rules:4:3: error: `scope` is not supported by this version
-  |   scope = auto
-  |   ^^^^^
+/r/top.rules:4:11: error: `delegate` is not supported by this version
+  |   scope = delegate
+  |           ^^^^^^^^
 /r/top.rules:6:3: error: `logfile` speaks of the whole socket
   |   logfile = /x
   |   ^^^^^^^
@@ -41,9 +41,9 @@ echo #n
   |   #n = y
   |   ^^
   help: write `n`
-/r/top.rules:9:3: error: `MemoryMax` is not supported by this version
-  |   MemoryMax = 1G
-  |   ^^^^^^^^^
+/r/top.rules:9:3: error: `tty` is not supported by this version
+  |   tty = hide
+  |   ^^^
 ",
     );
 }

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use sluice::rules::{
-    Audit, Background, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Rule, Settings, Slot, Stdin,
-    Takes,
+    Audit, Background, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Resource, ResourceKey,
+    ResourceValue, Rule, ScopeMode, Settings, Slot, Stdin, Takes,
 };
 
 /// The text of a rules file.
@@ -14,7 +14,13 @@ pub(crate) fn text(policy: &Policy) -> String {
         Audit::Strict => "strict",
         Audit::BestEffort => "best-effort",
     };
-    let mut text = format!("defaults:\n  audit = {audit}\n  max_calls = {}\n", policy.max_calls());
+    let scope = match policy.scope() {
+        ScopeMode::Auto => "auto",
+        ScopeMode::Require => "require",
+        ScopeMode::Off => "off",
+    };
+    let mut text =
+        format!("defaults:\n  audit = {audit}\n  scope = {scope}\n  max_calls = {}\n", policy.max_calls());
     for rule in policy.rules() {
         text.push('\n');
         rule.comments().for_each(|comment| line(&mut text, &format!("; {comment}")));
@@ -76,6 +82,7 @@ fn settings(text: &mut String, settings: &Settings) {
         background,
         max_calls,
         log,
+        resources,
     } = settings;
     let exec_path = match exec_path {
         ExecPath::Inherit => "inherit".to_owned(),
@@ -96,7 +103,34 @@ fn settings(text: &mut String, settings: &Settings) {
     stated.extend(timeout.map(|timeout| ("timeout", format!("{}ms", timeout.as_millis()))));
     stated.extend(max_calls.map(|calls| ("max_calls", calls.to_string())));
     stated.extend(setenv.iter().map(|(name, value)| ("setenv", quoted(&format!("{name}={value}")))));
+    stated.extend(resources.iter().map(resource));
     stated.iter().for_each(|(key, value)| line(text, &format!("  {key} = {value}")));
+}
+
+fn resource(resource: &Resource) -> (&'static str, String) {
+    let (name, unit) = match resource.key {
+        ResourceKey::MemoryMax => ("MemoryMax", ""),
+        ResourceKey::MemoryHigh => ("MemoryHigh", ""),
+        ResourceKey::MemorySwapMax => ("MemorySwapMax", ""),
+        ResourceKey::TasksMax => ("TasksMax", ""),
+        ResourceKey::CpuQuota => ("CPUQuota", "%"),
+        ResourceKey::CpuWeight => ("CPUWeight", ""),
+        ResourceKey::IoWeight => ("IOWeight", ""),
+        ResourceKey::RuntimeMax => ("RuntimeMaxSec", "us"),
+        ResourceKey::OomPolicy => ("OOMPolicy", ""),
+        ResourceKey::Slice => ("Slice", ""),
+    };
+    let value = match &resource.value {
+        ResourceValue::Number(u64::MAX) => "infinity".into(),
+        ResourceValue::Number(0) if resource.key == ResourceKey::CpuWeight => "idle".into(),
+        ResourceValue::Number(number) if unit == "%" => format!("{}%", number / 10_000),
+        ResourceValue::Number(number) => format!("{number}{unit}"),
+        ResourceValue::Share(share) => {
+            format!("{}%", (u64::from(*share) * 100).div_ceil(u64::from(u32::MAX)))
+        }
+        ResourceValue::Text(text) => quoted(text),
+    };
+    (name, value)
 }
 
 fn log_name(log: LogPolicy) -> &'static str {

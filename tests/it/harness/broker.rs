@@ -186,6 +186,14 @@ impl Broker {
         self.ends_with(0);
     }
 
+    /// Stops it, and gives all that it said.
+    #[track_caller]
+    pub(crate) fn stop_and_read(&mut self) -> String {
+        let said = self.process().stderr.clone();
+        self.stop();
+        said.whole(SOON)
+    }
+
     /// It ends soon, and with this code.
     #[track_caller]
     pub(crate) fn ends_with(&mut self, code: i32) {

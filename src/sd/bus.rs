@@ -1,0 +1,232 @@
+//! A connection to a systemd manager: asks for scopes without waiting, and gives what the manager says as [`Word`]s.
+//! Who asked for what is for the caller to remember, by serial number and by the unit's name.
+
+use std::fmt;
+use std::path::Path;
+
+use zbus::blocking::connection::Builder;
+use zbus::blocking::{Connection, MessageIterator};
+use zbus::message::{Message, Type};
+use zbus::zvariant::{OwnedObjectPath, Value};
+
+use crate::limits::SCOPE_WAIT;
+
+use super::scope::{NewScope, ScopeName};
+
+const MANAGER: &str = "org.freedesktop.systemd1";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_PATH: &str = "/org/freedesktop/DBus";
+const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
+
+/// What is sent by the manager when a job is over, and nothing else of what it sends to all.
+const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
+                    interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
+
+/// Where a bus is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    /// The bus of the manager that this process lives under: the session's, else the user's, else, for a service of
+    /// the system, the system's. `None` where there is no sign of any.
+    pub fn find(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        if let Some(address) = set("DBUS_SESSION_BUS_ADDRESS") {
+            return Some(Self(address));
+        }
+        if let Some(directory) = set("XDG_RUNTIME_DIR").filter(|path| Path::new(path).is_absolute()) {
+            return Some(Self(format!("unix:path={}/bus", escaped(&directory))));
+        }
+        set("INVOCATION_ID")
+            .map(|_| Self(set("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|| SYSTEM_BUS.into())))
+    }
+}
+
+/// A path in an address: what is not plain is `%XX`.
+fn escaped(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/.*".contains(&byte);
+    path.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") })
+        .collect()
+}
+
+/// Why there is no scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusError {
+    /// Nothing says where a bus would be.
+    NoAddress,
+    /// The bus or the manager cannot be reached, or says no; in its own words.
+    Failed(String),
+    /// The manager did not do it in time.
+    Silent,
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => {
+                write!(f, "no message bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
+            }
+            Self::Failed(why) => f.write_str(why),
+            Self::Silent => write!(f, "the systemd manager did not answer in {} s", SCOPE_WAIT.as_secs()),
+        }
+    }
+}
+
+impl std::error::Error for BusError {}
+
+impl From<zbus::Error> for BusError {
+    fn from(source: zbus::Error) -> Self {
+        // What an error's text says of the outside may have line ends; a notice is one line.
+        Self::Failed(source.to_string().replace(char::is_control, " "))
+    }
+}
+
+/// What a manager says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// The request with this serial number was taken.
+    Taken(u32),
+    /// The request with this serial number was refused.
+    Refused(u32, String),
+    /// The last job of a unit is over; with its result, `done` when it went well.
+    Over(String, String),
+}
+
+/// A connection to a manager.
+#[derive(Debug)]
+pub struct Bus {
+    connection: Connection,
+    broker: Option<String>,
+}
+
+impl Bus {
+    /// Connects, and subscribes to what the manager says.
+    pub fn connect(address: &Address) -> Result<Self, BusError> {
+        let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
+        connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "AddMatch", &JOBS)?;
+        let mut bus = Self { connection, broker: None };
+        bus.call("Subscribe", &())?;
+        bus.broker = bus.own_service();
+        Ok(bus)
+    }
+
+    /// What the manager says from now on, until the connection is lost.
+    pub fn words(&self) -> impl Iterator<Item = Word> + Send + 'static {
+        MessageIterator::from(&self.connection).map_while(Result::ok).filter_map(|message| word(&message))
+    }
+
+    /// Asks for a scope, and gives the request's serial number.
+    pub fn start(&self, scope: &NewScope<'_>) -> Result<u32, BusError> {
+        let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
+        let scope = NewScope { broker: self.broker.as_deref(), ..*scope };
+        self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", scope.properties(), auxiliary))
+    }
+
+    /// Gives a scope another description, and the request's serial number.
+    pub fn describe(&self, scope: &ScopeName, text: &str) -> Result<u32, BusError> {
+        let properties = vec![("Description", Value::from(text))];
+        self.ask("SetUnitProperties", &(scope.as_str(), true, properties))
+    }
+
+    /// Sends a request to the manager without waiting.
+    fn ask<B: serde::Serialize + zbus::zvariant::DynamicType>(
+        &self,
+        member: &str,
+        body: &B,
+    ) -> Result<u32, BusError> {
+        let message = Message::method_call(MANAGER_PATH, member)?
+            .destination(MANAGER)?
+            .interface(MANAGER_INTERFACE)?
+            .build(body)?;
+        self.connection.send(&message)?;
+        Ok(message.primary_header().serial_num().get())
+    }
+
+    /// Sends a request to the manager and waits for its answer.
+    fn call<B: serde::Serialize + zbus::zvariant::DynamicType>(
+        &self,
+        member: &str,
+        body: &B,
+    ) -> Result<Message, BusError> {
+        let to = (Some(MANAGER), Some(MANAGER_INTERFACE));
+        Ok(self.connection.call_method(to.0, MANAGER_PATH, to.1, member, body)?)
+    }
+
+    /// The service that this process runs in, when the manager knows one: it knows only what is its own.
+    fn own_service(&self) -> Option<String> {
+        let answer = self.call("GetUnitByPID", &std::process::id()).ok()?;
+        let path: OwnedObjectPath = answer.body().deserialize().ok()?;
+        let unit = unit_of(path.as_str())?;
+        unit.ends_with(".service").then_some(unit)
+    }
+}
+
+/// The unit that an object path stands for: what is not a letter or digit is `_XX` there.
+fn unit_of(path: &str) -> Option<String> {
+    let name = path.strip_prefix("/org/freedesktop/systemd1/unit/")?;
+    let mut bytes = Vec::new();
+    let mut rest = name.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        if first != b'_' {
+            bytes.push(first);
+            rest = tail;
+            continue;
+        }
+        let (digits, tail) = tail.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn word(message: &Message) -> Option<Word> {
+    let header = message.header();
+    match message.message_type() {
+        Type::MethodReturn => header.reply_serial().map(|serial| Word::Taken(serial.get())),
+        Type::Error => {
+            let why: String = message.body().deserialize().unwrap_or_default();
+            let name = header.error_name().map(ToString::to_string).unwrap_or_default();
+            let why = format!("{name}: {why}").replace(char::is_control, " ");
+            header.reply_serial().map(|serial| Word::Refused(serial.get(), why))
+        }
+        Type::Signal if header.member().is_some_and(|member| member.as_str() == "JobRemoved") => {
+            let (_, _, unit, result): (u32, OwnedObjectPath, String, String) =
+                message.body().deserialize().ok()?;
+            Some(Word::Over(unit, result))
+        }
+        Type::Signal | Type::MethodCall => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)], want: Option<&str>) {
+        let value =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+        assert_eq!(Address::find(value), want.map(|address| Address(address.into())));
+    }
+
+    #[test]
+    fn the_bus_is_the_one_of_the_manager_above() {
+        check(&[], None);
+        check(
+            &[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/x"), ("XDG_RUNTIME_DIR", "/r")],
+            Some("unix:path=/x"),
+        );
+        check(&[("XDG_RUNTIME_DIR", "/run/a b")], Some("unix:path=/run/a%20b/bus"));
+        check(&[("XDG_RUNTIME_DIR", "relative")], None);
+        check(&[("INVOCATION_ID", "1")], Some(SYSTEM_BUS));
+    }
+
+    #[test]
+    fn an_object_path_gives_the_units_name() {
+        let unit = |path: &str| unit_of(&format!("/org/freedesktop/systemd1/unit/{path}"));
+        assert_eq!(unit("sluice_40agent_2eservice").as_deref(), Some("sluice@agent.service"));
+        assert_eq!(unit("x_2"), None);
+    }
+}

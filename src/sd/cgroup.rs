@@ -1,0 +1,189 @@
+//! A scope from the inside: its directory in the cgroup v2 hierarchy, where it can be asked, without the manager,
+//! whether a process is left, told to end, and read for what it used.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::Pid;
+
+use crate::limits::{CGROUP_FILE_BYTES_MAX, KILL_ROUND};
+use crate::sys;
+
+/// Where cgroup v2 is mounted, alone or beside version 1.
+const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// A scope's cgroup. The handle is of this very directory: it never comes to mean another.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: OwnedFd,
+    /// The path below the mount, as `/proc/PID/cgroup` has it.
+    path: String,
+}
+
+/// What the processes of a scope used; a value that the kernel does not have is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Processor time, in milliseconds.
+    pub cpu_ms: Option<u64>,
+    /// The most bytes of memory at one time.
+    pub memory_peak: Option<u64>,
+    /// Whether one was killed for want of memory.
+    pub oom: bool,
+}
+
+impl Account {
+    /// This account, with what the `later` one says in its stead.
+    pub fn or(self, later: Self) -> Self {
+        Self {
+            cpu_ms: later.cpu_ms.or(self.cpu_ms),
+            memory_peak: later.memory_peak.or(self.memory_peak),
+            oom: self.oom || later.oom,
+        }
+    }
+}
+
+impl Cgroup {
+    /// The cgroup of `pid`, which has to be the unit's own.
+    /// Errors: `ENOENT` (no cgroup v2, or the process is elsewhere or gone).
+    pub fn of(pid: Pid, unit: &str) -> io::Result<Self> {
+        let path = path_of(pid)?;
+        if path.rsplit('/').next() != Some(unit) {
+            return Err(Errno::ENOENT.into());
+        }
+        Self::open(&path)
+    }
+
+    /// The cgroup with this path, as [`Self::path`] gave it.
+    pub fn open(path: &str) -> io::Result<Self> {
+        let directory = mount().ok_or(Errno::ENOENT)?.join(path.trim_start_matches('/'));
+        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        Ok(Self { directory: open(&directory, flags, Mode::empty())?, path: path.into() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether a process is left in it or below it. One that the manager has removed holds none.
+    pub fn is_populated(&self) -> io::Result<bool> {
+        gone_is(false, self.read("cgroup.events").map(|text| field(&text, "populated") != Some(0)))
+    }
+
+    /// Waits until no process is left, or `until`. Gives whether none is.
+    pub fn wait_empty(&self, until: Instant) -> io::Result<bool> {
+        let Some(events) = gone_is(None, self.file("cgroup.events", OFlag::O_RDONLY).map(Some))? else {
+            return Ok(true);
+        };
+        loop {
+            if !self.is_populated()? {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            // The kernel holds such events back for some milliseconds when they come quickly, so do not trust one.
+            let round = Instant::now() + KILL_ROUND;
+            sys::poll_until(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], Some(round.min(until)))?;
+        }
+    }
+
+    /// Sends `signal` to every process in it. One that is gone meanwhile is passed over.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        for pid in self.processes()? {
+            // By handle, and only while it is still in here: the number may mean another process by now.
+            if let Ok(pidfd) = sys::open_pidfd(pid)
+                && path_of(pid).is_ok_and(|path| Path::new(&path).starts_with(&self.path))
+            {
+                drop(sys::send_signal(pidfd.as_fd(), signal));
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills everything in it and below it, in one step where the kernel can (`cgroup.kill`, Linux 5.14): then also
+    /// what forks faster than it can be listed, and what runs as another user.
+    pub fn kill(&self) -> io::Result<()> {
+        let at_once = self.file("cgroup.kill", OFlag::O_WRONLY).and_then(|file| (&file).write_all(b"1"));
+        at_once.or_else(|_| self.signal(Signal::SIGKILL))
+    }
+
+    /// The processes in it.
+    pub fn processes(&self) -> io::Result<Vec<Pid>> {
+        let text = gone_is(String::new(), self.read("cgroup.procs"))?;
+        Ok(text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect())
+    }
+
+    /// What its processes used so far; nothing when it is gone.
+    pub fn account(&self) -> Account {
+        let number = |file: &str, name: &str| self.read(file).ok().and_then(|text| field(&text, name));
+        let peak = self.read("memory.peak").ok().and_then(|text| text.trim().parse().ok());
+        Account {
+            cpu_ms: number("cpu.stat", "usage_usec").map(|microseconds| microseconds / 1000),
+            memory_peak: peak,
+            oom: number("memory.events", "oom_kill").is_some_and(|kills| kills > 0),
+        }
+    }
+
+    fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        Ok(openat(&self.directory, name, flags | OFlag::O_CLOEXEC, Mode::empty())?.into())
+    }
+
+    fn read(&self, name: &str) -> io::Result<String> {
+        let mut text = String::new();
+        self.file(name, OFlag::O_RDONLY)?.take(CGROUP_FILE_BYTES_MAX).read_to_string(&mut text)?;
+        Ok(text)
+    }
+}
+
+/// The value of one line of a flat keyed file.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    line.trim().parse().ok()
+}
+
+/// What a cgroup that was removed says.
+fn gone_is<T>(gone: T, result: io::Result<T>) -> io::Result<T> {
+    match result {
+        Err(source) if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(gone),
+        result => result,
+    }
+}
+
+fn mount() -> Option<PathBuf> {
+    let unified = |path: &str| statfs(path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    MOUNTS.into_iter().find(|path| unified(path)).map(PathBuf::from)
+}
+
+fn path_of(pid: Pid) -> io::Result<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    path.map(str::to_owned).ok_or_else(|| Errno::ENOENT.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyed_file_is_read_by_its_keys() {
+        let text = "usage_usec 1500\nuser_usec 7\npopulated 0\n";
+        assert_eq!(field(text, "usage_usec"), Some(1500));
+        assert_eq!(field(text, "populated"), Some(0));
+        assert_eq!(field(text, "usage"), None);
+    }
+
+    #[test]
+    fn a_process_outside_the_unit_is_not_taken_for_one_inside() {
+        assert!(Cgroup::of(Pid::this(), "no-such-unit.scope").is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! A transient scope as a manager is asked for it: its name, its slice, its properties. Pure.
+
+use libsystemd::unit::escape_name;
+use sha2::{Digest, Sha256};
+use zbus::zvariant::Value;
+
+use crate::ids::{CallId, SocketName};
+use crate::limits::{SCOPE_DESCRIPTION_CHARS_MAX, SCOPE_TAG_BYTES_MAX, TERM_GRACE};
+use crate::rules::{Resource, ResourceKey, ResourceValue};
+
+/// The name of a scope: `sluice-SOCKET-PID-NUMBER.scope`, which no other scope of the manager has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ScopeName(String);
+
+impl ScopeName {
+    /// The `number`th scope of the broker `pid`, for a call at `socket`.
+    pub fn new(socket: &SocketName, pid: u32, number: u64) -> Self {
+        Self(format!("sluice-{}-{pid}-{number}.scope", tag(socket)))
+    }
+
+    /// The unit's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The slice of a socket's calls; below `sluice.slice`, since each `-` nests.
+pub fn slice_of(socket: &SocketName) -> String {
+    format!("sluice-{}.slice", tag(socket))
+}
+
+/// A socket's name inside a unit's name; a long one is cut, and told apart by its hash.
+fn tag(socket: &SocketName) -> String {
+    let escaped = escape_name(socket.as_str());
+    if escaped.is_empty() {
+        return "_".into();
+    }
+    if escaped.len() <= SCOPE_TAG_BYTES_MAX {
+        return escaped;
+    }
+    let hash = format!("{:x}", Sha256::digest(socket.as_str()));
+    format!("{}_{}", &escaped[..SCOPE_TAG_BYTES_MAX - 17], &hash[..16])
+}
+
+/// A running call as `systemctl` shows it. A manager writes the text into a unit file, so that nothing of the caller's
+/// may end a line or begin an escape.
+pub fn described<'w>(call: CallId, argv: impl Iterator<Item = &'w str>) -> String {
+    let mut text = format!("sluice call {call}");
+    for (at, word) in argv.enumerate() {
+        text.push_str(if at == 0 { ": " } else { " " });
+        text.extend(word.chars().take(SCOPE_DESCRIPTION_CHARS_MAX).map(printable));
+        if text.len() > SCOPE_DESCRIPTION_CHARS_MAX {
+            text.truncate(SCOPE_DESCRIPTION_CHARS_MAX - 3);
+            text.push_str("...");
+            break;
+        }
+    }
+    text
+}
+
+fn printable(ch: char) -> char {
+    if matches!(ch, ' '..='~') && ch != '\\' { ch } else { '?' }
+}
+
+/// A scope to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewScope<'a> {
+    /// Its name.
+    pub name: &'a ScopeName,
+    /// The socket it is for.
+    pub socket: &'a SocketName,
+    /// The process that goes in.
+    pub pid: u32,
+    /// The broker's own unit, with which the scope ends.
+    pub broker: Option<&'a str>,
+    /// What the rule asks for.
+    pub resources: &'a [Resource],
+}
+
+impl NewScope<'_> {
+    /// The properties, with their types on the bus.
+    pub(super) fn properties(&self) -> Vec<(&'static str, Value<'_>)> {
+        let grace = u64::try_from(TERM_GRACE.as_micros()).unwrap_or(u64::MAX);
+        let mut properties: Vec<(&str, Value<'_>)> = vec![
+            ("Description", format!("sluice: ready for a call at {}", tag(self.socket)).into()),
+            ("PIDs", vec![self.pid].into()),
+            ("CollectMode", "inactive-or-failed".into()),
+            ("TimeoutStopUSec", grace.into()),
+            ("KillMode", "control-group".into()),
+            ("SendSIGKILL", true.into()),
+        ];
+        if let Some(broker) = self.broker {
+            properties.push(("BindsTo", vec![broker].into()));
+            // On stop the order is the other way round: the broker hears of it first and ends its calls on record.
+            properties.push(("Before", vec![broker].into()));
+        }
+        if !self.resources.iter().any(|resource| resource.key == ResourceKey::Slice) {
+            properties.push(("Slice", slice_of(self.socket).into()));
+        }
+        properties.extend(self.resources.iter().map(property));
+        properties
+    }
+}
+
+fn property(resource: &Resource) -> (&'static str, Value<'_>) {
+    let name = match (resource.key, &resource.value) {
+        (ResourceKey::MemoryMax, ResourceValue::Share(_)) => "MemoryMaxScale",
+        (ResourceKey::MemoryHigh, ResourceValue::Share(_)) => "MemoryHighScale",
+        (ResourceKey::MemorySwapMax, ResourceValue::Share(_)) => "MemorySwapMaxScale",
+        (ResourceKey::TasksMax, ResourceValue::Share(_)) => "TasksMaxScale",
+        (ResourceKey::MemoryMax, _) => "MemoryMax",
+        (ResourceKey::MemoryHigh, _) => "MemoryHigh",
+        (ResourceKey::MemorySwapMax, _) => "MemorySwapMax",
+        (ResourceKey::TasksMax, _) => "TasksMax",
+        (ResourceKey::CpuQuota, _) => "CPUQuotaPerSecUSec",
+        (ResourceKey::CpuWeight, _) => "CPUWeight",
+        (ResourceKey::IoWeight, _) => "IOWeight",
+        (ResourceKey::RuntimeMax, _) => "RuntimeMaxUSec",
+        (ResourceKey::OomPolicy, _) => "OOMPolicy",
+        (ResourceKey::Slice, _) => "Slice",
+    };
+    let value = match &resource.value {
+        ResourceValue::Number(number) => (*number).into(),
+        ResourceValue::Share(share) => (*share).into(),
+        ResourceValue::Text(text) => text.as_str().into(),
+    };
+    (name, value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(socket: &str, scope: &str, slice: &str) {
+        let socket = SocketName::new(socket);
+        assert_eq!(ScopeName::new(&socket, 12, 3).as_str(), scope);
+        assert_eq!(slice_of(&socket), slice);
+    }
+
+    #[test]
+    fn a_name_nests_no_slice_that_is_not_meant() {
+        check("agent", "sluice-agent-12-3.scope", "sluice-agent.slice");
+        check("my-agent", r"sluice-my\x2dagent-12-3.scope", r"sluice-my\x2dagent.slice");
+        check("a/b c", r"sluice-a-b\x20c-12-3.scope", r"sluice-a-b\x20c.slice");
+        check("", "sluice-_-12-3.scope", "sluice-_.slice");
+    }
+
+    #[test]
+    fn a_long_name_stays_a_units_name_and_its_own() {
+        let (one, other) = ("é".repeat(120), "é".repeat(121));
+        let [one, other] = [one, other].map(|name| slice_of(&SocketName::new(name)));
+        assert!(one.len() < 200 && one != other, "{one}");
+    }
+
+    #[test]
+    fn a_description_is_one_printable_line() {
+        let call = CallId::new(7);
+        let words = ["sh", "-c", "echo\nMemoryMax=1 \\"];
+        assert_eq!(described(call, words.into_iter()), "sluice call 7: sh -c echo?MemoryMax=1 ?");
+        assert_eq!(described(call, [].into_iter()), "sluice call 7");
+        let long = "x".repeat(10_000);
+        assert_eq!(described(call, [long.as_str()].into_iter()).len(), SCOPE_DESCRIPTION_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_rules_slice_takes_the_place_of_the_sockets() {
+        let socket = SocketName::new("a");
+        let name = ScopeName::new(&socket, 1, 1);
+        let slice = Resource { key: ResourceKey::Slice, value: ResourceValue::Text("b.slice".into()) };
+        let share = Resource { key: ResourceKey::MemoryMax, value: ResourceValue::Share(9) };
+        let resources = [slice, share];
+        let scope =
+            NewScope { name: &name, socket: &socket, pid: 1, broker: Some("x"), resources: &resources };
+        let properties = scope.properties();
+        let of = |key: &str| properties.iter().filter(|(name, _)| *name == key).collect::<Vec<_>>();
+        assert_eq!(of("Slice"), [&("Slice", Value::from("b.slice"))]);
+        assert_eq!(of("MemoryMaxScale"), [&("MemoryMaxScale", Value::from(9u32))]);
+        assert_eq!(of("BindsTo").len(), 1);
+    }
+}

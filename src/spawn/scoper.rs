@@ -1,0 +1,317 @@
+//! The thread that puts launchers into scopes. It alone speaks to the manager, and never waits for one answer: several
+//! scopes are in the making at once, and what the manager says comes as events among the others. A manager that is
+//! lost is looked for again when a call would like to have it, less and less often.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::ids::SocketName;
+use crate::limits::{BUS_RETRY_MAX, BUS_RETRY_MIN, SCOPE_WAIT};
+use crate::rules::Resource;
+use crate::sd::{Address, Bus, BusError, Cgroup, NewScope, ScopeName, Word};
+
+use super::pool::{Launcher, Pool, Scope};
+use super::scopes::{Caption, Event, Events, Manager, Order, ScopeNews, Shared};
+
+/// The thread's own state.
+pub(super) struct Scoper {
+    address: Address,
+    pool: Arc<Pool>,
+    shared: Arc<Shared>,
+    /// Where the threads that listen to the bus send what they hear.
+    events: Sender<Event>,
+    bus: Option<Bus>,
+    /// The number of the connection: words of an older one mean nothing.
+    connection: u64,
+    /// By the scope's name.
+    making: HashMap<String, Making>,
+    /// In the order of their time.
+    captions: VecDeque<Caption>,
+    /// What a serial number was for.
+    asked: HashMap<u32, Asked>,
+    scopes: u64,
+    retry: Duration,
+    retry_at: Instant,
+    /// One complaint a connection is enough.
+    undescribed: bool,
+}
+
+/// A scope that the manager was asked for.
+struct Making {
+    launcher: Launcher,
+    name: ScopeName,
+    goal: Goal,
+    since: Instant,
+}
+
+/// Who gets it.
+enum Goal {
+    Park(SocketName),
+    Call(SyncSender<Result<Launcher, BusError>>),
+}
+
+enum Asked {
+    Scope(String),
+    Description,
+}
+
+impl Scoper {
+    pub(super) fn new(address: Address, pool: Arc<Pool>, shared: Arc<Shared>, events: Sender<Event>) -> Self {
+        Self {
+            address,
+            pool,
+            shared,
+            events,
+            bus: None,
+            connection: 0,
+            making: HashMap::new(),
+            captions: VecDeque::new(),
+            asked: HashMap::new(),
+            scopes: 0,
+            retry: BUS_RETRY_MIN,
+            retry_at: Instant::now(),
+            undescribed: false,
+        }
+    }
+
+    /// Serves until the broker stops.
+    pub(super) fn run(mut self, events: &Events) {
+        loop {
+            let event = match self.due() {
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => events.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match event {
+                Err(RecvTimeoutError::Disconnected) | Ok(Event::Stop) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(event) => self.attend(event),
+            }
+            self.give_up();
+            self.fill();
+            self.describe();
+        }
+        let mut state = self.shared.state();
+        let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
+        state.manager = Manager::Gone(BusError::Failed("the broker stops".into()));
+        drop(state);
+        drop(parked);
+        self.shared.wake();
+    }
+
+    /// When something is to be done without an event.
+    fn due(&self) -> Option<Instant> {
+        let state = self.shared.state();
+        let shrink = state.stocks.values().filter_map(super::scopes::Stock::due).min();
+        let late = self.making.values().map(|making| making.since + SCOPE_WAIT).min();
+        let caption = self.captions.front().map(|caption| caption.due);
+        [shrink, late, caption].into_iter().flatten().min()
+    }
+
+    fn attend(&mut self, event: Event) {
+        match event {
+            Event::Look => self.connect(),
+            Event::Make(order) => {
+                self.connect();
+                self.order(order);
+            }
+            Event::Describe(caption) => self.captions.push_back(caption),
+            Event::Said(connection, word) if connection == self.connection => self.hear(word),
+            Event::Hangup(connection) if connection == self.connection && self.bus.is_some() => {
+                self.lose(&BusError::Failed("the connection to the message bus was lost".into()));
+            }
+            Event::Said(..) | Event::Hangup(_) | Event::Stop => {}
+        }
+    }
+
+    /// Connects, unless that is done or was tried just now.
+    fn connect(&mut self) {
+        if self.bus.is_some() || Instant::now() < self.retry_at {
+            return;
+        }
+        match Bus::connect(&self.address) {
+            Ok(bus) => {
+                self.connection += 1;
+                self.undescribed = false;
+                self.listen(&bus);
+                self.bus = Some(bus);
+                self.shared.found();
+                self.shared.wake();
+            }
+            Err(why) => self.lose(&why),
+        }
+    }
+
+    /// A thread that turns what the manager says into events, until the connection ends.
+    fn listen(&self, bus: &Bus) {
+        let (words, events, connection) = (bus.words(), self.events.clone(), self.connection);
+        let work = move || {
+            for word in words {
+                if events.send(Event::Said(connection, word)).is_err() {
+                    return;
+                }
+            }
+            drop(events.send(Event::Hangup(connection)));
+        };
+        if thread::Builder::new().name("bus".into()).spawn(work).is_err() {
+            drop(self.events.send(Event::Hangup(connection)));
+        }
+    }
+
+    /// There is no manager for now: nobody waits for it any longer.
+    fn lose(&mut self, why: &BusError) {
+        self.bus = None;
+        self.retry_at = Instant::now() + self.retry;
+        self.retry = (self.retry * 2).min(BUS_RETRY_MAX);
+        self.asked.clear();
+        for (_, making) in self.making.drain() {
+            if let Goal::Call(reply) = making.goal {
+                drop(reply.send(Err(why.clone())));
+            }
+        }
+        self.shared.lose(why);
+    }
+
+    /// Takes the manager for lost when it owes an answer for too long.
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        if self.making.values().any(|making| making.since + SCOPE_WAIT <= now) {
+            self.lose(&BusError::Silent);
+        }
+    }
+
+    /// Has as many scopes made as are wanted, and lets go of what is too much.
+    fn fill(&mut self) {
+        let now = Instant::now();
+        let mut wanted = Vec::new();
+        let mut surplus = Vec::new();
+        for (socket, stock) in &mut self.shared.state().stocks {
+            let target = stock.target(now);
+            let kept = stock.ready.len().min(target.max(stock.waiting));
+            surplus.extend(stock.ready.drain(kept..));
+            let coming = stock.ready.len() + self.making_for(socket);
+            let missing = (target + stock.waiting).saturating_sub(coming);
+            wanted.extend(std::iter::repeat_n(socket.clone(), missing));
+        }
+        drop(surplus);
+        for socket in wanted {
+            // The nursery is gone: there will be another look when the next call comes.
+            let Ok(launcher) = self.raw() else { return };
+            self.start(launcher, &socket.clone(), &[], Goal::Park(socket));
+        }
+    }
+
+    fn making_for(&self, socket: &SocketName) -> usize {
+        let own = |making: &&Making| matches!(&making.goal, Goal::Park(goal) if goal == socket);
+        self.making.values().filter(own).count()
+    }
+
+    fn raw(&self) -> Result<Launcher, BusError> {
+        if self.bus.is_none() {
+            return Err(BusError::Silent);
+        }
+        self.pool.take().map_err(|source| BusError::Failed(source.to_string()))
+    }
+
+    fn order(&mut self, order: Order) {
+        let Order { socket, resources, reply } = order;
+        if let Manager::Gone(why) = &self.shared.state().manager {
+            drop(reply.send(Err(why.clone())));
+            return;
+        }
+        match self.raw() {
+            Ok(launcher) => self.start(launcher, &socket, &resources, Goal::Call(reply)),
+            Err(why) => drop(reply.send(Err(why))),
+        }
+    }
+
+    /// Asks for a scope around a launcher.
+    fn start(&mut self, launcher: Launcher, socket: &SocketName, resources: &[Resource], goal: Goal) {
+        let Some(bus) = &self.bus else { return };
+        self.scopes += 1;
+        let name = ScopeName::new(socket, std::process::id(), self.scopes);
+        let pid = launcher.pid().as_raw().unsigned_abs();
+        let asked = bus.start(&NewScope { name: &name, socket, pid, broker: None, resources });
+        let making = Making { launcher, name: name.clone(), goal, since: Instant::now() };
+        self.making.insert(name.as_str().into(), making);
+        match asked {
+            Ok(serial) => drop(self.asked.insert(serial, Asked::Scope(name.as_str().into()))),
+            Err(why) => self.lose(&why),
+        }
+    }
+
+    /// Says of the scopes whose time has come which call runs there.
+    fn describe(&mut self) {
+        let now = Instant::now();
+        while self.captions.front().is_some_and(|caption| caption.due <= now) {
+            let Some(caption) = self.captions.pop_front() else { return };
+            let (Some(name), Some(bus)) = (caption.scope.upgrade(), &self.bus) else { continue };
+            match bus.describe(&name, &caption.text) {
+                Ok(serial) => drop(self.asked.insert(serial, Asked::Description)),
+                Err(why) => self.lose(&why),
+            }
+        }
+    }
+
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Taken(serial) => drop(self.asked.remove(&serial)),
+            Word::Refused(serial, why) => match self.asked.remove(&serial) {
+                Some(Asked::Scope(name)) => self.fail(&name, why),
+                Some(Asked::Description) => self.note_undescribed(&why),
+                None => {}
+            },
+            Word::Over(unit, result) if result == "done" => self.finish(&unit),
+            Word::Over(unit, result) => self.fail(&unit, format!("the scope's job ended as {result}")),
+        }
+    }
+
+    /// A scope is there.
+    fn finish(&mut self, unit: &str) {
+        let Some(making) = self.making.remove(unit) else { return };
+        let Making { mut launcher, name, goal, since } = making;
+        match Cgroup::of(launcher.pid(), unit) {
+            Ok(cgroup) => launcher.enter(Scope::new(name, cgroup)),
+            Err(source) => {
+                let making = Making { launcher, name, goal, since };
+                self.making.insert(unit.into(), making);
+                return self.fail(unit, format!("the scope's cgroup cannot be opened: {source}"));
+            }
+        }
+        self.retry = BUS_RETRY_MIN;
+        self.shared.found();
+        match goal {
+            // A call that gave up has dropped its end, and the launcher ends with this.
+            Goal::Call(reply) => drop(reply.send(Ok(launcher))),
+            Goal::Park(socket) => {
+                if let Some(stock) = self.shared.state().stocks.get_mut(&socket) {
+                    stock.ready.push_back(launcher);
+                }
+                self.shared.wake();
+            }
+        }
+    }
+
+    /// A scope was not made. One for a call with properties of its own is that call's matter; one of the others means
+    /// that there are none to be had.
+    fn fail(&mut self, unit: &str, why: String) {
+        let Some(making) = self.making.remove(unit) else { return };
+        let why = BusError::Failed(why);
+        match making.goal {
+            Goal::Call(reply) => drop(reply.send(Err(why))),
+            // It was killed on the way, and its scope went with it.
+            Goal::Park(_) if !making.launcher.is_alive() => {}
+            Goal::Park(_) => self.lose(&why),
+        }
+    }
+
+    /// A call that is over has no scope to describe.
+    fn note_undescribed(&mut self, why: &str) {
+        let over = why.contains("NoSuchUnit") || why.contains("not loaded") || why.contains("not found");
+        if !over && !std::mem::replace(&mut self.undescribed, true) {
+            (self.shared.tell)(&ScopeNews::Undescribed(why));
+        }
+    }
+}
