@@ -15,6 +15,7 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::limits::{ACCEPT_BACKOFF, CALL_STACK_BYTES, SILENCE_MAX, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
+use crate::spawn::ask_kept;
 use crate::sys;
 
 use super::call::{Visit, answer, refuse, turn_out};
@@ -168,6 +169,7 @@ impl Lobby {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
         self.broker.scopes.stop();
+        ask_kept(&self.broker.kin)?;
         for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
             if !own && self.closed_until.is_none() {
                 self.epoll.delete(&socket.listener)?;

@@ -2,7 +2,7 @@
 //! whether a process is left, told to end, and read for what it used.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -85,7 +85,9 @@ impl Cgroup {
             return Ok(true);
         };
         loop {
-            if !self.is_populated()? {
+            // An event is told until it is read, and read with the very handle that waits for it.
+            let populated = read_at_start(&events).map(|text| field(&text, "populated") != Some(0));
+            if !gone_is(false, populated)? {
                 return Ok(true);
             }
             if Instant::now() >= until {
@@ -139,10 +141,15 @@ impl Cgroup {
     }
 
     fn read(&self, name: &str) -> io::Result<String> {
-        let mut text = String::new();
-        self.file(name, OFlag::O_RDONLY)?.take(CGROUP_FILE_BYTES_MAX).read_to_string(&mut text)?;
-        Ok(text)
+        read_at_start(&self.file(name, OFlag::O_RDONLY)?)
     }
+}
+
+fn read_at_start(mut file: &File) -> io::Result<String> {
+    let mut text = String::new();
+    file.rewind()?;
+    file.take(CGROUP_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The value of one line of a flat keyed file.

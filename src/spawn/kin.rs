@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -36,6 +37,8 @@ struct Family {
     keepers: HashSet<Pid>,
     /// The scopes that kept processes are in, by path: as many as there are, so no handle of each is held.
     scopes: Vec<String>,
+    /// When those were told to end.
+    told: Option<Instant>,
 }
 
 impl Kin {
@@ -94,9 +97,11 @@ impl Kin {
         family.kept.extend(kept.into_keys());
     }
 
-    /// The scopes of what was let go on.
-    pub(super) fn kept_scopes(&self) -> Vec<Cgroup> {
-        self.family().scopes.iter().filter_map(|path| Cgroup::open(path).ok()).collect()
+    /// The scopes of what was let go on, and when they were told to end, if this is not the first time.
+    pub(super) fn kept_scopes(&self) -> (Vec<Cgroup>, Option<Instant>) {
+        let mut family = self.family();
+        let told = family.told.replace(Instant::now());
+        (family.scopes.iter().filter_map(|path| Cgroup::open(path).ok()).collect(), told)
     }
 
     /// Everything that was let go on, for the broker's end; the ones that have ended are reaped.

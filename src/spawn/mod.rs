@@ -12,6 +12,7 @@ mod pool;
 mod resolve;
 mod scoper;
 mod scopes;
+mod stock;
 mod tree;
 mod wait;
 
@@ -22,4 +23,4 @@ pub use plan::{Plan, Stdio};
 pub use pool::{Launcher, Pool};
 pub use resolve::{Environment, Resolved, resolve};
 pub use scopes::{ScopeNews, Scopes, Tell, Want};
-pub use wait::{Call, Stop, end_kept, supervise};
+pub use wait::{Call, Stop, ask_kept, end_kept, supervise};

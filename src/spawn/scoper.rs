@@ -15,6 +15,7 @@ use crate::sd::{Address, Bus, BusError, Cgroup, NewScope, ScopeName, Word};
 
 use super::pool::{Launcher, Pool, Scope};
 use super::scopes::{Caption, Event, Events, Manager, Order, ScopeNews, Shared};
+use super::stock::Stock;
 
 /// The thread's own state.
 pub(super) struct Scoper {
@@ -104,7 +105,7 @@ impl Scoper {
     /// When something is to be done without an event.
     fn due(&self) -> Option<Instant> {
         let state = self.shared.state();
-        let shrink = state.stocks.values().filter_map(super::scopes::Stock::due).min();
+        let shrink = state.stocks.values().filter_map(Stock::due).min();
         let late = self.making.values().map(|making| making.since + SCOPE_WAIT).min();
         let caption = self.captions.front().map(|caption| caption.due);
         [shrink, late, caption].into_iter().flatten().min()

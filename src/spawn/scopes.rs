@@ -1,7 +1,7 @@
 //! Launchers in a transient scope of their own, ahead of need: the calls' side. A call takes one that is parked for
 //! its socket, or waits for one. Making them is the work of one thread, `scoper.rs`, which alone speaks to the manager.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,15 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ids::SocketName;
-use crate::limits::{
-    DESCRIPTION_DELAY, SCOPE_WAIT, SCOPES_PARKED, SCOPES_PARKED_MAX, SCOPES_QUIET, SCOPES_SLEEP,
-};
+use crate::limits::{DESCRIPTION_DELAY, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
 use crate::sd::{Address, BusError, ScopeName, Word};
 
 use super::pool::{Launcher, Pool};
 use super::scoper::Scoper;
+use super::stock::Stock;
 
 /// What an operator should know of the manager.
 #[derive(Debug)]
@@ -113,57 +112,6 @@ pub(super) enum Manager {
     Gone(BusError),
 }
 
-/// What is parked for one socket.
-#[derive(Debug)]
-pub(super) struct Stock {
-    pub(super) ready: VecDeque<Launcher>,
-    /// Calls that wait.
-    pub(super) waiting: usize,
-    /// How many to keep.
-    target: usize,
-    used: Instant,
-    /// When a call last found none.
-    short: Instant,
-}
-
-impl Stock {
-    fn new(now: Instant) -> Self {
-        Self { ready: VecDeque::new(), waiting: 0, target: SCOPES_PARKED, used: now, short: now }
-    }
-
-    /// How many are wanted at this time.
-    pub(super) fn target(&mut self, now: Instant) -> usize {
-        if now >= self.used + SCOPES_SLEEP {
-            self.target = 0;
-        } else if now >= self.short + SCOPES_QUIET {
-            self.target = self.target.min(SCOPES_PARKED);
-        }
-        self.target
-    }
-
-    /// When fewer are wanted, if nothing happens until then.
-    pub(super) fn due(&self) -> Option<Instant> {
-        match self.target {
-            0 => None,
-            target if target > SCOPES_PARKED => Some(self.short + SCOPES_QUIET),
-            _ => Some(self.used + SCOPES_SLEEP),
-        }
-    }
-
-    fn take(&mut self, now: Instant) -> Option<Launcher> {
-        self.used = now;
-        self.target = self.target.max(SCOPES_PARKED);
-        while let Some(launcher) = self.ready.pop_front() {
-            if launcher.is_alive() {
-                return Some(launcher);
-            }
-        }
-        self.target = (self.target * 2).min(SCOPES_PARKED_MAX);
-        self.short = now;
-        None
-    }
-}
-
 impl Shared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -225,6 +173,11 @@ impl Scopes {
             return self.bare();
         }
         let taken = if want.resources.is_empty() { self.parked(want.socket) } else { self.made(want) };
+        let taken = match want.mode {
+            // Before it is refused, the manager is looked for once more, if that was not done just now.
+            ScopeMode::Require if want.resources.is_empty() => taken.or_else(|_| self.made(want)),
+            ScopeMode::Auto | ScopeMode::Require | ScopeMode::Off => taken,
+        };
         match taken {
             Ok(launcher) => Ok(launcher),
             // Limits that a rule asks for are not dropped because nobody is there to set them.

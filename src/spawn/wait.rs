@@ -165,17 +165,19 @@ fn settle(
     Ok((left.max(stay), account))
 }
 
+/// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
+pub fn ask_kept(kin: &Kin) -> io::Result<()> {
+    kin.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
+}
+
 /// Ends everything that calls with `background = keep` left running: the broker leaves.
 pub fn end_kept(kin: &Kin, stop: Stop<'_>) -> io::Result<usize> {
-    let kill_from = Instant::now() + TERM_GRACE;
-    let scopes = kin.kept_scopes();
+    let (scopes, told) = kin.kept_scopes();
+    let now = Instant::now();
     for scope in &scopes {
-        scope.signal(Signal::SIGTERM)?;
+        end_scope(scope, told.is_none(), told.unwrap_or(now) + TERM_GRACE, stop)?;
     }
-    for scope in &scopes {
-        end_scope(scope, false, kill_from, stop)?;
-    }
-    end_all(kin.kept()?, || kin.kept(), kill_from, stop)
+    end_all(kin.kept()?, || kin.kept(), now + TERM_GRACE, stop)
 }
 
 /// SIGTERM to all in the scope, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
