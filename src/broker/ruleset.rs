@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nix::unistd::geteuid;
 
@@ -21,6 +21,8 @@ pub(super) struct Ruleset {
     file: PathBuf,
     policy: RwLock<Arc<Policy>>,
     manifest: Arc<Manifest>,
+    /// Why the last reload changed nothing.
+    fault: Mutex<Option<String>>,
     say: Say,
 }
 
@@ -49,7 +51,8 @@ impl Loaded {
 impl Ruleset {
     /// Puts rules in force.
     pub(super) fn new(loaded: Loaded, manifest: Arc<Manifest>, say: Say) -> Self {
-        Self { file: loaded.file, policy: RwLock::new(Arc::new(loaded.policy)), manifest, say }
+        let (policy, fault) = (RwLock::new(Arc::new(loaded.policy)), Mutex::default());
+        Self { file: loaded.file, policy, manifest, fault, say }
     }
 
     /// The file.
@@ -65,6 +68,15 @@ impl Ruleset {
     /// The rules in force; a call keeps the ones that it started with.
     pub(super) fn policy(&self) -> Arc<Policy> {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the last reload changed nothing, if it failed: the first error.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_fault(&self, fault: Option<String>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     /// Whether what cannot be recorded must not run.
@@ -102,6 +114,7 @@ impl Ruleset {
         }
         self.heed(self.manifest.reloaded(policy.hash(), None));
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.set_fault(None);
         (self.say)(&Notice::Reloaded { file: self.file.clone(), rules });
     }
 
@@ -109,7 +122,9 @@ impl Ruleset {
     pub(super) fn keep(&self, error: &LoadError) {
         (self.say)(&Notice::ReloadFailed(error));
         let text = error.to_string();
-        self.heed(self.manifest.reloaded(self.policy().hash(), text.lines().next()));
+        let first = text.lines().next();
+        self.set_fault(first.map(str::to_owned));
+        self.heed(self.manifest.reloaded(self.policy().hash(), first));
     }
 
     /// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.

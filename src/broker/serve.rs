@@ -15,6 +15,7 @@ use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
 use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
 use crate::rules::Audit;
+use crate::sd::Notifier;
 use crate::spawn::{Environment, Kin, Pool, end_kept};
 use crate::sys;
 
@@ -25,6 +26,7 @@ use super::notice::{LoadError, Notice};
 use super::reload::spare_descriptors;
 use super::ruleset::{Loaded, Ruleset, name_of};
 use super::state::{Broker, Events, Say, Socket};
+use super::status::{Board, Herald, one_line};
 
 /// What an operator asks of a broker.
 #[derive(Clone, Debug)]
@@ -83,6 +85,20 @@ impl From<io::Error> for ServeError {
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
+    let notifier = Notifier::from_env().unwrap_or_else(|source| {
+        say(&Notice::NoManager(&source));
+        Notifier::default()
+    });
+    let notifier = Arc::new(notifier);
+    let served = serve_heralded(config, say, &notifier);
+    if let Err(error) = &served {
+        let text = error.to_string();
+        notifier.last_word(&one_line(text.lines().next().unwrap_or_default()));
+    }
+    served
+}
+
+fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result<(), ServeError> {
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     let signals = signals()?;
     let environment = Environment::current();
@@ -101,8 +117,10 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
     let (pool, events) = (Pool::new(), Events::new()?);
-    let broker = Arc::new(Broker { sockets, environment, kin, pool, say, events });
-    let mut lobby = Lobby::new(broker.clone(), signals, room.open_files, room.lobby, owned)?;
+    let board = Board::new(notifier);
+    let broker = Arc::new(Broker { sockets, environment, kin, pool, say, events, board });
+    let herald = Herald::new(notifier.clone());
+    let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
     say(&ready);
     lobby.run()?;
     end(&broker, &mut lobby)
