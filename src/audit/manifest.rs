@@ -5,20 +5,21 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::ids::CallId;
+use crate::rules::Journal;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::fstat;
-use serde::Serialize;
-
-use crate::ids::CallId;
 
 use super::ascii::to_ascii;
+use super::entry::Record;
 use super::fold::{Fold, Heard};
 use super::history::{History, LineHash, hash_line, read_history};
 use super::record::{Close, Open, Reload, now_ms};
 use super::rejected::{Reject, Rejected};
+use super::sink::Sink;
 use super::trust::{Distrust, Trusted};
 
 /// The manifest of one broker.
@@ -68,18 +69,24 @@ struct Book {
     prev: LineHash,
     next: CallId,
     fold: Fold,
+    sink: Arc<Sink>,
 }
 
 impl Manifest {
     /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can write, and
     /// goes on after what it holds. The first record says so.
-    pub fn open(path: &Path, rules: &str, policy: &str) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, rules: &str, policy: &str, sink: Sink) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
-        let mut book = Book::after(path, file, &history).map_err(io)?;
+        let mut book = Book::after(path, file, &history, Arc::new(sink)).map_err(io)?;
         book.begin(rules, policy, &history).map_err(io)?;
         Ok(Self(Mutex::new(book)))
+    }
+
+    /// Has records go to the journal as `journal =` says.
+    pub fn want_journal(&self, wanted: Journal) {
+        self.book().sink.want(wanted);
     }
 
     /// Where the manifest is.
@@ -96,7 +103,7 @@ impl Manifest {
         }
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
-        let mut fresh = Book::after(path, file, &history).map_err(io)?;
+        let mut fresh = Book::after(path, file, &history, book.sink.clone()).map_err(io)?;
         fresh.next = fresh.next.max(book.next);
         if history.torn == 0 && fresh.bytes == 0 {
             fresh.prev.clone_from(&book.prev);
@@ -144,20 +151,22 @@ impl Manifest {
         book.write(&Close { kind: "close", ts: now_ms(), next })
     }
 
-    /// Takes the next number and writes the record that `record` makes of it, as one step.
-    pub(super) fn write_numbered<R: Serialize>(
+    /// Takes the next number and writes the start record that `record` makes of it, as one step.
+    pub(super) fn write_numbered<R: Record>(
         &self,
         record: impl FnOnce(CallId) -> Option<R>,
     ) -> (CallId, io::Result<()>) {
         let mut book = self.book();
         let call = book.number();
-        let written =
-            book.check_place().and_then(|()| record(call).map_or(Ok(()), |record| book.write(&record)));
+        let written = book.check_place().and_then(|()| match record(call) {
+            Some(record) => book.write_start(&record),
+            None => book.sink.probe(),
+        });
         (call, written)
     }
 
-    /// Writes one record.
-    pub(super) fn write(&self, record: &impl Serialize) -> io::Result<()> {
+    /// Writes one record; one that is kept in the manifest whatever the journal does.
+    pub(super) fn write(&self, record: &impl Record) -> io::Result<()> {
         self.book().write(record)
     }
 
@@ -168,7 +177,7 @@ impl Manifest {
 }
 
 impl Book {
-    fn after(path: &Path, mut file: Flock<File>, history: &History) -> io::Result<Self> {
+    fn after(path: &Path, mut file: Flock<File>, history: &History, sink: Arc<Sink>) -> io::Result<Self> {
         let bytes = file.seek(SeekFrom::End(0))?;
         let path = path.to_owned();
         Ok(Self {
@@ -179,6 +188,7 @@ impl Book {
             prev: history.prev.clone(),
             next: history.next,
             fold: Fold::default(),
+            sink,
         })
     }
 
@@ -205,8 +215,36 @@ impl Book {
         Ok(())
     }
 
+    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does.
+    fn write(&mut self, record: &impl Record) -> io::Result<()> {
+        self.append_chained(record)?;
+        // The sink says it; only a start can still be kept from running.
+        self.enter(record).ok();
+        Ok(())
+    }
+
+    /// The same for the record before which nothing runs: one that a required journal does not take is taken back.
+    fn write_start(&mut self, record: &impl Record) -> io::Result<()> {
+        let (bytes, prev) = (self.bytes, self.prev.clone());
+        self.append_chained(record)?;
+        let entered = self.enter(record);
+        if entered.is_err() {
+            (self.bytes, self.prev, self.torn) = (bytes, prev, true);
+            self.cut_torn()?;
+        }
+        entered
+    }
+
+    fn enter(&self, record: &impl Record) -> io::Result<()> {
+        self.sink.enter(|| {
+            let mut entry = record.entry();
+            entry.add("SLUICE_HASH", &self.prev);
+            entry
+        })
+    }
+
     /// Adds the chain to a record and appends it as one line.
-    fn write(&mut self, record: &impl Serialize) -> io::Result<()> {
+    fn append_chained(&mut self, record: &impl Record) -> io::Result<()> {
         let mut line = to_ascii(record);
         line.pop();
         line.push_str(",\"prev\":\"");

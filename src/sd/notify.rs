@@ -6,16 +6,15 @@ use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use nix::sys::socket::sockopt::SendTimeout;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, setsockopt, socket};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::UnixAddr;
 use sd_notify::NotifyState;
 
 use crate::limits::{NOTIFY_SEND_MAX, WATCHDOG_INTERVAL_MIN};
+
+use super::datagram::{Channel, Patience};
 
 /// The way to the service manager; without one, everything that is said is dropped.
 #[derive(Debug, Default)]
@@ -24,28 +23,13 @@ pub struct Notifier {
     watchdog: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Channel {
-    socket: OwnedFd,
-    address: UnixAddr,
-}
-
-/// What to do when the manager's queue is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// Wait, at most [`NOTIFY_SEND_MAX`].
-    Some,
-    /// Let it be.
-    None,
-}
-
 impl Notifier {
     /// The manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`), if it names one.
     pub fn from_env() -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
         };
-        let channel = Channel::new(address(&name)?)?;
+        let channel = Channel::new(address(&name)?, NOTIFY_SEND_MAX)?;
         Ok(Self { channel: Some(channel), watchdog: sd_notify::watchdog_enabled() })
     }
 
@@ -62,19 +46,19 @@ impl Notifier {
 
     /// Callers are answered from now on, or again, after a reload.
     pub fn ready(&self, status: &str) -> bool {
-        self.send(Patience::Some, &[NotifyState::Ready, NotifyState::Status(status)])
+        self.send(Patience::Bounded, &[NotifyState::Ready, NotifyState::Status(status)])
     }
 
     /// The rules are being read again.
     pub fn reloading(&self) -> bool {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-        self.send(Patience::Some, &states)
+        self.send(Patience::Bounded, &states)
     }
 
     /// The broker ends.
     pub fn stopping(&self, status: &str) -> bool {
-        self.send(Patience::Some, &[NotifyState::Stopping, NotifyState::Status(status)])
+        self.send(Patience::Bounded, &[NotifyState::Stopping, NotifyState::Status(status)])
     }
 
     /// How things stand, as one line for a person. Gives whether the manager has it.
@@ -84,7 +68,7 @@ impl Notifier {
 
     /// How things stand, as the last word of a broker that cannot serve.
     pub fn last_word(&self, status: &str) -> bool {
-        self.send(Patience::Some, &[NotifyState::Status(status)])
+        self.send(Patience::Bounded, &[NotifyState::Status(status)])
     }
 
     /// A sign of life.
@@ -100,29 +84,7 @@ impl Notifier {
             let line = state.to_string().replace('\n', " ");
             writeln!(message, "{line}").expect("a string takes every write");
         }
-        channel.send(patience, message.as_bytes()).is_ok()
-    }
-}
-
-impl Channel {
-    /// Not connected: a manager that starts anew has another socket at the same address.
-    fn new(address: UnixAddr) -> io::Result<Self> {
-        let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-        let limit =
-            TimeVal::new(NOTIFY_SEND_MAX.as_secs().cast_signed(), NOTIFY_SEND_MAX.subsec_micros().into());
-        setsockopt(&socket, SendTimeout, &limit)?;
-        Ok(Self { socket, address })
-    }
-
-    fn send(&self, patience: Patience, message: &[u8]) -> nix::Result<usize> {
-        let at_once = if patience == Patience::None { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
-        loop {
-            let flags = at_once | MsgFlags::MSG_NOSIGNAL;
-            match sendto(self.socket.as_raw_fd(), message, &self.address, flags) {
-                Err(nix::errno::Errno::EINTR) => {}
-                result => return result,
-            }
-        }
+        channel.send(message.as_bytes(), None, patience).is_ok()
     }
 }
 
@@ -147,7 +109,7 @@ mod tests {
         let bound = SocketAddr::from_abstract_name(&name).expect("a short name");
         let manager = UnixDatagram::bind_addr(&bound).expect("a name of our own");
         let address = address(OsStr::new(&format!("@{name}"))).expect("an abstract name");
-        let channel = Channel::new(address).expect("a socket");
+        let channel = Channel::new(address, NOTIFY_SEND_MAX).expect("a socket");
         (manager, Notifier { channel: Some(channel), watchdog: Some(Duration::from_secs(3)) })
     }
 
