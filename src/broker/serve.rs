@@ -93,7 +93,8 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     let served = serve_heralded(config, say, &notifier);
     if let Err(error) = &served {
         let text = error.to_string();
-        notifier.last_word(&one_line(text.lines().next().unwrap_or_default()));
+        // The text is printed in any case.
+        notifier.last_word(&one_line(text.lines().next().unwrap_or_default())).ok();
     }
     served
 }

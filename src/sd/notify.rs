@@ -45,46 +45,46 @@ impl Notifier {
     }
 
     /// Callers are answered from now on, or again, after a reload.
-    pub fn ready(&self, status: &str) -> bool {
+    pub fn ready(&self, status: &str) -> io::Result<()> {
         self.send(Patience::Bounded, &[NotifyState::Ready, NotifyState::Status(status)])
     }
 
     /// The rules are being read again.
-    pub fn reloading(&self) -> bool {
+    pub fn reloading(&self) -> io::Result<()> {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
         self.send(Patience::Bounded, &states)
     }
 
     /// The broker ends.
-    pub fn stopping(&self, status: &str) -> bool {
+    pub fn stopping(&self, status: &str) -> io::Result<()> {
         self.send(Patience::Bounded, &[NotifyState::Stopping, NotifyState::Status(status)])
     }
 
-    /// How things stand, as one line for a person. Gives whether the manager has it.
-    pub fn status(&self, status: &str) -> bool {
+    /// How things stand, as one line for a person.
+    pub fn status(&self, status: &str) -> io::Result<()> {
         self.send(Patience::None, &[NotifyState::Status(status)])
     }
 
     /// How things stand, as the last word of a broker that cannot serve.
-    pub fn last_word(&self, status: &str) -> bool {
+    pub fn last_word(&self, status: &str) -> io::Result<()> {
         self.send(Patience::Bounded, &[NotifyState::Status(status)])
     }
 
     /// A sign of life.
-    pub fn ping(&self) -> bool {
+    pub fn ping(&self) -> io::Result<()> {
         self.send(Patience::None, &[NotifyState::Watchdog])
     }
 
     /// One datagram, a line for each state. A line break in a text would begin another state, so there is none.
-    fn send(&self, patience: Patience, states: &[NotifyState<'_>]) -> bool {
-        let Some(channel) = &self.channel else { return true };
+    fn send(&self, patience: Patience, states: &[NotifyState<'_>]) -> io::Result<()> {
+        let Some(channel) = &self.channel else { return Ok(()) };
         let mut message = String::new();
         for state in states {
             let line = state.to_string().replace('\n', " ");
             writeln!(message, "{line}").expect("a string takes every write");
         }
-        channel.send(message.as_bytes(), None, patience).is_ok()
+        Ok(channel.send(message.as_bytes(), None, patience)?)
     }
 }
 
@@ -113,9 +113,9 @@ mod tests {
         (manager, Notifier { channel: Some(channel), watchdog: Some(Duration::from_secs(3)) })
     }
 
-    fn check(name: &str, say: impl FnOnce(&Notifier) -> bool, want: &str) {
+    fn check(name: &str, say: impl FnOnce(&Notifier) -> io::Result<()>, want: &str) {
         let (manager, notifier) = pair(name);
-        assert!(say(&notifier));
+        say(&notifier).expect("somebody listens");
         let mut message = [0; 256];
         let bytes = manager.recv(&mut message).expect("a message");
         assert_eq!(str::from_utf8(&message[..bytes]), Ok(want));
@@ -136,9 +136,9 @@ mod tests {
     #[test]
     fn a_manager_that_does_not_read_holds_nobody_up() {
         let (_manager, notifier) = pair("full");
-        assert!((0..100_000).any(|_| !notifier.ping()));
+        assert!((0..100_000).any(|_| notifier.ping().is_err()));
         let since = std::time::Instant::now();
-        assert!(!notifier.ready("here"));
+        assert!(notifier.ready("here").is_err());
         assert!(since.elapsed() < 2 * NOTIFY_SEND_MAX);
     }
 
