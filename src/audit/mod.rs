@@ -1,10 +1,11 @@
 //! What is on record: the manifest with its chain and its numbers, and which files may be trusted. Nothing runs before
 //! its start is written here, and nothing is answered before its end or its refusal is. Read `record.rs` for what a
-//! line holds, `manifest.rs` for how it gets to disk, `entry.rs` for what the journal is given, `started.rs` for the order.
+//! line holds, `book.rs` for how it gets to disk, `entry.rs` for what the journal is given, `started.rs` for the order.
 
 #![forbid(unsafe_code)]
 
 mod ascii;
+mod book;
 mod entry;
 mod fold;
 mod history;
