@@ -1,0 +1,7 @@
+//! What an ordinary user gets of the units in `systemd/user`.
+
+mod activation;
+mod environment;
+mod failure;
+mod reload;
+mod units;
