@@ -169,7 +169,10 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.systemctl("status"));
+            let unit = self.service_unit();
+            let said =
+                run(["journalctl", self.manager.option(), "--no-pager", "--lines=40", "--unit", &unit]);
+            eprintln!("{}\n{said}", self.systemctl("status"));
         }
         let (socket, service) = (self.socket_unit(), self.service_unit());
         self.manager.systemctl(&["disable", "--now", &socket]);
