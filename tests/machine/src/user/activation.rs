@@ -99,7 +99,7 @@ fn every_call_is_answered_over_restarts() {
         let caller = scope.spawn(|| {
             let mut answers = Vec::new();
             while !over.load(Ordering::Relaxed) {
-                answers.push(gate.call(["echo", "hi"]).code());
+                answers.push(gate.call(["echo", "hi"]));
             }
             answers
         });
@@ -109,7 +109,9 @@ fn every_call_is_answered_over_restarts() {
         over.store(true, Ordering::Relaxed);
         let answers = caller.join().expect("a caller does not panic");
         // Who waits at the socket is answered by the next broker; who was let in by this one is told that it stops.
-        assert!(answers.iter().all(|code| [Some(0), Some(STOPPING)].contains(code)), "{answers:?}");
-        assert!(answers.contains(&Some(0)), "{answers:?}");
+        for answer in &answers {
+            assert!([Some(0), Some(STOPPING)].contains(&answer.code()), "{answer}");
+        }
+        assert!(answers.iter().any(|answer| answer.code() == Some(0)));
     });
 }
