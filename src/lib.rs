@@ -16,6 +16,8 @@ pub mod rules;
 
 pub mod refusal;
 
+pub mod sd;
+
 pub mod audit;
 
 pub mod spawn;

@@ -5,8 +5,9 @@ use std::hash::{Hash, Hasher};
 use serde::Serialize;
 
 use crate::ids::{CallId, SocketName};
-use crate::limits::RECORD_DETAIL_BYTES_MAX;
+use crate::limits::{RECORD_DETAIL_BYTES_MAX, SUMMARY_CHARS_MAX};
 use crate::refusal::Refusal;
+use crate::rules::escape::quoted;
 
 use super::record::now_ms;
 use super::words::{Caller, Words};
@@ -39,6 +40,17 @@ impl Rejected {
             detail,
             status: refusal.status().get(),
         }
+    }
+
+    /// The reason, the socket and the beginning of the command line, for people.
+    pub fn summary(&self) -> String {
+        let mut summary = format!("{} on {}", self.reason, self.socket);
+        let words: Vec<_> = self.words.argv().iter().map(|word| quoted(word)).collect();
+        if !words.is_empty() {
+            let shown: String = words.join(" ").chars().take(SUMMARY_CHARS_MAX).collect();
+            summary.push_str(&format!(": {shown}"));
+        }
+        summary
     }
 
     fn likeness(&self) -> Likeness<'_> {

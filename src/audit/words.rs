@@ -62,6 +62,13 @@ impl Words {
     }
 }
 
+impl Words {
+    /// The words that are kept.
+    pub(super) fn argv(&self) -> &[String] {
+        &self.argv
+    }
+}
+
 /// As much of `word` as there is room for, and nothing when there is none.
 fn keep(word: &str, room: &mut usize) -> Option<String> {
     let end = word.floor_char_boundary(*room);

@@ -26,7 +26,7 @@ use crate::wire::{Malformed, Reply, Request, Status};
 use super::disk::Disk;
 use super::gate::Guest;
 use super::notice::Notice;
-use super::reload::reopen;
+use super::ruleset::Ruleset;
 use super::state::{Broker, Socket};
 
 /// A connection whose request was not answered yet.
@@ -91,13 +91,14 @@ impl Guest for Admitted {
 
 /// Answers the request that waits on a connection, and after it the calls that waited for its place.
 pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
-    let mut next = match ask(broker, &mut visit) {
+    let mut next = match ask(broker, socket, &mut visit) {
         Ok(Asked::Call(allowed)) => socket.gate.enter(Admitted { visit, allowed }),
         Ok(Asked::List(text)) => return reply(&visit, &Reply::Listing(text)),
         Ok(Asked::Nothing) => return,
         Err(refusal) => return refuse(broker, socket, &visit, &refusal),
     };
     while let Some(admitted) = next {
+        broker.note_change();
         let rule = admitted.rule().clone();
         // A call that panics is on record as lost; its place and those who wait for it must not be lost with it.
         let work = AssertUnwindSafe(|| execute(broker, socket, admitted));
@@ -105,6 +106,7 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
             (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
         }
         next = socket.gate.leave(&rule);
+        broker.note_change();
     }
 }
 
@@ -114,11 +116,10 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
         visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
     let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
     let rejected = Rejected::new(&socket.name, caller, &argv, refusal);
-    broker.record_refusal(&if is_hidden(&broker.policy(), &argv) {
-        rejected.without_words()
-    } else {
-        rejected
-    });
+    broker.record_refusal(
+        socket,
+        &if is_hidden(&socket.rules.policy(), &argv) { rejected.without_words() } else { rejected },
+    );
     reply(visit, &Reply::Status(refusal.status()));
 }
 
@@ -136,13 +137,13 @@ pub(super) fn turn_out(broker: &Broker, socket: &Socket, admitted: &Admitted) {
 }
 
 /// From bytes to what they ask for. Nothing has changed yet.
-fn ask(broker: &Broker, visit: &mut Visit) -> Result<Asked, Refusal> {
+fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Refusal> {
     let Some(message) = receive(visit)? else { return Ok(Asked::Nothing) };
     let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
     if broker.events.is_stopping() {
         return Err(Refusal::Stopping);
     }
-    let policy = broker.policy();
+    let policy = socket.rules.policy();
     let Request::Call(argv) = request else { return listing(&policy) };
     visit.argv.clone_from(&argv);
     let caller = visit.caller.clone().ok_or(Refusal::NoCredentials)?;
@@ -220,7 +221,7 @@ fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
         }
         let caller = visit.caller.clone();
         let refusal = Refusal::Malformed(Malformed::Second);
-        broker.record_refusal(&Rejected::new(&socket.name, caller, &[], &refusal));
+        broker.record_refusal(socket, &Rejected::new(&socket.name, caller, &[], &refusal));
     }
 }
 
@@ -252,23 +253,21 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
-    let started = begin(broker, &opening)?;
+    let started = begin(&socket.rules, &opening)?;
     let outcome = watch(broker, visit, rule, &launcher, &plan, stdio);
-    Ok(end(broker, started, outcome, &opening))
+    Ok(end(broker, &socket.rules, started, outcome, &opening))
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
-fn begin<'b>(broker: &'b Broker, opening: &Opening<'_>) -> Result<Started<'b>, Refusal> {
-    let (started, written) = Started::new(&broker.manifest, opening);
+fn begin<'r>(rules: &'r Ruleset, opening: &Opening<'_>) -> Result<Started<'r>, Refusal> {
+    let (started, written) = Started::new(rules.manifest(), opening);
     let Err(source) = written else { return Ok(started) };
-    broker.say_lost(&source);
-    if broker.is_strict() {
+    rules.say_lost(&source);
+    if rules.is_strict() {
         started.withdraw();
-        return Err(Refusal::AuditLost { path: broker.manifest.path(), source });
+        return Err(Refusal::AuditLost { path: rules.manifest().path(), source });
     }
-    if let Err(source) = reopen(broker).and_then(|()| started.write_again(opening)) {
-        broker.say_lost(&source);
-    }
+    rules.heed(rules.reopen_manifest().and_then(|()| started.write_again(opening)));
     Ok(started)
 }
 
@@ -293,7 +292,13 @@ fn watch(
 }
 
 /// The end on record, and what the caller is answered.
-fn end(broker: &Broker, started: Started<'_>, outcome: io::Result<Outcome>, opening: &Opening<'_>) -> Status {
+fn end(
+    broker: &Broker,
+    rules: &Ruleset,
+    started: Started<'_>,
+    outcome: io::Result<Outcome>,
+    opening: &Opening<'_>,
+) -> Status {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(source) => {
@@ -301,9 +306,7 @@ fn end(broker: &Broker, started: Started<'_>, outcome: io::Result<Outcome>, open
             return Status::AUDIT; // dropping `started` records that the end was not seen
         }
     };
-    if let Err(source) = started.finish(&outcome, opening) {
-        broker.say_lost(&source);
-    }
+    rules.heed(started.finish(&outcome, opening));
     outcome.status()
 }
 

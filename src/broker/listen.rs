@@ -52,6 +52,8 @@ pub enum ListenError {
         /// What is wrong.
         why: &'static str,
     },
+    /// A socket's name cannot be a rules file's.
+    Name(SocketName),
     /// The activation variables cannot be read.
     Activation(String),
     /// Another broker has the socket.
@@ -78,6 +80,11 @@ impl fmt::Display for ListenError {
             Self::Unusable { index, why } => write!(
                 f,
                 "descriptor {index} of LISTEN_FDS {why}; the socket unit needs ListenSequentialPacket=PATH"
+            ),
+            Self::Name(name) => write!(
+                f,
+                "no rules file can be called {:?}; set FileDescriptorName= in the socket unit",
+                name.as_str()
             ),
             Self::Activation(why) => write!(f, "cannot take over systemd's sockets: {why}"),
             Self::Busy(path) => write!(f, "another broker listens on {}", path.display()),

@@ -22,6 +22,7 @@ use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::reload;
 use super::state::Broker;
+use super::status::Herald;
 use super::token::Token;
 
 /// Somebody who has not said anything yet.
@@ -37,6 +38,7 @@ pub(super) struct Lobby {
     epoll: Epoll,
     signals: SignalFd,
     keeper: Keeper,
+    herald: Herald,
     /// By number, and so by age: the first one is the first to run out of time.
     visitors: BTreeMap<u64, Visitor>,
     /// Those who said something, by socket, in turn.
@@ -54,6 +56,7 @@ impl Lobby {
     pub(super) fn new(
         broker: Arc<Broker>,
         signals: SignalFd,
+        herald: Herald,
         open_files: u64,
         room: usize,
         owned: Vec<bool>,
@@ -70,6 +73,7 @@ impl Lobby {
             epoll,
             signals,
             keeper: Keeper::new(open_files),
+            herald,
             visitors: BTreeMap::new(),
             spoken,
             next: 0,
@@ -84,6 +88,7 @@ impl Lobby {
     /// Serves until the broker stops and every call has ended.
     pub(super) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
+        self.herald.ready(&self.broker);
         while !(self.broker.events.is_stopping() && self.is_empty()) {
             let count = self.wait(&mut events)?;
             for event in &events[..count] {
@@ -96,9 +101,8 @@ impl Lobby {
                 self.usher_out()?;
             }
             self.dispatch()?;
-            if let Err(source) = self.broker.manifest.settle() {
-                self.broker.say_lost(&source);
-            }
+            self.settle();
+            self.herald.speak(&self.broker);
         }
         Ok(())
     }
@@ -108,6 +112,13 @@ impl Lobby {
         self.keeper.end(&self.broker.pool, &self.broker.kin)
     }
 
+    /// Writes the counts of refusals whose time has come.
+    fn settle(&self) {
+        for ruleset in self.broker.rulesets() {
+            ruleset.heed(ruleset.manifest().settle());
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.spoken.iter().all(VecDeque::is_empty)
             && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
@@ -115,7 +126,9 @@ impl Lobby {
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let silence = self.visitors.first_key_value().map(|(_, visitor)| visitor.since + SILENCE_MAX);
-        let dates = [silence, self.closed_until, self.keeper.due(), self.broker.manifest.next_due()];
+        let count = self.broker.rulesets().iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
+        let news = self.herald.due(&self.broker.board);
+        let dates = [silence, self.closed_until, self.keeper.due(), count, news];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
@@ -148,7 +161,7 @@ impl Lobby {
     fn obey(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.read_signal()? {
             if signal.ssi_signo == Signal::SIGHUP as u32 {
-                reload(&self.broker);
+                self.reload();
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();
             } else {
@@ -158,9 +171,19 @@ impl Lobby {
         Ok(())
     }
 
+    fn reload(&mut self) {
+        if self.broker.events.is_stopping() {
+            return reload(&self.broker);
+        }
+        self.herald.reloading();
+        reload(&self.broker);
+        self.herald.ready(&self.broker);
+    }
+
     fn stop(&mut self) -> io::Result<()> {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
+        self.herald.stopping(&self.broker);
         for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
             if !own && self.closed_until.is_none() {
                 self.epoll.delete(&socket.listener)?;
@@ -265,8 +288,9 @@ impl Lobby {
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
-        let threads = self.broker.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE);
         for index in 0..self.spoken.len() {
+            let calls = self.broker.sockets[index].rules.policy().max_calls();
+            let threads = calls.saturating_add(SOCKET_THREADS_SPARE);
             while !self.spoken[index].is_empty() && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.spoken[index].pop_front() else { break };
                 if let Err((source, visit)) = begin_thread(self.broker.clone(), index, visit) {

@@ -11,12 +11,14 @@ mod listen;
 mod lobby;
 mod notice;
 mod reload;
+mod ruleset;
 mod serve;
 mod state;
+mod status;
 mod token;
 
 pub use disk::{Disk, load_rules};
 pub use listen::ListenError;
 pub use notice::{LoadError, Notice};
-pub use serve::{Config, ServeError, serve};
+pub use serve::{Config, Rules, ServeError, serve};
 pub use state::Say;

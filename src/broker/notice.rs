@@ -45,6 +45,8 @@ pub enum Notice<'a> {
     Exhausted(&'a io::Error),
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
+    /// The service manager that the environment names cannot be told anything.
+    NoManager(&'a io::Error),
     /// Running calls are being ended.
     Stopping,
 }
@@ -109,6 +111,7 @@ impl fmt::Display for Notice<'_> {
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
+            Self::NoManager(source) => write!(f, "cannot notify systemd (NOTIFY_SOCKET): {source}"),
             Self::Stopping => write!(f, "stopping: running calls are being ended"),
         }
     }

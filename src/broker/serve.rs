@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::prctl;
@@ -13,25 +14,36 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
 use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
-use crate::rules::{Audit, Policy};
-use crate::spawn::{Environment, Kin, end_kept};
+use crate::rules::Audit;
+use crate::sd::Notifier;
+use crate::spawn::{Environment, Kin, Pool, end_kept};
 use crate::sys;
 
-use super::disk::load_rules;
 use super::gate::Gate;
-use super::listen::{ListenError, Listener, bind, inherited};
+use super::listen::{ListenError, Listener, Own, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
-use super::reload::{manifest_path, spare_descriptors};
+use super::reload::spare_descriptors;
+use super::ruleset::{Loaded, Ruleset, name_of};
 use super::state::{Broker, Events, Say, Socket};
+use super::status::{Board, Herald, one_line};
 
 /// What an operator asks of a broker.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The rules file, absolute.
-    pub rules: PathBuf,
+    /// The rules.
+    pub rules: Rules,
     /// The socket to bind; without it, systemd's.
     pub socket: Option<PathBuf>,
+}
+
+/// Where rules are.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// One file, absolute, for every socket.
+    File(PathBuf),
+    /// In this directory, absolute: `NAME.rules` for the socket that systemd calls NAME.
+    Directory(PathBuf),
 }
 
 /// Why a broker did not start, or could not go on.
@@ -73,31 +85,116 @@ impl From<io::Error> for ServeError {
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
+    let notifier = Notifier::from_env().unwrap_or_else(|source| {
+        say(&Notice::NoManager(&source));
+        Notifier::default()
+    });
+    let notifier = Arc::new(notifier);
+    let served = serve_heralded(config, say, &notifier);
+    if let Err(error) = &served {
+        let text = error.to_string();
+        notifier.last_word(&one_line(text.lines().next().unwrap_or_default()));
+    }
+    served
+}
+
+fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result<(), ServeError> {
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     let signals = signals()?;
     let environment = Environment::current();
-    let name = config.rules.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let policy = load_rules(&config.rules, &environment).map_err(ServeError::Load)?;
-    let listeners = listen(config, &name, &policy, say)?;
-    let path = manifest_path(&policy, &environment, &name).map_err(ServeError::Load)?;
-    let manifest = Manifest::open(&path, &config.rules.to_string_lossy(), policy.hash())
-        .map_err(ServeError::Manifest)?;
-    let kin = Kin::begin().map_err(ServeError::NoTree)?;
-    let room = make_room(&policy, listeners.len())?;
-    let ready = Notice::Ready {
-        sockets: listeners.iter().map(|listener| listener.label.clone()).collect(),
-        rules: policy.rules().len(),
+    let (listeners, loaded) = match &config.rules {
+        Rules::File(file) => serve_file(file, config.socket.as_deref(), &environment, say)?,
+        Rules::Directory(directory) => serve_directory(directory, &environment)?,
     };
-    let (sockets, own): (Vec<_>, Vec<_>) =
-        listeners.into_iter().map(|listener| split(listener, room.waiting)).unzip();
+    let rules = loaded.iter().map(|loaded| loaded.policy.rules().len()).sum();
+    let rulesets = put_in_force(loaded, say)?;
+    let kin = Kin::begin().map_err(ServeError::NoTree)?;
+    let ready =
+        Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
+    let of = |index: usize| rulesets[index % rulesets.len()].clone();
+    let room = make_room((0..listeners.len()).map(|index| of(index).policy().max_calls()).collect())?;
+    let split = |(index, listener)| split(listener, of(index), room.waiting);
+    let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (rules, events) = (config.rules.clone(), Events::new()?);
-    let broker = Broker::new(sockets, rules, environment, manifest, kin, events, Arc::new(policy), say);
-    let broker = Arc::new(broker);
-    let mut lobby = Lobby::new(broker.clone(), signals, room.open_files, room.lobby, owned)?;
+    let (pool, events) = (Pool::new(), Events::new()?);
+    let board = Board::new(notifier);
+    let broker = Arc::new(Broker { sockets, environment, kin, pool, say, events, board });
+    let herald = Herald::new(notifier.clone());
+    let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
     say(&ready);
     lobby.run()?;
     end(&broker, &mut lobby)
+}
+
+/// One rules file for one socket of the broker's own, or for all that systemd hands over.
+fn serve_file(
+    file: &Path,
+    socket: Option<&Path>,
+    environment: &Environment,
+    say: Say,
+) -> Result<(Vec<Listener>, Vec<Loaded>), ServeError> {
+    let loaded = Loaded::read(file, environment).map_err(ServeError::Load)?;
+    let name = SocketName::new(name_of(file));
+    let Some(path) = socket else { return Ok((listen(&name)?, vec![loaded])) };
+    let listener = bind(path, name, |distrust| {
+        say(&Notice::SocketDistrusted(distrust.to_string()));
+        loaded.policy.audit() == Audit::BestEffort
+    });
+    let listener = listener.map_err(ServeError::Listen)?;
+    sys::pass_credentials(listener.socket.as_fd())?;
+    Ok((vec![listener], vec![loaded]))
+}
+
+/// A rules file for each socket that systemd hands over, by its name. One that does not load stops the start: a socket
+/// without rules would be a gate that nobody watches.
+fn serve_directory(
+    directory: &Path,
+    environment: &Environment,
+) -> Result<(Vec<Listener>, Vec<Loaded>), ServeError> {
+    let listeners = listen(&SocketName::new("default"))?;
+    let file = |listener: &Listener| {
+        let name = listener.name.as_str();
+        if name.contains('/') || name.starts_with('.') {
+            return Err(ServeError::Listen(ListenError::Name(listener.name.clone())));
+        }
+        Ok(directory.join(format!("{name}.rules")))
+    };
+    let read = |listener| Loaded::read(&file(listener)?, environment).map_err(ServeError::Load);
+    let loaded = listeners.iter().map(read).collect::<Result<_, _>>()?;
+    Ok((listeners, loaded))
+}
+
+/// The sockets that systemd hands over.
+fn listen(unnamed: &SocketName) -> Result<Vec<Listener>, ServeError> {
+    let listeners = inherited(unnamed).map_err(ServeError::Listen)?;
+    if listeners.is_empty() {
+        return Err(ServeError::Listen(ListenError::Nothing));
+    }
+    for listener in &listeners {
+        sys::pass_credentials(listener.socket.as_fd())?;
+    }
+    Ok(listeners)
+}
+
+/// Opens the manifests, one where several files name the same, and puts the rules in force.
+fn put_in_force(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, ServeError> {
+    let mut manifests: Vec<(PathBuf, Arc<Manifest>)> = Vec::new();
+    let mut rulesets: Vec<Arc<Ruleset>> = Vec::new();
+    for loaded in loaded {
+        if let Some(same) = rulesets.iter().find(|ruleset| ruleset.file() == loaded.file) {
+            rulesets.push(same.clone());
+            continue;
+        }
+        let open =
+            manifests.iter().find(|(path, _)| *path == loaded.manifest).map(|(_, manifest)| manifest.clone());
+        let manifest = match open {
+            Some(manifest) => manifest,
+            None => Arc::new(loaded.open_manifest().map_err(ServeError::Manifest)?),
+        };
+        manifests.push((loaded.manifest.clone(), manifest.clone()));
+        rulesets.push(Arc::new(Ruleset::new(loaded, manifest, say)));
+    }
+    Ok(rulesets)
 }
 
 /// Signals come as events of the accept loop. Blocked before there is a second thread.
@@ -108,29 +205,8 @@ fn signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-fn listen(config: &Config, name: &str, policy: &Policy, say: Say) -> Result<Vec<Listener>, ServeError> {
-    let name = SocketName::new(name);
-    let listeners = match &config.socket {
-        None => inherited(&name),
-        Some(path) => bind(path, name, |distrust| {
-            say(&Notice::SocketDistrusted(distrust.to_string()));
-            policy.audit() == Audit::BestEffort
-        })
-        .map(|listener| vec![listener]),
-    };
-    let listeners = listeners.map_err(ServeError::Listen)?;
-    if listeners.is_empty() {
-        return Err(ServeError::Listen(ListenError::Nothing));
-    }
-    for listener in &listeners {
-        use std::os::fd::AsFd;
-        sys::pass_credentials(listener.socket.as_fd())?;
-    }
-    Ok(listeners)
-}
-
-fn split(listener: Listener, waiting: usize) -> (Socket, Option<super::listen::Own>) {
-    let socket = Socket { name: listener.name, listener: listener.socket, gate: Gate::new(waiting) };
+fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Option<Own>) {
+    let socket = Socket { name: listener.name, rules, listener: listener.socket, gate: Gate::new(waiting) };
     (socket, listener.own)
 }
 
@@ -143,10 +219,11 @@ struct Room {
 }
 
 /// Raises the limit of descriptors to the most that is allowed, and shares it out.
-fn make_room(policy: &Policy, sockets: usize) -> Result<Room, ServeError> {
+fn make_room(max_calls: Vec<u32>) -> Result<Room, ServeError> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
-    let spare = spare_descriptors(policy, sockets).map_err(ServeError::Load)?;
+    let sockets = max_calls.len();
+    let spare = spare_descriptors(max_calls).map_err(ServeError::Load)?;
     let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
     Ok(Room { open_files, lobby, waiting })
@@ -156,8 +233,12 @@ fn make_room(policy: &Policy, sockets: usize) -> Result<Room, ServeError> {
 fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     end_kept(&broker.kin, broker.events.as_stop())?;
     lobby.end()?;
-    if let Err(source) = broker.manifest.close() {
-        broker.say_lost(&source);
+    let mut closed: Vec<&Arc<Manifest>> = Vec::new();
+    for ruleset in broker.rulesets() {
+        if !closed.iter().any(|manifest| Arc::ptr_eq(manifest, ruleset.manifest())) {
+            closed.push(ruleset.manifest());
+            ruleset.heed(ruleset.manifest().close());
+        }
     }
     Ok(())
 }

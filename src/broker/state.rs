@@ -2,20 +2,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::audit::{Manifest, Rejected};
+use crate::audit::Rejected;
 use crate::ids::SocketName;
-use crate::rules::{Audit, Policy};
 use crate::spawn::{Environment, Kin, Pool, Stop};
 
 use super::call::Admitted;
 use super::gate::Gate;
 use super::notice::Notice;
+use super::ruleset::Ruleset;
+use super::status::Board;
 
 /// Where notices go.
 pub type Say = fn(&Notice<'_>);
@@ -24,20 +24,19 @@ pub type Say = fn(&Notice<'_>);
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) sockets: Vec<Socket>,
-    pub(super) rules_file: PathBuf,
     pub(super) environment: Environment,
-    pub(super) manifest: Manifest,
     pub(super) kin: Kin,
     pub(super) pool: Pool,
     pub(super) say: Say,
     pub(super) events: Events,
-    policy: RwLock<Arc<Policy>>,
+    pub(super) board: Board,
 }
 
-/// One socket: its callers, its gate.
+/// One socket: its rules, its callers, its gate.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) name: SocketName,
+    pub(super) rules: Arc<Ruleset>,
     pub(super) listener: OwnedFd,
     pub(super) gate: Gate<Admitted>,
 }
@@ -99,49 +98,29 @@ fn raise(event: &EventFd) {
 }
 
 impl Broker {
-    #[expect(clippy::too_many_arguments, reason = "the one place that puts the broker together")]
-    pub(super) fn new(
-        sockets: Vec<Socket>,
-        rules_file: PathBuf,
-        environment: Environment,
-        manifest: Manifest,
-        kin: Kin,
-        events: Events,
-        policy: Arc<Policy>,
-        say: Say,
-    ) -> Self {
-        let (pool, policy) = (Pool::new(), RwLock::new(policy));
-        Self { sockets, rules_file, environment, manifest, kin, pool, say, events, policy }
-    }
-
-    /// The rules in force; a call keeps the ones that it started with.
-    pub(super) fn policy(&self) -> Arc<Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts other rules in force.
-    pub(super) fn set_policy(&self, policy: Arc<Policy>) {
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+    /// The rules files in force, each once.
+    pub(super) fn rulesets(&self) -> Vec<&Arc<Ruleset>> {
+        let mut rulesets: Vec<&Arc<Ruleset>> = Vec::new();
+        for socket in &self.sockets {
+            if !rulesets.iter().any(|ruleset| Arc::ptr_eq(ruleset, &socket.rules)) {
+                rulesets.push(&socket.rules);
+            }
+        }
+        rulesets
     }
 
     /// Puts a refusal on record.
-    pub(super) fn record_refusal(&self, rejected: &Rejected) {
-        let was_due = self.manifest.next_due();
-        if let Err(source) = self.manifest.reject(rejected) {
-            self.say_lost(&source);
-        }
-        if was_due.is_none() && self.manifest.next_due().is_some() {
+    pub(super) fn record_refusal(&self, socket: &Socket, rejected: &Rejected) {
+        let (is_counted, is_news) = (socket.rules.record_refusal(rejected), self.board.refuse(rejected));
+        if is_counted || is_news {
             self.events.wake();
         }
     }
 
-    /// Says that a record could not be written.
-    pub(super) fn say_lost(&self, source: &io::Error) {
-        (self.say)(&Notice::RecordLost { path: self.manifest.path(), source });
-    }
-
-    /// Whether what cannot be recorded must not run.
-    pub(super) fn is_strict(&self) -> bool {
-        self.policy().audit() == Audit::Strict
+    /// A call came or went.
+    pub(super) fn note_change(&self) {
+        if self.board.change() {
+            self.events.wake();
+        }
     }
 }

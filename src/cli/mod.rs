@@ -37,11 +37,14 @@ struct Sluice {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Serve the rules of a file on a socket.
+    /// Serve rules on sockets.
     Serve {
         /// The rules file.
-        #[arg(long, value_name = "FILE")]
-        rules: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "rules_dir")]
+        rules: Option<PathBuf>,
+        /// A directory with NAME.rules for each socket that systemd hands over by the name NAME.
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["rules", "socket"])]
+        rules_dir: Option<PathBuf>,
         /// The socket to make; without it, the sockets that systemd hands over (LISTEN_FDS).
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
@@ -90,7 +93,7 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Serve { rules, socket } => serve::run(&rules, socket.as_deref()),
+        Verb::Serve { rules, rules_dir, socket } => serve::run(rules, rules_dir, socket),
         Verb::Check { files, json } => answer(|out| check::run(&files, form(json), &load, out)),
         Verb::Match { json, file, argv } => match_one(&file, &argv, form(json)),
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files),

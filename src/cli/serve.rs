@@ -1,23 +1,29 @@
 //! `sluice serve`.
 
 use std::io::{self, Write};
-use std::path::{Path, absolute};
+use std::path::{PathBuf, absolute};
 use std::process::ExitCode;
 
-use crate::broker::{Config, LoadError, Notice, ServeError, serve};
+use crate::broker::{Config, LoadError, Notice, Rules, ServeError, serve};
 
 use super::USAGE;
 
-/// Serves until told to stop.
-pub(super) fn run(rules: &Path, socket: Option<&Path>) -> ExitCode {
-    let config =
-        absolute(rules).and_then(|rules| Ok(Config { rules, socket: socket.map(absolute).transpose()? }));
-    match config.map_err(ServeError::Io).and_then(|config| serve(&config, say)) {
+/// Serves until told to stop. One of the first two is given.
+pub(super) fn run(file: Option<PathBuf>, directory: Option<PathBuf>, socket: Option<PathBuf>) -> ExitCode {
+    match config(file, directory, socket).map_err(ServeError::Io).and_then(|config| serve(&config, say)) {
         Ok(()) => ExitCode::SUCCESS,
         // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.
         Err(ServeError::Load(error @ LoadError::Rules(_))) => fail(&error.to_string()),
         Err(error) => fail(&format!("sluice: {error}")),
     }
+}
+
+fn config(file: Option<PathBuf>, directory: Option<PathBuf>, socket: Option<PathBuf>) -> io::Result<Config> {
+    let rules = match (file, directory) {
+        (_, Some(directory)) => Rules::Directory(absolute(directory)?),
+        (file, None) => Rules::File(absolute(file.unwrap_or_default())?),
+    };
+    Ok(Config { rules, socket: socket.map(absolute).transpose()? })
 }
 
 /// Says what is wrong with the command line, the rules or the environment.

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
-use crate::harness::{Broker, Connection, SHELL, Setup, TempDir, have, skip, sluice};
+use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, have, skip, sluice};
 
 fn activated(names: &[&str]) -> Option<Setup> {
     if !have("systemd-socket-activate") {
@@ -31,6 +31,34 @@ fn every_socket_that_systemd_holds_is_served_under_its_name() {
         let answer = broker.request(&["/bin/sh", "-c", "true"]).over(&socket).run().exited(0);
         answer.audited([&*format!("start socket={name}"), "exit"]);
     }
+}
+
+/// Rules for a socket of this name, recorded where the harness looks.
+fn named(setup: Setup, name: &str, rules: &str) -> Setup {
+    let rules = format!("defaults:\n  logfile = @DIR@/audit/manifest.jsonl\n\n{rules}\n");
+    setup.file(&format!("{name}.rules"), &rules)
+}
+
+#[test]
+fn each_name_has_its_own_rules_in_a_directory() {
+    let Some(setup) = activated(&["one", "two"]) else { return };
+    let setup = named(named(setup, "one", "/bin/echo one"), "two", "/bin/echo two");
+    let broker = setup.by_name().start();
+    for (name, other) in [("one", "two"), ("two", "one")] {
+        let socket = broker.socket_of(name);
+        broker.request(&["/bin/echo", name]).over(&socket).run().exited(0).printed(&format!("{name}\n"));
+        let refused = broker.request(&["/bin/echo", other]).over(&socket).run().refused(Status::NO_RULE);
+        refused.audited([&*format!("reject socket={name} reason=no_rule")]);
+    }
+}
+
+#[test]
+fn a_name_whose_rules_are_wrong_or_missing_stops_the_start() {
+    let Some(setup) = activated(&["one", "two"]) else { return };
+    let wrong = named(named(setup, "one", "/bin/echo one"), "two", "/bin/echo #two").by_name();
+    wrong.start_fails().said(&["two.rules:4:11", "nothing says what the slot `two` accepts"]);
+    let Some(setup) = activated(&["one", "two"]) else { return };
+    named(setup, "one", "/bin/echo one").by_name().start_fails().said(&["two.rules", "No such file"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod harness;
 mod lifecycle;
 mod manifest;
 mod matching;
+mod notify;
 mod sink;
 mod stdio;
 mod stop;

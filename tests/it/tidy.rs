@@ -11,8 +11,10 @@ const FILE_LINES_MAX: usize = 400;
 
 /// The top-level modules; one may import only those before it. A refusal carries what the rules say of a miss, and the
 /// status on the wire.
-const ORDER: [&str; 12] =
-    ["limits", "ids", "sys", "wire", "rules", "refusal", "audit", "spawn", "broker", "client", "cli", "bin"];
+const ORDER: [&str; 13] = [
+    "limits", "ids", "sys", "wire", "rules", "refusal", "sd", "audit", "spawn", "broker", "client", "cli",
+    "bin",
+];
 
 /// What the caller's side may import.
 const CLIENT_IMPORTS: [&str; 4] = ["ids", "limits", "sys", "wire"];

@@ -16,7 +16,7 @@ use super::process::Pid;
 use super::request::Request;
 use super::setup::Setup;
 use super::stderr::Stderr;
-use super::wait::{SOON, found, within};
+use super::wait::{SOON, found};
 
 /// A rule that runs any shell script, for tests of what happens around a command.
 pub(crate) const SHELL: &str = "/bin/sh -c #script\n  allow_any = script\n";
@@ -80,16 +80,9 @@ impl Broker {
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         let process = self.setup.spawn();
-        let (stderr, words) = (process.stderr.clone(), self.setup.names());
+        let stderr = process.stderr.clone();
         self.process = Some(process);
-        if let Some(name) = words.first() {
-            let count = words.len();
-            within(SOON, "systemd-socket-activate listens", || {
-                (stderr.text().matches("Listening on").count() == count).then_some(())
-            });
-            // The activator becomes the broker at the first connection.
-            drop(Connection::open(&self.socket_of(name)).expect("the activator listens"));
-        }
+        self.setup.knock(&stderr);
         let ready = stderr.line_with("sluice: ready", 0, SOON);
         assert!(
             ready.is_some(),

@@ -8,9 +8,11 @@ use std::sync::Once;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::broker::{Broker, Process};
+use super::connection::Connection;
 use super::dir::{TempDir, chmod};
 use super::program::sluice_bin;
-use super::wait::SOON;
+use super::stderr::Stderr;
+use super::wait::{SOON, within};
 
 /// What a broker will be started with.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub(crate) struct Setup {
     under: Vec<String>,
     names: Vec<String>,
     bound: String,
+    rules_dir: bool,
 }
 
 /// What a broker that did not start left behind.
@@ -39,7 +42,15 @@ impl Setup {
         let dir = TempDir::new();
         dir.mkdir("audit", 0o700);
         let (env, under, names) = (Vec::new(), Vec::new(), Vec::new());
-        let mut setup = Self { dir, rules: String::new(), env, under, names, bound: "s.sock".to_owned() };
+        let mut setup = Self {
+            dir,
+            rules: String::new(),
+            env,
+            under,
+            names,
+            bound: "s.sock".to_owned(),
+            rules_dir: false,
+        };
         setup.rewrite(rules);
         setup
     }
@@ -65,6 +76,12 @@ impl Setup {
     /// Has systemd's own activator hold a socket of each of these names.
     pub(crate) fn activated(mut self, names: &[&str]) -> Self {
         self.names = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Has the broker look for the rules of each name in the directory.
+    pub(crate) fn by_name(mut self) -> Self {
+        self.rules_dir = true;
         self
     }
 
@@ -116,6 +133,7 @@ impl Setup {
     #[track_caller]
     pub(crate) fn start_fails_here(self) -> (Failed, Self) {
         let mut process = self.spawn();
+        self.knock(&process.stderr);
         let ready = process.stderr.line_with("sluice: ready", 0, SOON);
         if let Some(ready) = ready {
             process.child.kill().expect("a child of ours can be killed");
@@ -151,11 +169,6 @@ impl Setup {
         self.dir.join(format!("{name}.sock"))
     }
 
-    /// The names of the activator's sockets.
-    pub(crate) fn names(&self) -> &[String] {
-        &self.names
-    }
-
     /// Writes other rules to the same file.
     pub(crate) fn rewrite(&mut self, rules: &str) {
         self.rules = with_logfile(&self.expand(&dedent(rules)), self.dir.path());
@@ -177,6 +190,16 @@ impl Setup {
         Process::new(command.spawn().expect("the broker's program can be started"))
     }
 
+    /// An activator becomes the broker at the first connection.
+    #[track_caller]
+    pub(super) fn knock(&self, stderr: &Stderr) {
+        let Some(name) = self.names.first() else { return };
+        within(SOON, "systemd-socket-activate listens", || {
+            (stderr.text().matches("Listening on").count() == self.names.len()).then_some(())
+        });
+        drop(Connection::open(&self.socket_of(name)).expect("the activator listens"));
+    }
+
     fn words(&self) -> Vec<String> {
         let mut words = self.under.clone();
         if !self.names.is_empty() {
@@ -185,12 +208,12 @@ impl Setup {
             words
                 .extend(self.names.iter().map(|name| format!("--listen={}", self.socket_of(name).display())));
         }
-        words.extend([
-            text(&sluice_bin()),
-            "serve".to_owned(),
-            "--rules".to_owned(),
-            text(&self.rules_path()),
-        ]);
+        let (option, path) = if self.rules_dir {
+            ("--rules-dir", self.dir.path().to_owned())
+        } else {
+            ("--rules", self.rules_path())
+        };
+        words.extend([text(&sluice_bin()), "serve".to_owned(), option.to_owned(), text(&path)]);
         if self.names.is_empty() {
             words.extend(["--socket".to_owned(), text(&self.socket())]);
         }

@@ -1,0 +1,159 @@
+//! A rules file in force, and where its calls are recorded. Several sockets may share one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use nix::unistd::geteuid;
+
+use crate::audit::{Manifest, OpenError, Rejected, now_ms};
+use crate::ids::SocketName;
+use crate::rules::{Audit, Policy, TemplateValues};
+use crate::spawn::Environment;
+
+use super::disk::load_rules;
+use super::notice::{LoadError, Notice};
+use super::state::Say;
+
+/// The rules of one file, and their manifest.
+#[derive(Debug)]
+pub(super) struct Ruleset {
+    file: PathBuf,
+    policy: RwLock<Arc<Policy>>,
+    manifest: Arc<Manifest>,
+    /// Why the last reload changed nothing.
+    fault: Mutex<Option<String>>,
+    say: Say,
+}
+
+/// A rules file that was read, and where it wants its calls recorded.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) file: PathBuf,
+    pub(super) policy: Policy,
+    pub(super) manifest: PathBuf,
+}
+
+impl Loaded {
+    /// Reads a rules file, absolute.
+    pub(super) fn read(file: &Path, environment: &Environment) -> Result<Self, LoadError> {
+        let policy = load_rules(file, environment)?;
+        let manifest = manifest_path(&policy, environment, &name_of(file))?;
+        Ok(Self { file: file.to_owned(), policy, manifest })
+    }
+
+    /// Opens its manifest.
+    pub(super) fn open_manifest(&self) -> Result<Manifest, OpenError> {
+        Manifest::open(&self.manifest, &self.file.to_string_lossy(), self.policy.hash())
+    }
+}
+
+impl Ruleset {
+    /// Puts rules in force.
+    pub(super) fn new(loaded: Loaded, manifest: Arc<Manifest>, say: Say) -> Self {
+        let (policy, fault) = (RwLock::new(Arc::new(loaded.policy)), Mutex::default());
+        Self { file: loaded.file, policy, manifest, fault, say }
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Where calls are recorded.
+    pub(super) fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The rules in force; a call keeps the ones that it started with.
+    pub(super) fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the last reload changed nothing, if it failed: the first error.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_fault(&self, fault: Option<String>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Whether what cannot be recorded must not run.
+    pub(super) fn is_strict(&self) -> bool {
+        self.policy().audit() == Audit::Strict
+    }
+
+    /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
+    pub(super) fn record_refusal(&self, rejected: &Rejected) -> bool {
+        let was_due = self.manifest.next_due();
+        if let Err(source) = self.manifest.reject(rejected) {
+            self.say_lost(&source);
+        }
+        was_due.is_none() && self.manifest.next_due().is_some()
+    }
+
+    /// Says that a record could not be written.
+    pub(super) fn say_lost(&self, source: &io::Error) {
+        (self.say)(&Notice::RecordLost { path: self.manifest.path(), source });
+    }
+
+    /// Says so when a record could not be written.
+    pub(super) fn heed(&self, written: io::Result<()>) {
+        if let Err(source) = written {
+            self.say_lost(&source);
+        }
+    }
+
+    /// Puts other rules of the same file in force.
+    pub(super) fn replace(&self, loaded: Loaded) {
+        let Loaded { policy, manifest, .. } = loaded;
+        let rules = policy.rules().len();
+        if let Err(error) = self.move_manifest(&manifest, &policy) {
+            (self.say)(&Notice::ReopenFailed(&error));
+        }
+        self.heed(self.manifest.reloaded(policy.hash(), None));
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.set_fault(None);
+        (self.say)(&Notice::Reloaded { file: self.file.clone(), rules });
+    }
+
+    /// Keeps the old rules, and says why.
+    pub(super) fn keep(&self, error: &LoadError) {
+        (self.say)(&Notice::ReloadFailed(error));
+        let text = error.to_string();
+        let first = text.lines().next();
+        self.set_fault(first.map(str::to_owned));
+        self.heed(self.manifest.reloaded(self.policy().hash(), first));
+    }
+
+    /// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.
+    pub(super) fn reopen_manifest(&self) -> io::Result<()> {
+        self.move_manifest(&self.manifest.path(), &self.policy()).map_err(io::Error::other)
+    }
+
+    fn move_manifest(&self, path: &Path, policy: &Policy) -> Result<(), OpenError> {
+        self.manifest.reopen(path, &self.file.to_string_lossy(), policy.hash())
+    }
+}
+
+/// What the rules of a file are called: its stem.
+pub(super) fn name_of(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Where the manifest is: as `logfile` says, else in the usual place for state, under the rules' name.
+fn manifest_path(policy: &Policy, environment: &Environment, name: &str) -> Result<PathBuf, LoadError> {
+    if let Some(template) = policy.logfile() {
+        let values = TemplateValues {
+            uid: Some(geteuid().as_raw()),
+            ts_ms: Some(now_ms()),
+            socket: Some(SocketName::new(name)),
+            ..Default::default()
+        };
+        return Ok(template.expand(&values));
+    }
+    let home = environment.get("HOME").filter(|home| home.as_encoded_bytes().first() == Some(&b'/'));
+    let home = home.map(PathBuf::from).ok_or(LoadError::NoManifest)?;
+    Ok(home.join(".local/state/sluice").join(name).join("manifest.jsonl"))
+}

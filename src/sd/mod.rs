@@ -1,0 +1,8 @@
+//! systemd's protocols, as far as they are datagrams: what the service manager is told (`notify.rs`) and what the
+//! journal is given (`journal.rs`). Knows nothing of rules or calls, and never waits longer than a named bound.
+
+#![forbid(unsafe_code)]
+
+mod notify;
+
+pub use notify::Notifier;

@@ -1,0 +1,190 @@
+//! What the service manager is told of the broker. The words are those of the crate `sd-notify`; the sending is not,
+//! because there the environment is read with each message, an abstract socket (`@NAME`) cannot be reached, and a
+//! manager that does not read would hold the broker up for good.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, setsockopt, socket};
+use nix::sys::time::TimeVal;
+use sd_notify::NotifyState;
+
+use crate::limits::{NOTIFY_SEND_MAX, WATCHDOG_INTERVAL_MIN};
+
+/// The way to the service manager; without one, everything that is said is dropped.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    channel: Option<Channel>,
+    watchdog: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    socket: OwnedFd,
+    address: UnixAddr,
+}
+
+/// What to do when the manager's queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Wait, at most [`NOTIFY_SEND_MAX`].
+    Some,
+    /// Let it be.
+    None,
+}
+
+impl Notifier {
+    /// The manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`), if it names one.
+    pub fn from_env() -> io::Result<Self> {
+        let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+            return Ok(Self::default());
+        };
+        let channel = Channel::new(address(&name)?)?;
+        Ok(Self { channel: Some(channel), watchdog: sd_notify::watchdog_enabled() })
+    }
+
+    /// Whether anybody listens.
+    pub fn is_heard(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// How often a sign of life is due: twice in the time after which the manager takes the broker for stuck.
+    pub fn ping_interval(&self) -> Option<Duration> {
+        let limit = self.watchdog.filter(|limit| self.is_heard() && !limit.is_zero())?;
+        Some((limit / 2).max(WATCHDOG_INTERVAL_MIN))
+    }
+
+    /// Callers are answered from now on, or again, after a reload.
+    pub fn ready(&self, status: &str) -> bool {
+        self.send(Patience::Some, &[NotifyState::Ready, NotifyState::Status(status)])
+    }
+
+    /// The rules are being read again.
+    pub fn reloading(&self) -> bool {
+        let now = NotifyState::monotonic_usec_now().ok();
+        let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
+        self.send(Patience::Some, &states)
+    }
+
+    /// The broker ends.
+    pub fn stopping(&self, status: &str) -> bool {
+        self.send(Patience::Some, &[NotifyState::Stopping, NotifyState::Status(status)])
+    }
+
+    /// How things stand, as one line for a person. Gives whether the manager has it.
+    pub fn status(&self, status: &str) -> bool {
+        self.send(Patience::None, &[NotifyState::Status(status)])
+    }
+
+    /// How things stand, as the last word of a broker that cannot serve.
+    pub fn last_word(&self, status: &str) -> bool {
+        self.send(Patience::Some, &[NotifyState::Status(status)])
+    }
+
+    /// A sign of life.
+    pub fn ping(&self) -> bool {
+        self.send(Patience::None, &[NotifyState::Watchdog])
+    }
+
+    /// One datagram, a line for each state. A line break in a text would begin another state, so there is none.
+    fn send(&self, patience: Patience, states: &[NotifyState<'_>]) -> bool {
+        let Some(channel) = &self.channel else { return true };
+        let mut message = String::new();
+        for state in states {
+            let line = state.to_string().replace('\n', " ");
+            writeln!(message, "{line}").expect("a string takes every write");
+        }
+        channel.send(patience, message.as_bytes()).is_ok()
+    }
+}
+
+impl Channel {
+    /// Not connected: a manager that starts anew has another socket at the same address.
+    fn new(address: UnixAddr) -> io::Result<Self> {
+        let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+        let limit =
+            TimeVal::new(NOTIFY_SEND_MAX.as_secs().cast_signed(), NOTIFY_SEND_MAX.subsec_micros().into());
+        setsockopt(&socket, SendTimeout, &limit)?;
+        Ok(Self { socket, address })
+    }
+
+    fn send(&self, patience: Patience, message: &[u8]) -> nix::Result<usize> {
+        let at_once = if patience == Patience::None { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
+        loop {
+            let flags = at_once | MsgFlags::MSG_NOSIGNAL;
+            match sendto(self.socket.as_raw_fd(), message, &self.address, flags) {
+                Err(nix::errno::Errno::EINTR) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// A path, or after `@` the name of an abstract socket.
+fn address(name: &OsStr) -> io::Result<UnixAddr> {
+    match name.as_bytes() {
+        [b'/', ..] => Ok(UnixAddr::new(name)?),
+        [b'@', name @ ..] => Ok(UnixAddr::new_abstract(name)?),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a path nor `@NAME`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    use super::*;
+
+    fn pair(name: &str) -> (UnixDatagram, Notifier) {
+        let name = format!("sluice-notify-{name}-{}", std::process::id());
+        let bound = SocketAddr::from_abstract_name(&name).expect("a short name");
+        let manager = UnixDatagram::bind_addr(&bound).expect("a name of our own");
+        let address = address(OsStr::new(&format!("@{name}"))).expect("an abstract name");
+        let channel = Channel::new(address).expect("a socket");
+        (manager, Notifier { channel: Some(channel), watchdog: Some(Duration::from_secs(3)) })
+    }
+
+    fn check(name: &str, say: impl FnOnce(&Notifier) -> bool, want: &str) {
+        let (manager, notifier) = pair(name);
+        assert!(say(&notifier));
+        let mut message = [0; 256];
+        let bytes = manager.recv(&mut message).expect("a message");
+        assert_eq!(str::from_utf8(&message[..bytes]), Ok(want));
+    }
+
+    #[test]
+    fn each_state_is_a_line() {
+        check("ready", |notifier| notifier.ready("2 rules"), "READY=1\nSTATUS=2 rules\n");
+        check("stop", |notifier| notifier.stopping("bye"), "STOPPING=1\nSTATUS=bye\n");
+        check("ping", Notifier::ping, "WATCHDOG=1\n");
+    }
+
+    #[test]
+    fn a_text_cannot_begin_another_state() {
+        check("forged", |notifier| notifier.status("a\nMAINPID=1"), "STATUS=a MAINPID=1\n");
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nobody_up() {
+        let (_manager, notifier) = pair("full");
+        assert!((0..100_000).any(|_| !notifier.ping()));
+        let since = std::time::Instant::now();
+        assert!(!notifier.ready("here"));
+        assert!(since.elapsed() < 2 * NOTIFY_SEND_MAX);
+    }
+
+    #[test]
+    fn a_sign_of_life_is_due_at_half_the_time() {
+        let (_manager, notifier) = pair("half");
+        assert_eq!(notifier.ping_interval(), Some(Duration::from_millis(1500)));
+        assert_eq!(Notifier::default().ping_interval(), None);
+        assert!(address(OsStr::new("vsock:2:1234")).is_err());
+    }
+}
