@@ -29,15 +29,15 @@ fn a_command_does_not_inherit_what_the_unit_gives_the_broker() {
 
 #[test]
 fn root_alone_may_call_until_the_operator_lets_others_in() {
-    let as_nobody = |gate: &Gate| {
-        let words = ["setpriv", "--reuid", "nobody", "--clear-groups", "--"].map(str::to_owned);
+    let as_daemon = |gate: &Gate| {
+        let words = ["setpriv", "--reuid", "daemon", "--clear-groups", "--"].map(str::to_owned);
         run(words.into_iter().chain(gate.call_words(&["echo", "hi"])))
     };
     let closed = gate("echo hi\n").enable();
     closed.call(["echo", "hi"]).exited(0);
-    as_nobody(&closed).failed();
-    let open = gate("echo hi\n").listening("DirectoryMode=0711\nSocketUser=nobody").enable();
-    as_nobody(&open).exited(0).printed("hi\n");
+    as_daemon(&closed).failed();
+    let open = gate("echo hi\n").listening("DirectoryMode=0711\nSocketUser=daemon").enable();
+    as_daemon(&open).exited(0).printed("hi\n");
 }
 
 #[test]

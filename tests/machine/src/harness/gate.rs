@@ -14,6 +14,7 @@ use super::journal::Journal;
 use super::manager::{Manager, home};
 use super::process::Pid;
 use super::program::{Ended, run};
+use super::running::Running;
 use super::wait::{SOON, within};
 
 /// `sluice@NAME.socket`, `sluice@NAME.service` and `NAME.rules`.
@@ -74,6 +75,11 @@ impl Gate {
     /// One call with nothing on stdin, to its end.
     pub(crate) fn call<const N: usize>(&self, words: [&str; N]) -> Ended {
         run(self.call_words(&words))
+    }
+
+    /// A call that a test looks at while it runs.
+    pub(crate) fn begin(&self, words: &[&str]) -> Running {
+        Running::begin(&self.call_words(words))
     }
 
     /// The command line of a call, to be run in another way.

@@ -10,6 +10,7 @@ mod manager;
 #[allow(dead_code, reason = "the end-to-end tests use more of it")]
 mod process;
 mod program;
+mod running;
 #[path = "../../../it/harness/skip.rs"]
 #[allow(dead_code, reason = "the end-to-end tests use more of it")]
 mod skip;
@@ -20,6 +21,6 @@ pub(crate) use gate::Gate;
 pub(crate) use journal::Journal;
 pub(crate) use manager::Manager;
 pub(crate) use process::Pid;
-pub(crate) use program::run;
+pub(crate) use program::{STOPPING, run};
 pub(crate) use skip::skip;
 pub(crate) use wait::{SOON, within};

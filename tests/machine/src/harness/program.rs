@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 /// The deadline of any program.
 const PROGRAM_MAX: &str = "60";
 
+/// What `sluicify` exits with when the broker stops.
+pub(crate) const STOPPING: i32 = 138;
+
 /// How a program ended, and what it said.
 #[derive(Debug)]
 pub(crate) struct Ended {

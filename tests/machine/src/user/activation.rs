@@ -6,12 +6,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::harness::{Gate, run};
+use crate::harness::{Gate, STOPPING, run};
 
 const ECHO: &str = "echo hi\n";
-
-/// What `sluicify` exits with when the broker stops.
-const STOPPING: i32 = 138;
 
 #[test]
 fn the_first_call_starts_the_broker_and_is_answered() {

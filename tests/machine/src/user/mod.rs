@@ -4,4 +4,5 @@ mod activation;
 mod environment;
 mod failure;
 mod reload;
+mod stop;
 mod units;
