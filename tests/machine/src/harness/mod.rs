@@ -22,5 +22,6 @@ pub(crate) use journal::Journal;
 pub(crate) use manager::Manager;
 pub(crate) use process::Pid;
 pub(crate) use program::{STOPPING, run};
+pub(crate) use running::Running;
 pub(crate) use skip::skip;
 pub(crate) use wait::{SOON, within};
