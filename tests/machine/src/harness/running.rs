@@ -17,7 +17,7 @@ impl Running {
     pub(crate) fn begin(words: &[String]) -> Self {
         let (program, args) = words.split_first().expect("there is a program");
         let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("a caller can be started");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         Self { child, stdout }

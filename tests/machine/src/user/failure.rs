@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Gate, Journal, Pid, SOON, within};
+use crate::harness::{Gate, Journal, Manager, Pid, SOON, within};
 
 /// Waits until systemd, and no call, has started another broker.
 #[track_caller]
@@ -22,6 +22,19 @@ fn rules_with_an_error_fail_the_start_and_show_where() {
     // A process that ends at once may be gone before the journal has looked which unit it was of.
     Journal::filtered("SYSLOG_IDENTIFIER=sluice").says(&place);
     assert_eq!(gate.property("NRestarts"), "0", "no second try mends the rules");
+}
+
+#[test]
+fn a_caller_is_not_left_waiting_for_a_broker_that_does_not_start() {
+    let gate = Gate::new("echo hi\n  timeout = soon\n").enable();
+    gate.call(["echo", "hi"]).exited(135).said(&["went away"]);
+    gate.becomes("ActiveState", "failed");
+    gate.write_rules("echo hi\n");
+    // The tries were too many for the next ten seconds, unless they are forgotten.
+    Manager::User.systemctl(&["reset-failed", &gate.service_unit()]).exited(0);
+    // It brings back its socket, which systemd had closed to end the tries.
+    gate.systemctl("start").exited(0);
+    gate.call(["echo", "hi"]).exited(0).printed("hi\n");
 }
 
 #[test]
