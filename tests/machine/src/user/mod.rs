@@ -1,0 +1,8 @@
+//! What an ordinary user gets of the units in `systemd/user`.
+
+mod activation;
+mod environment;
+mod failure;
+mod reload;
+mod stop;
+mod units;
