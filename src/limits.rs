@@ -151,3 +151,20 @@ pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long it rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
+
+// systemd.
+
+/// How long telling it of a start, a reload or a stop waits for room in its queue.
+pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
+/// How long after one status line the next is said at the earliest.
+pub const STATUS_INTERVAL: Duration = Duration::from_millis(200);
+/// Most characters of a status line.
+pub const STATUS_CHARS_MAX: usize = 400;
+/// Most characters of a refused command line in it.
+pub const SUMMARY_CHARS_MAX: usize = 80;
+/// Signs of life come this far apart at least, however short the watchdog's time is.
+pub const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// How long handing an entry to the journal waits for room in its queue.
+pub const JOURNAL_SEND_MAX: Duration = Duration::from_millis(100);
+/// Most characters of the sentence for a person in an entry of the journal.
+pub const JOURNAL_MESSAGE_CHARS_MAX: usize = 400;

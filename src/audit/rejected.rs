@@ -5,8 +5,9 @@ use std::hash::{Hash, Hasher};
 use serde::Serialize;
 
 use crate::ids::{CallId, SocketName};
-use crate::limits::RECORD_DETAIL_BYTES_MAX;
+use crate::limits::{RECORD_DETAIL_BYTES_MAX, SUMMARY_CHARS_MAX};
 use crate::refusal::Refusal;
+use crate::rules::escape::quoted;
 
 use super::record::now_ms;
 use super::words::{Caller, Words};
@@ -15,15 +16,15 @@ use super::words::{Caller, Words};
 /// process each time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rejected {
-    socket: SocketName,
+    pub(super) socket: SocketName,
     #[serde(flatten)]
-    caller: Option<Caller>,
+    pub(super) caller: Option<Caller>,
     #[serde(flatten)]
-    words: Words,
-    reason: &'static str,
+    pub(super) words: Words,
+    pub(super) reason: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
-    detail: String,
-    status: i32,
+    pub(super) detail: String,
+    pub(super) status: i32,
 }
 
 impl Rejected {
@@ -39,6 +40,17 @@ impl Rejected {
             detail,
             status: refusal.status().get(),
         }
+    }
+
+    /// The reason, the socket and the beginning of the command line, for people.
+    pub fn summary(&self) -> String {
+        let mut summary = format!("{} on {}", self.reason, self.socket);
+        let words: Vec<_> = self.words.argv().iter().map(|word| quoted(word)).collect();
+        if !words.is_empty() {
+            let shown: String = words.join(" ").chars().take(SUMMARY_CHARS_MAX).collect();
+            summary.push_str(&format!(": {shown}"));
+        }
+        summary
     }
 
     fn likeness(&self) -> Likeness<'_> {
@@ -72,14 +84,14 @@ impl Hash for Rejected {
 #[derive(Debug, Serialize)]
 pub(super) struct Reject<'a> {
     kind: &'static str,
-    call: CallId,
+    pub(super) call: CallId,
     ts: u64,
     #[serde(flatten)]
-    rejected: &'a Rejected,
+    pub(super) rejected: &'a Rejected,
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
+    pub(super) count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<CallId>,
+    pub(super) last: Option<CallId>,
 }
 
 impl<'a> Reject<'a> {

@@ -99,6 +99,7 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
         Err(refusal) => return refuse(broker, socket, &visit, &refusal),
     };
     while let Some(admitted) = next {
+        broker.note_change();
         let rule = admitted.rule().clone();
         // A call that panics is on record as lost; its place and those who wait for it must not be lost with it.
         let work = AssertUnwindSafe(|| execute(broker, socket, admitted));
@@ -106,6 +107,7 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
             (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
         }
         next = socket.gate.leave(&rule);
+        broker.note_change();
     }
 }
 

@@ -61,6 +61,11 @@ impl<G: Guest> Gate<G> {
         std::mem::take(&mut places.asked)
     }
 
+    /// Calls that run.
+    pub(super) fn running(&self) -> u32 {
+        self.places().running
+    }
+
     /// Whether no thread is at work and nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         let places = self.places();
@@ -146,7 +151,7 @@ mod tests {
         assert!(gate.enter(guest("b", None)).is_none());
         assert_eq!(gate.leave(&"a".into()).map(|next| next.0), Some("b".into()));
         assert!(gate.leave(&"b".into()).is_none());
-        assert_eq!(gate.places().running, 1);
+        assert_eq!(gate.running(), 1);
     }
 
     #[test]

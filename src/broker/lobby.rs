@@ -23,6 +23,7 @@ use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::reload;
 use super::state::Broker;
+use super::status::Herald;
 use super::token::Token;
 
 /// Somebody who has not said anything yet.
@@ -38,6 +39,7 @@ pub(super) struct Lobby {
     epoll: Epoll,
     signals: SignalFd,
     keeper: Keeper,
+    herald: Herald,
     /// By number, and so by age: the first one is the first to run out of time.
     visitors: BTreeMap<u64, Visitor>,
     /// Those who said something, by socket, in turn.
@@ -55,6 +57,7 @@ impl Lobby {
     pub(super) fn new(
         broker: Arc<Broker>,
         signals: SignalFd,
+        herald: Herald,
         open_files: u64,
         room: usize,
         owned: Vec<bool>,
@@ -71,6 +74,7 @@ impl Lobby {
             epoll,
             signals,
             keeper: Keeper::new(open_files),
+            herald,
             visitors: BTreeMap::new(),
             spoken,
             next: 0,
@@ -85,6 +89,7 @@ impl Lobby {
     /// Serves until the broker stops and every call has ended.
     pub(super) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
+        self.herald.ready(&self.broker);
         while !(self.broker.events.is_stopping() && self.is_empty()) {
             let count = self.wait(&mut events)?;
             for event in &events[..count] {
@@ -98,6 +103,7 @@ impl Lobby {
             }
             self.dispatch()?;
             self.settle();
+            self.herald.speak(&self.broker);
         }
         Ok(())
     }
@@ -122,7 +128,8 @@ impl Lobby {
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let silence = self.visitors.first_key_value().map(|(_, visitor)| visitor.since + SILENCE_MAX);
         let count = self.broker.rulesets().iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
-        let dates = [silence, self.closed_until, self.keeper.due(), count];
+        let news = self.herald.due(&self.broker.board);
+        let dates = [silence, self.closed_until, self.keeper.due(), count, news];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
@@ -155,7 +162,7 @@ impl Lobby {
     fn obey(&mut self) -> io::Result<()> {
         while let Some(signal) = self.signals.read_signal()? {
             if signal.ssi_signo == Signal::SIGHUP as u32 {
-                reload(&self.broker);
+                self.reload();
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();
             } else {
@@ -165,11 +172,21 @@ impl Lobby {
         Ok(())
     }
 
+    fn reload(&mut self) {
+        if self.broker.events.is_stopping() {
+            return reload(&self.broker);
+        }
+        self.herald.reloading(&self.broker);
+        reload(&self.broker);
+        self.herald.ready(&self.broker);
+    }
+
     fn stop(&mut self) -> io::Result<()> {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
         self.broker.scopes.stop();
         ask_kept(&self.broker.kin)?;
+        self.herald.stopping(&self.broker);
         for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
             if !own && self.closed_until.is_none() {
                 self.epoll.delete(&socket.listener)?;

@@ -14,6 +14,7 @@ mod reload;
 mod ruleset;
 mod serve;
 mod state;
+mod status;
 mod token;
 
 pub use disk::{Disk, load_rules};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::audit::OpenError;
+use crate::audit::{JournalNews, OpenError};
 use crate::rules::Diagnostic;
 use crate::sd::BusError;
 
@@ -40,6 +40,8 @@ pub enum Notice<'a> {
         /// What writing it gave.
         source: &'a io::Error,
     },
+    /// The journal takes no entries any more, or takes them again.
+    Journal(&'a JournalNews<'a>),
     /// A call's end cannot be known.
     CallLost(&'a io::Error),
     /// The kernel gives no more descriptors, memory or threads for now.
@@ -52,6 +54,8 @@ pub enum Notice<'a> {
     ScopesBack,
     /// A scope shows its call's words not, or late.
     Undescribed(&'a str),
+    /// The service manager that the environment names cannot be told anything.
+    NoManager(&'a io::Error),
     /// Running calls are being ended.
     Stopping,
 }
@@ -113,6 +117,10 @@ impl fmt::Display for Notice<'_> {
             Self::NurseryReplaced => write!(f, "the nursery ended; another one makes launchers now"),
             Self::NoNursery(source) => write!(f, "cannot start a nursery, calls wait: {source}"),
             Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Journal(JournalNews::Lost(source)) => {
+                write!(f, "cannot write the journal, records go to the manifest alone: {source}")
+            }
+            Self::Journal(JournalNews::Back) => write!(f, "the journal takes entries again"),
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
@@ -121,6 +129,7 @@ impl fmt::Display for Notice<'_> {
             }
             Self::ScopesBack => write!(f, "scopes can be had again"),
             Self::Undescribed(why) => write!(f, "a scope's description cannot be set: {why}"),
+            Self::NoManager(source) => write!(f, "cannot notify systemd (NOTIFY_SOCKET): {source}"),
             Self::Stopping => write!(f, "stopping: running calls are being ended"),
         }
     }

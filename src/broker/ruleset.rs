@@ -2,13 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nix::unistd::geteuid;
 
-use crate::audit::{Manifest, OpenError, Rejected, now_ms};
+use crate::audit::{JournalNews, Manifest, OpenError, Rejected, Sink, now_ms};
 use crate::ids::SocketName;
-use crate::rules::{Audit, Policy, TemplateValues};
+use crate::rules::{Audit, Journal, Policy, TemplateValues};
 use crate::spawn::Environment;
 
 use super::disk::load_rules;
@@ -21,6 +21,8 @@ pub(super) struct Ruleset {
     file: PathBuf,
     policy: RwLock<Arc<Policy>>,
     manifest: Arc<Manifest>,
+    /// Why the last reload changed nothing.
+    fault: Mutex<Option<String>>,
     say: Say,
 }
 
@@ -41,15 +43,19 @@ impl Loaded {
     }
 
     /// Opens its manifest.
-    pub(super) fn open_manifest(&self) -> Result<Manifest, OpenError> {
-        Manifest::open(&self.manifest, &self.file.to_string_lossy(), self.policy.hash())
+    pub(super) fn open_manifest(&self, say: Say) -> Result<Manifest, OpenError> {
+        let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
+        let sink = Sink::new(self.policy.journal(), Box::new(hear))
+            .map_err(|source| OpenError::Io { path: self.manifest.clone(), source })?;
+        Manifest::open(&self.manifest, &self.file.to_string_lossy(), self.policy.hash(), sink)
     }
 }
 
 impl Ruleset {
     /// Puts rules in force.
     pub(super) fn new(loaded: Loaded, manifest: Arc<Manifest>, say: Say) -> Self {
-        Self { file: loaded.file, policy: RwLock::new(Arc::new(loaded.policy)), manifest, say }
+        let (policy, fault) = (RwLock::new(Arc::new(loaded.policy)), Mutex::default());
+        Self { file: loaded.file, policy, manifest, fault, say }
     }
 
     /// The file.
@@ -67,9 +73,19 @@ impl Ruleset {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Why the last reload changed nothing, if it failed: the first error.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_fault(&self, fault: Option<String>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
     /// Whether what cannot be recorded must not run.
     pub(super) fn is_strict(&self) -> bool {
-        self.policy().audit() == Audit::Strict
+        let policy = self.policy();
+        policy.audit() == Audit::Strict || policy.journal() == Journal::Require
     }
 
     /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
@@ -102,6 +118,7 @@ impl Ruleset {
         }
         self.heed(self.manifest.reloaded(policy.hash(), None));
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.set_fault(None);
         (self.say)(&Notice::Reloaded { file: self.file.clone(), rules });
     }
 
@@ -109,7 +126,9 @@ impl Ruleset {
     pub(super) fn keep(&self, error: &LoadError) {
         (self.say)(&Notice::ReloadFailed(error));
         let text = error.to_string();
-        self.heed(self.manifest.reloaded(self.policy().hash(), text.lines().next()));
+        let first = text.lines().next();
+        self.set_fault(first.map(str::to_owned));
+        self.heed(self.manifest.reloaded(self.policy().hash(), first));
     }
 
     /// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.
@@ -119,6 +138,16 @@ impl Ruleset {
 
     fn move_manifest(&self, path: &Path, policy: &Policy) -> Result<(), OpenError> {
         self.manifest.reopen(path, &self.file.to_string_lossy(), policy.hash())
+    }
+}
+
+/// Has each manifest go to the journal as its rules say: of several files that share one, the strictest.
+pub(super) fn want_journals(rulesets: &[impl AsRef<Ruleset>]) {
+    for ruleset in rulesets {
+        let manifest = &ruleset.as_ref().manifest;
+        let sharing = rulesets.iter().filter(|other| Arc::ptr_eq(&other.as_ref().manifest, manifest));
+        let wanted = sharing.map(|other| other.as_ref().policy().journal()).max();
+        manifest.want_journal(wanted.unwrap_or(Journal::On));
     }
 }
 

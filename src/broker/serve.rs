@@ -15,7 +15,7 @@ use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
 use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
 use crate::rules::{Audit, ScopeMode};
-use crate::sd::Address;
+use crate::sd::{Address, Notifier};
 use crate::spawn::{Environment, Kin, Pool, ScopeNews, Scopes, end_kept};
 use crate::sys;
 
@@ -24,8 +24,9 @@ use super::listen::{ListenError, Listener, Own, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
 use super::reload::spare_descriptors;
-use super::ruleset::{Loaded, Ruleset, name_of};
+use super::ruleset::{Loaded, Ruleset, name_of, want_journals};
 use super::state::{Broker, Events, Say, Socket};
+use super::status::{Board, Herald, one_line};
 
 /// What an operator asks of a broker.
 #[derive(Clone, Debug)]
@@ -84,6 +85,21 @@ impl From<io::Error> for ServeError {
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
+    let notifier = Notifier::from_env().unwrap_or_else(|source| {
+        say(&Notice::NoManager(&source));
+        Notifier::default()
+    });
+    let notifier = Arc::new(notifier);
+    let served = serve_heralded(config, say, &notifier);
+    if let Err(error) = &served {
+        let text = error.to_string();
+        // The text is printed in any case.
+        notifier.last_word(&one_line(text.lines().next().unwrap_or_default())).ok();
+    }
+    served
+}
+
+fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result<(), ServeError> {
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     let signals = signals()?;
     let environment = Environment::current();
@@ -103,8 +119,10 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     let owned = own.iter().map(Option::is_some).collect();
     let (pool, events) = (Arc::new(Pool::new()), Events::new()?);
     let scopes = scopes(&pool, &environment, say)?;
-    let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events });
-    let mut lobby = Lobby::new(broker.clone(), signals, room.open_files, room.lobby, owned)?;
+    let board = Board::new(notifier);
+    let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events, board });
+    let herald = Herald::new(notifier.clone());
+    let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
     say(&ready);
     if broker.rulesets().iter().any(|rules| rules.policy().scope() != ScopeMode::Off) {
         broker.scopes.warm();
@@ -187,11 +205,12 @@ fn put_in_force(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, Serv
             manifests.iter().find(|(path, _)| *path == loaded.manifest).map(|(_, manifest)| manifest.clone());
         let manifest = match open {
             Some(manifest) => manifest,
-            None => Arc::new(loaded.open_manifest().map_err(ServeError::Manifest)?),
+            None => Arc::new(loaded.open_manifest(say).map_err(ServeError::Manifest)?),
         };
         manifests.push((loaded.manifest.clone(), manifest.clone()));
         rulesets.push(Arc::new(Ruleset::new(loaded, manifest, say)));
     }
+    want_journals(&rulesets);
     Ok(rulesets)
 }
 

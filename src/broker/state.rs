@@ -15,6 +15,7 @@ use super::call::Admitted;
 use super::gate::Gate;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
+use super::status::Board;
 
 /// Where notices go.
 pub type Say = fn(&Notice<'_>);
@@ -29,6 +30,7 @@ pub(super) struct Broker {
     pub(super) scopes: Scopes,
     pub(super) say: Say,
     pub(super) events: Events,
+    pub(super) board: Board,
 }
 
 /// One socket: its rules, its callers, its gate.
@@ -110,7 +112,15 @@ impl Broker {
 
     /// Puts a refusal on record.
     pub(super) fn record_refusal(&self, socket: &Socket, rejected: &Rejected) {
-        if socket.rules.record_refusal(rejected) {
+        let (is_counted, is_news) = (socket.rules.record_refusal(rejected), self.board.refuse(rejected));
+        if is_counted || is_news {
+            self.events.wake();
+        }
+    }
+
+    /// A call came or went.
+    pub(super) fn note_change(&self) {
+        if self.board.change() {
             self.events.wake();
         }
     }

@@ -32,6 +32,7 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
         max_calls: lowered.max_calls,
         audit: lowered.audit,
         scope: lowered.scope,
+        journal: lowered.journal,
         logfile: lowered.logfile,
     })
 }

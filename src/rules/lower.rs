@@ -14,7 +14,7 @@ use super::lexer::Word;
 use super::matcher::{LexicalPaths, misfit};
 use super::pattern::Patterns;
 use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
-use super::settings::{Audit, ScopeMode, Stated};
+use super::settings::{Audit, Journal, ScopeMode, Stated};
 use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
 use super::template::Template;
 use super::tree::{Stanza, Tree};
@@ -28,6 +28,7 @@ pub(super) struct Lowered {
     pub(super) max_calls: u32,
     pub(super) audit: Audit,
     pub(super) scope: ScopeMode,
+    pub(super) journal: Journal,
     pub(super) logfile: Option<Template>,
 }
 
@@ -50,6 +51,7 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
         max_calls: lowering.defaults.max_calls.unwrap_or(SOCKET_CALLS_DEFAULT),
         audit: said.audit.unwrap_or(Audit::Strict),
         scope,
+        journal: said.journal.unwrap_or(Journal::On),
         logfile: said.logfile,
     }
 }

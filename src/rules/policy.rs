@@ -10,7 +10,7 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
-use super::settings::{Audit, ScopeMode};
+use super::settings::{Audit, Journal, ScopeMode};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -23,6 +23,7 @@ pub struct Policy {
     pub(super) max_calls: u32,
     pub(super) audit: Audit,
     pub(super) scope: ScopeMode,
+    pub(super) journal: Journal,
     pub(super) logfile: Option<Template>,
 }
 
@@ -103,6 +104,11 @@ impl Policy {
     /// Whether a call gets a scope of its own.
     pub fn scope(&self) -> ScopeMode {
         self.scope
+    }
+
+    /// Which records go to the journal as well.
+    pub fn journal(&self) -> Journal {
+        self.journal
     }
 
     /// Where the manifest is, if there is to be one.

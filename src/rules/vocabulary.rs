@@ -21,6 +21,7 @@ pub(super) enum Key {
     Audit,
     Scope,
     Resource(ResourceKey),
+    Journal,
     AllowDash,
     AllowAny,
     Accepts,
@@ -69,6 +70,7 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
     ("RuntimeMaxSec", Key::Resource(ResourceKey::RuntimeMax), Place::Anywhere),
     ("OOMPolicy", Key::Resource(ResourceKey::OomPolicy), Place::Anywhere),
     ("Slice", Key::Resource(ResourceKey::Slice), Place::Anywhere),
+    ("journal", Key::Journal, Place::Defaults),
     ("allow_dash", Key::AllowDash, Place::Rule),
     ("allow_any", Key::AllowAny, Place::Rule),
     ("accepts", Key::Accepts, Place::Rule),
@@ -76,7 +78,6 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
 ];
 
 const LATER: &[&str] = &[
-    "journal",
     "tty",
     "stdoutfile",
     "stderrfile",

@@ -1,12 +1,18 @@
-//! systemd's protocols. `bus.rs` speaks to a manager, `scope.rs` says what it is asked for, `cgroup.rs` looks into the
-//! scope that it made. Nothing here knows of calls or rules in force.
+//! systemd's protocols: what the service manager is told (`notify.rs`), what the journal is given (`journal.rs`), and
+//! scopes: `bus.rs` speaks to a manager, `scope.rs` says what it is asked for, `cgroup.rs` looks into what it made.
+//! Knows nothing of rules in force or calls.
 
 #![forbid(unsafe_code)]
 
 mod bus;
 mod cgroup;
+mod datagram;
+mod journal;
+mod notify;
 mod scope;
 
 pub use bus::{Address, Bus, BusError, Word};
 pub use cgroup::{Account, Cgroup};
+pub use journal::{Entry, JOURNAL_SOCKET, JournalSocket, Priority};
+pub use notify::Notifier;
 pub use scope::{NewScope, ScopeName, described, slice_of};

@@ -1,0 +1,27 @@
+//! What the tests stand on: a gate of their own, which is one instance of the units with rules of its own, and
+//! programs run to their end. Waits have an event or a deadline, as in the end-to-end tests, whose own tools for that
+//! are used here. Start with `gate.rs`.
+
+mod drop_in;
+mod gate;
+mod journal;
+mod manager;
+#[path = "../../../it/harness/process.rs"]
+#[allow(dead_code, reason = "the end-to-end tests use more of it")]
+mod process;
+mod program;
+mod running;
+#[path = "../../../it/harness/skip.rs"]
+#[allow(dead_code, reason = "the end-to-end tests use more of it")]
+mod skip;
+#[path = "../../../it/harness/wait.rs"]
+mod wait;
+
+pub(crate) use gate::Gate;
+pub(crate) use journal::Journal;
+pub(crate) use manager::Manager;
+pub(crate) use process::Pid;
+pub(crate) use program::{STOPPING, run};
+pub(crate) use running::Running;
+pub(crate) use skip::skip;
+pub(crate) use wait::{SOON, within};

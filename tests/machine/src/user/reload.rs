@@ -1,0 +1,48 @@
+//! `systemctl reload`: other rules for the next call, or a word on why not.
+
+use crate::harness::{Gate, SOON, within};
+
+/// Waits until the status line holds this.
+#[track_caller]
+fn status_says(gate: &Gate, part: &str) {
+    let look = || gate.property("StatusText").contains(part).then_some(());
+    within(SOON, &format!("the status says {part:?}"), look);
+}
+
+#[test]
+fn a_reload_brings_other_rules() {
+    let gate = Gate::new("echo hi\n").start();
+    let broker = gate.broker();
+    gate.write_rules("echo ho\n");
+    gate.systemctl("reload").exited(0);
+    gate.journal().says("sluice: reloaded");
+    gate.call(["echo", "ho"]).exited(0).printed("ho\n");
+    gate.call(["echo", "hi"]).exited(129);
+    assert_eq!(gate.broker(), broker);
+}
+
+#[test]
+fn a_reload_with_an_error_keeps_the_old_rules_and_says_so() {
+    let gate = Gate::new("echo hi\n").start();
+    gate.write_rules("echo ho\n  timeout = soon\n");
+    gate.systemctl("reload").exited(0);
+    let place = format!("{}:2:13: error: ", gate.rules_file().display());
+    let mut journal = gate.journal();
+    journal.says(&place);
+    journal.says("reload failed, the old rules stay");
+    gate.call(["echo", "hi"]).exited(0).printed("hi\n");
+    status_says(&gate, "the old rules stay");
+    gate.systemctl("status").said(&["the old rules stay"]);
+}
+
+#[test]
+fn a_good_reload_takes_the_word_of_a_bad_one_back() {
+    let gate = Gate::new("echo hi\n").start();
+    gate.write_rules("echo ho\n  timeout = soon\n");
+    gate.systemctl("reload").exited(0);
+    status_says(&gate, "the old rules stay");
+    gate.write_rules("echo ho\n");
+    gate.systemctl("reload").exited(0);
+    let look = || (!gate.property("StatusText").contains("old rules")).then_some(());
+    within(SOON, "the status forgets", look);
+}

@@ -1,0 +1,52 @@
+//! The stop of the unit, and of a caller: every call has its end, and its record.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Gate, Pid, Running, SOON, STOPPING, within};
+
+/// What systemd waits for a call that does not want to end: the grace, and room for a busy machine.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// A call that ends when it is ended, and its command.
+fn sleeper(gate: &Gate) -> (Running, Pid) {
+    let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
+    let command = call.pid();
+    (call, command)
+}
+
+#[test]
+fn a_stop_ends_a_running_call_and_records_why() {
+    let gate = Gate::new("sh -c 'echo $$; exec sleep 1000'\n").enable();
+    let (call, command) = sleeper(&gate);
+    gate.systemctl("stop").exited(0);
+    assert!(!command.runs());
+    assert_eq!(call.code(), Some(STOPPING));
+    let exit = &gate.records("exit")[0];
+    assert!(exit["stopped"] == true && exit["signal"] == 15, "{exit}");
+    assert_eq!(gate.records("close").len(), 1);
+}
+
+#[test]
+fn a_killed_caller_ends_its_call() {
+    let gate = Gate::new("sh -c 'echo $$; exec sleep 1000'\n").enable();
+    let (call, command) = sleeper(&gate);
+    call.kill();
+    within(SOON, "the command's end", || (!command.runs()).then_some(()));
+    let exit = within(SOON, "the record of it", || gate.records("exit").pop());
+    assert_eq!(exit["hangup"], true, "{exit}");
+}
+
+#[test]
+fn a_command_that_ignores_the_stop_is_killed_by_the_broker() {
+    let script = "trap '' TERM; echo $$; while :; do sleep 1; done";
+    let gate = Gate::new("sh -c #script\n  allow_any = script\n").enable();
+    let mut call = gate.begin(&["sh", "-c", script]);
+    let command = call.pid();
+    let began = Instant::now();
+    gate.systemctl("stop").exited(0);
+    assert!(began.elapsed() < STOP_MAX, "it is not left to TimeoutStopSec=");
+    within(SOON, "the command's end", || (!command.runs()).then_some(()));
+    assert_eq!(call.code(), Some(STOPPING));
+    assert_eq!(gate.records("exit")[0]["signal"], 9);
+    gate.becomes("Result", "success");
+}
