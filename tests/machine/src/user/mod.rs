@@ -5,5 +5,6 @@ mod environment;
 mod failure;
 mod journal;
 mod reload;
+mod scope;
 mod stop;
 mod units;

@@ -208,13 +208,3 @@ fn without_a_scope_the_record_says_so() {
     gate.call(["sh", "-c", "exit 0"]).exited(0);
     assert_eq!(scope(&gate), "off");
 }
-
-#[test]
-fn a_delegated_group_is_below_the_brokers() {
-    let gate = Gate::new(&format!("defaults:\n  scope = delegate\n\n{SHELL}")).enable();
-    let (call, pids) = escaped(&gate, "sleep 1000");
-    let own = format!("/{}/", gate.service_unit());
-    assert!(scope(&gate).starts_with("cgroup:") && group(pids[0]).contains(&own), "{}", group(pids[0]));
-    call.kill();
-    gone(&pids);
-}
