@@ -138,8 +138,7 @@ impl Scoper {
                 self.undescribed = false;
                 self.listen(&bus);
                 self.bus = Some(bus);
-                self.shared.found();
-                self.shared.wake();
+                self.shared.connected();
             }
             Err(why) => self.lose(&why),
         }

@@ -100,13 +100,15 @@ impl std::fmt::Debug for Shared {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) manager: Manager,
+    /// Whether the last news was that there are none.
+    said_lost: bool,
     pub(super) stocks: HashMap<SocketName, Stock>,
 }
 
 /// Whether scopes can be had.
 #[derive(Debug)]
 pub(super) enum Manager {
-    /// It was not tried yet.
+    /// No scope was asked for on this connection yet, or there is no connection yet.
     Unknown,
     Here,
     Gone(BusError),
@@ -122,10 +124,18 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Scopes can be had from now on.
+    /// There is a manager, whatever it will say.
+    pub(super) fn connected(&self) {
+        self.state().manager = Manager::Unknown;
+    }
+
+    /// Scopes can be had from now on: one was made.
     pub(super) fn found(&self) {
-        let before = std::mem::replace(&mut self.state().manager, Manager::Here);
-        if matches!(before, Manager::Gone(_)) {
+        let mut state = self.state();
+        state.manager = Manager::Here;
+        let news = std::mem::replace(&mut state.said_lost, false);
+        drop(state);
+        if news {
             (self.tell)(&ScopeNews::Back);
         }
     }
@@ -133,12 +143,13 @@ impl Shared {
     /// None can be had from now on; what is parked ends.
     pub(super) fn lose(&self, why: &BusError) {
         let mut state = self.state();
-        let before = std::mem::replace(&mut state.manager, Manager::Gone(why.clone()));
+        state.manager = Manager::Gone(why.clone());
+        let news = !std::mem::replace(&mut state.said_lost, true);
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
         drop(state);
         drop(parked);
         self.wake();
-        if !matches!(before, Manager::Gone(_)) {
+        if news {
             (self.tell)(&ScopeNews::Lost(why));
         }
     }
@@ -150,7 +161,7 @@ impl Scopes {
     pub fn new(pool: Arc<Pool>, address: Option<Address>, tell: Tell) -> io::Result<Self> {
         let (events, received) = mpsc::channel();
         let manager = if address.is_some() { Manager::Unknown } else { Manager::Gone(BusError::NoAddress) };
-        let state = Mutex::new(State { manager, stocks: HashMap::new() });
+        let state = Mutex::new(State { manager, said_lost: false, stocks: HashMap::new() });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), tell });
         if let Some(address) = address {
             let scoper = Scoper::new(address, pool.clone(), shared.clone(), events.clone());
@@ -161,8 +172,9 @@ impl Scopes {
 
     /// Looks for the manager now, and says so when there is none.
     pub fn warm(&self) {
-        if let Manager::Gone(why) = &self.shared.state().manager {
-            (self.shared.tell)(&ScopeNews::Lost(why));
+        let without_bus = matches!(self.shared.state().manager, Manager::Gone(BusError::NoAddress));
+        if without_bus {
+            self.shared.lose(&BusError::NoAddress);
         }
         self.tell_scoper(Event::Look);
     }
@@ -175,7 +187,10 @@ impl Scopes {
         let taken = if want.resources.is_empty() { self.parked(want.socket) } else { self.made(want) };
         let taken = match want.mode {
             // Before it is refused, the manager is looked for once more, if that was not done just now.
-            ScopeMode::Require if want.resources.is_empty() => taken.or_else(|_| self.made(want)),
+            ScopeMode::Require if want.resources.is_empty() => taken.or_else(|why| match why {
+                BusError::Silent => Err(why),
+                BusError::NoAddress | BusError::Failed(_) => self.made(want),
+            }),
             ScopeMode::Auto | ScopeMode::Require | ScopeMode::Off => taken,
         };
         match taken {
