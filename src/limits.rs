@@ -123,7 +123,7 @@ pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long it rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
 
-// The service manager.
+// systemd.
 
 /// How long telling it of a start, a reload or a stop waits for room in its queue.
 pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
@@ -135,3 +135,7 @@ pub const STATUS_CHARS_MAX: usize = 400;
 pub const SUMMARY_CHARS_MAX: usize = 80;
 /// Signs of life come this far apart at least, however short the watchdog's time is.
 pub const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// How long handing an entry to the journal waits for room in its queue.
+pub const JOURNAL_SEND_MAX: Duration = Duration::from_millis(100);
+/// Most characters of the sentence for a person in an entry of the journal.
+pub const JOURNAL_MESSAGE_CHARS_MAX: usize = 400;

@@ -1,24 +1,25 @@
-//! The manifest on disk: one line a record, one `write` a line, each line with the hash of the one before it, and the
-//! numbers that never repeat. One lock orders all of it.
+//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `book.rs` is how a
+//! record gets to disk and to the journal.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::fstat;
-use serde::Serialize;
 
 use crate::ids::CallId;
+use crate::rules::Journal;
 
-use super::ascii::to_ascii;
-use super::fold::{Fold, Heard};
-use super::history::{History, LineHash, hash_line, read_history};
-use super::record::{Close, Open, Reload, now_ms};
+use super::book::Book;
+use super::entry::Record;
+use super::fold::Heard;
+use super::history::read_history;
+use super::record::{Close, Reload, now_ms};
 use super::rejected::{Reject, Rejected};
+use super::sink::Sink;
 use super::trust::{Distrust, Trusted};
 
 /// The manifest of one broker.
@@ -57,29 +58,21 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// What the lock guards.
-#[derive(Debug)]
-struct Book {
-    path: PathBuf,
-    file: Flock<File>,
-    bytes: u64,
-    /// The file may end in part of a line that could not be written.
-    torn: bool,
-    prev: LineHash,
-    next: CallId,
-    fold: Fold,
-}
-
 impl Manifest {
     /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can write, and
     /// goes on after what it holds. The first record says so.
-    pub fn open(path: &Path, rules: &str, policy: &str) -> Result<Self, OpenError> {
+    pub fn open(path: &Path, rules: &str, policy: &str, sink: Sink) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
-        let mut book = Book::after(path, file, &history).map_err(io)?;
+        let mut book = Book::after(path, file, &history, Arc::new(sink)).map_err(io)?;
         book.begin(rules, policy, &history).map_err(io)?;
         Ok(Self(Mutex::new(book)))
+    }
+
+    /// Has records go to the journal as `journal =` says.
+    pub fn want_journal(&self, wanted: Journal) {
+        self.book().sink.want(wanted);
     }
 
     /// Where the manifest is.
@@ -96,7 +89,7 @@ impl Manifest {
         }
         let mut file = lock(path)?;
         let history = read_history(&mut *file).map_err(io)?;
-        let mut fresh = Book::after(path, file, &history).map_err(io)?;
+        let mut fresh = Book::after(path, file, &history, book.sink.clone()).map_err(io)?;
         fresh.next = fresh.next.max(book.next);
         if history.torn == 0 && fresh.bytes == 0 {
             fresh.prev.clone_from(&book.prev);
@@ -144,20 +137,22 @@ impl Manifest {
         book.write(&Close { kind: "close", ts: now_ms(), next })
     }
 
-    /// Takes the next number and writes the record that `record` makes of it, as one step.
-    pub(super) fn write_numbered<R: Serialize>(
+    /// Takes the next number and writes the start record that `record` makes of it, as one step.
+    pub(super) fn write_numbered<R: Record>(
         &self,
         record: impl FnOnce(CallId) -> Option<R>,
     ) -> (CallId, io::Result<()>) {
         let mut book = self.book();
         let call = book.number();
-        let written =
-            book.check_place().and_then(|()| record(call).map_or(Ok(()), |record| book.write(&record)));
+        let written = book.check_place().and_then(|()| match record(call) {
+            Some(record) => book.write_start(&record),
+            None => book.sink.probe(),
+        });
         (call, written)
     }
 
-    /// Writes one record.
-    pub(super) fn write(&self, record: &impl Serialize) -> io::Result<()> {
+    /// Writes one record; one that is kept in the manifest whatever the journal does.
+    pub(super) fn write(&self, record: &impl Record) -> io::Result<()> {
         self.book().write(record)
     }
 
@@ -167,103 +162,7 @@ impl Manifest {
     }
 }
 
-impl Book {
-    fn after(path: &Path, mut file: Flock<File>, history: &History) -> io::Result<Self> {
-        let bytes = file.seek(SeekFrom::End(0))?;
-        let path = path.to_owned();
-        Ok(Self {
-            path,
-            file,
-            bytes,
-            torn: false,
-            prev: history.prev.clone(),
-            next: history.next,
-            fold: Fold::default(),
-        })
-    }
-
-    /// The first record of this broker. What a crash tore stays, on a line of its own.
-    fn begin(&mut self, rules: &str, policy: &str, history: &History) -> io::Result<()> {
-        if history.torn > 0 {
-            self.append(b"\n")?;
-        }
-        let (version, broker) = (env!("CARGO_PKG_VERSION"), std::process::id());
-        let (next, torn) = (self.next, history.torn);
-        self.write(&Open { kind: "open", ts: now_ms(), version, broker, rules, policy, next, torn })
-    }
-
-    fn number(&mut self) -> CallId {
-        let call = self.next;
-        self.next = call.next();
-        call
-    }
-
-    fn settle(&mut self, now: Instant) -> io::Result<()> {
-        for (rejected, repeats) in self.fold.take_due(now) {
-            self.write(&Reject::many(repeats.first, repeats.last, repeats.count, &rejected))?;
-        }
-        Ok(())
-    }
-
-    /// Adds the chain to a record and appends it as one line.
-    fn write(&mut self, record: &impl Serialize) -> io::Result<()> {
-        let mut line = to_ascii(record);
-        line.pop();
-        line.push_str(",\"prev\":\"");
-        line.push_str(&self.prev);
-        line.push_str("\"}\n");
-        self.append(line.as_bytes())?;
-        self.prev = hash_line(&line.as_bytes()[..line.len() - 1]);
-        Ok(())
-    }
-
-    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.cut_torn()?;
-        let written = self.file.write(line)?;
-        if written < line.len() {
-            self.torn = true;
-            self.cut_torn()?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.bytes += line.len() as u64;
-        Ok(())
-    }
-
-    fn cut_torn(&mut self) -> io::Result<()> {
-        if self.torn {
-            self.file.set_len(self.bytes)?;
-            self.torn = false;
-        }
-        Ok(())
-    }
-
-    /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
-    fn check_place(&mut self) -> io::Result<()> {
-        self.cut_torn()?;
-        let bytes = u64::try_from(fstat(&*self.file)?.st_size).unwrap_or(0);
-        if self.is_at(&self.path) && bytes == self.bytes {
-            return Ok(());
-        }
-        Err(io::Error::other(
-            "the manifest was moved, removed or cut by somebody else; have the broker reload (HUP)",
-        ))
-    }
-
-    /// Goes on from the file's end as it is now: a reload accepts what was done to it. What the file's own lines prove
-    /// of that, they prove by their chain.
-    fn settle_length(&mut self) -> io::Result<()> {
-        self.bytes = self.file.seek(SeekFrom::End(0))?;
-        Ok(())
-    }
-
-    /// Whether the file that is open is the one at `path`.
-    fn is_at(&self, path: &Path) -> bool {
-        let (Ok(open), Ok(there)) = (fstat(&*self.file), nix::sys::stat::lstat(path)) else { return false };
-        (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino)
-    }
-}
-
+/// Opens the file at `path` to append, for this broker alone.
 fn lock(path: &Path) -> Result<Flock<File>, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let file =

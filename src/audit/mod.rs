@@ -1,23 +1,28 @@
 //! What is on record: the manifest with its chain and its numbers, and which files may be trusted. Nothing runs before
 //! its start is written here, and nothing is answered before its end or its refusal is. Read `record.rs` for what a
-//! line holds, `manifest.rs` for how it gets to disk, `started.rs` for the order.
+//! line holds, `book.rs` for how it gets to disk, `entry.rs` for what the journal is given, `started.rs` for the order.
 
 #![forbid(unsafe_code)]
 
 mod ascii;
+mod book;
+mod entry;
 mod fold;
 mod history;
 mod manifest;
 mod record;
 mod rejected;
+mod sink;
 mod started;
 mod trust;
 mod words;
 
 pub use ascii::to_ascii;
+pub use entry::MESSAGE_IDS;
 pub use manifest::{Manifest, OpenError};
 pub use record::{Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
+pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
 pub use words::Caller;

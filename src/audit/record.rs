@@ -16,18 +16,18 @@ pub(super) struct Start<'a> {
     pub(super) kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
-    socket: &'a SocketName,
-    rule: RuleLine,
+    pub(super) socket: &'a SocketName,
+    pub(super) rule: RuleLine,
     #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<&'a str>,
+    pub(super) file: Option<&'a str>,
     #[serde(flatten)]
-    words: Words,
-    resolved: &'a str,
+    pub(super) words: Words,
+    pub(super) resolved: &'a str,
     cwd: &'a str,
     #[serde(flatten)]
-    caller: &'a Caller,
+    pub(super) caller: &'a Caller,
     child: i32,
-    scope: &'static str,
+    pub(super) scope: &'static str,
     policy: &'a str,
 }
 
@@ -126,7 +126,7 @@ impl Outcome {
 #[derive(Debug, Serialize)]
 pub(super) struct Ending<'a> {
     kind: &'static str,
-    call: CallId,
+    pub(super) call: CallId,
     ts: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     socket: Option<&'a SocketName>,
@@ -134,32 +134,33 @@ pub(super) struct Ending<'a> {
     rule: Option<RuleLine>,
     #[serde(flatten)]
     caller: Option<&'a Caller>,
-    status: Status,
+    pub(super) status: Status,
     duration_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    signal: Option<i32>,
+    pub(super) signal: Option<i32>,
     #[serde(skip_serializing_if = "is_false")]
-    timed_out: bool,
+    pub(super) timed_out: bool,
     #[serde(skip_serializing_if = "is_false")]
-    hangup: bool,
+    pub(super) hangup: bool,
     #[serde(skip_serializing_if = "is_false")]
-    stopped: bool,
+    pub(super) stopped: bool,
     #[serde(skip_serializing_if = "is_zero")]
-    left: usize,
+    pub(super) left: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<&'static str>,
+    pub(super) step: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    errno: Option<String>,
+    pub(super) errno: Option<String>,
+    /// For the journal, where an entry stands by itself.
+    #[serde(skip)]
+    pub(super) opening: &'a Opening<'a>,
+    #[serde(skip)]
+    pub(super) took: Duration,
 }
 
 impl<'a> Ending<'a> {
     /// The end of `call` after `took`. One whose start is not on record (`log = exit-only`) says who called.
-    pub(super) fn new(
-        call: CallId,
-        took: Duration,
-        outcome: &Outcome,
-        hidden: Option<&'a Opening<'a>>,
-    ) -> Self {
+    pub(super) fn new(call: CallId, took: Duration, outcome: &Outcome, opening: &'a Opening<'a>) -> Self {
+        let hidden = opening.hidden.then_some(opening);
         let mut ending = Self {
             kind: "exit",
             call,
@@ -176,6 +177,8 @@ impl<'a> Ending<'a> {
             left: 0,
             step: None,
             errno: None,
+            opening,
+            took,
         };
         match outcome {
             Outcome::Ran { signal, cause, left, .. } => {
@@ -198,7 +201,7 @@ impl<'a> Ending<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Lost {
     kind: &'static str,
-    call: CallId,
+    pub(super) call: CallId,
     ts: u64,
 }
 

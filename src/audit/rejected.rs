@@ -16,15 +16,15 @@ use super::words::{Caller, Words};
 /// process each time.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rejected {
-    socket: SocketName,
+    pub(super) socket: SocketName,
     #[serde(flatten)]
-    caller: Option<Caller>,
+    pub(super) caller: Option<Caller>,
     #[serde(flatten)]
-    words: Words,
-    reason: &'static str,
+    pub(super) words: Words,
+    pub(super) reason: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
-    detail: String,
-    status: i32,
+    pub(super) detail: String,
+    pub(super) status: i32,
 }
 
 impl Rejected {
@@ -84,14 +84,14 @@ impl Hash for Rejected {
 #[derive(Debug, Serialize)]
 pub(super) struct Reject<'a> {
     kind: &'static str,
-    call: CallId,
+    pub(super) call: CallId,
     ts: u64,
     #[serde(flatten)]
-    rejected: &'a Rejected,
+    pub(super) rejected: &'a Rejected,
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
+    pub(super) count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    last: Option<CallId>,
+    pub(super) last: Option<CallId>,
 }
 
 impl<'a> Reject<'a> {

@@ -40,8 +40,7 @@ impl<'m> Started<'m> {
     /// Writes the end.
     pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> io::Result<()> {
         self.finished = true;
-        let hidden = opening.hidden.then_some(opening);
-        self.manifest.write(&Ending::new(self.call, self.since.elapsed(), outcome, hidden))
+        self.manifest.write(&Ending::new(self.call, self.since.elapsed(), outcome, opening))
     }
 
     /// Takes the call back: its start could not be written, so it does not run.

@@ -67,6 +67,11 @@ impl Words {
     pub(super) fn argv(&self) -> &[String] {
         &self.argv
     }
+
+    /// The bytes of all words, each with one byte after it, where some were cut.
+    pub(super) fn cut_bytes(&self) -> Option<usize> {
+        self.argv_bytes
+    }
 }
 
 /// As much of `word` as there is room for, and nothing when there is none.

@@ -175,7 +175,7 @@ impl Lobby {
         if self.broker.events.is_stopping() {
             return reload(&self.broker);
         }
-        self.herald.reloading();
+        self.herald.reloading(&self.broker);
         reload(&self.broker);
         self.herald.ready(&self.broker);
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::audit::OpenError;
+use crate::audit::{JournalNews, OpenError};
 use crate::rules::Diagnostic;
 
 /// Something that an operator should know.
@@ -39,6 +39,8 @@ pub enum Notice<'a> {
         /// What writing it gave.
         source: &'a io::Error,
     },
+    /// The journal takes no entries any more, or takes them again.
+    Journal(&'a JournalNews<'a>),
     /// A call's end cannot be known.
     CallLost(&'a io::Error),
     /// The kernel gives no more descriptors, memory or threads for now.
@@ -108,6 +110,10 @@ impl fmt::Display for Notice<'_> {
             Self::NurseryReplaced => write!(f, "the nursery ended; another one makes launchers now"),
             Self::NoNursery(source) => write!(f, "cannot start a nursery, calls wait: {source}"),
             Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Journal(JournalNews::Lost(source)) => {
+                write!(f, "cannot write the journal, records go to the manifest alone: {source}")
+            }
+            Self::Journal(JournalNews::Back) => write!(f, "the journal takes entries again"),
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),

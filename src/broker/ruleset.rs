@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nix::unistd::geteuid;
 
-use crate::audit::{Manifest, OpenError, Rejected, now_ms};
+use crate::audit::{JournalNews, Manifest, OpenError, Rejected, Sink, now_ms};
 use crate::ids::SocketName;
-use crate::rules::{Audit, Policy, TemplateValues};
+use crate::rules::{Audit, Journal, Policy, TemplateValues};
 use crate::spawn::Environment;
 
 use super::disk::load_rules;
@@ -43,8 +43,11 @@ impl Loaded {
     }
 
     /// Opens its manifest.
-    pub(super) fn open_manifest(&self) -> Result<Manifest, OpenError> {
-        Manifest::open(&self.manifest, &self.file.to_string_lossy(), self.policy.hash())
+    pub(super) fn open_manifest(&self, say: Say) -> Result<Manifest, OpenError> {
+        let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
+        let sink = Sink::new(self.policy.journal(), Box::new(hear))
+            .map_err(|source| OpenError::Io { path: self.manifest.clone(), source })?;
+        Manifest::open(&self.manifest, &self.file.to_string_lossy(), self.policy.hash(), sink)
     }
 }
 
@@ -81,7 +84,8 @@ impl Ruleset {
 
     /// Whether what cannot be recorded must not run.
     pub(super) fn is_strict(&self) -> bool {
-        self.policy().audit() == Audit::Strict
+        let policy = self.policy();
+        policy.audit() == Audit::Strict || policy.journal() == Journal::Require
     }
 
     /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
@@ -134,6 +138,16 @@ impl Ruleset {
 
     fn move_manifest(&self, path: &Path, policy: &Policy) -> Result<(), OpenError> {
         self.manifest.reopen(path, &self.file.to_string_lossy(), policy.hash())
+    }
+}
+
+/// Has each manifest go to the journal as its rules say: of several files that share one, the strictest.
+pub(super) fn want_journals(rulesets: &[impl AsRef<Ruleset>]) {
+    for ruleset in rulesets {
+        let manifest = &ruleset.as_ref().manifest;
+        let sharing = rulesets.iter().filter(|other| Arc::ptr_eq(&other.as_ref().manifest, manifest));
+        let wanted = sharing.map(|other| other.as_ref().policy().journal()).max();
+        manifest.want_journal(wanted.unwrap_or(Journal::On));
     }
 }
 

@@ -24,7 +24,7 @@ use super::listen::{ListenError, Listener, Own, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
 use super::reload::spare_descriptors;
-use super::ruleset::{Loaded, Ruleset, name_of};
+use super::ruleset::{Loaded, Ruleset, name_of, want_journals};
 use super::state::{Broker, Events, Say, Socket};
 use super::status::{Board, Herald, one_line};
 
@@ -93,7 +93,8 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     let served = serve_heralded(config, say, &notifier);
     if let Err(error) = &served {
         let text = error.to_string();
-        notifier.last_word(&one_line(text.lines().next().unwrap_or_default()));
+        // The text is printed in any case.
+        notifier.last_word(&one_line(text.lines().next().unwrap_or_default())).ok();
     }
     served
 }
@@ -189,11 +190,12 @@ fn put_in_force(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, Serv
             manifests.iter().find(|(path, _)| *path == loaded.manifest).map(|(_, manifest)| manifest.clone());
         let manifest = match open {
             Some(manifest) => manifest,
-            None => Arc::new(loaded.open_manifest().map_err(ServeError::Manifest)?),
+            None => Arc::new(loaded.open_manifest(say).map_err(ServeError::Manifest)?),
         };
         manifests.push((loaded.manifest.clone(), manifest.clone()));
         rulesets.push(Arc::new(Ruleset::new(loaded, manifest, say)));
     }
+    want_journals(&rulesets);
     Ok(rulesets)
 }
 

@@ -1,6 +1,7 @@
 //! How things stand, for the service manager: rules, running calls, the last refusal, a reload that failed. Threads
 //! note on the [`Board`] that something changed; the accept loop's [`Herald`] says it, now and then and not each time.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use crate::limits::{STATUS_CHARS_MAX, STATUS_INTERVAL};
 use crate::rules::escape::visible;
 use crate::sd::Notifier;
 
+use super::notice::Notice;
 use super::state::Broker;
 
 /// What threads leave for the status line.
@@ -67,18 +69,18 @@ impl Herald {
     /// Callers are answered from now on, or again after a reload.
     pub(super) fn ready(&mut self, broker: &Broker) {
         self.said = describe(broker);
-        self.notifier.ready(&self.said);
+        heed(broker, self.notifier.ready(&self.said));
     }
 
     /// The rules are being read again.
-    pub(super) fn reloading(&self) {
-        self.notifier.reloading();
+    pub(super) fn reloading(&self, broker: &Broker) {
+        heed(broker, self.notifier.reloading());
     }
 
     /// The broker ends.
     pub(super) fn stopping(&mut self, broker: &Broker) {
         self.said = describe(broker);
-        self.notifier.stopping(&self.said);
+        heed(broker, self.notifier.stopping(&self.said));
     }
 
     /// When there is something to say next.
@@ -91,7 +93,8 @@ impl Herald {
     pub(super) fn speak(&mut self, broker: &Broker) {
         let now = Instant::now();
         if let Some(interval) = self.ping_interval.filter(|_| self.next_ping <= now) {
-            self.notifier.ping();
+            // One that does not get through is followed by another before the manager's time is up.
+            self.notifier.ping().ok();
             self.next_ping = now + interval;
         }
         if self.next_status <= now && broker.board.changed.swap(false, Ordering::SeqCst) {
@@ -100,12 +103,19 @@ impl Herald {
             if status == self.said {
                 return;
             }
-            if self.notifier.status(&status) {
+            if self.notifier.status(&status).is_ok() {
                 self.said = status;
             } else {
                 broker.board.change();
             }
         }
+    }
+}
+
+/// Without a word of these the manager may end the broker, so the operator is told.
+fn heed(broker: &Broker, told: io::Result<()>) {
+    if let Err(source) = told {
+        (broker.say)(&Notice::NoManager(&source));
     }
 }
 

@@ -42,6 +42,25 @@ pub fn quoted(word: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// One word as bash would take it, in printable ASCII.
+pub fn quoted_ascii(word: &str) -> Cow<'_, str> {
+    if word.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return quoted(word);
+    }
+    let mut shown = String::from("$'");
+    for ch in word.chars() {
+        let written = match ch {
+            '\'' | '\\' => write!(shown, "\\{ch}"),
+            ' '..='~' => write!(shown, "{ch}"),
+            '\0'..='\u{ffff}' => write!(shown, "\\u{:04x}", u32::from(ch)),
+            '\u{10000}'.. => write!(shown, "\\U{:08x}", u32::from(ch)),
+        };
+        written.expect("a string takes every write");
+    }
+    shown.push('\'');
+    Cow::Owned(shown)
+}
+
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte)
 }
@@ -70,6 +89,15 @@ mod tests {
         check("it's", r"'it'\''s'");
         check("caf\u{e9}", "'caf\u{e9}'");
         check("a\u{1b}\\'b\u{202e}", r"$'a\u{1b}\\\'b\u{202e}'");
+    }
+
+    #[test]
+    fn in_ascii_a_shell_reads_the_same_word() {
+        let check = |word: &str, want: &str| assert_eq!(quoted_ascii(word), want);
+        check("it's", r"'it'\''s'");
+        check("--a=b", "--a=b");
+        check("a\n'\\", r"$'a\u000a\'\\'");
+        check("caf\u{e9}\u{1f600}", r"$'caf\u00e9\U0001f600'");
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
         files: files.iter().map(|(path, _)| path.to_path_buf()).collect(),
         max_calls: lowered.max_calls,
         audit: lowered.audit,
+        journal: lowered.journal,
         logfile: lowered.logfile,
     })
 }

@@ -14,7 +14,7 @@ use super::lexer::Word;
 use super::matcher::{LexicalPaths, misfit};
 use super::pattern::Patterns;
 use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
-use super::settings::{Audit, Stated};
+use super::settings::{Audit, Journal, Stated};
 use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
 use super::template::Template;
 use super::tree::{Stanza, Tree};
@@ -27,6 +27,7 @@ pub(super) struct Lowered {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) max_calls: u32,
     pub(super) audit: Audit,
+    pub(super) journal: Journal,
     pub(super) logfile: Option<Template>,
 }
 
@@ -47,6 +48,7 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
         rules,
         max_calls: lowering.defaults.max_calls.unwrap_or(SOCKET_CALLS_DEFAULT),
         audit: said.audit.unwrap_or(Audit::Strict),
+        journal: said.journal.unwrap_or(Journal::On),
         logfile: said.logfile,
     }
 }

@@ -33,7 +33,7 @@ pub use load::load;
 pub use matcher::{LexicalPaths, Paths};
 pub use policy::{Bound, Matched, Miss, MissReason, Policy};
 pub use rule::{Dash, Expected, Program, Rule, Slot, Takes};
-pub use settings::{Audit, Background, ExecPath, LogPolicy, OnHangup, Settings, Stdin};
+pub use settings::{Audit, Background, ExecPath, Journal, LogPolicy, OnHangup, Settings, Stdin};
 pub use template::{Template, TemplateValues};
 pub use variables::Vars;
 pub use vocabulary::attributes;

@@ -10,7 +10,7 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
-use super::settings::Audit;
+use super::settings::{Audit, Journal};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -22,6 +22,7 @@ pub struct Policy {
     pub(super) files: Vec<PathBuf>,
     pub(super) max_calls: u32,
     pub(super) audit: Audit,
+    pub(super) journal: Journal,
     pub(super) logfile: Option<Template>,
 }
 
@@ -97,6 +98,11 @@ impl Policy {
     /// What happens to what cannot be recorded.
     pub fn audit(&self) -> Audit {
         self.audit
+    }
+
+    /// Which records go to the journal as well.
+    pub fn journal(&self) -> Journal {
+        self.journal
     }
 
     /// Where the manifest is, if there is to be one.

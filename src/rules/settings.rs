@@ -93,6 +93,17 @@ pub enum Audit {
     BestEffort,
 }
 
+/// `journal =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Journal {
+    /// No record goes to the journal.
+    Off,
+    /// Every record does, if there is a journal.
+    On,
+    /// What the journal does not take does not run.
+    Require,
+}
+
 /// What one stanza says about settings, `defaults:` or a rule.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stated {

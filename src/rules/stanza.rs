@@ -7,7 +7,7 @@ use super::diagnostic::{Fault, Report, Span};
 use super::lexer::{Tail, Word};
 use super::pattern::{Flaw, Patterns};
 use super::rule::Accepts;
-use super::settings::{Audit, Background, LogPolicy, OnHangup, Stated, Stdin};
+use super::settings::{Audit, Background, Journal, LogPolicy, OnHangup, Stated, Stdin};
 use super::template::Template;
 use super::tree::Attribute;
 use super::values;
@@ -20,6 +20,7 @@ pub(super) struct Said {
     pub(super) stated: Stated,
     pub(super) logfile: Option<Template>,
     pub(super) audit: Option<Audit>,
+    pub(super) journal: Option<Journal>,
     /// By slot name: the key's place and what the slot accepts, `None` where that is an error already.
     pub(super) constraints: HashMap<String, (Span, Option<Accepts>)>,
     pub(super) allow_any: Vec<Named>,
@@ -141,6 +142,7 @@ impl Reader<'_, '_> {
             Key::Log => stated.log = Some(values::choice(&value()?, LOG)?),
             Key::Logfile => said.logfile = Some(Template::manifest(&value()?, self.vars)?),
             Key::Audit => said.audit = Some(values::choice(&value()?, AUDIT)?),
+            Key::Journal => said.journal = Some(values::choice(&value()?, JOURNAL)?),
             Key::AllowDash => said.allow_dash = names(&value()?),
             Key::AllowAny => said.allow_any = names(&value()?),
             Key::Accepts => said.promises.push(self.promise(Holds::Accepts, attribute)?),
@@ -181,6 +183,8 @@ const BACKGROUND: &[(&str, Background)] = &[("kill", Background::Kill), ("keep",
 const LOG: &[(&str, LogPolicy)] =
     &[("full", LogPolicy::Full), ("argv-only", LogPolicy::ArgvOnly), ("exit-only", LogPolicy::ExitOnly)];
 const AUDIT: &[(&str, Audit)] = &[("strict", Audit::Strict), ("best-effort", Audit::BestEffort)];
+const JOURNAL: &[(&str, Journal)] =
+    &[("on", Journal::On), ("off", Journal::Off), ("require", Journal::Require)];
 
 /// The key, if it is an attribute of this version that may stand here.
 fn known(attribute: &Attribute<'_>, scope: Scope<'_>) -> Result<Key, Fault> {

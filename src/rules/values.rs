@@ -72,7 +72,31 @@ pub(super) fn env(word: &Word) -> Result<Vec<String>, Fault> {
     if word.text() == "none" {
         return Ok(Vec::new());
     }
-    word.split(',').iter().map(|name| env_name(name, &name.text())).collect()
+    word.split(',').iter().map(|name| inherited(name, &name.text())).collect()
+}
+
+/// What the service manager tells the broker by its environment; a command that had it could speak for the broker.
+const MANAGERS: [&str; 12] = [
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "FDSTORE",
+    "INVOCATION_ID",
+    "JOURNAL_STREAM",
+    "CREDENTIALS_DIRECTORY",
+    "MEMORY_PRESSURE_WATCH",
+];
+
+fn inherited(word: &Word, name: &str) -> Result<String, Fault> {
+    if MANAGERS.contains(&name) {
+        let fault = Fault::new(word.span, format!("`{name}` is between systemd and the broker"));
+        return Err(fault.help("no command gets it; leave it out"));
+    }
+    env_name(word, name)
 }
 
 /// `NAME=value` words.

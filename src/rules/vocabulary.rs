@@ -17,6 +17,7 @@ pub(super) enum Key {
     Log,
     Logfile,
     Audit,
+    Journal,
     AllowDash,
     AllowAny,
     Accepts,
@@ -54,6 +55,7 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
     ("log", Key::Log, Place::Anywhere),
     ("logfile", Key::Logfile, Place::Defaults),
     ("audit", Key::Audit, Place::Defaults),
+    ("journal", Key::Journal, Place::Defaults),
     ("allow_dash", Key::AllowDash, Place::Rule),
     ("allow_any", Key::AllowAny, Place::Rule),
     ("accepts", Key::Accepts, Place::Rule),
@@ -62,7 +64,6 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
 
 const LATER: &[&str] = &[
     "scope",
-    "journal",
     "tty",
     "stdoutfile",
     "stderrfile",

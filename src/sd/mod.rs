@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+mod datagram;
+mod journal;
 mod notify;
 
+pub use journal::{Entry, JOURNAL_SOCKET, JournalSocket, Priority};
 pub use notify::Notifier;

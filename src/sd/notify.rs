@@ -6,16 +6,15 @@ use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use nix::sys::socket::sockopt::SendTimeout;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, sendto, setsockopt, socket};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::UnixAddr;
 use sd_notify::NotifyState;
 
 use crate::limits::{NOTIFY_SEND_MAX, WATCHDOG_INTERVAL_MIN};
+
+use super::datagram::{Channel, Patience};
 
 /// The way to the service manager; without one, everything that is said is dropped.
 #[derive(Debug, Default)]
@@ -24,28 +23,13 @@ pub struct Notifier {
     watchdog: Option<Duration>,
 }
 
-#[derive(Debug)]
-struct Channel {
-    socket: OwnedFd,
-    address: UnixAddr,
-}
-
-/// What to do when the manager's queue is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// Wait, at most [`NOTIFY_SEND_MAX`].
-    Some,
-    /// Let it be.
-    None,
-}
-
 impl Notifier {
     /// The manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`), if it names one.
     pub fn from_env() -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
         };
-        let channel = Channel::new(address(&name)?)?;
+        let channel = Channel::new(address(&name)?, NOTIFY_SEND_MAX)?;
         Ok(Self { channel: Some(channel), watchdog: sd_notify::watchdog_enabled() })
     }
 
@@ -61,68 +45,46 @@ impl Notifier {
     }
 
     /// Callers are answered from now on, or again, after a reload.
-    pub fn ready(&self, status: &str) -> bool {
-        self.send(Patience::Some, &[NotifyState::Ready, NotifyState::Status(status)])
+    pub fn ready(&self, status: &str) -> io::Result<()> {
+        self.send(Patience::Bounded, &[NotifyState::Ready, NotifyState::Status(status)])
     }
 
     /// The rules are being read again.
-    pub fn reloading(&self) -> bool {
+    pub fn reloading(&self) -> io::Result<()> {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-        self.send(Patience::Some, &states)
+        self.send(Patience::Bounded, &states)
     }
 
     /// The broker ends.
-    pub fn stopping(&self, status: &str) -> bool {
-        self.send(Patience::Some, &[NotifyState::Stopping, NotifyState::Status(status)])
+    pub fn stopping(&self, status: &str) -> io::Result<()> {
+        self.send(Patience::Bounded, &[NotifyState::Stopping, NotifyState::Status(status)])
     }
 
-    /// How things stand, as one line for a person. Gives whether the manager has it.
-    pub fn status(&self, status: &str) -> bool {
+    /// How things stand, as one line for a person.
+    pub fn status(&self, status: &str) -> io::Result<()> {
         self.send(Patience::None, &[NotifyState::Status(status)])
     }
 
     /// How things stand, as the last word of a broker that cannot serve.
-    pub fn last_word(&self, status: &str) -> bool {
-        self.send(Patience::Some, &[NotifyState::Status(status)])
+    pub fn last_word(&self, status: &str) -> io::Result<()> {
+        self.send(Patience::Bounded, &[NotifyState::Status(status)])
     }
 
     /// A sign of life.
-    pub fn ping(&self) -> bool {
+    pub fn ping(&self) -> io::Result<()> {
         self.send(Patience::None, &[NotifyState::Watchdog])
     }
 
     /// One datagram, a line for each state. A line break in a text would begin another state, so there is none.
-    fn send(&self, patience: Patience, states: &[NotifyState<'_>]) -> bool {
-        let Some(channel) = &self.channel else { return true };
+    fn send(&self, patience: Patience, states: &[NotifyState<'_>]) -> io::Result<()> {
+        let Some(channel) = &self.channel else { return Ok(()) };
         let mut message = String::new();
         for state in states {
             let line = state.to_string().replace('\n', " ");
             writeln!(message, "{line}").expect("a string takes every write");
         }
-        channel.send(patience, message.as_bytes()).is_ok()
-    }
-}
-
-impl Channel {
-    /// Not connected: a manager that starts anew has another socket at the same address.
-    fn new(address: UnixAddr) -> io::Result<Self> {
-        let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-        let limit =
-            TimeVal::new(NOTIFY_SEND_MAX.as_secs().cast_signed(), NOTIFY_SEND_MAX.subsec_micros().into());
-        setsockopt(&socket, SendTimeout, &limit)?;
-        Ok(Self { socket, address })
-    }
-
-    fn send(&self, patience: Patience, message: &[u8]) -> nix::Result<usize> {
-        let at_once = if patience == Patience::None { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
-        loop {
-            let flags = at_once | MsgFlags::MSG_NOSIGNAL;
-            match sendto(self.socket.as_raw_fd(), message, &self.address, flags) {
-                Err(nix::errno::Errno::EINTR) => {}
-                result => return result,
-            }
-        }
+        Ok(channel.send(message.as_bytes(), None, patience)?)
     }
 }
 
@@ -147,13 +109,13 @@ mod tests {
         let bound = SocketAddr::from_abstract_name(&name).expect("a short name");
         let manager = UnixDatagram::bind_addr(&bound).expect("a name of our own");
         let address = address(OsStr::new(&format!("@{name}"))).expect("an abstract name");
-        let channel = Channel::new(address).expect("a socket");
+        let channel = Channel::new(address, NOTIFY_SEND_MAX).expect("a socket");
         (manager, Notifier { channel: Some(channel), watchdog: Some(Duration::from_secs(3)) })
     }
 
-    fn check(name: &str, say: impl FnOnce(&Notifier) -> bool, want: &str) {
+    fn check(name: &str, say: impl FnOnce(&Notifier) -> io::Result<()>, want: &str) {
         let (manager, notifier) = pair(name);
-        assert!(say(&notifier));
+        say(&notifier).expect("somebody listens");
         let mut message = [0; 256];
         let bytes = manager.recv(&mut message).expect("a message");
         assert_eq!(str::from_utf8(&message[..bytes]), Ok(want));
@@ -174,9 +136,9 @@ mod tests {
     #[test]
     fn a_manager_that_does_not_read_holds_nobody_up() {
         let (_manager, notifier) = pair("full");
-        assert!((0..100_000).any(|_| !notifier.ping()));
+        assert!((0..100_000).any(|_| notifier.ping().is_err()));
         let since = std::time::Instant::now();
-        assert!(!notifier.ready("here"));
+        assert!(notifier.ready("here").is_err());
         assert!(since.elapsed() < 2 * NOTIFY_SEND_MAX);
     }
 

@@ -14,6 +14,7 @@ mod fds;
 mod fuzz_corpus;
 mod hangup;
 mod harness;
+mod journal;
 mod lifecycle;
 mod manifest;
 mod matching;

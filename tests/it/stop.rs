@@ -28,7 +28,7 @@ fn a_stop_answers_those_who_wait_for_a_place() {
 
 #[test]
 fn an_operator_who_stops_listening_stops_nothing() {
-    let deaf = ["bash", "-c", "exec 3>&2; exec \"$@\" 2> >(head -n 1 >&3)", "bash"];
+    let deaf = ["bash", "-c", "exec 3>&2; exec \"$@\" 2> >(sed -u /ready/q >&3)", "bash"];
     let broker = Broker::new(SHELL).under(&deaf).start();
     for _ in 0..3 {
         broker.signal(Signal::SIGHUP);

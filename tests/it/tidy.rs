@@ -271,6 +271,7 @@ fn the_reference_names_every_attribute() {
         "log",
         "logfile",
         "audit",
+        "journal",
         "allow_dash",
         "allow_any",
         "accepts",

@@ -211,3 +211,19 @@ include ./top.rules
 ",
     );
 }
+
+#[test]
+fn what_systemd_tells_the_broker_is_not_inherited() {
+    check(
+        "\
+echo a
+  env = HOME, NOTIFY_SOCKET
+",
+        "\
+/r/top.rules:2:15: error: `NOTIFY_SOCKET` is between systemd and the broker
+  |   env = HOME, NOTIFY_SOCKET
+  |               ^^^^^^^^^^^^^
+  help: no command gets it; leave it out
+",
+    );
+}

@@ -19,6 +19,7 @@ defaults:
   logfile   = $HOME/state/#$socket.jsonl
   setenv    = A=1 B='x y'
   audit     = best-effort
+  journal   = require
 
 ; The latest commits,
 ; at most 99.
@@ -50,6 +51,7 @@ fn settings_are_effective_once_loaded() {
     let policy = load_text(EXAMPLE).expect("the example is good");
     let [git, sh, tar] = policy.rules() else { panic!("three rules") };
     assert_eq!((policy.max_calls(), policy.audit()), (8, Audit::BestEffort));
+    assert_eq!(policy.journal(), Journal::Require);
     assert_eq!(git.settings.timeout, Some(Duration::from_secs(120)));
     assert_eq!(git.settings.env, ["HOME", "LANG"]);
     let pairs =

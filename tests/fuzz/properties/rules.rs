@@ -23,7 +23,7 @@ const RULES_TRIED: usize = 16;
 /// Panics when the property does not hold for `data`.
 pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    match loaded(text) {
+    match loaded(&Texts::of(text)) {
         Ok(policy) => same_when_printed(&policy),
         Err(errors) => {
             assert!((1..=DIAGNOSTICS_MAX + 1).contains(&errors.len()));
@@ -34,7 +34,7 @@ pub(crate) fn check(data: &[u8]) {
 
 fn same_when_printed(policy: &Policy) {
     let text = printed::text(policy);
-    let again = match loaded(&text) {
+    let again = match loaded(&Texts { top: &text, other: None }) {
         Ok(again) => again,
         Err(errors) => panic!("what was printed does not load: {errors:?}\n{text}"),
     };
@@ -93,21 +93,28 @@ fn shown(text: impl ToString, allowed: char) {
     assert!(!text.contains(|ch: char| ch.is_control() && ch != allowed), "{text:?}");
 }
 
-fn loaded(text: &str) -> Result<Policy, Vec<sluice::rules::Diagnostic>> {
+fn loaded(texts: &Texts<'_>) -> Result<Policy, Vec<sluice::rules::Diagnostic>> {
     let vars = Vars { home: Some("/home/me".into()), runtime_dir: Some("/run/user/1".into()) };
-    load(Path::new(TOP), &Texts(text), &vars)
+    load(Path::new(TOP), texts, &vars)
 }
 
 /// The top file, and one text for all that it includes.
-struct Texts<'a>(&'a str);
+struct Texts<'a> {
+    top: &'a str,
+    other: Option<&'a str>,
+}
+
+impl<'a> Texts<'a> {
+    /// Both from one input.
+    fn of(input: &'a str) -> Self {
+        let (top, other) = input.split_once(SEPARATOR).map_or((input, None), |(top, rest)| (top, Some(rest)));
+        Self { top, other }
+    }
+}
 
 impl Source for Texts<'_> {
     fn read(&self, path: &Path) -> io::Result<String> {
-        let (top, other) = match self.0.split_once(SEPARATOR) {
-            Some((top, other)) => (top, Some(other)),
-            None => (self.0, None),
-        };
-        let text = if path == Path::new(TOP) { Some(top) } else { other };
+        let text = if path == Path::new(TOP) { Some(self.top) } else { self.other };
         text.map(str::to_owned).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }

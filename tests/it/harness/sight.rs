@@ -60,6 +60,11 @@ impl Broker {
         record.unwrap_or_else(|| panic!("no record of {pattern:?}{}", self.transcript(0)))
     }
 
+    /// All that it said on stderr by now.
+    pub(crate) fn said(&self) -> String {
+        self.process().stderr.text()
+    }
+
     /// A line on its stderr that holds this, said already or soon.
     #[track_caller]
     pub(crate) fn says(&self, part: &str) -> String {

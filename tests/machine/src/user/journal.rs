@@ -54,7 +54,7 @@ fn each_record_is_there_once_with_its_fields() {
 #[test]
 fn the_journal_has_the_manifests_hashes() {
     let gate = Gate::new(ECHO).enable();
-    gate.call(["echo"]).exited(0);
+    gate.call(["echo", "hi"]).exited(0);
     // Each line of the manifest carries the hash of the one before it.
     let hash = gate.records("exit")[0]["prev"].as_str().expect("a hash").to_owned();
     let known =
@@ -89,7 +89,7 @@ fn a_call_that_is_to_be_kept_private_leaves_no_argument() {
 #[test]
 fn the_catalog_explains_each_kind() {
     let gate = Gate::new(ECHO).enable();
-    gate.call(["echo"]).exited(0);
+    gate.call(["echo", "hi"]).exited(0);
     gate.call(["nope"]).exited(129);
     gate.write_rules("echo\n");
     gate.systemctl("reload").exited(0);

@@ -3,6 +3,7 @@
 mod activation;
 mod environment;
 mod failure;
+mod journal;
 mod reload;
 mod stop;
 mod units;

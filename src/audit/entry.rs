@@ -1,0 +1,215 @@
+//! Records as entries of the journal: a sentence for a person, an id for each kind, and the fields that tools ask for.
+//! Whoever adds a kind of record writes its entry here, or it cannot be written at all.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::ids::{CallId, SocketName};
+use crate::limits::JOURNAL_MESSAGE_CHARS_MAX;
+use crate::rules::escape::{quoted_ascii, visible};
+use crate::sd::{Entry, Priority};
+
+use super::record::{Close, Ending, Lost, Open, Reload, Start};
+use super::rejected::Reject;
+use super::words::{Caller, Words};
+
+/// A line of the manifest, and its entry in the journal.
+pub(super) trait Record: Serialize {
+    /// The entry, without the hash of the line.
+    fn entry(&self) -> Entry;
+}
+
+/// The `MESSAGE_ID` of each kind of record. Fixed for good: the catalog and people's filters know them.
+pub const MESSAGE_IDS: [(&str, &str); 7] = [
+    ("open", "7e30a8876d264a558e3d7d379dfcba9c"),
+    ("start", "4cf1fe9ee9f94a90870485fb32a48806"),
+    ("exit", "eab01940a3634ccb81326df142e3a23d"),
+    ("reject", "2457eaa160c24f4585ca18d9d4a8a552"),
+    ("lost", "031199993ffa483cb9e99400eb5e6cc6"),
+    ("reload", "478b98e24f674643990aed65f26bb3e4"),
+    ("close", "7263cf80328a47c997d7b9de8da96bed"),
+];
+
+fn new(kind: &str, priority: Priority, message: &str) -> Entry {
+    let id = MESSAGE_IDS.iter().find(|(known, _)| *known == kind).map(|(_, id)| *id);
+    let shown = visible(message);
+    let end = shown.char_indices().nth(JOURNAL_MESSAGE_CHARS_MAX).map_or(shown.len(), |(end, _)| end);
+    let mut entry = Entry::new(id.expect("every kind has an id"), priority, &shown[..end]);
+    entry.add("SLUICE_KIND", kind);
+    entry
+}
+
+fn add_call(entry: &mut Entry, call: CallId, socket: &SocketName) {
+    entry.add("SLUICE_CALL", &call.to_string());
+    entry.add("SLUICE_SOCKET", socket.as_str());
+}
+
+fn add_caller(entry: &mut Entry, caller: &Caller) {
+    entry.add("SLUICE_CALLER_PID", &caller.pid().to_string());
+    entry.add("SLUICE_CALLER_UID", &caller.uid().to_string());
+}
+
+fn add_words(entry: &mut Entry, words: &Words) {
+    if words.argv().is_empty() {
+        return;
+    }
+    entry.add("SLUICE_ARGV", &command_line(words));
+    if let Some(bytes) = words.cut_bytes() {
+        entry.add("SLUICE_ARGV_BYTES", &bytes.to_string());
+    }
+}
+
+fn command_line(words: &Words) -> String {
+    words.argv().iter().map(|word| quoted_ascii(word)).collect::<Vec<_>>().join(" ")
+}
+
+impl Record for Open<'_> {
+    fn entry(&self) -> Entry {
+        let message =
+            format!("broker {} writes here from call {} on, by {}", self.broker, self.next, self.rules);
+        new(self.kind, Priority::Notice, &message)
+    }
+}
+
+impl Record for Start<'_> {
+    fn entry(&self) -> Entry {
+        let Self { call, socket, words, .. } = self;
+        let message = format!("call {call} on {socket} starts: {}", command_line(words));
+        let mut entry = new(self.kind, Priority::Info, &message);
+        add_call(&mut entry, *call, socket);
+        entry.add("SLUICE_RULE", &place(self.file, self.rule.get()));
+        add_words(&mut entry, words);
+        entry.add("SLUICE_EXE", self.resolved);
+        entry.add("SLUICE_SCOPE", self.scope);
+        add_caller(&mut entry, self.caller);
+        entry
+    }
+}
+
+/// A rule's line, with its file where that is an included one.
+fn place(file: Option<&str>, line: u32) -> String {
+    file.map_or_else(|| line.to_string(), |file| format!("{file}:{line}"))
+}
+
+impl Record for Ending<'_> {
+    fn entry(&self) -> Entry {
+        let (opening, took) = (self.opening, self.took.as_micros());
+        let (socket, milliseconds) = (opening.socket, self.took.as_millis());
+        let message =
+            format!("call {} on {socket} {} after {milliseconds} ms", self.call, self.what_happened());
+        let mut entry = new("exit", self.priority(), &message);
+        add_call(&mut entry, self.call, socket);
+        entry.add("SLUICE_RULE", &place(opening.file, opening.rule.get()));
+        if !opening.hidden {
+            entry.add("SLUICE_EXE", opening.resolved);
+        }
+        entry.add("SLUICE_STATUS", &self.status.get().to_string());
+        if let Some(signal) = self.signal {
+            entry.add("SLUICE_SIGNAL", &signal.to_string());
+        }
+        if let Some(reason) = self.reason() {
+            entry.add("SLUICE_REASON", &reason);
+        }
+        entry.add("SLUICE_DURATION_USEC", &took.to_string());
+        add_caller(&mut entry, opening.caller);
+        entry
+    }
+}
+
+impl Ending<'_> {
+    fn priority(&self) -> Priority {
+        match self {
+            Self { step: Some(_), .. } => Priority::Error,
+            Self { left: 1.., .. } => Priority::Warning,
+            Self { timed_out: true, .. } | Self { hangup: true, .. } | Self { stopped: true, .. } => {
+                Priority::Notice
+            }
+            _ => Priority::Info,
+        }
+    }
+
+    /// Why it ended otherwise than by its command's own will, in the manifest's words.
+    fn reason(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self { step: Some(step), errno, .. } => {
+                Some(format!("{step}: {}", errno.as_deref().unwrap_or_default()).into())
+            }
+            Self { timed_out: true, .. } => Some("timed_out".into()),
+            Self { hangup: true, .. } => Some("hangup".into()),
+            Self { stopped: true, .. } => Some("stopped".into()),
+            _ => None,
+        }
+    }
+
+    fn what_happened(&self) -> String {
+        let ended = match self {
+            Self { step: Some(_), .. } => {
+                return format!("could not be started ({})", self.reason().unwrap_or_default());
+            }
+            Self { timed_out: true, .. } => "ran into its timeout and was ended".into(),
+            Self { hangup: true, .. } => "was ended because its caller left".into(),
+            Self { stopped: true, .. } => "was ended because the broker stops".into(),
+            Self { signal: Some(signal), .. } => format!("was ended by signal {signal}"),
+            _ => format!("exited with {}", self.status.get()),
+        };
+        if self.left == 0 { ended } else { format!("{ended}, leaving {} processes,", self.left) }
+    }
+}
+
+impl Record for Reject<'_> {
+    fn entry(&self) -> Entry {
+        let rejected = self.rejected;
+        let mut entry = new("reject", Priority::Notice, &self.sentence());
+        add_call(&mut entry, self.call, &rejected.socket);
+        add_words(&mut entry, &rejected.words);
+        entry.add("SLUICE_REASON", rejected.reason);
+        entry.add("SLUICE_STATUS", &rejected.status.to_string());
+        if let (Some(count), Some(last)) = (self.count, self.last) {
+            entry.add("SLUICE_COUNT", &count.to_string());
+            entry.add("SLUICE_LAST", &last.to_string());
+        }
+        if let Some(caller) = &rejected.caller {
+            add_caller(&mut entry, caller);
+        }
+        entry
+    }
+}
+
+impl Reject<'_> {
+    fn sentence(&self) -> String {
+        let rejected = self.rejected;
+        let detail = Some(&rejected.detail).filter(|detail| !detail.is_empty());
+        let why = detail.map_or_else(String::new, |detail| format!(", {detail}"));
+        let which = match (self.count, self.last) {
+            (Some(count), Some(last)) => format!("{count} calls from {} to {last}", self.call),
+            _ => format!("call {}", self.call),
+        };
+        format!("{which} on {} refused: {}{why}", rejected.socket, rejected.reason)
+    }
+}
+
+impl Record for Lost {
+    fn entry(&self) -> Entry {
+        let mut entry = new("lost", Priority::Error, &format!("the end of call {} was not seen", self.call));
+        entry.add("SLUICE_CALL", &self.call.to_string());
+        entry
+    }
+}
+
+impl Record for Reload<'_> {
+    fn entry(&self) -> Entry {
+        match self.error {
+            None => new(self.kind, Priority::Notice, "the rules were read again"),
+            Some(error) => {
+                new(self.kind, Priority::Error, &format!("reload failed, the old rules stay: {error}"))
+            }
+        }
+    }
+}
+
+impl Record for Close {
+    fn entry(&self) -> Entry {
+        new(self.kind, Priority::Notice, &format!("the broker leaves; the next call is {}", self.next))
+    }
+}

@@ -1,0 +1,93 @@
+//! Where records go beside the manifest: the journal, as far as the rules want it there. What it does not take is
+//! said once, and once more when it takes entries again.
+
+use std::fmt;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::rules::Journal;
+use crate::sd::{Entry, JOURNAL_SOCKET, JournalSocket};
+
+/// A change of what the journal takes.
+#[derive(Debug)]
+pub enum JournalNews<'a> {
+    /// It does not take entries any more, or never did.
+    Lost(&'a io::Error),
+    /// It takes them again.
+    Back,
+}
+
+/// Who is told of such a change.
+pub type Hear = Box<dyn Fn(&JournalNews<'_>) + Send>;
+
+/// The journal of one manifest.
+pub struct Sink(Mutex<State>);
+
+struct State {
+    wanted: Journal,
+    socket: JournalSocket,
+    is_lost: bool,
+    hear: Hear,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").finish_non_exhaustive()
+    }
+}
+
+impl Sink {
+    /// A sink that gets what `journal =` says.
+    pub fn new(wanted: Journal, hear: Hear) -> io::Result<Self> {
+        Ok(Self(Mutex::new(State { wanted, socket: JournalSocket::new()?, is_lost: false, hear })))
+    }
+
+    /// From now on, `journal =` says this.
+    pub(super) fn want(&self, wanted: Journal) {
+        self.state().wanted = wanted;
+    }
+
+    /// Hands over an entry, if one is wanted. An error is one that must keep a call from running.
+    pub(super) fn enter(&self, entry: impl FnOnce() -> Entry) -> io::Result<()> {
+        let mut state = self.state();
+        if state.wanted == Journal::Off {
+            return Ok(());
+        }
+        // The bound on waiting is paid once, not with every record.
+        let sent = state.socket.send(&entry(), state.is_lost);
+        state.judge(sent)
+    }
+
+    /// The same without an entry: a call that leaves no start record needs the journal for its end.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let mut state = self.state();
+        if state.wanted != Journal::Require {
+            return Ok(());
+        }
+        let sent = state.socket.probe();
+        state.judge(sent)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn judge(&mut self, sent: io::Result<()>) -> io::Result<()> {
+        let was_lost = std::mem::replace(&mut self.is_lost, sent.is_err());
+        let Err(source) = sent else {
+            if was_lost {
+                (self.hear)(&JournalNews::Back);
+            }
+            return Ok(());
+        };
+        if !was_lost {
+            (self.hear)(&JournalNews::Lost(&source));
+        }
+        if self.wanted == Journal::Require {
+            return Err(io::Error::new(source.kind(), format!("the journal ({JOURNAL_SOCKET}): {source}")));
+        }
+        Ok(())
+    }
+}
