@@ -61,8 +61,7 @@ fn exchange<const ROOM: usize>(
     request: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> Result<Reply, Failure> {
-    let broker = reach(socket).map_err(Failure::Unreached)?;
-    send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
+    let broker = ask(socket, request, fds)?;
     let mut buffer = [0; ROOM];
     let length = sys::receive_into(broker.as_fd(), &mut buffer).map_err(|_| Failure::Unanswered)?;
     if length == 0 {
@@ -70,6 +69,20 @@ fn exchange<const ROOM: usize>(
     }
     let reply = buffer.get(..length).ok_or(Malformed::TooLarge(length));
     reply.and_then(Reply::decode).map_err(Failure::Unreadable)
+}
+
+/// Connects and sends. A broker that stops hangs up on those who have not asked yet: nothing was taken, so asking the
+/// next broker, once, is safe.
+fn ask(socket: &Path, request: &[u8], fds: &[BorrowedFd<'_>]) -> Result<OwnedFd, Failure> {
+    let reach = || reach(socket).map_err(Failure::Unreached);
+    let broker = reach()?;
+    let Err(error) = send(broker.as_fd(), request, fds) else { return Ok(broker) };
+    if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+        return Err(Failure::Unsent(error));
+    }
+    let next = reach()?;
+    send(next.as_fd(), request, fds).map_err(Failure::Unsent)?;
+    Ok(next)
 }
 
 fn reach(path: &Path) -> Result<OwnedFd, Unreached> {

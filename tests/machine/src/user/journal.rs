@@ -3,7 +3,7 @@
 
 use journald::JournalEntry;
 
-use crate::harness::{Gate, Manager, SOON, run, within};
+use crate::harness::{Gate, Manager, SOON, run, skip, within};
 
 const ECHO: &str = "echo #words...\n  allow_any = words\n";
 
@@ -88,6 +88,9 @@ fn a_call_that_is_to_be_kept_private_leaves_no_argument() {
 
 #[test]
 fn the_catalog_explains_each_kind() {
+    if std::env::var_os("SLUICE_UNITS").is_some() {
+        return skip("the catalog is not installed here");
+    }
     let gate = Gate::new(ECHO).enable();
     gate.call(["echo", "hi"]).exited(0);
     gate.call(["nope"]).exited(129);
