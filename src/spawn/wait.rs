@@ -120,8 +120,8 @@ fn watch(launcher: &Launcher, call: &Call<'_>) -> io::Result<Option<Cause>> {
     })
 }
 
-/// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the command has ended: one that
-/// runs as another user now cannot be killed.
+/// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the
+/// command has ended: one that runs as another user now cannot be killed.
 fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
     match launcher.scope() {
         Some(scope) => scope.cgroup().signal(Signal::SIGTERM)?,
