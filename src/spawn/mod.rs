@@ -6,6 +6,7 @@
 
 mod kin;
 mod launcher;
+mod line;
 mod nursery;
 mod plan;
 mod pool;

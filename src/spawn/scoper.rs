@@ -5,28 +5,25 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::ids::SocketName;
-use crate::limits::{BUS_RETRY_MAX, BUS_RETRY_MIN, SCOPE_WAIT};
+use crate::limits::SCOPE_WAIT;
 use crate::rules::Resource;
-use crate::sd::{Address, Bus, BusError, Cgroup, NewScope, ScopeName, Word};
+use crate::sd::{Address, BusError, Cgroup, NewScope, ScopeName, Word};
 
+use super::line::Line;
 use super::pool::{Launcher, Pool, Scope};
 use super::scopes::{Caption, Event, Events, Manager, Order, ScopeNews, Shared};
 use super::stock::Stock;
 
 /// The thread's own state.
 pub(super) struct Scoper {
-    address: Address,
+    line: Line,
     pool: Arc<Pool>,
     shared: Arc<Shared>,
     /// Where the threads that listen to the bus send what they hear.
     events: Sender<Event>,
-    bus: Option<Bus>,
-    /// The number of the connection: words of an older one mean nothing.
-    connection: u64,
     /// By the scope's name.
     making: HashMap<String, Making>,
     /// In the order of their time.
@@ -34,8 +31,6 @@ pub(super) struct Scoper {
     /// What a serial number was for.
     asked: HashMap<u32, Asked>,
     scopes: u64,
-    retry: Duration,
-    retry_at: Instant,
     /// One complaint a connection is enough.
     undescribed: bool,
 }
@@ -62,18 +57,14 @@ enum Asked {
 impl Scoper {
     pub(super) fn new(address: Address, pool: Arc<Pool>, shared: Arc<Shared>, events: Sender<Event>) -> Self {
         Self {
-            address,
+            line: Line::new(address),
             pool,
             shared,
             events,
-            bus: None,
-            connection: 0,
             making: HashMap::new(),
             captions: VecDeque::new(),
             asked: HashMap::new(),
             scopes: 0,
-            retry: BUS_RETRY_MIN,
-            retry_at: Instant::now(),
             undescribed: false,
         }
     }
@@ -119,8 +110,8 @@ impl Scoper {
                 self.order(order);
             }
             Event::Describe(caption) => self.captions.push_back(caption),
-            Event::Said(connection, word) if connection == self.connection => self.hear(word),
-            Event::Hangup(connection) if connection == self.connection && self.bus.is_some() => {
+            Event::Said(line, word) if self.line.is_current(line) => self.hear(word),
+            Event::Hangup(line) if self.line.is_current(line) => {
                 self.lose(&BusError::Failed("the connection to the message bus was lost".into()));
             }
             Event::Said(..) | Event::Hangup(_) | Event::Stop => {}
@@ -129,42 +120,21 @@ impl Scoper {
 
     /// Connects, unless that is done or was tried just now.
     fn connect(&mut self) {
-        if self.bus.is_some() || Instant::now() < self.retry_at {
+        if !self.line.is_due() {
             return;
         }
-        match Bus::connect(&self.address) {
-            Ok(bus) => {
-                self.connection += 1;
+        match self.line.connect(&self.events) {
+            Ok(()) => {
                 self.undescribed = false;
-                self.listen(&bus);
-                self.bus = Some(bus);
                 self.shared.connected();
             }
             Err(why) => self.lose(&why),
         }
     }
 
-    /// A thread that turns what the manager says into events, until the connection ends.
-    fn listen(&self, bus: &Bus) {
-        let (words, events, connection) = (bus.words(), self.events.clone(), self.connection);
-        let work = move || {
-            for word in words {
-                if events.send(Event::Said(connection, word)).is_err() {
-                    return;
-                }
-            }
-            drop(events.send(Event::Hangup(connection)));
-        };
-        if thread::Builder::new().name("bus".into()).spawn(work).is_err() {
-            drop(self.events.send(Event::Hangup(connection)));
-        }
-    }
-
     /// There is no manager for now: nobody waits for it any longer.
     fn lose(&mut self, why: &BusError) {
-        self.bus = None;
-        self.retry_at = Instant::now() + self.retry;
-        self.retry = (self.retry * 2).min(BUS_RETRY_MAX);
+        self.line.hang_up();
         self.asked.clear();
         for (_, making) in self.making.drain() {
             if let Goal::Call(reply) = making.goal {
@@ -209,7 +179,7 @@ impl Scoper {
     }
 
     fn raw(&self) -> Result<Launcher, BusError> {
-        if self.bus.is_none() {
+        if self.line.bus().is_none() {
             return Err(BusError::Silent);
         }
         self.pool.take().map_err(|source| BusError::Failed(source.to_string()))
@@ -229,7 +199,7 @@ impl Scoper {
 
     /// Asks for a scope around a launcher.
     fn start(&mut self, launcher: Launcher, socket: &SocketName, resources: &[Resource], goal: Goal) {
-        let Some(bus) = &self.bus else { return };
+        let Some(bus) = self.line.bus() else { return };
         self.scopes += 1;
         let name = ScopeName::new(socket, std::process::id(), self.scopes);
         let pid = launcher.pid().as_raw().unsigned_abs();
@@ -247,7 +217,7 @@ impl Scoper {
         let now = Instant::now();
         while self.captions.front().is_some_and(|caption| caption.due <= now) {
             let Some(caption) = self.captions.pop_front() else { return };
-            let (Some(name), Some(bus)) = (caption.scope.upgrade(), &self.bus) else { continue };
+            let (Some(name), Some(bus)) = (caption.scope.upgrade(), self.line.bus()) else { continue };
             match bus.describe(&name, &caption.text) {
                 Ok(serial) => drop(self.asked.insert(serial, Asked::Description)),
                 Err(why) => self.lose(&why),
@@ -280,7 +250,7 @@ impl Scoper {
                 return self.fail(unit, format!("the scope's cgroup cannot be opened: {source}"));
             }
         }
-        self.retry = BUS_RETRY_MIN;
+        self.line.praise();
         self.shared.found();
         match goal {
             // A call that gave up has dropped its end, and the launcher ends with this.
