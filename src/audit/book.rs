@@ -136,7 +136,10 @@ impl Book {
 
     fn cut_torn(&mut self) -> io::Result<()> {
         if self.torn {
-            self.file.set_len(self.bytes)?;
+            // Never longer: somebody else may have cut it since.
+            if self.file.metadata()?.len() > self.bytes {
+                self.file.set_len(self.bytes)?;
+            }
             self.torn = false;
         }
         Ok(())
@@ -157,6 +160,7 @@ impl Book {
     /// Goes on from the file's end as it is now: a reload accepts what was done to it. What the file's own lines prove
     /// of that, they prove by their chain.
     pub(super) fn settle_length(&mut self) -> io::Result<()> {
+        self.cut_torn()?;
         self.bytes = self.file.seek(SeekFrom::End(0))?;
         Ok(())
     }

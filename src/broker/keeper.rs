@@ -60,7 +60,9 @@ impl Keeper {
     pub(super) fn end(&mut self, pool: &Pool, kin: &Kin) -> io::Result<()> {
         pool.detach();
         let Some(nursery) = self.nursery.take() else { return Ok(()) };
-        kin.forget_nursery(nursery.pid());
-        nursery.end()
+        // Forgotten only when it is reaped: until then a call that ends must not reap it in passing.
+        let (pid, ended) = (nursery.pid(), nursery.end());
+        kin.forget_nursery(pid);
+        ended
     }
 }

@@ -185,7 +185,8 @@ impl Lobby {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
         self.broker.scopes.stop();
-        ask_kept(&self.broker.kin)?;
+        // Those who could not be asked are killed at the end all the same.
+        ask_kept(&self.broker.kin).ok();
         self.herald.stopping(&self.broker);
         for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
             if !own && self.closed_until.is_none() {
@@ -229,7 +230,11 @@ impl Lobby {
                     return self.close();
                 }
             };
-            watch(&self.epoll, connection.as_fd(), Token::Visitor(self.next))?;
+            if let Err(source) = watch(&self.epoll, connection.as_fd(), Token::Visitor(self.next)) {
+                // The user has too many watches: this caller sees its connection close, the others wait.
+                (broker.say)(&Notice::Exhausted(&source));
+                return self.close();
+            }
             let visitor = Visitor { visit: Visit::new(connection), socket: index, since: Instant::now() };
             self.visitors.insert(self.next, visitor);
             self.next += 1;

@@ -54,7 +54,7 @@ impl Kin {
         self.family().nurseries.insert(pid);
     }
 
-    /// A nursery is about to end.
+    /// A nursery has ended.
     pub fn forget_nursery(&self, pid: Pid) {
         self.family().nurseries.remove(&pid);
     }

@@ -57,6 +57,20 @@ pub struct Call<'a> {
 /// Has `launcher` become the command, and sees it and all that it started to the end.
 /// Errors: the command ran, but how it ended cannot be known.
 pub fn supervise(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) -> io::Result<Outcome> {
+    see_through(launcher, plan, stdio, call).inspect_err(|_| kill_outright(launcher))
+}
+
+/// The last resort, with what is at hand already: a broker that has no descriptor left must still end its calls. What
+/// is gone needs no signal.
+fn kill_outright(launcher: &Launcher) {
+    if let Some(scope) = launcher.scope() {
+        scope.cgroup().kill().ok();
+    }
+    signal_tree(launcher.pid(), Signal::SIGKILL);
+    sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
+}
+
+fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) -> io::Result<Outcome> {
     call.kin.adopt(launcher.pid(), call.background);
     let launched = launcher.launch(plan, &stdio);
     if launched.is_err() {
@@ -124,17 +138,15 @@ fn watch(launcher: &Launcher, call: &Call<'_>) -> io::Result<Option<Cause>> {
 /// command has ended: one that runs as another user now cannot be killed.
 fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
     match launcher.scope() {
-        Some(scope) => scope.cgroup().signal(Signal::SIGTERM)?,
+        // Those who could not be asked are killed all the same, below.
+        Some(scope) => scope.cgroup().signal(Signal::SIGTERM).unwrap_or_default(),
         None => signal_tree(launcher.pid(), Signal::SIGTERM),
     }
     if wait_for_any(&[launcher.pidfd()], call.stop, give_up, true)? {
         return Ok(true);
     }
-    if let Some(scope) = launcher.scope() {
-        scope.cgroup().kill()?;
-    }
-    // A command that left its scope is still the launcher's pid.
-    signal_tree(launcher.pid(), Signal::SIGKILL);
+    // By its pid too: a command that left its scope is still the launcher's process.
+    kill_outright(launcher);
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
     sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
 }

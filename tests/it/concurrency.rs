@@ -107,17 +107,18 @@ fn one_sockets_running_calls_hold_up_nobody_elses() {
     let mut running: Vec<_> = (0..2).map(|_| broker.request(&script).stdin_open().begin()).collect();
     running.iter_mut().for_each(|call| assert_eq!(call.line(), "up"));
     let mut waiting: Vec<_> = (0..50).map(|_| broker.request(&["/bin/echo", "a"]).begin()).collect();
-    let two = broker.socket_of("two");
-    broker
-        .request(&["/bin/echo", "a"])
-        .over(&two)
-        .run()
-        .exited(0)
-        .took(Duration::ZERO, Duration::from_secs(2));
+    the_other_socket_answers(&broker);
     assert!(waiting.iter_mut().all(|call| !call.is_answered()));
     running.iter_mut().for_each(|call| call.write(b"go\n"));
     running.into_iter().chain(waiting).for_each(|call| drop(call.wait().exited(0)));
     assert_eq!(broker.records_of("start socket=two").len(), 1);
+}
+
+#[track_caller]
+fn the_other_socket_answers(broker: &Broker) {
+    let two = broker.socket_of("two");
+    let answer = broker.request(&["/bin/echo", "a"]).over(&two).run();
+    answer.exited(0).took(Duration::ZERO, Duration::from_secs(2));
 }
 
 #[test]
@@ -125,13 +126,7 @@ fn one_sockets_silent_callers_hold_up_nobody_elses() {
     let Some(setup) = two_sockets() else { return };
     let broker = setup.start();
     let silent: Vec<_> = (0..300).map(|_| broker.connect()).collect();
-    let two = broker.socket_of("two");
-    broker
-        .request(&["/bin/echo", "a"])
-        .over(&two)
-        .run()
-        .exited(0)
-        .took(Duration::ZERO, Duration::from_secs(2));
+    the_other_socket_answers(&broker);
     silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
 }
 
