@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::client::{Kind, Unreached};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 
-use super::advice::path;
+use super::advice::{STATUS, path};
 
 /// What to say when the broker on `socket` could not be reached.
 pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
@@ -26,8 +26,8 @@ pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
             format!("{socket} is {}, not a socket: name the broker's socket itself", name(*kind))
         }
         Unreached::Silent => format!(
-            "nobody listens on {socket}: its broker has ended; start it again, and bind the socket's directory (not \
-             the socket) into a sandbox, so that the new one is seen there"
+            "nobody listens on {socket}: its broker has ended, or could not start ({STATUS} says why); start it again, \
+             and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there"
         ),
         Unreached::Denied { owner: Some(uid) } => {
             format!("permission denied on {socket}, which belongs to uid {uid}: a broker serves its own uid")
@@ -93,8 +93,9 @@ mod tests {
     fn a_socket_that_does_not_serve_says_why() {
         check(
             &Unreached::Silent,
-            "nobody listens on '/run/a b': its broker has ended; start it again, and bind the socket's directory (not \
-             the socket) into a sandbox, so that the new one is seen there",
+            "nobody listens on '/run/a b': its broker has ended, or could not start (systemctl --user status 'sluice*' \
+             says why); start it again, and bind the socket's directory (not the socket) into a sandbox, so that the \
+             new one is seen there",
         );
         check(
             &Unreached::Denied { owner: Some(7) },
