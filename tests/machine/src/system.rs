@@ -1,5 +1,7 @@
 //! The machine's own gates, in `systemd/system`: the broker is an unprivileged user there. Runs as root.
 
+use std::fs;
+
 use crate::harness::{Gate, Manager, run};
 
 fn gate(rules: &str) -> Gate {
@@ -57,6 +59,17 @@ fn root_serves_only_where_the_unit_says_so() {
 fn a_command_does_not_inherit_what_the_unit_gives_the_broker() {
     let gate = gate("cat /proc/self/oom_score_adj\n").enable();
     gate.call(["cat", "/proc/self/oom_score_adj"]).exited(0).printed("0\n");
+}
+
+#[test]
+fn journald_is_told_to_drop_none_of_its_records() {
+    let gate = gate("echo hi\n").start();
+    // Where the manager tells journald of a unit's limits.
+    let told = |what: &str| {
+        fs::read_link(format!("/run/systemd/units/log-rate-limit-{what}:{}", gate.service_unit()))
+    };
+    let text = |what| told(what).expect("journald is told").to_string_lossy().into_owned();
+    assert_eq!([text("interval"), text("burst")], ["1000000", "1000000"], "microseconds, entries");
 }
 
 #[test]
