@@ -15,8 +15,8 @@ pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
             format!("cannot use unix sockets here ({error}): the sandbox's own filter has to allow them")
         }
         Unreached::Missing => format!(
-            "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}), or bind its \
-             socket's directory into this sandbox"
+            "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}; where systemd does, \
+             {STATUS} says why it is gone), or bind its socket's directory into this sandbox"
         ),
         Unreached::NoDirectory(directory) => format!(
             "no directory {}, so no socket in it: check the path, or bind the directory into this sandbox",
@@ -68,8 +68,9 @@ mod tests {
     fn a_path_without_a_socket_says_what_is_there() {
         check(
             &Unreached::Missing,
-            "no socket at '/run/a b': start the broker (sluice serve --rules FILE --socket '/run/a b'), or bind its \
-             socket's directory into this sandbox",
+            "no socket at '/run/a b': start the broker (sluice serve --rules FILE --socket '/run/a b'; where systemd \
+             does, systemctl --user status 'sluice*' says why it is gone), or bind its socket's directory into this \
+             sandbox",
         );
         check(
             &Unreached::NoDirectory("/run".into()),
