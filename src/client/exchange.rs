@@ -78,11 +78,11 @@ fn exchange<const ROOM: usize>(
 fn ask(socket: &Path, request: &[u8], fds: &[BorrowedFd<'_>], answer: &mut [u8]) -> Result<usize, Failure> {
     let broker = reach(socket).map_err(Failure::Unreached)?;
     send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
-    sys::receive_into(broker.as_fd(), answer).map_err(|error| match error.kind() {
+    sys::receive_into(broker.as_fd(), answer).map_err(|error| {
         // The kernel says so only of a connection that is closed with the request still unread in it, or was never
         // accepted; one that was read ends without an error.
-        io::ErrorKind::ConnectionReset => Failure::Unsent(error),
-        _ => Failure::Unanswered,
+        let unread = error.kind() == io::ErrorKind::ConnectionReset;
+        if unread { Failure::Unsent(error) } else { Failure::Unanswered }
     })
 }
 

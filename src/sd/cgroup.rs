@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
@@ -48,6 +48,11 @@ impl Account {
             memory_peak: later.memory_peak.or(self.memory_peak),
             oom: self.oom || later.oom,
         }
+    }
+
+    /// This account, or else this processor time.
+    pub fn or_used(self, used: Duration) -> Self {
+        Self { cpu_ms: self.cpu_ms.or_else(|| u64::try_from(used.as_millis()).ok()), ..self }
     }
 }
 
