@@ -7,18 +7,22 @@ use std::path::Path;
 use zbus::blocking::connection::Builder;
 use zbus::blocking::{Connection, MessageIterator};
 use zbus::message::{Message, Type};
-use zbus::zvariant::{OwnedObjectPath, Value};
+use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use crate::limits::SCOPE_WAIT;
 
-use super::scope::{NewScope, ScopeName};
+use super::scope::{Handover, NewScope, ScopeName};
 
 const MANAGER: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
+
+/// The first release of systemd that takes the processes of a scope by their handles (`PIDFDs`).
+const PIDFDS_SINCE: u32 = 255;
 
 /// What is sent by the manager when a job is over, and nothing else of what it sends to all.
 const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
@@ -41,6 +45,11 @@ impl Address {
         }
         set("INVOCATION_ID")
             .map(|_| Self(set("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|| SYSTEM_BUS.into())))
+    }
+
+    /// Whether descriptors can be sent there.
+    fn takes_descriptors(&self) -> bool {
+        self.0.starts_with("unix:")
     }
 }
 
@@ -100,6 +109,7 @@ pub enum Word {
 pub struct Bus {
     connection: Connection,
     broker: Option<String>,
+    handover: Handover,
 }
 
 impl Bus {
@@ -107,9 +117,12 @@ impl Bus {
     pub fn connect(address: &Address) -> Result<Self, BusError> {
         let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
         connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "AddMatch", &JOBS)?;
-        let mut bus = Self { connection, broker: None };
+        let mut bus = Self { connection, broker: None, handover: Handover::Pid };
         bus.call("Subscribe", &())?;
         bus.broker = bus.own_service();
+        if address.takes_descriptors() && bus.release().is_some_and(|release| release >= PIDFDS_SINCE) {
+            bus.handover = Handover::Pidfd;
+        }
         Ok(bus)
     }
 
@@ -122,7 +135,7 @@ impl Bus {
     pub fn start(&self, scope: &NewScope<'_>) -> Result<u32, BusError> {
         let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
         let scope = NewScope { broker: self.broker.as_deref(), ..*scope };
-        self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", scope.properties(), auxiliary))
+        self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", scope.properties(self.handover), auxiliary))
     }
 
     /// Gives a scope another description, and the request's serial number.
@@ -162,6 +175,22 @@ impl Bus {
         let unit = unit_of(path.as_str())?;
         unit.ends_with(".service").then_some(unit)
     }
+
+    /// Which systemd the manager is of.
+    fn release(&self) -> Option<u32> {
+        let to = (Some(MANAGER), Some(PROPERTIES_INTERFACE));
+        let property = &(MANAGER_INTERFACE, "Version");
+        let answer = self.connection.call_method(to.0, MANAGER_PATH, to.1, "Get", property).ok()?;
+        let version: OwnedValue = answer.body().deserialize().ok()?;
+        release_in(version.downcast_ref().ok()?)
+    }
+}
+
+/// The release that a version begins with, `252` of `252.39-1~deb12u1`.
+fn release_in(version: &str) -> Option<u32> {
+    let digits = version.trim_start_matches('v');
+    let end = digits.find(|ch: char| !ch.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
 }
 
 /// The unit that an object path stands for: what is not a letter or digit is `_XX` there.
@@ -221,6 +250,13 @@ mod tests {
         check(&[("XDG_RUNTIME_DIR", "/run/a b")], Some("unix:path=/run/a%20b/bus"));
         check(&[("XDG_RUNTIME_DIR", "relative")], None);
         check(&[("INVOCATION_ID", "1")], Some(SYSTEM_BUS));
+    }
+
+    #[test]
+    fn a_version_begins_with_the_release() {
+        let versions = ["252.39-1~deb12u1", "v255.4", "260~rc1-2", "257"];
+        assert_eq!(versions.map(release_in), [252, 255, 260, 257].map(Some));
+        assert_eq!(["", "systemd 257", "99999999999"].map(release_in), [None; 3]);
     }
 
     #[test]

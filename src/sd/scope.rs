@@ -1,8 +1,10 @@
 //! A transient scope as a manager is asked for it: its name, its slice, its properties. Pure.
 
+use std::os::fd::BorrowedFd;
+
 use libsystemd::unit::escape_name;
 use sha2::{Digest, Sha256};
-use zbus::zvariant::Value;
+use zbus::zvariant::{Fd, Value};
 
 use crate::ids::{CallId, SocketName};
 use crate::limits::{SCOPE_DESCRIPTION_CHARS_MAX, SCOPE_TAG_BYTES_MAX, TERM_GRACE};
@@ -69,21 +71,32 @@ pub struct NewScope<'a> {
     pub name: &'a ScopeName,
     /// The socket it is for.
     pub socket: &'a SocketName,
-    /// The process that goes in.
+    /// The process that goes in: a child of ours that is not reaped yet, so that its number means nobody else.
     pub pid: u32,
+    /// Its handle.
+    pub pidfd: BorrowedFd<'a>,
     /// The broker's own unit, with which the scope ends.
     pub broker: Option<&'a str>,
     /// What the rule asks for.
     pub resources: &'a [Resource],
 }
 
+/// How a manager takes the process that goes into a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handover {
+    /// By its handle.
+    Pidfd,
+    /// By its number.
+    Pid,
+}
+
 impl NewScope<'_> {
     /// The properties, with their types on the bus.
-    pub(super) fn properties(&self) -> Vec<(&'static str, Value<'_>)> {
+    pub(super) fn properties(&self, handover: Handover) -> Vec<(&'static str, Value<'_>)> {
         let grace = u64::try_from(TERM_GRACE.as_micros()).unwrap_or(u64::MAX);
         let mut properties: Vec<(&str, Value<'_>)> = vec![
             ("Description", format!("sluice: ready for a call at {}", tag(self.socket)).into()),
-            ("PIDs", vec![self.pid].into()),
+            self.process(handover),
             ("CollectMode", "inactive-or-failed".into()),
             ("TimeoutStopUSec", grace.into()),
             ("KillMode", "control-group".into()),
@@ -99,6 +112,13 @@ impl NewScope<'_> {
         }
         properties.extend(self.resources.iter().map(property));
         properties
+    }
+
+    fn process(&self, handover: Handover) -> (&'static str, Value<'_>) {
+        match handover {
+            Handover::Pidfd => ("PIDFDs", vec![Fd::from(self.pidfd)].into()),
+            Handover::Pid => ("PIDs", vec![self.pid].into()),
+        }
     }
 }
 
@@ -129,6 +149,8 @@ fn property(resource: &Resource) -> (&'static str, Value<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
 
     fn check(socket: &str, scope: &str, slice: &str) {
@@ -162,19 +184,38 @@ mod tests {
         assert_eq!(described(call, [long.as_str()].into_iter()).len(), SCOPE_DESCRIPTION_CHARS_MAX);
     }
 
-    #[test]
-    fn a_rules_slice_takes_the_place_of_the_sockets() {
+    /// What a scope for socket `a` is given under this key.
+    fn given(key: &str, resources: &[Resource], handover: Handover) -> Vec<String> {
         let socket = SocketName::new("a");
         let name = ScopeName::new(&socket, 1, 1);
+        let stdin = std::io::stdin();
+        let scope = NewScope {
+            name: &name,
+            socket: &socket,
+            pid: 7,
+            pidfd: stdin.as_fd(),
+            broker: Some("x"),
+            resources,
+        };
+        let properties = scope.properties(handover);
+        properties.iter().filter(|(name, _)| *name == key).map(|(_, value)| value.to_string()).collect()
+    }
+
+    #[test]
+    fn a_rules_slice_takes_the_place_of_the_sockets() {
         let slice = Resource { key: ResourceKey::Slice, value: ResourceValue::Text("b.slice".into()) };
         let share = Resource { key: ResourceKey::MemoryMax, value: ResourceValue::Share(9) };
-        let resources = [slice, share];
-        let scope =
-            NewScope { name: &name, socket: &socket, pid: 1, broker: Some("x"), resources: &resources };
-        let properties = scope.properties();
-        let of = |key: &str| properties.iter().filter(|(name, _)| *name == key).collect::<Vec<_>>();
-        assert_eq!(of("Slice"), [&("Slice", Value::from("b.slice"))]);
-        assert_eq!(of("MemoryMaxScale"), [&("MemoryMaxScale", Value::from(9u32))]);
-        assert_eq!(of("BindsTo").len(), 1);
+        let given = |key| given(key, &[slice.clone(), share.clone()], Handover::Pid);
+        assert_eq!(given("Slice"), [r#""b.slice""#]);
+        assert_eq!(given("MemoryMaxScale"), ["uint32 9"]);
+        assert_eq!(given("BindsTo").len(), 1);
+    }
+
+    #[test]
+    fn a_process_is_handed_over_once() {
+        assert_eq!(given("PIDs", &[], Handover::Pid), ["[uint32 7]"]);
+        assert_eq!(given("PIDFDs", &[], Handover::Pid).len(), 0);
+        assert_eq!(given("PIDs", &[], Handover::Pidfd).len(), 0);
+        assert_eq!(given("PIDFDs", &[], Handover::Pidfd).len(), 1);
     }
 }

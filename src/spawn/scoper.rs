@@ -203,7 +203,8 @@ impl Scoper {
         self.scopes += 1;
         let name = ScopeName::new(socket, std::process::id(), self.scopes);
         let pid = launcher.pid().as_raw().unsigned_abs();
-        let asked = bus.start(&NewScope { name: &name, socket, pid, broker: None, resources });
+        let pidfd = launcher.pidfd();
+        let asked = bus.start(&NewScope { name: &name, socket, pid, pidfd, broker: None, resources });
         let making = Making { launcher, name: name.clone(), goal, since: Instant::now() };
         self.making.insert(name.as_str().into(), making);
         match asked {

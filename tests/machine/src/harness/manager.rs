@@ -53,6 +53,12 @@ impl Manager {
     }
 }
 
+/// Which systemd runs here: the number that its version begins with.
+pub(crate) fn release() -> u32 {
+    let said = run(["systemctl", "--version"]).stdout();
+    said.split_whitespace().nth(1).and_then(|word| word.parse().ok()).expect("systemd says its release first")
+}
+
 /// The home of the user that the tests run as.
 pub(crate) fn home() -> PathBuf {
     env::var_os("HOME").expect("a user has a home").into()

@@ -4,8 +4,10 @@
 
 mod drop_in;
 mod gate;
+mod group;
 mod journal;
 mod manager;
+mod monitor;
 #[path = "../../../it/harness/process.rs"]
 #[allow(dead_code, reason = "the end-to-end tests use more of it")]
 mod process;
@@ -18,8 +20,10 @@ mod skip;
 mod wait;
 
 pub(crate) use gate::Gate;
+pub(crate) use group::{directory, group};
 pub(crate) use journal::Journal;
-pub(crate) use manager::Manager;
+pub(crate) use manager::{Manager, release};
+pub(crate) use monitor::Monitor;
 pub(crate) use process::Pid;
 pub(crate) use program::{STOPPING, run};
 pub(crate) use running::Running;

@@ -3,7 +3,9 @@
 mod activation;
 mod environment;
 mod failure;
+mod handover;
 mod journal;
+mod limits;
 mod reload;
 mod scope;
 mod stop;

@@ -1,6 +1,15 @@
 //! `systemctl reload`: other rules for the next call, or a word on why not.
 
-use crate::harness::{Gate, SOON, within};
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Gate, SOON, directory, release, within};
+
+/// The drop-in for newer systemds.
+const NOTIFY_RELOAD: &str = include_str!("../../../../systemd/notify-reload.conf");
+
+/// The first release that knows the type in it.
+const NOTIFY_RELOAD_SINCE: u32 = 253;
 
 /// Waits until the status line holds this.
 #[track_caller]
@@ -45,4 +54,30 @@ fn a_good_reload_takes_the_word_of_a_bad_one_back() {
     gate.systemctl("reload").exited(0);
     let look = || (!gate.property("StatusText").contains("old rules")).then_some(());
     within(SOON, "the status forgets", look);
+}
+
+#[test]
+fn with_the_drop_in_a_reload_is_over_when_systemctl_says_so() {
+    let gate = Gate::new("echo hi\n").service(NOTIFY_RELOAD).start();
+    if release() < NOTIFY_RELOAD_SINCE {
+        // Why it is not in the units.
+        assert_ne!(gate.property("Type"), "notify-reload");
+        gate.systemctl("reload").failed();
+        return;
+    }
+    assert_eq!(gate.property("Type"), "notify-reload");
+    let broker = gate.broker();
+    gate.write_rules("echo ho\n");
+    // Not by SIGSTOP: systemd sends SIGCONT after its signal.
+    let freeze = |word: &str| fs::write(directory(broker).join("cgroup.freeze"), word);
+    freeze("1").expect("the group is the user's");
+    let mut reload = Command::new("systemctl");
+    let mut reload =
+        reload.args(["--user", "reload", &gate.service_unit()]).spawn().expect("systemctl can be started");
+    gate.becomes("ActiveState", "reloading");
+    assert!(reload.try_wait().expect("a child can be looked at").is_none());
+    freeze("0").expect("the group is the user's");
+    assert!(reload.wait().expect("a child can be waited for").success());
+    gate.call(["echo", "ho"]).exited(0).printed("ho\n");
+    assert_eq!((gate.broker(), gate.property("ActiveState").as_str()), (broker, "active"));
 }
