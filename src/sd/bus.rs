@@ -135,7 +135,8 @@ impl Bus {
     pub fn start(&self, scope: &NewScope<'_>) -> Result<u32, BusError> {
         let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
         let scope = NewScope { broker: self.broker.as_deref(), ..*scope };
-        self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", scope.properties(self.handover), auxiliary))
+        let properties = scope.properties(self.handover);
+        self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", properties, auxiliary))
     }
 
     /// Gives a scope another description, and the request's serial number.

