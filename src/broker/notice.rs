@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use crate::audit::{JournalNews, OpenError};
 use crate::rules::Diagnostic;
-use crate::sd::BusError;
+use crate::sd::{BusError, Undelegated};
+use crate::spawn::Instead;
 
 /// Something that an operator should know.
 #[derive(Debug)]
@@ -48,8 +49,12 @@ pub enum Notice<'a> {
     Exhausted(&'a io::Error),
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
-    /// There are no scopes for now.
-    NoScopes(&'a BusError),
+    /// There are no scopes for now, and what calls get instead that can do without.
+    NoScopes(&'a BusError, Instead),
+    /// There is no delegated group, and rules want one.
+    NoGroups(&'a Undelegated),
+    /// A call that can do without has no delegated group.
+    Ungrouped(&'a io::Error),
     /// There are scopes again.
     ScopesBack,
     /// A scope shows its call's words not, or late.
@@ -124,8 +129,18 @@ impl fmt::Display for Notice<'_> {
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
-            Self::NoScopes(why) => {
+            Self::NoScopes(why, Instead::Group) => {
+                write!(
+                    f,
+                    "no scopes: {why}; with `scope = auto`, calls run in groups of the broker's own cgroup"
+                )
+            }
+            Self::NoScopes(why, Instead::Nothing) => {
                 write!(f, "no scopes: {why}; with `scope = auto`, calls run without one")
+            }
+            Self::NoGroups(why) => write!(f, "{why}; with `scope = delegate`, calls are refused"),
+            Self::Ungrouped(source) => {
+                write!(f, "no group for a call: {source}; with `scope = auto`, it runs without one")
             }
             Self::ScopesBack => write!(f, "scopes can be had again"),
             Self::Undescribed(why) => write!(f, "a scope's description cannot be set: {why}"),

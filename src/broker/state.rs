@@ -25,7 +25,7 @@ pub type Say = fn(&Notice<'_>);
 pub(super) struct Broker {
     pub(super) sockets: Vec<Socket>,
     pub(super) environment: Environment,
-    pub(super) kin: Kin,
+    pub(super) kin: Arc<Kin>,
     pub(super) pool: Arc<Pool>,
     pub(super) scopes: Scopes,
     pub(super) say: Say,

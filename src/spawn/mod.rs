@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod groups;
 mod kin;
 mod launcher;
 mod line;
@@ -11,6 +12,7 @@ mod nursery;
 mod plan;
 mod pool;
 mod resolve;
+mod scope;
 mod scoper;
 mod scopes;
 mod stock;
@@ -23,5 +25,6 @@ pub use nursery::{Nursery, Role, run as run_nursery};
 pub use plan::{Plan, Stdio};
 pub use pool::{Launcher, Pool};
 pub use resolve::{Environment, Resolved, resolve};
-pub use scopes::{ScopeNews, Scopes, Tell, Want};
+pub use scope::Scope;
+pub use scopes::{Instead, ScopeNews, Scopes, Tell, Want};
 pub use wait::{Call, Stop, ask_kept, end_kept, supervise};

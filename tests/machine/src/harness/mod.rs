@@ -3,6 +3,7 @@
 //! are used here. Start with `gate.rs`.
 
 mod drop_in;
+mod escape;
 mod gate;
 mod journal;
 mod manager;
@@ -17,6 +18,7 @@ mod skip;
 #[path = "../../../it/harness/wait.rs"]
 mod wait;
 
+pub(crate) use escape::{GONE_MAX, escaped, gone, group};
 pub(crate) use gate::Gate;
 pub(crate) use journal::Journal;
 pub(crate) use manager::Manager;
