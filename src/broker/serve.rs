@@ -117,10 +117,14 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Arc::new(Pool::new()), Events::new()?);
+    let (pool, events) = (Arc::new(Pool::new()), Arc::new(Events::new()?));
+    let board = Arc::new(Board::new(notifier));
     let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
-    let scopes = scopes(&pool, &kin, &environment, &modes, say)?;
-    let board = Board::new(notifier);
+    let change = {
+        let (events, board) = (events.clone(), board.clone());
+        move || events.note_change(&board)
+    };
+    let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
     let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events, board });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
@@ -137,16 +141,14 @@ fn scopes(
     environment: &Environment,
     modes: &[ScopeMode],
     say: Say,
+    change: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<Scopes> {
     let variable = |name: &str| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
     let address = Address::find(variable);
     let delegation = own_group(address.as_ref(), modes);
-    let tell = move |news: &ScopeNews<'_>| match news {
-        ScopeNews::Lost(why, instead) => say(&Notice::NoScopes(why, *instead)),
-        ScopeNews::Back => say(&Notice::ScopesBack),
-        ScopeNews::NoGroups(why) => say(&Notice::NoGroups(why)),
-        ScopeNews::Ungrouped(source) => say(&Notice::Ungrouped(source)),
-        ScopeNews::Undescribed(why) => say(&Notice::Undescribed(why)),
+    let tell = move |news: &ScopeNews<'_>| {
+        say(&Notice::Scopes(news));
+        change();
     };
     Scopes::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell))
 }

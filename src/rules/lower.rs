@@ -59,10 +59,8 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
 }
 
 /// What to write where no manager is asked.
-const INSTEAD: [(ResourceKey, &str); 2] = [
-    (ResourceKey::RuntimeMax, "use `timeout`"),
-    (ResourceKey::OomPolicy, "write `kill` or `continue`"),
-];
+const INSTEAD: [(ResourceKey, &str); 2] =
+    [(ResourceKey::RuntimeMax, "use `timeout`"), (ResourceKey::OomPolicy, "write `kill` or `continue`")];
 
 struct Lowering<'a, 'v> {
     files: &'a Files,
