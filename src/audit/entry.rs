@@ -104,6 +104,7 @@ impl Record for Ending<'_> {
         if !opening.hidden {
             entry.add("SLUICE_EXE", opening.resolved);
         }
+        entry.add("SLUICE_SCOPE", opening.scope);
         entry.add("SLUICE_STATUS", &self.status.get().to_string());
         if let Some(signal) = self.signal {
             entry.add("SLUICE_SIGNAL", &signal.to_string());

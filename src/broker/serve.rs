@@ -16,7 +16,7 @@ use crate::ids::SocketName;
 use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
 use crate::rules::{Audit, ScopeMode};
 use crate::sd::{Address, BusError, Delegation, Notifier, Undelegated, delegates};
-use crate::spawn::{Environment, Kin, Pool, ScopeNews, Scopes, end_kept};
+use crate::spawn::{AsRoot, Environment, Kin, Pool, Privileged, ScopeNews, Scopes, end_kept, shed};
 use crate::sys;
 
 use super::gate::Gate;
@@ -35,6 +35,8 @@ pub struct Config {
     pub rules: Rules,
     /// The socket to bind; without it, systemd's.
     pub socket: Option<PathBuf>,
+    /// Whether root may serve.
+    pub as_root: AsRoot,
 }
 
 /// Where rules are.
@@ -49,6 +51,8 @@ pub enum Rules {
 /// Why a broker did not start, or could not go on.
 #[derive(Debug)]
 pub enum ServeError {
+    /// The process has too many privileges.
+    Privileged(Privileged),
     /// The rules are wrong.
     Load(LoadError),
     /// There is no socket.
@@ -64,6 +68,7 @@ pub enum ServeError {
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Privileged(error) => error.fmt(f),
             Self::Load(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Manifest(error) => error.fmt(f),
@@ -100,6 +105,7 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
 }
 
 fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result<(), ServeError> {
+    shed(config.as_root).map_err(ServeError::Privileged)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     let signals = signals()?;
     let environment = Environment::current();

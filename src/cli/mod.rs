@@ -21,7 +21,7 @@ use crate::broker::{Disk, LoadError, load_rules};
 use crate::ids::Claimed;
 use crate::limits::ARGC_MAX;
 use crate::rules::Policy;
-use crate::spawn::{Environment, Role, run_nursery};
+use crate::spawn::{AsRoot, Environment, Role, own_rights, run_nursery};
 
 use answer::Form;
 
@@ -48,6 +48,9 @@ enum Verb {
         /// The socket to make; without it, the sockets that systemd hands over (LISTEN_FDS).
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
+        /// Serve as root, where every command is root's; refused otherwise.
+        #[arg(long)]
+        allow_root: bool,
     },
     /// Say what is wrong with rules files, or what they allow.
     Check {
@@ -81,6 +84,9 @@ const USAGE: u8 = 2;
 
 /// `sluice`, from its command line to its exit code.
 pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    if let Err(why) = own_rights() {
+        return serve::fail(&format!("sluice: {why}"));
+    }
     match Sluice::try_parse_from(arguments) {
         Ok(Sluice { verb }) => run(verb),
         Err(error) => {
@@ -93,7 +99,9 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Serve { rules, rules_dir, socket } => serve::run(rules, rules_dir, socket),
+        Verb::Serve { rules, rules_dir, socket, allow_root } => {
+            serve::run(rules, rules_dir, socket, if allow_root { AsRoot::Serve } else { AsRoot::Refuse })
+        }
         Verb::Check { files, json } => answer(|out| check::run(&files, form(json), &load, out)),
         Verb::Match { json, file, argv } => match_one(&file, &argv, form(json)),
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files),

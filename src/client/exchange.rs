@@ -61,9 +61,12 @@ fn exchange<const ROOM: usize>(
     request: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> Result<Reply, Failure> {
-    let broker = ask(socket, request, fds)?;
     let mut buffer = [0; ROOM];
-    let length = sys::receive_into(broker.as_fd(), &mut buffer).map_err(|_| Failure::Unanswered)?;
+    let length = match ask(socket, request, fds, &mut buffer) {
+        // A broker that stops hangs up on those whom it has not heard: asking the next one, once, is safe.
+        Err(Failure::Unsent(error)) if has_left(&error) => ask(socket, request, fds, &mut buffer)?,
+        asked => asked?,
+    };
     if length == 0 {
         return Err(Failure::Unanswered);
     }
@@ -71,18 +74,20 @@ fn exchange<const ROOM: usize>(
     reply.and_then(Reply::decode).map_err(Failure::Unreadable)
 }
 
-/// Connects and sends. A broker that stops hangs up on those who have not asked yet: nothing was taken, so asking the
-/// next broker, once, is safe.
-fn ask(socket: &Path, request: &[u8], fds: &[BorrowedFd<'_>]) -> Result<OwnedFd, Failure> {
-    let reach = || reach(socket).map_err(Failure::Unreached);
-    let broker = reach()?;
-    let Err(error) = send(broker.as_fd(), request, fds) else { return Ok(broker) };
-    if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
-        return Err(Failure::Unsent(error));
-    }
-    let next = reach()?;
-    send(next.as_fd(), request, fds).map_err(Failure::Unsent)?;
-    Ok(next)
+/// Connects, sends, and gives the length of the answer; 0 for none.
+fn ask(socket: &Path, request: &[u8], fds: &[BorrowedFd<'_>], answer: &mut [u8]) -> Result<usize, Failure> {
+    let broker = reach(socket).map_err(Failure::Unreached)?;
+    send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
+    sys::receive_into(broker.as_fd(), answer).map_err(|error| {
+        // The kernel says so only of a connection that is closed with the request still unread in it, or was never
+        // accepted; one that was read ends without an error.
+        let unread = error.kind() == io::ErrorKind::ConnectionReset;
+        if unread { Failure::Unsent(error) } else { Failure::Unanswered }
+    })
+}
+
+fn has_left(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn reach(path: &Path) -> Result<OwnedFd, Unreached> {
@@ -107,33 +112,55 @@ fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::R
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::fd::AsRawFd;
     use std::thread;
 
-    use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+    use nix::poll::{PollFd, PollFlags};
 
     use super::*;
 
     /// What a `call` gets from a peer that reads the request and answers `reply`; nothing when it is empty.
     fn check(reply: &'static [u8], want: &str) {
-        let directory = std::env::temp_dir().join(format!("sluice-exchange-{:?}", thread::current().id()));
+        check_each([Some(reply)], want);
+    }
+
+    /// The same of each connection in turn; without a reply, the peer closes it with the request in it, unread.
+    fn check_each<const N: usize>(replies: [Option<&'static [u8]>; N], want: &str) {
+        let name = format!("sluice-exchange-{:?}-{}", thread::current().id(), N);
+        let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).expect("a directory for the socket");
         let path = directory.join(std::process::id().to_string());
-        let listener = socket::socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None);
-        let listener = listener.expect("a socket");
-        socket::bind(listener.as_raw_fd(), &UnixAddr::new(&path).expect("a short path"))
-            .expect("it is bound");
-        socket::listen(&listener, Backlog::new(1).expect("a small backlog")).expect("it listens");
+        let listener = sys::bind_listener(&path, 1).expect("it listens");
         let peer = thread::spawn(move || {
-            let fd = socket::accept(listener.as_raw_fd()).expect("a caller");
-            socket::recv(fd, &mut [0; 64], socket::MsgFlags::empty()).expect("a request");
-            socket::send(fd, reply, socket::MsgFlags::empty()).expect("it is answered");
-            nix::unistd::close(fd).expect("it is closed");
+            for reply in replies {
+                let caller = asked(&listener);
+                let Some(reply) = reply else { continue };
+                sys::receive(caller.as_fd(), 64).expect("a request");
+                sys::send(caller.as_fd(), reply, &[]).expect("it is answered");
+            }
         });
         let got = format!("{:?}", call(&path, &["true".into()]));
         peer.join().expect("the peer ends");
         fs::remove_dir_all(&directory).expect("the directory goes");
         assert_eq!(got, want);
+    }
+
+    /// The next connection, once a request is in it.
+    fn asked(listener: &OwnedFd) -> OwnedFd {
+        let readable = |fd: &OwnedFd| {
+            sys::poll_until(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], None)
+                .expect("it can be waited for")
+        };
+        readable(listener);
+        let caller = sys::accept(listener.as_fd()).expect("a caller");
+        readable(&caller);
+        caller
+    }
+
+    #[test]
+    fn a_broker_that_did_not_hear_is_followed_by_the_next_once() {
+        check_each([None, Some(b"XCLS\x01\0\0\0\x07\0\0\0")], "Ok(7)");
+        let reset = io::Error::from(Errno::ECONNRESET);
+        check_each([None, None], &format!("Err(Unsent({reset:?}))"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
@@ -54,6 +54,11 @@ impl Account {
             memory_peak: later.memory_peak.or(self.memory_peak),
             oom: self.oom || later.oom,
         }
+    }
+
+    /// This account, or else this processor time.
+    pub fn or_used(self, used: Duration) -> Self {
+        Self { cpu_ms: self.cpu_ms.or_else(|| u64::try_from(used.as_millis()).ok()), ..self }
     }
 }
 

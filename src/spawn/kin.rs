@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -64,12 +64,12 @@ impl Kin {
         self.family().commands.insert(pid, background);
     }
 
-    /// Reaps a command that has ended, and says how, with what it left.
-    pub(super) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<(End, Vec<Pid>)> {
+    /// Reaps a command that has ended, and says how, after how much processor time, and what it left.
+    pub(super) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<(End, Duration, Vec<Pid>)> {
         let mut family = self.family();
-        let end = sys::reap(pidfd)?;
+        let (end, used) = sys::reap(pidfd)?;
         family.commands.remove(&pid);
-        Ok((end, family.claim(pid)?))
+        Ok((end, used, family.claim(pid)?))
     }
 
     /// Reaps a launcher that never had a call, if it has ended.

@@ -20,6 +20,7 @@ use nix::unistd::{Pid, dup2_stdin, getppid};
 use crate::sys;
 
 use super::launcher;
+use super::privileges::shed_capabilities;
 
 /// The hidden argument that makes this program the nursery.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +89,8 @@ fn prepare(broker: Pid) -> io::Result<OwnedFd> {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
     prctl::set_dumpable(false)?;
+    // The program's file may have given some anew.
+    shed_capabilities().map_err(io::Error::other)?;
     sys::close_on_exec_from(3)?;
     sys::default_dispositions()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;

@@ -90,7 +90,9 @@ fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) 
         call.kin.give_up(launcher.pid());
         return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), Some(cause), 1, account));
     }
-    let (end, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
+    let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
+    // Where the manager was quicker all the same: everything has ended then.
+    let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
     let (left, account) = settle(launcher, left, account, cause, call, give_up)?;
     let failure = launched.err().map(|source| Failure::of_plan(&source)).or_else(|| launcher.failure());
     if let Some(failure) = failure {

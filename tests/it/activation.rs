@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
-use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, have, skip, sluice};
+use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, have, serve, serve_words, skip};
 
 fn activated(names: &[&str]) -> Option<Setup> {
     if !have("systemd-socket-activate") {
@@ -84,8 +84,9 @@ fn serve_with(variables: &[(&str, &str)], redirection: &str) -> Output {
         dir.write("it.rules", format!("defaults:\n  logfile = {}/m.jsonl\n\ntrue\n", dir.path().display()));
     let listen =
         variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ");
+    let verb = serve_words().join(" ");
     let script =
-        format!("exec env {listen} LISTEN_PID=$$ timeout 20 \"$0\" serve --rules \"$1\" {redirection}");
+        format!("exec env {listen} LISTEN_PID=$$ timeout 20 \"$0\" {verb} --rules \"$1\" {redirection}");
     let mut command = Command::new("bash");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_sluice")]).arg(rules);
     command.output().expect("bash is installed")
@@ -101,7 +102,7 @@ fn fails(output: &Output, part: &str) {
 fn without_any_socket_it_does_not_start() {
     let dir = TempDir::new();
     let rules = dir.write("it.rules", "true\n").to_string_lossy().into_owned();
-    sluice(["serve", "--rules", &rules]).exited(2).said(&["--socket"]);
+    serve(["--rules", &rules]).exited(2).said(&["--socket"]);
 }
 
 #[test]
@@ -118,11 +119,12 @@ fn a_stream_socket_is_refused() {
     let dir = TempDir::new();
     let rules =
         dir.write("it.rules", format!("defaults:\n  logfile = {}/m.jsonl\n\ntrue\n", dir.path().display()));
-    let script = "timeout 20 systemd-socket-activate -l \"$2\" \"$0\" serve --rules \"$1\" & \
+    let script = "timeout 20 systemd-socket-activate -l \"$2\" \"$0\" $3 --rules \"$1\" & \
         while ! [ -S \"$2\" ]; do sleep 0.02; done; \
         python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' \"$2\"; wait $!";
     let mut command = Command::new("bash");
     command.args(["-c", script, env!("CARGO_BIN_EXE_sluice")]).arg(rules).arg(dir.join("stream.sock"));
+    command.arg(serve_words().join(" "));
     fails(&command.output().expect("bash is installed"), "SEQPACKET");
 }
 
@@ -152,7 +154,7 @@ fn a_live_socket_is_respected() {
     fs::write(&path, rules).expect("an own file can be written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("an own file takes a mode");
     let (path, socket) = (path.to_string_lossy(), broker.socket());
-    sluice(["serve", "--rules", &path, "--socket", &socket.to_string_lossy()]).exited(2).said(&["s.sock"]);
+    serve(["--rules", &path, "--socket", &socket.to_string_lossy()]).exited(2).said(&["s.sock"]);
     broker.sh("echo mine").exited(0).printed("mine\n");
 }
 

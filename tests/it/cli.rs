@@ -1,6 +1,6 @@
 //! The operator's commands that look at a rules file: `check` and `match`.
 
-use crate::harness::{TempDir, sluice};
+use crate::harness::{TempDir, serve, sluice};
 
 const RULES: &str = "\
 ; Says hello to somebody.
@@ -88,7 +88,7 @@ fn wrong_usage_is_no_answer() {
     sluice(["nonsense"]).exited(2);
     sluice(["serve"]).exited(2);
     sluice(["match", "/nonexistent/x.rules", "true"]).exited(2);
-    sluice(["serve", "--rules", "/nonexistent/x.rules", "--socket", "/nonexistent/s"]).exited(2);
+    serve(["--rules", "/nonexistent/x.rules", "--socket", "/nonexistent/s"]).exited(2).said(&["x.rules"]);
     assert_eq!(sluice([""; 0]).code(), Some(2));
 }
 

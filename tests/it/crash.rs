@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Connection, Pid, Reply, SOON, Status, frame, within};
+use crate::harness::{Broker, Connection, Pid, Reply, SOON, Status, frame, serve_words, within};
 
 /// The child of the broker that leads the group in which launchers wait.
 fn nursery(broker: &Broker) -> Pid {
@@ -173,7 +173,8 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     broker.start_again();
     broker.sh("true").exited(0);
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_sluice"))
-        .args(["serve", "--rules"])
+        .args(serve_words())
+        .arg("--rules")
         .arg(broker.rules_path())
         .arg("--socket")
         .arg(broker.socket())

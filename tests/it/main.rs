@@ -19,6 +19,7 @@ mod lifecycle;
 mod manifest;
 mod matching;
 mod notify;
+mod privileges;
 mod scope;
 mod sink;
 mod stdio;

@@ -14,6 +14,9 @@ use crate::wire::Status;
 
 use super::unreached;
 
+/// Where an operator sees why a broker that systemd starts did not.
+pub(super) const STATUS: &str = "systemctl --user status 'sluice*'";
+
 /// What was asked, to be named in the advice.
 #[derive(Debug)]
 pub(super) struct Asked<'a> {
@@ -56,7 +59,11 @@ impl Asked<'_> {
                     .into()
             }
             Some(Errno::EPIPE | Errno::ECONNRESET) => {
-                format!("the broker on {} hung up before it was asked; nothing ran, try again", self.socket())
+                format!(
+                    "the broker on {} hung up before it was asked, and nothing ran: it stops, or could not start \
+                     ({STATUS} says why); try again",
+                    self.socket()
+                )
             }
             _ => format!("cannot send to {}: {error}; nothing ran", self.socket()),
         }
@@ -189,7 +196,9 @@ mod tests {
     #[test]
     fn it_says_whether_anything_can_have_run() {
         let gone = Failure::Unsent(io::Error::from_raw_os_error(Errno::EPIPE as i32));
-        check(&["git"], &gone, "the broker on /run/s hung up before it was asked; nothing ran, try again");
+        let want = "the broker on /run/s hung up before it was asked, and nothing ran: it stops, or could not start \
+                    (systemctl --user status 'sluice*' says why); try again";
+        check(&["git"], &gone, want);
         let want = "the broker on /run/s went away without an answer; the command may have run: see the broker's record";
         check(&["git"], &Failure::Unanswered, want);
         let want = "the broker on /run/s closed the connection without an answer; try again";

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::client::{Kind, Unreached};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 
-use super::advice::path;
+use super::advice::{STATUS, path};
 
 /// What to say when the broker on `socket` could not be reached.
 pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
@@ -15,8 +15,8 @@ pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
             format!("cannot use unix sockets here ({error}): the sandbox's own filter has to allow them")
         }
         Unreached::Missing => format!(
-            "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}), or bind its \
-             socket's directory into this sandbox"
+            "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}; where systemd does, \
+             {STATUS} says why it is gone), or bind its socket's directory into this sandbox"
         ),
         Unreached::NoDirectory(directory) => format!(
             "no directory {}, so no socket in it: check the path, or bind the directory into this sandbox",
@@ -26,8 +26,8 @@ pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
             format!("{socket} is {}, not a socket: name the broker's socket itself", name(*kind))
         }
         Unreached::Silent => format!(
-            "nobody listens on {socket}: its broker has ended; start it again, and bind the socket's directory (not \
-             the socket) into a sandbox, so that the new one is seen there"
+            "nobody listens on {socket}: its broker has ended, or could not start ({STATUS} says why); start it again, \
+             and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there"
         ),
         Unreached::Denied { owner: Some(uid) } => {
             format!("permission denied on {socket}, which belongs to uid {uid}: a broker serves its own uid")
@@ -68,8 +68,9 @@ mod tests {
     fn a_path_without_a_socket_says_what_is_there() {
         check(
             &Unreached::Missing,
-            "no socket at '/run/a b': start the broker (sluice serve --rules FILE --socket '/run/a b'), or bind its \
-             socket's directory into this sandbox",
+            "no socket at '/run/a b': start the broker (sluice serve --rules FILE --socket '/run/a b'; where systemd \
+             does, systemctl --user status 'sluice*' says why it is gone), or bind its socket's directory into this \
+             sandbox",
         );
         check(
             &Unreached::NoDirectory("/run".into()),
@@ -93,8 +94,9 @@ mod tests {
     fn a_socket_that_does_not_serve_says_why() {
         check(
             &Unreached::Silent,
-            "nobody listens on '/run/a b': its broker has ended; start it again, and bind the socket's directory (not \
-             the socket) into a sandbox, so that the new one is seen there",
+            "nobody listens on '/run/a b': its broker has ended, or could not start (systemctl --user status 'sluice*' \
+             says why); start it again, and bind the socket's directory (not the socket) into a sandbox, so that the \
+             new one is seen there",
         );
         check(
             &Unreached::Denied { owner: Some(7) },

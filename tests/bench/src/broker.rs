@@ -27,8 +27,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts `program` with the manifest on, strict, and rules for what is measured.
-    pub fn start(name: &str, program: &Path) -> io::Result<Self> {
+    /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is measured.
+    pub fn start(name: &str, program: &Path, options: &[&str]) -> io::Result<Self> {
         let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
         DirBuilder::new().mode(0o700).create(&dir)?;
         let rules = dir.join("bench.rules");
@@ -36,6 +36,7 @@ impl Broker {
         let child = Command::new(program)
             .args(["serve".as_ref(), "--rules".as_ref(), rules.as_os_str()])
             .args(["--socket".as_ref(), dir.join("sock").as_os_str()])
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(dir.join("stderr"))?)

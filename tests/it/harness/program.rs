@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use super::skip::is_root;
+
 /// The deadline of a program that only reads and prints.
 const PROGRAM_MAX: &str = "60";
 
@@ -25,6 +27,17 @@ pub(crate) fn sluice(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended
 /// Runs `sluicify` with these arguments and nothing on its stdin.
 pub(crate) fn sluicify(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
     run(sluicify_bin(), args, b"")
+}
+
+/// Runs `sluice serve` with these arguments.
+pub(crate) fn serve(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
+    let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    run(sluice_bin(), serve_words().iter().map(OsString::from).chain(args), b"")
+}
+
+/// The verb, with what it takes for whoever runs the tests: root has to say that it means it.
+pub(crate) fn serve_words() -> &'static [&'static str] {
+    if is_root() { &["serve", "--allow-root"] } else { &["serve"] }
 }
 
 /// Runs a Python program with these arguments.

@@ -10,7 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::broker::{Broker, Process};
 use super::connection::Connection;
 use super::dir::{TempDir, chmod};
-use super::program::sluice_bin;
+use super::program::{serve_words, sluice_bin};
 use super::stderr::Stderr;
 use super::wait::{SOON, within};
 
@@ -213,7 +213,9 @@ impl Setup {
         } else {
             ("--rules", self.rules_path())
         };
-        words.extend([text(&sluice_bin()), "serve".to_owned(), option.to_owned(), text(&path)]);
+        words.push(text(&sluice_bin()));
+        words.extend(serve_words().iter().map(|&word| word.to_owned()));
+        words.extend([option.to_owned(), text(&path)]);
         if self.names.is_empty() {
             words.extend(["--socket".to_owned(), text(&self.socket())]);
         }

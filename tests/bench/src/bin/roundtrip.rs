@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Parser;
+use nix::unistd::geteuid;
 use sluice_bench::args::Args;
 use sluice_bench::broker::Broker;
 use sluice_bench::caller::Caller;
@@ -47,10 +48,12 @@ struct Bench {
 
 fn run(args: &Args) -> io::Result<Report> {
     let mut brokers = Vec::new();
-    let given = [(OURS, CLIENT, &args.broker), (PEER, PEER, &args.peer_broker)];
-    for (what, program, path) in given {
+    // Ours has to be told that root is meant; the other one does not ask.
+    let as_root: &[&str] = if geteuid().is_root() { &["--allow-root"] } else { &[] };
+    let given = [(OURS, CLIENT, &args.broker, as_root), (PEER, PEER, &args.peer_broker, &[])];
+    for (what, program, path, options) in given {
         if let Some(path) = path {
-            let broker = Broker::start(&what.replace(' ', "-"), path)?;
+            let broker = Broker::start(&what.replace(' ', "-"), path, options)?;
             let fresh = memory::of_broker(broker.pid())?;
             brokers.push(Bench { what, program, broker, fresh });
         }

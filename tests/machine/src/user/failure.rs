@@ -27,7 +27,9 @@ fn rules_with_an_error_fail_the_start_and_show_where() {
 #[test]
 fn a_caller_is_not_left_waiting_for_a_broker_that_does_not_start() {
     let gate = Gate::new("echo hi\n  timeout = soon\n").enable();
-    gate.call(["echo", "hi"]).exited(135).said(&["went away"]);
+    gate.call(["echo", "hi"]).exited(125).said(&["systemctl --user status 'sluice*' says why"]);
+    let place = format!("{}:2:13: error: ", gate.rules_file().display());
+    Manager::User.systemctl(&["status", "sluice*"]).said(&[&place]);
     gate.becomes("ActiveState", "failed");
     gate.write_rules("echo hi\n");
     // The tries were too many for the next ten seconds, unless they are forgotten.

@@ -48,6 +48,9 @@ fn each_record_is_there_once_with_its_fields() {
     assert!(start.get_field("SLUICE_EXE").is_some_and(|exe| exe.ends_with("/echo")));
     says(&exit, "SLUICE_STATUS", "0");
     assert!(exit.get_field("SLUICE_DURATION_USEC").is_some_and(|usec| usec.parse::<u64>().is_ok()));
+    let scope = start.get_field("SLUICE_SCOPE").expect("a start says where it runs");
+    assert!(scope.ends_with(".scope"), "{scope}");
+    says(&exit, "SLUICE_SCOPE", scope);
     says(&reject, "SLUICE_REASON", "no_rule");
 }
 

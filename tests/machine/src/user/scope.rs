@@ -32,8 +32,10 @@ fn a_running_call_is_a_unit_with_its_number_and_command() {
     let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
     let pid = call.pid();
     let scope = scope(&gate);
-    let units = Manager::User.systemctl(&["list-units", "--plain", "--no-legend", "sluice-*.scope"]);
-    units.exited(0).said(&[&format!("{scope} "), "sluice call 1: sh -c"]);
+    let list =
+        || Manager::User.systemctl(&["list-units", "--plain", "--no-legend", &scope]).exited(0).stdout();
+    // The description comes some milliseconds after the start.
+    within(SOON, "a described unit", || list().contains("sluice call 1: sh -c").then_some(()));
     let group = group(pid);
     assert!(group.ends_with(&format!("/sluice.slice/{}/{scope}", slice(&gate))), "{group}");
     call.kill();
@@ -181,4 +183,18 @@ fn without_a_scope_the_record_says_so() {
     let gate = Gate::new(&format!("defaults:\n  scope = off\n\n{SHELL}")).enable();
     gate.call(["sh", "-c", "exit 0"]).exited(0);
     assert_eq!(scope(&gate), "off");
+}
+
+#[test]
+fn a_call_that_is_over_at_once_has_its_account() {
+    let gate = Gate::new("true\n").enable();
+    (0..100).for_each(|_| drop(gate.call(["true"]).exited(0)));
+    let exits = gate.records("exit");
+    let without: Vec<_> = exits.iter().filter(|exit| !exit["cpu_ms"].is_u64()).collect();
+    assert!(
+        exits.len() == 100 && without.is_empty(),
+        "{} without, such as {:?}",
+        without.len(),
+        without.first()
+    );
 }
