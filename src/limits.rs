@@ -98,8 +98,8 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
 /// How long a starting broker waits for the manager's word on whether its group is delegated.
 pub const DELEGATION_WAIT: Duration = Duration::from_secs(1);
-/// How long a call that could have a delegated group instead waits for the first scope of a bus.
-pub const SCOPE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call that could have a delegated group instead waits for a bus that was not reached yet.
+pub const SCOPE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the group of a call that left something running is left alone before it is looked at again.
 pub const GROUP_ROUND: Duration = Duration::from_secs(1);
 /// Launchers of one socket, each in its scope, that are kept for the next calls once the socket is used.

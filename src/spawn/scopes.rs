@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -130,8 +130,10 @@ pub(super) struct State {
 /// Whether scopes can be had.
 #[derive(Debug)]
 pub(super) enum Manager {
-    /// No scope was asked for on this connection yet, or there is no connection yet.
+    /// There is no connection yet.
     Unknown,
+    /// It answers; no scope was made on this connection yet.
+    Connected,
     Here,
     Gone(BusError),
 }
@@ -148,7 +150,7 @@ impl Shared {
 
     /// There is a manager, whatever it will say.
     pub(super) fn connected(&self) {
-        self.state().manager = Manager::Unknown;
+        self.state().manager = Manager::Connected;
     }
 
     /// Scopes can be had from now on: one was made.
@@ -316,8 +318,8 @@ impl Scopes {
         self.pool.take().map_err(Refusal::NoLauncher)
     }
 
-    /// How long a call waits for the manager as it stands. One that could have a group instead does not wait for a bus
-    /// that never made a scope as long as for one that did.
+    /// How long a call waits for the manager as it stands. One that could have a group instead does not wait as long for
+    /// a bus that says nothing as for a manager that is busy.
     fn patience(&self, want: &Want<'_>, manager: &Manager) -> Duration {
         let can_do_without = want.mode == ScopeMode::Auto && self.shared.instead == Instead::Group;
         if can_do_without && matches!(manager, Manager::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
@@ -353,16 +355,23 @@ impl Scopes {
     }
 
     fn made(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
-        let state = self.shared.state();
-        if let Manager::Gone(why @ BusError::NoAddress) = &state.manager {
+        if let Manager::Gone(why @ BusError::NoAddress) = &self.shared.state().manager {
             return Err(why.clone());
         }
-        let patience = self.patience(want, &state.manager);
-        drop(state);
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
         self.tell_scoper(Event::Make(Order { socket, resources, reply }));
-        answer.recv_timeout(patience).unwrap_or(Err(BusError::Silent))
+        let began = Instant::now();
+        loop {
+            let give_up = began + self.patience(want, &self.shared.state().manager);
+            let left = give_up.saturating_duration_since(Instant::now());
+            match answer.recv_timeout(left) {
+                Ok(made) => return made,
+                // The bus may have been reached meanwhile: then there is more patience.
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => return Err(BusError::Silent),
+            }
+        }
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
