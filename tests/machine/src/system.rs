@@ -1,11 +1,17 @@
 //! The machine's own gates, in `systemd/system`: the broker is an unprivileged user there. Runs as root.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{GONE_MAX, Gate, Manager, SOON, STOPPING, escaped, gone, group, run, within};
+
+/// How long a call waits for a manager's answer when it has nothing else.
+const SCOPE_WAIT: Duration = Duration::from_secs(5);
 
 const SHELL: &str = "sh -c #script\n  allow_any = script\n";
 
@@ -219,4 +225,22 @@ fn a_gate_without_a_group_of_its_own_runs_calls_without_one_and_says_so() {
     let (call, pids) = escaped(&gate, "exit 0");
     assert_eq!(call.code(), Some(0));
     within(GONE_MAX, "they are found by their descent", || pids.iter().all(|pid| !pid.runs()).then_some(()));
+}
+
+#[test]
+fn a_bus_that_says_nothing_holds_up_the_first_call_for_a_moment() {
+    let path = format!("/run/silent-bus-{}", std::process::id());
+    let bus = UnixListener::bind(&path).expect("root may make a socket there");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("an own file takes a mode");
+    let gate = gate(SHELL).service(&format!("Environment=DBUS_SYSTEM_BUS_ADDRESS=unix:path={path}")).start();
+    let took = || {
+        let began = Instant::now();
+        gate.call(["sh", "-c", "exit 0"]).exited(0);
+        began.elapsed()
+    };
+    let patience = Duration::from_secs(2);
+    assert!((patience..SCOPE_WAIT).contains(&took()) && took() < patience);
+    assert_eq!(last(&gate, "start")["scope"].as_str().map(|scope| scope.starts_with("cgroup:")), Some(true));
+    drop(bus);
+    fs::remove_file(&path).expect("it is still there");
 }

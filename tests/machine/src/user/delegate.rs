@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{GONE_MAX, Gate, Manager, Pid, STOPPING, escaped, gone, group, within};
+use crate::harness::{GONE_MAX, Gate, Manager, Pid, SOON, STOPPING, escaped, gone, group, within};
 
 const RULES: &str = "defaults:\n  scope = delegate\n\nsh -c #script\n  allow_any = script\n";
 
@@ -189,4 +189,23 @@ fn a_launcher_that_was_killed_while_it_waited_gets_no_call() {
     let parked = within(GONE_MAX, "some are parked", parked);
     parked.iter().for_each(|pid| pid.signal(Signal::SIGKILL));
     gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
+}
+
+#[test]
+fn launchers_that_are_no_longer_needed_leave_neither_groups_nor_zombies() {
+    let gate = Gate::new(RULES).enable();
+    gate.call(["sh", "-c", "exit 0"]).exited(0);
+    let calls = directory(&recorded(&gate)).parent().expect("it is below others").to_owned();
+    let parked = || {
+        fs::read_dir(&calls).expect("a group can be listed").flatten().filter(|entry| entry.path().is_dir())
+    };
+    within(SOON, "more are parked than a quiet socket keeps", || (parked().count() > 2).then_some(()));
+    within(SOON, "a quiet socket keeps two", || (parked().count() == 2).then_some(()));
+    let broker = gate.broker().0;
+    let children = fs::read_to_string(format!("/proc/{broker}/task/{broker}/children")).expect("it runs");
+    for child in children.split_whitespace() {
+        let status =
+            fs::read_to_string(format!("/proc/{child}/status")).expect("a child is there until it is reaped");
+        assert!(!status.contains("State:\tZ"), "{status}");
+    }
 }
