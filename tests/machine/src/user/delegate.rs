@@ -152,19 +152,58 @@ fn a_fork_bomb_ends_with_its_call() {
     gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
 }
 
-#[test]
-fn a_limit_without_its_controller_refuses_the_call() {
-    let gate = Gate::new(&format!("{RULES}  IOWeight = 50\n")).start();
-    let controllers = directory(&gate.property("ControlGroup")).join("cgroup.controllers");
-    let controllers = fs::read_to_string(controllers).expect("a group lists its controllers");
-    if controllers.split_whitespace().any(|controller| controller == "io") {
-        gate.call(["sh", "-c", "exit 4"]).exited(4);
-        return;
-    }
+/// Whether the broker's group has all these controllers.
+fn has(gate: &Gate, controllers: &[&str]) -> bool {
+    let file = directory(&gate.property("ControlGroup")).join("cgroup.controllers");
+    let own = fs::read_to_string(file).expect("a group lists its controllers");
+    controllers.iter().all(|controller| own.split_whitespace().any(|own| own == *controller))
+}
+
+/// A call for whose limits there is no controller did not run, and its record names one of these.
+#[track_caller]
+fn refused(gate: &Gate, controllers: &[&str]) {
     gate.call(["sh", "-c", "exit 4"]).exited(132);
     let reject = gate.records("reject").pop().expect("the refusal is on record");
     let detail = reject["detail"].as_str().expect("it says why");
-    assert!(reject["reason"] == "no_scope" && detail.contains("no controller `io`"), "{reject}");
+    let named = |controller: &&str| detail.contains(&format!("no controller `{controller}`"));
+    assert!(reject["reason"] == "no_scope" && controllers.iter().any(named), "{reject}");
+}
+
+#[test]
+fn a_rules_limits_are_those_of_its_group() {
+    let limits = "  MemoryMax = 64M\n  MemoryHigh = 32M\n  TasksMax = 33\n  CPUQuota = 50%\n  CPUWeight = 50\n  OOMPolicy = kill\n";
+    let gate = Gate::new(&format!("{RULES}{limits}")).start();
+    let controllers = ["memory", "pids", "cpu"];
+    if !has(&gate, &controllers) {
+        return refused(&gate, &controllers);
+    }
+    let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
+    let group = directory(&group(call.pid()));
+    let files = ["memory.max", "memory.high", "pids.max", "cpu.max", "cpu.weight", "memory.oom.group"];
+    let text = files.map(|file| fs::read_to_string(group.join(file)).expect("the controller is there"));
+    assert_eq!(text, ["67108864\n", "33554432\n", "33\n", "50000 100000\n", "50\n", "1\n"]);
+    call.kill();
+}
+
+#[test]
+fn a_limit_without_its_controller_refuses_the_call() {
+    let gate = Gate::new(&format!("{RULES}  IOWeight = 50\n")).start();
+    if has(&gate, &["io"]) {
+        gate.call(["sh", "-c", "exit 4"]).exited(4);
+        return;
+    }
+    refused(&gate, &["io"]);
+}
+
+#[test]
+fn an_end_for_lack_of_memory_is_told_as_such() {
+    let gate = Gate::new(&format!("{RULES}  MemoryMax = 32M\n  MemorySwapMax = 0\n")).start();
+    if !has(&gate, &["memory"]) {
+        return refused(&gate, &["memory"]);
+    }
+    gate.call(["sh", "-c", "exec tail /dev/zero"]).exited(128 + 9);
+    let exit = gate.records("exit").pop().expect("the call has ended");
+    assert!(exit["oom"] == true && exit["memory_peak"].is_u64(), "{exit}");
 }
 
 #[test]
