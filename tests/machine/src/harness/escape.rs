@@ -1,6 +1,5 @@
-//! Commands that try to outlive their call, and where a process is.
+//! Commands that try to outlive their call.
 
-use std::fs;
 use std::time::Duration;
 
 use super::gate::Gate;
@@ -29,10 +28,4 @@ pub(crate) fn escaped(gate: &Gate, then: &str) -> (Running, [Pid; 3]) {
 #[track_caller]
 pub(crate) fn gone(pids: &[Pid]) {
     within(GONE_MAX, "nothing is left", || pids.iter().all(|pid| !pid.runs()).then_some(()));
-}
-
-/// The group of a process in the unified hierarchy.
-pub(crate) fn group(pid: Pid) -> String {
-    let text = fs::read_to_string(format!("/proc/{}/cgroup", pid.0)).expect("it runs");
-    text.lines().find_map(|line| line.strip_prefix("0::")).expect("there is a unified hierarchy").to_owned()
 }

@@ -5,6 +5,7 @@
 mod drop_in;
 mod escape;
 mod gate;
+mod group;
 mod journal;
 mod manager;
 #[path = "../../../it/harness/process.rs"]
@@ -18,8 +19,9 @@ mod skip;
 #[path = "../../../it/harness/wait.rs"]
 mod wait;
 
-pub(crate) use escape::{GONE_MAX, escaped, gone, group};
+pub(crate) use escape::{GONE_MAX, escaped, gone};
 pub(crate) use gate::Gate;
+pub(crate) use group::{directory, group};
 pub(crate) use journal::Journal;
 pub(crate) use manager::Manager;
 pub(crate) use process::Pid;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{GONE_MAX, Gate, Manager, Pid, SOON, STOPPING, escaped, gone, group, within};
+use crate::harness::{GONE_MAX, Gate, Manager, Pid, SOON, STOPPING, directory, escaped, gone, group, within};
 
 const RULES: &str = "defaults:\n  scope = delegate\n\nsh -c #script\n  allow_any = script\n";
 
@@ -16,13 +16,13 @@ fn recorded(gate: &Gate) -> String {
 }
 
 /// The directory of a group.
-fn directory(group: &str) -> PathBuf {
+fn place(group: &str) -> PathBuf {
     Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'))
 }
 
 #[track_caller]
 fn removed(group: &str) {
-    within(GONE_MAX, "the group is removed", || (!directory(group).exists()).then_some(()));
+    within(GONE_MAX, "the group is removed", || (!place(group).exists()).then_some(()));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_command_is_in_a_group_of_its_own_below_the_brokers_unit() {
     let calls = format!("{unit}/calls-{}/", gate.name().replace('-', "\\x2d"));
     assert!(group(command).starts_with(&calls) && group(command) == recorded(&gate), "{}", group(command));
     assert_eq!(group(gate.broker()), format!("{unit}/broker"));
-    let alone = fs::read_to_string(directory(&group(command)).join("cgroup.procs")).expect("it is there");
+    let alone = fs::read_to_string(directory(command).join("cgroup.procs")).expect("it is there");
     assert_eq!(alone, format!("{}\n", command.0));
     let group = group(command);
     call.kill();
@@ -95,7 +95,7 @@ fn nothing_is_left_after_a_stop() {
     gate.systemctl("stop").exited(0);
     gone(&pids);
     assert_eq!(call.code(), Some(STOPPING));
-    assert!(!directory(&unit).exists());
+    assert!(!place(&unit).exists());
     assert_eq!(gate.records("exit")[0]["stopped"], true);
 }
 
@@ -154,7 +154,7 @@ fn a_fork_bomb_ends_with_its_call() {
 
 /// Whether the broker's group has all these controllers.
 fn has(gate: &Gate, controllers: &[&str]) -> bool {
-    let file = directory(&gate.property("ControlGroup")).join("cgroup.controllers");
+    let file = place(&gate.property("ControlGroup")).join("cgroup.controllers");
     let own = fs::read_to_string(file).expect("a group lists its controllers");
     controllers.iter().all(|controller| own.split_whitespace().any(|own| own == *controller))
 }
@@ -178,7 +178,7 @@ fn a_rules_limits_are_those_of_its_group() {
         return refused(&gate, &controllers);
     }
     let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
-    let group = directory(&group(call.pid()));
+    let group = directory(call.pid());
     let files = ["memory.max", "memory.high", "pids.max", "cpu.max", "cpu.weight", "memory.oom.group"];
     let text = files.map(|file| fs::read_to_string(group.join(file)).expect("the controller is there"));
     assert_eq!(text, ["67108864\n", "33554432\n", "33\n", "50000 100000\n", "50\n", "1\n"]);
@@ -218,7 +218,7 @@ fn a_unit_that_keeps_its_group_has_none_for_calls() {
 fn a_launcher_that_was_killed_while_it_waited_gets_no_call() {
     let gate = Gate::new(RULES).enable();
     gate.call(["sh", "-c", "exit 0"]).exited(0);
-    let calls = directory(&recorded(&gate)).parent().expect("it is below others").to_owned();
+    let calls = place(&recorded(&gate)).parent().expect("it is below others").to_owned();
     let parked = || {
         let groups = fs::read_dir(&calls).expect("a group can be listed").flatten();
         let lists = groups.filter_map(|group| fs::read_to_string(group.path().join("cgroup.procs")).ok());
@@ -234,7 +234,7 @@ fn a_launcher_that_was_killed_while_it_waited_gets_no_call() {
 fn launchers_that_are_no_longer_needed_leave_neither_groups_nor_zombies() {
     let gate = Gate::new(RULES).enable();
     gate.call(["sh", "-c", "exit 0"]).exited(0);
-    let calls = directory(&recorded(&gate)).parent().expect("it is below others").to_owned();
+    let calls = place(&recorded(&gate)).parent().expect("it is below others").to_owned();
     let parked = || {
         fs::read_dir(&calls).expect("a group can be listed").flatten().filter(|entry| entry.path().is_dir())
     };
