@@ -96,7 +96,8 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How long a call waits for a scope, and the broker for a manager's answer.
 pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
-/// How long a starting broker waits for the manager's word on whether its group is delegated.
+/// How long a starting broker waits for the manager's word on whether its group is delegated, if its rules can do
+/// without; others wait for [`SCOPE_WAIT`].
 pub const DELEGATION_WAIT: Duration = Duration::from_secs(1);
 /// How long a call that could have a delegated group instead waits for a bus that was not reached yet.
 pub const SCOPE_PATIENCE: Duration = Duration::from_secs(2);

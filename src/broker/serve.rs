@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
-use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
+use crate::limits::{DELEGATION_WAIT, LOBBY_CONNECTIONS_MAX, SCOPE_WAIT, SOCKET_WAITING_MAX};
 use crate::rules::{Audit, ScopeMode};
 use crate::sd::{Address, BusError, Delegation, Notifier, Undelegated, delegates};
 use crate::spawn::{AsRoot, Environment, Kin, Pool, Privileged, ScopeNews, Scopes, end_kept, shed};
@@ -165,8 +165,10 @@ fn own_group(address: Option<&Address>, modes: &[ScopeMode]) -> Result<Delegatio
     if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Delegate)) {
         return Err(Undelegated::Unasked);
     }
-    let delegation =
-        Delegation::find(|path| address.map_or(Err(BusError::NoAddress), |bus| delegates(bus, path)))?;
+    // Rules that can do without do not hold up the start for it.
+    let wait = if modes.contains(&ScopeMode::Delegate) { SCOPE_WAIT } else { DELEGATION_WAIT };
+    let ask = |path: &str| address.map_or(Err(BusError::NoAddress), |bus| delegates(bus, path, wait));
+    let delegation = Delegation::find(ask)?;
     delegation.settle()?;
     Ok(delegation)
 }

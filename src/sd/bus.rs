@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use zbus::blocking::connection::Builder;
 use zbus::blocking::{Connection, MessageIterator};
 use zbus::message::{Message, Type};
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
-use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT};
+use crate::limits::SCOPE_WAIT;
 
 use super::scope::{NewScope, ScopeName};
 
@@ -127,7 +128,7 @@ pub struct Bus {
 
 /// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but not for ever: a
 /// bus that says nothing is left with the thread that asked.
-pub fn delegates(address: &Address, path: &str) -> Result<bool, BusError> {
+pub fn delegates(address: &Address, path: &str, wait: Duration) -> Result<bool, BusError> {
     let (send, answer) = mpsc::sync_channel(1);
     let (address, path) = (address.clone(), path.to_owned());
     let ask = move || drop(send.send(ask_delegates(&address, &path)));
@@ -135,11 +136,11 @@ pub fn delegates(address: &Address, path: &str) -> Result<bool, BusError> {
         .name("bus".into())
         .spawn(ask)
         .map_err(|source| BusError::Failed(source.to_string()))?;
-    answer.recv_timeout(DELEGATION_WAIT).unwrap_or(Err(BusError::Silent))
+    answer.recv_timeout(wait).unwrap_or(Err(BusError::Silent))
 }
 
 fn ask_delegates(address: &Address, path: &str) -> Result<bool, BusError> {
-    let connection = Builder::address(address.0.as_str())?.method_timeout(DELEGATION_WAIT).build()?;
+    let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
     let to = (Some(MANAGER), Some(MANAGER_INTERFACE));
     let answer = connection.call_method(to.0, MANAGER_PATH, to.1, "GetUnitByPID", &std::process::id())?;
     let unit: OwnedObjectPath = answer.body().deserialize()?;
