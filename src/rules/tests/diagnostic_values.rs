@@ -244,15 +244,15 @@ echo b
 ",
         "\
 /r/top.rules:2:3: error: only a service manager can do this, and `scope = delegate` asks none
-  | Slice = batch.slice
-  | ^^^^^
+  |   Slice = batch.slice
+  |   ^^^^^
 /r/top.rules:6:3: error: only a service manager can do this, and `scope = delegate` asks none
-  | RuntimeMaxSec = 5s
-  | ^^^^^^^^^^^^^
+  |   RuntimeMaxSec = 5s
+  |   ^^^^^^^^^^^^^
   help: use `timeout`
 /r/top.rules:7:3: error: only a service manager can do this, and `scope = delegate` asks none
-  | OOMPolicy     = stop
-  | ^^^^^^^^^
+  |   OOMPolicy     = stop
+  |   ^^^^^^^^^
   help: write `kill` or `continue`
 ",
     );
