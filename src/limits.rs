@@ -96,6 +96,13 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How long a call waits for a scope, and the broker for a manager's answer.
 pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
+/// How long a starting broker waits for the manager's word on whether its group is delegated, if its rules can do
+/// without; others wait for [`SCOPE_WAIT`].
+pub const DELEGATION_WAIT: Duration = Duration::from_secs(1);
+/// How long a call that could have a delegated group instead waits for a bus that was not reached yet.
+pub const SCOPE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the group of a call that left something running is left alone before it is looked at again.
+pub const GROUP_ROUND: Duration = Duration::from_secs(1);
 /// Launchers of one socket, each in its scope, that are kept for the next calls once the socket is used.
 pub const SCOPES_PARKED: usize = 2;
 /// The most that are kept after a burst of calls.
@@ -118,6 +125,8 @@ pub const SCOPE_DESCRIPTION_CHARS_MAX: usize = 200;
 pub const SCOPE_TAG_BYTES_MAX: usize = 160;
 /// Most bytes that are read of one file of a cgroup.
 pub const CGROUP_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most cgroups below that of a call which are looked for when it ends. What is in the others is killed all the same.
+pub const CGROUPS_BELOW_MAX: usize = 1024;
 /// Most bytes of a unit's name, as systemd has it.
 pub const UNIT_NAME_BYTES_MAX: usize = 255;
 

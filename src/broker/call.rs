@@ -20,7 +20,7 @@ use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_RE
 use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Stdin};
 use crate::sd::described;
-use crate::spawn::{Call, Launcher, Plan, Resolved, Stdio, Want, resolve, supervise};
+use crate::spawn::{Call, Launcher, Plan, Resolved, Scope, Stdio, Want, resolve, supervise};
 use crate::sys::{self, Kind, Received, Sender};
 use crate::wire::{Malformed, Reply, Request, Status};
 
@@ -241,6 +241,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
     let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
     let launcher = broker.scopes.take(&want)?;
     let resolved = resolved.path().to_string_lossy();
+    let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
         .then(|| rule.file.to_string_lossy());
     let opening = Opening {
@@ -252,7 +253,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
         cwd: &settings.cwd.to_string_lossy(),
         caller: &caller,
         child: launcher.pid().as_raw(),
-        scope: launcher.scope().map_or("off", |scope| scope.name().as_str()),
+        scope: &scope,
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };

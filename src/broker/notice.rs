@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::audit::{JournalNews, OpenError};
 use crate::rules::Diagnostic;
-use crate::sd::BusError;
+use crate::spawn::{Instead, ScopeNews};
 
 /// Something that an operator should know.
 #[derive(Debug)]
@@ -48,12 +48,8 @@ pub enum Notice<'a> {
     Exhausted(&'a io::Error),
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
-    /// There are no scopes for now.
-    NoScopes(&'a BusError),
-    /// There are scopes again.
-    ScopesBack,
-    /// A scope shows its call's words not, or late.
-    Undescribed(&'a str),
+    /// Something changed about what calls run in.
+    Scopes(&'a ScopeNews<'a>),
     /// The service manager that the environment names cannot be told anything.
     NoManager(&'a io::Error),
     /// Running calls are being ended.
@@ -124,13 +120,26 @@ impl fmt::Display for Notice<'_> {
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
-            Self::NoScopes(why) => {
-                write!(f, "no scopes: {why}; with `scope = auto`, calls run without one")
-            }
-            Self::ScopesBack => write!(f, "scopes can be had again"),
-            Self::Undescribed(why) => write!(f, "a scope's description cannot be set: {why}"),
+            Self::Scopes(news) => write_scope_news(f, news),
             Self::NoManager(source) => write!(f, "cannot notify systemd (NOTIFY_SOCKET): {source}"),
             Self::Stopping => write!(f, "stopping: running calls are being ended"),
         }
+    }
+}
+
+fn write_scope_news(f: &mut fmt::Formatter<'_>, news: &ScopeNews<'_>) -> fmt::Result {
+    match news {
+        ScopeNews::Lost(why, Instead::Group) => {
+            write!(f, "no scopes: {why}; with `scope = auto`, calls run in groups of the broker's own cgroup")
+        }
+        ScopeNews::Lost(why, Instead::Nothing) => {
+            write!(f, "no scopes: {why}; with `scope = auto`, calls run without one")
+        }
+        ScopeNews::Back => write!(f, "scopes can be had again"),
+        ScopeNews::NoGroups(why) => write!(f, "{why}; with `scope = delegate`, calls are refused"),
+        ScopeNews::Ungrouped(source) => {
+            write!(f, "no group for a call: {source}; with `scope = auto`, it runs without one")
+        }
+        ScopeNews::Undescribed(why) => write!(f, "a scope's description cannot be set: {why}"),
     }
 }

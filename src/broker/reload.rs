@@ -31,7 +31,8 @@ pub(super) fn reload(broker: &Broker) {
 /// The descriptors that are left when every call that the rules allow runs; `max_calls` has each socket's.
 pub(super) fn spare_descriptors(max_calls: impl IntoIterator<Item = u32>) -> Result<usize, LoadError> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
-    let beside = 1 + SCOPES_PARKED_MAX * PARKED_FDS_MAX;
+    // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
+    let beside = 1 + 2 * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
     let of_socket =
         |calls| usize::try_from(calls).unwrap_or(usize::MAX).saturating_mul(CALL_FDS_MAX) + beside;
     let needed = max_calls.into_iter().map(of_socket).sum::<usize>() + BROKER_FDS_SPARE;

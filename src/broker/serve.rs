@@ -13,9 +13,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::audit::{Manifest, OpenError};
 use crate::ids::SocketName;
-use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
+use crate::limits::{DELEGATION_WAIT, LOBBY_CONNECTIONS_MAX, SCOPE_WAIT, SOCKET_WAITING_MAX};
 use crate::rules::{Audit, ScopeMode};
-use crate::sd::{Address, Notifier};
+use crate::sd::{Address, BusError, Delegation, Notifier, Undelegated, delegates};
 use crate::spawn::{AsRoot, Environment, Kin, Pool, Privileged, ScopeNews, Scopes, end_kept, shed};
 use crate::sys;
 
@@ -115,7 +115,7 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     };
     let rules = loaded.iter().map(|loaded| loaded.policy.rules().len()).sum();
     let rulesets = put_in_force(loaded, say)?;
-    let kin = Kin::begin().map_err(ServeError::NoTree)?;
+    let kin = Arc::new(Kin::begin().map_err(ServeError::NoTree)?);
     let ready =
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
@@ -123,29 +123,54 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Arc::new(Pool::new()), Events::new()?);
-    let scopes = scopes(&pool, &environment, say)?;
-    let board = Board::new(notifier);
+    let (pool, events) = (Arc::new(Pool::new()), Arc::new(Events::new()?));
+    let board = Arc::new(Board::new(notifier));
+    let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
+    let change = {
+        let (events, board) = (events.clone(), board.clone());
+        move || events.note_change(&board)
+    };
+    let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
     let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events, board });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
     say(&ready);
-    if broker.rulesets().iter().any(|rules| rules.policy().scope() != ScopeMode::Off) {
-        broker.scopes.warm();
-    }
+    broker.scopes.warm(&modes);
     lobby.run()?;
     end(&broker, &mut lobby)
 }
 
-/// Scopes from the manager that this process lives under.
-fn scopes(pool: &Arc<Pool>, environment: &Environment, say: Say) -> io::Result<Scopes> {
+/// Scopes from the manager that this process lives under, or in the group that it gave away.
+fn scopes(
+    pool: &Arc<Pool>,
+    kin: &Arc<Kin>,
+    environment: &Environment,
+    modes: &[ScopeMode],
+    say: Say,
+    change: impl Fn() + Send + Sync + 'static,
+) -> io::Result<Scopes> {
     let variable = |name: &str| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
-    let tell = move |news: &ScopeNews<'_>| match news {
-        ScopeNews::Lost(why) => say(&Notice::NoScopes(why)),
-        ScopeNews::Back => say(&Notice::ScopesBack),
-        ScopeNews::Undescribed(why) => say(&Notice::Undescribed(why)),
+    let address = Address::find(variable);
+    let delegation = own_group(address.as_ref(), modes);
+    let tell = move |news: &ScopeNews<'_>| {
+        say(&Notice::Scopes(news));
+        change();
     };
-    Scopes::new(pool.clone(), Address::find(variable), Box::new(tell))
+    Scopes::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell))
+}
+
+/// The delegated group, with the broker in its place there: before the nursery is started, which stays where it is.
+/// Rules that have no use for one leave the broker where it was put.
+fn own_group(address: Option<&Address>, modes: &[ScopeMode]) -> Result<Delegation, Undelegated> {
+    if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Delegate)) {
+        return Err(Undelegated::Unasked);
+    }
+    // Rules that can do without do not hold up the start for it.
+    let wait = if modes.contains(&ScopeMode::Delegate) { SCOPE_WAIT } else { DELEGATION_WAIT };
+    let ask = |path: &str| address.map_or(Err(BusError::NoAddress), |bus| delegates(bus, path, wait));
+    let delegation = Delegation::find(ask)?;
+    delegation.settle()?;
+    Ok(delegation)
 }
 
 /// One rules file for one socket of the broker's own, or for all that systemd hands over.
@@ -256,6 +281,7 @@ fn make_room(max_calls: Vec<u32>) -> Result<Room, ServeError> {
 fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     end_kept(&broker.kin, broker.events.as_stop())?;
     lobby.end()?;
+    broker.scopes.clear();
     let mut closed: Vec<&Arc<Manifest>> = Vec::new();
     for ruleset in broker.rulesets() {
         if !closed.iter().any(|manifest| Arc::ptr_eq(manifest, ruleset.manifest())) {

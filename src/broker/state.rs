@@ -25,12 +25,12 @@ pub type Say = fn(&Notice<'_>);
 pub(super) struct Broker {
     pub(super) sockets: Vec<Socket>,
     pub(super) environment: Environment,
-    pub(super) kin: Kin,
+    pub(super) kin: Arc<Kin>,
     pub(super) pool: Arc<Pool>,
     pub(super) scopes: Scopes,
     pub(super) say: Say,
-    pub(super) events: Events,
-    pub(super) board: Board,
+    pub(super) events: Arc<Events>,
+    pub(super) board: Arc<Board>,
 }
 
 /// One socket: its rules, its callers, its gate.
@@ -80,6 +80,13 @@ impl Events {
         self.wake.read().ok();
     }
 
+    /// What the status says changed.
+    pub(super) fn note_change(&self, board: &Board) {
+        if board.change() {
+            self.wake();
+        }
+    }
+
     pub(super) fn wakes(&self) -> &EventFd {
         &self.wake
     }
@@ -120,8 +127,6 @@ impl Broker {
 
     /// A call came or went.
     pub(super) fn note_change(&self) {
-        if self.board.change() {
-            self.events.wake();
-        }
+        self.events.note_change(&self.board);
     }
 }

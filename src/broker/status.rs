@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::audit::Rejected;
 use crate::limits::{STATUS_CHARS_MAX, STATUS_INTERVAL};
+use crate::rules::ScopeMode;
 use crate::rules::escape::visible;
 use crate::sd::Notifier;
+use crate::spawn::Instead;
 
 use super::notice::Notice;
 use super::state::Broker;
@@ -127,6 +129,13 @@ fn describe(broker: &Broker) -> String {
     let mut parts = vec![format!("{stopping}{rules} rules, {running} calls running")];
     let faults = rulesets.iter().filter_map(|ruleset| ruleset.fault());
     parts.extend(faults.map(|fault| format!("reload failed, the old rules stay: {fault}")));
+    if rulesets.iter().any(|ruleset| ruleset.policy().scope() == ScopeMode::Auto) {
+        parts.extend(broker.scopes.instead().map(|instead| {
+            let place =
+                if instead == Instead::Group { "in groups of the broker's own cgroup" } else { "without" };
+            format!("no scopes, calls run {place}")
+        }));
+    }
     parts.extend(broker.board.last_refused().map(|refused| format!("last refused: {refused}")));
     one_line(&parts.join("; "))
 }

@@ -13,6 +13,7 @@ use super::files::Files;
 use super::lexer::Word;
 use super::matcher::{LexicalPaths, misfit};
 use super::pattern::Patterns;
+use super::resources::ResourceKey;
 use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
 use super::settings::{Audit, Journal, ScopeMode, Stated};
 use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
@@ -38,6 +39,7 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
     let said = reader.read(&tree.defaults, Scope::Defaults);
     let scope = said.scope.unwrap_or(ScopeMode::Auto);
     let mut lowering = Lowering { files, reader, defaults: said.stated, scope };
+    lowering.check_resources(&said.for_managers);
     let rules =
         tree.rules.iter().take(RULES_MAX).filter_map(|stanza| lowering.rule(stanza)).map(Arc::new).collect();
     if let Some(stanza) = tree.rules.get(RULES_MAX) {
@@ -56,6 +58,10 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
     }
 }
 
+/// What to write where no manager is asked.
+const INSTEAD: [(ResourceKey, &str); 2] =
+    [(ResourceKey::RuntimeMax, "use `timeout`"), (ResourceKey::OomPolicy, "write `kill` or `continue`")];
+
 struct Lowering<'a, 'v> {
     files: &'a Files,
     reader: Reader<'a, 'v>,
@@ -70,6 +76,7 @@ impl Lowering<'_, '_> {
         let slots: Vec<_> = named.iter().map(String::as_str).collect();
         let mut said = self.reader.read(&stanza.attributes, Scope::Rule(&slots));
         self.check_lists(&said, &slots);
+        self.check_resources(&said.for_managers);
         let words: Vec<_> = drafts.into_iter().map(|draft| self.expected(draft?, &mut said)).collect();
         let words = words.into_iter().collect::<Option<Box<[_]>>>()?;
         let program = program(&stanza.words[0], &words[0]);
@@ -96,6 +103,19 @@ impl Lowering<'_, '_> {
             self.reader.report.take(check_promise(&rule, promise));
         }
         Some(rule)
+    }
+
+    /// That no property needs a manager where none is asked.
+    fn check_resources(&mut self, for_managers: &[(ResourceKey, Span)]) {
+        for (key, span) in for_managers.iter().filter(|_| self.scope == ScopeMode::Delegate) {
+            let fault =
+                Fault::new(*span, "only a service manager can do this, and `scope = delegate` asks none");
+            let instead = INSTEAD.iter().find(|(of, _)| of == key).map(|(_, instead)| *instead);
+            self.reader.report.add(match instead {
+                Some(instead) => fault.help(instead),
+                None => fault,
+            });
+        }
     }
 
     /// That the lists name slots of the rule, and slots for which they mean something.

@@ -74,7 +74,34 @@ const TIMES: &[(&str, u64)] = &[
     ("", 1_000_000),
 ];
 
+impl Resource {
+    /// Whether only a service manager can do this: no file of a cgroup means it.
+    pub fn is_for_managers(&self) -> bool {
+        match (self.key, &self.value) {
+            (ResourceKey::RuntimeMax | ResourceKey::Slice, _) => true,
+            (ResourceKey::OomPolicy, ResourceValue::Text(policy)) => policy == "stop",
+            _ => false,
+        }
+    }
+}
+
 impl ResourceKey {
+    /// The name, as rules files have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MemoryMax => "MemoryMax",
+            Self::MemoryHigh => "MemoryHigh",
+            Self::MemorySwapMax => "MemorySwapMax",
+            Self::TasksMax => "TasksMax",
+            Self::CpuQuota => "CPUQuota",
+            Self::CpuWeight => "CPUWeight",
+            Self::IoWeight => "IOWeight",
+            Self::RuntimeMax => "RuntimeMaxSec",
+            Self::OomPolicy => "OOMPolicy",
+            Self::Slice => "Slice",
+        }
+    }
+
     /// The value of this property from what is written.
     pub(super) fn parse(self, word: &Word) -> Result<Resource, Fault> {
         let text = word.text();

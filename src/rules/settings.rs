@@ -100,10 +100,12 @@ pub enum Audit {
 /// `scope =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeMode {
-    /// A scope where a manager can be had, else none.
+    /// A scope where a manager can be had, else a delegated group where there is one, else none.
     Auto,
     /// A scope, or no call.
     Require,
+    /// A delegated group, or no call.
+    Delegate,
     /// None.
     Off,
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::diagnostic::{Fault, Report, Span};
 use super::lexer::{Tail, Word};
 use super::pattern::{Flaw, Patterns};
+use super::resources::ResourceKey;
 use super::rule::Accepts;
 use super::settings::{Audit, Background, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin};
 use super::template::Template;
@@ -27,6 +28,8 @@ pub(super) struct Said {
     pub(super) allow_any: Vec<Named>,
     pub(super) allow_dash: Vec<Named>,
     pub(super) promises: Vec<Promise>,
+    /// The resource properties that need a service manager, each at its place.
+    pub(super) for_managers: Vec<(ResourceKey, Span)>,
     /// The keys, and where each stood first.
     seen: HashMap<String, Span>,
 }
@@ -143,8 +146,14 @@ impl Reader<'_, '_> {
             Key::Log => stated.log = Some(values::choice(&value()?, LOG)?),
             Key::Logfile => said.logfile = Some(Template::manifest(&value()?, self.vars)?),
             Key::Audit => said.audit = Some(values::choice(&value()?, AUDIT)?),
-            Key::Scope => said.scope = Some(scope_mode(&value()?)?),
-            Key::Resource(key) => stated.resources.push(key.parse(&value()?)?),
+            Key::Scope => said.scope = Some(values::choice(&value()?, SCOPE)?),
+            Key::Resource(key) => {
+                let resource = key.parse(&value()?)?;
+                if resource.is_for_managers() {
+                    said.for_managers.push((key, attribute.span));
+                }
+                stated.resources.push(resource);
+            }
             Key::Journal => said.journal = Some(values::choice(&value()?, JOURNAL)?),
             Key::AllowDash => said.allow_dash = names(&value()?),
             Key::AllowAny => said.allow_any = names(&value()?),
@@ -189,15 +198,12 @@ const AUDIT: &[(&str, Audit)] = &[("strict", Audit::Strict), ("best-effort", Aud
 const JOURNAL: &[(&str, Journal)] =
     &[("on", Journal::On), ("off", Journal::Off), ("require", Journal::Require)];
 
-const SCOPE: &[(&str, ScopeMode)] =
-    &[("auto", ScopeMode::Auto), ("require", ScopeMode::Require), ("off", ScopeMode::Off)];
-
-fn scope_mode(word: &Word) -> Result<ScopeMode, Fault> {
-    if word.text() == "delegate" {
-        return Err(Fault::new(word.span, "`delegate` is not supported by this version"));
-    }
-    values::choice(word, SCOPE)
-}
+const SCOPE: &[(&str, ScopeMode)] = &[
+    ("auto", ScopeMode::Auto),
+    ("require", ScopeMode::Require),
+    ("delegate", ScopeMode::Delegate),
+    ("off", ScopeMode::Off),
+];
 
 /// The key, if it is an attribute of this version that may stand here.
 fn known(attribute: &Attribute<'_>, scope: Scope<'_>) -> Result<Key, Fault> {

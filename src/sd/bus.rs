@@ -3,6 +3,9 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use zbus::blocking::connection::Builder;
 use zbus::blocking::{Connection, MessageIterator};
@@ -18,6 +21,7 @@ const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
 const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 
@@ -68,6 +72,8 @@ pub enum BusError {
     NoAddress,
     /// The bus or the manager cannot be reached, or says no; in its own words.
     Failed(String),
+    /// The manager makes no scopes for this user; in its own words.
+    Denied(String),
     /// The manager did not do it in time.
     Silent,
 }
@@ -79,12 +85,30 @@ impl fmt::Display for BusError {
                 write!(f, "no message bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
             }
             Self::Failed(why) => f.write_str(why),
+            Self::Denied(why) => write!(f, "the systemd manager makes none for this user: {why}"),
             Self::Silent => write!(f, "the systemd manager did not answer in {} s", SCOPE_WAIT.as_secs()),
         }
     }
 }
 
 impl std::error::Error for BusError {}
+
+/// What a manager answers to a user who may not have units made, depending on whether anybody could be asked.
+const DENIALS: [&str; 2] = [
+    "org.freedesktop.DBus.Error.AccessDenied",
+    "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+];
+
+impl BusError {
+    /// What it means that the manager refused, as [`Word::Refused`] tells it.
+    pub fn refused(why: String) -> Self {
+        if DENIALS.iter().any(|denial| why.starts_with(denial)) {
+            Self::Denied(why)
+        } else {
+            Self::Failed(why)
+        }
+    }
+}
 
 impl From<zbus::Error> for BusError {
     fn from(source: zbus::Error) -> Self {
@@ -110,6 +134,34 @@ pub struct Bus {
     connection: Connection,
     broker: Option<String>,
     handover: Handover,
+}
+
+/// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but not for ever: a
+/// bus that says nothing is left with the thread that asked.
+pub fn delegates(address: &Address, path: &str, wait: Duration) -> Result<bool, BusError> {
+    let (send, answer) = mpsc::sync_channel(1);
+    let (address, path) = (address.clone(), path.to_owned());
+    let ask = move || drop(send.send(ask_delegates(&address, &path)));
+    thread::Builder::new()
+        .name("bus".into())
+        .spawn(ask)
+        .map_err(|source| BusError::Failed(source.to_string()))?;
+    answer.recv_timeout(wait).unwrap_or(Err(BusError::Silent))
+}
+
+fn ask_delegates(address: &Address, path: &str) -> Result<bool, BusError> {
+    let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
+    let to = (Some(MANAGER), Some(MANAGER_INTERFACE));
+    let answer = connection.call_method(to.0, MANAGER_PATH, to.1, "GetUnitByPID", &std::process::id())?;
+    let unit: OwnedObjectPath = answer.body().deserialize()?;
+    let kind = if unit.ends_with("_2eservice") { "Service" } else { "Scope" };
+    let get = |name: &str| {
+        let property = (format!("{MANAGER}.{kind}"), name);
+        let answer = connection.call_method(to.0, &unit, Some(PROPERTIES), "Get", &property)?;
+        answer.body().deserialize::<OwnedValue>()
+    };
+    let (group, delegates) = (get("ControlGroup")?, get("Delegate")?);
+    Ok(group.downcast_ref::<&str>().is_ok_and(|group| group == path) && delegates.downcast_ref() == Ok(true))
 }
 
 impl Bus {

@@ -1,27 +1,33 @@
-//! A scope from the inside: its directory in the cgroup v2 hierarchy, where it can be asked, without the manager,
-//! whether a process is left, told to end, and read for what it used.
+//! A cgroup from the outside, by its directory in the version 2 hierarchy: a scope's, or one below a group that was
+//! delegated. It can be asked, without a manager, whether a process is left, told to end, read for what it used, and,
+//! where it is the broker's own, be given limits and removed.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use crate::limits::{CGROUP_FILE_BYTES_MAX, KILL_ROUND};
+use crate::limits::{CGROUP_FILE_BYTES_MAX, CGROUPS_BELOW_MAX, KILL_ROUND};
 use crate::sys;
 
 /// Where cgroup v2 is mounted, alone or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// A scope's cgroup. The handle is of this very directory: it never comes to mean another.
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_RDONLY).union(OFlag::O_CLOEXEC);
+
+/// A cgroup. The handle is of this very directory: it never comes to mean another.
 #[derive(Debug)]
 pub struct Cgroup {
     directory: OwnedFd,
@@ -67,16 +73,107 @@ impl Cgroup {
         Self::open(&path)
     }
 
+    /// The cgroup that this process is in. Errors: `ENOENT` (no cgroup v2).
+    pub(super) fn own() -> io::Result<Self> {
+        Self::open(&path_of(Pid::this())?)
+    }
+
     /// The cgroup with this path, as [`Self::path`] gave it.
     pub fn open(path: &str) -> io::Result<Self> {
         let directory = mount().ok_or(Errno::ENOENT)?.join(path.trim_start_matches('/'));
-        let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        Ok(Self { directory: open(&directory, flags, Mode::empty())?, path: path.into() })
+        Ok(Self { directory: open(&directory, DIRECTORY, Mode::empty())?, path: path.into() })
+    }
+
+    /// A new cgroup in this one. Errors: `EEXIST`; `EAGAIN` (as many as the one above allows).
+    pub(super) fn create(&self, name: &str) -> io::Result<Self> {
+        mkdirat(&self.directory, name, Mode::from_bits_truncate(0o755))?;
+        self.child(name)
+    }
+
+    /// A cgroup in this one, made where it is missing.
+    pub(super) fn at(&self, name: &str) -> io::Result<Self> {
+        match self.create(name) {
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => self.child(name),
+            created => created,
+        }
+    }
+
+    fn child(&self, name: &str) -> io::Result<Self> {
+        let directory = openat(&self.directory, name, DIRECTORY, Mode::empty())?;
+        Ok(Self { directory, path: format!("{}/{name}", self.path.trim_end_matches('/')) })
     }
 
     /// Where it is.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Writes one of its files.
+    pub(super) fn set(&self, file: &str, value: &str) -> io::Result<()> {
+        (&self.file(file, OFlag::O_WRONLY)?).write_all(value.as_bytes())
+    }
+
+    /// The controllers that it has.
+    pub(super) fn controllers(&self) -> io::Result<Vec<String>> {
+        Ok(self.read("cgroup.controllers")?.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Removes it, with what is below it. Gives whether it is gone; as long as a process is in there, it is not.
+    pub fn remove(&self) -> io::Result<bool> {
+        let itself = Path::new("..").join(self.path.rsplit('/').next().unwrap_or_default());
+        let remove = |path: &Path| match unlinkat(&self.directory, path, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(true),
+            Err(Errno::EBUSY) => Ok(false),
+            Err(errno) => Err(io::Error::from(errno)),
+        };
+        if remove(&itself)? {
+            return Ok(true);
+        }
+        if self.is_populated()? {
+            return Ok(false);
+        }
+        for below in self.below()?.iter().rev() {
+            remove(below)?;
+        }
+        remove(&itself)
+    }
+
+    /// The cgroups in it.
+    pub(super) fn children(&self) -> io::Result<Vec<Self>> {
+        let names = self.names(Path::new("."))?;
+        Ok(names.iter().filter_map(|name| self.child(name.to_str()?).ok()).collect())
+    }
+
+    /// The cgroups below it, each after the one above it.
+    fn below(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = self.names(Path::new("."))?;
+        let mut next = 0;
+        while let Some(path) = found.get(next).filter(|_| found.len() < CGROUPS_BELOW_MAX) {
+            let names = gone_is(Vec::new(), self.names(path))?;
+            let paths: Vec<_> = names.into_iter().map(|name| path.join(name)).collect();
+            found.extend(paths);
+            next += 1;
+        }
+        Ok(found)
+    }
+
+    /// The cgroups that are right in this one or, by its path from here, in another below it.
+    fn names(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut directory = Dir::openat(&self.directory, path, DIRECTORY, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in directory.iter() {
+            let entry = entry?;
+            let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
+            if entry.file_type() == Some(Type::Directory) && name != ".." && name != "." {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// Whether a process is left in it or below it. One that the manager has removed holds none.
@@ -104,7 +201,7 @@ impl Cgroup {
         }
     }
 
-    /// Sends `signal` to every process in it. One that is gone meanwhile is passed over.
+    /// Sends `signal` to every process in it and below it. One that is gone meanwhile is passed over.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         for pid in self.processes()? {
             // By handle, and only while it is still in here: the number may mean another process by now.
@@ -124,9 +221,13 @@ impl Cgroup {
         at_once.or_else(|_| self.signal(Signal::SIGKILL))
     }
 
-    /// The processes in it.
+    /// The processes in it and below it.
     pub fn processes(&self) -> io::Result<Vec<Pid>> {
-        let text = gone_is(String::new(), self.read("cgroup.procs"))?;
+        let mut text = gone_is(String::new(), self.read("cgroup.procs"))?;
+        for group in gone_is(Vec::new(), self.below())? {
+            // One that is gone by now, or whose processes are listed above it because it holds threads.
+            text += &self.read(group.join("cgroup.procs")).unwrap_or_default();
+        }
         Ok(text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect())
     }
 
@@ -140,11 +241,11 @@ impl Cgroup {
         Account { cpu_ms, memory_peak, oom }
     }
 
-    fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
-        Ok(openat(&self.directory, name, flags | OFlag::O_CLOEXEC, Mode::empty())?.into())
+    fn file(&self, name: impl AsRef<Path>, flags: OFlag) -> io::Result<File> {
+        Ok(openat(&self.directory, name.as_ref(), flags | OFlag::O_CLOEXEC, Mode::empty())?.into())
     }
 
-    fn read(&self, name: &str) -> io::Result<String> {
+    fn read(&self, name: impl AsRef<Path>) -> io::Result<String> {
         read_at_start(&self.file(name, OFlag::O_RDONLY)?)
     }
 }

@@ -31,8 +31,8 @@ pub fn slice_of(socket: &SocketName) -> String {
     format!("sluice-{}.slice", tag(socket))
 }
 
-/// A socket's name inside a unit's name; a long one is cut, and told apart by its hash.
-fn tag(socket: &SocketName) -> String {
+/// A socket's name inside the name of a unit or group; a long one is cut, and told apart by its hash.
+pub(super) fn tag(socket: &SocketName) -> String {
     let escaped = escape_name(socket.as_str());
     if escaped.is_empty() {
         return "_".into();

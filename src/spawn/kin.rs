@@ -72,6 +72,14 @@ impl Kin {
         Ok((end, used, family.claim(pid)?))
     }
 
+    /// Reaps a launcher that never had a call, if it has ended.
+    pub(super) fn reap_unused(&self, pid: Pid) {
+        let mut family = self.family();
+        if !family.commands.contains_key(&pid) {
+            family.is_over(pid);
+        }
+    }
+
     /// Gives up on a command that cannot be killed; it is reaped when it ends after all.
     pub(super) fn give_up(&self, pid: Pid) {
         let mut family = self.family();

@@ -16,6 +16,8 @@ pub(super) struct Line {
     bus: Option<Bus>,
     /// The number of the connection: words of an older one mean nothing.
     number: u64,
+    /// Whether the manager makes no scopes for this user.
+    denied: bool,
     retry: Duration,
     retry_at: Instant,
 }
@@ -23,7 +25,7 @@ pub(super) struct Line {
 impl Line {
     /// Not connected yet.
     pub(super) fn new(address: Address) -> Self {
-        Self { address, bus: None, number: 0, retry: BUS_RETRY_MIN, retry_at: Instant::now() }
+        Self { address, bus: None, number: 0, denied: false, retry: BUS_RETRY_MIN, retry_at: Instant::now() }
     }
 
     /// The connection, if there is one.
@@ -38,7 +40,7 @@ impl Line {
 
     /// Whether it is time to connect.
     pub(super) fn is_due(&self) -> bool {
-        self.bus.is_none() && Instant::now() >= self.retry_at
+        self.bus.is_none() && !self.denied && Instant::now() >= self.retry_at
     }
 
     /// Connects; what the manager says goes to `events` from now on.
@@ -50,9 +52,11 @@ impl Line {
         Ok(())
     }
 
-    /// Hangs up, and waits for longer than the last time before it is due again.
-    pub(super) fn hang_up(&mut self) {
+    /// Hangs up, and waits for longer than the last time before it is due again. A manager that said no is not asked
+    /// again.
+    pub(super) fn hang_up(&mut self, why: &BusError) {
         self.bus = None;
+        self.denied |= matches!(why, BusError::Denied(_));
         self.retry_at = Instant::now() + self.retry;
         self.retry = (self.retry * 2).min(BUS_RETRY_MAX);
     }

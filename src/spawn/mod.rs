@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod groups;
 mod kin;
 mod launcher;
 mod line;
@@ -12,6 +13,7 @@ mod plan;
 mod pool;
 mod privileges;
 mod resolve;
+mod scope;
 mod scoper;
 mod scopes;
 mod stock;
@@ -25,5 +27,6 @@ pub use plan::{Plan, Stdio};
 pub use pool::{Launcher, Pool};
 pub use privileges::{AsRoot, Privileged, own_rights, shed};
 pub use resolve::{Environment, Resolved, resolve};
-pub use scopes::{ScopeNews, Scopes, Tell, Want};
+pub use scope::Scope;
+pub use scopes::{Instead, ScopeNews, Scopes, Tell, Want};
 pub use wait::{Call, Stop, ask_kept, end_kept, supervise};

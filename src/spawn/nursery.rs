@@ -3,7 +3,8 @@
 //!
 //! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it wants; the
 //! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream. What
-//! waits in the channel's queue is the pool.
+//! waits in the channel's queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two
+//! descriptors, the cgroup's directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream.
 
 use std::fs;
 use std::io;
@@ -111,18 +112,48 @@ fn spare_from_oom_favours() -> io::Result<()> {
 /// Answers each byte of the broker with a launcher.
 fn serve(channel: OwnedFd, broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     loop {
-        let wanted = sys::receive(channel.as_fd(), 64)?.bytes.len();
-        if wanted == 0 {
+        let message = sys::receive(channel.as_fd(), 64)?;
+        if message.bytes.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        for _ in 0..wanted {
-            let (near, far) = sys::stream_pair()?;
-            let sys::Clone3::Parent { child, pidfd } = sys::clone_sibling()? else {
-                drop((channel, far));
-                return Ok(launcher::run(near, broker, open_files));
-            };
-            let descriptors = [pidfd.as_fd(), far.as_fd()];
-            sys::send_patiently(channel.as_fd(), &child.as_raw().to_le_bytes(), &descriptors, None)?;
+        let born = match <[OwnedFd; 2]>::try_from(message.descriptors) {
+            Ok([group, stream]) => place(&group, stream)?,
+            Err(_) => make(&channel, message.bytes.len())?,
+        };
+        if let Some(stream) = born {
+            drop(channel);
+            return Ok(launcher::run(stream, broker, open_files));
         }
+    }
+}
+
+/// Makes launchers for whoever asks next. In each of them, gives its stream.
+fn make(channel: &OwnedFd, wanted: usize) -> io::Result<Option<OwnedFd>> {
+    for _ in 0..wanted {
+        let (near, far) = sys::stream_pair()?;
+        let sys::Clone3::Parent { child, pidfd } = sys::clone_sibling(None)? else { return Ok(Some(near)) };
+        let descriptors = [pidfd.as_fd(), far.as_fd()];
+        sys::send_patiently(channel.as_fd(), &child.as_raw().to_le_bytes(), &descriptors, None)?;
+    }
+    Ok(None)
+}
+
+/// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. In the launcher, gives the
+/// stream. That there is none in one group is that group's matter, not the nursery's end.
+fn place(group: &OwnedFd, stream: OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let told = match sys::clone_sibling(Some(group.as_fd())) {
+        Ok(sys::Clone3::Child) => return Ok(Some(stream)),
+        Ok(sys::Clone3::Parent { child, pidfd }) => {
+            sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], None)
+        }
+        Err(source) => {
+            let errno = source.raw_os_error().unwrap_or(libc::EIO);
+            sys::send(stream.as_fd(), &(-errno).to_le_bytes(), &[])
+        }
+    };
+    match told {
+        // Nobody waits for it any more; it sees that itself.
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+        told => told.map(|_| None),
     }
 }

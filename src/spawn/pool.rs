@@ -12,12 +12,13 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::limits::{LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT};
-use crate::sd::{Cgroup, ScopeName};
+use crate::limits::{KILL_ROUND, LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT};
 use crate::sys;
 
+use super::kin::Kin;
 use super::launcher::Failure;
 use super::plan::{Plan, Stdio};
+use super::scope::Scope;
 
 /// A process that waits for its plan. Dropped without one, it ends by itself.
 #[derive(Debug)]
@@ -26,31 +27,6 @@ pub struct Launcher {
     pidfd: OwnedFd,
     stream: UnixStream,
     scope: Option<Scope>,
-}
-
-/// The scope that a launcher is alone in.
-#[derive(Debug)]
-pub struct Scope {
-    /// Gone with the call: what is still to be said of the scope is then not said.
-    name: Arc<ScopeName>,
-    cgroup: Cgroup,
-}
-
-impl Scope {
-    /// A scope and its cgroup.
-    pub(super) fn new(name: ScopeName, cgroup: Cgroup) -> Self {
-        Self { name: Arc::new(name), cgroup }
-    }
-
-    /// The unit.
-    pub fn name(&self) -> &Arc<ScopeName> {
-        &self.name
-    }
-
-    /// Its processes.
-    pub(super) fn cgroup(&self) -> &Cgroup {
-        &self.cgroup
-    }
 }
 
 /// Launchers ahead of need.
@@ -99,6 +75,20 @@ impl Pool {
         }
     }
 
+    /// Has a launcher made inside a scope's cgroup, and does not wait for it.
+    /// Errors: `TimedOut` (no nursery makes one).
+    pub(super) fn order(&self, scope: Scope) -> io::Result<Ordered> {
+        let (stream, far) = sys::stream_pair()?;
+        let descriptors = [scope.cgroup().directory(), far.as_fd()];
+        loop {
+            let (channel, give_up) = (self.channel()?, Some(Instant::now() + SEND_WAIT));
+            match sys::send_patiently(channel.as_fd(), &[0], &descriptors, give_up) {
+                Err(source) if is_gone(&source) => self.lose(&channel),
+                sent => return sent.map(|_| Ordered { stream, scope }),
+            }
+        }
+    }
+
     fn channel(&self) -> io::Result<Arc<OwnedFd>> {
         let waits = |current: &mut Current| current.channel.is_none();
         let (current, _) = self
@@ -123,6 +113,52 @@ impl Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+fn is_gone(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+/// A launcher that is being made.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    stream: OwnedFd,
+    scope: Scope,
+}
+
+impl Ordered {
+    /// Waits until it is there.
+    /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), what the kernel gave instead of a process.
+    pub(super) fn arrive(self) -> io::Result<Launcher> {
+        let Self { stream, scope } = self;
+        let mut look = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+        if !sys::poll_until(&mut look, Some(Instant::now() + NURSERY_WAIT))? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let answer = sys::receive(stream.as_fd(), 4)?;
+        let number = answer.bytes.try_into().map_err(|_| io::ErrorKind::BrokenPipe)?;
+        let number = i32::from_le_bytes(number);
+        if number < 0 {
+            return Err(io::Error::from_raw_os_error(-number));
+        }
+        let [pidfd] = answer.descriptors.try_into().map_err(|_| nix::errno::Errno::EMFILE)?;
+        Ok(Launcher { pid: Pid::from_raw(number), pidfd, stream: stream.into(), scope: Some(scope) })
+    }
+}
+
+/// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
+pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) {
+    let hang_up = |Launcher { pid, pidfd, stream, scope }| {
+        drop(stream);
+        (pid, pidfd, scope)
+    };
+    for (pid, pidfd, scope) in launchers.into_iter().map(hang_up).collect::<Vec<_>>() {
+        let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        // One that does not end in time is reaped with the next call.
+        sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
+        kin.reap_unused(pid);
+        drop(scope);
     }
 }
 

@@ -13,7 +13,8 @@ use crate::rules::Resource;
 use crate::sd::{Address, BusError, Cgroup, NewScope, ScopeName, Word};
 
 use super::line::Line;
-use super::pool::{Launcher, Pool, Scope};
+use super::pool::{Launcher, Pool, dismiss};
+use super::scope::Scope;
 use super::scopes::{Caption, Event, Events, Manager, Order, ScopeNews, Shared};
 use super::stock::Stock;
 
@@ -89,7 +90,7 @@ impl Scoper {
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
         state.manager = Manager::Gone(BusError::Failed("the broker stops".into()));
         drop(state);
-        drop(parked);
+        dismiss(parked, &self.shared.kin);
         self.shared.wake();
     }
 
@@ -134,7 +135,7 @@ impl Scoper {
 
     /// There is no manager for now: nobody waits for it any longer.
     fn lose(&mut self, why: &BusError) {
-        self.line.hang_up();
+        self.line.hang_up(why);
         self.asked.clear();
         for (_, making) in self.making.drain() {
             if let Goal::Call(reply) = making.goal {
@@ -165,7 +166,7 @@ impl Scoper {
             let missing = (target + stock.waiting).saturating_sub(coming);
             wanted.extend(std::iter::repeat_n(socket.clone(), missing));
         }
-        drop(surplus);
+        dismiss(surplus, &self.shared.kin);
         for socket in wanted {
             // The nursery is gone: there will be another look when the next call comes.
             let Ok(launcher) = self.raw() else { return };
@@ -244,7 +245,7 @@ impl Scoper {
         let Some(making) = self.making.remove(unit) else { return };
         let Making { mut launcher, name, goal, since } = making;
         match Cgroup::of(launcher.pid(), unit) {
-            Ok(cgroup) => launcher.enter(Scope::new(name, cgroup)),
+            Ok(cgroup) => launcher.enter(Scope::unit(name, cgroup)),
             Err(source) => {
                 let making = Making { launcher, name, goal, since };
                 self.making.insert(unit.into(), making);
@@ -269,9 +270,14 @@ impl Scoper {
     /// that there are none to be had.
     fn fail(&mut self, unit: &str, why: String) {
         let Some(making) = self.making.remove(unit) else { return };
-        let why = BusError::Failed(why);
+        let why = BusError::refused(why);
         match making.goal {
-            Goal::Call(reply) => drop(reply.send(Err(why))),
+            Goal::Call(reply) => {
+                drop(reply.send(Err(why.clone())));
+                if matches!(why, BusError::Denied(_)) {
+                    self.lose(&why);
+                }
+            }
             // It was killed on the way, and its scope went with it.
             Goal::Park(_) if !making.launcher.is_alive() => {}
             Goal::Park(_) => self.lose(&why),

@@ -1,32 +1,49 @@
-//! Launchers in a transient scope of their own, ahead of need: the calls' side. A call takes one that is parked for
-//! its socket, or waits for one. Making them is the work of one thread, `scoper.rs`, which alone speaks to the manager.
+//! Launchers in a scope of their own, ahead of need: the calls' side. A call takes one that is parked for its socket,
+//! or waits for one. Making them is the work of one thread, `scoper.rs`, which alone speaks to the manager. Where that
+//! makes none, `groups.rs` does without it, if the broker has a group of its own.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ids::SocketName;
-use crate::limits::{DESCRIPTION_DELAY, SCOPE_WAIT};
+use crate::limits::{DESCRIPTION_DELAY, SCOPE_PATIENCE, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
-use crate::sd::{Address, BusError, ScopeName, Word};
+use crate::sd::{Address, BusError, Delegation, ScopeName, Undelegated, Word};
 
-use super::pool::{Launcher, Pool};
+use super::groups::Groups;
+use super::kin::Kin;
+use super::pool::{Launcher, Pool, dismiss};
+use super::scope::Scope;
 use super::scoper::Scoper;
 use super::stock::Stock;
 
 /// What an operator should know of the manager.
 #[derive(Debug)]
 pub enum ScopeNews<'a> {
-    /// There are no scopes for now.
-    Lost(&'a BusError),
-    /// There are scopes again.
+    /// The manager makes no scopes for now; what calls get instead that can do without.
+    Lost(&'a BusError, Instead),
+    /// It makes scopes again.
     Back,
+    /// There is no delegated group, and rules want one.
+    NoGroups(&'a Undelegated),
+    /// A call that could do without has no group.
+    Ungrouped(&'a io::Error),
     /// A scope could not be given its description.
     Undescribed(&'a str),
+}
+
+/// What a call gets where the manager makes no scope, with `scope = auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// A group of the broker's delegated one.
+    Group,
+    /// Nothing that holds what it starts.
+    Nothing,
 }
 
 /// Who is told.
@@ -49,6 +66,7 @@ pub struct Scopes {
     pool: Arc<Pool>,
     shared: Arc<Shared>,
     events: Sender<Event>,
+    groups: Result<Groups, Undelegated>,
 }
 
 /// What the scoper is told.
@@ -88,6 +106,8 @@ pub(super) struct Order {
 pub(super) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    pub(super) kin: Arc<Kin>,
+    instead: Instead,
     pub(super) tell: Tell,
 }
 
@@ -102,14 +122,18 @@ pub(super) struct State {
     pub(super) manager: Manager,
     /// Whether the last news was that there are none.
     said_lost: bool,
-    pub(super) stocks: HashMap<SocketName, Stock>,
+    /// Whether the last news was that a group could not be made.
+    said_ungrouped: bool,
+    pub(super) stocks: HashMap<SocketName, Stock<Launcher>>,
 }
 
 /// Whether scopes can be had.
 #[derive(Debug)]
 pub(super) enum Manager {
-    /// No scope was asked for on this connection yet, or there is no connection yet.
+    /// There is no connection yet.
     Unknown,
+    /// It answers; no scope was made on this connection yet.
+    Connected,
     Here,
     Gone(BusError),
 }
@@ -126,7 +150,7 @@ impl Shared {
 
     /// There is a manager, whatever it will say.
     pub(super) fn connected(&self) {
-        self.state().manager = Manager::Unknown;
+        self.state().manager = Manager::Connected;
     }
 
     /// Scopes can be had from now on: one was made.
@@ -147,31 +171,51 @@ impl Shared {
         let news = !std::mem::replace(&mut state.said_lost, true);
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
         drop(state);
-        drop(parked);
         self.wake();
+        dismiss(parked, &self.kin);
         if news {
-            (self.tell)(&ScopeNews::Lost(why));
+            (self.tell)(&ScopeNews::Lost(why, self.instead));
         }
     }
 }
 
 impl Scopes {
-    /// Scopes from the manager behind `address`, for launchers of `pool`. Nothing is done before [`Self::warm`] or the
-    /// first call that wants one.
-    pub fn new(pool: Arc<Pool>, address: Option<Address>, tell: Tell) -> io::Result<Self> {
+    /// Scopes from the manager behind `address`, or groups of the delegated one, for launchers of `pool`. Nothing is
+    /// done before [`Self::warm`] or the first call that wants one.
+    pub fn new(
+        pool: Arc<Pool>,
+        kin: Arc<Kin>,
+        address: Option<Address>,
+        delegation: Result<Delegation, Undelegated>,
+        tell: Tell,
+    ) -> io::Result<Self> {
         let (events, received) = mpsc::channel();
         let manager = if address.is_some() { Manager::Unknown } else { Manager::Gone(BusError::NoAddress) };
-        let state = Mutex::new(State { manager, said_lost: false, stocks: HashMap::new() });
-        let shared = Arc::new(Shared { state, changed: Condvar::new(), tell });
+        let state = State { manager, said_lost: false, said_ungrouped: false, stocks: HashMap::new() };
+        let groups = match delegation {
+            Ok(delegation) => Ok(Groups::new(delegation, pool.clone(), kin.clone())?),
+            Err(why) => Err(why),
+        };
+        let instead = if groups.is_ok() { Instead::Group } else { Instead::Nothing };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { state, changed, kin, instead, tell });
         if let Some(address) = address {
             let scoper = Scoper::new(address, pool.clone(), shared.clone(), events.clone());
             thread::Builder::new().name("scoper".into()).spawn(move || scoper.run(&received))?;
         }
-        Ok(Self { pool, shared, events })
+        Ok(Self { pool, shared, events, groups })
     }
 
-    /// Looks for the manager now, and says so when there is none.
-    pub fn warm(&self) {
+    /// Looks for what calls under these modes will want, now, and says so when it is not there.
+    pub fn warm(&self, modes: &[ScopeMode]) {
+        if let Err(why) = &self.groups
+            && modes.contains(&ScopeMode::Delegate)
+        {
+            (self.shared.tell)(&ScopeNews::NoGroups(why));
+        }
+        if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Require)) {
+            return;
+        }
         let without_bus = matches!(self.shared.state().manager, Manager::Gone(BusError::NoAddress));
         if without_bus {
             self.shared.lose(&BusError::NoAddress);
@@ -179,48 +223,110 @@ impl Scopes {
         self.tell_scoper(Event::Look);
     }
 
+    /// What calls get instead of a scope, while the manager makes none.
+    pub fn instead(&self) -> Option<Instead> {
+        matches!(self.shared.state().manager, Manager::Gone(_)).then_some(self.shared.instead)
+    }
+
     /// A launcher, in a scope as far as the call's rules ask for it.
     pub fn take(&self, want: &Want<'_>) -> Result<Launcher, Refusal> {
-        if want.mode == ScopeMode::Off {
-            return self.bare();
+        match want.mode {
+            ScopeMode::Off => self.bare(),
+            ScopeMode::Delegate => self.grouped(want).map_err(Refusal::NoScope),
+            ScopeMode::Require => self.required(want).map_err(|why| Refusal::NoScope(io::Error::other(why))),
+            ScopeMode::Auto => match self.scoped(want) {
+                Ok(launcher) => Ok(launcher),
+                Err(why) => self.instead_of_scope(want, why),
+            },
         }
-        let taken = if want.resources.is_empty() { self.parked(want.socket) } else { self.made(want) };
-        let taken = match want.mode {
-            // Before it is refused, the manager is looked for once more, if that was not done just now.
-            ScopeMode::Require if want.resources.is_empty() => taken.or_else(|why| match why {
-                BusError::Silent => Err(why),
-                BusError::NoAddress | BusError::Failed(_) => self.made(want),
-            }),
-            ScopeMode::Auto | ScopeMode::Require | ScopeMode::Off => taken,
-        };
-        match taken {
-            Ok(launcher) => Ok(launcher),
-            // Limits that a rule asks for are not dropped because nobody is there to set them.
-            Err(_) if want.mode == ScopeMode::Auto && want.resources.is_empty() => self.bare(),
-            Err(why) => Err(Refusal::NoScope(io::Error::other(why))),
+    }
+
+    /// Before a call is refused, the manager is looked for once more, if that was not done just now.
+    fn required(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
+        let taken = self.scoped(want);
+        match &taken {
+            Err(BusError::NoAddress | BusError::Failed(_)) if want.resources.is_empty() => self.made(want),
+            Ok(_) | Err(_) => taken,
+        }
+    }
+
+    fn scoped(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
+        if want.resources.is_empty() { self.parked(want) } else { self.made(want) }
+    }
+
+    /// A group, or nothing around the call; but limits that a rule asks for are not dropped because nobody is there to
+    /// set them.
+    fn instead_of_scope(&self, want: &Want<'_>, why: BusError) -> Result<Launcher, Refusal> {
+        let limited = !want.resources.is_empty();
+        match self.shared.instead {
+            Instead::Nothing if limited => Err(Refusal::NoScope(io::Error::other(why))),
+            Instead::Nothing => self.bare(),
+            Instead::Group => match self.grouped(want) {
+                Err(source) if limited => Err(Refusal::NoScope(source)),
+                Err(source) => {
+                    self.note_ungrouped(Some(&source));
+                    self.bare()
+                }
+                Ok(launcher) => {
+                    self.note_ungrouped(None);
+                    Ok(launcher)
+                }
+            },
+        }
+    }
+
+    fn grouped(&self, want: &Want<'_>) -> io::Result<Launcher> {
+        match &self.groups {
+            Ok(groups) => groups.take(want.socket, want.resources),
+            Err(why) => Err(io::Error::other(why.to_string())),
+        }
+    }
+
+    /// One complaint is enough, until one was made again.
+    fn note_ungrouped(&self, why: Option<&io::Error>) {
+        let said = std::mem::replace(&mut self.shared.state().said_ungrouped, why.is_some());
+        if let Some(why) = why.filter(|_| !said) {
+            (self.shared.tell)(&ScopeNews::Ungrouped(why));
         }
     }
 
     /// Says in the scope's description which call runs there. Not waited for, and not said of a call that is over
     /// before anybody could have looked: it would cost the manager half as much again as the scope itself.
     pub fn describe(&self, launcher: &Launcher, text: String) {
-        if let Some(scope) = launcher.scope() {
+        if let Some(name) = launcher.scope().and_then(Scope::name) {
             let due = Instant::now() + DESCRIPTION_DELAY;
-            self.tell_scoper(Event::Describe(Caption { scope: Arc::downgrade(scope.name()), text, due }));
+            self.tell_scoper(Event::Describe(Caption { scope: Arc::downgrade(name), text, due }));
         }
     }
 
     /// Makes no more, and lets go of what is parked: the broker stops.
     pub fn stop(&self) {
         self.tell_scoper(Event::Stop);
+        if let Ok(groups) = &self.groups {
+            groups.stop();
+        }
+    }
+
+    /// Removes what was made for calls: they are all over.
+    pub fn clear(&self) {
+        if let Ok(groups) = &self.groups {
+            groups.clear();
+        }
     }
 
     fn bare(&self) -> Result<Launcher, Refusal> {
         self.pool.take().map_err(Refusal::NoLauncher)
     }
 
-    fn parked(&self, socket: &SocketName) -> Result<Launcher, BusError> {
-        let give_up = Instant::now() + SCOPE_WAIT;
+    /// How long a call waits for the manager as it stands. One that could have a group instead does not wait as long for
+    /// a bus that says nothing as for a manager that is busy.
+    fn patience(&self, want: &Want<'_>, manager: &Manager) -> Duration {
+        let can_do_without = want.mode == ScopeMode::Auto && self.shared.instead == Instead::Group;
+        if can_do_without && matches!(manager, Manager::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
+    }
+
+    fn parked(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
+        let (began, socket) = (Instant::now(), want.socket);
         let mut state = self.shared.state();
         loop {
             let now = Instant::now();
@@ -229,8 +335,9 @@ impl Scopes {
                 self.tell_scoper(Event::Look);
                 return Err(why);
             }
+            let give_up = began + self.patience(want, &state.manager);
             let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(now));
-            let taken = stock.take(now);
+            let taken = stock.take(now, Launcher::is_alive);
             stock.waiting += usize::from(taken.is_none());
             self.tell_scoper(Event::Look);
             if let Some(launcher) = taken {
@@ -254,7 +361,17 @@ impl Scopes {
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
         self.tell_scoper(Event::Make(Order { socket, resources, reply }));
-        answer.recv_timeout(SCOPE_WAIT).unwrap_or(Err(BusError::Silent))
+        let began = Instant::now();
+        loop {
+            let give_up = began + self.patience(want, &self.shared.state().manager);
+            let left = give_up.saturating_duration_since(Instant::now());
+            match answer.recv_timeout(left) {
+                Ok(made) => return made,
+                // The bus may have been reached meanwhile: then there is more patience.
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                Err(_) => return Err(BusError::Silent),
+            }
+        }
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {

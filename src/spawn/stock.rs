@@ -6,12 +6,10 @@ use std::time::Instant;
 
 use crate::limits::{SCOPES_PARKED, SCOPES_PARKED_MAX, SCOPES_QUIET, SCOPES_SLEEP};
 
-use super::pool::Launcher;
-
 /// What is parked for one socket.
 #[derive(Debug)]
-pub(super) struct Stock {
-    pub(super) ready: VecDeque<Launcher>,
+pub(super) struct Stock<T> {
+    pub(super) ready: VecDeque<T>,
     /// Calls that wait.
     pub(super) waiting: usize,
     /// How many to keep.
@@ -21,7 +19,7 @@ pub(super) struct Stock {
     short: Instant,
 }
 
-impl Stock {
+impl<T> Stock<T> {
     /// Nothing yet, for a socket that is used now.
     pub(super) fn new(now: Instant) -> Self {
         Self { ready: VecDeque::new(), waiting: 0, target: SCOPES_PARKED, used: now, short: now }
@@ -47,11 +45,11 @@ impl Stock {
     }
 
     /// A launcher that is alive; where there is none, more are kept from now on.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Launcher> {
+    pub(super) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
         self.used = now;
         self.target = self.target.max(SCOPES_PARKED);
         while let Some(launcher) = self.ready.pop_front() {
-            if launcher.is_alive() {
+            if is_alive(&launcher) {
                 return Some(launcher);
             }
         }
@@ -69,10 +67,11 @@ mod tests {
     fn a_burst_has_more_kept_and_quiet_fewer_and_sleep_none() {
         let now = Instant::now();
         let mut stock = Stock::new(now);
+        let take = |stock: &mut Stock<()>| stock.take(now, |()| true);
         assert_eq!(stock.target(now), SCOPES_PARKED);
-        assert!(stock.take(now).is_none() && stock.take(now).is_none());
+        assert!(take(&mut stock).is_none() && take(&mut stock).is_none());
         assert_eq!(stock.target(now), 4 * SCOPES_PARKED);
-        assert!((0..9).all(|_| stock.take(now).is_none()));
+        assert!((0..9).all(|_| take(&mut stock).is_none()));
         assert_eq!(stock.target(now), SCOPES_PARKED_MAX);
         assert_eq!(stock.due(), Some(now + SCOPES_QUIET));
         assert_eq!(stock.target(now + SCOPES_QUIET), SCOPES_PARKED);

@@ -18,7 +18,8 @@ use crate::wire::Status;
 use super::kin::Kin;
 use super::launcher::Failure;
 use super::plan::{Plan, Stdio};
-use super::pool::{Launcher, Scope};
+use super::pool::Launcher;
+use super::scope::Scope;
 use super::tree::signal_tree;
 
 /// Two descriptors that become readable, for good, when the broker stops.

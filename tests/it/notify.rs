@@ -54,8 +54,17 @@ impl Manager {
     }
 }
 
-/// A broker to be, under a manager.
+/// Rules that ask for no scope, so that the status has nothing to say of one.
+fn scopeless(rules: &str) -> String {
+    format!("defaults:\n  scope = off\n\n{rules}")
+}
+
+/// A broker to be, under a manager, with rules that ask for no scope.
 fn managed(rules: &str) -> (Manager, Setup) {
+    managed_as(&scopeless(rules))
+}
+
+fn managed_as(rules: &str) -> (Manager, Setup) {
     let setup = Broker::new(rules).env("NOTIFY_SOCKET", "@DIR@/notify");
     let socket = UnixDatagram::bind(setup.dir().join("notify")).expect("an own directory takes a socket");
     (Manager(socket), setup)
@@ -76,7 +85,7 @@ fn an_abstract_socket_serves_as_well() {
     let name = format!("sluice-it-notify-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let manager = Manager(UnixDatagram::bind_addr(&address).expect("a name of our own"));
-    let _broker = Broker::new(SHELL).env("NOTIFY_SOCKET", &format!("@{name}")).start();
+    let _broker = Broker::new(&scopeless(SHELL)).env("NOTIFY_SOCKET", &format!("@{name}")).start();
     manager.hears("READY=1\nSTATUS=1 rules, 0 calls running\n");
 }
 
@@ -116,6 +125,14 @@ fn the_status_names_the_last_refusal_and_cannot_be_forged_by_it() {
 }
 
 #[test]
+fn the_status_says_what_calls_run_in_where_there_are_no_scopes() {
+    let (manager, setup) = managed_as("/bin/echo a\n");
+    let broker = setup.start();
+    manager.comes_to_hear("1 rules, 0 calls running; no scopes, calls run without\n");
+    broker.call(["/bin/echo", "a"]).exited(0);
+}
+
+#[test]
 fn words_that_no_record_keeps_are_not_in_the_status() {
     let (manager, setup) = managed("/bin/echo a\n  log = exit-only\n");
     let broker = setup.start();
@@ -148,7 +165,7 @@ fn a_reload_is_announced_and_one_that_fails_shows_in_the_status() {
     let (manager, setup) = managed("/bin/echo a\n");
     let mut broker = setup.start();
     manager.comes_to_hear("READY=1");
-    broker.reload("/bin/echo a\n\n/bin/echo b\n");
+    broker.reload(&scopeless("/bin/echo a\n\n/bin/echo b\n"));
     let reloading = manager.within(SOON).expect("a message");
     let usec =
         reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.strip_suffix('\n'));
@@ -169,7 +186,7 @@ fn a_reload_is_announced_and_one_that_fails_shows_in_the_status() {
 
 #[test]
 fn rules_that_do_not_load_show_in_the_status() {
-    let (manager, setup) = managed("/bin/echo #n\n");
+    let (manager, setup) = managed_as("/bin/echo #n\n");
     let (failed, _setup) = setup.start_fails_here();
     failed.said(&["it.rules:", "error:"]);
     let status = manager.within(SOON).expect("a message");

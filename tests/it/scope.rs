@@ -27,6 +27,23 @@ fn scope_require_refuses_what_it_cannot_put_into_one() {
 }
 
 #[test]
+fn scope_delegate_refuses_where_the_brokers_group_is_not_its_own() {
+    let mut broker = Broker::new(&with_defaults("scope = delegate")).start();
+    let answer = broker.sh("echo ran").refused(Status::SPAWN).printed("");
+    answer.audited(["reject reason=no_scope status=-4 detail !scope"]);
+    let said = broker.stop_and_read();
+    assert_eq!(said.matches("with `scope = delegate`, calls are refused").count(), 1, "{said}");
+}
+
+#[test]
+fn a_reload_that_first_asks_for_a_group_of_the_brokers_own_does_not_get_one() {
+    let mut broker = Broker::new(&with_defaults("scope = off")).start();
+    broker.sh("exit 3").exited(3);
+    broker.reload(&with_defaults("scope = delegate"));
+    broker.sh("exit 3").refused(Status::SPAWN).audited(["reject reason=no_scope status=-4 detail !scope"]);
+}
+
+#[test]
 fn scope_off_needs_no_manager_and_has_nothing_to_say() {
     let mut broker = Broker::new(&with_defaults("scope = off"))
         .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")

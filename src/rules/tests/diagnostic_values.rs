@@ -227,3 +227,33 @@ echo a
 ",
     );
 }
+
+#[test]
+fn what_only_a_manager_does_needs_one_to_ask() {
+    check(
+        "\
+defaults:
+  Slice = batch.slice
+  scope = delegate
+echo a
+  TasksMax      = 5
+  RuntimeMaxSec = 5s
+  OOMPolicy     = stop
+echo b
+  OOMPolicy     = kill
+",
+        "\
+/r/top.rules:2:3: error: only a service manager can do this, and `scope = delegate` asks none
+  |   Slice = batch.slice
+  |   ^^^^^
+/r/top.rules:6:3: error: only a service manager can do this, and `scope = delegate` asks none
+  |   RuntimeMaxSec = 5s
+  |   ^^^^^^^^^^^^^
+  help: use `timeout`
+/r/top.rules:7:3: error: only a service manager can do this, and `scope = delegate` asks none
+  |   OOMPolicy     = stop
+  |   ^^^^^^^^^
+  help: write `kill` or `continue`
+",
+    );
+}

@@ -14,7 +14,7 @@ fn an_attribute_is_known_supported_and_in_its_place() {
 defaults:
   timout = 3s
   accepts = x
-  scope = delegate
+  scope = maybe
 echo #n
   logfile = /x
   #n = y
@@ -30,9 +30,9 @@ echo #n
   |   accepts = x
   |   ^^^^^^^
   help: move it to a rule
-/r/top.rules:4:11: error: `delegate` is not supported by this version
-  |   scope = delegate
-  |           ^^^^^^^^
+/r/top.rules:4:11: error: `maybe` is not one of `auto`, `require`, `delegate`, `off`
+  |   scope = maybe
+  |           ^^^^^
 /r/top.rules:6:3: error: `logfile` speaks of the whole socket
   |   logfile = /x
   |   ^^^^^^^

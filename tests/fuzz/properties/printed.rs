@@ -17,6 +17,7 @@ pub(crate) fn text(policy: &Policy) -> String {
     let scope = match policy.scope() {
         ScopeMode::Auto => "auto",
         ScopeMode::Require => "require",
+        ScopeMode::Delegate => "delegate",
         ScopeMode::Off => "off",
     };
     let mut text =

@@ -1,8 +1,19 @@
 //! The machine's own gates, in `systemd/system`: the broker is an unprivileged user there. Runs as root.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Gate, Manager, run};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::harness::{GONE_MAX, Gate, Manager, SOON, STOPPING, escaped, gone, group, run, within};
+
+/// How long a call waits for a manager's answer when it has nothing else.
+const SCOPE_WAIT: Duration = Duration::from_secs(5);
+
+const SHELL: &str = "sh -c #script\n  allow_any = script\n";
 
 fn gate(rules: &str) -> Gate {
     Gate::of(Manager::System, rules)
@@ -91,4 +102,145 @@ fn another_user_may_be_the_brokers() {
     let gate =
         gate.service("User=daemon\nRuntimeDirectory=gate-of-another\nRuntimeDirectoryMode=0700").enable();
     gate.call(["id", "-un"]).exited(0).printed("daemon\n");
+}
+
+/// The last record of this kind.
+fn last(gate: &Gate, kind: &str) -> Value {
+    gate.records(kind).pop().expect("there is such a record")
+}
+
+/// Where the calls of a gate are, by the path of its unit's group.
+fn calls(gate: &Gate) -> String {
+    format!("{}/calls-{}/", gate.property("ControlGroup"), gate.name().replace('-', "\\x2d"))
+}
+
+#[test]
+fn a_call_is_in_a_group_of_its_own_because_the_manager_makes_no_scope() {
+    let gate = gate(SHELL).enable();
+    let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
+    let command = call.pid();
+    assert!(group(command).starts_with(&calls(&gate)), "{}", group(command));
+    assert_eq!(last(&gate, "start")["scope"], format!("cgroup:{}", group(command)));
+    gate.becomes(
+        "StatusText",
+        "1 rules, 1 calls running; no scopes, calls run in groups of the broker's own cgroup",
+    );
+    let entry = gate.journal().has("the start", |entry| entry.get_field("SLUICE_KIND") == Some("start"));
+    assert_eq!(entry.get_field("SLUICE_SCOPE"), Some(&*format!("cgroup:{}", group(command))));
+    call.kill();
+    gone(&[command]);
+    within(SOON, "the record of it", || gate.records("exit").pop());
+    assert!(last(&gate, "exit")["cpu_ms"].is_u64(), "{}", last(&gate, "exit"));
+}
+
+#[test]
+fn the_managers_refusal_is_told_once_and_not_asked_for_again() {
+    let gate = gate("defaults:\n  scope = require\n\necho hi\n").enable();
+    for _ in 0..5 {
+        gate.call(["echo", "hi"]).exited(132);
+    }
+    assert!(
+        last(&gate, "reject")["detail"].as_str().is_some_and(|why| why.contains("makes none for this user"))
+    );
+    let mut journal = gate.journal();
+    journal.says("no scopes: the systemd manager makes none for this user");
+    assert_eq!(journal.text().matches("sluice: no scopes").count(), 1, "{}", journal.text());
+}
+
+#[test]
+fn a_reload_of_the_manager_moves_nothing() {
+    let gate = gate(SHELL).enable();
+    let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
+    let command = call.pid();
+    let before = (group(command), group(gate.broker()));
+    Manager::System.systemctl(&["daemon-reload"]).exited(0);
+    gate.systemctl("reload").exited(0);
+    assert_eq!((group(command), group(gate.broker())), before);
+    call.kill();
+}
+
+#[test]
+fn nothing_is_left_of_a_call_however_it_ends() {
+    let gate = gate(&format!("{SHELL}  timeout = 2s\n")).enable();
+    let (call, pids) = escaped(&gate, "exit 3");
+    assert_eq!(call.code(), Some(3));
+    gone(&pids);
+    let (call, pids) = escaped(&gate, "trap '' TERM; wait; sleep 1000");
+    assert_eq!(call.code(), Some(124));
+    gone(&pids);
+    assert_eq!(last(&gate, "exit")["timed_out"], true);
+    let (call, pids) = escaped(&gate, "wait");
+    call.kill();
+    gone(&pids);
+    within(SOON, "the record of it", || (gate.records("exit").len() == 3).then_some(()));
+    assert_eq!(last(&gate, "exit")["hangup"], true);
+}
+
+#[test]
+fn nothing_is_left_after_a_stop() {
+    let gate = gate(SHELL).enable();
+    let (call, pids) = escaped(&gate, "wait");
+    gate.systemctl("stop").exited(0);
+    gone(&pids);
+    assert_eq!(call.code(), Some(STOPPING));
+    assert_eq!(last(&gate, "exit")["stopped"], true);
+}
+
+#[test]
+fn nothing_is_left_when_the_broker_is_killed() {
+    let gate = gate(SHELL).enable();
+    let (call, pids) = escaped(&gate, "wait");
+    gate.broker().signal(Signal::SIGKILL);
+    assert_ne!(call.code(), Some(0));
+    gone(&pids);
+    gate.call(["sh", "-c", "echo again"]).exited(0).printed("again\n");
+}
+
+#[test]
+fn what_a_rule_keeps_goes_on_until_the_stop() {
+    let gate = gate(&format!("{SHELL}  background = keep\n")).enable();
+    let (call, pids) = escaped(&gate, "exit 0");
+    assert_eq!(call.code(), Some(0));
+    assert!(pids.iter().all(|pid| pid.runs() && group(*pid).starts_with(&calls(&gate))));
+    gate.systemctl("stop").exited(0);
+    gone(&pids);
+}
+
+#[test]
+fn two_gates_keep_their_calls_apart() {
+    let gates = [gate(SHELL).enable(), gate(SHELL).enable()];
+    let running = gates.each_ref().map(|gate| gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]));
+    for (gate, mut call) in gates.iter().zip(running) {
+        assert!(group(call.pid()).starts_with(&calls(gate)));
+        call.kill();
+    }
+}
+
+#[test]
+fn a_gate_without_a_group_of_its_own_runs_calls_without_one_and_says_so() {
+    let gate = gate(SHELL).service("Delegate=no").enable();
+    gate.call(["sh", "-c", "exit 3"]).exited(3);
+    assert_eq!(last(&gate, "start")["scope"], "off");
+    gate.journal().says("with `scope = auto`, calls run without one");
+    let (call, pids) = escaped(&gate, "exit 0");
+    assert_eq!(call.code(), Some(0));
+    within(GONE_MAX, "they are found by their descent", || pids.iter().all(|pid| !pid.runs()).then_some(()));
+}
+
+#[test]
+fn a_bus_that_says_nothing_holds_up_the_first_call_for_a_moment() {
+    let path = format!("/run/silent-bus-{}", std::process::id());
+    let bus = UnixListener::bind(&path).expect("root may make a socket there");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("an own file takes a mode");
+    let gate = gate(SHELL).service(&format!("Environment=DBUS_SYSTEM_BUS_ADDRESS=unix:path={path}")).start();
+    let took = || {
+        let began = Instant::now();
+        gate.call(["sh", "-c", "exit 0"]).exited(0);
+        began.elapsed()
+    };
+    let patience = Duration::from_secs(2);
+    assert!((patience..SCOPE_WAIT).contains(&took()) && took() < patience);
+    assert_eq!(last(&gate, "start")["scope"].as_str().map(|scope| scope.starts_with("cgroup:")), Some(true));
+    drop(bus);
+    fs::remove_file(&path).expect("it is still there");
 }

@@ -3,6 +3,7 @@
 //! are used here. Start with `gate.rs`.
 
 mod drop_in;
+mod escape;
 mod gate;
 mod group;
 mod journal;
@@ -19,6 +20,7 @@ mod skip;
 #[path = "../../../it/harness/wait.rs"]
 mod wait;
 
+pub(crate) use escape::{GONE_MAX, escaped, gone};
 pub(crate) use gate::Gate;
 pub(crate) use group::{directory, group};
 pub(crate) use journal::Journal;

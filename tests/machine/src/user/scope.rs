@@ -1,35 +1,13 @@
 //! A call is a unit of its own: seen while it runs, limited as its rule says, and gone whole when it ends.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Gate, Manager, Pid, Running, SOON, STOPPING, directory, group, within};
+use crate::harness::{GONE_MAX, Gate, Manager, SOON, STOPPING, directory, escaped, gone, group, within};
 
 const SHELL: &str = "sh -c #script\n  allow_any = script\n";
-
-/// What SIGTERM, 2 s and SIGKILL take, with room.
-const GONE_MAX: Duration = Duration::from_secs(3);
-
-/// Three ways out of a call, the pid of each on a line of its own; then it waits.
-const ESCAPES: &str = "
-    setsid nohup sleep 1000 >/dev/null 2>&1 & echo $!
-    (setsid sleep 1000 >/dev/null 2>&1 & echo $!)
-    setsid sh -c 'trap \"\" TERM; exec sleep 1000' >/dev/null 2>&1 & echo $!
-";
-
-/// A call that printed the pids of three fugitives, and goes on as `then` says.
-fn escaped(gate: &Gate, then: &str) -> (Running, [Pid; 3]) {
-    let mut call = gate.begin(&["sh", "-c", &format!("{ESCAPES}{then}")]);
-    let pids = [call.pid(), call.pid(), call.pid()];
-    (call, pids)
-}
-
-#[track_caller]
-fn gone(pids: &[Pid]) {
-    within(GONE_MAX, "nothing is left", || pids.iter().all(|pid| !pid.runs()).then_some(()));
-}
 
 /// The scope of the last call, as its start record names it.
 fn scope(gate: &Gate) -> String {

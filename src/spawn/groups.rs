@@ -1,0 +1,198 @@
+//! Launchers in groups of a cgroup that is delegated to the broker. A launcher is made right inside its group, so that
+//! nothing is ever moved; no manager is asked. A call takes one that is parked for its socket, or has one made. One
+//! thread, the keeper, does what no call should wait for: it parks others, lets go of what is too much, and removes the
+//! groups of calls that are over.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crate::ids::SocketName;
+use crate::limits::GROUP_ROUND;
+use crate::rules::Resource;
+use crate::sd::{Calls, Cgroup, Delegation, limit};
+
+use super::kin::Kin;
+use super::pool::{Launcher, Ordered, Pool, dismiss};
+use super::scope::{Chore, Scope};
+use super::stock::Stock;
+
+/// Launchers in groups.
+#[derive(Debug)]
+pub(super) struct Groups {
+    yard: Arc<Yard>,
+    chores: Sender<Chore>,
+}
+
+/// What calls and the keeper share.
+#[derive(Debug)]
+struct Yard {
+    delegation: Delegation,
+    pool: Arc<Pool>,
+    number: AtomicU64,
+    plots: Mutex<HashMap<SocketName, Plot>>,
+}
+
+/// What there is for one socket.
+#[derive(Debug)]
+struct Plot {
+    calls: Arc<Calls>,
+    stock: Stock<Ordered>,
+}
+
+impl Groups {
+    /// Groups below the delegated one, with launchers of `pool`.
+    pub(super) fn new(delegation: Delegation, pool: Arc<Pool>, kin: Arc<Kin>) -> io::Result<Self> {
+        let (chores, received) = mpsc::channel();
+        let (number, plots) = (AtomicU64::new(0), Mutex::default());
+        let yard = Arc::new(Yard { delegation, pool, number, plots });
+        let keeper = Keeper { yard: yard.clone(), kin, chores: chores.clone(), kept: Vec::new(), look: None };
+        thread::Builder::new().name("groups".into()).spawn(move || keeper.run(&received))?;
+        Ok(Self { yard, chores })
+    }
+
+    /// A launcher in a group that has these limits.
+    pub(super) fn take(&self, socket: &SocketName, resources: &[Resource]) -> io::Result<Launcher> {
+        let parked = resources.is_empty().then(|| self.parked(socket)).transpose()?.flatten();
+        match parked {
+            Some(launcher) => Ok(launcher),
+            None => self.yard.order(&*self.yard.calls(socket)?, resources, &self.chores)?.arrive(),
+        }
+    }
+
+    /// Parks no more: the broker stops.
+    pub(super) fn stop(&self) {
+        drop(self.chores.send(Chore::Stop));
+    }
+
+    /// Removes every group: all calls are over.
+    pub(super) fn clear(&self) {
+        self.yard.delegation.clear();
+    }
+
+    fn parked(&self, socket: &SocketName) -> io::Result<Option<Launcher>> {
+        self.yard.calls(socket)?;
+        loop {
+            let plot =
+                |plots: &mut HashMap<_, Plot>| plots.get_mut(socket)?.stock.take(Instant::now(), |_| true);
+            let taken = plot(&mut self.yard.plots());
+            drop(self.chores.send(Chore::Look));
+            let Some(ordered) = taken else { return Ok(None) };
+            // One that was killed while it was parked, or whose nursery ended before it was made, is passed over.
+            if let Some(launcher) = ordered.arrive().ok().filter(Launcher::is_alive) {
+                return Ok(Some(launcher));
+            }
+        }
+    }
+}
+
+impl Yard {
+    fn plots(&self) -> MutexGuard<'_, HashMap<SocketName, Plot>> {
+        self.plots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group of a socket's calls, made for the first one.
+    fn calls(&self, socket: &SocketName) -> io::Result<Arc<Calls>> {
+        let mut plots = self.plots();
+        if let Some(plot) = plots.get(socket) {
+            return Ok(plot.calls.clone());
+        }
+        let calls = Arc::new(self.delegation.of_socket(socket)?);
+        let plot = Plot { calls: calls.clone(), stock: Stock::new(Instant::now()) };
+        plots.insert(socket.clone(), plot);
+        Ok(calls)
+    }
+
+    /// Has a launcher made in a new group, and does not wait for it.
+    fn order(&self, calls: &Calls, resources: &[Resource], chores: &Sender<Chore>) -> io::Result<Ordered> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let scope = Scope::group(calls.group(number)?, chores.clone());
+        limit(scope.cgroup(), resources).map_err(io::Error::other)?;
+        self.pool.order(scope)
+    }
+}
+
+/// The thread's own state.
+struct Keeper {
+    yard: Arc<Yard>,
+    kin: Arc<Kin>,
+    chores: Sender<Chore>,
+    /// The groups in which something was left running, by path: as many as there are, so no handle of each is held.
+    kept: Vec<String>,
+    /// When to look at those again.
+    look: Option<Instant>,
+}
+
+impl Keeper {
+    /// Serves until the broker stops.
+    fn run(mut self, chores: &Receiver<Chore>) {
+        loop {
+            let chore = match self.due() {
+                None => chores.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => chores.recv_timeout(due.saturating_duration_since(Instant::now())),
+            };
+            match chore {
+                Err(RecvTimeoutError::Disconnected) | Ok(Chore::Stop) => break,
+                Err(RecvTimeoutError::Timeout) | Ok(Chore::Look) => {}
+                Ok(Chore::Remove(group)) => self.remove(&group),
+            }
+            self.look_at_kept();
+            self.fill();
+        }
+        let mut plots = self.yard.plots();
+        let parked = plots.values_mut().flat_map(|plot| plot.stock.ready.drain(..)).collect();
+        drop(plots);
+        self.dismiss(parked);
+    }
+
+    /// When something is to be done without being told.
+    fn due(&self) -> Option<Instant> {
+        self.yard.plots().values().filter_map(|plot| plot.stock.due()).chain(self.look).min()
+    }
+
+    /// Removes a group, at once or when what was left in it has ended. One that the kernel does not give up is left to
+    /// the broker's end.
+    fn remove(&mut self, group: &Cgroup) {
+        if let Ok(false) = group.remove() {
+            self.kept.push(group.path().into());
+            self.look.get_or_insert(Instant::now() + GROUP_ROUND);
+        }
+    }
+
+    fn look_at_kept(&mut self) {
+        if self.look.is_some_and(|look| look <= Instant::now()) {
+            let stays =
+                |path: &String| matches!(Cgroup::open(path).map(|group| group.remove()), Ok(Ok(false)));
+            self.kept.retain(stays);
+            self.look = (!self.kept.is_empty()).then(|| Instant::now() + GROUP_ROUND);
+        }
+    }
+
+    /// Has as many launchers parked as are wanted, and lets go of what is too much.
+    fn fill(&self) {
+        let now = Instant::now();
+        let (mut wanted, mut surplus) = (Vec::new(), Vec::new());
+        for (socket, plot) in self.yard.plots().iter_mut() {
+            let target = plot.stock.target(now);
+            let kept = plot.stock.ready.len().min(target);
+            surplus.extend(plot.stock.ready.drain(kept..));
+            wanted.extend((kept..target).map(|_| (socket.clone(), plot.calls.clone())));
+        }
+        self.dismiss(surplus);
+        for (socket, calls) in wanted {
+            // What fails now is tried again, and told, by the call that needs it.
+            let Ok(ordered) = self.yard.order(&calls, &[], &self.chores) else { return };
+            if let Some(plot) = self.yard.plots().get_mut(&socket) {
+                plot.stock.ready.push_back(ordered);
+            }
+        }
+    }
+
+    fn dismiss(&self, parked: Vec<Ordered>) {
+        dismiss(parked.into_iter().filter_map(|ordered| ordered.arrive().ok()), &self.kin);
+    }
+}

@@ -1,0 +1,75 @@
+//! What a launcher is alone in, and what then holds its command and all that it starts: a unit of a manager's, or a
+//! group below one that was delegated to the broker. Both are a cgroup to those who end a call.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use crate::sd::{Cgroup, ScopeName};
+
+/// The scope of one call.
+#[derive(Debug)]
+pub struct Scope {
+    cgroup: Arc<Cgroup>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Gone with the call: what is still to be said of the unit is then not said. The manager removes it.
+    Unit(Arc<ScopeName>),
+    /// Whoever removes it, once the call is over.
+    Group(Sender<Chore>),
+}
+
+/// What the keeper of delegated groups is told.
+#[derive(Debug)]
+pub(super) enum Chore {
+    /// A launcher was taken.
+    Look,
+    /// The call of this group is over.
+    Remove(Arc<Cgroup>),
+    /// The broker stops.
+    Stop,
+}
+
+impl Scope {
+    /// A unit and its cgroup.
+    pub(super) fn unit(name: ScopeName, cgroup: Cgroup) -> Self {
+        Self { cgroup: Arc::new(cgroup), kind: Kind::Unit(Arc::new(name)) }
+    }
+
+    /// A group of the broker's own. Dropped, it is handed to its keeper.
+    pub(super) fn group(cgroup: Cgroup, keeper: Sender<Chore>) -> Self {
+        Self { cgroup: Arc::new(cgroup), kind: Kind::Group(keeper) }
+    }
+
+    /// The unit's name, if it is one.
+    pub fn name(&self) -> Option<&Arc<ScopeName>> {
+        match &self.kind {
+            Kind::Unit(name) => Some(name),
+            Kind::Group(_) => None,
+        }
+    }
+
+    /// What records call it: the unit's name, or `cgroup:` and the group's path.
+    pub fn label(&self) -> String {
+        match &self.kind {
+            Kind::Unit(name) => name.as_str().into(),
+            Kind::Group(_) => format!("cgroup:{}", self.cgroup.path()),
+        }
+    }
+
+    /// Its processes.
+    pub(super) fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        if let Kind::Group(keeper) = &self.kind {
+            // Without a keeper the broker ends, and removes all groups itself.
+            drop(keeper.send(Chore::Remove(self.cgroup.clone())));
+        }
+    }
+}
