@@ -107,6 +107,8 @@ pub const GROUP_ROUND: Duration = Duration::from_secs(1);
 pub const SCOPES_PARKED: usize = 2;
 /// The most that are kept after a burst of calls.
 pub const SCOPES_PARKED_MAX: usize = 16;
+/// Scopes of one socket that are being made at one time, unless more calls wait.
+pub const SCOPES_MAKING: usize = 4;
 /// How long after the last call that had to wait for a scope no more than the usual number are kept.
 pub const SCOPES_QUIET: Duration = Duration::from_secs(5);
 /// How long after its last call a socket keeps none.

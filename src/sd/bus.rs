@@ -19,7 +19,6 @@ use super::scope::{Handover, NewScope, ScopeName};
 const MANAGER: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
-const PROPERTIES_INTERFACE: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
@@ -28,7 +27,8 @@ const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 /// The first release of systemd that takes the processes of a scope by their handles (`PIDFDs`).
 const PIDFDS_SINCE: u32 = 255;
 
-/// What is sent by the manager when a job is over, and nothing else of what it sends to all.
+/// What is sent by the manager when a job is over. Whoever asked for the job is sent it without being subscribed, and while
+/// nobody is, the manager does not tell the bus of every unit that comes, changes and goes, which costs both their time.
 const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
                     interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
@@ -165,13 +165,12 @@ fn ask_delegates(address: &Address, path: &str) -> Result<bool, BusError> {
 }
 
 impl Bus {
-    /// Connects, and subscribes to what the manager says.
+    /// Connects, and listens for the ends of jobs.
     pub fn connect(address: &Address) -> Result<Self, BusError> {
         let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
         connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "AddMatch", &JOBS)?;
         let mut bus = Self { connection, broker: None, handover: Handover::Pid };
-        bus.call("Subscribe", &())?;
-        bus.broker = bus.own_service();
+        bus.broker = bus.own_service()?;
         if address.takes_descriptors() && bus.release().is_some_and(|release| release >= PIDFDS_SINCE) {
             bus.handover = Handover::Pidfd;
         }
@@ -211,27 +210,22 @@ impl Bus {
         Ok(message.primary_header().serial_num().get())
     }
 
-    /// Sends a request to the manager and waits for its answer.
-    fn call<B: serde::Serialize + zbus::zvariant::DynamicType>(
-        &self,
-        member: &str,
-        body: &B,
-    ) -> Result<Message, BusError> {
-        let to = (Some(MANAGER), Some(MANAGER_INTERFACE));
-        Ok(self.connection.call_method(to.0, MANAGER_PATH, to.1, member, body)?)
-    }
-
     /// The service that this process runs in, when the manager knows one: it knows only what is its own.
-    fn own_service(&self) -> Option<String> {
-        let answer = self.call("GetUnitByPID", &std::process::id()).ok()?;
-        let path: OwnedObjectPath = answer.body().deserialize().ok()?;
-        let unit = unit_of(path.as_str())?;
-        unit.ends_with(".service").then_some(unit)
+    fn own_service(&self) -> Result<Option<String>, BusError> {
+        let (to, interface) = (Some(MANAGER), Some(MANAGER_INTERFACE));
+        let asked = std::process::id();
+        let answer = match self.connection.call_method(to, MANAGER_PATH, interface, "GetUnitByPID", &asked) {
+            // The manager's own word; one of the bus would be that there is no manager.
+            Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
+            answer => answer?,
+        };
+        let path: OwnedObjectPath = answer.body().deserialize()?;
+        Ok(unit_of(path.as_str()).filter(|unit| unit.ends_with(".service")))
     }
 
     /// Which systemd the manager is of.
     fn release(&self) -> Option<u32> {
-        let to = (Some(MANAGER), Some(PROPERTIES_INTERFACE));
+        let to = (Some(MANAGER), Some(PROPERTIES));
         let property = &(MANAGER_INTERFACE, "Version");
         let answer = self.connection.call_method(to.0, MANAGER_PATH, to.1, "Get", property).ok()?;
         let version: OwnedValue = answer.body().deserialize().ok()?;

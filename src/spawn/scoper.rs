@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender};
 use std::time::Instant;
 
 use crate::ids::SocketName;
-use crate::limits::SCOPE_WAIT;
+use crate::limits::{SCOPE_WAIT, SCOPES_MAKING};
 use crate::rules::Resource;
 use crate::sd::{Address, BusError, Cgroup, NewScope, ScopeName, Word};
 
@@ -162,9 +162,12 @@ impl Scoper {
             let target = stock.target(now);
             let kept = stock.ready.len().min(target.max(stock.waiting));
             surplus.extend(stock.ready.drain(kept..));
-            let coming = stock.ready.len() + self.making_for(socket);
-            let missing = (target + stock.waiting).saturating_sub(coming);
-            wanted.extend(std::iter::repeat_n(socket.clone(), missing));
+            let making = self.making_for(socket);
+            let missing = (target + stock.waiting).saturating_sub(stock.ready.len() + making);
+            // A manager finishes those that it was asked for together at the same time, so what a call waits for is not
+            // asked for along with what is only kept.
+            let room = stock.waiting.max(SCOPES_MAKING).saturating_sub(making);
+            wanted.extend(std::iter::repeat_n(socket.clone(), missing.min(room)));
         }
         dismiss(surplus, &self.shared.kin);
         for socket in wanted {

@@ -42,6 +42,7 @@ pub struct Args {
 impl Args {
     /// The bounds of one slice.
     pub fn bounds(&self) -> Bounds {
-        Bounds { time: Duration::from_millis(self.slice_ms), calls: self.slice_calls }
+        let time = Duration::from_millis(self.slice_ms);
+        Bounds { time, calls: self.slice_calls, pause: Duration::ZERO, rest: Duration::ZERO }
     }
 }

@@ -27,12 +27,13 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is measured.
-    pub fn start(name: &str, program: &Path, options: &[&str]) -> io::Result<Self> {
+    /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is measured, below
+    /// these `defaults`.
+    pub fn start(name: &str, program: &Path, options: &[&str], defaults: &str) -> io::Result<Self> {
         let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
         DirBuilder::new().mode(0o700).create(&dir)?;
         let rules = dir.join("bench.rules");
-        write_rules(&rules, &dir)?;
+        write_rules(&rules, &dir, defaults)?;
         let child = Command::new(program)
             .args(["serve".as_ref(), "--rules".as_ref(), rules.as_os_str()])
             .args(["--socket".as_ref(), dir.join("sock").as_os_str()])
@@ -87,14 +88,14 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            eprintln!("roundtrip: the broker in {}: {error}", self.dir.display());
+            eprintln!("bench: the broker in {}: {error}", self.dir.display());
         }
     }
 }
 
-fn write_rules(path: &Path, dir: &Path) -> io::Result<()> {
+fn write_rules(path: &Path, dir: &Path, defaults: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let logfile = dir.join("manifest.jsonl");
-    writeln!(file, "defaults:\n  logfile = {}\n", logfile.display())?;
+    writeln!(file, "defaults:\n  logfile = {}\n{defaults}\n", logfile.display())?;
     writeln!(file, "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]")
 }

@@ -1,4 +1,5 @@
-//! What the figures are held against. A budget speaks of an idle machine, so one that is exceeded is said, not an error.
+//! What the figures are held against. A budget speaks of an idle machine, so one that is exceeded is marked; `scopes`
+//! fails on it too.
 
 use std::fmt;
 

@@ -81,7 +81,7 @@ impl Report {
     }
 }
 
-fn figure(rows: &[Row], what: &str, callers: usize, pick: fn(&Row) -> Spread) -> Option<f64> {
+pub(crate) fn figure(rows: &[Row], what: &str, callers: usize, pick: fn(&Row) -> Spread) -> Option<f64> {
     rows.iter().find(|row| row.what == what && row.callers == callers).map(|row| pick(row).median)
 }
 
@@ -100,22 +100,33 @@ impl fmt::Display for Report {
     }
 }
 
-fn rows(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result {
+pub(crate) fn rows(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result {
     if rows.is_empty() {
         return Ok(());
     }
     writeln!(f, "\n{title}")?;
-    let head =
-        ["callers", "what", "p50 ms", "p99 ms", "rate/s", "calls", "failed", "p50 ratio", "rate ratio"];
+    let head = [
+        "callers",
+        "what",
+        "p50 ms",
+        "p99 ms",
+        "rate/s",
+        "calls",
+        "failed",
+        "p50 ratio",
+        "p99 ratio",
+        "rate ratio",
+    ];
     line(f, head.map(str::to_owned))?;
     for row in rows {
         let numbers = [spread(row.p50_ms, 3), spread(row.p99_ms, 3), spread(row.rate, 0)];
         let [p50, p99, rate] = numbers;
-        let ratios = [spread(row.p50_ratio, 2), spread(row.rate_ratio, 2)];
-        let [p50_ratio, rate_ratio] = ratios;
+        let ratios = [row.p50_ratio, row.p99_ratio, row.rate_ratio].map(|ratio| spread(ratio, 2));
+        let [p50_ratio, p99_ratio, rate_ratio] = ratios;
         let counts = [row.callers, row.calls, row.failed].map(|count| count.to_string());
         let [callers, calls, failed] = counts;
-        line(f, [callers, row.what.to_owned(), p50, p99, rate, calls, failed, p50_ratio, rate_ratio])?;
+        let what = row.what.to_owned();
+        line(f, [callers, what, p50, p99, rate, calls, failed, p50_ratio, p99_ratio, rate_ratio])?;
         if let Some(error) = &row.error {
             writeln!(f, "         last failure: {error}")?;
         }
@@ -123,11 +134,11 @@ fn rows(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result {
     Ok(())
 }
 
-fn line(f: &mut fmt::Formatter<'_>, cells: [String; 9]) -> fmt::Result {
-    let [callers, what, p50, p99, rate, calls, failed, p50_ratio, rate_ratio] = cells;
+fn line(f: &mut fmt::Formatter<'_>, cells: [String; 10]) -> fmt::Result {
+    let [callers, what, p50, p99, rate, calls, failed, p50_ratio, p99_ratio, rate_ratio] = cells;
     writeln!(
         f,
-        "{callers:>7}  {what:<14} {p50:>25} {p99:>25} {rate:>18} {calls:>7} {failed:>6} {p50_ratio:>18} {rate_ratio:>17}"
+        "{callers:>7}  {what:<19} {p50:>21} {p99:>22} {rate:>17} {calls:>6} {failed:>6} {p50_ratio:>17} {p99_ratio:>18} {rate_ratio:>17}"
     )
 }
 
@@ -139,13 +150,17 @@ fn memory(f: &mut fmt::Formatter<'_>, brokers: &[Resident]) -> fmt::Result {
     writeln!(f, "\nresident memory, KiB (shared pages counted in each process)")?;
     for Resident { what, fresh, idle, running } in brokers {
         for (when, memory) in [("fresh", fresh), ("idle after the calls", idle), ("running", running)] {
-            let Memory { broker_kib, helpers, helpers_kib, commands } = memory;
-            let sum = broker_kib + helpers_kib;
-            writeln!(
-                f,
-                "  {what:<16} {when:<22} {sum:>7} = broker {broker_kib} + {helpers} helpers {helpers_kib}; {commands} commands"
-            )?;
+            resident(f, what, when, memory)?;
         }
     }
     Ok(())
+}
+
+pub(crate) fn resident(f: &mut fmt::Formatter<'_>, what: &str, when: &str, memory: &Memory) -> fmt::Result {
+    let Memory { broker_kib, helpers, helpers_kib, commands } = memory;
+    let sum = broker_kib + helpers_kib;
+    writeln!(
+        f,
+        "  {what:<16} {when:<22} {sum:>7} = broker {broker_kib} + {helpers} helpers {helpers_kib}; {commands} commands"
+    )
 }

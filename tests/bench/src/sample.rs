@@ -17,6 +17,10 @@ pub struct Bounds {
     pub time: Duration,
     /// Most calls of one caller.
     pub calls: usize,
+    /// How long a caller rests after each call.
+    pub pause: Duration,
+    /// How long all rests before the slice, for what the one before it left to others.
+    pub rest: Duration,
 }
 
 /// What one slice saw.
@@ -62,6 +66,8 @@ pub struct Row {
     pub error: Option<String>,
     /// Its p50 over that of the round's first subject.
     pub p50_ratio: Spread,
+    /// Its p99 over that of the round's first subject.
+    pub p99_ratio: Spread,
     /// Its rate over that of the round's first subject.
     pub rate_ratio: Spread,
 }
@@ -75,6 +81,7 @@ pub fn measure(subjects: &[Subject], callers: usize, rounds: usize, bounds: Boun
 }
 
 fn slice(subject: &Subject, callers: usize, bounds: Bounds) -> Slice {
+    thread::sleep(bounds.rest);
     let start = Barrier::new(callers + 1);
     thread::scope(|scope| {
         let threads: Vec<_> =
@@ -91,7 +98,7 @@ fn slice(subject: &Subject, callers: usize, bounds: Bounds) -> Slice {
 type Done = (Vec<Duration>, Vec<String>);
 
 fn one_caller(subject: &Subject, start: &Barrier, bounds: Bounds) -> Done {
-    let (mut good, mut bad) = (Vec::with_capacity(bounds.calls), Vec::new());
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
     start.wait();
     let end = Instant::now() + bounds.time;
     for _ in 0..bounds.calls {
@@ -102,6 +109,9 @@ fn one_caller(subject: &Subject, start: &Barrier, bounds: Bounds) -> Done {
         match subject.once() {
             Ok(()) => good.push(begun.elapsed()),
             Err(error) => bad.push(error.to_string()),
+        }
+        if !bounds.pause.is_zero() {
+            thread::sleep(bounds.pause);
         }
     }
     (good, bad)
@@ -143,6 +153,7 @@ fn row(what: &'static str, callers: usize, index: usize, rounds: &[Vec<Slice>]) 
         failed: mine().map(|slice| slice.failed).sum(),
         error: mine().rev().find_map(|slice| slice.error.clone()),
         p50_ratio: ratio(|slice| slice.p50_ms),
+        p99_ratio: ratio(|slice| slice.p99_ms),
         rate_ratio: ratio(|slice| slice.rate),
     }
 }
@@ -167,7 +178,7 @@ impl fmt::Display for Spread {
     }
 }
 
-fn count(calls: usize) -> f64 {
+pub(crate) fn count(calls: usize) -> f64 {
     f64::from(u32::try_from(calls).unwrap_or(u32::MAX))
 }
 

@@ -8,12 +8,12 @@ use std::os::fd::AsRawFd;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use nix::sys::wait::{WaitStatus, waitpid};
 
-/// A command line, ready to run with `/dev/null` as its stdio and nothing but `PATH` in its environment, which is
-/// what a rule without settings gives.
+/// A command line, ready to run with `/dev/null` as its stdio and nothing but `PATH` in its environment, unless told
+/// otherwise, which is what a rule without settings gives.
 #[derive(Debug)]
 pub struct Line {
     argv: Vec<CString>,
-    env: [CString; 1],
+    env: Vec<CString>,
     null: File,
 }
 
@@ -22,7 +22,17 @@ impl Line {
     pub fn new(words: &[&str]) -> io::Result<Self> {
         let argv = words.iter().map(|word| CString::new(*word)).collect::<Result<_, _>>()?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
-        Ok(Self { argv, env: [c"PATH=/bin:/usr/bin:/sbin:/usr/sbin".to_owned()], null })
+        Ok(Self { argv, env: vec![c"PATH=/bin:/usr/bin:/sbin:/usr/sbin".to_owned()], null })
+    }
+
+    /// With these variables of this process, as far as they are set.
+    pub fn with(mut self, names: &[&str]) -> io::Result<Self> {
+        for name in names {
+            if let Ok(value) = std::env::var(name) {
+                self.env.push(CString::new(format!("{name}={value}"))?);
+            }
+        }
+        Ok(self)
     }
 
     /// `posix_spawn`, then `waitpid`: the exit code.

@@ -1,8 +1,10 @@
 //! What one row measures: a way to run a command once.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::caller::Caller;
+use crate::manager::{Manager, Properties};
 use crate::spawn::Line;
 
 /// A named way to run a command once.
@@ -17,12 +19,23 @@ pub struct Subject {
 enum Way {
     Direct(Line),
     Brokered(Caller),
+    InScope(Arc<Manager>, Properties),
 }
 
 impl Subject {
     /// `posix_spawn` and `waitpid` of a command line.
     pub fn direct(name: &'static str, words: &[&str]) -> io::Result<Self> {
         Ok(Self { name, way: Way::Direct(Line::new(words)?) })
+    }
+
+    /// A command line run as it is.
+    pub fn line(name: &'static str, line: Line) -> Self {
+        Self { name, way: Way::Direct(line) }
+    }
+
+    /// A process in a scope, without a broker.
+    pub fn in_scope(name: &'static str, manager: &Arc<Manager>, properties: Properties) -> Self {
+        Self { name, way: Way::InScope(manager.clone(), properties) }
     }
 
     /// A call through a broker, from this process.
@@ -50,6 +63,7 @@ impl Subject {
         match &self.way {
             Way::Direct(line) => line.run(),
             Way::Brokered(caller) => caller.call(),
+            Way::InScope(manager, properties) => manager.run(*properties),
         }
     }
 }

@@ -53,7 +53,7 @@ fn run(args: &Args) -> io::Result<Report> {
     let given = [(OURS, CLIENT, &args.broker, as_root), (PEER, PEER, &args.peer_broker, &[])];
     for (what, program, path, options) in given {
         if let Some(path) = path {
-            let broker = Broker::start(&what.replace(' ', "-"), path, options)?;
+            let broker = Broker::start(&what.replace(' ', "-"), path, options, "")?;
             let fresh = memory::of_broker(broker.pid())?;
             brokers.push(Bench { what, program, broker, fresh });
         }
