@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::ARG_BYTES_MAX;
 
 /// The number of one request, refused ones included: rises by one, and never repeats over restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallId(u64);
 
@@ -38,7 +38,7 @@ impl fmt::Display for CallId {
 }
 
 /// The line, counted from 1, on which a rule stands in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RuleLine(u32);
 
@@ -61,7 +61,7 @@ impl fmt::Display for RuleLine {
 }
 
 /// What a socket is called in records: the descriptor's name under systemd, else the stem of the rules file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SocketName(String);
 

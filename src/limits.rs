@@ -138,6 +138,8 @@ pub const UNIT_NAME_BYTES_MAX: usize = 255;
 pub const RECORD_ARGV_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Most bytes of a line of a manifest that is read back as one; a longer one is none of a broker's.
+pub const RECORD_LINE_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
 /// Equal refusals within this time become one record with a count.
 pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
 /// So many equal refusals have a record each before the counting begins.
@@ -148,6 +150,10 @@ pub const FOLD_KINDS_MAX: usize = 64;
 pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
 /// The buffer that a manifest is read back with.
 pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
+/// Most bytes that a packed manifest may unpack to.
+pub const UNPACKED_BYTES_MAX: u64 = 64 << 30;
+/// Most bytes that a zstd file may have its reader look back: what `zstd --ultra -22` and `--long` ask for.
+pub const ZSTD_WINDOW_BYTES_MAX: u64 = 128 << 20;
 /// Most symbolic links followed on the way to one file.
 pub const LINKS_MAX: usize = 40;
 /// How long a call waits for a nursery where there is none, before it is refused.
@@ -179,3 +185,20 @@ pub const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub const JOURNAL_SEND_MAX: Duration = Duration::from_millis(100);
 /// Most characters of the sentence for a person in an entry of the journal.
 pub const JOURNAL_MESSAGE_CHARS_MAX: usize = 400;
+/// Most bytes of one entry that `journalctl` prints of the fields that are asked for.
+pub const JOURNAL_LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Most bytes that are repeated of what `journalctl` complains.
+pub const JOURNAL_SAID_BYTES_MAX: u64 = 1024;
+
+// What commands show.
+
+/// The blocks in which `sluice log` reads a manifest; a longer line is left out.
+pub const LOG_BLOCK_BYTES: usize = 4 << 20;
+/// Calls that `sluice log` shows unless it is told how many.
+pub const LOG_CALLS_DEFAULT: usize = 20;
+/// How long `sluice log --follow` waits before it looks again.
+pub const LOG_FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
+/// The blocks in which a capture is shown on a terminal.
+pub const CAPTURE_BLOCK_BYTES: usize = 64 * 1024;
+/// Calls that a remark of `sluice verify` names.
+pub const SHOWN_CALLS_MAX: usize = 8;

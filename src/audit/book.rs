@@ -13,9 +13,10 @@ use nix::sys::stat::fstat;
 use crate::ids::CallId;
 
 use super::ascii::to_ascii;
+use super::chain::{LineHash, hash_line};
 use super::entry::Record;
 use super::fold::Fold;
-use super::history::{History, LineHash, hash_line};
+use super::history::History;
 use super::record::{Open, now_ms};
 use super::rejected::Reject;
 use super::sink::Sink;
@@ -62,8 +63,8 @@ impl Book {
             self.append(b"\n")?;
         }
         let (version, broker) = (env!("CARGO_PKG_VERSION"), std::process::id());
-        let (next, torn) = (self.next, history.torn);
-        self.write(&Open { kind: "open", ts: now_ms(), version, broker, rules, policy, next, torn })
+        let (next, torn, at) = (self.next, history.torn, self.bytes);
+        self.write(&Open { kind: "open", ts: now_ms(), version, broker, rules, policy, next, torn, at })
     }
 
     /// Takes the next number.
@@ -83,9 +84,10 @@ impl Book {
 
     /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does.
     pub(super) fn write(&mut self, record: &impl Record) -> io::Result<()> {
+        let prev = self.prev.clone();
         self.append_chained(record)?;
         // The sink says it; only a start can still be kept from running.
-        self.enter(record).ok();
+        self.enter(record, &prev).ok();
         Ok(())
     }
 
@@ -93,7 +95,7 @@ impl Book {
     pub(super) fn write_start(&mut self, record: &impl Record) -> io::Result<()> {
         let (bytes, prev) = (self.bytes, self.prev.clone());
         self.append_chained(record)?;
-        let entered = self.enter(record);
+        let entered = self.enter(record, &prev);
         if entered.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
             self.cut_torn()?;
@@ -101,10 +103,11 @@ impl Book {
         entered
     }
 
-    fn enter(&self, record: &impl Record) -> io::Result<()> {
+    fn enter(&self, record: &impl Record, prev: &str) -> io::Result<()> {
         self.sink.enter(|| {
             let mut entry = record.entry();
             entry.add("SLUICE_HASH", &self.prev);
+            entry.add("SLUICE_PREV", prev);
             entry
         })
     }

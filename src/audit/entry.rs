@@ -68,7 +68,11 @@ impl Record for Open<'_> {
     fn entry(&self) -> Entry {
         let message =
             format!("broker {} writes here from call {} on, by {}", self.broker, self.next, self.rules);
-        new(self.kind, Priority::Notice, &message)
+        let mut entry = new(self.kind, Priority::Notice, &message);
+        if self.at > 0 {
+            entry.add("SLUICE_AT", &self.at.to_string());
+        }
+        entry
     }
 }
 

@@ -4,30 +4,18 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use crate::ids::CallId;
-use crate::limits::{RECORD_BYTES_MAX, SCAN_BUFFER_BYTES};
+use crate::limits::{RECORD_LINE_BYTES_MAX, SCAN_BUFFER_BYTES};
 
-/// The hash of a line, as 64 hexadecimal digits.
-pub(super) type LineHash = String;
-
-/// The hash that the first line of all carries.
-pub(super) fn no_line() -> LineHash {
-    "0".repeat(64)
-}
-
-/// The hash of one line, without its newline.
-pub(super) fn hash_line(line: &[u8]) -> LineHash {
-    format!("{:x}", Sha256::digest(line))
-}
+use super::chain::{LineHash, Link, no_line};
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct History {
     /// The number of the next request.
     pub(super) next: CallId,
-    /// The hash of the last line.
+    /// What the next line's `prev` is.
     pub(super) prev: LineHash,
     /// Bytes after the last newline: what a crash or a full disk left of a line.
     pub(super) torn: usize,
@@ -37,20 +25,23 @@ pub(super) struct History {
 pub(super) fn read_history(manifest: impl Read) -> io::Result<History> {
     let mut reader = BufReader::with_capacity(SCAN_BUFFER_BYTES, manifest);
     let mut history = History { next: CallId::FIRST, prev: no_line(), torn: 0 };
-    let mut last = Vec::new();
+    let mut link = Link::default();
     let mut line = Vec::new();
-    while reader.by_ref().take(4 * RECORD_BYTES_MAX as u64).read_until(b'\n', &mut line)? > 0 {
+    while reader.by_ref().take(RECORD_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)? > 0 {
+        let continues = history.torn > 0;
         history.torn = if line.last() == Some(&b'\n') { 0 } else { line.len() };
         if history.torn == 0 {
             line.pop();
         }
         history.next = history.next.max(after(&line));
-        std::mem::swap(&mut line, &mut last);
+        if continues {
+            link.go_on(&line)
+        } else {
+            link.add(&line)
+        }
         line.clear();
     }
-    if !last.is_empty() {
-        history.prev = hash_line(&last);
-    }
+    history.prev = link.hash().unwrap_or(history.prev);
     Ok(history)
 }
 
@@ -69,6 +60,7 @@ fn after(line: &[u8]) -> CallId {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chain::hash_line;
     use super::*;
 
     fn check(manifest: &str, next: u64, last: &str, torn: usize) {
@@ -80,14 +72,29 @@ mod tests {
     #[test]
     fn the_highest_number_counts_wherever_it_stands() {
         check("", 1, "", 0);
-        check("{\"call\":7}\n{\"call\":3}\n", 8, "{\"call\":3}", 0);
-        check("{\"call\":7,\"last\":90}\n{\"kind\":\"x\"}\n", 91, "{\"kind\":\"x\"}", 0);
+        let (seven, three) = (whole("{\"call\":7"), whole("{\"call\":3"));
+        check(&format!("{seven}\n{three}\n"), 8, &three, 0);
+        let (many, other) = (whole("{\"call\":7,\"last\":90"), whole("{\"kind\":\"x\""));
+        check(&format!("{many}\n{other}\n"), 91, &other, 0);
         check("{\"kind\":\"open\",\"next\":12}\n", 12, "{\"kind\":\"open\",\"next\":12}", 0);
     }
 
     #[test]
-    fn a_torn_line_is_measured_and_chained() {
-        check("{\"call\":2}\n{\"call\":3,\"ar", 3, "{\"call\":3,\"ar", 13);
-        check("not json\n", 1, "not json", 0);
+    fn a_torn_line_is_measured_and_chained_with_the_whole_one_before_it() {
+        let two = whole("{\"call\":2");
+        let manifest = format!("{}\n{two}\n{{\"call\":3,\"ar", whole("{\"call\":1"));
+        check(&manifest, 3, &format!("{two}\n{{\"call\":3,\"ar"), 13);
+        check("not json\nneither\n", 1, "not json\nneither", 0);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_chained_as_it_is() {
+        let long = "x".repeat(RECORD_LINE_BYTES_MAX + 7);
+        check(&long, 1, &long, 7);
+    }
+
+    /// The beginning of a record, with a chain behind it.
+    fn whole(head: &str) -> String {
+        format!("{head},\"prev\":\"{}\"}}", no_line())
     }
 }

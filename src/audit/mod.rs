@@ -6,23 +6,32 @@
 
 mod ascii;
 mod book;
+mod chain;
 mod entry;
 mod fold;
 mod history;
 mod manifest;
+mod query;
+mod read;
 mod record;
 mod rejected;
 mod sink;
 mod started;
 mod trust;
+mod verify;
 mod words;
 
 pub use ascii::to_ascii;
 pub use entry::MESSAGE_IDS;
 pub use manifest::{Manifest, OpenError};
+pub use query::{Asked, Count, Filter, Follow, Found, History, Matcher, RuleAsked, Skipped, Take};
+pub use read::{Fields, Head, Kind, Line, Lines, ReadError, Recorded, Source, rotated};
 pub use record::{Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
 pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
+pub use verify::{
+    Ask, Digest, FileReport, Misfit, Place, Remark, Report, Testimony, VerifyError, Witness, verify,
+};
 pub use words::Caller;

@@ -240,6 +240,9 @@ pub(super) struct Open<'a> {
     pub(super) next: CallId,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) torn: usize,
+    /// Bytes of the file before this line: it shows when a file was cut at its head.
+    #[serde(skip_serializing_if = "is_start_of_file")]
+    pub(super) at: u64,
 }
 
 /// `reload`: the rules were read again.
@@ -270,6 +273,11 @@ pub fn now_ms() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_start_of_file(value: &u64) -> bool {
+    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

@@ -20,5 +20,6 @@ mod token;
 pub use disk::{Disk, load_rules};
 pub use listen::ListenError;
 pub use notice::{LoadError, Notice};
+pub use ruleset::manifest_of;
 pub use serve::{Config, Rules, ServeError, serve};
 pub use state::Say;

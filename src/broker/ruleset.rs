@@ -151,6 +151,11 @@ pub(super) fn want_journals(rulesets: &[impl AsRef<Ruleset>]) {
     }
 }
 
+/// Where a broker with this rules file, absolute, and this environment records its calls.
+pub fn manifest_of(file: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
+    Loaded::read(file, environment).map(|loaded| loaded.manifest)
+}
+
 /// What the rules of a file are called: its stem.
 pub(super) fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()

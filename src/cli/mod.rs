@@ -6,17 +6,20 @@
 mod answer;
 mod caller;
 mod check;
+mod log;
 mod matching;
 mod serve;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use nix::unistd::Pid;
 
+use crate::audit::{Count, RuleAsked};
 use crate::broker::{Disk, LoadError, load_rules};
 use crate::ids::Claimed;
 use crate::limits::ARGC_MAX;
@@ -72,9 +75,70 @@ enum Verb {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<OsString>,
     },
+    /// Show the calls on record.
+    Log(LogArgs),
+    /// Say whether a manifest is what its broker wrote, and the first line that is not.
+    Verify {
+        /// The files of one manifest, rotated ones too, in any order; packed with gzip or zstd, or not.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The journal to compare with: any, user, system, none, or a directory.
+        #[arg(long, value_name = "WHICH", default_value = "any", value_parser = verify::parse_journal)]
+        journal: verify::Compare,
+        /// What cannot be shown is a no, as what does not fit is.
+        #[arg(long)]
+        strict: bool,
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Makes processes for the broker; started by it alone.
     #[command(name = Role::ARGUMENT, hide = true)]
     Nursery { broker: i32, open_files: u64 },
+}
+
+/// What `sluice log` is asked.
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// The name of the rules; `default` if there is none.
+    #[arg(conflicts_with = "file")]
+    name: Option<String>,
+    /// The manifest, instead of that of a name; what rotation made of it is read too.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The last N calls, or all. The last 20, unless a time or a call is given.
+    #[arg(short = 'n', long, value_name = "N", value_parser = log::parse_count)]
+    lines: Option<Count>,
+    /// Go on with what is written from now on.
+    #[arg(short, long, conflicts_with_all = ["call", "output", "until"])]
+    follow: bool,
+    /// Calls from this time on: RFC 3339, "YYYY-MM-DD HH:MM", HH:MM, today, yesterday, -1h.
+    #[arg(long, value_name = "WHEN", value_parser = log::parse_when, allow_hyphen_values = true)]
+    since: Option<u64>,
+    /// Calls up to this time.
+    #[arg(long, value_name = "WHEN", value_parser = log::parse_when, allow_hyphen_values = true)]
+    until: Option<u64>,
+    /// All that is on record of one call.
+    #[arg(long, value_name = "N", conflicts_with_all = ["rejects", "rule", "lines", "since", "until"])]
+    call: Option<u64>,
+    /// Refusals only.
+    #[arg(long)]
+    rejects: bool,
+    /// Calls of a rule: its line, FILE:LINE for one that was included, or text that the command line has.
+    #[arg(long, value_name = "LINE|TEXT", allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(log::parse_rule(text)))]
+    rule: Option<RuleAsked>,
+    /// The records as they are, one a line.
+    #[arg(long)]
+    json: bool,
+    /// What the command of one call printed, where it was captured.
+    #[arg(long, value_name = "N", conflicts_with_all = ["call", "rejects", "rule", "lines", "since", "until", "json"])]
+    output: Option<u64>,
+    /// With --output: what it wrote to stderr.
+    #[arg(long, requires = "output", conflicts_with = "stdin")]
+    stderr: bool,
+    /// With --output: what it read.
+    #[arg(long, requires = "output")]
+    stdin: bool,
 }
 
 /// The answer is no.
@@ -104,6 +168,14 @@ fn run(verb: Verb) -> ExitCode {
         }
         Verb::Check { files, json } => answer(|out| check::run(&files, form(json), &load, out)),
         Verb::Match { json, file, argv } => match_one(&file, &argv, form(json)),
+        Verb::Log(args) => log::run(&args),
+        Verb::Verify { files, journal, strict, json } => {
+            let rigour = if strict { verify::Rigour::Strict } else { verify::Rigour::Usual };
+            match verify::read(&files, &journal) {
+                Ok(report) => answer(|out| verify::write(&report, rigour, form(json), out)),
+                Err(error) => serve::fail(&format!("sluice: {error}")),
+            }
+        }
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files),
     }
 }

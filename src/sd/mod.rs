@@ -1,6 +1,7 @@
-//! systemd's protocols: what the service manager is told (`notify.rs`), what the journal is given (`journal.rs`), and
-//! scopes: `bus.rs` speaks to a manager, `scope.rs` says what it is asked for, `cgroup.rs` looks into what it made.
-//! `delegation.rs` is the group that a manager gave away, `controls.rs` what a manager would have written there.
+//! systemd's protocols: what the service manager is told (`notify.rs`), what the journal is given (`journal.rs`) and
+//! what it has (`journalctl.rs`), and scopes: `bus.rs` speaks to a manager, `scope.rs` says what it is asked for,
+//! `cgroup.rs` looks into what it made. `delegation.rs` is the group that a manager gave away, `controls.rs` what a
+//! manager would have written there.
 //! Knows nothing of rules in force or calls.
 
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ mod controls;
 mod datagram;
 mod delegation;
 mod journal;
+mod journalctl;
 mod notify;
 mod scope;
 
@@ -19,5 +21,6 @@ pub use cgroup::{Account, Cgroup};
 pub use controls::{Unlimited, limit};
 pub use delegation::{Calls, Delegation, Undelegated};
 pub use journal::{Entry, JOURNAL_SOCKET, JournalSocket, Priority};
+pub use journalctl::{JournalctlError, Journals, Told, read_journal};
 pub use notify::Notifier;
 pub use scope::{NewScope, ScopeName, described, slice_of};

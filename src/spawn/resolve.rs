@@ -24,6 +24,12 @@ impl Environment {
         Self(env::vars_os().collect())
     }
 
+    /// The same with another home.
+    pub fn with_home(mut self, home: PathBuf) -> Self {
+        self.0.insert("HOME".into(), home.into());
+        self
+    }
+
     /// The value of one variable.
     pub fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)

@@ -12,6 +12,7 @@ mod ready;
 mod reap;
 mod seqpacket;
 mod signals;
+mod terminal;
 mod xattr;
 
 pub use adopt::adopt_descriptor;
@@ -24,6 +25,7 @@ pub use ready::poll_until;
 pub use reap::{End, reap};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::default_dispositions;
+pub use terminal::columns;
 pub use xattr::attribute_is;
 
 /// Runs a system call again for as long as a signal interrupts it.

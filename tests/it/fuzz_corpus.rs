@@ -4,6 +4,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 
+#[path = "../fuzz/properties/manifest.rs"]
+mod manifest;
 #[path = "../fuzz/properties/reply.rs"]
 mod reply;
 #[path = "../fuzz/properties/request.rs"]
@@ -44,4 +46,9 @@ fn rules_seeds_keep_their_property() {
 #[test]
 fn template_seeds_keep_their_property() {
     check("template", template::check);
+}
+
+#[test]
+fn manifest_seeds_keep_their_property() {
+    check("manifest", manifest::check);
 }

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod caller;
 pub mod cpu;
 pub mod decision;
+pub mod history;
 pub mod manager;
 pub mod memory;
 pub mod report;

@@ -150,9 +150,14 @@ impl Gate {
 
     /// Its records of this kind, from its first day on.
     pub(crate) fn records(&self, kind: &str) -> Vec<Value> {
-        let text = fs::read_to_string(self.state().join("manifest.jsonl")).expect("there is a manifest");
+        let text = fs::read_to_string(self.manifest()).expect("there is a manifest");
         let records = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record is JSON"));
         records.filter(|record| record["kind"] == kind).collect()
+    }
+
+    /// Where they are.
+    pub(crate) fn manifest(&self) -> PathBuf {
+        self.state().join("manifest.jsonl")
     }
 
     /// The unit that listens.

@@ -11,3 +11,4 @@ mod reload;
 mod scope;
 mod stop;
 mod units;
+mod verify;

@@ -1,0 +1,116 @@
+//! Which calls are asked for.
+
+use memchr::memmem::{self, Finder};
+
+use crate::ids::{CallId, RuleLine};
+use crate::rules::escape::quoted;
+
+use super::super::read::{Head, Kind, Recorded};
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// From this time on, in milliseconds since 1970.
+    pub since: Option<u64>,
+    /// Up to this time, it included.
+    pub until: Option<u64>,
+    /// Refusals only.
+    pub rejects: bool,
+    /// Of this rule.
+    pub rule: Option<RuleAsked>,
+    /// This call.
+    pub call: Option<CallId>,
+}
+
+/// How a rule is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleAsked {
+    /// By its line in the rules file.
+    Line(RuleLine),
+    /// By its place in an included file.
+    Place(String, RuleLine),
+    /// By what the command line holds.
+    Text(String),
+}
+
+/// The same, ready to be held against many lines.
+#[derive(Debug)]
+pub struct Filter {
+    asked: Asked,
+    /// Bytes that every line has which can be asked for.
+    needle: Option<Finder<'static>>,
+}
+
+impl Filter {
+    /// A filter for this.
+    pub fn new(asked: Asked) -> Self {
+        let needle =
+            asked.rule.as_ref().and_then(needle).map(|needle| Finder::new(needle.as_bytes()).into_owned());
+        Self { asked, needle }
+    }
+
+    /// The call that is asked for, if it is one.
+    pub fn call(&self) -> Option<CallId> {
+        self.asked.call
+    }
+
+    /// The time before which nothing is asked for.
+    pub(super) fn since(&self) -> Option<u64> {
+        self.asked.since
+    }
+
+    /// Whether a line is the first of a call that is asked for.
+    pub(super) fn takes(&self, head: &Head, line: &[u8]) -> bool {
+        head.begins && self.may_take(head, line) && (self.is_shown_by(head) || self.takes_record(line))
+    }
+
+    /// What the head and a search for bytes say; no record is parsed for it.
+    fn may_take(&self, head: &Head, line: &[u8]) -> bool {
+        let Asked { since, until, rejects, .. } = &self.asked;
+        since.is_none_or(|since| since <= head.ts)
+            && until.is_none_or(|until| head.ts <= until)
+            && (!rejects || head.kind == Kind::Reject)
+            && self.asked.call.is_none_or(|call| head.call == call || may_count(head, call, line))
+            && self.needle.as_ref().is_none_or(|needle| needle.find(line).is_some())
+    }
+
+    /// Whether nothing but the head is asked about.
+    fn is_shown_by(&self, head: &Head) -> bool {
+        self.asked.rule.is_none() && self.asked.call.is_none_or(|call| call == head.call)
+    }
+
+    fn takes_record(&self, line: &[u8]) -> bool {
+        let Some(record) = Recorded::of(line) else { return false };
+        let is_call = |call| record.call <= Some(call) && record.last.or(record.call) >= Some(call);
+        self.asked.call.is_none_or(is_call)
+            && self.asked.rule.as_ref().is_none_or(|rule| match rule {
+                RuleAsked::Line(line) => record.rule == Some(*line) && record.file.is_none(),
+                RuleAsked::Place(file, line) => {
+                    record.rule == Some(*line) && record.file.as_ref() == Some(file)
+                }
+                RuleAsked::Text(text) => command_line(&record).contains(text.as_str()),
+            })
+    }
+}
+
+/// Whether a refusal may stand for others, this one among them.
+fn may_count(head: &Head, call: CallId, line: &[u8]) -> bool {
+    head.kind == Kind::Reject && head.call < call && memmem::find(line, b",\"last\":").is_some()
+}
+
+/// The command line of a record, as a shell would take it.
+fn command_line(record: &Recorded) -> String {
+    record.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// Bytes that a line has when it is of this rule: the longest run of what JSON writes as it is.
+fn needle(rule: &RuleAsked) -> Option<String> {
+    match rule {
+        RuleAsked::Line(line) | RuleAsked::Place(_, line) => Some(format!(",\"rule\":{line},")),
+        RuleAsked::Text(text) => {
+            let is_plain = |ch: char| ch.is_ascii_alphanumeric() || "_@%+=:,./-".contains(ch);
+            let longest = text.split(|ch| !is_plain(ch)).max_by_key(|run| run.len())?;
+            (!longest.is_empty()).then(|| longest.to_owned())
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What a broker writes from now on, over rotation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::read::Source;
+use super::blocks::each_line;
+use super::matcher::{Matcher, Take};
+use super::seek::At;
+
+/// The newest file of a manifest, and how far it was read.
+#[derive(Debug)]
+pub struct Follow {
+    path: PathBuf,
+    open: Option<(Source, u64)>,
+}
+
+impl Follow {
+    /// Goes on at this place of this file, the one at `path`.
+    pub fn new(path: &Path, open: Option<(Source, u64)>) -> Self {
+        Self { path: path.to_owned(), open }
+    }
+
+    /// Hands what was written since to `take`.
+    pub fn read(&mut self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<()> {
+        // Looked for first: what a broker writes to the old file is there before anything is in the new one.
+        let fresh = self.fresh()?;
+        self.read_open(matcher, take)?;
+        if let Some(fresh) = fresh {
+            self.open = Some((fresh, 0));
+            self.read_open(matcher, take)?;
+        }
+        Ok(())
+    }
+
+    fn read_open(&mut self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<()> {
+        let Some((source, at)) = &mut self.open else { return Ok(()) };
+        let Some(file) = source.plain() else { return Ok(()) };
+        if file.metadata()?.len() < *at {
+            // Somebody cut it; what is there now is new.
+            *at = 0;
+        }
+        *at = each_line(At { file, at: *at }, *at, |_, line| match matcher.take(line) {
+            Some((head, found)) => take(head, found, line),
+            None => Ok(()),
+        })?;
+        Ok(())
+    }
+
+    /// Another file at the path, once there is something in it.
+    fn fresh(&self) -> io::Result<Option<Source>> {
+        let source = match Source::open(&self.path) {
+            Ok(source) => source,
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        let (id, bytes) = source.identity()?;
+        let open = self.open.as_ref().map(|(open, _)| open.identity()).transpose()?;
+        let is_other = open.is_none_or(|(open, _)| open != id);
+        Ok((is_other && bytes > 0).then_some(source))
+    }
+}

@@ -1,0 +1,59 @@
+//! The records of calls that are asked for, among all lines from some place on.
+
+use std::collections::HashSet;
+use std::io;
+
+use crate::ids::CallId;
+
+use super::super::read::{Head, Kind};
+use super::filter::Filter;
+
+/// A line of a call that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Its first, and its only one.
+    Whole,
+    /// Its start.
+    Begin,
+    /// Its end.
+    End,
+}
+
+/// Who is handed the lines that are asked for: the head of each, what it is of its call, and all of it.
+pub type Take<'a> = dyn FnMut(Head, Found, &[u8]) -> io::Result<()> + 'a;
+
+/// Picks lines. Remembers which calls have begun and not ended.
+#[derive(Debug)]
+pub struct Matcher {
+    filter: Filter,
+    running: HashSet<CallId>,
+}
+
+impl Matcher {
+    /// For lines in the order of the manifest.
+    pub fn new(filter: Filter) -> Self {
+        Self { filter, running: HashSet::new() }
+    }
+
+    /// What was asked for.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// What a line is to what is asked for, if it is anything.
+    pub fn take(&mut self, line: &[u8]) -> Option<(Head, Found)> {
+        let head = Head::of(line)?;
+        if head.begins {
+            let found = if head.kind == Kind::Start { Found::Begin } else { Found::Whole };
+            let takes = self.filter.takes(&head, line);
+            if takes && found == Found::Begin {
+                self.running.insert(head.call);
+            }
+            return takes.then_some((head, found));
+        }
+        let ends = matches!(head.kind, Kind::Exit | Kind::Lost);
+        // Who asks for one call is told of its end even where its start is gone.
+        let ends = ends && (self.running.remove(&head.call) || self.filter.call() == Some(head.call));
+        ends.then_some((head, Found::End))
+    }
+}

@@ -1,0 +1,81 @@
+//! Bytes to lines, one at a time, however long somebody made them.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use crate::limits::{RECORD_LINE_BYTES_MAX, SCAN_BUFFER_BYTES};
+
+/// A line, or a piece of one that is longer than any record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Its number in the file, from 1.
+    pub number: u64,
+    /// Bytes of the file before it.
+    pub at: u64,
+    /// Its bytes, without the newline.
+    pub bytes: &'a [u8],
+    /// Whether it goes on the line of the piece before it.
+    pub continues: bool,
+    /// Whether its newline is there.
+    pub ended: bool,
+}
+
+/// The lines of a manifest.
+#[derive(Debug)]
+pub struct Lines<R> {
+    reader: BufReader<R>,
+    line: Vec<u8>,
+    number: u64,
+    at: u64,
+    ended: bool,
+}
+
+impl<R: Read> Lines<R> {
+    /// The lines of these bytes.
+    pub fn new(bytes: R) -> Self {
+        let reader = BufReader::with_capacity(SCAN_BUFFER_BYTES, bytes);
+        Self { reader, line: Vec::new(), number: 0, at: 0, ended: true }
+    }
+
+    /// The next one.
+    pub fn read_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        self.at += self.line.len() as u64;
+        self.line.clear();
+        let most = RECORD_LINE_BYTES_MAX as u64;
+        if self.reader.by_ref().take(most).read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(None);
+        }
+        let continues = !std::mem::replace(&mut self.ended, self.line.ends_with(b"\n"));
+        self.number += u64::from(!continues);
+        let bytes = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+        Ok(Some(Line { number: self.number, at: self.at, bytes, continues, ended: self.ended }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], want: &[(u64, u64, usize, bool, bool)]) {
+        let mut lines = Lines::new(bytes);
+        let mut found = Vec::new();
+        while let Some(line) = lines.read_line().expect("no I/O here") {
+            found.push((line.number, line.at, line.bytes.len(), line.continues, line.ended));
+        }
+        assert_eq!(found, want);
+    }
+
+    #[test]
+    fn lines_have_numbers_and_places() {
+        check(b"", &[]);
+        check(b"a\n\nbc", &[(1, 0, 1, false, true), (2, 2, 0, false, true), (3, 3, 2, false, false)]);
+    }
+
+    #[test]
+    fn an_endless_line_comes_in_pieces() {
+        let most = RECORD_LINE_BYTES_MAX;
+        let mut bytes = vec![b'x'; most + 1];
+        bytes.extend(b"\ny\n");
+        let (first, more) = ((1, 0, most, false, false), (1, most as u64, 1, true, true));
+        check(&bytes, &[first, more, (2, most as u64 + 2, 1, false, true)]);
+    }
+}

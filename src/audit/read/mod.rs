@@ -1,0 +1,13 @@
+//! Manifests as their readers see them: files, plain or packed, in the order in which they were written; lines; records.
+//! Believes nothing: any bytes may be in there. `source.rs` is the way in, `record.rs` what a line says.
+
+mod lines;
+mod record;
+mod rotation;
+mod source;
+mod unpack;
+
+pub use lines::{Line, Lines};
+pub use record::{Fields, Head, Kind, Recorded};
+pub use rotation::rotated;
+pub use source::{ReadError, Source};

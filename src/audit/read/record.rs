@@ -1,0 +1,206 @@
+//! What a line says. [`Head`] is what stands at the front of every record, found without reading the rest;
+//! [`Recorded`] is the record in its types, for what asks about calls; [`Fields`] is all of it, in the order of the
+//! line, fields of later versions included. `../record.rs` writes them.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::ids::{CallId, RuleLine, SocketName};
+
+/// The kinds of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A broker begins to write.
+    Open,
+    /// A command is about to run.
+    Start,
+    /// A call is over.
+    Exit,
+    /// A request was refused.
+    Reject,
+    /// A call whose end nobody saw.
+    Lost,
+    /// The rules were read again.
+    Reload,
+    /// The broker leaves.
+    Close,
+}
+
+impl Kind {
+    const NAMES: [(&'static str, Self); 7] = [
+        ("open", Self::Open),
+        ("start", Self::Start),
+        ("exit", Self::Exit),
+        ("reject", Self::Reject),
+        ("lost", Self::Lost),
+        ("reload", Self::Reload),
+        ("close", Self::Close),
+    ];
+
+    /// The kind of this name.
+    pub fn of(name: &[u8]) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, kind)| *kind)
+    }
+
+    /// Its name in records.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// The front of a record of a call. A hundred times cheaper than the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its call.
+    pub call: CallId,
+    /// Its time, in milliseconds since 1970.
+    pub ts: u64,
+    /// Whether it is the first that is known of its call, as [`Recorded::begins_call`].
+    pub begins: bool,
+}
+
+impl Head {
+    /// The head of a line, when it has the three fields in front, as brokers write them.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        let rest = line.strip_prefix(b"{\"kind\":\"")?;
+        let end = rest.iter().take(8).position(|&byte| byte == b'"')?;
+        let kind = Kind::of(&rest[..end])?;
+        let (call, rest) = number(rest[end..].strip_prefix(b"\",\"call\":")?)?;
+        let (ts, rest) = number(rest.strip_prefix(b",\"ts\":")?)?;
+        let begins = match kind {
+            Kind::Start | Kind::Reject => true,
+            Kind::Exit => rest.starts_with(b",\"socket\":"),
+            Kind::Open | Kind::Lost | Kind::Reload | Kind::Close => false,
+        };
+        Some(Self { kind, call: CallId::new(call), ts, begins })
+    }
+}
+
+/// A number in decimal, and what stands behind it.
+fn number(text: &[u8]) -> Option<(u64, &[u8])> {
+    let end = text.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(end);
+    let number = digits
+        .iter()
+        .try_fold(0u64, |sum, digit| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0')))?;
+    (end > 0).then_some((number, rest))
+}
+
+/// A record. Which fields are there depends on its kind.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Recorded {
+    /// What it tells of.
+    pub kind: Kind,
+    /// When, in milliseconds since 1970.
+    pub ts: u64,
+    /// The call.
+    pub call: Option<CallId>,
+    /// The socket that was asked.
+    pub socket: Option<SocketName>,
+    /// The rule.
+    pub rule: Option<RuleLine>,
+    /// The rule's file, when it is an included one.
+    pub file: Option<String>,
+    /// The command line, as far as it was kept.
+    #[serde(default)]
+    pub argv: Vec<String>,
+    /// The bytes of all its words, where some were cut.
+    pub argv_bytes: Option<u64>,
+    /// The caller's process.
+    pub pid: Option<i32>,
+    /// The caller's user.
+    pub uid: Option<u32>,
+    /// What the caller was answered.
+    pub status: Option<i32>,
+    /// How long it took.
+    pub duration_ms: Option<u64>,
+    /// The signal that ended the command.
+    pub signal: Option<i32>,
+    /// The timeout ended it.
+    #[serde(default)]
+    pub timed_out: bool,
+    /// It was ended because its caller left.
+    #[serde(default)]
+    pub hangup: bool,
+    /// It was ended because the broker stopped.
+    #[serde(default)]
+    pub stopped: bool,
+    /// A process of it was killed for want of memory.
+    #[serde(default)]
+    pub oom: bool,
+    /// What failed before anything of it ran.
+    pub step: Option<String>,
+    /// How that failed.
+    pub errno: Option<String>,
+    /// Why it was refused.
+    pub reason: Option<String>,
+    /// How many equal refusals this is.
+    pub count: Option<u64>,
+    /// The number of the last of them.
+    pub last: Option<CallId>,
+    /// Bytes of the file before this line, in an `open`.
+    #[serde(default)]
+    pub at: u64,
+    /// The file that has what the command printed.
+    pub stdout: Option<String>,
+    /// The file that has what it complained.
+    pub stderr: Option<String>,
+    /// The file that has what it read.
+    pub stdin: Option<String>,
+}
+
+impl Recorded {
+    /// The record on a line; `None` when there is none.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    /// Whether it is the first that is known of a call: its start, its refusal, or the end of one whose start
+    /// `log = exit-only` keeps out.
+    pub fn begins_call(&self) -> bool {
+        match self.kind {
+            Kind::Start | Kind::Reject => true,
+            Kind::Exit => self.socket.is_some(),
+            Kind::Open | Kind::Lost | Kind::Reload | Kind::Close => false,
+        }
+    }
+}
+
+/// A record, field by field, as it stands in its line.
+#[derive(Debug)]
+pub struct Fields(pub Vec<(String, Value)>);
+
+impl Fields {
+    /// The fields of a line; `None` when it is no object.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}

@@ -1,0 +1,63 @@
+//! The files of one manifest as rotation left them beside each other: `manifest.jsonl`, `manifest.jsonl.1`,
+//! `manifest.jsonl.2.gz`, `manifest.jsonl-20261121.zst`.
+
+use std::cmp::Reverse;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The files that rotation made of the manifest at `path`, the oldest first, and `path` itself at the end, whether it
+/// is there or not. Sorted by name: numbers count down to now, dates count up.
+pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(name) = path.file_name() else { return Ok(vec![path.to_owned()]) };
+    let mut files = Vec::new();
+    for entry in directory.read_dir()? {
+        let entry = entry?.file_name();
+        files.extend(age(name, &entry).map(|age| (age, path.with_file_name(&entry))));
+    }
+    files.sort();
+    let mut files: Vec<_> = files.into_iter().map(|(_, path)| path).collect();
+    files.push(path.to_owned());
+    Ok(files)
+}
+
+/// A longer number is a date.
+const COUNT_DIGITS_MAX: usize = 5;
+
+/// What a rotated file's name says of its age. Dates sort before numbers: who has both changed from one to the other.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    Date(String),
+    Number(Reverse<u64>),
+}
+
+/// The age of the file called `entry`, when rotation made it of the one called `name`.
+fn age(name: &OsStr, entry: &OsStr) -> Option<Age> {
+    let rest = entry.to_str()?.strip_prefix(name.to_str()?)?;
+    let stem = [".gz", ".zst", ".zstd", ".xz", ".bz2", ".lz4"].iter().find_map(|end| rest.strip_suffix(end));
+    let stem = stem.unwrap_or(rest);
+    let counted = stem.strip_prefix('.').filter(|number| number.len() <= COUNT_DIGITS_MAX);
+    if let Some(number) = counted.and_then(|number| number.parse().ok()) {
+        return Some(Age::Number(Reverse(number)));
+    }
+    let date = stem.strip_prefix(['-', '.'])?;
+    let plain = |byte: u8| byte.is_ascii_digit() || b"-:T_".contains(&byte);
+    (date.len() >= 4 && date.bytes().all(plain)).then(|| Age::Date(date.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_order() {
+        let names =
+            ["m.1", "m.2.gz", "m.10.zst", "m-20261121.zst", "m-20261120", "m.gz", "m.old", "mm.1", "m.1.tmp"];
+        let mut aged: Vec<_> =
+            names.iter().filter_map(|entry| Some((age("m".as_ref(), entry.as_ref())?, *entry))).collect();
+        aged.sort();
+        let order: Vec<_> = aged.into_iter().map(|(_, entry)| entry).collect();
+        assert_eq!(order, ["m-20261120", "m-20261121.zst", "m.10.zst", "m.2.gz", "m.1"]);
+    }
+}

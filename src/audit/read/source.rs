@@ -1,0 +1,121 @@
+//! One file of a manifest, opened to be read. What it is packed with is told by its first bytes, not by its name.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc::O_NONBLOCK;
+
+use crate::limits::UNPACKED_BYTES_MAX;
+
+use super::unpack::{Packing, unpack};
+
+/// A regular file that may be a manifest.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    file: File,
+    packing: Packing,
+}
+
+/// Why a file cannot be read as a manifest.
+#[derive(Debug)]
+pub struct ReadError {
+    path: PathBuf,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    NotRegular,
+    /// Packed with this, which is not read here.
+    Packed(&'static str),
+    Io(io::Error),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.why {
+            Why::NotRegular => write!(f, "{path} is not a regular file"),
+            Why::Packed(with) => write!(
+                f,
+                "{path} is packed with {with}, which is not read here; unpack it ({with} -dk {path}), and have \
+                 logrotate use gzip or zstd"
+            ),
+            Why::Io(source) => write!(f, "{path}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+impl ReadError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        matches!(&self.why, Why::Io(source) if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Source {
+    /// Opens the file at `path`.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        Self::look(path).map_err(|why| ReadError { path: path.to_owned(), why })
+    }
+
+    fn look(path: &Path) -> Result<Self, Why> {
+        // O_NONBLOCK: a FIFO must not hold its reader up.
+        let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(Why::Io)?;
+        if !file.metadata().map_err(Why::Io)?.is_file() {
+            return Err(Why::NotRegular);
+        }
+        let mut magic = [0; 6];
+        let bytes = file.read_at(&mut magic, 0).map_err(Why::Io)?;
+        let packing = Packing::of(&magic[..bytes]).map_err(Why::Packed)?;
+        Ok(Self { path: path.to_owned(), file, packing })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(self.file.metadata()?.uid())
+    }
+
+    /// Its device and inode, and its bytes as they are.
+    pub(in crate::audit) fn identity(&self) -> io::Result<((u64, u64), u64)> {
+        let metadata = self.file.metadata()?;
+        Ok(((metadata.dev(), metadata.ino()), metadata.len()))
+    }
+
+    /// The file itself, where its bytes are the manifest's.
+    pub fn plain(&self) -> Option<&File> {
+        (self.packing == Packing::None).then_some(&self.file)
+    }
+
+    /// The manifest's bytes, from the first on. Packed ones end with an error when they are too many.
+    pub fn bytes(&self) -> io::Result<Box<dyn Read>> {
+        let file = From { file: self.file.try_clone()?, at: 0 };
+        Ok(unpack(file, self.packing, UNPACKED_BYTES_MAX))
+    }
+}
+
+/// A file from its beginning, whatever its offset is.
+#[derive(Debug)]
+struct From {
+    file: File,
+    at: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.file.read_at(into, self.at)?;
+        self.at += bytes as u64;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,182 @@
+//! The chain within one file, line by line. What is wrong is told apart by the lines around it: the first one that does
+//! not fit is what a reader is told of.
+
+use super::super::chain::{Link, prev_of};
+use super::super::read::{Kind, Line, Recorded};
+use super::misfit::Misfit;
+use super::numbers::Numbers;
+use super::witness::{Digest, Witness};
+
+/// What one file holds, and the first line of it that does not fit.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    link: Link,
+    /// A line that does not follow the one before it, until the next one says why.
+    held: Option<Held>,
+    /// The last line, when it is torn.
+    torn: Option<u64>,
+    last: Option<Digest>,
+    lines: u64,
+    pub(super) first: Option<Digest>,
+    pub(super) records: u64,
+    pub(super) torn_lines: u64,
+    pub(super) confirmed: u64,
+    pub(super) misfit: Option<(u64, Misfit)>,
+}
+
+/// A line that does not follow the one before it.
+#[derive(Debug)]
+struct Held {
+    number: u64,
+    /// What it says that it follows.
+    prev: Digest,
+    /// What it should follow.
+    before: Digest,
+    hash: Digest,
+}
+
+impl Scan {
+    /// What the first line of the next file follows.
+    pub(super) fn last(&self) -> Option<Digest> {
+        self.last
+    }
+
+    /// Its lines.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Takes in a line, and its number if it is of a call.
+    pub(super) fn add(&mut self, line: Line<'_>, numbers: &mut Numbers, witness: Option<&Witness>) {
+        self.lines = line.number;
+        if !line.ended {
+            return self.end_torn(line);
+        }
+        if line.continues {
+            self.link.go_on(line.bytes);
+            self.last = self.link.digest().map(Digest::from);
+            return;
+        }
+        let before = self.last;
+        self.link.add(line.bytes);
+        self.last = self.link.digest().map(Digest::from);
+        match prev_of(line.bytes).and_then(Digest::of).zip(self.last) {
+            Some((prev, hash)) => {
+                self.add_whole(Whole { line, prev, hash, before }, numbers, witness);
+            }
+            None => self.add_torn(line.number, before),
+        }
+    }
+
+    /// The file has ended.
+    pub(super) fn end(&mut self) {
+        self.settle(None);
+        if let Some(number) = self.torn {
+            self.note(number, Misfit::NotRecord);
+        }
+    }
+
+    /// What is wrong with a line, if it is the first.
+    pub(super) fn note(&mut self, number: u64, misfit: Misfit) {
+        if self.misfit.as_ref().is_none_or(|(first, _)| number < *first) {
+            self.misfit = Some((number, misfit));
+        }
+    }
+
+    fn end_torn(&mut self, line: Line<'_>) {
+        let bytes = line.bytes.len() as u64;
+        self.settle(None);
+        self.note(line.number, Misfit::Unfinished { bytes });
+    }
+
+    fn add_torn(&mut self, number: u64, before: Option<Digest>) {
+        self.settle(None);
+        if before.is_none() {
+            // Nothing in it says what it followed: a chain begins here.
+            self.first = Some(Digest::NONE);
+        }
+        self.torn.get_or_insert(number);
+        self.torn_lines += 1;
+    }
+
+    fn add_whole(&mut self, whole: Whole<'_>, numbers: &mut Numbers, witness: Option<&Witness>) {
+        let Whole { line, prev, hash, before } = whole;
+        self.records += 1;
+        self.settle(Some((prev, hash)));
+        match before {
+            Some(before) if before != prev => self.break_at(line.number, prev, before, hash, witness),
+            Some(_) => self.torn = None,
+            None => self.first = Some(prev),
+        }
+        self.ask(line.number, prev, hash, witness);
+        let Some(record) = Recorded::of(line.bytes) else { return self.note(line.number, Misfit::NotRecord) };
+        self.judge(&record, &line, before.is_none());
+        if let Err(misfit) = numbers.add(&record)
+            && self.held.is_none()
+        {
+            self.note(line.number, misfit);
+        }
+    }
+
+    /// A line that does not follow the one before it.
+    fn break_at(
+        &mut self,
+        number: u64,
+        prev: Digest,
+        before: Digest,
+        hash: Digest,
+        witness: Option<&Witness>,
+    ) {
+        if let Some(torn) = self.torn.take() {
+            return self.note(torn, Misfit::NotRecord);
+        }
+        if hash == before {
+            return self.note(number, Misfit::Doubled);
+        }
+        if let Some(entry) = witness.and_then(|witness| witness.denies(before, hash)) {
+            return self.note(number - 1, Misfit::Missing { kind: entry.kind, call: entry.call });
+        }
+        self.held = Some(Held { number, prev, before, hash });
+    }
+
+    /// Says why the line that is held does not fit, by what follows it: its `prev` and its hash.
+    fn settle(&mut self, next: Option<(Digest, Digest)>) {
+        let Some(held) = self.held.take() else { return };
+        let (number, misfit) = match next {
+            Some((prev, hash)) if prev == held.before && hash == held.prev => (held.number, Misfit::Swapped),
+            Some((prev, _)) if prev == held.before => (held.number, Misfit::Stray),
+            Some((prev, _)) if prev != held.hash => (held.number, Misfit::Changed),
+            Some(_) | None => (held.number - 1, Misfit::ChangedOrMissing),
+        };
+        self.note(number, misfit);
+    }
+
+    fn ask(&mut self, number: u64, prev: Digest, hash: Digest, witness: Option<&Witness>) {
+        let Some(witness) = witness else { return };
+        self.confirmed += u64::from(witness.confirms(prev, hash));
+        if let Some(entry) = witness.denies(prev, hash)
+            && self.held.is_none()
+        {
+            self.note(number, Misfit::Denied { kind: entry.kind, call: entry.call });
+        }
+    }
+
+    /// Whether a record is where it was written.
+    fn judge(&mut self, record: &Recorded, line: &Line<'_>, is_first: bool) {
+        if record.kind == Kind::Open && record.at != line.at {
+            self.note(line.number, Misfit::Moved { was: record.at, is: line.at });
+        }
+        if is_first && record.kind != Kind::Open {
+            self.note(line.number, Misfit::HeadMissing);
+        }
+    }
+}
+
+/// A whole line, and the hash of what stands before it in the file.
+#[derive(Debug)]
+struct Whole<'a> {
+    line: Line<'a>,
+    prev: Digest,
+    hash: Digest,
+    before: Option<Digest>,
+}

@@ -1,0 +1,16 @@
+//! Whether a manifest is what its broker wrote: the chain within and across its files, the numbers, and the journal's
+//! copy of both. Reads; judges; prints nothing. `chain.rs` is the rule for one line, `report.rs` what comes out.
+
+mod chain;
+mod files;
+mod misfit;
+mod numbers;
+mod report;
+#[cfg(test)]
+mod tests;
+mod witness;
+
+pub use files::{Ask, VerifyError, verify};
+pub use misfit::{Misfit, Place};
+pub use report::{FileReport, Remark, Report};
+pub use witness::{Digest, Testimony, Witness};

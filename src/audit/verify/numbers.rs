@@ -1,0 +1,145 @@
+//! Call numbers: each is taken once, and each call ends once. Runs of numbers are kept as two ends, so that what is
+//! remembered grows with the gaps and not with the calls.
+
+use std::collections::BTreeMap;
+
+use crate::ids::CallId;
+
+use super::super::read::{Kind, Recorded};
+use super::misfit::Misfit;
+
+/// The numbers of a manifest, whatever the order of its files.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    begun: Runs,
+    ended: Runs,
+    started: Runs,
+}
+
+impl Numbers {
+    /// Takes in a record.
+    pub(super) fn add(&mut self, record: &Recorded) -> Result<(), Misfit> {
+        let Some(call) = record.call else { return Ok(()) };
+        match record.kind {
+            Kind::Start => {
+                self.started.insert(call);
+                self.begin(call)
+            }
+            Kind::Reject => {
+                self.begin(call)?;
+                record.last.filter(|last| *last != call).map_or(Ok(()), |last| self.begin(last))
+            }
+            Kind::Exit if record.begins_call() => {
+                self.begin(call)?;
+                self.end(call)
+            }
+            Kind::Exit | Kind::Lost => self.end(call),
+            Kind::Open | Kind::Reload | Kind::Close => Ok(()),
+        }
+    }
+
+    /// Calls whose start is there and whose end is not.
+    pub(super) fn open_calls(&self) -> Vec<CallId> {
+        self.started.without(&self.ended)
+    }
+
+    /// Ends without anything of their beginning.
+    pub(super) fn bare_ends(&self) -> Vec<CallId> {
+        self.ended.without(&self.begun)
+    }
+
+    /// How many numbers are on record.
+    pub(super) fn count(&self) -> u64 {
+        self.begun.count()
+    }
+
+    fn begin(&mut self, call: CallId) -> Result<(), Misfit> {
+        if self.begun.insert(call) { Ok(()) } else { Err(Misfit::NumberTwice(call)) }
+    }
+
+    fn end(&mut self, call: CallId) -> Result<(), Misfit> {
+        if self.ended.insert(call) { Ok(()) } else { Err(Misfit::EndTwice(call)) }
+    }
+}
+
+/// A set of numbers, as runs: the first of each, and its last.
+#[derive(Debug, Default)]
+struct Runs(BTreeMap<u64, u64>);
+
+impl Runs {
+    /// Puts a number in; `false` when it was there.
+    fn insert(&mut self, call: CallId) -> bool {
+        let number = call.get();
+        let before = self.0.range(..=number).next_back().map(|(first, last)| (*first, *last));
+        if before.is_some_and(|(_, last)| number <= last) {
+            return false;
+        }
+        let joins = |(_, last): &(u64, u64)| last.checked_add(1) == Some(number);
+        let first = before.filter(joins).map_or(number, |(first, _)| first);
+        let last = number.checked_add(1).and_then(|next| self.0.remove(&next)).unwrap_or(number);
+        self.0.insert(first, last);
+        true
+    }
+
+    fn contains(&self, number: u64) -> bool {
+        self.0.range(..=number).next_back().is_some_and(|(_, last)| number <= *last)
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|(first, last)| last - first + 1).sum()
+    }
+
+    /// The numbers that the other has not.
+    fn without(&self, other: &Self) -> Vec<CallId> {
+        let mut left = Vec::new();
+        for (&first, &last) in &self.0 {
+            let mut at = first;
+            while at <= last {
+                match other.run_of(at) {
+                    Some(end) => at = end,
+                    None => left.push(CallId::new(at)),
+                }
+                let Some(next) = at.checked_add(1) else { break };
+                at = next;
+            }
+        }
+        left
+    }
+
+    /// The last number of the run that has this one.
+    fn run_of(&self, number: u64) -> Option<u64> {
+        let run = self.0.range(..=number).next_back().map(|(_, last)| *last);
+        run.filter(|_| self.contains(number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn runs_are_a_set(numbers in prop::collection::vec(0u64..40, 0..80), other in prop::collection::vec(0u64..40, 0..40)) {
+            let (mut runs, mut others) = (Runs::default(), Runs::default());
+            let mut set = std::collections::BTreeSet::new();
+            for number in numbers {
+                prop_assert_eq!(runs.insert(CallId::new(number)), set.insert(number));
+            }
+            let taken: std::collections::BTreeSet<_> = other.into_iter().collect();
+            taken.iter().for_each(|number| { others.insert(CallId::new(*number)); });
+            prop_assert_eq!(runs.count(), set.len() as u64);
+            let left: Vec<_> = runs.without(&others).into_iter().map(CallId::get).collect();
+            prop_assert_eq!(left, set.difference(&taken).copied().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_highest_number_is_a_number() {
+        let mut runs = Runs::default();
+        assert!(runs.insert(CallId::new(u64::MAX)) && runs.insert(CallId::new(u64::MAX - 1)));
+        assert!(!runs.insert(CallId::new(u64::MAX)));
+        assert_eq!(runs.without(&Runs::default()).len(), 2);
+    }
+}

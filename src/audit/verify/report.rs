@@ -1,0 +1,70 @@
+//! What became of a verification.
+
+use std::path::PathBuf;
+
+use crate::ids::CallId;
+
+use super::misfit::{Misfit, Place};
+
+/// What was found in all files.
+#[derive(Debug)]
+pub struct Report {
+    /// Each file, in the order of the chain as far as there is one.
+    pub files: Vec<FileReport>,
+    /// How many calls have a number on record.
+    pub calls: u64,
+    /// What cannot be shown, but speaks of no change either.
+    pub remarks: Vec<Remark>,
+}
+
+/// What was found in one file.
+#[derive(Debug)]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// Its records.
+    pub records: u64,
+    /// How many of them the journal has just so.
+    pub confirmed: u64,
+    /// Lines that a crash tore, and that the record after them vouches for.
+    pub torn: u64,
+    /// The first line that does not fit, and why.
+    pub misfit: Option<(u64, Misfit)>,
+}
+
+/// What a reader should know of a manifest that fits.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// The chain begins in a file that was not given.
+    EarlierElsewhere(PathBuf),
+    /// It goes on in a file that was not given.
+    LaterElsewhere(PathBuf),
+    /// Nothing was compared with the journal, and why.
+    NoJournal(String),
+    /// The journal does not have these many of the records.
+    NotInJournal {
+        /// How many it lacks.
+        missing: u64,
+        /// Of how many.
+        of: u64,
+    },
+    /// Calls that have no end: they run, or their broker was killed.
+    OpenCalls(Vec<CallId>),
+    /// Calls that have an end only.
+    BareEnds(Vec<CallId>),
+}
+
+impl Report {
+    /// The first line that does not fit.
+    pub fn misfit(&self) -> Option<(Place, &Misfit)> {
+        self.files.iter().find_map(|file| {
+            let (line, misfit) = file.misfit.as_ref()?;
+            Some((Place { file: file.path.clone(), line: *line }, misfit))
+        })
+    }
+
+    /// The records of all files.
+    pub fn records(&self) -> u64 {
+        self.files.iter().map(|file| file.records).sum()
+    }
+}

@@ -1,0 +1,256 @@
+//! Any change to a manifest is found: in all places, not only in some.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::super::chain::{Link, hash_line, no_line, prev_of};
+use super::*;
+use crate::audit::{Head, Kind, Recorded};
+
+/// A directory of a test's own.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("sluice-verify-{:?}", std::thread::current().id()));
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir(&path).expect("a directory");
+        Self(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("removed");
+    }
+}
+
+/// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
+fn files() -> [Vec<u8>; 2] {
+    let mut writer = Writer::default();
+    writer.line(r#"{"kind":"open","ts":1700000000000,"next":1"#);
+    writer.line(r#"{"kind":"start","call":1,"ts":1700000000001,"argv":["a"]"#);
+    writer.line(r#"{"kind":"reject","call":2,"ts":1700000000002,"socket":"s","reason":"no_rule""#);
+    writer.line(r#"{"kind":"exit","call":1,"ts":1700000000003,"status":0"#);
+    writer.torn(r#"{"kind":"start","call":3,"ts":17000"#);
+    let at = writer.file.len();
+    writer.line(&format!(r#"{{"kind":"open","ts":1700000000004,"next":3,"torn":35,"at":{at}"#));
+    writer.line(r#"{"kind":"exit","call":3,"ts":1700000000005,"socket":"s","rule":1,"status":0"#);
+    let first = std::mem::take(&mut writer.file);
+    writer.line(r#"{"kind":"open","ts":1700000000006,"next":4"#);
+    writer.line(r#"{"kind":"start","call":4,"ts":1700000000007,"argv":["b"]"#);
+    writer.line(r#"{"kind":"start","call":5,"ts":1700000000008,"argv":["c"]"#);
+    writer.line(r#"{"kind":"exit","call":5,"ts":1700000000009,"status":1"#);
+    writer.line(r#"{"kind":"lost","call":4,"ts":1700000000010"#);
+    [first, writer.file]
+}
+
+#[derive(Default)]
+struct Writer {
+    file: Vec<u8>,
+    link: Link,
+}
+
+impl Writer {
+    fn line(&mut self, head: &str) {
+        let prev = self.link.hash().unwrap_or_else(no_line);
+        self.put(&format!("{head},\"prev\":\"{prev}\"}}"));
+    }
+
+    fn torn(&mut self, text: &str) {
+        self.put(text);
+    }
+
+    fn put(&mut self, line: &str) {
+        self.link.add(line.as_bytes());
+        self.file.extend(line.as_bytes());
+        self.file.push(b'\n');
+    }
+}
+
+/// What the journal has of these files.
+fn journal(files: &[Vec<u8>]) -> Witness {
+    let lines = files.iter().flat_map(|file| file.split(|&byte| byte == b'\n'));
+    let entries = lines.filter_map(|line| {
+        let record = Recorded::of(line).filter(|_| prev_of(line).is_some())?;
+        Some(Testimony {
+            prev: prev_of(line).and_then(Digest::of)?,
+            hash: Digest::of(hash_line(line).as_bytes())?,
+            call: record.call,
+            kind: record.kind,
+            begins_file: record.at == 0,
+        })
+    });
+    Witness::new(entries.collect())
+}
+
+/// What is wrong with these files, given in the wrong order, with or without a journal.
+fn misfit(dir: &Dir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, Misfit)> {
+    let paths = ["old", "new"].map(|name| dir.0.join(name));
+    for (path, file) in paths.iter().zip(files) {
+        fs::write(path, file).expect("written");
+    }
+    let given: Vec<_> = paths[..files.len()].iter().rev().cloned().collect();
+    let report = verify(&given, &|_, _| journal.map(self::journal).ok_or_else(|| "none".to_owned()));
+    let report = report.expect("files can be read");
+    let (place, misfit) = report.misfit()?;
+    let name = place.file.file_name().expect("it has a name").to_string_lossy();
+    Some((format!("{name}:{}", place.line), misfit.clone()))
+}
+
+/// A line taken out, put in again, or exchanged with another.
+fn lines(file: &[u8]) -> Vec<Vec<u8>> {
+    file.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+#[test]
+fn what_a_broker_wrote_is_good() {
+    let (dir, files) = (Dir::new(), files());
+    assert_eq!(misfit(&dir, &files, None), None);
+    assert_eq!(misfit(&dir, &files, Some(&files)), None);
+    assert_eq!(misfit(&dir, &files[..1], Some(&files)), None, "the journal knows that a new file was begun");
+    assert_eq!(misfit(&dir, &files[1..], Some(&files)), None);
+}
+
+#[test]
+fn every_change_of_a_byte_is_found() {
+    let (dir, files) = (Dir::new(), files());
+    let last = lines(&files[1]).last().expect("lines").len();
+    let vouched = files[1].len() - last;
+    for (file, at) in [0, 1].into_iter().flat_map(|file| (0..files[file].len()).map(move |at| (file, at))) {
+        for byte in [files[file][at] ^ 1, b'\n'] {
+            if byte == files[file][at] {
+                continue;
+            }
+            let mut changed = files.clone();
+            changed[file][at] = byte;
+            let found = misfit(&dir, &changed, Some(&files));
+            assert!(found.is_some(), "with the journal: byte {at} of file {file} became {byte}");
+            let found = misfit(&dir, &changed, None);
+            assert!(
+                found.is_some() || (file == 1 && at >= vouched),
+                "byte {at} of file {file} became {byte}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_line_that_is_missing_or_doubled_is_found() {
+    let (dir, files) = (Dir::new(), files());
+    for file in [0, 1] {
+        let count = lines(&files[file]).len();
+        for index in 0..count {
+            let is_last = (file, index + 1) == (1, count);
+            let mut edited = files.clone();
+            let mut left = lines(&edited[file]);
+            let line = left.remove(index);
+            edited[file] = left.concat();
+            assert!(misfit(&dir, &edited, None).is_some() || is_last, "without line {index} of file {file}");
+            assert!(misfit(&dir, &edited, Some(&files)).is_some(), "without line {index} of file {file}");
+            for place in 0..=count {
+                let mut more = lines(&files[file]);
+                more.insert(place, line.clone());
+                edited[file] = more.concat();
+                assert!(
+                    misfit(&dir, &edited, None).is_some(),
+                    "line {index} of file {file} again at {place}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_swap_of_two_lines_is_found() {
+    let (dir, files) = (Dir::new(), files());
+    for file in [0, 1] {
+        let count = lines(&files[file]).len();
+        for (one, other) in (0..count).flat_map(|one| (0..one).map(move |other| (one, other))) {
+            let mut swapped = lines(&files[file]);
+            swapped.swap(one, other);
+            let mut edited = files.clone();
+            edited[file] = swapped.concat();
+            assert!(misfit(&dir, &edited, None).is_some(), "lines {one} and {other} of file {file}");
+        }
+    }
+}
+
+#[test]
+fn a_cut_end_is_found_by_the_journal_alone() {
+    let (dir, files) = (Dir::new(), files());
+    for left in 1..lines(&files[1]).len() {
+        let cut = [files[0].clone(), lines(&files[1])[..left].concat()];
+        assert_eq!(misfit(&dir, &cut, None), None, "the chain cannot know what came after it");
+        let (place, found) = misfit(&dir, &cut, Some(&files)).expect("the journal knows");
+        assert_eq!(place, format!("new:{left}"));
+        assert!(matches!(found, Misfit::Cut { .. }), "{found:?}");
+    }
+}
+
+#[test]
+fn a_history_written_anew_is_found_by_the_journal_alone() {
+    let (dir, files) = (Dir::new(), files());
+    let mut writer = Writer::default();
+    for line in lines(&files[0]) {
+        let text = String::from_utf8(line).expect("ASCII").trim_end().replace("no_rule", "outside");
+        match text.split_once(",\"prev\"") {
+            Some((head, _)) => writer.line(head),
+            None => writer.torn(&text),
+        }
+    }
+    let forged = [writer.file];
+    assert_eq!(misfit(&dir, &forged, None), None);
+    let (place, found) = misfit(&dir, &forged, Some(&files)).expect("the journal knows");
+    assert_eq!(place, "old:3");
+    assert_eq!(found, Misfit::Denied { kind: Kind::Reject, call: Some(crate::ids::CallId::new(2)) });
+}
+
+#[test]
+fn what_happened_is_told_apart() {
+    let dir = Dir::new();
+    let check = |edit: &dyn Fn(&mut Vec<Vec<u8>>), want: (&str, Misfit)| {
+        let mut edited = files();
+        let mut all = lines(&edited[1]);
+        edit(&mut all);
+        edited[1] = all.concat();
+        let (place, found) = misfit(&dir, &edited, None).expect("a misfit");
+        assert_eq!((&*place, found), want);
+    };
+    check(&|all| all.swap(2, 3), ("new:3", Misfit::Swapped));
+    check(&|all| all.insert(3, all[2].clone()), ("new:4", Misfit::Doubled));
+    check(&|all| all.insert(4, all[1].clone()), ("new:5", Misfit::Stray));
+    check(&|all| drop(all.remove(2)), ("new:2", Misfit::ChangedOrMissing));
+    check(&|all| drop(all.remove(0)), ("new:1", Misfit::HeadMissing));
+    check(&|all| all[2][40] ^= 1, ("new:3", Misfit::ChangedOrMissing));
+    check(&|all| all[2][3] ^= 1, ("new:3", Misfit::NotRecord));
+    check(&|all| all[4].truncate(20), ("new:5", Misfit::Unfinished { bytes: 20 }));
+}
+
+#[test]
+fn files_that_do_not_follow_each_other_are_found() {
+    let (dir, [old, new]) = (Dir::new(), files());
+    let found = |files: &[Vec<u8>]| misfit(&dir, files, None);
+    let shorter = lines(&old)[..3].concat();
+    assert_eq!(found(&[shorter, new.clone()]), Some(("new:1".into(), Misfit::Unlinked)));
+    assert_eq!(found(&[new.clone(), new]), Some(("old:1".into(), Misfit::Copy)));
+    assert_eq!(found(&[old.clone(), old]), Some(("old:1".into(), Misfit::SecondBeginning)));
+}
+
+proptest! {
+    #[test]
+    fn the_head_is_what_the_record_says(call: u64, ts: u64, kind in 0usize..7) {
+        let kind = ["open", "start", "exit", "reject", "lost", "reload", "close"][kind];
+        let line = format!("{{\"kind\":\"{kind}\",\"call\":{call},\"ts\":{ts},\"argv\":[]}}");
+        let head = Head::of(line.as_bytes()).expect("a head");
+        let record = Recorded::of(line.as_bytes()).expect("a record");
+        prop_assert_eq!((record.kind, record.call, record.ts), (head.kind, Some(head.call), head.ts));
+    }
+
+    #[test]
+    fn a_head_needs_no_sense(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        prop_assert!(Head::of(&bytes).is_none());
+    }
+}

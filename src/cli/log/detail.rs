@@ -1,0 +1,34 @@
+//! `sluice log --call`: all that is on record of one call, field by field, those of later versions too.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::audit::Fields;
+use crate::rules::escape::quoted;
+
+use super::style::{Style, printable};
+use super::when;
+
+/// Writes one record of a call.
+pub(super) fn write_record(line: &[u8], style: &Style, out: &mut dyn Write) -> io::Result<()> {
+    let Some(Fields(fields)) = Fields::of(line) else { return Ok(()) };
+    for (key, value) in &fields {
+        let text = match (key.as_str(), value) {
+            ("kind", Value::String(kind)) => {
+                writeln!(out, "{}", printable(kind))?;
+                continue;
+            }
+            ("ts", Value::Number(ts)) => ts.as_u64().map(|ts| when::shown_exactly(ts, &style.zone)),
+            ("argv", Value::Array(words)) => {
+                let words: Vec<_> = words.iter().filter_map(Value::as_str).map(quoted).collect();
+                Some(words.join(" "))
+            }
+            (_, Value::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let text = text.unwrap_or_else(|| value.to_string());
+        writeln!(out, "  {:<14} {}", printable(key), printable(&text))?;
+    }
+    Ok(())
+}

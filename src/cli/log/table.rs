@@ -1,0 +1,277 @@
+//! Calls as lines of a table, fitted to a terminal. What records hold was chosen by callers: nothing of it reaches a
+//! terminal but what is printable.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write};
+
+use nix::sys::signal::Signal;
+use nix::unistd::{Uid, User};
+
+use crate::audit::{Found, Head, Kind, Recorded};
+use crate::ids::CallId;
+
+use super::style::{Style, command, fit};
+use super::when;
+
+/// A table that grows. A call stands where it began, and is written when it has ended.
+#[derive(Debug)]
+pub(super) struct Table {
+    style: Style,
+    has_header: bool,
+    calls: VecDeque<Call>,
+    /// The number of the first of them, counted from the first of all.
+    offset: usize,
+    running: HashMap<CallId, usize>,
+    /// Starts that were written without an end.
+    begun: HashMap<CallId, Recorded>,
+    names: HashMap<u32, String>,
+}
+
+/// One call.
+#[derive(Debug)]
+struct Call {
+    begin: Recorded,
+    end: Option<Recorded>,
+}
+
+impl Call {
+    fn is_over(&self) -> bool {
+        self.end.is_some() || self.begin.kind != Kind::Start
+    }
+}
+
+impl Table {
+    /// An empty one.
+    pub(super) fn new(style: Style) -> Self {
+        let (calls, running, begun, names) = Default::default();
+        Self { style, has_header: false, calls, offset: 0, running, begun, names }
+    }
+
+    /// Takes in a record, and writes what is known whole by it.
+    pub(super) fn take(
+        &mut self,
+        head: Head,
+        found: Found,
+        line: &[u8],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Some(record) = Recorded::of(line) else { return Ok(()) };
+        match found {
+            Found::Begin => {
+                self.running.insert(head.call, self.offset + self.calls.len());
+                self.calls.push_back(Call { begin: record, end: None });
+            }
+            Found::Whole => self.calls.push_back(Call { begin: record, end: None }),
+            Found::End => self.end(head.call, record),
+        }
+        while self.calls.front().is_some_and(Call::is_over) {
+            self.write_first(out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what still runs.
+    pub(super) fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        while !self.calls.is_empty() {
+            self.write_first(out)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a record that was written just now: a start and an end have a line each.
+    pub(super) fn follow(
+        &mut self,
+        head: Head,
+        found: Found,
+        line: &[u8],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let Some(record) = Recorded::of(line) else { return Ok(()) };
+        match found {
+            Found::Begin => {
+                self.write_call(&record, None, out)?;
+                self.begun.insert(head.call, record);
+            }
+            Found::Whole => self.write_call(&record, None, out)?,
+            Found::End => {
+                if let Some(begin) = self.begun.remove(&head.call) {
+                    self.write_call(&begin, Some(&record), out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, call: CallId, record: Recorded) {
+        let place = self.running.remove(&call).and_then(|place| place.checked_sub(self.offset));
+        if let Some(call) = place.and_then(|place| self.calls.get_mut(place)) {
+            call.end = Some(record);
+        }
+    }
+
+    fn write_first(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(Call { begin, end }) = self.calls.pop_front() else { return Ok(()) };
+        self.offset += 1;
+        self.write_call(&begin, end.as_ref(), out)?;
+        if end.is_none()
+            && let (Kind::Start, Some(call)) = (begin.kind, begin.call)
+        {
+            self.begun.insert(call, begin);
+        }
+        Ok(())
+    }
+
+    /// Writes one line, and the header before the first.
+    fn write_call(
+        &mut self,
+        begin: &Recorded,
+        end: Option<&Recorded>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        if !std::mem::replace(&mut self.has_header, true) {
+            let header = row(["WHEN", "CALL", "RULE", "STATUS", "TIME", "WHO"], "COMMAND");
+            writeln!(out, "{}", fit(&header, self.style.width))?;
+        }
+        let (status, mood) = status(begin, end);
+        let number = begin.call.map(|call| call.to_string()).unwrap_or_default();
+        let took = end.unwrap_or(begin).duration_ms.map(duration).unwrap_or_default();
+        let (when, who) = (when::shown(begin.ts, &self.style.zone), self.who(begin));
+        let rule = begin.rule.map(|rule| rule.to_string()).unwrap_or_default();
+        let line = row([&when, &number, &rule, &status, &took, &who], &command(begin));
+        let line = fit(&line, self.style.width);
+        match mood.colour().filter(|_| self.style.is_coloured) {
+            Some(colour) => writeln!(out, "\x1b[{colour}m{line}\x1b[0m"),
+            None => writeln!(out, "{line}"),
+        }
+    }
+
+    /// The caller: user and process.
+    fn who(&mut self, record: &Recorded) -> String {
+        let Some((uid, pid)) = record.uid.zip(record.pid) else { return String::new() };
+        let name = self.names.entry(uid).or_insert_with(|| {
+            let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
+            user.map_or_else(|| uid.to_string(), |user| user.name)
+        });
+        format!("{name}[{pid}]")
+    }
+}
+
+/// Whether a call went as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Good,
+    Bad,
+    Refused,
+    Running,
+}
+
+impl Mood {
+    /// The parameters of the terminal's colour.
+    fn colour(self) -> Option<&'static str> {
+        match self {
+            Self::Good => None,
+            Self::Bad => Some("31"),
+            Self::Refused => Some("33"),
+            Self::Running => Some("32"),
+        }
+    }
+}
+
+fn status(begin: &Recorded, end: Option<&Recorded>) -> (String, Mood) {
+    if begin.kind == Kind::Reject {
+        let reason = begin.reason.clone().unwrap_or_default();
+        let times = begin.count.map(|count| format!(" x{count}")).unwrap_or_default();
+        return (reason + &times, Mood::Refused);
+    }
+    let Some(end) = end.or((begin.kind == Kind::Exit).then_some(begin)) else {
+        return ("running".into(), Mood::Running);
+    };
+    let text = match end {
+        Recorded { kind: Kind::Lost, .. } => "lost".into(),
+        Recorded { timed_out: true, .. } => "timeout".into(),
+        Recorded { hangup: true, .. } => "hangup".into(),
+        Recorded { stopped: true, .. } => "stopped".into(),
+        Recorded { oom: true, .. } => "oom".into(),
+        Recorded { errno: Some(errno), .. } => errno.clone(),
+        Recorded { signal: Some(signal), .. } => signal_name(*signal),
+        Recorded { status, .. } => status.map(|status| status.to_string()).unwrap_or_default(),
+    };
+    let mood = if text == "0" { Mood::Good } else { Mood::Bad };
+    (text, mood)
+}
+
+fn signal_name(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}
+
+/// A time that passed, in at most six characters where it is less than some days.
+fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..60_000 => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
+        60_000..3_600_000 => format!("{}m{:02}s", ms / 60_000, ms % 60_000 / 1_000),
+        _ => format!("{}h{:02}m", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// The cells of a line; the command is the last, so that nothing has to stand behind what callers chose.
+fn row(cells: [&str; 6], command: &str) -> String {
+    let [when, call, rule, status, took, who] = cells;
+    format!("{when:<19} {call:>6} {rule:>4} {status:<11} {took:>6} {who:<14} {command}")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    const START: &str = r#"{"kind":"start","call":7,"ts":1700000000000,"socket":"a","rule":3,"argv":["echo","\u001b[31m\u202e"],"pid":12,"uid":4294967294"#;
+
+    fn check(records: &[&str], width: Option<usize>, want: &[&str]) {
+        let mut table = Table::new(Style { width, is_coloured: false, zone: TimeZone::UTC });
+        let mut out = Vec::new();
+        for record in records {
+            let line = format!("{record},\"prev\":\"\"}}");
+            let head = Head::of(line.as_bytes()).expect("a head");
+            let found = match (head.begins, head.kind == Kind::Start) {
+                (true, true) => Found::Begin,
+                (true, false) => Found::Whole,
+                (false, _) => Found::End,
+            };
+            table.take(head, found, line.as_bytes(), &mut out).expect("memory takes every write");
+        }
+        table.finish(&mut out).expect("memory takes every write");
+        let text = String::from_utf8(out).expect("the table is text");
+        assert_eq!(text.lines().skip(1).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_call_stands_where_it_began() {
+        let reject =
+            r#"{"kind":"reject","call":8,"ts":1700000001000,"argv":["no"],"reason":"no_rule","count":4"#;
+        let exit =
+            r#"{"kind":"exit","call":7,"ts":1700000002000,"status":143,"duration_ms":61000,"signal":15"#;
+        check(
+            &[START, reject, exit],
+            None,
+            &[
+                r"2023-11-14 22:13:20      7    3 SIGTERM      1m01s 4294967294[12] echo $'\u{1b}[31m\u{202e}'",
+                "2023-11-14 22:13:21      8      no_rule x4                        no",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_runs_and_what_was_lost_is_said() {
+        let lost = r#"{"kind":"lost","call":7,"ts":1700000002000"#;
+        check(&[START], Some(50), &["2023-11-14 22:13:20      7    3 running        ..."]);
+        check(&[START, lost], Some(50), &["2023-11-14 22:13:20      7    3 lost           ..."]);
+    }
+
+    #[test]
+    fn a_time_is_short() {
+        let shown = [999, 1_250, 60_000, 7_260_000].map(duration);
+        assert_eq!(shown, ["999ms", "1.2s", "1m00s", "2h01m"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! The journal, read back by `journalctl`: the one program that knows its files, and that may be asked by everybody who
+//! may read them.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_SAID_BYTES_MAX};
+
+/// Which journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Journals {
+    /// All that this user may read.
+    All,
+    /// This user's.
+    User,
+    /// The machine's.
+    System,
+    /// The files of a directory.
+    Directory(PathBuf),
+}
+
+/// What an entry says of a record, as text.
+#[derive(Debug, Deserialize)]
+pub struct Told {
+    /// `SLUICE_KIND`.
+    #[serde(rename = "SLUICE_KIND")]
+    pub kind: String,
+    /// `SLUICE_HASH`.
+    #[serde(rename = "SLUICE_HASH")]
+    pub hash: String,
+    /// `SLUICE_PREV`.
+    #[serde(rename = "SLUICE_PREV")]
+    pub prev: String,
+    /// `SLUICE_CALL`.
+    #[serde(rename = "SLUICE_CALL")]
+    pub call: Option<String>,
+    /// `SLUICE_AT`.
+    #[serde(rename = "SLUICE_AT")]
+    pub at: Option<String>,
+}
+
+/// Why the journal cannot be read.
+#[derive(Debug)]
+pub enum JournalctlError {
+    /// The program cannot be started.
+    Start(io::Error),
+    /// It failed, and said this.
+    Failed(String),
+    /// What it wrote cannot be read.
+    Io(io::Error),
+}
+
+impl fmt::Display for JournalctlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(source) => write!(f, "journalctl cannot be started: {source}"),
+            Self::Failed(said) => write!(f, "journalctl failed: {said}"),
+            Self::Io(source) => write!(f, "journalctl cannot be read: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for JournalctlError {}
+
+/// Hands each record's entry of this user's brokers since then, in milliseconds since 1970, to `take`. The journal
+/// itself notes whose process sent an entry. One that is not of a record is passed over.
+pub fn read_journal(
+    journals: &Journals,
+    uid: u32,
+    since_ms: u64,
+    mut take: impl FnMut(Told),
+) -> Result<(), JournalctlError> {
+    let mut child = command(journals, uid, since_ms).spawn().map_err(JournalctlError::Start)?;
+    let read = child.stdout.take().map_or(Ok(()), |stdout| read_entries(stdout, &mut take));
+    let ended = end(child);
+    read.map_err(JournalctlError::Io)?;
+    ended
+}
+
+fn command(journals: &Journals, uid: u32, since_ms: u64) -> Command {
+    let mut command = Command::new("journalctl");
+    command.args(["--quiet", "--no-pager", "--output=json"]);
+    command.arg("--output-fields=SLUICE_KIND,SLUICE_HASH,SLUICE_PREV,SLUICE_CALL,SLUICE_AT");
+    command.arg(format!("--since=@{}", since_ms / 1000));
+    match journals {
+        Journals::All => &mut command,
+        Journals::User => command.arg("--user"),
+        Journals::System => command.arg("--system"),
+        Journals::Directory(directory) => command.arg("--directory").arg(directory),
+    };
+    command.args(["SYSLOG_IDENTIFIER=sluice".to_owned(), format!("_UID={uid}")]);
+    command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn read_entries(stdout: ChildStdout, take: &mut impl FnMut(Told)) -> io::Result<()> {
+    let mut reader = BufReader::new(stdout);
+    let mut line = Vec::new();
+    while reader.by_ref().take(JOURNAL_LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
+        if let Ok(told) = serde_json::from_slice(&line) {
+            take(told);
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// Waits for its end. Its stdout is at its end by now, and what it says on stderr is little.
+fn end(mut child: Child) -> Result<(), JournalctlError> {
+    let mut said = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        stderr.take(JOURNAL_SAID_BYTES_MAX).read_to_string(&mut said).map_err(JournalctlError::Io)?;
+    }
+    let status = child.wait().map_err(JournalctlError::Io)?;
+    if status.success() { Ok(()) } else { Err(JournalctlError::Failed(said.trim().to_owned())) }
+}

@@ -1,0 +1,45 @@
+//! Manifests: any bytes are read to their end, whatever the pieces; a record's head is what the whole record says.
+
+use std::io::Read;
+
+use sluice::audit::{Fields, Head, Lines, Recorded};
+use sluice::limits::RECORD_LINE_BYTES_MAX;
+
+/// Panics when the property does not hold for `data`.
+pub(crate) fn check(data: &[u8]) {
+    let whole = read(data, usize::MAX);
+    assert_eq!(read(data, 3), whole, "in pieces");
+    assert_eq!(whole.iter().map(|(_, bytes)| bytes).sum::<usize>(), data.len());
+    assert!(whole.iter().all(|&(_, bytes)| bytes <= RECORD_LINE_BYTES_MAX));
+    for line in data.split(|&byte| byte == b'\n') {
+        head(line);
+    }
+}
+
+/// The number of each line, and its bytes with its newline.
+fn read(data: &[u8], piece: usize) -> Vec<(u64, usize)> {
+    let mut lines = Lines::new(Pieces(data, piece));
+    let mut found = Vec::new();
+    while let Some(line) = lines.read_line().expect("no I/O here") {
+        assert!(!line.bytes.contains(&b'\n'));
+        found.push((line.number, line.bytes.len() + usize::from(line.ended)));
+    }
+    found
+}
+
+fn head(line: &[u8]) {
+    let (head, record) = (Head::of(line), Recorded::of(line));
+    if let Some((head, record)) = head.zip(record.as_ref()) {
+        assert_eq!((Some(head.call), head.ts, head.kind), (record.call, record.ts, record.kind));
+    }
+    assert!(record.is_none() || Fields::of(line).is_some(), "a record is an object");
+}
+
+struct Pieces<'a>(&'a [u8], usize);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let most = into.len().min(self.1);
+        self.0.read(&mut into[..most])
+    }
+}
