@@ -83,7 +83,8 @@ impl Asked<'_> {
             }
             Status::SPAWN => format!(
                 "allowed, but could not be started, and nothing of it ran (SPAWN): {command}; its program, interpreter \
-                 or directory is missing outside, and the broker's record says which"
+                 or directory is missing outside, or its scope or a limit cannot be had there; the broker's record says \
+                 which"
             ),
             Status::TIMEOUT => format!("ended by its rule's timeout (TIMEOUT): {command}"),
             Status::TOO_LARGE => {
