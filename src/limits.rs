@@ -148,6 +148,14 @@ pub const FOLD_AFTER: u64 = 2;
 pub const FOLD_KINDS_MAX: usize = 64;
 /// Most bytes of a refusal's explanation in its record.
 pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
+/// Bytes of the mark beside a manifest.
+pub const MARK_BYTES: usize = 96;
+/// Bytes on disk that are kept for the end of each running call.
+pub const END_ROOM_BYTES: u64 = 2 * 1024;
+/// Bytes on disk that are taken ahead at a time, where there are as many.
+pub const ROOM_STEP_BYTES: u64 = 64 * 1024;
+/// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are lost.
+pub const OWED_ENDS_MAX: usize = 8192;
 /// The buffer that a manifest is read back with.
 pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
 /// Most bytes that a packed manifest may unpack to.

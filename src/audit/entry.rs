@@ -196,8 +196,10 @@ impl Reject<'_> {
 
 impl Record for Lost {
     fn entry(&self) -> Entry {
-        let mut entry = new("lost", Priority::Error, &format!("the end of call {} was not seen", self.call));
+        let message = format!("the end of call {} was not seen: {}", self.call, self.why());
+        let mut entry = new("lost", Priority::Error, &message);
         entry.add("SLUICE_CALL", &self.call.to_string());
+        entry.add("SLUICE_REASON", self.reason);
         entry
     }
 }

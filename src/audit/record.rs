@@ -1,6 +1,7 @@
 //! The lines of a manifest, one type a kind; REFERENCE.md has each field's meaning. A field that says nothing is
 //! left out; `prev` is added when the line is written.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -113,6 +114,11 @@ pub enum Outcome {
         /// What it gave.
         errno: nix::errno::Errno,
     },
+    /// Nothing of the command ran, because its start is not certain to be on disk.
+    NotDurable {
+        /// What the disk gave.
+        errno: nix::errno::Errno,
+    },
 }
 
 impl Outcome {
@@ -120,6 +126,7 @@ impl Outcome {
     pub fn status(&self) -> Status {
         match self {
             Self::NotStarted { .. } => Status::SPAWN,
+            Self::NotDurable { .. } => Status::AUDIT,
             Self::Ran { cause: Some(Cause::Timeout), .. } => Status::TIMEOUT,
             Self::Ran { cause: Some(Cause::Stop), .. } => Status::STOPPING,
             Self::Ran { status, .. } => *status,
@@ -209,6 +216,10 @@ impl<'a> Ending<'a> {
                 ending.step = Some(step);
                 ending.errno = Some(format!("{errno:?}"));
             }
+            Outcome::NotDurable { errno } => {
+                ending.step = Some("sync");
+                ending.errno = Some(format!("{errno:?}"));
+            }
         }
         ending
     }
@@ -220,11 +231,22 @@ pub(super) struct Lost {
     kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
+    pub(super) reason: &'static str,
 }
 
 impl Lost {
-    pub(super) fn new(call: CallId) -> Self {
-        Self { kind: "lost", call, ts: now_ms() }
+    /// `reason` is one of `killed`, `host` and `failed`.
+    pub(super) fn new(call: CallId, reason: &'static str) -> Self {
+        Self { kind: "lost", call, ts: now_ms(), reason }
+    }
+
+    /// The reason as the end of a sentence.
+    pub(super) fn why(&self) -> &'static str {
+        match self.reason {
+            "killed" => "its broker was killed",
+            "host" => "the host went down",
+            _ => "a part of the broker failed",
+        }
     }
 }
 
@@ -235,14 +257,35 @@ pub(super) struct Open<'a> {
     pub(super) ts: u64,
     pub(super) version: &'static str,
     pub(super) broker: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) boot: Option<String>,
     pub(super) rules: &'a str,
     pub(super) policy: &'a str,
     pub(super) next: CallId,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) running: BTreeSet<CallId>,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) torn: usize,
     /// Bytes of the file before this line: it shows when a file was cut at its head.
     #[serde(skip_serializing_if = "is_start_of_file")]
     pub(super) at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) missing: Option<String>,
+}
+
+/// By whose word records are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Author<'a> {
+    /// The rules file.
+    pub rules: &'a str,
+    /// The hash of the rules in force.
+    pub policy: &'a str,
+}
+
+/// The host's boot, as the kernel calls it, without its dashes; `None` where it does not say.
+pub(super) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.chars().filter(char::is_ascii_hexdigit).collect())
 }
 
 /// `reload`: the rules were read again.

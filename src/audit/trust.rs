@@ -82,15 +82,21 @@ impl Trusted {
 
     /// Opens the file to read it. It must be regular, and nobody else's to write.
     pub fn read(&self) -> Result<File, Distrust> {
-        let file = self.open(OFlag::O_RDONLY)?;
-        let stat = self.regular(&file)?;
-        judge(&stat, false).map_err(|why| self.distrust(why))?;
-        Ok(file)
+        self.checked(OFlag::O_RDONLY)
     }
 
     /// Opens the file to append to it, and makes it with mode 0600 where it is missing.
     pub fn append(&self) -> Result<File, Distrust> {
-        let file = self.open(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)?;
+        self.checked(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)
+    }
+
+    /// The same to change it in place.
+    pub fn update(&self) -> Result<File, Distrust> {
+        self.checked(OFlag::O_RDWR | OFlag::O_CREAT)
+    }
+
+    fn checked(&self, flags: OFlag) -> Result<File, Distrust> {
+        let file = self.open(flags)?;
         let stat = self.regular(&file)?;
         judge(&stat, false).map_err(|why| self.distrust(why))?;
         Ok(file)

@@ -266,10 +266,13 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
 /// The start on record; before this nothing has changed, from here on something may run.
 fn begin<'r>(rules: &'r Ruleset, opening: &Opening<'_>) -> Result<Started<'r>, Refusal> {
     let (started, written) = Started::new(rules.manifest(), opening);
-    let Err(source) = written else { return Ok(started) };
+    let Err(source) = written else {
+        rules.say_kept();
+        return Ok(started);
+    };
     rules.say_lost(&source);
     if rules.is_strict() {
-        started.withdraw();
+        started.withdraw(opening, &source);
         return Err(Refusal::AuditLost { path: rules.manifest().path(), source });
     }
     rules.heed(rules.reopen_manifest().and_then(|()| started.write_again(opening)));

@@ -12,6 +12,7 @@ mod lobby;
 mod notice;
 mod reload;
 mod ruleset;
+mod sentry;
 mod serve;
 mod state;
 mod status;

@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, SCOPES_PARKED_MAX};
 
 use super::notice::LoadError;
-use super::ruleset::{Loaded, want_journals};
+use super::ruleset::{Loaded, want_records};
 use super::state::Broker;
 
 /// Reads every rules file again.
@@ -25,7 +25,7 @@ pub(super) fn reload(broker: &Broker) {
             Err(error) => ruleset.keep(&error),
         }
     }
-    want_journals(&broker.rulesets());
+    want_records(&broker.rulesets());
 }
 
 /// The descriptors that are left when every call that the rules allow runs; `max_calls` has each socket's.

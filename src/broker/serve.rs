@@ -24,7 +24,8 @@ use super::listen::{ListenError, Listener, Own, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
 use super::reload::spare_descriptors;
-use super::ruleset::{Loaded, Ruleset, name_of, want_journals};
+use super::ruleset::{Loaded, Ruleset, name_of, want_records};
+use super::sentry::Sentry;
 use super::state::{Broker, Events, Say, Socket};
 use super::status::{Board, Herald, one_line};
 
@@ -59,6 +60,8 @@ pub enum ServeError {
     Listen(ListenError),
     /// There is no manifest.
     Manifest(OpenError),
+    /// Somebody took the socket's file away while the broker served.
+    SocketTaken,
     /// The process tree of calls cannot be followed.
     NoTree(io::Error),
     /// A system call failed.
@@ -72,6 +75,9 @@ impl fmt::Display for ServeError {
             Self::Load(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Manifest(error) => error.fmt(f),
+            Self::SocketTaken => {
+                write!(f, "somebody removed or replaced the socket; callers do not come here any more")
+            }
             Self::NoTree(source) => {
                 write!(f, "cannot follow what calls start (/proc/PID/task/TID/children): {source}")
             }
@@ -134,10 +140,15 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events, board });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
+    let sentry = Sentry::default();
+    for own in own.iter().flatten() {
+        sentry.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
+    }
     say(&ready);
     broker.scopes.warm(&modes);
     lobby.run()?;
-    end(&broker, &mut lobby)
+    end(&broker, &mut lobby)?;
+    if sentry.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
 }
 
 /// Scopes from the manager that this process lives under, or in the group that it gave away.
@@ -241,7 +252,7 @@ fn put_in_force(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, Serv
         manifests.push((loaded.manifest.clone(), manifest.clone()));
         rulesets.push(Arc::new(Ruleset::new(loaded, manifest, say)));
     }
-    want_journals(&rulesets);
+    want_records(&rulesets);
     Ok(rulesets)
 }
 

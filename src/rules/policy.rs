@@ -10,7 +10,7 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
-use super::settings::{Audit, Journal, ScopeMode};
+use super::settings::{Audit, Durability, Journal, ScopeMode};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -24,6 +24,7 @@ pub struct Policy {
     pub(super) audit: Audit,
     pub(super) scope: ScopeMode,
     pub(super) journal: Journal,
+    pub(super) sync: Durability,
     pub(super) logfile: Option<Template>,
 }
 
@@ -109,6 +110,11 @@ impl Policy {
     /// Which records go to the journal as well.
     pub fn journal(&self) -> Journal {
         self.journal
+    }
+
+    /// When a record counts.
+    pub fn sync(&self) -> Durability {
+        self.sync
     }
 
     /// Where the manifest is, if there is to be one.

@@ -110,6 +110,15 @@ pub enum ScopeMode {
     Off,
 }
 
+/// `sync =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// A record counts when the kernel has it: it outlives the broker.
+    Kernel,
+    /// A start and an end count when they are on disk: they outlive the machine's failure.
+    Disk,
+}
+
 /// `journal =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Journal {

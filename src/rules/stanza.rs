@@ -8,7 +8,9 @@ use super::lexer::{Tail, Word};
 use super::pattern::{Flaw, Patterns};
 use super::resources::ResourceKey;
 use super::rule::Accepts;
-use super::settings::{Audit, Background, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin};
+use super::settings::{
+    Audit, Background, Durability, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin,
+};
 use super::template::Template;
 use super::tree::Attribute;
 use super::values;
@@ -23,6 +25,7 @@ pub(super) struct Said {
     pub(super) audit: Option<Audit>,
     pub(super) scope: Option<ScopeMode>,
     pub(super) journal: Option<Journal>,
+    pub(super) sync: Option<Durability>,
     /// By slot name: the key's place and what the slot accepts, `None` where that is an error already.
     pub(super) constraints: HashMap<String, (Span, Option<Accepts>)>,
     pub(super) allow_any: Vec<Named>,
@@ -155,6 +158,7 @@ impl Reader<'_, '_> {
                 stated.resources.push(resource);
             }
             Key::Journal => said.journal = Some(values::choice(&value()?, JOURNAL)?),
+            Key::Sync => said.sync = Some(values::choice(&value()?, SYNC)?),
             Key::AllowDash => said.allow_dash = names(&value()?),
             Key::AllowAny => said.allow_any = names(&value()?),
             Key::Accepts => said.promises.push(self.promise(Holds::Accepts, attribute)?),
@@ -197,6 +201,7 @@ const LOG: &[(&str, LogPolicy)] =
 const AUDIT: &[(&str, Audit)] = &[("strict", Audit::Strict), ("best-effort", Audit::BestEffort)];
 const JOURNAL: &[(&str, Journal)] =
     &[("on", Journal::On), ("off", Journal::Off), ("require", Journal::Require)];
+const SYNC: &[(&str, Durability)] = &[("no", Durability::Kernel), ("yes", Durability::Disk)];
 
 const SCOPE: &[(&str, ScopeMode)] = &[
     ("auto", ScopeMode::Auto),

@@ -83,7 +83,7 @@ fn rotated_files_follow_each_other_in_whatever_order_they_are_given() {
     }
     broker.sh("true").exited(0);
     broker.stop();
-    verify(&[path.clone(), older.clone(), old.clone()], &[]).exited(0).said(&["good: 12 records of 3 calls"]);
+    verify(&[path.clone(), older.clone(), old.clone()], &[]).exited(0).said(&["good: 14 records of 3 calls"]);
     verify(&[old.clone(), path.clone()], &[]).exited(0).said(&["goes on from a file that was not given"]);
     verify(&[path.clone(), older.clone()], &[])
         .exited(1)
