@@ -87,8 +87,13 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 pub const LAUNCHERS_PARKED: u32 = 4;
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
+/// Descriptors that it holds beside, where rules capture or hide terminals.
+pub const RELAY_FDS_MAX: usize = 12;
+/// Descriptors that one rules file holds at most: its manifest and the mark, the next two while they are opened, a
+/// directory and the journal's socket.
+pub const RULESET_FDS_MAX: usize = 6;
 /// Descriptors of the broker beside sockets and calls.
-pub const BROKER_FDS_SPARE: usize = 96;
+pub const BROKER_FDS_SPARE: usize = 64;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
 /// How long the accept loop rests when the kernel has no descriptor or memory for it.
@@ -176,6 +181,23 @@ pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long it rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
+
+// Captures.
+
+/// Most bytes of one capture, unless `capture_max` says otherwise.
+pub const CAPTURE_BYTES_DEFAULT: u64 = 64 << 20;
+/// Bytes that are written to a new capture and taken back, to see that its place works.
+pub const CAPTURE_PROBE_BYTES: usize = 4096;
+/// The pipe that a command has in a captured descriptor's place, where the user may have one of this size.
+pub const RELAY_PIPE_BYTES: i32 = 256 * 1024;
+/// Most bytes that a capture is ahead of the one who reads: then the writer waits.
+pub const RELAY_AHEAD_MAX: u64 = 1 << 20;
+/// The buffer for what cannot be spliced.
+pub const RELAY_BUFFER_BYTES: usize = 64 * 1024;
+/// How long a call that is being ended waits for its caller to take the next byte.
+pub const RELAY_PATIENCE: Duration = Duration::from_millis(200);
+/// How long after its end, or its timeout, a call's last bytes may be on their way.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 // systemd.
 

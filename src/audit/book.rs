@@ -18,14 +18,15 @@ use crate::limits::END_ROOM_BYTES;
 use crate::sys;
 
 use super::ascii::to_ascii;
-use super::chain::{LineHash, hash_line, no_line};
+use super::chain::{LineHash, chained, no_line};
+use super::diary::{Author, Close, Open, boot_id};
 use super::entry::Record;
 use super::fold::Fold;
 use super::history::{History, read_history};
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
 use super::place::{self, OpenError, is_at};
-use super::record::{Author, Close, Lost, Open, boot_id, now_ms};
+use super::record::{Lost, now_ms};
 use super::rejected::Reject;
 use super::room::Room;
 use super::sink::Sink;
@@ -389,12 +390,4 @@ impl Book {
         self.mark.sync()?;
         place::sync_directory(&self.path)
     }
-}
-
-/// A record's JSON as a line with the chain, and the hash of that line.
-fn chained(body: &str, prev: &LineHash) -> (String, LineHash) {
-    let body = body.strip_suffix('}').unwrap_or(body);
-    let line = format!("{body},\"prev\":\"{prev}\"}}\n");
-    let hash = hash_line(&line.as_bytes()[..line.len() - 1]);
-    (line, hash)
 }

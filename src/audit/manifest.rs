@@ -12,10 +12,11 @@ use crate::rules::{Durability, Journal};
 
 use super::book::Book;
 use super::commit::Commit;
+use super::diary::{Author, Reload};
 use super::entry::Record;
 use super::fold::Heard;
 use super::place::OpenError;
-use super::record::{Author, Reload, now_ms};
+use super::record::now_ms;
 use super::rejected::{Reject, Rejected};
 use super::sink::Sink;
 use super::trust::Trusted;
@@ -99,11 +100,16 @@ impl Manifest {
         self.book().write(&reload)
     }
 
-    /// Records a refusal under a number of its own. Of many equal ones within a second, most are only counted:
+    /// Takes the next number, for a call that needs it before its first record.
+    pub fn take_number(&self) -> CallId {
+        self.book().number()
+    }
+
+    /// Records a refusal under its number, or else one of its own. Of many equal ones within a second, most are only counted:
     /// [`Self::settle`] writes the count when [`Self::next_due`] says so.
-    pub fn reject(&self, rejected: &Rejected) -> io::Result<()> {
+    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> io::Result<()> {
         let mut book = self.book();
-        let call = book.number();
+        let call = call.unwrap_or_else(|| book.number());
         match book.fold.hear(call, rejected, Instant::now()) {
             Heard::First => book.write(&Reject::one(call, rejected))?,
             Heard::Again => book.note()?,
@@ -131,11 +137,15 @@ impl Manifest {
         self.settle_disk(&book)
     }
 
-    /// Takes the next number and writes the start record that `record` makes of it, as one step; `None` where a start
-    /// is not recorded.
-    pub(super) fn begin<R: Record>(&self, record: impl FnOnce(CallId) -> Option<R>) -> Begun {
+    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it, as one
+    /// step; `None` where a start is not recorded.
+    pub(super) fn begin<R: Record>(
+        &self,
+        call: Option<CallId>,
+        record: impl FnOnce(CallId) -> Option<R>,
+    ) -> Begun {
         let mut book = self.book();
-        let call = book.number();
+        let call = call.unwrap_or_else(|| book.number());
         let written = book.check_place().and_then(|()| match record(call) {
             Some(record) => book.write_start(call, &record),
             None => book.expect(call).and_then(|()| book.sink.probe()),
@@ -157,6 +167,11 @@ impl Manifest {
         let line = book.lines;
         drop(book);
         self.wait_for_disk(line)
+    }
+
+    /// Writes a record that nobody waits for.
+    pub(super) fn write(&self, record: &impl Record) -> io::Result<()> {
+        self.book().write(record)
     }
 
     /// A call that does not run, and whose start is not on record.

@@ -6,8 +6,10 @@
 
 mod ascii;
 mod book;
+mod capture;
 mod chain;
 mod commit;
+mod diary;
 mod entry;
 mod fold;
 mod history;
@@ -27,12 +29,14 @@ mod verify;
 mod words;
 
 pub use ascii::to_ascii;
+pub use capture::CaptureFile;
+pub use diary::Author;
 pub use entry::MESSAGE_IDS;
 pub use manifest::Manifest;
 pub use place::OpenError;
 pub use query::{Asked, Count, Filter, Follow, Found, History, Matcher, RuleAsked, Skipped, Take};
 pub use read::{Fields, Head, Kind, Line, Lines, ReadError, Recorded, Source, rotated};
-pub use record::{Author, Cause, Opening, Outcome, now_ms};
+pub use record::{Captured, Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
 pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;

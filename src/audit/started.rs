@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use crate::ids::CallId;
 
 use super::manifest::{Begun, Manifest};
-use super::record::{Ending, Lost, Opening, Outcome, Start};
+use super::record::{Capture, Captured, Ending, Lost, Opening, Outcome, Start};
 
 /// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end was not
 /// seen.
@@ -22,10 +22,14 @@ pub struct Started<'m> {
 }
 
 impl<'m> Started<'m> {
-    /// Writes the start. Before this nothing has changed; after it something may run. The second value is why the
-    /// record could not be written, for the caller to judge by `audit =`.
-    pub fn new(manifest: &'m Manifest, opening: &Opening<'_>) -> (Self, io::Result<()>) {
-        let begun = manifest.begin(|call| (!opening.hidden).then(|| Start::new(call, opening)));
+    /// Writes the start, under the number that the call has, or the next. Before this nothing has changed; after it
+    /// something may run. The second value is why the record could not be written, for the caller to judge by `audit =`.
+    pub fn new(
+        manifest: &'m Manifest,
+        call: Option<CallId>,
+        opening: &Opening<'_>,
+    ) -> (Self, io::Result<()>) {
+        let begun = manifest.begin(call, |call| (!opening.hidden).then(|| Start::new(call, opening)));
         let Begun { call, is_recorded, written } = begun;
         (Self { manifest, call, since: Instant::now(), is_recorded, finished: false }, written)
     }
@@ -47,6 +51,11 @@ impl<'m> Started<'m> {
     pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> io::Result<()> {
         self.finished = true;
         self.manifest.end(self.call, &Ending::new(self.call, self.since.elapsed(), outcome, opening))
+    }
+
+    /// Writes that the captures of an ended call are closed.
+    pub fn close_captures(manifest: &Manifest, call: CallId, captured: &Captured) -> io::Result<()> {
+        manifest.write(&Capture::new(call, captured))
     }
 
     /// Takes the call back: for `source`, its start does not count, so it does not run.

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::geteuid;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::limits::LINKS_MAX;
 
@@ -50,6 +50,16 @@ impl fmt::Display for Distrust {
 }
 
 impl std::error::Error for Distrust {}
+
+impl Distrust {
+    /// Whether something has the name that was to be new.
+    pub(super) fn is_taken(&self) -> bool {
+        match &self.why {
+            Why::Io(source) => source.kind() == io::ErrorKind::AlreadyExists,
+            Why::NotAbsolute | Why::Owner(_) | Why::Writable(_) | Why::Link | Why::NotRegular => false,
+        }
+    }
+}
 
 /// For callers that know the path already: what a system call gave, or else why the path is not trusted.
 impl From<Distrust> for io::Error {
@@ -100,6 +110,18 @@ impl Trusted {
         let stat = self.regular(&file)?;
         judge(&stat, false).map_err(|why| self.distrust(why))?;
         Ok(file)
+    }
+
+    /// Makes the file, mode 0600, to write it and read it back. The name must be free.
+    pub fn create(&self) -> Result<File, Distrust> {
+        let file = self.open(OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        self.regular(&file)?;
+        Ok(file)
+    }
+
+    /// Takes the name away.
+    pub fn remove(&self) -> nix::Result<()> {
+        unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
     }
 
     fn open(&self, flags: OFlag) -> Result<File, Distrust> {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod captures;
 mod disk;
 mod gate;
 mod keeper;

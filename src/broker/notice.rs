@@ -35,7 +35,7 @@ pub enum Notice<'a> {
     NoNursery(&'a io::Error),
     /// A record could not be written.
     RecordLost {
-        /// The manifest.
+        /// The manifest, or the capture.
         path: PathBuf,
         /// What writing it gave.
         source: &'a io::Error,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use nix::unistd::geteuid;
 
 use crate::audit::{Author, JournalNews, Manifest, OpenError, Rejected, Sink, now_ms};
-use crate::ids::SocketName;
+use crate::ids::{CallId, SocketName};
 use crate::rules::{Audit, Durability, Journal, Policy, TemplateValues};
 use crate::spawn::Environment;
 
@@ -92,9 +92,9 @@ impl Ruleset {
     }
 
     /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
-    pub(super) fn record_refusal(&self, rejected: &Rejected) -> bool {
+    pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> bool {
         let was_due = self.manifest.next_due();
-        self.heed(self.manifest.reject(rejected));
+        self.heed(self.manifest.reject(call, rejected));
         was_due.is_none() && self.manifest.next_due().is_some()
     }
 
@@ -117,6 +117,11 @@ impl Ruleset {
         let changes = *loss != now;
         *loss = now;
         changes
+    }
+
+    /// Says that a capture could not be made or written.
+    pub(super) fn say_capture_lost(&self, path: PathBuf, source: &io::Error) {
+        (self.say)(&Notice::RecordLost { path, source });
     }
 
     /// Says so when a record could not be written.

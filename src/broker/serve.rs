@@ -23,7 +23,7 @@ use super::gate::Gate;
 use super::listen::{ListenError, Listener, Own, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
-use super::reload::spare_descriptors;
+use super::reload::{needed_descriptors, spare_descriptors};
 use super::ruleset::{Loaded, Ruleset, name_of, want_records};
 use super::sentry::Sentry;
 use super::state::{Broker, Events, Say, Socket};
@@ -125,7 +125,8 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let ready =
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
-    let room = make_room((0..listeners.len()).map(|index| of(index).policy().max_calls()).collect())?;
+    let needed = (0..listeners.len()).map(|index| needed_descriptors(&of(index).policy()));
+    let room = make_room(needed.collect())?;
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
@@ -278,11 +279,11 @@ struct Room {
 }
 
 /// Raises the limit of descriptors to the most that is allowed, and shares it out.
-fn make_room(max_calls: Vec<u32>) -> Result<Room, ServeError> {
+fn make_room(needed: Vec<usize>) -> Result<Room, ServeError> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
-    let sockets = max_calls.len();
-    let spare = spare_descriptors(max_calls).map_err(ServeError::Load)?;
+    let sockets = needed.len();
+    let spare = spare_descriptors(needed).map_err(ServeError::Load)?;
     let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
     Ok(Room { open_files, lobby, waiting })

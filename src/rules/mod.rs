@@ -36,7 +36,8 @@ pub use policy::{Bound, Matched, Miss, MissReason, Policy};
 pub use resources::{Resource, ResourceKey, ResourceValue};
 pub use rule::{Dash, Expected, Program, Rule, Slot, Takes};
 pub use settings::{
-    Audit, Background, Durability, ExecPath, Journal, LogPolicy, OnHangup, ScopeMode, Settings, Stdin,
+    Audit, Background, CaptureMax, Durability, ExecPath, Journal, LogPolicy, OnHangup, ScopeMode, Settings,
+    Stdin, Tty,
 };
 pub use template::{Template, TemplateValues};
 pub use variables::Vars;

@@ -10,7 +10,7 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
-use super::settings::{Audit, Durability, Journal, ScopeMode};
+use super::settings::{Audit, Durability, Journal, ScopeMode, Tty};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -95,6 +95,15 @@ impl Policy {
     /// Most calls of the socket at once.
     pub fn max_calls(&self) -> u32 {
         self.max_calls
+    }
+
+    /// Whether what passes a command's streams passes the broker, by some rule.
+    pub fn relays(&self) -> bool {
+        let by = |rule: &Arc<Rule>| {
+            let settings = &rule.settings;
+            settings.tty == Tty::Hide || settings.captures.iter().any(Option::is_some)
+        };
+        self.rules.iter().any(by)
     }
 
     /// What happens to what cannot be recorded.

@@ -2,6 +2,7 @@
 //! wrong place or not at all known is an error; what it means for the rule is for `lower.rs`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::diagnostic::{Fault, Report, Span};
 use super::lexer::{Tail, Word};
@@ -9,7 +10,7 @@ use super::pattern::{Flaw, Patterns};
 use super::resources::ResourceKey;
 use super::rule::Accepts;
 use super::settings::{
-    Audit, Background, Durability, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin,
+    Audit, Background, Durability, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin, Tty,
 };
 use super::template::Template;
 use super::tree::Attribute;
@@ -143,10 +144,15 @@ impl Reader<'_, '_> {
             }
             Key::ExecPath => stated.exec_path = Some(values::exec_path(&value()?, self.vars)?),
             Key::Stdin => stated.stdin = Some(values::choice(&value()?, STDIN)?),
+            Key::Tty => stated.tty = Some(values::choice(&value()?, TTY)?),
             Key::OnHangup => stated.on_hangup = Some(values::choice(&value()?, ON_HANGUP)?),
             Key::Background => stated.background = Some(values::choice(&value()?, BACKGROUND)?),
             Key::MaxCalls => stated.max_calls = Some(values::calls(&value()?)?),
             Key::Log => stated.log = Some(values::choice(&value()?, LOG)?),
+            Key::Capture(descriptor) => {
+                stated.captures[descriptor] = Some(Arc::new(Template::capture(&value()?, self.vars)?));
+            }
+            Key::CaptureMax => stated.capture_max = Some(values::capture_max(&value()?)?),
             Key::Logfile => said.logfile = Some(Template::manifest(&value()?, self.vars)?),
             Key::Audit => said.audit = Some(values::choice(&value()?, AUDIT)?),
             Key::Scope => said.scope = Some(values::choice(&value()?, SCOPE)?),
@@ -194,6 +200,7 @@ impl Reader<'_, '_> {
 }
 
 const STDIN: &[(&str, Stdin)] = &[("caller", Stdin::Caller), ("null", Stdin::Null)];
+const TTY: &[(&str, Tty)] = &[("pass", Tty::Pass), ("hide", Tty::Hide)];
 const ON_HANGUP: &[(&str, OnHangup)] = &[("kill", OnHangup::Kill), ("keep", OnHangup::Keep)];
 const BACKGROUND: &[(&str, Background)] = &[("kill", Background::Kill), ("keep", Background::Keep)];
 const LOG: &[(&str, LogPolicy)] =

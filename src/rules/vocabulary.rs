@@ -13,10 +13,14 @@ pub(super) enum Key {
     Setenv,
     ExecPath,
     Stdin,
+    Tty,
     OnHangup,
     Background,
     MaxCalls,
     Log,
+    /// The capture of this descriptor.
+    Capture(usize),
+    CaptureMax,
     Logfile,
     Audit,
     Scope,
@@ -54,10 +58,15 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
     ("setenv", Key::Setenv, Place::Anywhere),
     ("exec_path", Key::ExecPath, Place::Anywhere),
     ("stdin", Key::Stdin, Place::Anywhere),
+    ("tty", Key::Tty, Place::Anywhere),
     ("on_hangup", Key::OnHangup, Place::Anywhere),
     ("background", Key::Background, Place::Anywhere),
     ("max_calls", Key::MaxCalls, Place::Anywhere),
     ("log", Key::Log, Place::Anywhere),
+    ("stdinfile", Key::Capture(0), Place::Anywhere),
+    ("stdoutfile", Key::Capture(1), Place::Anywhere),
+    ("stderrfile", Key::Capture(2), Place::Anywhere),
+    ("capture_max", Key::CaptureMax, Place::Anywhere),
     ("logfile", Key::Logfile, Place::Defaults),
     ("audit", Key::Audit, Place::Defaults),
     ("scope", Key::Scope, Place::Defaults),
@@ -79,21 +88,7 @@ const ATTRIBUTES: &[(&str, Key, Place)] = &[
     ("refuses", Key::Refuses, Place::Rule),
 ];
 
-const LATER: &[&str] = &[
-    "tty",
-    "stdoutfile",
-    "stderrfile",
-    "stdinfile",
-    "capture_max",
-    "confine",
-    "read",
-    "write",
-    "exec",
-    "net",
-    "unix",
-    "syscalls",
-    "on_missing",
-];
+const LATER: &[&str] = &["confine", "read", "write", "exec", "net", "unix", "syscalls", "on_missing"];
 
 /// The attributes of this version, in the order of the manual.
 pub fn attributes() -> impl Iterator<Item = &'static str> {

@@ -1,17 +1,11 @@
-//! What the manifest asks of its file, beside what the standard library does without being interrupted.
+//! Room on disk for a file that grows.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::unistd;
 
 use super::uninterrupted;
-
-/// One write(2): how many of the bytes the file took.
-pub fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    uninterrupted(|| unistd::write(file, bytes))
-}
 
 /// Takes blocks for `bytes` from `from` on, which may lie past the file's end; its size stays (`FALLOC_FL_KEEP_SIZE`).
 /// `EOPNOTSUPP` where the file system cannot.

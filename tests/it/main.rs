@@ -2,6 +2,8 @@
 //! file holds one class of promise.
 
 mod activation;
+mod captures;
+mod captures_failing;
 mod cli;
 mod client;
 mod concurrency;
@@ -25,6 +27,7 @@ mod notify;
 mod numbers;
 mod privileges;
 mod recovery;
+mod relay;
 mod scope;
 mod sink;
 mod small;

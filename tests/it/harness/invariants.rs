@@ -23,7 +23,7 @@ pub(crate) struct Fate {
     pub(crate) lost_records: bool,
 }
 
-const KINDS: [&str; 7] = ["open", "start", "exit", "reject", "lost", "reload", "close"];
+const KINDS: [&str; 8] = ["open", "start", "exit", "capture", "reject", "lost", "reload", "close"];
 
 /// Fails when the manifest at this path breaks a promise.
 #[track_caller]
@@ -34,6 +34,7 @@ pub(crate) fn check(path: &Path, fate: Fate) {
     let records = manifest::read(path);
     check_records(&records, fate);
     opened_and_closed(&records, fate);
+    captures_are_counted(&records);
 }
 
 /// The lines of several files, the oldest first, which hold every promise as if they were one.
@@ -149,5 +150,25 @@ fn opened_and_closed(records: &[Record], fate: Fate) {
         assert_eq!(last.kind(), "close", "the last record: {last}");
         // What could not be written has a number too.
         assert!(last.number("next") >= next, "the next number: {last}");
+    }
+}
+
+/// A capture holds as many bytes as the last word on its call says. One that a test took away, or made in a place that
+/// only the broker sees, cannot be looked at; a relay that was held up may not have had the last word.
+#[track_caller]
+fn captures_are_counted(records: &[Record]) {
+    for start in records.iter().filter(|record| record.kind() == "start") {
+        let call = start.number("call");
+        let mut ends = records.iter().filter(|record| ["exit", "capture"].contains(&record.kind()));
+        let Some(end) = ends.rfind(|record| record.number("call") == call) else { continue };
+        for stream in ["stdin", "stdout", "stderr"] {
+            let bytes = end.get(&format!("{stream}_bytes")).as_u64();
+            let size = start.get(stream).as_str().and_then(|path| std::fs::metadata(path).ok());
+            if let (Some(bytes), Some(size)) =
+                (bytes, size.filter(|_| !end.is(&format!("{} capturing", end.kind()))))
+            {
+                assert_eq!(bytes, size.len(), "{stream} of {end}");
+            }
+        }
     }
 }

@@ -23,6 +23,7 @@ mod stderr;
 mod traced;
 mod wait;
 
+pub(crate) use answer::Answer;
 pub(crate) use apart::apart;
 pub(crate) use broker::{Broker, SHELL};
 pub(crate) use call::Running;
