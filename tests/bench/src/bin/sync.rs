@@ -112,7 +112,11 @@ fn filesystem(dir: &Path) -> io::Result<String> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { dir, fs, rounds, calls } = self;
-        writeln!(f, "manifests in {}, {fs}; medians of {rounds} interleaved rounds (least to most)", dir.display())?;
+        writeln!(
+            f,
+            "manifests in {}, {fs}; medians of {rounds} interleaved rounds (least to most)",
+            dir.display()
+        )?;
         rows(f, "a call of /bin/true from a running program", calls)
     }
 }
