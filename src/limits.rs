@@ -87,8 +87,11 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 pub const LAUNCHERS_PARKED: u32 = 4;
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
+/// Descriptors that one rules file holds at most: its manifest, the manifest's directory and the journal's socket, and
+/// the next manifest while it is opened.
+pub const RULESET_FDS_MAX: usize = 4;
 /// Descriptors of the broker beside sockets and calls.
-pub const BROKER_FDS_SPARE: usize = 96;
+pub const BROKER_FDS_SPARE: usize = 64;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
 /// How long the accept loop rests when the kernel has no descriptor or memory for it.

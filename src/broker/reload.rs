@@ -3,7 +3,7 @@
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, SCOPES_PARKED_MAX};
+use crate::limits::{BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, RULESET_FDS_MAX, SCOPES_PARKED_MAX};
 
 use super::notice::LoadError;
 use super::ruleset::{Loaded, want_journals};
@@ -32,7 +32,7 @@ pub(super) fn reload(broker: &Broker) {
 pub(super) fn spare_descriptors(max_calls: impl IntoIterator<Item = u32>) -> Result<usize, LoadError> {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
     // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
-    let beside = 1 + 2 * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
+    let beside = 1 + RULESET_FDS_MAX + 2 * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
     let of_socket =
         |calls| usize::try_from(calls).unwrap_or(usize::MAX).saturating_mul(CALL_FDS_MAX) + beside;
     let needed = max_calls.into_iter().map(of_socket).sum::<usize>() + BROKER_FDS_SPARE;
