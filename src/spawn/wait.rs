@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use crate::audit::{Cause, Outcome};
 use crate::limits::{KILL_GRACE, KILL_ROUND, SCOPE_ROUND, TERM_GRACE};
 use crate::rules::{Background, OnHangup};
-use crate::sd::{Account, Cgroup};
+use crate::sd::{Account, Cgroup, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
@@ -80,9 +80,11 @@ fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) 
     }
     // The command has its own copies: the caller must see the end of its pipes when the command closes them.
     drop(stdio);
-    let cause = watch(launcher, call)?;
+    let mut kills = kills(launcher);
+    let cause = watch(launcher, call, kills.as_mut())?;
     // Read before its end is known to the manager, which removes what is empty.
-    let account = account(launcher);
+    let mut account = account(launcher);
+    account.oom |= kills.is_some_and(|kills| kills.heard());
     let give_up = Instant::now() + TERM_GRACE;
     if let Some(cause) = cause
         && !end_command(launcher, call, give_up)?
@@ -105,6 +107,11 @@ fn account(launcher: &Launcher) -> Account {
     launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
 }
 
+/// The manager is sometimes quicker to remove a unit whose last process was killed, so that is heard when it happens.
+fn kills(launcher: &Launcher) -> Option<Kills> {
+    launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
+}
+
 fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account) -> Outcome {
     match end {
         End::Exited(code) => {
@@ -117,24 +124,34 @@ fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account) -> Out
 }
 
 /// Waits until the command has ended by itself, or for the reason to end it.
-fn watch(launcher: &Launcher, call: &Call<'_>) -> io::Result<Option<Cause>> {
-    let mut looked_at = vec![
-        PollFd::new(launcher.pidfd(), PollFlags::POLLIN),
-        PollFd::new(call.stop.stopping, PollFlags::POLLIN),
-    ];
-    if call.on_hangup == OnHangup::Kill {
-        // No events asked for: only the hangup, which is always told. A second request stays unread.
-        looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
+fn watch(launcher: &Launcher, call: &Call<'_>, mut kills: Option<&mut Kills>) -> io::Result<Option<Cause>> {
+    loop {
+        let mut looked_at = vec![
+            PollFd::new(launcher.pidfd(), PollFlags::POLLIN),
+            PollFd::new(call.stop.stopping, PollFlags::POLLIN),
+        ];
+        if call.on_hangup == OnHangup::Kill {
+            // No events asked for: only the hangup, which is always told. A second request stays unread.
+            looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
+        }
+        let reasons = looked_at.len();
+        looked_at.extend(kills.as_ref().and_then(|kills| kills.poll_fd()));
+        if !sys::poll_until(&mut looked_at, call.deadline)? {
+            return Ok(Some(Cause::Timeout));
+        }
+        let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
+        if ready.split_off(reasons) == [true]
+            && let Some(kills) = &mut kills
+        {
+            kills.hear();
+        }
+        match ready[..] {
+            [true, ..] => return Ok(None),
+            [_, true, ..] => return Ok(Some(Cause::Stop)),
+            [_, _, true] => return Ok(Some(Cause::Hangup)),
+            _ => {}
+        }
     }
-    if !sys::poll_until(&mut looked_at, call.deadline)? {
-        return Ok(Some(Cause::Timeout));
-    }
-    let ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
-    Ok(match ready[..] {
-        [true, ..] => None,
-        [_, true, ..] => Some(Cause::Stop),
-        _ => Some(Cause::Hangup),
-    })
 }
 
 /// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the
