@@ -31,6 +31,12 @@ impl CallId {
     }
 }
 
+impl Default for CallId {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -87,9 +87,11 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 pub const LAUNCHERS_PARKED: u32 = 4;
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
-/// Descriptors that one rules file holds at most: its manifest, the manifest's directory and the journal's socket, and
-/// the next manifest while it is opened.
-pub const RULESET_FDS_MAX: usize = 4;
+/// Descriptors that it holds beside, where rules capture or hide terminals.
+pub const RELAY_FDS_MAX: usize = 12;
+/// Descriptors that one rules file holds at most: its manifest and the mark, the next two while they are opened, a
+/// directory and the journal's socket.
+pub const RULESET_FDS_MAX: usize = 6;
 /// Descriptors of the broker beside sockets and calls.
 pub const BROKER_FDS_SPARE: usize = 64;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
@@ -151,6 +153,14 @@ pub const FOLD_AFTER: u64 = 2;
 pub const FOLD_KINDS_MAX: usize = 64;
 /// Most bytes of a refusal's explanation in its record.
 pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
+/// Bytes of the mark beside a manifest.
+pub const MARK_BYTES: usize = 96;
+/// Bytes on disk that are kept for the end of each running call.
+pub const END_ROOM_BYTES: u64 = 2 * 1024;
+/// Bytes on disk that are taken ahead at a time, where there are as many.
+pub const ROOM_STEP_BYTES: u64 = 64 * 1024;
+/// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are lost.
+pub const OWED_ENDS_MAX: usize = 8192;
 /// The buffer that a manifest is read back with.
 pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
 /// Most bytes that a packed manifest may unpack to.
@@ -171,6 +181,23 @@ pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long it rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
+
+// Captures.
+
+/// Most bytes of one capture, unless `capture_max` says otherwise.
+pub const CAPTURE_BYTES_DEFAULT: u64 = 64 << 20;
+/// Bytes that are written to a new capture and taken back, to see that its place works.
+pub const CAPTURE_PROBE_BYTES: usize = 4096;
+/// The pipe that a command has in a captured descriptor's place, where the user may have one of this size.
+pub const RELAY_PIPE_BYTES: i32 = 256 * 1024;
+/// Most bytes that a capture is ahead of the one who reads: then the writer waits.
+pub const RELAY_AHEAD_MAX: u64 = 1 << 20;
+/// The buffer for what cannot be spliced.
+pub const RELAY_BUFFER_BYTES: usize = 64 * 1024;
+/// How long a call that is being ended waits for its caller to take the next byte.
+pub const RELAY_PATIENCE: Duration = Duration::from_millis(200);
+/// How long after its end, or its timeout, a call's last bytes may be on their way.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 // systemd.
 

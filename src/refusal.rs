@@ -31,7 +31,7 @@ pub enum Refusal {
     },
     /// A record cannot be written, and `audit = strict`.
     AuditLost {
-        /// The manifest.
+        /// The manifest, or the capture.
         path: PathBuf,
         /// What writing it gave.
         source: io::Error,

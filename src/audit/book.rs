@@ -1,70 +1,191 @@
 //! One open manifest file: the chain, the numbers, and what is written where. A line goes to disk first and to the
-//! journal next; what could not be written whole is cut off again.
+//! journal next; what could not be written whole is cut off again. Of a full disk, the ends of running calls get what
+//! was kept for them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::fcntl::Flock;
-use nix::sys::stat::fstat;
 
 use crate::ids::CallId;
+use crate::limits::END_ROOM_BYTES;
+use crate::sys;
 
 use super::ascii::to_ascii;
-use super::chain::{LineHash, hash_line};
+use super::chain::{LineHash, chained, no_line};
+use super::diary::{Author, Close, Open, boot_id};
 use super::entry::Record;
 use super::fold::Fold;
-use super::history::History;
-use super::record::{Open, now_ms};
+use super::history::{History, read_history};
+use super::mark::{Mark, Point};
+use super::owed::{End, Owed};
+use super::place::{self, OpenError, is_at};
+use super::record::{Lost, now_ms};
 use super::rejected::Reject;
+use super::room::Room;
 use super::sink::Sink;
 
 /// A manifest that is open. What is done with it is ordered by the manifest's lock.
 #[derive(Debug)]
 pub(super) struct Book {
     pub(super) path: PathBuf,
-    file: Flock<File>,
-    pub(super) bytes: u64,
+    pub(super) file: Arc<Flock<File>>,
+    mark: Arc<Mark>,
+    bytes: u64,
     /// The file may end in part of a line that could not be written.
     torn: bool,
-    pub(super) prev: LineHash,
-    pub(super) next: CallId,
+    room: Room,
+    /// What the next line follows.
+    prev: LineHash,
+    /// What the last line follows.
+    before: LineHash,
+    next: CallId,
+    /// Lines that were written so far, to this file and those before it.
+    pub(super) lines: u64,
+    /// Calls whose end is still to be written.
+    running: BTreeSet<CallId>,
+    /// Ends that could not be written when they came: they stand before the next line.
+    owed: Owed,
     pub(super) fold: Fold,
     pub(super) sink: Arc<Sink>,
 }
 
+/// What a line may take its space from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    /// What is free, beside what is kept.
+    Free,
+    /// What was kept for it.
+    Kept,
+}
+
 impl Book {
-    /// Goes on after what the file holds.
-    pub(super) fn after(
-        path: &Path,
-        mut file: Flock<File>,
-        history: &History,
-        sink: Arc<Sink>,
-    ) -> io::Result<Self> {
-        let bytes = file.seek(SeekFrom::End(0))?;
-        let path = path.to_owned();
-        Ok(Self {
-            path,
-            file,
-            bytes,
-            torn: false,
-            prev: history.prev.clone(),
-            next: history.next,
-            fold: Fold::default(),
-            sink,
-        })
+    /// Opens or makes the manifest at `path` and goes on after what it holds. The first record says so.
+    pub(super) fn open(path: &Path, author: &Author<'_>, sink: Arc<Sink>) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let (mark, noted) = Mark::open(path)?;
+        let (mut book, history) = Self::at(path, Arc::new(mark), sink)?;
+        book.next = history.next.max(noted.next);
+        book.begin(author, &history, &noted.prev).map_err(io)?;
+        book.record_lost(&history).map_err(io)?;
+        Ok(book)
     }
 
-    /// The first record of this broker. What a crash tore stays, on a line of its own.
-    pub(super) fn begin(&mut self, rules: &str, policy: &str, history: &History) -> io::Result<()> {
-        if history.torn > 0 {
-            self.append(b"\n")?;
+    /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers, chain and
+    /// running calls go on there, and the last line here says that they do.
+    pub(super) fn move_to(&mut self, path: &Path, author: &Author<'_>) -> Result<(), OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let is_ours = self.mark.is_of(path);
+        let (mark, noted) = if is_ours { (self.mark.clone(), self.point()) } else { Self::mark(path)? };
+        let (mut fresh, history) = Self::at(path, mark, self.sink.clone())?;
+        let close = self.closing();
+        let (line, left) = chained(&to_ascii(&close), &self.prev);
+        fresh.next = self.next.max(history.next).max(noted.next);
+        (fresh.lines, fresh.running) = (self.lines, self.running.clone());
+        std::mem::swap(&mut fresh.owed, &mut self.owed);
+        let noted = if is_ours || history.last.is_none() { left.clone() } else { noted.prev };
+        fresh.begin(author, &history, &noted).map_err(io)?;
+        fresh.record_lost(&history).map_err(io)?;
+        // Last, so that no moment is without a file that tells of the calls that run.
+        let closed = self.append(line.as_bytes(), Space::Kept);
+        self.before = std::mem::replace(&mut self.prev, left);
+        self.enter(&close, &closed).ok();
+        self.give_back();
+        std::mem::swap(&mut fresh.fold, &mut self.fold);
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Goes on in the same file, which somebody else cut or wrote to: a reload accepts that. What the file's own lines
+    /// prove of it, they prove by their chain.
+    pub(super) fn resume(&mut self, author: &Author<'_>) -> Result<(), OpenError> {
+        let path = self.path.clone();
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        if !self.mark.is_of(&path) {
+            self.mark = Self::mark(&path)?.0;
         }
-        let (version, broker) = (env!("CARGO_PKG_VERSION"), std::process::id());
-        let (next, torn, at) = (self.next, history.torn, self.bytes);
-        self.write(&Open { kind: "open", ts: now_ms(), version, broker, rules, policy, next, torn, at })
+        let history = self.read_again().map_err(io)?;
+        self.next = self.next.max(history.next);
+        let noted = self.prev.clone();
+        self.begin(author, &history, &noted).map_err(io)
+    }
+
+    fn mark(path: &Path) -> Result<(Arc<Mark>, Point), OpenError> {
+        Mark::open(path).map(|(mark, noted)| (Arc::new(mark), noted))
+    }
+
+    fn at(path: &Path, mark: Arc<Mark>, sink: Arc<Sink>) -> Result<(Self, History), OpenError> {
+        let mut book = Self {
+            path: path.to_owned(),
+            file: Arc::new(place::open(path)?),
+            mark,
+            bytes: 0,
+            torn: false,
+            room: Room::default(),
+            prev: no_line(),
+            before: no_line(),
+            next: CallId::FIRST,
+            lines: 0,
+            running: BTreeSet::new(),
+            owed: Owed::default(),
+            fold: Fold::default(),
+            sink,
+        };
+        let history = book.read_again().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        Ok((book, history))
+    }
+
+    fn read_again(&mut self) -> io::Result<History> {
+        self.room.forget();
+        let mut file: &File = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let history = read_history(file)?;
+        self.bytes = file.seek(SeekFrom::End(0))?;
+        Ok(history)
+    }
+
+    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own.
+    fn begin(&mut self, author: &Author<'_>, history: &History, noted: &LineHash) -> io::Result<()> {
+        if history.torn > 0 {
+            self.append(b"\n", Space::Free)?;
+        }
+        let last = history.last.as_ref();
+        self.prev = last.map_or_else(|| noted.clone(), |last| last.hash.clone());
+        if history.torn > 0 {
+            // What the next line follows: a broker that is killed after that line must not find it unknown.
+            self.note()?;
+        }
+        let is_missing = *noted != no_line() && last.is_some_and(|last| !last.follows(noted));
+        let open = Open {
+            kind: "open",
+            ts: now_ms(),
+            version: env!("CARGO_PKG_VERSION"),
+            broker: std::process::id(),
+            boot: boot_id(),
+            rules: author.rules,
+            policy: author.policy,
+            next: self.next,
+            running: self.running.clone(),
+            torn: history.torn,
+            at: self.bytes,
+            missing: is_missing.then(|| noted.clone()),
+        };
+        self.write(&open)
+    }
+
+    /// The calls that an earlier broker began here and did not end.
+    fn record_lost(&mut self, history: &History) -> io::Result<()> {
+        let is_new_boot = history.boot.is_some() && history.boot != boot_id();
+        let reason = if is_new_boot { "host" } else { "killed" };
+        let lost = history.unfinished.iter().filter(|call| !self.running.contains(call));
+        let lost: Vec<_> = lost.map(|call| Lost::new(*call, reason)).collect();
+        lost.iter().try_for_each(|lost| self.write(lost))
     }
 
     /// Takes the next number.
@@ -72,6 +193,15 @@ impl Book {
         let call = self.next;
         self.next = call.next();
         call
+    }
+
+    /// Notes the numbers that were taken and have no record of their own.
+    pub(super) fn note(&self) -> io::Result<()> {
+        self.mark.note(&self.point())
+    }
+
+    fn point(&self) -> Point {
+        Point { next: self.next, prev: self.prev.clone() }
     }
 
     /// Writes the counts of refusals whose time has come.
@@ -82,59 +212,128 @@ impl Book {
         Ok(())
     }
 
-    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does.
-    pub(super) fn write(&mut self, record: &impl Record) -> io::Result<()> {
-        let prev = self.prev.clone();
-        self.append_chained(record)?;
-        // The sink says it; only a start can still be kept from running.
-        self.enter(record, &prev).ok();
-        Ok(())
+    /// Writes the last record, and gives back what was taken ahead.
+    pub(super) fn close(&mut self) -> io::Result<()> {
+        let closed = self.write(&self.closing());
+        self.give_back();
+        closed
     }
 
-    /// The same for the record before which nothing runs: one that a required journal does not take is taken back.
-    pub(super) fn write_start(&mut self, record: &impl Record) -> io::Result<()> {
+    fn closing(&self) -> Close {
+        Close { kind: "close", ts: now_ms(), next: self.next }
+    }
+
+    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does;
+    /// what could not be written here is in the journal at least.
+    pub(super) fn write(&mut self, record: &impl Record) -> io::Result<()> {
+        let written = self.append_chained(&to_ascii(record), Space::Free);
+        // The sink says it; only a start can still be kept from running.
+        self.enter(record, &written).ok();
+        written?;
+        self.note()
+    }
+
+    /// Keeps room for the end of a call that is about to begin, and its number, where no start says it.
+    pub(super) fn expect(&mut self, call: CallId) -> io::Result<()> {
+        self.running.insert(call);
+        self.make_room(0)?;
+        self.note()
+    }
+
+    /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does not take,
+    /// is taken back.
+    pub(super) fn write_start(&mut self, call: CallId, record: &impl Record) -> io::Result<()> {
+        self.running.insert(call);
+        self.pay()?;
         let (bytes, prev) = (self.bytes, self.prev.clone());
-        self.append_chained(record)?;
-        let entered = self.enter(record, &prev);
-        if entered.is_err() {
+        self.append_chained(&to_ascii(record), Space::Free)?;
+        let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
+        if stands.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
             self.cut_torn()?;
         }
-        entered
+        stands
     }
 
-    fn enter(&self, record: &impl Record, prev: &str) -> io::Result<()> {
+    /// Writes the end of a call, into the room that was kept for it. One that cannot be written is owed.
+    pub(super) fn write_end(&mut self, call: CallId, record: &impl Record) -> io::Result<()> {
+        let body = to_ascii(record);
+        let written = self.append_chained(&body, Space::Kept);
+        self.enter(record, &written).ok();
+        let is_owed = written.is_err() && self.owed.push(End { call, body, entry: record.entry() });
+        if !is_owed {
+            self.running.remove(&call);
+        }
+        written?;
+        self.note()
+    }
+
+    /// Writes the ends that are owed.
+    fn pay(&mut self) -> io::Result<()> {
+        while let Some(body) = self.owed.first().map(|end| end.body.clone()) {
+            self.append_line(&body, Space::Kept)?;
+            let Some(mut end) = self.owed.shift() else { return Ok(()) };
+            self.running.remove(&end.call);
+            end.entry.add("SLUICE_HASH", &self.prev);
+            end.entry.add("SLUICE_PREV", &self.before);
+            self.sink.enter(|| end.entry).ok();
+        }
+        Ok(())
+    }
+
+    /// A call that does not run after all.
+    pub(super) fn forget(&mut self, call: CallId) {
+        self.running.remove(&call);
+    }
+
+    fn enter(&self, record: &impl Record, written: &io::Result<()>) -> io::Result<()> {
         self.sink.enter(|| {
             let mut entry = record.entry();
-            entry.add("SLUICE_HASH", &self.prev);
-            entry.add("SLUICE_PREV", prev);
+            match written {
+                Ok(()) => {
+                    entry.add("SLUICE_HASH", &self.prev);
+                    entry.add("SLUICE_PREV", &self.before);
+                }
+                Err(source) => entry.add("SLUICE_UNWRITTEN", &source.to_string()),
+            }
             entry
         })
     }
 
-    /// Adds the chain to a record and appends it as one line.
-    fn append_chained(&mut self, record: &impl Record) -> io::Result<()> {
-        let mut line = to_ascii(record);
-        line.pop();
-        line.push_str(",\"prev\":\"");
-        line.push_str(&self.prev);
-        line.push_str("\"}\n");
-        self.append(line.as_bytes())?;
-        self.prev = hash_line(&line.as_bytes()[..line.len() - 1]);
+    /// Appends a record with the chain as one line, after those that are owed.
+    fn append_chained(&mut self, body: &str, space: Space) -> io::Result<()> {
+        self.pay()?;
+        self.append_line(body, space)
+    }
+
+    fn append_line(&mut self, body: &str, space: Space) -> io::Result<()> {
+        let (line, hash) = chained(body, &self.prev);
+        self.append(line.as_bytes(), space)?;
+        self.before = std::mem::replace(&mut self.prev, hash);
         Ok(())
     }
 
     /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+    fn append(&mut self, line: &[u8], space: Space) -> io::Result<()> {
         self.cut_torn()?;
-        let written = self.file.write(line)?;
+        if space == Space::Free {
+            self.make_room(line.len())?;
+        }
+        let written = sys::write(self.file.as_fd(), line)?;
         if written < line.len() {
             self.torn = true;
             self.cut_torn()?;
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(Errno::ENOSPC.into());
         }
         self.bytes += line.len() as u64;
+        self.lines += 1;
         Ok(())
+    }
+
+    /// Space for this many bytes, and after them for the end of every call that runs.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let kept = self.running.len() as u64 * END_ROOM_BYTES;
+        self.room.reach(self.file.as_fd(), self.bytes, self.bytes + bytes as u64 + kept)
     }
 
     fn cut_torn(&mut self) -> io::Result<()> {
@@ -142,35 +341,53 @@ impl Book {
             // Never longer: somebody else may have cut it since.
             if self.file.metadata()?.len() > self.bytes {
                 self.file.set_len(self.bytes)?;
+                self.room.forget();
             }
             self.torn = false;
         }
         Ok(())
     }
 
+    /// Gives back what was taken ahead, where nobody else changed the file.
+    fn give_back(&mut self) {
+        self.room.forget();
+        if self.file.metadata().is_ok_and(|file| file.len() == self.bytes) {
+            // What stays taken is some space, until the next broker writes there.
+            self.file.set_len(self.bytes).ok();
+        }
+    }
+
     /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
     pub(super) fn check_place(&mut self) -> io::Result<()> {
         self.cut_torn()?;
-        let bytes = u64::try_from(fstat(&*self.file)?.st_size).unwrap_or(0);
-        if self.is_at(&self.path) && bytes == self.bytes {
+        let bytes = self.file.metadata()?.len();
+        let why = if !self.is_at(&self.path) {
+            "the manifest was moved or removed; have the broker reload (HUP)"
+        } else if bytes < self.bytes {
+            "the manifest was cut in place, and records may be lost; have logrotate move it and send HUP (`nocreate` \
+             and `postrotate`) instead of `copytruncate`, and the broker reload now"
+        } else if bytes > self.bytes {
+            "the manifest was written to by somebody else; have the broker reload (HUP)"
+        } else {
             return Ok(());
-        }
-        Err(io::Error::other(
-            "the manifest was moved, removed or cut by somebody else; have the broker reload (HUP)",
-        ))
-    }
-
-    /// Goes on from the file's end as it is now: a reload accepts what was done to it. What the file's own lines prove
-    /// of that, they prove by their chain.
-    pub(super) fn settle_length(&mut self) -> io::Result<()> {
-        self.cut_torn()?;
-        self.bytes = self.file.seek(SeekFrom::End(0))?;
-        Ok(())
+        };
+        Err(io::Error::other(why))
     }
 
     /// Whether the file that is open is the one at `path`.
     pub(super) fn is_at(&self, path: &Path) -> bool {
-        let (Ok(open), Ok(there)) = (fstat(&*self.file), nix::sys::stat::lstat(path)) else { return false };
-        (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino)
+        is_at(&self.file, path)
+    }
+
+    /// Whether nothing was done to the manifest and its mark.
+    pub(super) fn is_untouched(&mut self) -> bool {
+        self.check_place().is_ok() && self.mark.is_of(&self.path)
+    }
+
+    /// Has all of it on disk, the directory's entries included.
+    pub(super) fn sync_place(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.mark.sync()?;
+        place::sync_directory(&self.path)
     }
 }

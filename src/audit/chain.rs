@@ -15,6 +15,14 @@ pub(super) fn hash_line(line: &[u8]) -> LineHash {
     format!("{:x}", Sha256::digest(line))
 }
 
+/// A record's JSON as a line with the chain, and the hash of that line.
+pub(super) fn chained(body: &str, prev: &LineHash) -> (String, LineHash) {
+    let body = body.strip_suffix('}').unwrap_or(body);
+    let line = format!("{body},\"prev\":\"{prev}\"}}\n");
+    let hash = hash_line(&line.as_bytes()[..line.len() - 1]);
+    (line, hash)
+}
+
 /// Whether a line is a record to its end: the chain is the last that is written of one. What a crash or a full disk
 /// tore off has none.
 pub(super) fn is_whole(line: &[u8]) -> bool {

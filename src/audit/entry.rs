@@ -9,8 +9,10 @@ use crate::ids::{CallId, SocketName};
 use crate::limits::JOURNAL_MESSAGE_CHARS_MAX;
 use crate::rules::escape::{quoted_ascii, visible};
 use crate::sd::{Entry, Priority};
+use crate::wire::Status;
 
-use super::record::{Close, Ending, Lost, Open, Reload, Start};
+use super::diary::{Close, Open, Reload};
+use super::record::{Capture, Ending, Lost, Start};
 use super::rejected::Reject;
 use super::words::{Caller, Words};
 
@@ -21,10 +23,11 @@ pub(super) trait Record: Serialize {
 }
 
 /// The `MESSAGE_ID` of each kind of record. Fixed for good: the catalog and people's filters know them.
-pub const MESSAGE_IDS: [(&str, &str); 7] = [
+pub const MESSAGE_IDS: [(&str, &str); 8] = [
     ("open", "7e30a8876d264a558e3d7d379dfcba9c"),
     ("start", "4cf1fe9ee9f94a90870485fb32a48806"),
     ("exit", "eab01940a3634ccb81326df142e3a23d"),
+    ("capture", "36aeaaca463b4f0eb8d2c9f15f35ba6f"),
     ("reject", "2457eaa160c24f4585ca18d9d4a8a552"),
     ("lost", "031199993ffa483cb9e99400eb5e6cc6"),
     ("reload", "478b98e24f674643990aed65f26bb3e4"),
@@ -127,6 +130,7 @@ impl Ending<'_> {
         match self {
             Self { step: Some(_), .. } => Priority::Error,
             Self { left: 1.., .. } => Priority::Warning,
+            Self { status: Status::AUDIT, .. } => Priority::Error,
             Self { timed_out: true, .. }
             | Self { hangup: true, .. }
             | Self { stopped: true, .. }
@@ -144,6 +148,7 @@ impl Ending<'_> {
             Self { timed_out: true, .. } => Some("timed_out".into()),
             Self { hangup: true, .. } => Some("hangup".into()),
             Self { stopped: true, .. } => Some("stopped".into()),
+            Self { status: Status::AUDIT, .. } => Some("audit".into()),
             Self { oom: true, .. } => Some("oom".into()),
             _ => None,
         }
@@ -157,11 +162,22 @@ impl Ending<'_> {
             Self { timed_out: true, .. } => "ran into its timeout and was ended".into(),
             Self { hangup: true, .. } => "was ended because its caller left".into(),
             Self { stopped: true, .. } => "was ended because the broker stops".into(),
+            Self { status: Status::AUDIT, .. } => "was ended because it could not be captured".into(),
             Self { signal: Some(signal), .. } => format!("was ended by signal {signal}"),
             _ => format!("exited with {}", self.status.get()),
         };
         let ended = if self.oom { format!("{ended}, out of memory,") } else { ended };
         if self.left == 0 { ended } else { format!("{ended}, leaving {} processes,", self.left) }
+    }
+}
+
+impl Record for Capture {
+    fn entry(&self) -> Entry {
+        let cut = if self.captured.drain_timeout { ", before what it left had closed them" } else { "" };
+        let message = format!("the captures of call {} are closed{cut}", self.call);
+        let mut entry = new(self.kind, Priority::Info, &message);
+        entry.add("SLUICE_CALL", &self.call.to_string());
+        entry
     }
 }
 
@@ -199,8 +215,10 @@ impl Reject<'_> {
 
 impl Record for Lost {
     fn entry(&self) -> Entry {
-        let mut entry = new("lost", Priority::Error, &format!("the end of call {} was not seen", self.call));
+        let message = format!("the end of call {} was not seen: {}", self.call, self.why());
+        let mut entry = new("lost", Priority::Error, &message);
         entry.add("SLUICE_CALL", &self.call.to_string());
+        entry.add("SLUICE_REASON", self.reason);
         entry
     }
 }

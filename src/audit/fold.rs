@@ -44,8 +44,9 @@ impl Fold {
             repeats.written += 1;
             return Heard::First;
         }
-        repeats.first = if repeats.count == 0 { call } else { repeats.first };
-        repeats.last = call;
+        // A number that was taken early may come late.
+        repeats.first = if repeats.count == 0 { call } else { repeats.first.min(call) };
+        repeats.last = if repeats.count == 0 { call } else { repeats.last.max(call) };
         repeats.count += 1;
         Heard::Again
     }

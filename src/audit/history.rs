@@ -1,6 +1,8 @@
-//! What a manifest already holds: its highest number, the hash of its last line, and what a crash tore off. Reads
-//! the file once, from front to back, in one buffer.
+//! What a manifest already holds: its highest number, the hashes of its last lines, the calls without an end, and what
+//! a crash tore off. Reads the file once, from front to back, in one buffer.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read};
 
 use serde::Deserialize;
@@ -8,65 +10,125 @@ use serde::Deserialize;
 use crate::ids::CallId;
 use crate::limits::{RECORD_LINE_BYTES_MAX, SCAN_BUFFER_BYTES};
 
-use super::chain::{LineHash, Link, no_line};
+use super::chain::{LineHash, Link, hash_line, is_whole, prev_of};
 
 /// What was found.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct History {
     /// The number of the next request.
     pub(super) next: CallId,
-    /// What the next line's `prev` is.
-    pub(super) prev: LineHash,
+    /// The last line, unless there is none.
+    pub(super) last: Option<Last>,
     /// Bytes after the last newline: what a crash or a full disk left of a line.
     pub(super) torn: usize,
+    /// Calls that a broker began here and did not end.
+    pub(super) unfinished: BTreeSet<CallId>,
+    /// The host's boot in which the last broker began.
+    pub(super) boot: Option<String>,
+}
+
+/// How a manifest ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    /// What the next line's `prev` is.
+    pub(super) hash: LineHash,
+    /// The hash of the last whole line, and what this one follows.
+    whole: Option<(LineHash, LineHash)>,
+}
+
+impl Last {
+    /// Whether the line with this hash is where a manifest that nobody touched has the last one that was noted: at
+    /// the end, or before a line that a killed broker had no time to note.
+    pub(super) fn follows(&self, noted: &LineHash) -> bool {
+        let is_noted = |(whole, before): &(LineHash, LineHash)| whole == noted || before == noted;
+        self.hash == *noted || self.whole.as_ref().is_some_and(is_noted)
+    }
 }
 
 /// Reads a whole manifest. Lines that are not records are passed over: they prove nothing about numbers.
 pub(super) fn read_history(manifest: impl Read) -> io::Result<History> {
     let mut reader = BufReader::with_capacity(SCAN_BUFFER_BYTES, manifest);
-    let mut history = History { next: CallId::FIRST, prev: no_line(), torn: 0 };
+    let mut history = History::default();
     let mut link = Link::default();
-    let mut line = Vec::new();
+    let (mut line, mut whole) = (Vec::new(), Vec::new());
     while reader.by_ref().take(RECORD_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)? > 0 {
         let continues = history.torn > 0;
-        history.torn = if line.last() == Some(&b'\n') { 0 } else { line.len() };
-        if history.torn == 0 {
-            line.pop();
-        }
-        history.next = history.next.max(after(&line));
+        let ended = line.pop_if(|byte| *byte == b'\n').is_some();
+        history.torn = if ended { 0 } else { line.len() };
         if continues {
-            link.go_on(&line)
+            link.go_on(&line);
         } else {
-            link.add(&line)
+            link.add(&line);
+            history.take(&line);
+            if is_whole(&line) {
+                std::mem::swap(&mut line, &mut whole);
+            }
         }
         line.clear();
     }
-    history.prev = link.hash().unwrap_or(history.prev);
+    let before = prev_of(&whole).map(|prev| String::from_utf8_lossy(prev).into_owned());
+    let whole = before.map(|before| (hash_line(&whole), before));
+    history.last = link.hash().map(|hash| Last { hash, whole });
     Ok(history)
 }
 
-/// The first number that a line leaves free.
-fn after(line: &[u8]) -> CallId {
-    #[derive(Deserialize)]
-    struct Numbers {
-        call: Option<u64>,
-        last: Option<u64>,
-        next: Option<u64>,
+/// What a line says about those that come.
+#[derive(Default, Deserialize)]
+struct Line<'l> {
+    #[serde(borrow, default)]
+    kind: Cow<'l, str>,
+    call: Option<u64>,
+    last: Option<u64>,
+    next: Option<u64>,
+    #[serde(default)]
+    running: Vec<u64>,
+    boot: Option<String>,
+}
+
+impl<'l> Line<'l> {
+    fn read(line: &'l [u8]) -> Self {
+        serde_json::from_slice(line).unwrap_or_default()
     }
-    let Ok(numbers) = serde_json::from_slice::<Numbers>(line) else { return CallId::FIRST };
-    let used = numbers.call.max(numbers.last).map_or(CallId::FIRST, |call| CallId::new(call).next());
-    used.max(CallId::new(numbers.next.unwrap_or(0)))
+
+    /// The first number that it leaves free.
+    fn after(&self) -> CallId {
+        let used = self.call.max(self.last).map_or(CallId::FIRST, |call| CallId::new(call).next());
+        used.max(CallId::new(self.next.unwrap_or(0)))
+    }
+}
+
+impl History {
+    fn take(&mut self, line: &[u8]) {
+        let line = Line::read(line);
+        self.next = self.next.max(line.after());
+        match (&*line.kind, line.call.map(CallId::new)) {
+            ("start", Some(call)) => drop(self.unfinished.insert(call)),
+            ("exit" | "lost", Some(call)) => drop(self.unfinished.remove(&call)),
+            ("open", _) => {
+                self.unfinished.extend(line.running.into_iter().map(CallId::new));
+                self.boot = line.boot;
+            }
+            // What ran on when a broker left this file ends in another one.
+            ("close", _) => self.unfinished.clear(),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::chain::hash_line;
     use super::*;
 
     fn check(manifest: &str, next: u64, last: &str, torn: usize) {
-        let prev = if last.is_empty() { no_line() } else { hash_line(last.as_bytes()) };
-        let want = History { next: CallId::new(next), prev, torn };
-        assert_eq!(read_history(manifest.as_bytes()).expect("no I/O here"), want);
+        let history = read_history(manifest.as_bytes()).expect("no I/O here");
+        let hash = history.last.map(|last| last.hash);
+        let want = (!last.is_empty()).then(|| hash_line(last.as_bytes()));
+        assert_eq!((history.next.get(), hash, history.torn), (next, want, torn));
+    }
+
+    /// The beginning of a record, with a chain behind it.
+    fn whole(head: &str) -> String {
+        format!("{head},\"prev\":\"{}\"}}", "ab".repeat(32))
     }
 
     #[test]
@@ -93,8 +155,28 @@ mod tests {
         check(&long, 1, &long, 7);
     }
 
-    /// The beginning of a record, with a chain behind it.
-    fn whole(head: &str) -> String {
-        format!("{head},\"prev\":\"{}\"}}", no_line())
+    #[test]
+    fn what_was_noted_is_at_the_end_or_just_before_it() {
+        let line = whole("{\"call\":2");
+        let last = read_history(format!("{line}\n{{\"ca").as_bytes()).expect("no I/O here").last;
+        let last = last.expect("there are lines");
+        assert!(last.follows(&"ab".repeat(32)) && last.follows(&hash_line(line.as_bytes())));
+        assert!(last.follows(&last.hash) && !last.follows(&"0".repeat(64)));
+    }
+
+    fn unfinished(manifest: &[&str], want: &[u64]) {
+        let history = read_history(manifest.join("\n").as_bytes()).expect("no I/O here");
+        assert_eq!(history.unfinished.into_iter().map(CallId::get).collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_start_without_an_end_is_unfinished() {
+        let [start, other] = [r#"{"kind":"start","call":3}"#, r#"{"kind":"start","call":4}"#];
+        unfinished(&[start, other, r#"{"kind":"exit","call":3}"#], &[4]);
+        unfinished(&[start, r#"{"kind":"open","next":4}"#], &[3]);
+        unfinished(&[start, r#"{"kind":"lost","call":3}"#], &[]);
+        unfinished(&[r#"{"kind":"open","next":9,"running":[3,5]}"#, r#"{"kind":"exit","call":3}"#], &[5]);
+        unfinished(&[start, r#"{"kind":"close","next":4}"#], &[]);
+        unfinished(&[r#"{"kind":"reject","call":3}"#, "not json"], &[]);
     }
 }

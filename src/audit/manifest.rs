@@ -1,73 +1,50 @@
 //! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `book.rs` is how a
-//! record gets to disk and to the journal.
+//! record gets to disk and to the journal, `commit.rs` how it stays there when the machine fails.
 
-use std::fmt;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::ids::CallId;
-use crate::rules::Journal;
+use crate::rules::{Durability, Journal};
 
 use super::book::Book;
+use super::commit::Commit;
+use super::diary::{Author, Reload};
 use super::entry::Record;
 use super::fold::Heard;
-use super::history::read_history;
-use super::record::{Close, Reload, now_ms};
+use super::place::OpenError;
+use super::record::now_ms;
 use super::rejected::{Reject, Rejected};
 use super::sink::Sink;
-use super::trust::{Distrust, Trusted};
+use super::trust::Trusted;
 
 /// The manifest of one broker.
 #[derive(Debug)]
-pub struct Manifest(Mutex<Book>);
+pub struct Manifest {
+    book: Mutex<Book>,
+    commit: Commit,
+    /// Starts and ends have to be on disk.
+    is_durable: AtomicBool,
+}
 
-/// Why a manifest cannot be opened.
+/// A number, and what became of the start that was to be written under it.
 #[derive(Debug)]
-pub enum OpenError {
-    /// Somebody else could replace it.
-    Distrust(Distrust),
-    /// Another broker writes it.
-    Locked(PathBuf),
-    /// A system call failed.
-    Io {
-        /// The manifest.
-        path: PathBuf,
-        /// What the call gave.
-        source: io::Error,
-    },
+pub(super) struct Begun {
+    pub(super) call: CallId,
+    /// The line is there, if perhaps not on disk.
+    pub(super) is_recorded: bool,
+    pub(super) written: io::Result<()>,
 }
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Distrust(distrust) => write!(f, "cannot keep the manifest: {distrust}"),
-            Self::Locked(path) => write!(
-                f,
-                "another broker writes {}; give this one another `logfile`, or stop that one",
-                path.display()
-            ),
-            Self::Io { path, source } => write!(f, "cannot open the manifest {}: {source}", path.display()),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 impl Manifest {
     /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can write, and
     /// goes on after what it holds. The first record says so.
-    pub fn open(path: &Path, rules: &str, policy: &str, sink: Sink) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
-        let mut file = lock(path)?;
-        let history = read_history(&mut *file).map_err(io)?;
-        let mut book = Book::after(path, file, &history, Arc::new(sink)).map_err(io)?;
-        book.begin(rules, policy, &history).map_err(io)?;
-        Ok(Self(Mutex::new(book)))
+    pub fn open(path: &Path, author: &Author<'_>, sink: Sink) -> Result<Self, OpenError> {
+        let book = Mutex::new(Book::open(path, author, Arc::new(sink))?);
+        Ok(Self { book, commit: Commit::default(), is_durable: AtomicBool::new(false) })
     }
 
     /// Has records go to the journal as `journal =` says.
@@ -75,29 +52,46 @@ impl Manifest {
         self.book().sink.want(wanted);
     }
 
+    /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is not.
+    pub fn want_durability(&self, wanted: Durability) -> io::Result<()> {
+        self.is_durable.store(wanted == Durability::Disk, Ordering::SeqCst);
+        self.settle_disk(&self.book())
+    }
+
     /// Where the manifest is.
     pub fn path(&self) -> PathBuf {
         self.book().path.clone()
     }
 
-    /// Goes on at `path`: the file was moved away, or the rules name another. The numbers and the chain go on too.
-    pub fn reopen(&self, path: &Path, rules: &str, policy: &str) -> Result<(), OpenError> {
+    /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The numbers and
+    /// the chain go on too.
+    pub fn reopen(&self, path: &Path, author: &Author<'_>) -> Result<(), OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let mut book = self.book();
-        if book.is_at(path) {
-            return book.settle_length().map_err(io);
+        let is_there = book.path == path && book.is_at(path);
+        if is_there && book.is_untouched() {
+            // What others can replace by now is told; what is open goes on.
+            Trusted::parent_of(path, false).map_err(OpenError::Distrust)?;
+            return self.settle_disk(&book).map_err(io);
         }
-        let mut file = lock(path)?;
-        let history = read_history(&mut *file).map_err(io)?;
-        let mut fresh = Book::after(path, file, &history, book.sink.clone()).map_err(io)?;
-        fresh.next = fresh.next.max(book.next);
-        if history.torn == 0 && fresh.bytes == 0 {
-            fresh.prev.clone_from(&book.prev);
+        if is_there {
+            book.resume(author)?;
+        } else {
+            // A sync that fails here is told to those who wait for it; what comes next is not its concern.
+            self.settle_disk(&book).ok();
+            book.move_to(path, author)?;
         }
-        fresh.begin(rules, policy, &history).map_err(io)?;
-        std::mem::swap(&mut fresh.fold, &mut book.fold);
-        *book = fresh;
-        Ok(())
+        self.settle_disk(&book).map_err(io)
+    }
+
+    /// What was written so far is on disk, or it is said that it may not be.
+    fn settle_disk(&self, book: &Book) -> io::Result<()> {
+        if !self.is_durable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let synced = book.sync_place();
+        self.commit.leave(book.lines, &synced);
+        synced
     }
 
     /// Records that the rules were read again, and with what outcome.
@@ -106,13 +100,19 @@ impl Manifest {
         self.book().write(&reload)
     }
 
-    /// Records a refusal under a number of its own. Of many equal ones within a second, most are only counted:
+    /// Takes the next number, for a call that needs it before its first record.
+    pub fn take_number(&self) -> CallId {
+        self.book().number()
+    }
+
+    /// Records a refusal under its number, or else one of its own. Of many equal ones within a second, most are only counted:
     /// [`Self::settle`] writes the count when [`Self::next_due`] says so.
-    pub fn reject(&self, rejected: &Rejected) -> io::Result<()> {
+    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> io::Result<()> {
         let mut book = self.book();
-        let call = book.number();
-        if book.fold.hear(call, rejected, Instant::now()) == Heard::First {
-            book.write(&Reject::one(call, rejected))?;
+        let call = call.unwrap_or_else(|| book.number());
+        match book.fold.hear(call, rejected, Instant::now()) {
+            Heard::First => book.write(&Reject::one(call, rejected))?,
+            Heard::Again => book.note()?,
         }
         book.settle(Instant::now())
     }
@@ -133,43 +133,64 @@ impl Manifest {
         for (rejected, repeats) in book.fold.take_all() {
             book.write(&Reject::many(repeats.first, repeats.last, repeats.count, &rejected))?;
         }
-        let next = book.next;
-        book.write(&Close { kind: "close", ts: now_ms(), next })
+        book.close()?;
+        self.settle_disk(&book)
     }
 
-    /// Takes the next number and writes the start record that `record` makes of it, as one step.
-    pub(super) fn write_numbered<R: Record>(
+    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it, as one
+    /// step; `None` where a start is not recorded.
+    pub(super) fn begin<R: Record>(
         &self,
+        call: Option<CallId>,
         record: impl FnOnce(CallId) -> Option<R>,
-    ) -> (CallId, io::Result<()>) {
+    ) -> Begun {
         let mut book = self.book();
-        let call = book.number();
+        let call = call.unwrap_or_else(|| book.number());
         let written = book.check_place().and_then(|()| match record(call) {
-            Some(record) => book.write_start(&record),
-            None => book.sink.probe(),
+            Some(record) => book.write_start(call, &record),
+            None => book.expect(call).and_then(|()| book.sink.probe()),
         });
-        (call, written)
+        let (line, is_recorded) = (book.lines, written.is_ok());
+        drop(book);
+        Begun { call, is_recorded, written: written.and_then(|()| self.wait_for_disk(line)) }
     }
 
-    /// Writes one record; one that is kept in the manifest whatever the journal does.
+    /// Writes the start of a call that runs although it could not be written at first.
+    pub(super) fn begin_again(&self, call: CallId, record: &impl Record) -> io::Result<()> {
+        self.book().write_start(call, record)
+    }
+
+    /// Writes the end of a call.
+    pub(super) fn end(&self, call: CallId, record: &impl Record) -> io::Result<()> {
+        let mut book = self.book();
+        book.write_end(call, record)?;
+        let line = book.lines;
+        drop(book);
+        self.wait_for_disk(line)
+    }
+
+    /// Writes a record that nobody waits for.
     pub(super) fn write(&self, record: &impl Record) -> io::Result<()> {
         self.book().write(record)
     }
 
+    /// A call that does not run, and whose start is not on record.
+    pub(super) fn forget(&self, call: CallId) {
+        self.book().forget(call);
+    }
+
+    fn wait_for_disk(&self, line: u64) -> io::Result<()> {
+        if !self.is_durable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.commit.reach(line, || {
+            let book = self.book();
+            (book.file.clone(), book.lines)
+        })
+    }
+
     fn book(&self) -> MutexGuard<'_, Book> {
         // A thread that panicked while it held the lock left at worst a number unused.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Opens the file at `path` to append, for this broker alone.
-fn lock(path: &Path) -> Result<Flock<File>, OpenError> {
-    let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let file =
-        Trusted::parent_of(path, true).and_then(|parent| parent.append()).map_err(OpenError::Distrust)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(file) => Ok(file),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(OpenError::Locked(path.to_owned())),
-        Err((_, errno)) => Err(io(errno.into())),
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,12 @@
-//! The lines of a manifest, one type a kind; REFERENCE.md has each field's meaning. A field that says nothing is
-//! left out; `prev` is added when the line is written.
+//! The lines of a manifest that tell of calls, one type a kind; REFERENCE.md has each field's meaning. A field that says
+//! nothing is left out; `prev` is added when the line is written. `diary.rs` has the others.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use crate::ids::{CallId, RuleLine, SocketName};
+use crate::limits::REQUEST_FDS;
 use crate::sd::Account;
 use crate::wire::Status;
 
@@ -29,6 +30,12 @@ pub(super) struct Start<'a> {
     pub(super) caller: &'a Caller,
     child: i32,
     pub(super) scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<&'a str>,
     policy: &'a str,
 }
 
@@ -53,6 +60,8 @@ pub struct Opening<'a> {
     pub child: i32,
     /// The scope that it is in, or `off`.
     pub scope: &'a str,
+    /// Where what passes stdin, stdout and stderr is captured.
+    pub captures: [Option<&'a str>; REQUEST_FDS],
     /// The hash of the rules in force.
     pub policy: &'a str,
     /// Whether the log policy keeps what ran out of every record.
@@ -61,6 +70,7 @@ pub struct Opening<'a> {
 
 impl<'a> Start<'a> {
     pub(super) fn new(call: CallId, opening: &'a Opening<'a>) -> Self {
+        let [stdin, stdout, stderr] = opening.captures;
         Self {
             kind: "start",
             call,
@@ -74,6 +84,9 @@ impl<'a> Start<'a> {
             caller: opening.caller,
             child: opening.child,
             scope: opening.scope,
+            stdin,
+            stdout,
+            stderr,
             policy: opening.policy,
         }
     }
@@ -88,6 +101,21 @@ pub enum Cause {
     Hangup,
     /// The broker stops.
     Stop,
+    /// What passes cannot be captured, and `audit = strict`.
+    CaptureLost,
+}
+
+/// What the captures of a call hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// Bytes, of stdin, stdout and stderr, where there is a capture.
+    pub bytes: [Option<u64>; REQUEST_FDS],
+    /// One lacks something that passed.
+    pub truncated: bool,
+    /// The streams were cut off while somebody held them open, or before the caller had all.
+    pub drain_timeout: bool,
+    /// What the command left running goes on writing.
+    pub goes_on: bool,
 }
 
 /// How a call that was on record as started ended.
@@ -105,6 +133,8 @@ pub enum Outcome {
         left: usize,
         /// What all that ran in its scope used.
         account: Account,
+        /// What was captured of it.
+        captured: Captured,
     },
     /// Nothing of the command ran.
     NotStarted {
@@ -113,15 +143,33 @@ pub enum Outcome {
         /// What it gave.
         errno: nix::errno::Errno,
     },
+    /// Nothing of the command ran, because its start is not certain to be on disk.
+    NotDurable {
+        /// What the disk gave.
+        errno: nix::errno::Errno,
+    },
 }
 
 impl Outcome {
+    /// Nothing of the command ran, because nothing could pass on what it writes.
+    pub fn not_relayed(source: &std::io::Error) -> Self {
+        let errno = nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or_default());
+        Self::NotStarted { step: "relay", errno }
+    }
+
+    /// Whether what the command left running is captured further.
+    pub fn goes_on(&self) -> bool {
+        matches!(self, Self::Ran { captured: Captured { goes_on: true, .. }, .. })
+    }
+
     /// What the caller is answered.
     pub fn status(&self) -> Status {
         match self {
             Self::NotStarted { .. } => Status::SPAWN,
+            Self::NotDurable { .. } => Status::AUDIT,
             Self::Ran { cause: Some(Cause::Timeout), .. } => Status::TIMEOUT,
             Self::Ran { cause: Some(Cause::Stop), .. } => Status::STOPPING,
+            Self::Ran { cause: Some(Cause::CaptureLost), .. } => Status::AUDIT,
             Self::Ran { status, .. } => *status,
         }
     }
@@ -149,6 +197,8 @@ pub(super) struct Ending<'a> {
     pub(super) hangup: bool,
     #[serde(skip_serializing_if = "is_false")]
     pub(super) stopped: bool,
+    #[serde(flatten)]
+    pub(super) captured: Tally,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) left: usize,
     #[serde(skip_serializing_if = "is_false")]
@@ -185,6 +235,7 @@ impl<'a> Ending<'a> {
             timed_out: false,
             hangup: false,
             stopped: false,
+            captured: Tally::default(),
             left: 0,
             oom: false,
             cpu_ms: None,
@@ -195,11 +246,12 @@ impl<'a> Ending<'a> {
             took,
         };
         match outcome {
-            Outcome::Ran { signal, cause, left, account, .. } => {
+            Outcome::Ran { signal, cause, left, account, captured, .. } => {
                 ending.signal = *signal;
                 ending.timed_out = *cause == Some(Cause::Timeout);
                 ending.hangup = *cause == Some(Cause::Hangup);
                 ending.stopped = *cause == Some(Cause::Stop);
+                ending.captured = Tally::new(captured);
                 ending.left = *left;
                 ending.oom = account.oom;
                 ending.cpu_ms = account.cpu_ms;
@@ -209,8 +261,53 @@ impl<'a> Ending<'a> {
                 ending.step = Some(step);
                 ending.errno = Some(format!("{errno:?}"));
             }
+            Outcome::NotDurable { errno } => {
+                ending.step = Some("sync");
+                ending.errno = Some(format!("{errno:?}"));
+            }
         }
         ending
+    }
+}
+
+/// What captures hold, as records have it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Tally {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdin_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) truncated: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) drain_timeout: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    capturing: bool,
+}
+
+impl Tally {
+    fn new(captured: &Captured) -> Self {
+        let [stdin_bytes, stdout_bytes, stderr_bytes] = captured.bytes;
+        let Captured { truncated, drain_timeout, goes_on, .. } = *captured;
+        Self { stdin_bytes, stdout_bytes, stderr_bytes, truncated, drain_timeout, capturing: goes_on }
+    }
+}
+
+/// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
+#[derive(Debug, Serialize)]
+pub(super) struct Capture {
+    pub(super) kind: &'static str,
+    pub(super) call: CallId,
+    ts: u64,
+    #[serde(flatten)]
+    pub(super) captured: Tally,
+}
+
+impl Capture {
+    pub(super) fn new(call: CallId, captured: &Captured) -> Self {
+        Self { kind: "capture", call, ts: now_ms(), captured: Tally::new(captured) }
     }
 }
 
@@ -220,48 +317,23 @@ pub(super) struct Lost {
     kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
+    pub(super) reason: &'static str,
 }
 
 impl Lost {
-    pub(super) fn new(call: CallId) -> Self {
-        Self { kind: "lost", call, ts: now_ms() }
+    /// `reason` is one of `killed`, `host` and `failed`.
+    pub(super) fn new(call: CallId, reason: &'static str) -> Self {
+        Self { kind: "lost", call, ts: now_ms(), reason }
     }
-}
 
-/// `open`: a broker begins to write here.
-#[derive(Debug, Serialize)]
-pub(super) struct Open<'a> {
-    pub(super) kind: &'static str,
-    pub(super) ts: u64,
-    pub(super) version: &'static str,
-    pub(super) broker: u32,
-    pub(super) rules: &'a str,
-    pub(super) policy: &'a str,
-    pub(super) next: CallId,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) torn: usize,
-    /// Bytes of the file before this line: it shows when a file was cut at its head.
-    #[serde(skip_serializing_if = "is_start_of_file")]
-    pub(super) at: u64,
-}
-
-/// `reload`: the rules were read again.
-#[derive(Debug, Serialize)]
-pub(super) struct Reload<'a> {
-    pub(super) kind: &'static str,
-    pub(super) ts: u64,
-    pub(super) ok: bool,
-    pub(super) policy: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<&'a str>,
-}
-
-/// `close`: the broker leaves.
-#[derive(Debug, Serialize)]
-pub(super) struct Close {
-    pub(super) kind: &'static str,
-    pub(super) ts: u64,
-    pub(super) next: CallId,
+    /// The reason as the end of a sentence.
+    pub(super) fn why(&self) -> &'static str {
+        match self.reason {
+            "killed" => "its broker was killed",
+            "host" => "the host went down",
+            _ => "a part of the broker failed",
+        }
+    }
 }
 
 /// Milliseconds since the epoch; 0 on a clock set before it.
@@ -273,11 +345,6 @@ pub fn now_ms() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_start_of_file(value: &u64) -> bool {
-    *value == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]

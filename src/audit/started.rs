@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Instant;
 
+use nix::errno::Errno;
+
 use crate::ids::CallId;
 
-use super::manifest::Manifest;
-use super::record::{Ending, Lost, Opening, Outcome, Start};
+use super::manifest::{Begun, Manifest};
+use super::record::{Capture, Captured, Ending, Lost, Opening, Outcome, Start};
 
 /// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end was not
 /// seen.
@@ -15,21 +17,29 @@ pub struct Started<'m> {
     manifest: &'m Manifest,
     call: CallId,
     since: Instant,
+    is_recorded: bool,
     finished: bool,
 }
 
 impl<'m> Started<'m> {
-    /// Writes the start. Before this nothing has changed; after it something may run. The second value is the number
-    /// and why the record could not be written, for the caller to judge by `audit =`.
-    pub fn new(manifest: &'m Manifest, opening: &Opening<'_>) -> (Self, io::Result<()>) {
-        let (call, written) =
-            manifest.write_numbered(|call| (!opening.hidden).then(|| Start::new(call, opening)));
-        (Self { manifest, call, since: Instant::now(), finished: false }, written)
+    /// Writes the start, under the number that the call has, or the next. Before this nothing has changed; after it
+    /// something may run. The second value is why the record could not be written, for the caller to judge by `audit =`.
+    pub fn new(
+        manifest: &'m Manifest,
+        call: Option<CallId>,
+        opening: &Opening<'_>,
+    ) -> (Self, io::Result<()>) {
+        let begun = manifest.begin(call, |call| (!opening.hidden).then(|| Start::new(call, opening)));
+        let Begun { call, is_recorded, written } = begun;
+        (Self { manifest, call, since: Instant::now(), is_recorded, finished: false }, written)
     }
 
     /// Writes the start that could not be written, to the manifest as it is now.
     pub fn write_again(&self, opening: &Opening<'_>) -> io::Result<()> {
-        if opening.hidden { Ok(()) } else { self.manifest.write(&Start::new(self.call, opening)) }
+        if opening.hidden || self.is_recorded {
+            return Ok(());
+        }
+        self.manifest.begin_again(self.call, &Start::new(self.call, opening))
     }
 
     /// The call's number.
@@ -40,12 +50,24 @@ impl<'m> Started<'m> {
     /// Writes the end.
     pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> io::Result<()> {
         self.finished = true;
-        self.manifest.write(&Ending::new(self.call, self.since.elapsed(), outcome, opening))
+        self.manifest.end(self.call, &Ending::new(self.call, self.since.elapsed(), outcome, opening))
     }
 
-    /// Takes the call back: its start could not be written, so it does not run.
-    pub fn withdraw(mut self) {
+    /// Writes that the captures of an ended call are closed.
+    pub fn close_captures(manifest: &Manifest, call: CallId, captured: &Captured) -> io::Result<()> {
+        manifest.write(&Capture::new(call, captured))
+    }
+
+    /// Takes the call back: for `source`, its start does not count, so it does not run.
+    pub fn withdraw(mut self, opening: &Opening<'_>, source: &io::Error) {
+        if self.is_recorded {
+            let errno = Errno::from_raw(source.raw_os_error().unwrap_or_default());
+            // The next line, or this one, says what the disk does.
+            self.finish(&Outcome::NotDurable { errno }, opening).ok();
+            return;
+        }
         self.finished = true;
+        self.manifest.forget(self.call);
     }
 }
 
@@ -53,7 +75,7 @@ impl Drop for Started<'_> {
     fn drop(&mut self) {
         if !self.finished {
             // The thread is unwinding: there is nobody left to tell of a failure.
-            drop(self.manifest.write(&Lost::new(self.call)));
+            self.manifest.end(self.call, &Lost::new(self.call, "failed")).ok();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::geteuid;
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::limits::LINKS_MAX;
 
@@ -51,6 +51,16 @@ impl fmt::Display for Distrust {
 
 impl std::error::Error for Distrust {}
 
+impl Distrust {
+    /// Whether something has the name that was to be new.
+    pub(super) fn is_taken(&self) -> bool {
+        match &self.why {
+            Why::Io(source) => source.kind() == io::ErrorKind::AlreadyExists,
+            Why::NotAbsolute | Why::Owner(_) | Why::Writable(_) | Why::Link | Why::NotRegular => false,
+        }
+    }
+}
+
 /// For callers that know the path already: what a system call gave, or else why the path is not trusted.
 impl From<Distrust> for io::Error {
     fn from(distrust: Distrust) -> Self {
@@ -82,18 +92,36 @@ impl Trusted {
 
     /// Opens the file to read it. It must be regular, and nobody else's to write.
     pub fn read(&self) -> Result<File, Distrust> {
-        let file = self.open(OFlag::O_RDONLY)?;
+        self.checked(OFlag::O_RDONLY)
+    }
+
+    /// Opens the file to append to it, and makes it with mode 0600 where it is missing.
+    pub fn append(&self) -> Result<File, Distrust> {
+        self.checked(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)
+    }
+
+    /// The same to change it in place.
+    pub fn update(&self) -> Result<File, Distrust> {
+        self.checked(OFlag::O_RDWR | OFlag::O_CREAT)
+    }
+
+    fn checked(&self, flags: OFlag) -> Result<File, Distrust> {
+        let file = self.open(flags)?;
         let stat = self.regular(&file)?;
         judge(&stat, false).map_err(|why| self.distrust(why))?;
         Ok(file)
     }
 
-    /// Opens the file to append to it, and makes it with mode 0600 where it is missing.
-    pub fn append(&self) -> Result<File, Distrust> {
-        let file = self.open(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)?;
-        let stat = self.regular(&file)?;
-        judge(&stat, false).map_err(|why| self.distrust(why))?;
+    /// Makes the file, mode 0600, to write it and read it back. The name must be free.
+    pub fn create(&self) -> Result<File, Distrust> {
+        let file = self.open(OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
+        self.regular(&file)?;
         Ok(file)
+    }
+
+    /// Takes the name away.
+    pub fn remove(&self) -> nix::Result<()> {
+        unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
     }
 
     fn open(&self, flags: OFlag) -> Result<File, Distrust> {

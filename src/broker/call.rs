@@ -5,25 +5,27 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IsTerminal as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
 
 use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
-use crate::ids::Claimed;
+use crate::ids::{CallId, Claimed};
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Stdin};
+use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Settings, Stdin, Tty};
 use crate::sd::described;
-use crate::spawn::{Call, Launcher, Plan, Resolved, Scope, Stdio, Want, resolve, supervise};
+use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Stdio, Want, divert, resolve, supervise};
 use crate::sys::{self, Kind, Received, Sender};
 use crate::wire::{Malformed, Reply, Request, Status};
 
+use super::captures::{Captures, Remains, say_failure, values};
 use super::disk::Disk;
 use super::gate::Guest;
 use super::notice::Notice;
@@ -38,6 +40,8 @@ pub(super) struct Visit {
     pub(super) connector: Option<Sender>,
     caller: Option<Caller>,
     argv: Vec<Claimed>,
+    /// The call's number, where something had to be named by it already.
+    call: Option<CallId>,
 }
 
 /// A call that a rule allows.
@@ -66,7 +70,7 @@ enum Asked {
 impl Visit {
     pub(super) fn new(connection: OwnedFd) -> Self {
         let connector = sys::connector(connection.as_fd()).ok();
-        Self { connection, connector, caller: None, argv: Vec::new() }
+        Self { connection, connector, caller: None, argv: Vec::new(), call: None }
     }
 
     /// Whether the caller has closed its end.
@@ -119,6 +123,7 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
     let rejected = Rejected::new(&socket.name, caller, &argv, refusal);
     broker.record_refusal(
         socket,
+        visit.call,
         &if is_hidden(&socket.rules.policy(), &argv) { rejected.without_words() } else { rejected },
     );
     reply(visit, &Reply::Status(refusal.status()));
@@ -204,12 +209,24 @@ fn stdio(message: Received) -> Result<Stdio, Refusal> {
 
 /// Runs an admitted call and answers it.
 fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
-    let Admitted { visit, allowed } = admitted;
-    match run(broker, socket, &visit, *allowed) {
-        Ok(status) => reply(&visit, &Reply::Status(status)),
-        Err(refusal) => refuse(broker, socket, &visit, &refusal),
+    let Admitted { mut visit, allowed } = admitted;
+    let ended = run(broker, socket, &mut visit, *allowed);
+    match &ended {
+        Ok(ended) => reply(&visit, &Reply::Status(ended.status)),
+        Err(refusal) => refuse(broker, socket, &visit, refusal),
     }
     refuse_more(broker, socket, &visit);
+    drop(visit);
+    if let Ok(Ended { remains: Some(remains), captures, .. }) = ended {
+        remains.outlast(&socket.rules, &captures, broker.events.as_stop());
+    }
+}
+
+/// A call that ran, or nearly.
+struct Ended {
+    status: Status,
+    captures: [Option<PathBuf>; REQUEST_FDS],
+    remains: Option<Remains>,
 }
 
 /// A connection carries one request. What else its caller sent is taken off it, so that the close does not destroy
@@ -222,11 +239,11 @@ fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
         }
         let caller = visit.caller.clone();
         let refusal = Refusal::Malformed(Malformed::Second);
-        broker.record_refusal(socket, &Rejected::new(&socket.name, caller, &[], &refusal));
+        broker.record_refusal(socket, None, &Rejected::new(&socket.name, caller, &[], &refusal));
     }
 }
 
-fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Result<Status, Refusal> {
+fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) -> Result<Ended, Refusal> {
     let Allowed { caller, stdio, matched, policy } = allowed;
     let rule = &matched.rule;
     let settings = &rule.settings;
@@ -240,6 +257,13 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
     let (plan, stdio) = (plan(broker, &matched, &resolved), redirect(stdio, settings.stdin)?);
     let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
     let launcher = broker.scopes.take(&want)?;
+    // What is named by the call's number gives it one before its first record.
+    let number = || *visit.call.insert(socket.rules.manifest().take_number());
+    let mut files = Captures::create(&socket.rules, &policy, rule, values(&caller, &socket.name), number)?;
+    let captures = files.paths();
+    let hide = |fd: BorrowedFd<'_>| settings.tty == Tty::Hide && fd.is_terminal();
+    let (stdio, streams) = divert(stdio, files.take_files(settings.capture_max), hide, policy.audit())
+        .map_err(Refusal::NoLauncher)?;
     let resolved = resolved.path().to_string_lossy();
     let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
@@ -254,22 +278,45 @@ fn run(broker: &Broker, socket: &Socket, visit: &Visit, allowed: Allowed) -> Res
         caller: &caller,
         child: launcher.pid().as_raw(),
         scope: &scope,
+        captures: captures.each_ref().map(|path| path.as_deref().and_then(Path::to_str)),
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
-    let started = begin(&socket.rules, &opening)?;
+    let started = begin(&socket.rules, visit.call, &opening)?;
+    files.stay();
     describe(broker, &launcher, &started, &opening);
-    let outcome = watch(broker, visit, rule, &launcher, &plan, stdio);
-    Ok(end(broker, &socket.rules, started, outcome, &opening))
+    let call = started.call();
+    let deadline = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let (outcome, relay) = match Relay::begin(streams) {
+        Ok(relay) => {
+            let watched = watched(broker, visit, settings, deadline, relay.as_ref());
+            (supervise(&launcher, &plan, stdio, &watched), relay)
+        }
+        Err(source) => (Ok(Outcome::not_relayed(&source)), None),
+    };
+    if let Some(relay) = &relay {
+        say_failure(&socket.rules, relay, &captures);
+    }
+    let goes_on = outcome.as_ref().is_ok_and(Outcome::goes_on);
+    let status = end(broker, &socket.rules, started, outcome, &opening);
+    let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
+    Ok(Ended { status, captures, remains })
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
-fn begin<'r>(rules: &'r Ruleset, opening: &Opening<'_>) -> Result<Started<'r>, Refusal> {
-    let (started, written) = Started::new(rules.manifest(), opening);
-    let Err(source) = written else { return Ok(started) };
+fn begin<'r>(
+    rules: &'r Ruleset,
+    call: Option<CallId>,
+    opening: &Opening<'_>,
+) -> Result<Started<'r>, Refusal> {
+    let (started, written) = Started::new(rules.manifest(), call, opening);
+    let Err(source) = written else {
+        rules.say_kept();
+        return Ok(started);
+    };
     rules.say_lost(&source);
     if rules.is_strict() {
-        started.withdraw();
+        started.withdraw(opening, &source);
         return Err(Refusal::AuditLost { path: rules.manifest().path(), source });
     }
     rules.heed(rules.reopen_manifest().and_then(|()| started.write_again(opening)));
@@ -282,24 +329,22 @@ fn describe(broker: &Broker, launcher: &Launcher, started: &Started<'_>, opening
     broker.scopes.describe(launcher, described(started.call(), argv.iter().copied()));
 }
 
-fn watch(
-    broker: &Broker,
-    visit: &Visit,
-    rule: &Rule,
-    launcher: &Launcher,
-    plan: &Plan,
-    stdio: Stdio,
-) -> io::Result<Outcome> {
-    let settings = &rule.settings;
-    let call = Call {
+fn watched<'a>(
+    broker: &'a Broker,
+    visit: &'a Visit,
+    settings: &Settings,
+    deadline: Option<Instant>,
+    relay: Option<&'a Relay>,
+) -> Call<'a> {
+    Call {
         kin: &broker.kin,
         connection: visit.connection.as_fd(),
         stop: broker.events.as_stop(),
-        deadline: settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        deadline,
         on_hangup: settings.on_hangup,
         background: settings.background,
-    };
-    supervise(launcher, plan, stdio, &call)
+        relay,
+    }
 }
 
 /// The end on record, and what the caller is answered.

@@ -202,10 +202,31 @@ fn clear(path: &Path) -> Result<(), ListenError> {
     }
 }
 
+impl Own {
+    /// Where the socket is, and which file that is.
+    pub(super) fn place(&self) -> Place {
+        Place { path: self.path.clone(), inode: self.inode }
+    }
+}
+
+/// The file of a socket.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    inode: u64,
+}
+
+impl Place {
+    /// Whether the broker's file is still there.
+    pub(super) fn is_ours(&self) -> bool {
+        self.path.symlink_metadata().is_ok_and(|now| now.ino() == self.inode)
+    }
+}
+
 impl Drop for Own {
     fn drop(&mut self) {
         // Only what is still ours; and a file that cannot be removed is replaced by the next broker.
-        if self.path.symlink_metadata().is_ok_and(|now| now.ino() == self.inode) {
+        if self.place().is_ours() {
             drop(std::fs::remove_file(&self.path));
         }
         drop(std::fs::remove_file(&self.lock_path));

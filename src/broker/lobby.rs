@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -137,7 +138,7 @@ impl Lobby {
         let timeout = milliseconds
             .map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
         match self.epoll.wait(events, timeout) {
-            Err(nix::errno::Errno::EINTR) => Ok(0),
+            Err(Errno::EINTR) => Ok(0),
             result => Ok(result?),
         }
     }
@@ -248,7 +249,8 @@ impl Lobby {
             return Ok(());
         }
         self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
-        self.listeners(|epoll, listener, _| Ok(epoll.delete(listener)?))
+        // One that is not watched need not be left out.
+        self.listeners(|epoll, listener, _| Ok(epoll.delete(listener).or_else(unless(Errno::ENOENT))?))
     }
 
     /// Accepts again, once the time is up.
@@ -257,7 +259,15 @@ impl Lobby {
             return Ok(());
         }
         self.closed_until = None;
-        self.listeners(|epoll, listener, index| watch(epoll, listener, Token::Listener(index)))
+        let opened = self.listeners(|epoll, listener, index| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Listener(index).encode());
+            Ok(epoll.add(listener, event).or_else(unless(Errno::EEXIST))?)
+        });
+        if let Err(source) = opened {
+            (self.broker.say)(&Notice::Exhausted(&source));
+            self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
+        }
+        Ok(())
     }
 
     fn listeners(&self, change: impl Fn(&Epoll, BorrowedFd<'_>, usize) -> io::Result<()>) -> io::Result<()> {
@@ -289,9 +299,8 @@ impl Lobby {
     }
 
     fn forget(&self, visit: &Visit) {
-        self.epoll
-            .delete(&visit.connection)
-            .expect("a visitor's connection is watched until it is taken out");
+        // A watch that stays is of no visitor any more, and ends with the connection.
+        self.epoll.delete(&visit.connection).ok();
     }
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
@@ -331,6 +340,11 @@ impl Lobby {
         }
         Ok(())
     }
+}
+
+/// Takes one error for none.
+fn unless(expected: Errno) -> impl Fn(Errno) -> nix::Result<()> {
+    move |errno| if errno == expected { Ok(()) } else { Err(errno) }
 }
 
 fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod captures;
 mod disk;
 mod gate;
 mod keeper;
@@ -12,6 +13,7 @@ mod lobby;
 mod notice;
 mod reload;
 mod ruleset;
+mod sentry;
 mod serve;
 mod state;
 mod status;

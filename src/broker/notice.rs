@@ -35,11 +35,13 @@ pub enum Notice<'a> {
     NoNursery(&'a io::Error),
     /// A record could not be written.
     RecordLost {
-        /// The manifest.
+        /// The manifest, or the capture.
         path: PathBuf,
         /// What writing it gave.
         source: &'a io::Error,
     },
+    /// Records are written again.
+    RecordBack(PathBuf),
     /// The journal takes no entries any more, or takes them again.
     Journal(&'a JournalNews<'a>),
     /// A call's end cannot be known.
@@ -48,6 +50,8 @@ pub enum Notice<'a> {
     Exhausted(&'a io::Error),
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
+    /// It would not be noticed if somebody took the socket away.
+    SocketUnwatched(&'a io::Error),
     /// Something changed about what calls run in.
     Scopes(&'a ScopeNews<'a>),
     /// The service manager that the environment names cannot be told anything.
@@ -113,6 +117,7 @@ impl fmt::Display for Notice<'_> {
             Self::NurseryReplaced => write!(f, "the nursery ended; another one makes launchers now"),
             Self::NoNursery(source) => write!(f, "cannot start a nursery, calls wait: {source}"),
             Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::RecordBack(path) => write!(f, "{} is written again", path.display()),
             Self::Journal(JournalNews::Lost(source)) => {
                 write!(f, "cannot write the journal, records go to the manifest alone: {source}")
             }
@@ -120,6 +125,7 @@ impl fmt::Display for Notice<'_> {
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
+            Self::SocketUnwatched(source) => write!(f, "cannot watch the socket's file: {source}"),
             Self::Scopes(news) => write_scope_news(f, news),
             Self::NoManager(source) => write!(f, "cannot notify systemd (NOTIFY_SOCKET): {source}"),
             Self::Stopping => write!(f, "stopping: running calls are being ended"),

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nix::unistd::geteuid;
 
-use crate::audit::{JournalNews, Manifest, OpenError, Rejected, Sink, now_ms};
-use crate::ids::SocketName;
-use crate::rules::{Audit, Journal, Policy, TemplateValues};
+use crate::audit::{Author, JournalNews, Manifest, OpenError, Rejected, Sink, now_ms};
+use crate::ids::{CallId, SocketName};
+use crate::rules::{Audit, Durability, Journal, Policy, TemplateValues};
 use crate::spawn::Environment;
 
 use super::disk::load_rules;
@@ -23,6 +23,8 @@ pub(super) struct Ruleset {
     manifest: Arc<Manifest>,
     /// Why the last reload changed nothing.
     fault: Mutex<Option<String>>,
+    /// Why records cannot be written, as it was said.
+    loss: Mutex<Option<String>>,
     say: Say,
 }
 
@@ -47,7 +49,8 @@ impl Loaded {
         let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
         let sink = Sink::new(self.policy.journal(), Box::new(hear))
             .map_err(|source| OpenError::Io { path: self.manifest.clone(), source })?;
-        Manifest::open(&self.manifest, &self.file.to_string_lossy(), self.policy.hash(), sink)
+        let author = Author { rules: &self.file.to_string_lossy(), policy: self.policy.hash() };
+        Manifest::open(&self.manifest, &author, sink)
     }
 }
 
@@ -55,7 +58,7 @@ impl Ruleset {
     /// Puts rules in force.
     pub(super) fn new(loaded: Loaded, manifest: Arc<Manifest>, say: Say) -> Self {
         let (policy, fault) = (RwLock::new(Arc::new(loaded.policy)), Mutex::default());
-        Self { file: loaded.file, policy, manifest, fault, say }
+        Self { file: loaded.file, policy, manifest, fault, loss: Mutex::default(), say }
     }
 
     /// The file.
@@ -89,17 +92,36 @@ impl Ruleset {
     }
 
     /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
-    pub(super) fn record_refusal(&self, rejected: &Rejected) -> bool {
+    pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> bool {
         let was_due = self.manifest.next_due();
-        if let Err(source) = self.manifest.reject(rejected) {
-            self.say_lost(&source);
-        }
+        self.heed(self.manifest.reject(call, rejected));
         was_due.is_none() && self.manifest.next_due().is_some()
     }
 
-    /// Says that a record could not be written.
+    /// Says that a record could not be written, unless that was said already.
     pub(super) fn say_lost(&self, source: &io::Error) {
-        (self.say)(&Notice::RecordLost { path: self.manifest.path(), source });
+        if self.change_loss(Some(source.to_string())) {
+            (self.say)(&Notice::RecordLost { path: self.manifest.path(), source });
+        }
+    }
+
+    /// A start is on record: what was lost is over.
+    pub(super) fn say_kept(&self) {
+        if self.change_loss(None) {
+            (self.say)(&Notice::RecordBack(self.manifest.path()));
+        }
+    }
+
+    fn change_loss(&self, now: Option<String>) -> bool {
+        let mut loss = self.loss.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = *loss != now;
+        *loss = now;
+        changes
+    }
+
+    /// Says that a capture could not be made or written.
+    pub(super) fn say_capture_lost(&self, path: PathBuf, source: &io::Error) {
+        (self.say)(&Notice::RecordLost { path, source });
     }
 
     /// Says so when a record could not be written.
@@ -137,17 +159,22 @@ impl Ruleset {
     }
 
     fn move_manifest(&self, path: &Path, policy: &Policy) -> Result<(), OpenError> {
-        self.manifest.reopen(path, &self.file.to_string_lossy(), policy.hash())
+        let author = Author { rules: &self.file.to_string_lossy(), policy: policy.hash() };
+        self.manifest.reopen(path, &author)
     }
 }
 
-/// Has each manifest go to the journal as its rules say: of several files that share one, the strictest.
-pub(super) fn want_journals(rulesets: &[impl AsRef<Ruleset>]) {
+/// Has each manifest be kept as its rules say: of several files that share one, the strictest.
+pub(super) fn want_records(rulesets: &[impl AsRef<Ruleset>]) {
     for ruleset in rulesets {
-        let manifest = &ruleset.as_ref().manifest;
-        let sharing = rulesets.iter().filter(|other| Arc::ptr_eq(&other.as_ref().manifest, manifest));
-        let wanted = sharing.map(|other| other.as_ref().policy().journal()).max();
-        manifest.want_journal(wanted.unwrap_or(Journal::On));
+        let ruleset = ruleset.as_ref();
+        let others = rulesets.iter().map(AsRef::as_ref);
+        let sharing = others.filter(|other| Arc::ptr_eq(&other.manifest, &ruleset.manifest));
+        let policies: Vec<_> = sharing.map(Ruleset::policy).collect();
+        let journal = policies.iter().map(|policy| policy.journal()).max();
+        let sync = policies.iter().map(|policy| policy.sync()).max();
+        ruleset.manifest.want_journal(journal.unwrap_or(Journal::On));
+        ruleset.heed(ruleset.manifest.want_durability(sync.unwrap_or(Durability::Kernel)));
     }
 }
 

@@ -23,8 +23,9 @@ use super::gate::Gate;
 use super::listen::{ListenError, Listener, Own, bind, inherited};
 use super::lobby::Lobby;
 use super::notice::{LoadError, Notice};
-use super::reload::spare_descriptors;
-use super::ruleset::{Loaded, Ruleset, name_of, want_journals};
+use super::reload::{needed_descriptors, spare_descriptors};
+use super::ruleset::{Loaded, Ruleset, name_of, want_records};
+use super::sentry::Sentry;
 use super::state::{Broker, Events, Say, Socket};
 use super::status::{Board, Herald, one_line};
 
@@ -59,6 +60,8 @@ pub enum ServeError {
     Listen(ListenError),
     /// There is no manifest.
     Manifest(OpenError),
+    /// Somebody took the socket's file away while the broker served.
+    SocketTaken,
     /// The process tree of calls cannot be followed.
     NoTree(io::Error),
     /// A system call failed.
@@ -72,6 +75,9 @@ impl fmt::Display for ServeError {
             Self::Load(error) => error.fmt(f),
             Self::Listen(error) => error.fmt(f),
             Self::Manifest(error) => error.fmt(f),
+            Self::SocketTaken => {
+                write!(f, "somebody removed or replaced the socket; callers do not come here any more")
+            }
             Self::NoTree(source) => {
                 write!(f, "cannot follow what calls start (/proc/PID/task/TID/children): {source}")
             }
@@ -119,7 +125,8 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let ready =
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
-    let room = make_room((0..listeners.len()).map(|index| of(index).policy().max_calls()).collect())?;
+    let needed = (0..listeners.len()).map(|index| needed_descriptors(&of(index).policy()));
+    let room = make_room(needed.collect())?;
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
@@ -134,10 +141,15 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events, board });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
+    let sentry = Sentry::default();
+    for own in own.iter().flatten() {
+        sentry.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
+    }
     say(&ready);
     broker.scopes.warm(&modes);
     lobby.run()?;
-    end(&broker, &mut lobby)
+    end(&broker, &mut lobby)?;
+    if sentry.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
 }
 
 /// Scopes from the manager that this process lives under, or in the group that it gave away.
@@ -241,7 +253,7 @@ fn put_in_force(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, Serv
         manifests.push((loaded.manifest.clone(), manifest.clone()));
         rulesets.push(Arc::new(Ruleset::new(loaded, manifest, say)));
     }
-    want_journals(&rulesets);
+    want_records(&rulesets);
     Ok(rulesets)
 }
 
@@ -267,11 +279,11 @@ struct Room {
 }
 
 /// Raises the limit of descriptors to the most that is allowed, and shares it out.
-fn make_room(max_calls: Vec<u32>) -> Result<Room, ServeError> {
+fn make_room(needed: Vec<usize>) -> Result<Room, ServeError> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
-    let sockets = max_calls.len();
-    let spare = spare_descriptors(max_calls).map_err(ServeError::Load)?;
+    let sockets = needed.len();
+    let spare = spare_descriptors(needed).map_err(ServeError::Load)?;
     let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
     Ok(Room { open_files, lobby, waiting })

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::audit::Rejected;
-use crate::ids::SocketName;
+use crate::ids::{CallId, SocketName};
 use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
 use super::call::Admitted;
@@ -117,9 +117,10 @@ impl Broker {
         rulesets
     }
 
-    /// Puts a refusal on record.
-    pub(super) fn record_refusal(&self, socket: &Socket, rejected: &Rejected) {
-        let (is_counted, is_news) = (socket.rules.record_refusal(rejected), self.board.refuse(rejected));
+    /// Puts a refusal on record, under the number that the call has, or the next.
+    pub(super) fn record_refusal(&self, socket: &Socket, call: Option<CallId>, rejected: &Rejected) {
+        let (is_counted, is_news) =
+            (socket.rules.record_refusal(call, rejected), self.board.refuse(rejected));
         if is_counted || is_news {
             self.events.wake();
         }

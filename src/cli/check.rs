@@ -1,5 +1,6 @@
 //! `sluice check`: what is wrong with rules files, or what they allow, and everything that widens it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use crate::broker::LoadError;
 use crate::rules::escape::visible;
-use crate::rules::{Dash, Diagnostic, ExecPath, Expected, Policy, Program, Rule, Slot, Takes};
+use crate::rules::{Dash, Diagnostic, ExecPath, Expected, Policy, Program, Rule, Slot, Takes, Template};
 
 use super::NO;
 use super::answer::{Form, Load, Place, write_json};
@@ -42,6 +43,9 @@ fn write_policy(out: &mut dyn Write, file: &Path, policy: &Policy) -> io::Result
         for slot in rule.slots() {
             writeln!(out, "  {}", slot.description())?;
         }
+        for (stream, template) in captures(rule) {
+            writeln!(out, "  captures {stream} in {}", visible(&template.to_string()))?;
+        }
         for (slot, key) in widenings(rule) {
             writeln!(out, "  widened: {} ({key})", slot.shown())?;
         }
@@ -62,6 +66,12 @@ fn runs(rule: &Rule) -> String {
             format!("{name}, the first in {}", directories.join(":"))
         }
     }
+}
+
+/// The streams that are captured, and where.
+fn captures(rule: &Rule) -> impl Iterator<Item = (&'static str, &Template)> {
+    let streams = ["stdin", "stdout", "stderr"].into_iter().zip(&rule.settings.captures);
+    streams.filter_map(|(stream, template)| Some((stream, template.as_deref()?)))
 }
 
 /// The slots that take more than a slot does by itself, and the key that says so.
@@ -90,6 +100,8 @@ struct CheckedRule<'a> {
     place: Place<'a>,
     runs: String,
     words: Vec<CheckedWord<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    captures: BTreeMap<&'static str, String>,
     widenings: Vec<Widening<'a>>,
 }
 
@@ -159,6 +171,7 @@ impl<'a> CheckedRule<'a> {
             place: Place::of(rule),
             runs: runs(rule),
             words: words.collect(),
+            captures: captures(rule).map(|(stream, template)| (stream, template.to_string())).collect(),
             widenings: widenings.collect(),
         }
     }
@@ -200,8 +213,7 @@ mod tests {
         }
     }
 
-    const RULES: &str =
-        "git log #n #any\n  n = -?[0-9]\n  allow_dash = n\n  allow_any = any\n/bin/rm #f...\n  f = in /w\n";
+    const RULES: &str = "git log #n #any\n  n = -?[0-9]\n  allow_dash = n\n  allow_any = any\n/bin/rm #f...\n  f = in /w\n  stdoutfile = /c/#$call.out\n";
 
     fn check(form: Form, rules: &'static str, want: &str) {
         let files = [PathBuf::from("/r/a.rules")];
@@ -225,6 +237,7 @@ mod tests {
 /r/a.rules:5: /bin/rm <f>...
   runs /bin/rm
   <f>... is a path in /w
+  captures stdout in /c/#$call.out
 /r/a.rules: good; rules: 2, widened slots: 2
 ";
         check(Form::Text, RULES, want);

@@ -33,6 +33,7 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
         audit: lowered.audit,
         scope: lowered.scope,
         journal: lowered.journal,
+        sync: lowered.sync,
         logfile: lowered.logfile,
     })
 }

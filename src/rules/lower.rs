@@ -15,7 +15,7 @@ use super::matcher::{LexicalPaths, misfit};
 use super::pattern::Patterns;
 use super::resources::ResourceKey;
 use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
-use super::settings::{Audit, Journal, ScopeMode, Stated};
+use super::settings::{Audit, Durability, Journal, ScopeMode, Stated};
 use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
 use super::template::Template;
 use super::tree::{Stanza, Tree};
@@ -30,6 +30,7 @@ pub(super) struct Lowered {
     pub(super) audit: Audit,
     pub(super) scope: ScopeMode,
     pub(super) journal: Journal,
+    pub(super) sync: Durability,
     pub(super) logfile: Option<Template>,
 }
 
@@ -54,6 +55,7 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
         audit: said.audit.unwrap_or(Audit::Strict),
         scope,
         journal: said.journal.unwrap_or(Journal::On),
+        sync: said.sync.unwrap_or(Durability::Kernel),
         logfile: said.logfile,
     }
 }

@@ -35,7 +35,10 @@ pub use matcher::{LexicalPaths, Paths};
 pub use policy::{Bound, Matched, Miss, MissReason, Policy};
 pub use resources::{Resource, ResourceKey, ResourceValue};
 pub use rule::{Dash, Expected, Program, Rule, Slot, Takes};
-pub use settings::{Audit, Background, ExecPath, Journal, LogPolicy, OnHangup, ScopeMode, Settings, Stdin};
+pub use settings::{
+    Audit, Background, CaptureMax, Durability, ExecPath, Journal, LogPolicy, OnHangup, ScopeMode, Settings,
+    Stdin, Tty,
+};
 pub use template::{Template, TemplateValues};
 pub use variables::Vars;
 pub use vocabulary::attributes;

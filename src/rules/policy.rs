@@ -10,7 +10,7 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
-use super::settings::{Audit, Journal, ScopeMode};
+use super::settings::{Audit, Durability, Journal, ScopeMode, Tty};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -24,6 +24,7 @@ pub struct Policy {
     pub(super) audit: Audit,
     pub(super) scope: ScopeMode,
     pub(super) journal: Journal,
+    pub(super) sync: Durability,
     pub(super) logfile: Option<Template>,
 }
 
@@ -96,6 +97,15 @@ impl Policy {
         self.max_calls
     }
 
+    /// Whether what passes a command's streams passes the broker, by some rule.
+    pub fn relays(&self) -> bool {
+        let by = |rule: &Arc<Rule>| {
+            let settings = &rule.settings;
+            settings.tty == Tty::Hide || settings.captures.iter().any(Option::is_some)
+        };
+        self.rules.iter().any(by)
+    }
+
     /// What happens to what cannot be recorded.
     pub fn audit(&self) -> Audit {
         self.audit
@@ -109,6 +119,11 @@ impl Policy {
     /// Which records go to the journal as well.
     pub fn journal(&self) -> Journal {
         self.journal
+    }
+
+    /// When a record counts.
+    pub fn sync(&self) -> Durability {
+        self.sync
     }
 
     /// Where the manifest is, if there is to be one.

@@ -140,6 +140,11 @@ impl ResourceKey {
     }
 }
 
+/// Whole bytes, with `K`, `M`, `G`, `T` or `P` for powers of 1024.
+pub(super) fn bytes(text: &str) -> Option<u64> {
+    scaled(text, SIZES)
+}
+
 /// A number with a suffix, a percentage, or `infinity`.
 fn limit(text: &str, units: &[(&str, u64)]) -> Option<ResourceValue> {
     if text == "infinity" {

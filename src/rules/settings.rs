@@ -2,9 +2,13 @@
 //! put together; no later code asks again which of them spoke.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::CAPTURE_BYTES_DEFAULT;
+
 use super::resources::Resource;
+use super::template::Template;
 
 /// Every setting of a rule, defaults folded in.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Settings {
     pub exec_path: ExecPath,
     /// What the command's stdin is.
     pub stdin: Stdin,
+    /// What the command has in a terminal's place.
+    pub tty: Tty,
     /// What ends with the caller.
     pub on_hangup: OnHangup,
     /// What ends with the command.
@@ -31,6 +37,10 @@ pub struct Settings {
     pub max_calls: Option<u32>,
     /// What records hold.
     pub log: LogPolicy,
+    /// Where what passes stdin, stdout and stderr is kept; nowhere, where the log policy or `stdin = null` says so.
+    pub captures: [Option<Arc<Template>>; 3],
+    /// Most bytes of one capture.
+    pub capture_max: CaptureMax,
     /// What the call's scope is given, each property once.
     pub resources: Vec<Resource>,
 }
@@ -57,6 +67,24 @@ pub enum Stdin {
     Caller,
     /// `/dev/null`.
     Null,
+}
+
+/// `tty =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tty {
+    /// The caller's terminal is the command's.
+    Pass,
+    /// It gets a pipe instead.
+    Hide,
+}
+
+/// `capture_max =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMax {
+    /// This many bytes.
+    Bytes(u64),
+    /// No limit.
+    Unlimited,
 }
 
 /// `on_hangup =`
@@ -110,6 +138,15 @@ pub enum ScopeMode {
     Off,
 }
 
+/// `sync =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// A record counts when the kernel has it: it outlives the broker.
+    Kernel,
+    /// A start and an end count when they are on disk: they outlive the machine's failure.
+    Disk,
+}
+
 /// `journal =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Journal {
@@ -131,10 +168,13 @@ pub(super) struct Stated {
     pub(super) setenv: Vec<(String, String)>,
     pub(super) exec_path: Option<ExecPath>,
     pub(super) stdin: Option<Stdin>,
+    pub(super) tty: Option<Tty>,
     pub(super) on_hangup: Option<OnHangup>,
     pub(super) background: Option<Background>,
     pub(super) max_calls: Option<u32>,
     pub(super) log: Option<LogPolicy>,
+    pub(super) captures: [Option<Arc<Template>>; 3],
+    pub(super) capture_max: Option<CaptureMax>,
     pub(super) resources: Vec<Resource>,
 }
 
@@ -149,6 +189,11 @@ impl Stated {
         let mut resources = defaults.resources.clone();
         resources.retain(|inherited| self.resources.iter().all(|own| own.key != inherited.key));
         resources.extend(self.resources);
+        let stdin = self.stdin.or(defaults.stdin).unwrap_or(Stdin::Caller);
+        let log = self.log.or(defaults.log).unwrap_or(LogPolicy::Full);
+        let [own_stdin, own_stdout, own_stderr] = self.captures;
+        let [stdin_file, stdout_file, stderr_file] = defaults.captures.clone();
+        let full = |own: Option<_>, inherited| own.or(inherited).filter(|_| log == LogPolicy::Full);
         Settings {
             timeout: self.timeout.or(defaults.timeout),
             cwd: self.cwd.or_else(|| defaults.cwd.clone()).unwrap_or_else(|| "/".into()),
@@ -156,11 +201,21 @@ impl Stated {
             env: self.env.or_else(|| defaults.env.clone()).unwrap_or_default(),
             setenv,
             exec_path: self.exec_path.or_else(|| defaults.exec_path.clone()).unwrap_or_default(),
-            stdin: self.stdin.or(defaults.stdin).unwrap_or(Stdin::Caller),
+            stdin,
+            tty: self.tty.or(defaults.tty).unwrap_or(Tty::Pass),
             on_hangup: self.on_hangup.or(defaults.on_hangup).unwrap_or(OnHangup::Kill),
             background: self.background.or(defaults.background).unwrap_or(Background::Kill),
             max_calls: self.max_calls,
-            log: self.log.or(defaults.log).unwrap_or(LogPolicy::Full),
+            log,
+            captures: [
+                full(own_stdin, stdin_file).filter(|_| stdin == Stdin::Caller),
+                full(own_stdout, stdout_file),
+                full(own_stderr, stderr_file),
+            ],
+            capture_max: self
+                .capture_max
+                .or(defaults.capture_max)
+                .unwrap_or(CaptureMax::Bytes(CAPTURE_BYTES_DEFAULT)),
             resources,
         }
     }

@@ -2,13 +2,16 @@
 //! wrong place or not at all known is an error; what it means for the rule is for `lower.rs`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::diagnostic::{Fault, Report, Span};
 use super::lexer::{Tail, Word};
 use super::pattern::{Flaw, Patterns};
 use super::resources::ResourceKey;
 use super::rule::Accepts;
-use super::settings::{Audit, Background, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin};
+use super::settings::{
+    Audit, Background, Durability, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin, Tty,
+};
 use super::template::Template;
 use super::tree::Attribute;
 use super::values;
@@ -23,6 +26,7 @@ pub(super) struct Said {
     pub(super) audit: Option<Audit>,
     pub(super) scope: Option<ScopeMode>,
     pub(super) journal: Option<Journal>,
+    pub(super) sync: Option<Durability>,
     /// By slot name: the key's place and what the slot accepts, `None` where that is an error already.
     pub(super) constraints: HashMap<String, (Span, Option<Accepts>)>,
     pub(super) allow_any: Vec<Named>,
@@ -140,10 +144,15 @@ impl Reader<'_, '_> {
             }
             Key::ExecPath => stated.exec_path = Some(values::exec_path(&value()?, self.vars)?),
             Key::Stdin => stated.stdin = Some(values::choice(&value()?, STDIN)?),
+            Key::Tty => stated.tty = Some(values::choice(&value()?, TTY)?),
             Key::OnHangup => stated.on_hangup = Some(values::choice(&value()?, ON_HANGUP)?),
             Key::Background => stated.background = Some(values::choice(&value()?, BACKGROUND)?),
             Key::MaxCalls => stated.max_calls = Some(values::calls(&value()?)?),
             Key::Log => stated.log = Some(values::choice(&value()?, LOG)?),
+            Key::Capture(descriptor) => {
+                stated.captures[descriptor] = Some(Arc::new(Template::capture(&value()?, self.vars)?));
+            }
+            Key::CaptureMax => stated.capture_max = Some(values::capture_max(&value()?)?),
             Key::Logfile => said.logfile = Some(Template::manifest(&value()?, self.vars)?),
             Key::Audit => said.audit = Some(values::choice(&value()?, AUDIT)?),
             Key::Scope => said.scope = Some(values::choice(&value()?, SCOPE)?),
@@ -155,6 +164,7 @@ impl Reader<'_, '_> {
                 stated.resources.push(resource);
             }
             Key::Journal => said.journal = Some(values::choice(&value()?, JOURNAL)?),
+            Key::Sync => said.sync = Some(values::choice(&value()?, SYNC)?),
             Key::AllowDash => said.allow_dash = names(&value()?),
             Key::AllowAny => said.allow_any = names(&value()?),
             Key::Accepts => said.promises.push(self.promise(Holds::Accepts, attribute)?),
@@ -190,6 +200,7 @@ impl Reader<'_, '_> {
 }
 
 const STDIN: &[(&str, Stdin)] = &[("caller", Stdin::Caller), ("null", Stdin::Null)];
+const TTY: &[(&str, Tty)] = &[("pass", Tty::Pass), ("hide", Tty::Hide)];
 const ON_HANGUP: &[(&str, OnHangup)] = &[("kill", OnHangup::Kill), ("keep", OnHangup::Keep)];
 const BACKGROUND: &[(&str, Background)] = &[("kill", Background::Kill), ("keep", Background::Keep)];
 const LOG: &[(&str, LogPolicy)] =
@@ -197,6 +208,7 @@ const LOG: &[(&str, LogPolicy)] =
 const AUDIT: &[(&str, Audit)] = &[("strict", Audit::Strict), ("best-effort", Audit::BestEffort)];
 const JOURNAL: &[(&str, Journal)] =
     &[("on", Journal::On), ("off", Journal::Off), ("require", Journal::Require)];
+const SYNC: &[(&str, Durability)] = &[("no", Durability::Kernel), ("yes", Durability::Disk)];
 
 const SCOPE: &[(&str, ScopeMode)] = &[
     ("auto", ScopeMode::Auto),

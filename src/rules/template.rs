@@ -1,5 +1,6 @@
 //! Paths with placeholders. `#$call` and its kin are put in when the path is needed; `$HOME` was put in at load.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::ids::{CallId, RuleLine, SocketName};
@@ -59,7 +60,16 @@ const PLACEHOLDERS: [(&str, Placeholder); 7] = [
 impl Template {
     /// The template of a manifest: absolute, and with no placeholder of a call.
     pub(super) fn manifest(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
-        let template = Self::parse(word, vars)?;
+        Self::absolute(word, vars, Placeholder::is_known_at_open)
+    }
+
+    /// The template of a capture: absolute, with any placeholder.
+    pub(super) fn capture(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
+        Self::absolute(word, vars, |_| true)
+    }
+
+    fn absolute(word: &Word, vars: &Variables<'_>, known: fn(Placeholder) -> bool) -> Result<Self, Fault> {
+        let template = Self::parse(word, vars, known)?;
         let absolute = matches!(template.0.first(), Some(Piece::Text(text)) if text.starts_with('/'));
         if absolute {
             return Ok(template);
@@ -67,10 +77,10 @@ impl Template {
         Err(Fault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
     }
 
-    fn parse(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
+    fn parse(word: &Word, vars: &Variables<'_>, known: fn(Placeholder) -> bool) -> Result<Self, Fault> {
         let (mut pieces, mut text, mut at) = (Vec::new(), String::new(), 0);
         while let Some(glyph) = word.glyphs.get(at) {
-            if let Some((placeholder, end)) = placeholder_at(word, at)? {
+            if let Some((placeholder, end)) = placeholder_at(word, at, known)? {
                 pieces.push(Piece::Text(std::mem::take(&mut text)));
                 pieces.push(Piece::Value(placeholder));
                 at = end;
@@ -93,6 +103,19 @@ impl Template {
             Piece::Value(placeholder) => placeholder.value(values).unwrap_or_default(),
         });
         pieces.collect::<String>().into()
+    }
+}
+
+/// As it is written, its variables replaced.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(text),
+            Piece::Value(value) => PLACEHOLDERS
+                .iter()
+                .filter(|(_, placeholder)| placeholder == value)
+                .try_for_each(|(name, _)| write!(f, "#${name}")),
+        })
     }
 }
 
@@ -123,7 +146,11 @@ fn component(name: &SocketName) -> String {
     if matches!(name.as_str(), "" | "." | "..") { "_".into() } else { name }
 }
 
-fn placeholder_at(word: &Word, at: usize) -> Result<Option<(Placeholder, usize)>, Fault> {
+fn placeholder_at(
+    word: &Word,
+    at: usize,
+    known: fn(Placeholder) -> bool,
+) -> Result<Option<(Placeholder, usize)>, Fault> {
     let rest = &word.glyphs[at..];
     if !matches!(rest, [hash, dollar, ..] if hash.ch == '#' && dollar.ch == '$') {
         return Ok(None);
@@ -133,11 +160,11 @@ fn placeholder_at(word: &Word, at: usize) -> Result<Option<(Placeholder, usize)>
     let name: String = name.collect();
     let end = at + 2 + name.len();
     let fault = |message| Fault::new(word.part(at, end), message);
-    let Some((_, placeholder)) = PLACEHOLDERS.iter().find(|(known, _)| *known == name) else {
+    let Some((_, placeholder)) = PLACEHOLDERS.iter().find(|(word, _)| *word == name) else {
         let help = "the placeholders are #$call #$pid #$uid #$rule #$ts #$ts_ms #$socket";
         return Err(fault(format!("`#${name}` is not a placeholder")).help(help));
     };
-    if !placeholder.is_known_at_open() {
+    if !known(*placeholder) {
         let help = "use #$ts, #$ts_ms, #$uid or #$socket: the manifest is one file for all calls";
         return Err(fault(format!("`#${name}` is not known when the manifest is opened")).help(help));
     }
@@ -161,6 +188,15 @@ mod tests {
             ..TemplateValues::default()
         };
         assert_eq!(template.map(|template| template.expand(&values)), want.map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_template_shows_as_it_is_written() {
+        let vars = Vars { home: Some("/h".into()), runtime_dir: None };
+        let text = "$HOME/#$socket/c#$call-#$ts_ms.out";
+        let word = Line { text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a good value");
+        let template = Template::capture(&word, &Variables::new(&vars)).expect("a good template");
+        assert_eq!(template.to_string(), "/h/#$socket/c#$call-#$ts_ms.out");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
 
 use super::diagnostic::Fault;
 use super::lexer::Word;
-use super::settings::ExecPath;
+use super::resources::bytes;
+use super::settings::{CaptureMax, ExecPath};
 use super::variables::Variables;
 use super::vocabulary::nearest;
 
@@ -130,6 +131,18 @@ pub(super) fn calls(word: &Word) -> Result<u32, Fault> {
     number.ok_or_else(|| Fault::new(word.span, format!("`max_calls` is a number from 1 to {CALLS_MAX}")))
 }
 
+/// A number of bytes with `K`, `M`, `G` or `T`, or `none`.
+pub(super) fn capture_max(word: &Word) -> Result<CaptureMax, Fault> {
+    let text = word.text();
+    if text == "none" {
+        return Ok(CaptureMax::Unlimited);
+    }
+    bytes(&text).filter(|bytes| *bytes > 0).map(CaptureMax::Bytes).ok_or_else(|| {
+        let fault = Fault::new(word.span, format!("`{text}` is not a number of bytes above 0"));
+        fault.help("write whole bytes, with K, M, G or T for powers of 1024: `64M`; or `none` for no limit")
+    })
+}
+
 /// One of a few words.
 pub(super) fn choice<T: Copy + Debug>(word: &Word, choices: &[(&'static str, T)]) -> Result<T, Fault> {
     let text = word.text();
@@ -172,6 +185,16 @@ mod tests {
         check(umask, "0777", Some(0o777));
         for bad in ["8", "1000", "+22", "0o22", "''"] {
             check(umask, bad, None);
+        }
+    }
+
+    #[test]
+    fn a_capture_has_a_bound_or_none() {
+        check(capture_max, "64M", Some(CaptureMax::Bytes(64 << 20)));
+        check(capture_max, "1", Some(CaptureMax::Bytes(1)));
+        check(capture_max, "none", Some(CaptureMax::Unlimited));
+        for bad in ["0", "-1", "64MB", "1.5G", "infinity", "99999999999T"] {
+            check(capture_max, bad, None);
         }
     }
 

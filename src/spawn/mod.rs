@@ -1,9 +1,13 @@
 //! Running what a rule allowed: the nursery makes launchers, a launcher waits for its plan and becomes the command,
 //! `wait.rs` sees it to its end, and `kin.rs` knows which process belongs to which call. The broker itself never
-//! forks. Read `plan.rs` for what is passed on, `launcher.rs` for what the command starts with.
+//! forks. Read `plan.rs` for what is passed on, `launcher.rs` for what the command starts with,
+//! `relay.rs` for what passes through the broker, where a rule wants that.
 
 #![forbid(unsafe_code)]
 
+mod descriptors;
+mod divert;
+mod ends;
 mod groups;
 mod kin;
 mod launcher;
@@ -12,20 +16,24 @@ mod nursery;
 mod plan;
 mod pool;
 mod privileges;
+mod relay;
 mod resolve;
 mod scope;
 mod scoper;
 mod scopes;
 mod stock;
+mod stream;
 mod tree;
 mod wait;
 
+pub use divert::{Streams, divert};
 pub use kin::Kin;
 pub use launcher::Failure;
 pub use nursery::{Nursery, Role, run as run_nursery};
 pub use plan::{Plan, Stdio};
 pub use pool::{Launcher, Pool};
 pub use privileges::{AsRoot, Privileged, own_rights, shed};
+pub use relay::Relay;
 pub use resolve::{Environment, Resolved, resolve};
 pub use scope::Scope;
 pub use scopes::{Instead, ScopeNews, Scopes, Tell, Want};

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub struct Launcher {
 pub struct Pool {
     current: Mutex<Current>,
     changed: Condvar,
+    /// Launchers that could not be asked for when one was taken: without them the queue would run dry.
+    owed: AtomicUsize,
 }
 
 /// The nursery that serves now.
@@ -45,13 +48,18 @@ struct Current {
 impl Pool {
     /// A pool without a nursery: [`Self::attach`] gives it one.
     pub fn new() -> Self {
-        Self { current: Mutex::new(Current { channel: None }), changed: Condvar::new() }
+        Self {
+            current: Mutex::new(Current { channel: None }),
+            changed: Condvar::new(),
+            owed: AtomicUsize::new(0),
+        }
     }
 
     /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
     pub fn attach(&self, channel: OwnedFd) -> io::Result<()> {
         let parked = vec![0; usize::try_from(LAUNCHERS_PARKED).unwrap_or(1)];
         sys::send(channel.as_fd(), &parked, &[])?;
+        self.owed.store(0, Ordering::SeqCst);
         self.current().channel = Some(Arc::new(channel));
         self.changed.notify_all();
         Ok(())
@@ -68,11 +76,23 @@ impl Pool {
         let give_up = Instant::now() + NURSERY_WAIT;
         loop {
             let channel = self.channel(give_up)?;
-            match receive(channel.as_fd())? {
+            self.ask(channel.as_fd(), 0);
+            let received = receive(channel.as_fd());
+            self.ask(channel.as_fd(), 1);
+            match received? {
                 Some(launcher) if launcher.is_alive() => return Ok(launcher),
                 Some(_) => {}
                 None => self.lose(&channel),
             }
+        }
+    }
+
+    /// Asks for some more launchers, and for those that are owed.
+    fn ask(&self, channel: BorrowedFd<'_>, more: usize) {
+        let wanted = more + self.owed.swap(0, Ordering::SeqCst);
+        // A nursery that is gone shows at the next receive.
+        if wanted > 0 && sys::send(channel, &vec![0; wanted], &[]).is_err() {
+            self.owed.fetch_add(wanted, Ordering::SeqCst);
         }
     }
 
@@ -166,7 +186,7 @@ pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) 
     }
 }
 
-/// The next launcher from the channel, replaced at once; `None` when the nursery is gone.
+/// The next launcher from the channel; `None` when the nursery is gone.
 fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Launcher>> {
     let message = match sys::receive(channel, 4) {
         Err(source) if source.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
@@ -174,8 +194,6 @@ fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Launcher>> {
     };
     let Ok(pid) = message.bytes.try_into() else { return Ok(None) };
     let descriptors: Result<[OwnedFd; 2], _> = message.descriptors.try_into();
-    // A nursery that is gone shows at the next receive.
-    drop(sys::send(channel, &[0], &[]));
     let Ok([pidfd, stream]) = descriptors else { return Err(nix::errno::Errno::EMFILE.into()) };
     Ok(Some(Launcher {
         pid: Pid::from_raw(i32::from_le_bytes(pid)),

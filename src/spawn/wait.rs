@@ -8,8 +8,8 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::audit::{Cause, Outcome};
-use crate::limits::{KILL_GRACE, KILL_ROUND, SCOPE_ROUND, TERM_GRACE};
+use crate::audit::{Captured, Cause, Outcome};
+use crate::limits::{DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, SCOPE_ROUND, TERM_GRACE};
 use crate::rules::{Background, OnHangup};
 use crate::sd::{Account, Cgroup, Kills};
 use crate::sys::{self, End};
@@ -19,6 +19,7 @@ use super::kin::Kin;
 use super::launcher::Failure;
 use super::plan::{Plan, Stdio};
 use super::pool::Launcher;
+use super::relay::Relay;
 use super::scope::Scope;
 use super::tree::signal_tree;
 
@@ -53,6 +54,8 @@ pub struct Call<'a> {
     pub on_hangup: OnHangup,
     /// What becomes of what the command leaves.
     pub background: Background,
+    /// What moves its captured streams.
+    pub relay: Option<&'a Relay>,
 }
 
 /// Has `launcher` become the command, and sees it and all that it started to the end.
@@ -81,7 +84,7 @@ fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) 
     // The command has its own copies: the caller must see the end of its pipes when the command closes them.
     drop(stdio);
     let mut kills = kills(launcher);
-    let cause = watch(launcher, call, kills.as_mut())?;
+    let cause = watch(Some(launcher.pidfd()), call, kills.as_mut())?;
     // Read before its end is known to the manager, which removes what is empty.
     let mut account = account(launcher);
     account.oom |= kills.is_some_and(|kills| kills.heard());
@@ -90,17 +93,19 @@ fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) 
         && !end_command(launcher, call, give_up)?
     {
         call.kin.give_up(launcher.pid());
-        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), Some(cause), 1, account));
+        let (cause, captured) = deliver(Some(cause), call)?;
+        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), cause, 1, account, captured));
     }
     let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
     // Where the manager was quicker all the same: everything has ended then.
     let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
     let (left, account) = settle(launcher, left, account, cause, call, give_up)?;
+    let (cause, captured) = deliver(cause, call)?;
     let failure = launched.err().map(|source| Failure::of_plan(&source)).or_else(|| launcher.failure());
     if let Some(failure) = failure {
         return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
     }
-    Ok(outcome(end, cause, left, account))
+    Ok(outcome(end, cause, left, account, captured))
 }
 
 fn account(launcher: &Launcher) -> Account {
@@ -112,46 +117,105 @@ fn kills(launcher: &Launcher) -> Option<Kills> {
     launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
 }
 
-fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account) -> Outcome {
+fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account, captured: Captured) -> Outcome {
     match end {
         End::Exited(code) => {
-            Outcome::Ran { status: Status::exited(code), signal: None, cause, left, account }
+            Outcome::Ran { status: Status::exited(code), signal: None, cause, left, account, captured }
         }
         End::Signaled(signal) => {
-            Outcome::Ran { status: Status::signaled(signal), signal: Some(signal), cause, left, account }
+            let status = Status::signaled(signal);
+            Outcome::Ran { status, signal: Some(signal), cause, left, account, captured }
         }
     }
 }
 
-/// Waits until the command has ended by itself, or for the reason to end it.
-fn watch(launcher: &Launcher, call: &Call<'_>, mut kills: Option<&mut Kills>) -> io::Result<Option<Cause>> {
+/// Waits until the command behind `pidfd` has ended by itself, or, when it is told of none, until all that it wrote has
+/// been given; or for the reason to end the call.
+fn watch(
+    pidfd: Option<BorrowedFd<'_>>,
+    call: &Call<'_>,
+    mut kills: Option<&mut Kills>,
+) -> io::Result<Option<Cause>> {
     loop {
-        let mut looked_at = vec![
-            PollFd::new(launcher.pidfd(), PollFlags::POLLIN),
-            PollFd::new(call.stop.stopping, PollFlags::POLLIN),
-        ];
-        if call.on_hangup == OnHangup::Kill {
-            // No events asked for: only the hangup, which is always told. A second request stays unread.
-            looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
+        if call.relay.is_some_and(Relay::is_lost) {
+            return Ok(Some(Cause::CaptureLost));
         }
-        let reasons = looked_at.len();
-        looked_at.extend(kills.as_ref().and_then(|kills| kills.poll_fd()));
-        if !sys::poll_until(&mut looked_at, call.deadline)? {
-            return Ok(Some(Cause::Timeout));
+        if pidfd.is_none() && call.relay.is_none_or(Relay::is_calm) {
+            return Ok(None);
         }
-        let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
-        if ready.split_off(reasons) == [true]
-            && let Some(kills) = &mut kills
-        {
-            kills.hear();
-        }
-        match ready[..] {
-            [true, ..] => return Ok(None),
-            [_, true, ..] => return Ok(Some(Cause::Stop)),
-            [_, _, true] => return Ok(Some(Cause::Hangup)),
-            _ => {}
+        match next_event(pidfd, call, kills.as_deref_mut())? {
+            Event::Ended => return Ok(None),
+            Event::Cause(cause) => return Ok(Some(cause)),
+            Event::News => {}
         }
     }
+}
+
+/// What happens to a call.
+enum Event {
+    /// Its command ended.
+    Ended,
+    /// There is a reason to end it.
+    Cause(Cause),
+    /// Its relay, or the kernel of its memory, has something to say.
+    News,
+}
+
+fn next_event(
+    pidfd: Option<BorrowedFd<'_>>,
+    call: &Call<'_>,
+    kills: Option<&mut Kills>,
+) -> io::Result<Event> {
+    let mut looked_at = vec![PollFd::new(call.stop.stopping, PollFlags::POLLIN)];
+    looked_at.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
+    looked_at.extend(call.relay.map(|relay| PollFd::new(relay.told(), PollFlags::POLLIN)));
+    if call.on_hangup == OnHangup::Kill {
+        // No events asked for: only the hangup, which is always told. A second request stays unread.
+        looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
+    }
+    let reasons = looked_at.len();
+    looked_at.extend(kills.as_deref().and_then(Kills::poll_fd));
+    if !sys::poll_until(&mut looked_at, call.deadline)? {
+        return Ok(Event::Cause(Cause::Timeout));
+    }
+    let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
+    if let (true, Some(kills)) = (ready.split_off(reasons) == [true], kills) {
+        kills.hear();
+    }
+    let mut ready = ready.into_iter();
+    let is_stopping = ready.next() == Some(true);
+    if pidfd.is_some() && ready.next() == Some(true) {
+        return Ok(Event::Ended);
+    }
+    if is_stopping {
+        return Ok(Event::Cause(Cause::Stop));
+    }
+    let Some(relay) = call.relay.filter(|_| ready.next() == Some(true)) else {
+        let is_hangup = ready.next() == Some(true);
+        return Ok(if is_hangup { Event::Cause(Cause::Hangup) } else { Event::News });
+    };
+    relay.heard();
+    Ok(Event::News)
+}
+
+/// Waits until what the command wrote is captured and its caller has it, as long as the call may last. One that is
+/// being ended waits for a caller that goes on reading, and not for another.
+fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, Captured)> {
+    let Some(relay) = call.relay else { return Ok((cause, Captured::default())) };
+    let cause = match cause {
+        None => {
+            relay.settle();
+            watch(None, call, None)?
+        }
+        cause => cause,
+    };
+    if cause.is_none() && call.background == Background::Keep && !relay.is_over() {
+        return Ok((cause, relay.captured_so_far()));
+    }
+    let until = Instant::now() + DRAIN_MAX;
+    relay.finish(until);
+    relay.wait_over(Some(until + RELAY_PATIENCE), call.stop.hurry)?;
+    Ok((cause, relay.captured()))
 }
 
 /// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the

@@ -6,6 +6,8 @@ mod adopt;
 mod clone;
 mod connect;
 mod descriptors;
+mod file;
+mod flow;
 mod message;
 mod pidfd;
 mod ready;
@@ -19,6 +21,11 @@ pub use adopt::adopt_descriptor;
 pub use clone::{Clone3, clone_sibling};
 pub use connect::{connect, enlarge_send_buffer, receive_into, unconnected};
 pub use descriptors::{Kind, close_on_exec_from, kind_of};
+pub use file::allocate;
+pub use flow::{
+    never_wait, open_again, pipe, read, read_at, receive_now, send_file, send_now, splice, unread_bytes,
+    write, write_at,
+};
 pub use message::{Received, Sender, message_bytes, receive, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
 pub use ready::poll_until;

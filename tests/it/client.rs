@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::harness::{Broker, Ended, SHELL, TempDir, have, is_root, skip, sluicify};
+use crate::harness::{Broker, Ended, SHELL, TempDir, have, is_root, run, skip, sluicify};
 
 /// `sluicify` through this broker.
 fn through(broker: &Broker, words: &[&str]) -> Ended {
@@ -83,12 +83,13 @@ fn without_a_broker_it_says_so() {
 #[test]
 fn without_permission_it_says_so() {
     if !is_root() {
-        return; // Another uid is needed; as an ordinary user there is none to be had.
+        return skip("another uid is needed; an ordinary user has none");
     }
     let broker = Broker::shell();
     let dir = TempDir::new();
     let client = dir.join("sluicify");
-    fs::copy(env!("CARGO_BIN_EXE_sluicify"), &client).expect("an own directory takes a copy");
+    // By another process: what this one has open to write, a child of another test would hold open, and busy.
+    run("cp".into(), [Path::new(env!("CARGO_BIN_EXE_sluicify")), &client], b"").exited(0);
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("own directory");
     let mut command = Command::new("setpriv");

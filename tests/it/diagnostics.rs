@@ -68,7 +68,7 @@ fn an_unknown_key_is_an_error() {
 
 #[test]
 fn a_key_of_a_later_version_is_an_error_that_says_so() {
-    for key in ["tty = hide", "stdoutfile = /x/#$call", "confine = system"] {
+    for key in ["confine = system", "syscalls = strict"] {
         let text = format!("/bin/echo a\n  {key}\n");
         diagnosed(
             &text.replacen("/bin", "defaults:\n  umask = 022\n\n/bin", 1),

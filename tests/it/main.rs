@@ -2,6 +2,8 @@
 //! file holds one class of promise.
 
 mod activation;
+mod captures;
+mod captures_failing;
 mod cli;
 mod client;
 mod concurrency;
@@ -9,7 +11,9 @@ mod config;
 mod crash;
 mod diagnostics;
 mod docs;
+mod durable;
 mod environment;
+mod faults;
 mod fds;
 mod fuzz_corpus;
 mod hangup;
@@ -20,9 +24,13 @@ mod log;
 mod manifest;
 mod matching;
 mod notify;
+mod numbers;
 mod privileges;
+mod recovery;
+mod relay;
 mod scope;
 mod sink;
+mod small;
 mod stdio;
 mod stop;
 mod tidy;

@@ -20,6 +20,8 @@ pub enum Kind {
     Start,
     /// A call is over.
     Exit,
+    /// What a call left running is captured no longer.
+    Capture,
     /// A request was refused.
     Reject,
     /// A call whose end nobody saw.
@@ -31,10 +33,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const NAMES: [(&'static str, Self); 7] = [
+    const NAMES: [(&'static str, Self); 8] = [
         ("open", Self::Open),
         ("start", Self::Start),
         ("exit", Self::Exit),
+        ("capture", Self::Capture),
         ("reject", Self::Reject),
         ("lost", Self::Lost),
         ("reload", Self::Reload),
@@ -76,7 +79,7 @@ impl Head {
         let begins = match kind {
             Kind::Start | Kind::Reject => true,
             Kind::Exit => rest.starts_with(b",\"socket\":"),
-            Kind::Open | Kind::Lost | Kind::Reload | Kind::Close => false,
+            Kind::Open | Kind::Capture | Kind::Lost | Kind::Reload | Kind::Close => false,
         };
         Some(Self { kind, call: CallId::new(call), ts, begins })
     }
@@ -167,7 +170,7 @@ impl Recorded {
         match self.kind {
             Kind::Start | Kind::Reject => true,
             Kind::Exit => self.socket.is_some(),
-            Kind::Open | Kind::Lost | Kind::Reload | Kind::Close => false,
+            Kind::Open | Kind::Capture | Kind::Lost | Kind::Reload | Kind::Close => false,
         }
     }
 }

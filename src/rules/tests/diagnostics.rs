@@ -19,7 +19,7 @@ echo #n
   logfile = /x
   #n = y
   n = z
-  tty = hide
+  confine = x
 ",
         "\
 /r/top.rules:2:3: error: `timout` is not an attribute
@@ -41,9 +41,9 @@ echo #n
   |   #n = y
   |   ^^
   help: write `n`
-/r/top.rules:9:3: error: `tty` is not supported by this version
-  |   tty = hide
-  |   ^^^
+/r/top.rules:9:3: error: `confine` is not supported by this version
+  |   confine = x
+  |   ^^^^^^^
 ",
     );
 }

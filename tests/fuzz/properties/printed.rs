@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use sluice::rules::{
-    Audit, Background, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Resource, ResourceKey,
-    ResourceValue, Rule, ScopeMode, Settings, Slot, Stdin, Takes,
+    Audit, Background, CaptureMax, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Resource,
+    ResourceKey, ResourceValue, Rule, ScopeMode, Settings, Slot, Stdin, Takes, Tty,
 };
 
 /// The text of a rules file.
@@ -83,6 +83,9 @@ fn settings(text: &mut String, settings: &Settings) {
         background,
         max_calls,
         log,
+        tty,
+        captures,
+        capture_max,
         resources,
     } = settings;
     let exec_path = match exec_path {
@@ -100,10 +103,20 @@ fn settings(text: &mut String, settings: &Settings) {
         ("on_hangup", if *on_hangup == OnHangup::Keep { "keep" } else { "kill" }.into()),
         ("background", if *background == Background::Keep { "keep" } else { "kill" }.into()),
         ("log", log_name(*log).into()),
+        ("tty", if *tty == Tty::Hide { "hide" } else { "pass" }.into()),
+        (
+            "capture_max",
+            match capture_max {
+                CaptureMax::Bytes(bytes) => bytes.to_string(),
+                CaptureMax::Unlimited => "none".into(),
+            },
+        ),
     ];
     stated.extend(timeout.map(|timeout| ("timeout", format!("{}ms", timeout.as_millis()))));
     stated.extend(max_calls.map(|calls| ("max_calls", calls.to_string())));
     stated.extend(setenv.iter().map(|(name, value)| ("setenv", quoted(&format!("{name}={value}")))));
+    let files = ["stdinfile", "stdoutfile", "stderrfile"].into_iter().zip(captures);
+    stated.extend(files.filter_map(|(key, file)| Some((key, quoted(&file.as_ref()?.to_string())))));
     stated.extend(resources.iter().map(resource));
     stated.iter().for_each(|(key, value)| line(text, &format!("  {key} = {value}")));
 }

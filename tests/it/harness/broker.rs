@@ -11,7 +11,7 @@ use super::answer::Answer;
 use super::call::Running;
 use super::connection::{Connection, Reply};
 use super::frame::header;
-use super::invariants::{self, End};
+use super::invariants::{self, Fate};
 use super::process::Pid;
 use super::request::Request;
 use super::setup::Setup;
@@ -26,7 +26,15 @@ pub(crate) const SHELL: &str = "/bin/sh -c #script\n  allow_any = script\n";
 pub(crate) struct Broker {
     pub(super) setup: Setup,
     pub(super) process: Option<Process>,
-    end: End,
+    fate: Fate,
+    calm: Calm,
+}
+
+/// What a broker holds while no call runs; `None` for descriptors that it hides from us.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calm {
+    descriptors: Option<usize>,
+    threads: u64,
 }
 
 /// A started program and what it says.
@@ -72,7 +80,7 @@ impl Broker {
     }
 
     pub(crate) fn stopped(setup: Setup) -> Self {
-        Self { setup, process: None, end: End::Orderly }
+        Self { setup, process: None, fate: Fate::default(), calm: Calm::default() }
     }
 
     /// Starts it on the same directory, and waits until it is ready.
@@ -90,6 +98,8 @@ impl Broker {
             stderr.text(),
             self.setup.text()
         );
+        self.fate.is_dead = false;
+        self.calm = Calm { descriptors: self.descriptors(), threads: self.threads() };
     }
 
     /// Starts it on the same directory, where it may refuse to; gives what it said.
@@ -200,11 +210,12 @@ impl Broker {
         let mut process = self.process.take().expect("the broker runs");
         let said = process.stderr.clone();
         assert_eq!(process.exit_code(), Some(code), "the broker's exit; it said:\n{}", said.text());
+        self.fate.lost_records |= said.text().contains("cannot write /");
     }
 
     /// Kills it by SIGKILL.
     pub(crate) fn kill(&mut self) {
-        self.end = End::Killed;
+        (self.fate.was_killed, self.fate.is_dead) = (true, true);
         let mut process = self.process.take().expect("the broker runs");
         process.child.kill().expect("a child of ours can be killed");
         process.child.wait().expect("a child can be waited for");
@@ -215,9 +226,19 @@ impl Broker {
         self.process.as_ref().expect("the broker runs")
     }
 
+    /// Whether every call on record has ended, and none was let go on.
+    fn is_calm(&self) -> bool {
+        let count = |kind| self.records_of(kind).len();
+        let keeps = ["background", "on_hangup"].iter().any(|key| self.rules().contains(key));
+        !keeps && count("start") <= count("exit") + count("lost")
+    }
+
     /// Stops it, and nothing that it ran is left.
     #[track_caller]
     fn end(&mut self) {
+        if self.is_calm() {
+            self.comes_back_to(self.calm.descriptors, self.calm.threads);
+        }
         let below = self.pid().descendants();
         let named: Vec<_> = below.iter().map(|pid| format!("{} {}", pid.0, pid.command_line())).collect();
         self.stop();
@@ -238,6 +259,6 @@ impl Drop for Broker {
         if self.process.is_some() {
             self.end();
         }
-        invariants::check(&self.manifest_path(), self.end);
+        invariants::check(&self.manifest_path(), self.fate);
     }
 }

@@ -31,6 +31,12 @@ pub(crate) enum Reply {
     Garbled(Vec<u8>),
 }
 
+impl From<Status> for Reply {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
 /// A connected socket.
 #[derive(Debug)]
 pub(crate) struct Connection(OwnedFd);

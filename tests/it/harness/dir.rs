@@ -48,8 +48,20 @@ impl TempDir {
     }
 }
 
+impl TempDir {
+    /// Takes away what a test mounted here.
+    fn unmount(&self) {
+        let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| Path::new(place).starts_with(&self.0)) {
+            std::process::Command::new("umount").args(["-l", place]).status().expect("there is umount");
+        }
+    }
+}
+
 impl Drop for TempDir {
     fn drop(&mut self) {
+        self.unmount();
         if let Err(error) = fs::remove_dir_all(&self.0) {
             assert!(std::thread::panicking(), "{} stays behind: {error}", self.0.display());
         }

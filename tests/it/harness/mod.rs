@@ -4,6 +4,7 @@
 //! Start with `setup.rs`; `answer.rs` has what a test can say about a call.
 
 mod answer;
+mod apart;
 mod broker;
 mod call;
 mod connection;
@@ -19,16 +20,21 @@ mod setup;
 mod sight;
 mod skip;
 mod stderr;
+mod traced;
 mod wait;
 
+pub(crate) use answer::Answer;
+pub(crate) use apart::apart;
 pub(crate) use broker::{Broker, SHELL};
 pub(crate) use call::Running;
 pub(crate) use connection::{Connection, Reply};
 pub(crate) use dir::{TempDir, chmod};
 pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
+pub(crate) use invariants::check_files;
 pub(crate) use manifest::Record;
 pub(crate) use process::Pid;
 pub(crate) use program::{Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify};
 pub(crate) use setup::Setup;
 pub(crate) use skip::{have, is_root, skip};
+pub(crate) use traced::Traced;
 pub(crate) use wait::{SOON, within};

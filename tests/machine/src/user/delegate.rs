@@ -230,6 +230,7 @@ fn a_launcher_that_was_killed_while_it_waited_gets_no_call() {
     };
     let parked = within(GONE_MAX, "some are parked", parked);
     parked.iter().for_each(|pid| pid.signal(Signal::SIGKILL));
+    gone(&parked);
     gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
 }
 

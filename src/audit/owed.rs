@@ -1,0 +1,42 @@
+//! Ends of calls that could not be written when they came. They are kept, with what the journal is to be told of them,
+//! until the manifest takes lines again.
+
+use std::collections::VecDeque;
+
+use crate::ids::CallId;
+use crate::limits::OWED_ENDS_MAX;
+use crate::sd::Entry;
+
+/// The ends that are owed, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Owed(VecDeque<End>);
+
+/// An end without its chain.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) call: CallId,
+    /// The record's JSON.
+    pub(super) body: String,
+    pub(super) entry: Entry,
+}
+
+impl Owed {
+    /// Takes an end. `false` when there are too many: the next broker will call that one lost.
+    pub(super) fn push(&mut self, end: End) -> bool {
+        let fits = self.0.len() < OWED_ENDS_MAX;
+        if fits {
+            self.0.push_back(end);
+        }
+        fits
+    }
+
+    /// The one to write next.
+    pub(super) fn first(&self) -> Option<&End> {
+        self.0.front()
+    }
+
+    /// That one is written.
+    pub(super) fn shift(&mut self) -> Option<End> {
+        self.0.pop_front()
+    }
+}

@@ -1,0 +1,46 @@
+//! Space on disk that is taken ahead of the lines that need it: a call that was let run must find room for its end,
+//! on a disk that others fill. Blocks are allocated past the file's end, which readers do not see; on a file system
+//! that cannot do that, nothing is kept, and a full disk shows when a line is written.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::libc::{EINVAL, ENOSYS, EOPNOTSUPP};
+
+use crate::limits::ROOM_STEP_BYTES;
+use crate::sys;
+
+/// How far the file has blocks.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    until: u64,
+    cannot: bool,
+}
+
+impl Room {
+    /// Sees to blocks from `from` up to `until`, and takes some more at a time where there are more.
+    pub(super) fn reach(&mut self, file: BorrowedFd<'_>, from: u64, until: u64) -> io::Result<()> {
+        if self.cannot || until <= self.until {
+            return Ok(());
+        }
+        let ample = until + ROOM_STEP_BYTES;
+        self.take(file, from, ample).or_else(|_| self.take(file, from, until))
+    }
+
+    fn take(&mut self, file: BorrowedFd<'_>, from: u64, until: u64) -> io::Result<()> {
+        let offset = |bytes| i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
+        match sys::allocate(file, offset(from)?, offset(until - from)?) {
+            Ok(()) => self.until = until,
+            Err(source) if matches!(source.raw_os_error(), Some(EOPNOTSUPP | ENOSYS | EINVAL)) => {
+                self.cannot = true;
+            }
+            Err(source) => return Err(source),
+        }
+        Ok(())
+    }
+
+    /// The file was cut: what was taken past its end is given back with it.
+    pub(super) fn forget(&mut self) {
+        self.until = 0;
+    }
+}

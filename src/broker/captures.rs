@@ -1,0 +1,118 @@
+//! The captures of one call: where its rule wants them, what becomes of a call that cannot have them, and what is left
+//! to capture when it has been answered.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::audit::{Caller, CaptureFile, Started, now_ms};
+use crate::ids::{CallId, SocketName};
+use crate::limits::{DRAIN_MAX, REQUEST_FDS};
+use crate::refusal::Refusal;
+use crate::rules::{Audit, CaptureMax, Policy, Rule, TemplateValues};
+use crate::spawn::{Relay, Stop};
+
+use super::ruleset::Ruleset;
+
+/// New files for the streams of one call. Dropped before [`Self::stay`], they are taken away again.
+#[derive(Debug, Default)]
+pub(super) struct Captures([Option<CaptureFile>; REQUEST_FDS]);
+
+impl Captures {
+    /// Makes the files that a rule wants; `number` is asked for then. One that cannot be made refuses the call under
+    /// `audit = strict`, and is done without else.
+    pub(super) fn create(
+        rules: &Ruleset,
+        policy: &Policy,
+        rule: &Rule,
+        values: TemplateValues,
+        number: impl FnOnce() -> CallId,
+    ) -> Result<Self, Refusal> {
+        let mut captures = Self::default();
+        if rule.settings.captures.iter().all(Option::is_none) {
+            return Ok(captures);
+        }
+        let call = number();
+        let values = TemplateValues { call: Some(call), rule: Some(rule.line), ..values };
+        for (capture, template) in captures.0.iter_mut().zip(&rule.settings.captures) {
+            let Some(path) = template.as_ref().map(|template| template.expand(&values)) else { continue };
+            match CaptureFile::create(&path, call) {
+                Ok(file) => *capture = Some(file),
+                Err(source) if policy.audit() == Audit::Strict => {
+                    return Err(Refusal::AuditLost { path, source });
+                }
+                Err(source) => rules.say_capture_lost(path, &source),
+            }
+        }
+        Ok(captures)
+    }
+
+    /// Where they are, for the start record.
+    pub(super) fn paths(&self) -> [Option<PathBuf>; REQUEST_FDS] {
+        self.0.each_ref().map(|capture| capture.as_ref().map(|capture| capture.path().to_owned()))
+    }
+
+    /// The files, once, each with the most bytes that it may hold.
+    pub(super) fn take_files(&mut self, max: CaptureMax) -> [Option<(File, u64)>; REQUEST_FDS] {
+        let max = match max {
+            CaptureMax::Bytes(bytes) => bytes,
+            CaptureMax::Unlimited => u64::MAX,
+        };
+        self.0.each_mut().map(|capture| Some((capture.as_mut()?.take_file()?, max)))
+    }
+
+    /// They are named on record from now on.
+    pub(super) fn stay(mut self) {
+        self.0.iter_mut().flatten().for_each(CaptureFile::stay);
+    }
+}
+
+/// What the placeholders of a call's captures stand for, but for its number and rule.
+pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
+    TemplateValues {
+        pid: u32::try_from(caller.pid()).ok(),
+        uid: Some(caller.uid()),
+        ts_ms: Some(now_ms()),
+        socket: Some(socket.clone()),
+        ..TemplateValues::default()
+    }
+}
+
+/// The streams of a call that has been answered.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pub(super) call: CallId,
+    pub(super) relay: Relay,
+    /// When the rule's timeout fires, or would have.
+    pub(super) deadline: Option<Instant>,
+    /// What the command left running goes on writing, and the exit record says so.
+    pub(super) goes_on: bool,
+}
+
+impl Remains {
+    /// Captures what the command left running goes on to write, and puts on record how much that was. A relay that is
+    /// held up keeps its call's place until it is let go, so that no caller has more of them than calls.
+    pub(super) fn outlast(self, rules: &Ruleset, paths: &[Option<PathBuf>], stop: Stop<'_>) {
+        let until = self.deadline.map(|deadline| deadline + DRAIN_MAX);
+        // A wait that fails is over; what follows does without.
+        self.relay.wait_over(until, stop.stopping).ok();
+        if self.goes_on {
+            let until = Instant::now() + DRAIN_MAX;
+            self.relay.finish(Instant::now());
+            self.relay.wait_over(Some(until), stop.hurry).ok();
+            say_failure(rules, &self.relay, paths);
+            rules.heed(Started::close_captures(rules.manifest(), self.call, &self.relay.captured()));
+        }
+        self.relay.wait_over(None, stop.stopping).ok();
+        if self.relay.is_over() {
+            self.relay.join();
+        }
+    }
+}
+
+/// Says which capture failed, if one did.
+pub(super) fn say_failure(rules: &Ruleset, relay: &Relay, paths: &[Option<PathBuf>]) {
+    let Some((index, source)) = relay.failure() else { return };
+    let path = paths.get(index).and_then(Option::as_deref).unwrap_or(Path::new(""));
+    rules.say_capture_lost(path.to_owned(), &source);
+}

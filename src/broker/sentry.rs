@@ -1,0 +1,42 @@
+//! Watches the file of a socket that the broker made: whoever replaces it has the broker's callers come to him. That
+//! ends the broker, in order, so that what supervises it can act. Sockets of systemd's are systemd's to watch.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::getpid;
+
+use crate::limits::CALL_STACK_BYTES;
+
+use super::listen::Place;
+
+/// Whether the socket is still where callers look for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sentry(Arc<AtomicBool>);
+
+impl Sentry {
+    /// Watches a socket, in a thread that sleeps until something happens to its file.
+    pub(super) fn watch(&self, place: Place) -> io::Result<()> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+        let changes = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
+        inotify.add_watch(&place.path, changes)?;
+        let taken = self.0.clone();
+        let stand = move || {
+            // The first look is for what happened before the watch.
+            while place.is_ours() && inotify.read_events().is_ok() {}
+            taken.store(true, Ordering::SeqCst);
+            // A stop like any other; if it cannot be asked for, the broker serves on where nobody comes.
+            kill(getpid(), Signal::SIGTERM).ok();
+        };
+        thread::Builder::new().name("sentry".into()).stack_size(CALL_STACK_BYTES).spawn(stand).map(drop)
+    }
+
+    /// Whether somebody took it away.
+    pub(super) fn was_taken(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}

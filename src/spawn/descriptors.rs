@@ -1,0 +1,219 @@
+//! The descriptors of a stream. None is ever waited for, and none of the caller's is given a flag, because flags are
+//! shared: pipes are spliced without waiting, sockets are sent to without waiting, and a terminal is opened once more,
+//! for flags of its own. What is left are files, which do not make wait, and devices that cannot be opened again: those
+//! are asked first, and may still hold up the relay, which is a thread of its own for that reason.
+
+use std::fs::File;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc::PIPE_BUF;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::stat::{SFlag, fstat, major, minor};
+
+use crate::sys;
+
+use super::ends::{Ends, Way};
+
+/// One end of a stream.
+#[derive(Debug)]
+pub(super) struct End {
+    fd: OwnedFd,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pipe,
+    Socket,
+    File,
+    /// What has flags of its own, or never makes wait.
+    Ready,
+    /// `/dev/null`.
+    Null,
+    /// It may make wait.
+    Slow,
+    /// It was opened for the other direction only.
+    Shut,
+}
+
+/// Which way bytes pass an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Read,
+    Write,
+}
+
+impl End {
+    /// An end of the caller's.
+    pub(super) fn of_caller(fd: OwnedFd, used: Use) -> io::Result<Self> {
+        let barred = if used == Use::Read { OFlag::O_WRONLY } else { OFlag::O_RDONLY };
+        if OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE == barred {
+            return Ok(Self { fd, kind: Kind::Shut });
+        }
+        let stat = fstat(&fd)?;
+        let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFIFO => Kind::Pipe,
+            SFlag::S_IFSOCK => Kind::Socket,
+            SFlag::S_IFCHR if fd.is_terminal() && !is_device(stat.st_rdev, PTMX) => {
+                return Ok(Self::terminal(fd, used));
+            }
+            SFlag::S_IFCHR if is_device(stat.st_rdev, NULL) => Kind::Null,
+            SFlag::S_IFCHR => Kind::Slow,
+            SFlag::S_IFREG => Kind::File,
+            _ => Kind::Ready,
+        };
+        Ok(Self { fd, kind })
+    }
+
+    /// An end of a pipe that is nobody else's.
+    pub(super) fn of_pipe(fd: OwnedFd) -> io::Result<Self> {
+        sys::never_wait(fd.as_fd())?;
+        Ok(Self { fd, kind: Kind::Pipe })
+    }
+
+    fn terminal(fd: OwnedFd, used: Use) -> Self {
+        let flags = if used == Use::Read { OFlag::O_RDONLY } else { OFlag::O_WRONLY };
+        match sys::open_again(fd.as_fd(), flags) {
+            Ok(own) => Self { fd: own, kind: Kind::Ready },
+            // Another user's, perhaps: `su` leaves it at that.
+            Err(_) => Self { fd, kind: Kind::Slow },
+        }
+    }
+
+    fn is_ready(&self, events: PollFlags) -> io::Result<()> {
+        let mut look = [PollFd::new(self.fd.as_fd(), events)];
+        let ready = sys::poll_until(&mut look, Some(Instant::now()))?;
+        if ready { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+}
+
+/// `/dev/null`, by major and minor number.
+const NULL: (u64, u64) = (1, 3);
+/// The masters of all terminals: to open one again would make a new terminal.
+const PTMX: (u64, u64) = (5, 2);
+
+fn is_device(device: u64, which: (u64, u64)) -> bool {
+    (major(device), minor(device)) == which
+}
+
+/// The ends of a stream, and its capture.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    source: Option<End>,
+    sink: Option<End>,
+    capture: Option<File>,
+    /// The command's stdin, once all was handed over: to see what it left unread.
+    handed: Option<OwnedFd>,
+}
+
+impl Descriptors {
+    pub(super) fn new(source: End, sink: End, capture: Option<File>) -> Self {
+        Self { source: Some(source), sink: Some(sink), capture, handed: None }
+    }
+
+    /// What to wait for bytes at.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.source.as_ref().map(|end| end.fd.as_fd())
+    }
+
+    /// What to wait for room at.
+    pub(super) fn sink(&self) -> Option<BorrowedFd<'_>> {
+        self.sink.as_ref().map(|end| end.fd.as_fd())
+    }
+
+    /// Takes no more: the writer is told.
+    pub(super) fn close_source(&mut self) {
+        self.source = None;
+    }
+
+    /// Gives no more: the reader is told.
+    pub(super) fn close_sink(&mut self, way: Way) {
+        let Some(sink) = self.sink.take() else { return };
+        if way == Way::In {
+            // Of a pipe without a writer, another reader that never reads changes nothing.
+            self.handed = sys::open_again(sink.fd.as_fd(), OFlag::O_RDONLY).ok();
+        }
+    }
+
+    /// Bytes that were handed to the command and that it did not read.
+    pub(super) fn left_unread(&self) -> u64 {
+        let handle = self.handed.as_ref().map(AsFd::as_fd).or(self.sink());
+        handle.and_then(|handle| sys::unread_bytes(handle).ok()).unwrap_or(0)
+    }
+
+    /// Cuts the capture.
+    pub(super) fn cut(&self, bytes: u64) -> io::Result<()> {
+        self.capture.as_ref().map_or(Ok(()), |capture| capture.set_len(bytes))
+    }
+
+    fn capture(&self) -> io::Result<BorrowedFd<'_>> {
+        self.capture.as_ref().map(AsFd::as_fd).ok_or_else(unfit)
+    }
+
+    fn pipe(end: Option<&End>) -> io::Result<BorrowedFd<'_>> {
+        end.filter(|end| end.kind == Kind::Pipe).map(|end| end.fd.as_fd()).ok_or_else(unfit)
+    }
+}
+
+/// What splice(2) gives for two that it does not join.
+fn unfit() -> io::Error {
+    Errno::EINVAL.into()
+}
+
+impl Ends for Descriptors {
+    fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
+        sys::splice(Self::pipe(self.source.as_ref())?, None, self.capture()?, Some(at), bytes)
+    }
+
+    fn splice_out(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
+        let sink = self.sink.as_ref().ok_or_else(unfit)?;
+        match sink.kind {
+            Kind::Pipe => sys::splice(self.capture()?, Some(at), sink.fd.as_fd(), None, bytes),
+            Kind::File => sys::send_file(sink.fd.as_fd(), self.capture()?, at, bytes),
+            Kind::Null => Ok(bytes),
+            Kind::Socket | Kind::Ready | Kind::Slow | Kind::Shut => Err(unfit()),
+        }
+    }
+
+    fn splice_through(&mut self, bytes: usize) -> io::Result<usize> {
+        sys::splice(Self::pipe(self.source.as_ref())?, None, Self::pipe(self.sink.as_ref())?, None, bytes)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(source) = &self.source else { return Ok(0) };
+        match source.kind {
+            Kind::Shut => Ok(0),
+            Kind::Socket => sys::receive_now(source.fd.as_fd(), buffer),
+            Kind::File | Kind::Ready | Kind::Null => sys::read(source.fd.as_fd(), buffer),
+            Kind::Pipe | Kind::Slow => {
+                source.is_ready(PollFlags::POLLIN)?;
+                sys::read(source.fd.as_fd(), buffer)
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(sink) = &self.sink else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        match sink.kind {
+            Kind::Shut => Err(io::ErrorKind::BrokenPipe.into()),
+            Kind::Socket => sys::send_now(sink.fd.as_fd(), bytes),
+            Kind::File | Kind::Ready | Kind::Null => sys::write(sink.fd.as_fd(), bytes),
+            Kind::Pipe | Kind::Slow => {
+                sink.is_ready(PollFlags::POLLOUT)?;
+                sys::write(sink.fd.as_fd(), &bytes[..bytes.len().min(PIPE_BUF)])
+            }
+        }
+    }
+
+    fn keep(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize> {
+        sys::write_at(self.capture()?, at, bytes)
+    }
+
+    fn read_back(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        sys::read_at(self.capture()?, at, buffer)
+    }
+}

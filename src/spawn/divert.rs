@@ -1,0 +1,110 @@
+//! Puts pipes in the place of the caller's descriptors, and so makes streams of them; and what a stream does with the
+//! descriptors that it has.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::poll::PollFlags;
+
+use crate::limits::{RELAY_PIPE_BYTES, REQUEST_FDS};
+use crate::rules::Audit;
+use crate::sys;
+
+use super::descriptors::{Descriptors, End, Use};
+use super::ends::{OnLoss, Wants, Way};
+use super::plan::Stdio;
+use super::stream::Stream;
+
+/// Streams that are ready to flow.
+#[derive(Debug)]
+pub struct Streams(pub(super) Vec<(usize, Stream<Descriptors>)>);
+
+/// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the command gets.
+/// Errors: `EMFILE`, and what looking at the caller's descriptors gives.
+pub fn divert(
+    stdio: Stdio,
+    captures: [Option<(File, u64)>; REQUEST_FDS],
+    hide: impl Fn(BorrowedFd<'_>) -> bool,
+    audit: Audit,
+) -> io::Result<(Stdio, Streams)> {
+    let on_loss = if audit == Audit::Strict { OnLoss::End } else { OnLoss::GoOn };
+    let mut streams = Vec::new();
+    let Stdio(descriptors) = stdio;
+    let mut commands = Vec::new();
+    for (index, (theirs, capture)) in descriptors.into_iter().zip(captures).enumerate() {
+        if capture.is_none() && !hide(theirs.as_fd()) {
+            commands.push(theirs);
+            continue;
+        }
+        let way = if index == 0 { Way::In } else { Way::Out };
+        let (file, max) = capture.unzip();
+        let (command, ends) = join(theirs, way, file)?;
+        commands.push(command);
+        streams.push((index, Stream::new(ends, way, max, on_loss)));
+    }
+    let commands = commands.try_into().expect("one for each");
+    Ok((Stdio(commands), Streams(streams)))
+}
+
+/// A pipe between a caller's descriptor and the command: the command's end, and what the relay holds.
+fn join(theirs: OwnedFd, way: Way, capture: Option<File>) -> io::Result<(OwnedFd, Descriptors)> {
+    let (read, write) = sys::pipe(RELAY_PIPE_BYTES)?;
+    Ok(match way {
+        Way::In => {
+            let ends = (End::of_caller(theirs, Use::Read)?, End::of_pipe(write)?);
+            (read, Descriptors::new(ends.0, ends.1, capture))
+        }
+        Way::Out => {
+            let ends = (End::of_pipe(read)?, End::of_caller(theirs, Use::Write)?);
+            (write, Descriptors::new(ends.0, ends.1, capture))
+        }
+    })
+}
+
+impl Stream<Descriptors> {
+    /// What the kernel says of the ends that were looked at.
+    pub(super) fn heed(&mut self, source: Option<PollFlags>, sink: Option<PollFlags>) {
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        let ready = Wants {
+            source: source.is_some_and(|seen| !seen.is_empty()),
+            sink: sink.is_some_and(|seen| seen.contains(PollFlags::POLLOUT)),
+        };
+        self.note_ready(Wants { source: source.is_some(), sink: sink.is_some() }, ready);
+        if sink.is_some_and(|seen| seen.intersects(gone)) {
+            self.lose_sink();
+        }
+    }
+
+    /// Closes what is done with: each side waits for that.
+    pub(super) fn release(&mut self) {
+        if self.is_ended() {
+            self.ends.close_source();
+        }
+        // What the command did not read of its stdin is asked of the pipe when the call is over.
+        let is_asked = self.way() == Way::In && (self.is_unread() || self.is_lost());
+        if self.is_over() && !is_asked {
+            self.ends.close_sink(self.way());
+        }
+    }
+
+    /// Bytes that its capture holds, or, of a stdin, those that the command read.
+    pub(super) fn captured(&self) -> Option<u64> {
+        let kept = self.kept()?;
+        let read = || self.given().saturating_sub(self.ends.left_unread());
+        Some(if self.way() == Way::In { read() } else { kept })
+    }
+
+    /// The end, whatever is left. Of a stdin, the capture keeps what the command read.
+    pub(super) fn close(&mut self) {
+        self.lose_source();
+        self.ends.close_source();
+        if let Some(read) = self.captured().filter(|_| self.way() == Way::In) {
+            // What stays is what the command could have read.
+            self.ends.cut(read).ok();
+        }
+        if self.way() == Way::Out {
+            self.ends.close_sink(Way::Out);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Room on disk for a file that grows.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use super::uninterrupted;
+
+/// Takes blocks for `bytes` from `from` on, which may lie past the file's end; its size stays (`FALLOC_FL_KEEP_SIZE`).
+/// `EOPNOTSUPP` where the file system cannot.
+pub fn allocate(file: BorrowedFd<'_>, from: i64, bytes: i64) -> io::Result<()> {
+    uninterrupted(|| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, bytes))
+}

@@ -1,0 +1,140 @@
+//! Moving bytes through descriptors whose flags are somebody else's: where a call could wait for another process, it
+//! is told in its own arguments not to, and gives `EAGAIN`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::uio;
+use nix::unistd;
+
+use super::uninterrupted;
+
+/// Moves at most `bytes` from one descriptor to another within the kernel; one of them is a pipe, and the other may
+/// have an offset of its own. Never waits for a pipe. `splice(2)`. Errors: `EAGAIN`, `EPIPE`, `EINVAL` (not these two),
+/// and what writing a file gives; of what was not moved, nothing is lost.
+pub fn splice(
+    from: BorrowedFd<'_>,
+    from_offset: Option<u64>,
+    to: BorrowedFd<'_>,
+    to_offset: Option<u64>,
+    bytes: usize,
+) -> io::Result<usize> {
+    let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+    let (mut from_offset, mut to_offset) = (offset(from_offset)?, offset(to_offset)?);
+    uninterrupted(|| nix::fcntl::splice(from, from_offset.as_mut(), to, to_offset.as_mut(), bytes, flags))
+}
+
+/// Copies at most `bytes` from a place in one file to another file, within the kernel. `sendfile(2)`. Errors: `EINVAL`
+/// (not these two, or the other is opened to append).
+pub fn send_file(
+    to: BorrowedFd<'_>,
+    from: BorrowedFd<'_>,
+    from_offset: u64,
+    bytes: usize,
+) -> io::Result<usize> {
+    let mut from_offset = offset(Some(from_offset))?;
+    uninterrupted(|| nix::sys::sendfile::sendfile64(to, from, from_offset.as_mut(), bytes))
+}
+
+fn offset(offset: Option<u64>) -> io::Result<Option<i64>> {
+    offset.map(i64::try_from).transpose().map_err(|_| Errno::EFBIG.into())
+}
+
+/// One `read(2)`; 0 is the end.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| unistd::read(fd, buffer))
+}
+
+/// One `write(2)`: how many of the bytes were taken.
+pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    uninterrupted(|| unistd::write(fd, bytes))
+}
+
+/// One `pread(2)`.
+pub fn read_at(file: BorrowedFd<'_>, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let at = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
+    uninterrupted(|| uio::pread(file, buffer, at))
+}
+
+/// One `pwrite(2)`.
+pub fn write_at(file: BorrowedFd<'_>, at: u64, bytes: &[u8]) -> io::Result<usize> {
+    let at = i64::try_from(at).map_err(|_| Errno::EFBIG)?;
+    uninterrupted(|| uio::pwrite(file, bytes, at))
+}
+
+/// Takes what waits in a socket, without waiting. `recv(2)`.
+pub fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    uninterrupted(|| recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT))
+}
+
+/// Gives a socket what it has room for, without waiting and without a signal. `send(2)`.
+pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    uninterrupted(|| send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
+}
+
+/// A pipe, read end first, with room for `bytes` where the user may have as much.
+pub fn pipe(bytes: i32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = unistd::pipe2(OFlag::O_CLOEXEC)?;
+    // A smaller one serves too.
+    fcntl(&write, FcntlArg::F_SETPIPE_SZ(bytes)).ok();
+    Ok((read, write))
+}
+
+/// Has calls on this open file fail rather than wait. The flag is everybody's who shares it: only for one's own.
+pub fn never_wait(own: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(own, FcntlArg::F_GETFL)?);
+    fcntl(own, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// The bytes that wait unread in a pipe; either end will do. `FIONREAD`, `pipe(7)`.
+#[allow(unsafe_code, reason = "nix has no safe FIONREAD")]
+pub fn unread_bytes(pipe: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed, hence open, and FIONREAD writes one int, which outlives the call.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    Errno::result(result)?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// A descriptor of the same file that shares no flags with this one. By `/proc/self/fd`, so that it needs neither a
+/// path nor a way to it, but the permission to open it. Errors: `EACCES`, `ENXIO` (a socket).
+pub fn open_again(fd: BorrowedFd<'_>, flags: OFlag) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    uninterrupted(|| nix::fcntl::open(path.as_str(), flags, nix::sys::stat::Mode::empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_pipe_and_an_empty_one_say_so_whatever_their_flags() {
+        let (near_read, near_write) = pipe(4096).expect("a pipe");
+        let (far_read, far_write) = pipe(4096).expect("a pipe");
+        let move_on = || splice(near_read.as_fd(), None, far_write.as_fd(), None, 1 << 16);
+        let is_waiting =
+            |moved: io::Result<usize>| moved.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        assert!(is_waiting(move_on()), "an empty one");
+        assert_eq!(write(near_write.as_fd(), &[7; 4096]).expect("room"), 4096);
+        assert_eq!(move_on().expect("room"), 4096);
+        assert_eq!(unread_bytes(far_write.as_fd()).expect("a number"), 4096);
+        assert_eq!(write(near_write.as_fd(), &[7; 10]).expect("room"), 10);
+        assert!(is_waiting(move_on()), "a full one");
+        drop(far_read);
+        assert_eq!(move_on().expect_err("nobody reads").raw_os_error(), Some(libc::EPIPE));
+    }
+
+    #[test]
+    fn a_terminal_that_is_opened_again_has_flags_of_its_own() {
+        let pty = nix::pty::openpty(None, None).expect("a terminal");
+        let own = open_again(pty.slave.as_fd(), OFlag::O_RDONLY).expect("it can be opened");
+        assert!(read(own.as_fd(), &mut [0; 8]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+        let flags = fcntl(&pty.slave, FcntlArg::F_GETFL).expect("flags");
+        assert!(!OFlag::from_bits_retain(flags).contains(OFlag::O_NONBLOCK));
+    }
+}

@@ -1,0 +1,84 @@
+//! strace on a running broker: one of its system calls fails, or is its last.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use super::broker::Broker;
+use super::process::Pid;
+use super::skip::{have, skip};
+use super::wait::{SOON, found};
+
+/// An strace that is attached to every thread of a broker. Counts of system calls are each thread's own.
+#[derive(Debug)]
+pub(crate) struct Traced(Child);
+
+impl Traced {
+    /// From its `from`th on, the system call fails with this error, in every thread.
+    pub(crate) fn failing(broker: &Broker, call: &str, errno: &str, from: u32) -> Option<Self> {
+        Self::attach(broker, &["-e", &format!("inject={call}:error={errno}:when={from}+")])
+    }
+
+    /// Each thread's `at`th system call of this name fails with this error.
+    pub(crate) fn failing_once(broker: &Broker, call: &str, errno: &str, at: u32) -> Option<Self> {
+        Self::attach(broker, &["-e", &format!("inject={call}:error={errno}:when={at}")])
+    }
+
+    /// The first thread to reach its `at`th system call of this name takes the broker with it.
+    pub(crate) fn fatal(broker: &Broker, call: &str, at: u32) -> Option<Self> {
+        Self::attach(broker, &["-e", &format!("inject={call}:signal=KILL:when={at}")])
+    }
+
+    /// Writes every system call to this file.
+    pub(crate) fn listing(broker: &Broker, path: &std::path::Path) -> Option<Self> {
+        Self::attach(broker, &["-o", &path.to_string_lossy()])
+    }
+
+    /// Returns when it is attached; `None` where there is no strace, and for a broker that has ended.
+    fn attach(broker: &Broker, args: &[&str]) -> Option<Self> {
+        if !have("strace") {
+            skip("strace is not installed");
+            return None;
+        }
+        let mut command = Command::new("strace");
+        command.args(["-f", "-p", &broker.pid().0.to_string()]);
+        if !args.contains(&"-o") {
+            command.args(["-o", "/dev/null"]);
+        }
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("strace can be started");
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+        let mut line = String::new();
+        while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && !line.contains(" attached") {}
+        if !line.contains(" attached") {
+            child.wait().expect("a child can be waited for");
+            return None;
+        }
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Some(Self(child))
+    }
+
+    /// Lets the broker go on alone.
+    pub(crate) fn end(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        Pid(i32::try_from(self.0.id()).expect("a pid fits")).signal(Signal::SIGINT);
+        let ended = found(SOON, || self.0.try_wait().ok().flatten());
+        if ended.is_none() {
+            // It waits for a thread whose process is gone.
+            self.0.kill().expect("a child of ours can be killed");
+            self.0.wait().expect("a child can be waited for");
+        }
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.finish();
+        }
+    }
+}

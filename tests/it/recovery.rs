@@ -1,0 +1,125 @@
+//! What the next broker makes of one that was killed: a torn line is set apart, a call without an end is closed.
+
+use std::fs;
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::harness::{Broker, SOON, Setup, within};
+
+fn shell(more: &str) -> Setup {
+    Broker::new(&format!("/bin/sh -c #script\n  allow_any = script\n  on_hangup = keep\n{more}"))
+}
+
+/// Kills the broker while one call runs.
+fn kill_in_a_call(broker: &mut Broker) {
+    let mut call = broker.begin_sh("echo $$; exec sleep 60");
+    let pid = call.pid();
+    drop(call);
+    broker.kill();
+    within(SOON, "the command is gone", || (!pid.runs()).then_some(()));
+}
+
+fn append(broker: &Broker, bytes: &[u8]) {
+    let file = fs::File::options().append(true).open(broker.manifest_path());
+    file.and_then(|mut file| file.write_all(bytes)).expect("an own file can be written");
+}
+
+/// Rewrites a text in the manifest, as long as it was.
+fn rewrite(broker: &Broker, from: &str, to: &str) {
+    let text = fs::read_to_string(broker.manifest_path()).expect("there is a manifest");
+    assert!(text.contains(from), "{text}");
+    fs::write(broker.manifest_path(), text.replace(from, to)).expect("an own file can be written");
+}
+
+#[test]
+fn a_call_that_a_kill_interrupted_is_lost_and_said_once() {
+    let mut broker = shell("").start();
+    kill_in_a_call(&mut broker);
+    broker.start_again();
+    broker.stop();
+    broker.start_again();
+    let lost = broker.records_of("lost");
+    assert!(lost.len() == 1 && lost[0].is("lost call=1 reason=killed"), "{}", broker.transcript(0));
+}
+
+#[test]
+fn a_call_that_the_host_interrupted_says_so() {
+    let mut broker = shell("").start();
+    kill_in_a_call(&mut broker);
+    let boot = broker.record("open").text("boot").to_owned();
+    assert_eq!(boot.len(), 32, "{boot}");
+    rewrite(&broker, &boot, &"0".repeat(32));
+    broker.start_again();
+    broker.record("lost call=1 reason=host");
+    // The rewritten line does not fit the chain any more; only the record was of interest.
+    fs::remove_file(broker.manifest_path()).expect("an own file can be removed");
+    broker.kill();
+}
+
+#[test]
+fn a_call_whose_start_is_not_recorded_leaves_a_gap() {
+    let mut broker = shell("  log = exit-only\n").start();
+    kill_in_a_call(&mut broker);
+    broker.start_again();
+    assert!(broker.records_of("lost").is_empty());
+    broker.sh("true").exited(0).audited(["exit call=2"]);
+}
+
+#[test]
+fn a_torn_start_is_set_apart_and_not_taken_for_a_call() {
+    let mut broker = shell("").start();
+    broker.sh("true").exited(0);
+    broker.kill();
+    append(&broker, br#"{"kind":"start","call":2,"ts":1700000000000,"socket":"it","ru"#);
+    broker.start_again();
+    let open = broker.records_of("open").pop().expect("an open record");
+    assert!(open.is("open torn=61"), "{open}");
+    assert!(broker.records_of("lost").is_empty());
+}
+
+#[test]
+fn two_torn_lines_in_two_lives_are_both_set_apart() {
+    let mut broker = shell("").start();
+    for _ in 0..2 {
+        broker.sh("true").exited(0);
+        broker.kill();
+        append(&broker, b"{\"kind\":\"exit\",");
+        broker.start_again();
+    }
+    assert_eq!(broker.records_of("open torn=15").len(), 2);
+}
+
+#[test]
+fn a_line_that_lacks_only_its_newline_is_a_record() {
+    let mut broker = shell("").start();
+    broker.sh("true").exited(0);
+    broker.kill();
+    let text = fs::read(broker.manifest_path()).expect("there is a manifest");
+    fs::write(broker.manifest_path(), &text[..text.len() - 1]).expect("an own file can be written");
+    broker.start_again();
+    assert_eq!(broker.records_of("exit call=1").len(), 1);
+    assert!(broker.records_of("lost").is_empty());
+    assert!(broker.records().iter().all(|record| record.value != Value::Null));
+}
+
+#[test]
+fn a_start_that_lacks_only_its_newline_is_closed() {
+    let mut broker = shell("").start();
+    kill_in_a_call(&mut broker);
+    let text = fs::read(broker.manifest_path()).expect("there is a manifest");
+    fs::write(broker.manifest_path(), &text[..text.len() - 1]).expect("an own file can be written");
+    broker.start_again();
+    broker.record("lost call=1 reason=killed");
+}
+
+#[test]
+fn numbers_after_a_lost_call_are_fresh() {
+    let mut broker = shell("").start();
+    for round in 1..=3 {
+        kill_in_a_call(&mut broker);
+        broker.start_again();
+        assert_eq!(broker.records_of("lost").len(), round);
+    }
+    broker.sh("true").exited(0).audited(["start call=4", "exit call=4"]);
+}
