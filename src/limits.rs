@@ -169,7 +169,7 @@ pub const UNPACKED_BYTES_MAX: u64 = 64 << 30;
 pub const ZSTD_WINDOW_BYTES_MAX: u64 = 128 << 20;
 /// Most symbolic links followed on the way to one file.
 pub const LINKS_MAX: usize = 40;
-/// How long a call waits for a nursery where there is none, before it is refused.
+/// How long a call waits for a nursery that makes it a process, before it is refused.
 pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
 /// How long one round of killing waits for an end before it looks again.
 pub const KILL_ROUND: Duration = Duration::from_millis(20);

@@ -131,9 +131,10 @@ impl Ending<'_> {
             Self { step: Some(_), .. } => Priority::Error,
             Self { left: 1.., .. } => Priority::Warning,
             Self { status: Status::AUDIT, .. } => Priority::Error,
-            Self { timed_out: true, .. } | Self { hangup: true, .. } | Self { stopped: true, .. } => {
-                Priority::Notice
-            }
+            Self { timed_out: true, .. }
+            | Self { hangup: true, .. }
+            | Self { stopped: true, .. }
+            | Self { oom: true, .. } => Priority::Notice,
             _ => Priority::Info,
         }
     }
@@ -148,6 +149,7 @@ impl Ending<'_> {
             Self { hangup: true, .. } => Some("hangup".into()),
             Self { stopped: true, .. } => Some("stopped".into()),
             Self { status: Status::AUDIT, .. } => Some("audit".into()),
+            Self { oom: true, .. } => Some("oom".into()),
             _ => None,
         }
     }
@@ -164,6 +166,7 @@ impl Ending<'_> {
             Self { signal: Some(signal), .. } => format!("was ended by signal {signal}"),
             _ => format!("exited with {}", self.status.get()),
         };
+        let ended = if self.oom { format!("{ended}, out of memory,") } else { ended };
         if self.left == 0 { ended } else { format!("{ended}, leaving {} processes,", self.left) }
     }
 }

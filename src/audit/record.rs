@@ -202,7 +202,7 @@ pub(super) struct Ending<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) left: usize,
     #[serde(skip_serializing_if = "is_false")]
-    oom: bool,
+    pub(super) oom: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -176,7 +176,8 @@ fn run(verb: Verb) -> ExitCode {
                 Err(error) => serve::fail(&format!("sluice: {error}")),
             }
         }
-        Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files),
+        Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files)
+            .unwrap_or_else(|source| serve::fail(&format!("sluice: the nursery cannot start: {source}"))),
     }
 }
 

@@ -62,6 +62,36 @@ impl Account {
     }
 }
 
+/// Hears that the kernel kills for want of memory in a cgroup, while the cgroup is there to say so.
+#[derive(Debug)]
+pub struct Kills {
+    /// `memory.events`, until there is nothing more to learn of it.
+    events: Option<File>,
+    heard: bool,
+}
+
+impl Kills {
+    /// What becomes ready when there is something to hear; at first, so that it is heard from then on.
+    pub fn poll_fd(&self) -> Option<PollFd<'_>> {
+        self.events.as_ref().map(|events| PollFd::new(events.as_fd(), PollFlags::POLLPRI))
+    }
+
+    /// Hears what there is.
+    pub fn hear(&mut self) {
+        let Some(text) = self.events.as_ref().map(read_at_start) else { return };
+        self.heard = text.as_ref().is_ok_and(|text| field(text, "oom_kill").is_some_and(|kills| kills > 0));
+        // A file whose cgroup was removed is ready for ever.
+        if self.heard || text.is_err() {
+            self.events = None;
+        }
+    }
+
+    /// Whether a kill was heard of.
+    pub fn heard(&self) -> bool {
+        self.heard
+    }
+}
+
 impl Cgroup {
     /// The cgroup of `pid`, which has to be the unit's own.
     /// Errors: `ENOENT` (no cgroup v2, or the process is elsewhere or gone).
@@ -239,6 +269,11 @@ impl Cgroup {
         let cpu_ms = number("cpu.stat", "usage_usec").map(|microseconds| microseconds / 1000);
         let memory_peak = self.read("memory.peak").ok().and_then(|text| text.trim().parse().ok());
         Account { cpu_ms, memory_peak, oom }
+    }
+
+    /// Hears of kills for want of memory in it, if it has the controller.
+    pub fn kills(&self) -> Kills {
+        Kills { events: self.file("memory.events", OFlag::O_RDONLY).ok(), heard: false }
     }
 
     fn file(&self, name: impl AsRef<Path>, flags: OFlag) -> io::Result<File> {

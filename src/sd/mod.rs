@@ -17,7 +17,7 @@ mod notify;
 mod scope;
 
 pub use bus::{Address, Bus, BusError, Word, delegates};
-pub use cgroup::{Account, Cgroup};
+pub use cgroup::{Account, Cgroup, Kills};
 pub use controls::{Unlimited, limit};
 pub use delegation::{Calls, Delegation, Undelegated};
 pub use journal::{Entry, JOURNAL_SOCKET, JournalSocket, Priority};

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::ids::SocketName;
-use crate::limits::GROUP_ROUND;
+use crate::limits::{GROUP_ROUND, NURSERY_WAIT};
 use crate::rules::Resource;
 use crate::sd::{Calls, Cgroup, Delegation, limit};
 
@@ -76,7 +76,9 @@ impl Groups {
 
     fn parked(&self, socket: &SocketName) -> io::Result<Option<Launcher>> {
         self.yard.calls(socket)?;
-        loop {
+        let give_up = Instant::now() + NURSERY_WAIT;
+        // Others are parked meanwhile; a nursery that makes none at all must not keep a call here.
+        while Instant::now() < give_up {
             let plot =
                 |plots: &mut HashMap<_, Plot>| plots.get_mut(socket)?.stock.take(Instant::now(), |_| true);
             let taken = plot(&mut self.yard.plots());
@@ -87,6 +89,7 @@ impl Groups {
                 return Ok(Some(launcher));
             }
         }
+        Ok(None)
     }
 }
 

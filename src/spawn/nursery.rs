@@ -75,11 +75,11 @@ impl Nursery {
 }
 
 /// The nursery's whole life, and, in each copy, a launcher's. Both end when the broker does.
-pub fn run(broker: Pid, open_files: u64) -> ExitCode {
-    match prepare(broker).and_then(|channel| serve(channel, broker, open_files)) {
-        Ok(code) => code,
-        Err(_) => ExitCode::FAILURE, // the broker sees the channel close, says so, and starts another
-    }
+/// Errors: it could not become what a command may inherit from, and the next one will not either.
+pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
+    let channel = prepare(broker)?;
+    // The broker sees the channel close, says so, and starts another.
+    Ok(serve(channel, broker, open_files).unwrap_or(ExitCode::FAILURE))
 }
 
 /// Everything that a command inherits is made right once, here.
@@ -88,6 +88,8 @@ fn prepare(broker: Pid) -> io::Result<OwnedFd> {
     if getppid() != broker {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
+    // First: the files in /proc of a process that cannot be dumped are root's.
+    spare_from_oom_favours()?;
     prctl::set_dumpable(false)?;
     // The program's file may have given some anew.
     shed_capabilities().map_err(io::Error::other)?;
@@ -97,7 +99,6 @@ fn prepare(broker: Pid) -> io::Result<OwnedFd> {
     // The kernel measures what is on its way between processes by the sender's limit.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    spare_from_oom_favours()?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(fs::File::open("/dev/null")?)?;
     Ok(channel)

@@ -70,11 +70,12 @@ impl Pool {
         self.current().channel = None;
     }
 
-    /// A launcher that is alive. Waits for one to be made, but not for ever.
+    /// A launcher that is alive. Waits for one to be made, but not for ever, however often a nursery is replaced.
     /// Errors: `TimedOut` (no nursery makes one).
     pub fn take(&self) -> io::Result<Launcher> {
+        let give_up = Instant::now() + NURSERY_WAIT;
         loop {
-            let channel = self.channel()?;
+            let channel = self.channel(give_up)?;
             self.ask(channel.as_fd(), 0);
             let received = receive(channel.as_fd());
             self.ask(channel.as_fd(), 1);
@@ -100,22 +101,25 @@ impl Pool {
     pub(super) fn order(&self, scope: Scope) -> io::Result<Ordered> {
         let (stream, far) = sys::stream_pair()?;
         let descriptors = [scope.cgroup().directory(), far.as_fd()];
+        let give_up = Instant::now() + NURSERY_WAIT;
         loop {
-            let (channel, give_up) = (self.channel()?, Some(Instant::now() + SEND_WAIT));
-            match sys::send_patiently(channel.as_fd(), &[0], &descriptors, give_up) {
+            let (channel, until) = (self.channel(give_up)?, Some(Instant::now() + SEND_WAIT));
+            match sys::send_patiently(channel.as_fd(), &[0], &descriptors, until) {
                 Err(source) if is_gone(&source) => self.lose(&channel),
                 sent => return sent.map(|_| Ordered { stream, scope }),
             }
         }
     }
 
-    fn channel(&self) -> io::Result<Arc<OwnedFd>> {
+    fn channel(&self, give_up: Instant) -> io::Result<Arc<OwnedFd>> {
         let waits = |current: &mut Current| current.channel.is_none();
+        let left = give_up.saturating_duration_since(Instant::now());
         let (current, _) = self
             .changed
-            .wait_timeout_while(self.current(), NURSERY_WAIT, waits)
+            .wait_timeout_while(self.current(), left, waits)
             .unwrap_or_else(PoisonError::into_inner);
-        current.channel.clone().ok_or_else(|| io::ErrorKind::TimedOut.into())
+        let channel = current.channel.clone().filter(|_| !left.is_zero());
+        channel.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 
     fn lose(&self, channel: &Arc<OwnedFd>) {

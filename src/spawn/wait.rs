@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use crate::audit::{Captured, Cause, Outcome};
 use crate::limits::{DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, SCOPE_ROUND, TERM_GRACE};
 use crate::rules::{Background, OnHangup};
-use crate::sd::{Account, Cgroup};
+use crate::sd::{Account, Cgroup, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
@@ -83,9 +83,11 @@ fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) 
     }
     // The command has its own copies: the caller must see the end of its pipes when the command closes them.
     drop(stdio);
-    let cause = watch(Some(launcher.pidfd()), call)?;
+    let mut kills = kills(launcher);
+    let cause = watch(Some(launcher.pidfd()), call, kills.as_mut())?;
     // Read before its end is known to the manager, which removes what is empty.
-    let account = account(launcher);
+    let mut account = account(launcher);
+    account.oom |= kills.is_some_and(|kills| kills.heard());
     let give_up = Instant::now() + TERM_GRACE;
     if let Some(cause) = cause
         && !end_command(launcher, call, give_up)?
@@ -110,6 +112,11 @@ fn account(launcher: &Launcher) -> Account {
     launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
 }
 
+/// The manager is sometimes quicker to remove a unit whose last process was killed, so that is heard when it happens.
+fn kills(launcher: &Launcher) -> Option<Kills> {
+    launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
+}
+
 fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account, captured: Captured) -> Outcome {
     match end {
         End::Exited(code) => {
@@ -124,7 +131,11 @@ fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account, captur
 
 /// Waits until the command behind `pidfd` has ended by itself, or, when it is told of none, until all that it wrote has
 /// been given; or for the reason to end the call.
-fn watch(pidfd: Option<BorrowedFd<'_>>, call: &Call<'_>) -> io::Result<Option<Cause>> {
+fn watch(
+    pidfd: Option<BorrowedFd<'_>>,
+    call: &Call<'_>,
+    mut kills: Option<&mut Kills>,
+) -> io::Result<Option<Cause>> {
     loop {
         if call.relay.is_some_and(Relay::is_lost) {
             return Ok(Some(Cause::CaptureLost));
@@ -132,7 +143,7 @@ fn watch(pidfd: Option<BorrowedFd<'_>>, call: &Call<'_>) -> io::Result<Option<Ca
         if pidfd.is_none() && call.relay.is_none_or(Relay::is_calm) {
             return Ok(None);
         }
-        match next_event(pidfd, call)? {
+        match next_event(pidfd, call, kills.as_deref_mut())? {
             Event::Ended => return Ok(None),
             Event::Cause(cause) => return Ok(Some(cause)),
             Event::News => {}
@@ -146,11 +157,15 @@ enum Event {
     Ended,
     /// There is a reason to end it.
     Cause(Cause),
-    /// Its relay has something to say.
+    /// Its relay, or the kernel of its memory, has something to say.
     News,
 }
 
-fn next_event(pidfd: Option<BorrowedFd<'_>>, call: &Call<'_>) -> io::Result<Event> {
+fn next_event(
+    pidfd: Option<BorrowedFd<'_>>,
+    call: &Call<'_>,
+    kills: Option<&mut Kills>,
+) -> io::Result<Event> {
     let mut looked_at = vec![PollFd::new(call.stop.stopping, PollFlags::POLLIN)];
     looked_at.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
     looked_at.extend(call.relay.map(|relay| PollFd::new(relay.told(), PollFlags::POLLIN)));
@@ -158,10 +173,16 @@ fn next_event(pidfd: Option<BorrowedFd<'_>>, call: &Call<'_>) -> io::Result<Even
         // No events asked for: only the hangup, which is always told. A second request stays unread.
         looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
     }
+    let reasons = looked_at.len();
+    looked_at.extend(kills.as_deref().and_then(Kills::poll_fd));
     if !sys::poll_until(&mut looked_at, call.deadline)? {
         return Ok(Event::Cause(Cause::Timeout));
     }
-    let mut ready = looked_at.iter().map(|fd| fd.any() == Some(true));
+    let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
+    if let (true, Some(kills)) = (ready.split_off(reasons) == [true], kills) {
+        kills.hear();
+    }
+    let mut ready = ready.into_iter();
     let is_stopping = ready.next() == Some(true);
     if pidfd.is_some() && ready.next() == Some(true) {
         return Ok(Event::Ended);
@@ -170,7 +191,8 @@ fn next_event(pidfd: Option<BorrowedFd<'_>>, call: &Call<'_>) -> io::Result<Even
         return Ok(Event::Cause(Cause::Stop));
     }
     let Some(relay) = call.relay.filter(|_| ready.next() == Some(true)) else {
-        return Ok(Event::Cause(Cause::Hangup));
+        let is_hangup = ready.next() == Some(true);
+        return Ok(if is_hangup { Event::Cause(Cause::Hangup) } else { Event::News });
     };
     relay.heard();
     Ok(Event::News)
@@ -183,7 +205,7 @@ fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, 
     let cause = match cause {
         None => {
             relay.settle();
-            watch(None, call)?
+            watch(None, call, None)?
         }
         cause => cause,
     };

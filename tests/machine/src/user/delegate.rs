@@ -9,6 +9,9 @@ use crate::harness::{GONE_MAX, Gate, Manager, Pid, SOON, STOPPING, directory, es
 
 const RULES: &str = "defaults:\n  scope = delegate\n\nsh -c #script\n  allow_any = script\n";
 
+/// What `sluicify` exits with when the command could not be started.
+const NOT_STARTED: i32 = 132;
+
 /// The group of the last call, as its start record names it.
 fn recorded(gate: &Gate) -> String {
     let start = gate.records("start").pop().expect("a call has started");
@@ -227,6 +230,7 @@ fn a_launcher_that_was_killed_while_it_waited_gets_no_call() {
     };
     let parked = within(GONE_MAX, "some are parked", parked);
     parked.iter().for_each(|pid| pid.signal(Signal::SIGKILL));
+    gone(&parked);
     gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
 }
 
@@ -246,5 +250,14 @@ fn launchers_that_are_no_longer_needed_leave_neither_groups_nor_zombies() {
         let status =
             fs::read_to_string(format!("/proc/{child}/status")).expect("a child is there until it is reaped");
         assert!(!status.contains("State:\tZ"), "{status}");
+    }
+}
+
+#[test]
+fn a_call_is_refused_where_no_process_can_be_made() {
+    let filter = "NoNewPrivileges=yes\nSystemCallFilter=~clone3\nSystemCallErrorNumber=ENOSYS";
+    for scope in ["delegate", "off"] {
+        let gate = Gate::new(&RULES.replace("delegate", scope)).service(filter).enable();
+        gate.call(["sh", "-c", "echo here"]).exited(NOT_STARTED).printed("");
     }
 }

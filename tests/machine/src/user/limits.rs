@@ -53,6 +53,9 @@ fn a_call_gets_no_more_memory_than_its_rule_allows_and_the_records_say_why_it_en
     let is_end = |field: Option<&str>| field == Some("137");
     let entry = gate.journal().has("the call's end", |entry| is_end(entry.get_field("SLUICE_STATUS")));
     assert_eq!(entry.get_field("SLUICE_SIGNAL"), Some("9"));
+    assert_eq!(entry.get_field("SLUICE_REASON"), Some("oom"));
+    let message = entry.get_field("MESSAGE").unwrap_or_default();
+    assert!(message.contains("was ended by signal 9, out of memory, after"), "{message}");
     // It was the call's end, and nobody else's.
     gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
     assert_eq!(gate.property("NRestarts"), "0");
