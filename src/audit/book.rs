@@ -21,13 +21,13 @@ use super::ascii::to_ascii;
 use super::chain::{LineHash, chained, no_line};
 use super::diary::{Author, Close, Open, boot_id};
 use super::entry::Record;
-use super::fold::Fold;
+use super::fold::{Fold, Repeats};
 use super::history::{History, read_history};
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
 use super::place::{self, OpenError, is_at};
 use super::record::{Lost, now_ms};
-use super::rejected::Reject;
+use super::rejected::{Reject, Rejected};
 use super::room::Room;
 use super::sink::Sink;
 
@@ -206,17 +206,23 @@ impl Book {
 
     /// Writes the counts of refusals whose time has come.
     pub(super) fn settle(&mut self, now: Instant) -> io::Result<()> {
-        for (rejected, repeats) in self.fold.take_due(now) {
-            self.write(&Reject::many(repeats.first, repeats.last, repeats.count, &rejected))?;
-        }
-        Ok(())
+        let due = self.fold.take_due(now);
+        self.write_counts(&due)
     }
 
-    /// Writes the last record, and gives back what was taken ahead.
+    /// Writes the last records, and gives back what was taken ahead.
     pub(super) fn close(&mut self) -> io::Result<()> {
+        let counts = self.fold.take_all();
+        let counted = self.write_counts(&counts);
         let closed = self.write(&self.closing());
         self.give_back();
-        closed
+        counted.and(closed)
+    }
+
+    /// Each of them, whatever becomes of the others: what cannot be written here is in the journal at least.
+    fn write_counts(&mut self, counts: &[(Rejected, Repeats)]) -> io::Result<()> {
+        let counts = counts.iter().map(|(rejected, of)| Reject::many(of.first, of.last, of.count, rejected));
+        counts.map(|counted| self.write(&counted)).fold(Ok(()), io::Result::and)
     }
 
     fn closing(&self) -> Close {

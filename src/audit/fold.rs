@@ -35,7 +35,9 @@ pub(super) enum Heard {
 impl Fold {
     /// Takes note of a refusal with this number.
     pub(super) fn hear(&mut self, call: CallId, rejected: &Rejected, now: Instant) -> Heard {
-        let Some(repeats) = self.0.get_mut(rejected).filter(|repeats| now < repeats.until) else {
+        // A window that has closed takes more until its count is taken out: a new one in its place would drop it.
+        let is_open = |repeats: &&mut Repeats| now < repeats.until || repeats.count > 0;
+        let Some(repeats) = self.0.get_mut(rejected).filter(is_open) else {
             let repeats = Repeats { until: now + FOLD_WINDOW, written: 1, first: call, last: call, count: 0 };
             self.0.insert(rejected.clone(), repeats);
             return Heard::First;
@@ -104,6 +106,20 @@ mod tests {
         let counts: Vec<_> = due.iter().map(|(_, r)| (r.first.get(), r.last.get(), r.count)).collect();
         assert_eq!(counts, [(3, 5, 3)]);
         assert_eq!(fold.hear(CallId::new(6), &refusal("a"), now + FOLD_WINDOW), Heard::First);
+    }
+
+    #[test]
+    fn a_count_that_is_overdue_is_not_dropped() {
+        let (mut fold, now) = (Fold::default(), Instant::now());
+        for number in 0..3 {
+            fold.hear(CallId::new(number), &refusal("a"), now);
+        }
+        let late = now + FOLD_WINDOW;
+        assert_eq!(fold.hear(CallId::new(3), &refusal("a"), late), Heard::Again);
+        let due = fold.take_due(late);
+        let counts: Vec<_> = due.iter().map(|(_, r)| (r.first.get(), r.last.get(), r.count)).collect();
+        assert_eq!(counts, [(2, 3, 2)]);
+        assert_eq!(fold.hear(CallId::new(4), &refusal("a"), late), Heard::First);
     }
 
     #[test]

@@ -3,14 +3,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 
 use serde::Deserialize;
 
 use crate::ids::CallId;
-use crate::limits::{RECORD_LINE_BYTES_MAX, SCAN_BUFFER_BYTES};
 
 use super::chain::{LineHash, Link, hash_line, is_whole, prev_of};
+use super::read::Lines;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,24 +47,21 @@ impl Last {
 
 /// Reads a whole manifest. Lines that are not records are passed over: they prove nothing about numbers.
 pub(super) fn read_history(manifest: impl Read) -> io::Result<History> {
-    let mut reader = BufReader::with_capacity(SCAN_BUFFER_BYTES, manifest);
+    let mut lines = Lines::new(manifest);
     let mut history = History::default();
     let mut link = Link::default();
-    let (mut line, mut whole) = (Vec::new(), Vec::new());
-    while reader.by_ref().take(RECORD_LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)? > 0 {
-        let continues = history.torn > 0;
-        let ended = line.pop_if(|byte| *byte == b'\n').is_some();
-        history.torn = if ended { 0 } else { line.len() };
-        if continues {
-            link.go_on(&line);
-        } else {
-            link.add(&line);
-            history.take(&line);
-            if is_whole(&line) {
-                std::mem::swap(&mut line, &mut whole);
-            }
+    let mut whole = Vec::new();
+    while let Some(line) = lines.read_line()? {
+        history.torn = if line.ended { 0 } else { line.bytes.len() };
+        if line.continues {
+            link.go_on(line.bytes);
+            continue;
         }
-        line.clear();
+        link.add(line.bytes);
+        history.take(line.bytes);
+        if is_whole(line.bytes) {
+            line.bytes.clone_into(&mut whole);
+        }
     }
     let before = prev_of(&whole).map(|prev| String::from_utf8_lossy(prev).into_owned());
     let whole = before.map(|before| (hash_line(&whole), before));
@@ -117,6 +114,8 @@ impl History {
 
 #[cfg(test)]
 mod tests {
+    use crate::limits::RECORD_LINE_BYTES_MAX;
+
     use super::*;
 
     fn check(manifest: &str, next: u64, last: &str, torn: usize) {

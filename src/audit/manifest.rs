@@ -130,9 +130,6 @@ impl Manifest {
     /// Records that the broker leaves.
     pub fn close(&self) -> io::Result<()> {
         let mut book = self.book();
-        for (rejected, repeats) in book.fold.take_all() {
-            book.write(&Reject::many(repeats.first, repeats.last, repeats.count, &rejected))?;
-        }
         book.close()?;
         self.settle_disk(&book)
     }

@@ -34,5 +34,6 @@ mod small;
 mod stdio;
 mod stop;
 mod tidy;
+mod told;
 mod verify;
 mod wire;

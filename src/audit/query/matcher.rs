@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::io;
 
+use memchr::memmem;
+
 use crate::ids::CallId;
 
 use super::super::read::{Head, Kind};
@@ -17,22 +19,25 @@ pub enum Found {
     Begin,
     /// Its end.
     End,
+    /// What became of its captures after its end.
+    Captures,
 }
 
 /// Who is handed the lines that are asked for: the head of each, what it is of its call, and all of it.
 pub type Take<'a> = dyn FnMut(Head, Found, &[u8]) -> io::Result<()> + 'a;
 
-/// Picks lines. Remembers which calls have begun and not ended.
+/// Picks lines. Remembers which calls have begun and not ended, and which are captured on.
 #[derive(Debug)]
 pub struct Matcher {
     filter: Filter,
     running: HashSet<CallId>,
+    capturing: HashSet<CallId>,
 }
 
 impl Matcher {
     /// For lines in the order of the manifest.
     pub fn new(filter: Filter) -> Self {
-        Self { filter, running: HashSet::new() }
+        Self { filter, running: HashSet::new(), capturing: HashSet::new() }
     }
 
     /// What was asked for.
@@ -51,9 +56,20 @@ impl Matcher {
             }
             return takes.then_some((head, found));
         }
-        let ends = matches!(head.kind, Kind::Exit | Kind::Lost);
-        // Who asks for one call is told of its end even where its start is gone.
-        let ends = ends && (self.running.remove(&head.call) || self.filter.call() == Some(head.call));
-        ends.then_some((head, Found::End))
+        self.take_end(&head, line).map(|found| (head, found))
+    }
+
+    /// What a line is that ends a call, or its captures. Who asks for one call is told of these even where its start is
+    /// gone.
+    fn take_end(&mut self, head: &Head, line: &[u8]) -> Option<Found> {
+        let is_asked = self.filter.call() == Some(head.call);
+        if head.kind == Kind::Capture {
+            return (self.capturing.remove(&head.call) || is_asked).then_some(Found::Captures);
+        }
+        let ends = self.running.remove(&head.call) || is_asked;
+        if ends && memmem::find(line, b",\"capturing\":true").is_some() {
+            self.capturing.insert(head.call);
+        }
+        ends.then_some(Found::End)
     }
 }

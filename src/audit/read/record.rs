@@ -150,6 +150,8 @@ pub struct Recorded {
     /// Bytes of the file before this line, in an `open`.
     #[serde(default)]
     pub at: u64,
+    /// The hash of the last line that was left, where an `open` did not find it at the end.
+    pub missing: Option<String>,
     /// The file that has what the command printed.
     pub stdout: Option<String>,
     /// The file that has what it complained.

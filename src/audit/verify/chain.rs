@@ -18,6 +18,8 @@ pub(super) struct Scan {
     last: Option<Digest>,
     lines: u64,
     pub(super) first: Option<Digest>,
+    /// It does not begin as a broker begins a file.
+    pub(super) is_headless: bool,
     pub(super) records: u64,
     pub(super) torn_lines: u64,
     pub(super) confirmed: u64,
@@ -166,9 +168,10 @@ impl Scan {
         if record.kind == Kind::Open && record.at != line.at {
             self.note(line.number, Misfit::Moved { was: record.at, is: line.at });
         }
-        if is_first && record.kind != Kind::Open {
-            self.note(line.number, Misfit::HeadMissing);
+        if record.missing.is_some() {
+            self.note(line.number, Misfit::FoundCut);
         }
+        self.is_headless |= is_first && record.kind != Kind::Open;
     }
 }
 

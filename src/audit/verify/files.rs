@@ -127,6 +127,10 @@ fn link(scans: &mut [(PathBuf, Scan)], witness: Option<&Witness>) -> Vec<Remark>
     let mut has_beginning = false;
     for (index, (path, scan)) in scans.iter_mut().enumerate() {
         let Some(first) = firsts[index] else { continue };
+        // A file that was copied and then cut goes on from the copy, in the middle.
+        if scan.is_headless && !ends.contains(&Some(first)) {
+            scan.note(1, Misfit::HeadMissing);
+        }
         if firsts[..index].contains(&Some(first)) && first != Digest::NONE {
             scan.note(1, Misfit::Copy);
         } else if first == Digest::NONE || !ends.contains(&Some(first)) {

@@ -58,6 +58,8 @@ pub enum Misfit {
         /// Bytes before it now.
         is: u64,
     },
+    /// An `open` by whose word its broker found that the file ended otherwise than it was left.
+    FoundCut,
     /// No file that was given ends with the line before it.
     Unlinked,
     /// It begins a chain, and so does another file.
@@ -114,6 +116,9 @@ impl fmt::Display for Misfit {
                 write!(f, "lines before it are missing: {} bytes of the file", was - is)
             }
             Self::Moved { was, is } => write!(f, "lines were put before it: {} bytes", is - was),
+            Self::FoundCut => f.write_str(
+                "lines before it are missing or were changed: its broker found another last line than was left",
+            ),
             Self::Unlinked => {
                 f.write_str("lines are missing before it: no file given here ends with the line before")
             }

@@ -230,6 +230,20 @@ fn what_happened_is_told_apart() {
 }
 
 #[test]
+fn a_cut_that_a_broker_found_is_no_secret_of_its_own() {
+    let (dir, [old, new]) = (Dir::new(), files());
+    let mut writer = Writer::default();
+    for line in lines(&old) {
+        writer.put(String::from_utf8(line).expect("ASCII").trim_end());
+    }
+    let (at, missing) = (writer.file.len(), hash_line(b"what was there"));
+    writer.line(&format!(r#"{{"kind":"open","ts":1700000000006,"next":4,"at":{at},"missing":"{missing}""#));
+    let found = misfit(&dir, &[writer.file], None);
+    assert_eq!(found, Some(("old:8".into(), Misfit::FoundCut)));
+    assert_eq!(misfit(&dir, &[old, new], None), None);
+}
+
+#[test]
 fn files_that_do_not_follow_each_other_are_found() {
     let (dir, [old, new]) = (Dir::new(), files());
     let found = |files: &[Vec<u8>]| misfit(&dir, files, None);
@@ -241,8 +255,8 @@ fn files_that_do_not_follow_each_other_are_found() {
 
 proptest! {
     #[test]
-    fn the_head_is_what_the_record_says(call: u64, ts: u64, kind in 0usize..7) {
-        let kind = ["open", "start", "exit", "reject", "lost", "reload", "close"][kind];
+    fn the_head_is_what_the_record_says(call: u64, ts: u64, kind in 0usize..8) {
+        let kind = ["open", "start", "exit", "capture", "reject", "lost", "reload", "close"][kind];
         let line = format!("{{\"kind\":\"{kind}\",\"call\":{call},\"ts\":{ts},\"argv\":[]}}");
         let head = Head::of(line.as_bytes()).expect("a head");
         let record = Recorded::of(line.as_bytes()).expect("a record");

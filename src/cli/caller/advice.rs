@@ -116,8 +116,8 @@ fn fixed(status: Status) -> Option<&'static str> {
             "the broker cannot pass on stdin, stdout or stderr (FDS): none may be a directory or opened with O_PATH"
         }
         Status::AUDIT => {
-            "refused, because the broker cannot keep its record (AUDIT): its operator has to look at the log file and \
-             the disk"
+            "the broker cannot keep its record (AUDIT): the command did not run, or was ended; the operator has to look \
+             at the log file and the disk"
         }
         Status::PEER => "the broker cannot tell who calls (PEER): call it directly, not through a relay",
         Status::STOPPING => {

@@ -9,6 +9,7 @@ use nix::unistd::{Uid, User};
 
 use crate::audit::{Found, Head, Kind, Recorded};
 use crate::ids::CallId;
+use crate::wire::Status;
 
 use super::style::{Style, command, fit};
 use super::when;
@@ -63,6 +64,7 @@ impl Table {
             }
             Found::Whole => self.calls.push_back(Call { begin: record, end: None }),
             Found::End => self.end(head.call, record),
+            Found::Captures => {}
         }
         while self.calls.front().is_some_and(Call::is_over) {
             self.write_first(out)?;
@@ -98,6 +100,7 @@ impl Table {
                     self.write_call(&begin, Some(&record), out)?;
                 }
             }
+            Found::Captures => {}
         }
         Ok(())
     }
@@ -187,17 +190,23 @@ fn status(begin: &Recorded, end: Option<&Recorded>) -> (String, Mood) {
         return ("running".into(), Mood::Running);
     };
     let text = match end {
-        Recorded { kind: Kind::Lost, .. } => "lost".into(),
+        Recorded { kind: Kind::Lost, reason, .. } => lost(reason.as_deref()),
         Recorded { timed_out: true, .. } => "timeout".into(),
         Recorded { hangup: true, .. } => "hangup".into(),
         Recorded { stopped: true, .. } => "stopped".into(),
         Recorded { oom: true, .. } => "oom".into(),
         Recorded { errno: Some(errno), .. } => errno.clone(),
+        Recorded { status: Some(status), .. } if *status == Status::AUDIT.get() => "audit".into(),
         Recorded { signal: Some(signal), .. } => signal_name(*signal),
         Recorded { status, .. } => status.map(|status| status.to_string()).unwrap_or_default(),
     };
     let mood = if text == "0" { Mood::Good } else { Mood::Bad };
     (text, mood)
+}
+
+/// `lost`, and the word for why.
+fn lost(reason: Option<&str>) -> String {
+    reason.map_or_else(|| "lost".to_owned(), |reason| format!("lost {reason}"))
 }
 
 fn signal_name(signal: i32) -> String {
@@ -267,6 +276,19 @@ mod tests {
         let lost = r#"{"kind":"lost","call":7,"ts":1700000002000"#;
         check(&[START], Some(50), &["2023-11-14 22:13:20      7    3 running        ..."]);
         check(&[START, lost], Some(50), &["2023-11-14 22:13:20      7    3 lost           ..."]);
+        let lost = format!("{lost},\"reason\":\"killed\"");
+        check(&[START, &lost], Some(50), &["2023-11-14 22:13:20      7    3 lost killed    ..."]);
+    }
+
+    #[test]
+    fn a_call_that_its_record_ended_says_audit() {
+        let exit = r#"{"kind":"exit","call":7,"ts":1700000002000,"status":-6"#;
+        let check_end = |more: &str, want: &str| {
+            let exit = format!("{exit},\"duration_ms\":5{more}");
+            check(&[START, &exit], Some(50), &[&format!("2023-11-14 22:13:20      7    3 {want}")]);
+        };
+        check_end(r#","signal":15,"truncated":true"#, "audit          ...");
+        check_end(r#","step":"sync","errno":"EIO""#, "EIO            ...");
     }
 
     #[test]
