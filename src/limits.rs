@@ -99,6 +99,8 @@ pub const BACKLOG: i32 = 4096;
 /// How long the accept loop rests when the kernel has no descriptor or memory for it.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// How often the broker looks for its own socket's file where the watch on that fails.
+pub const SENTRY_ROUND: Duration = Duration::from_secs(1);
 /// How long a call waits for a scope, and the broker for a manager's answer.
 pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
 /// How long a starting broker waits for the manager's word on whether its group is delegated, if its rules can do
@@ -192,8 +194,8 @@ pub const CAPTURE_PROBE_BYTES: usize = 4096;
 pub const RELAY_PIPE_BYTES: i32 = 256 * 1024;
 /// Most bytes that a capture is ahead of the one who reads: then the writer waits.
 pub const RELAY_AHEAD_MAX: u64 = 1 << 20;
-/// The buffer for what cannot be spliced.
-pub const RELAY_BUFFER_BYTES: usize = 64 * 1024;
+/// The buffer of one stream, for what is captured and what cannot be spliced.
+pub const RELAY_BUFFER_BYTES: usize = 256 * 1024;
 /// How long a call that is being ended waits for its caller to take the next byte.
 pub const RELAY_PATIENCE: Duration = Duration::from_millis(200);
 /// How long after its end, or its timeout, a call's last bytes may be on their way.

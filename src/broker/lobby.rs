@@ -161,7 +161,8 @@ impl Lobby {
 
     /// HUP reloads, TERM and INT stop, a second one hurries.
     fn obey(&mut self) -> io::Result<()> {
-        while let Some(signal) = self.signals.read_signal()? {
+        // One that cannot be read now is there at the next look.
+        while let Ok(Some(signal)) = self.signals.read_signal() {
             if signal.ssi_signo == Signal::SIGHUP as u32 {
                 self.reload();
             } else if self.broker.events.is_stopping() {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 
-use crate::limits::CALL_STACK_BYTES;
+use crate::limits::{CALL_STACK_BYTES, SENTRY_ROUND};
 
 use super::listen::Place;
 
@@ -27,7 +28,12 @@ impl Sentry {
         let taken = self.0.clone();
         let stand = move || {
             // The first look is for what happened before the watch.
-            while place.is_ours() && inotify.read_events().is_ok() {}
+            while place.is_ours() {
+                // A watch that fails does not mean that anything happened: then it is looked now and again.
+                if inotify.read_events().is_err_and(|errno| errno != Errno::EINTR) {
+                    thread::sleep(SENTRY_ROUND);
+                }
+            }
             taken.store(true, Ordering::SeqCst);
             // A stop like any other; if it cannot be asked for, the broker serves on where nobody comes.
             kill(getpid(), Signal::SIGTERM).ok();

@@ -27,7 +27,10 @@ pub(super) struct End {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// One that others hold too.
     Pipe,
+    /// One of ours, with flags of its own.
+    OwnPipe,
     Socket,
     File,
     /// What has flags of its own, or never makes wait.
@@ -72,7 +75,7 @@ impl End {
     /// An end of a pipe that is nobody else's.
     pub(super) fn of_pipe(fd: OwnedFd) -> io::Result<Self> {
         sys::never_wait(fd.as_fd())?;
-        Ok(Self { fd, kind: Kind::Pipe })
+        Ok(Self { fd, kind: Kind::OwnPipe })
     }
 
     fn terminal(fd: OwnedFd, used: Use) -> Self {
@@ -155,7 +158,8 @@ impl Descriptors {
     }
 
     fn pipe(end: Option<&End>) -> io::Result<BorrowedFd<'_>> {
-        end.filter(|end| end.kind == Kind::Pipe).map(|end| end.fd.as_fd()).ok_or_else(unfit)
+        let is_pipe = |end: &&End| matches!(end.kind, Kind::Pipe | Kind::OwnPipe);
+        end.filter(is_pipe).map(|end| end.fd.as_fd()).ok_or_else(unfit)
     }
 }
 
@@ -166,16 +170,21 @@ fn unfit() -> io::Error {
 
 impl Ends for Descriptors {
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
+        // A splice into a file holds the pipe for as long as the file takes, and its writer has to wait.
+        if self.source.as_ref().is_some_and(|source| source.kind == Kind::OwnPipe) {
+            return Err(unfit());
+        }
         sys::splice(Self::pipe(self.source.as_ref())?, None, self.capture()?, Some(at), bytes)
     }
 
     fn splice_out(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
         let sink = self.sink.as_ref().ok_or_else(unfit)?;
         match sink.kind {
-            Kind::Pipe => sys::splice(self.capture()?, Some(at), sink.fd.as_fd(), None, bytes),
-            Kind::File => sys::send_file(sink.fd.as_fd(), self.capture()?, at, bytes),
+            Kind::Pipe | Kind::OwnPipe => {
+                sys::splice(self.capture()?, Some(at), sink.fd.as_fd(), None, bytes)
+            }
             Kind::Null => Ok(bytes),
-            Kind::Socket | Kind::Ready | Kind::Slow | Kind::Shut => Err(unfit()),
+            Kind::Socket | Kind::File | Kind::Ready | Kind::Slow | Kind::Shut => Err(unfit()),
         }
     }
 
@@ -188,7 +197,7 @@ impl Ends for Descriptors {
         match source.kind {
             Kind::Shut => Ok(0),
             Kind::Socket => sys::receive_now(source.fd.as_fd(), buffer),
-            Kind::File | Kind::Ready | Kind::Null => sys::read(source.fd.as_fd(), buffer),
+            Kind::OwnPipe | Kind::File | Kind::Ready | Kind::Null => sys::read(source.fd.as_fd(), buffer),
             Kind::Pipe | Kind::Slow => {
                 source.is_ready(PollFlags::POLLIN)?;
                 sys::read(source.fd.as_fd(), buffer)
@@ -201,7 +210,7 @@ impl Ends for Descriptors {
         match sink.kind {
             Kind::Shut => Err(io::ErrorKind::BrokenPipe.into()),
             Kind::Socket => sys::send_now(sink.fd.as_fd(), bytes),
-            Kind::File | Kind::Ready | Kind::Null => sys::write(sink.fd.as_fd(), bytes),
+            Kind::OwnPipe | Kind::File | Kind::Ready | Kind::Null => sys::write(sink.fd.as_fd(), bytes),
             Kind::Pipe | Kind::Slow => {
                 sink.is_ready(PollFlags::POLLOUT)?;
                 sys::write(sink.fd.as_fd(), &bytes[..bytes.len().min(PIPE_BUF)])

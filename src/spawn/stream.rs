@@ -1,18 +1,22 @@
 //! One stream on its way through the broker: from its source to its capture, and from there to its sink. Knows what
 //! has to happen next and nothing of descriptors, which `descriptors.rs` has; never waits.
 //!
-//! The capture is the buffer: what the sink is given is read back from the file. So the file has at least what the
-//! reader saw, and nobody can change a byte in between (a page that is spliced from a pipe to two places is still its
-//! writer's to change). What no capture takes goes straight on, from pipe to pipe or through a buffer.
+//! The capture is the buffer: what the sink is given is in the file before, and is read back from there unless the
+//! broker still has it in memory of its own. So the file has at least what the reader saw, and nobody can change a byte
+//! in between (a page that is spliced from a pipe to two places is still its writer's to change). What no capture takes
+//! goes straight on, from pipe to pipe or through the buffer.
 
 use std::io;
 
-use crate::limits::{RELAY_AHEAD_MAX, RELAY_BUFFER_BYTES, RELAY_PIPE_BYTES};
+use crate::limits::{RELAY_AHEAD_MAX, RELAY_PIPE_BYTES};
 
 use super::ends::{Ends, OnLoss, Wants, Way};
 
+use window::Window;
+
 #[cfg(test)]
 mod tests;
+mod window;
 
 /// Most bytes of one splice: what a pipe of ours holds.
 const SPLICE_BYTES: usize = RELAY_PIPE_BYTES.unsigned_abs() as usize;
@@ -24,7 +28,7 @@ pub(super) struct Stream<E> {
     way: Way,
     on_loss: OnLoss,
     capture: Option<Capture>,
-    buffer: Vec<u8>,
+    window: Window,
     /// Taken, in no capture, and not given yet.
     rest: Vec<u8>,
     is_ended: bool,
@@ -77,7 +81,7 @@ impl<E: Ends> Stream<E> {
             way,
             on_loss,
             capture,
-            buffer: Vec::new(),
+            window: Window::default(),
             rest: Vec::new(),
             is_ended: false,
             is_unread: false,
@@ -230,20 +234,24 @@ impl<E: Ends> Stream<E> {
                 }
             }
         }
-        self.buffer.resize(RELAY_BUFFER_BYTES, 0);
-        let room = room.min(RELAY_BUFFER_BYTES);
-        let taken = self.ends.read(&mut self.buffer[..room]);
-        let Some(bytes) = self.settle(taken) else { return false };
-        self.keep_buffer(bytes);
+        let Some(bytes) = self.fill(room) else { return false };
+        self.keep_filled(bytes);
+        self.window.hold(at..self.kept().unwrap_or(at));
         true
     }
 
-    /// What was read into the buffer goes to the capture; what it does not take waits for the sink.
-    fn keep_buffer(&mut self, bytes: usize) {
+    /// From the source to the buffer.
+    fn fill(&mut self, bytes: usize) -> Option<usize> {
+        let taken = self.ends.read(self.window.room(bytes));
+        self.settle(taken)
+    }
+
+    /// What the buffer was filled with goes to the capture; what it does not take waits for the sink.
+    fn keep_filled(&mut self, bytes: usize) {
         let mut done = 0;
         while done < bytes {
             let at = self.kept().unwrap_or(0);
-            match self.ends.keep(at, &self.buffer[done..bytes]) {
+            match self.ends.keep(at, self.window.filled(done..bytes)) {
                 Ok(0) => self.fail(io::ErrorKind::WriteZero.into()),
                 Ok(kept) => {
                     self.note_kept(kept);
@@ -253,7 +261,7 @@ impl<E: Ends> Stream<E> {
                 Err(error) => self.fail(error),
             }
             if self.on_loss == OnLoss::GoOn {
-                self.rest.extend_from_slice(&self.buffer[done..bytes]);
+                self.rest.extend_from_slice(self.window.filled(done..bytes));
             }
             return;
         }
@@ -289,11 +297,9 @@ impl<E: Ends> Stream<E> {
                 }
             }
         }
-        self.buffer.resize(RELAY_BUFFER_BYTES, 0);
-        let taken = self.ends.read(&mut self.buffer);
-        let Some(bytes) = self.settle(taken) else { return false };
+        let Some(bytes) = self.fill(usize::MAX) else { return false };
         self.note_passed(true);
-        self.rest.extend_from_slice(&self.buffer[..bytes]);
+        self.rest.extend_from_slice(self.window.filled(0..bytes));
         true
     }
 
@@ -324,19 +330,28 @@ impl<E: Ends> Stream<E> {
                 Ok(_) | Err(_) => self.splices.out = false,
             }
         }
-        self.buffer.resize(RELAY_BUFFER_BYTES, 0);
-        let room = ahead.min(RELAY_BUFFER_BYTES);
-        match self.ends.read_back(given, &mut self.buffer[..room]) {
-            Ok(bytes) if bytes > 0 => match self.ends.write(&self.buffer[..bytes]) {
-                Ok(bytes) => self.note_given(bytes),
-                Err(error) => self.is_refused(&error),
-            },
-            // What the reader is still to get is gone, and nothing may take its place.
-            Ok(_) => self.fail_back(io::ErrorKind::UnexpectedEof.into()),
-            Err(error) => self.fail_back(error),
+        if self.window.from(given).is_none()
+            && let Err(error) = self.read_back(given, ahead)
+        {
+            return self.fail_back(error);
+        }
+        match self.ends.write(self.window.from(given).unwrap_or_default()) {
+            Ok(bytes) => self.note_given(bytes),
+            Err(error) => self.is_refused(&error),
         }
     }
 
+    /// From the capture to the buffer, at least one byte.
+    fn read_back(&mut self, at: u64, bytes: usize) -> io::Result<()> {
+        let bytes = self.ends.read_back(at, self.window.room(bytes))?;
+        if bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.window.hold(at..at + bytes as u64);
+        Ok(())
+    }
+
+    /// What the reader is still to get is gone, and nothing may take its place.
     fn fail_back(&mut self, error: io::Error) -> bool {
         self.fail(error);
         self.lose_sink();

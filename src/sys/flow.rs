@@ -27,18 +27,6 @@ pub fn splice(
     uninterrupted(|| nix::fcntl::splice(from, from_offset.as_mut(), to, to_offset.as_mut(), bytes, flags))
 }
 
-/// Copies at most `bytes` from a place in one file to another file, within the kernel. `sendfile(2)`. Errors: `EINVAL`
-/// (not these two, or the other is opened to append).
-pub fn send_file(
-    to: BorrowedFd<'_>,
-    from: BorrowedFd<'_>,
-    from_offset: u64,
-    bytes: usize,
-) -> io::Result<usize> {
-    let mut from_offset = offset(Some(from_offset))?;
-    uninterrupted(|| nix::sys::sendfile::sendfile64(to, from, from_offset.as_mut(), bytes))
-}
-
 fn offset(offset: Option<u64>) -> io::Result<Option<i64>> {
     offset.map(i64::try_from).transpose().map_err(|_| Errno::EFBIG.into())
 }

@@ -23,8 +23,7 @@ pub use connect::{connect, enlarge_send_buffer, receive_into, unconnected};
 pub use descriptors::{Kind, close_on_exec_from, kind_of};
 pub use file::allocate;
 pub use flow::{
-    never_wait, open_again, pipe, read, read_at, receive_now, send_file, send_now, splice, unread_bytes,
-    write, write_at,
+    never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
 pub use message::{Received, Sender, message_bytes, receive, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};

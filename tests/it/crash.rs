@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::faults::report;
 use crate::harness::{Broker, Connection, Pid, Reply, SOON, Status, frame, serve_words, within};
 
 /// The child of the broker that leads the group in which launchers wait.
@@ -157,6 +158,7 @@ fn kill_at_random(rounds: u64) {
     let missing: Vec<_> = answered.iter().filter(|word| !words.contains(*word)).collect();
     assert!(missing.is_empty(), "answered, but not on record: {missing:?}");
     let lost = of("lost").count();
+    report(&format!("killed at {rounds} moments, {} answers, {lost} calls cut off", answered.len()));
     assert!(lost > 0, "no kill came in the middle of a call");
     assert_eq!(of("start").count(), ends.len() + lost);
 }

@@ -167,7 +167,8 @@ fn strike(site: &mut Site, name: &str, at: u32, error: &str) -> Result<(), Strin
     site.judge(after, &next)
 }
 
-fn report(text: &str) {
+/// Says what a long run did.
+pub(crate) fn report(text: &str) {
     use std::io::Write as _;
     writeln!(std::io::stderr(), "{text}").expect("stderr is open");
 }

@@ -100,7 +100,8 @@ impl fmt::Display for Report {
     }
 }
 
-pub(crate) fn rows(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result {
+/// A table of rows, below its title.
+pub fn rows(f: &mut fmt::Formatter<'_>, title: &str, rows: &[Row]) -> fmt::Result {
     if rows.is_empty() {
         return Ok(());
     }
