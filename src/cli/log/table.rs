@@ -183,7 +183,8 @@ impl Mood {
 fn status(begin: &Recorded, end: Option<&Recorded>) -> (String, Mood) {
     if begin.kind == Kind::Reject {
         let reason = begin.reason.clone().unwrap_or_default();
-        let times = begin.count.map(|count| format!(" x{count}")).unwrap_or_default();
+        let times =
+            begin.count.filter(|count| *count > 1).map(|count| format!(" x{count}")).unwrap_or_default();
         return (reason + &times, Mood::Refused);
     }
     let Some(end) = end.or((begin.kind == Kind::Exit).then_some(begin)) else {

@@ -105,7 +105,7 @@ fn the_catalog_explains_each_kind() {
         explains(&id);
     }
     // The two that none of the above leaves: `capture` and `lost`.
-    ["36aeaaca463b4f0eb8d2c9f15f35ba6f", "031199993ffa483cb9e99400eb5e6cc6"].map(explains);
+    ["36aeaaca463b4f0eb8d2c9f15f35ba6f", "031199993ffa483cb9e99400eb5e6cc6"].into_iter().for_each(explains);
 }
 
 #[track_caller]
