@@ -15,8 +15,9 @@ fn shell(more: &str) -> Setup {
 fn kill_in_a_call(broker: &mut Broker) {
     let mut call = broker.begin_sh("echo $$; exec sleep 60");
     let pid = call.pid();
-    drop(call);
+    let caller = call.stay();
     broker.kill();
+    drop(caller);
     within(SOON, "the command is gone", || (!pid.runs()).then_some(()));
 }
 

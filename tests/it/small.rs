@@ -125,8 +125,9 @@ fn a_full_disk_stops_a_start_of_the_broker_and_loses_no_record() {
         let mut broker = on(Kind::Ext4, "").start();
         let mut call = broker.begin_sh("echo $$; exec sleep 60");
         call.pid();
-        drop(call);
+        let caller = call.stay();
         broker.kill();
+        drop(caller);
         fill(&broker);
         let before = fs::read(broker.manifest_path()).expect("there is a manifest");
         let said = broker.try_start_again();

@@ -78,8 +78,9 @@ fn ends_that_are_not_the_commands_are_told_apart() {
     }
     let mut call = broker.begin_sh("echo $$; exec sleep 60");
     call.pid();
-    drop(call);
+    let caller = call.stay();
     broker.kill();
+    drop(caller);
     broker.start_again();
     let shown = log(&broker, &["-n", "1"]).exited(0);
     assert!(shown.stdout().contains(" lost killed "), "{shown}");

@@ -71,6 +71,11 @@ impl<'b> Running<'b> {
             .expect("a connected socket can be shut down");
     }
 
+    /// The caller's connection alone, to be held while the broker is killed: a call whose caller is gone ends.
+    pub(crate) fn stay(mut self) -> Connection {
+        self.connection.take().expect("the caller is there")
+    }
+
     /// The caller goes away: its connection closes.
     pub(crate) fn hang_up(&mut self) {
         self.connection = None;
