@@ -256,7 +256,8 @@ impl Book {
         let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
         if stands.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
-            self.cut_torn()?;
+            // Noted too: the next broker would take a line that is gone for one that somebody cut.
+            self.cut_torn().and_then(|()| self.note())?;
         }
         stands
     }
