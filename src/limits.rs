@@ -188,8 +188,8 @@ pub const SEND_RETRY: Duration = Duration::from_millis(2);
 
 /// Most bytes of one capture, unless `capture_max` says otherwise.
 pub const CAPTURE_BYTES_DEFAULT: u64 = 64 << 20;
-/// Bytes that are written to a new capture and taken back, to see that its place works.
-pub const CAPTURE_PROBE_BYTES: usize = 4096;
+/// Bytes that are taken for a new capture, to see that its place works.
+pub const CAPTURE_PROBE_BYTES: u16 = 4096;
 /// The pipe that a command has in a captured descriptor's place, where the user may have one of this size.
 pub const RELAY_PIPE_BYTES: i32 = 256 * 1024;
 /// Most bytes that a capture is ahead of the one who reads: then the writer waits.

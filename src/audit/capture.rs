@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use crate::ids::CallId;
 use crate::limits::CAPTURE_PROBE_BYTES;
+use crate::sys;
 
 use super::trust::{Distrust, Trusted};
 
@@ -40,11 +42,18 @@ impl CaptureFile {
         Ok(Self { file, place: Some(place), path: path.to_owned() })
     }
 
-    /// A file can be made where not a byte of it can be written.
+    /// A file can be made where not a byte of it can be written. Of a file that was cut to nothing, ext4 has every byte
+    /// on its way to the disk when it is closed (`auto_da_alloc`), and the call waits for that: it is cut only where
+    /// nothing else can be done.
     fn probe(&self) -> io::Result<()> {
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
-        file.write_all(&[0; CAPTURE_PROBE_BYTES])?;
-        file.set_len(0)
+        match sys::allocate(file.as_fd(), 0, CAPTURE_PROBE_BYTES.into()) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                file.write_all(&vec![0; CAPTURE_PROBE_BYTES.into()])?;
+                file.set_len(0)
+            }
+            probed => probed,
+        }
     }
 
     /// Where it is.

@@ -95,13 +95,13 @@ impl Stream<Descriptors> {
         Some(if self.way() == Way::In { read() } else { kept })
     }
 
-    /// The end, whatever is left. Of a stdin, the capture keeps what the command read.
+    /// The end, whatever is left. Of a stdin, the capture keeps what the command could have read; of nothing, it keeps
+    /// no room either.
     pub(super) fn close(&mut self) {
         self.lose_source();
         self.ends.close_source();
-        if let Some(read) = self.captured().filter(|_| self.way() == Way::In) {
-            // What stays is what the command could have read.
-            self.ends.cut(read).ok();
+        if let Some(bytes) = self.captured().filter(|bytes| self.way() == Way::In || *bytes == 0) {
+            self.ends.cut(bytes).ok();
         }
         if self.way() == Way::Out {
             self.ends.close_sink(Way::Out);
