@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -14,18 +13,20 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::limits::{ACCEPT_BACKOFF, CALL_STACK_BYTES, SILENCE_MAX, SOCKET_THREADS_SPARE};
+use crate::limits::{ACCEPT_BACKOFF, SILENCE_MAX, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::call::{Visit, answer, refuse, turn_out};
+use super::call::{answer, refuse, turn_out};
 use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::reload;
 use super::state::Broker;
 use super::status::Herald;
 use super::token::Token;
+use super::visit::Visit;
+use super::workers::Workers;
 
 /// Somebody who has not said anything yet.
 struct Visitor {
@@ -41,6 +42,7 @@ pub(super) struct Lobby {
     signals: SignalFd,
     keeper: Keeper,
     herald: Herald,
+    workers: Workers<Spoken>,
     /// By number, and so by age: the first one is the first to run out of time.
     visitors: BTreeMap<u64, Visitor>,
     /// Those who said something, by socket, in turn.
@@ -76,6 +78,7 @@ impl Lobby {
             signals,
             keeper: Keeper::new(open_files),
             herald,
+            workers: Workers::new(serve),
             visitors: BTreeMap::new(),
             spoken,
             next: 0,
@@ -232,12 +235,17 @@ impl Lobby {
                     return self.close();
                 }
             };
-            if let Err(source) = watch(&self.epoll, connection.as_fd(), Token::Visitor(self.next)) {
+            let visit = Visit::new(connection);
+            if visit.has_spoken() {
+                self.spoken[index].push_back(visit);
+                continue;
+            }
+            if let Err(source) = watch(&self.epoll, visit.connection.as_fd(), Token::Visitor(self.next)) {
                 // The user has too many watches: this caller sees its connection close, the others wait.
                 (broker.say)(&Notice::Exhausted(&source));
                 return self.close();
             }
-            let visitor = Visitor { visit: Visit::new(connection), socket: index, since: Instant::now() };
+            let visitor = Visitor { visit, socket: index, since: Instant::now() };
             self.visitors.insert(self.next, visitor);
             self.next += 1;
         }
@@ -311,10 +319,11 @@ impl Lobby {
             let threads = calls.saturating_add(SOCKET_THREADS_SPARE);
             while !self.spoken[index].is_empty() && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.spoken[index].pop_front() else { break };
-                if let Err((source, visit)) = begin_thread(self.broker.clone(), index, visit) {
+                let spoken = Spoken { broker: self.broker.clone(), socket: index, visit };
+                if let Err((source, spoken)) = self.workers.hand(spoken) {
                     (self.broker.say)(&Notice::Exhausted(&source));
                     self.broker.sockets[index].gate.end_thread();
-                    self.spoken[index].extend(visit);
+                    self.spoken[index].push_back(spoken.visit);
                     return self.close();
                 }
             }
@@ -357,23 +366,19 @@ fn watch_hangup(epoll: &Epoll, channel: BorrowedFd<'_>) -> io::Result<()> {
     Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), Token::Nursery.encode()))?)
 }
 
-/// Answers a visit in a thread of its own; gives it back when the kernel has no thread to give.
-fn begin_thread(broker: Arc<Broker>, index: usize, visit: Visit) -> Result<(), (io::Error, Option<Visit>)> {
-    let handed = Arc::new(Mutex::new(Some(visit)));
-    let taken = handed.clone();
-    let work = move || {
-        let ending = Ending(&broker, index);
-        if let Some(visit) = take(&taken) {
-            answer(&broker, &broker.sockets[index], visit);
-        }
-        drop(ending);
-    };
-    let begun = thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(work);
-    begun.map(drop).map_err(|source| (source, take(&handed)))
+/// A connection that said something, to a socket.
+struct Spoken {
+    broker: Arc<Broker>,
+    socket: usize,
+    visit: Visit,
 }
 
-fn take(slot: &Mutex<Option<Visit>>) -> Option<Visit> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The work of a thread.
+fn serve(Spoken { broker, socket, visit }: Spoken) {
+    let ending = Ending(&broker, socket);
+    answer(&broker, &broker.sockets[socket], visit);
+    broker.pool.refill();
+    drop(ending);
 }
 
 /// Gives the thread's place back, even from a panic.

@@ -15,19 +15,25 @@ use nix::sys::prctl;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getsid};
 
+use crate::limits::PARKED_ROUND;
 use crate::rules::Background;
 use crate::sd::Cgroup;
 use crate::sys::{self, End};
 
-use super::tree::own_children;
+use super::tree::Children;
 
 /// The broker's children.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kin(Mutex<Family>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Family {
+    children: Children,
     nurseries: HashSet<Pid>,
+    /// Launchers that had no plan when they were last looked at.
+    parked: HashSet<Pid>,
+    /// When those were.
+    looked: Instant,
     /// Commands, and launchers that are about to be one.
     commands: HashMap<Pid, Background>,
     /// Orphans, each with the ended command that it belongs to.
@@ -45,8 +51,9 @@ impl Kin {
     /// Makes this process the one that orphans come to.
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        own_children()?;
-        Ok(Self::default())
+        let children = Children::open()?;
+        children.list()?;
+        Ok(Self(Mutex::new(Family::new(children))))
     }
 
     /// Takes note of a nursery.
@@ -61,7 +68,9 @@ impl Kin {
 
     /// Takes note of a launcher that becomes a command now.
     pub(super) fn adopt(&self, pid: Pid, background: Background) {
-        self.family().commands.insert(pid, background);
+        let mut family = self.family();
+        family.parked.remove(&pid);
+        family.commands.insert(pid, background);
     }
 
     /// Reaps a command that has ended, and says how, after how much processor time, and what it left.
@@ -127,10 +136,27 @@ impl Kin {
 }
 
 impl Family {
+    fn new(children: Children) -> Self {
+        Self {
+            children,
+            nurseries: HashSet::new(),
+            parked: HashSet::new(),
+            looked: Instant::now(),
+            commands: HashMap::new(),
+            claimed: HashMap::new(),
+            kept: HashSet::new(),
+            keepers: HashSet::new(),
+            scopes: Vec::new(),
+            told: None,
+        }
+    }
+
     /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
-        for child in own_children()? {
-            if self.nurseries.contains(&child) || self.commands.contains_key(&child) {
+        self.doubt_parked();
+        for child in self.children.list()? {
+            let is_known = self.nurseries.contains(&child) || self.parked.contains(&child);
+            if is_known || self.commands.contains_key(&child) {
                 continue;
             }
             if self.is_over(child) {
@@ -143,10 +169,19 @@ impl Family {
         Ok(self.claimed.iter().filter(|(_, of)| **of == owner).map(|(child, _)| *child).collect())
     }
 
+    /// Has the parked looked at again, from time to time: one that was killed is to be reaped.
+    fn doubt_parked(&mut self) {
+        if self.looked.elapsed() >= PARKED_ROUND {
+            self.looked = Instant::now();
+            self.parked.clear();
+        }
+    }
+
     /// Reaps an orphan or an unused launcher that has ended, and forgets it.
     fn is_over(&mut self, child: Pid) -> bool {
         let over = !matches!(wait(child, WaitPidFlag::WNOHANG), Ok(WaitStatus::StillAlive));
         if over {
+            self.parked.remove(&child);
             self.claimed.remove(&child);
             self.kept.remove(&child);
             if self.kept.is_empty() {
@@ -163,7 +198,11 @@ impl Family {
         }
         let session = getsid(Some(child)).ok()?;
         // A launcher is in the broker's session until it has its plan; a command never is.
-        if self.kept.contains(&child) || Ok(session) == getsid(None) {
+        if self.kept.contains(&child) {
+            return None;
+        }
+        if Ok(session) == getsid(None) {
+            self.parked.insert(child);
             return None;
         }
         if self.keepers.contains(&session) {

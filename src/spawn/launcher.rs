@@ -2,6 +2,7 @@
 //! what fails on the way is told to the broker, step and errno, and never looks like an exit of the command's.
 
 use std::convert::Infallible;
+use std::ffi::CString;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -96,12 +97,25 @@ pub(super) fn run(stream: OwnedFd, broker: Pid, open_files: u64) -> ExitCode {
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != broker {
         return ExitCode::FAILURE;
     }
+    rehearse();
     let mut stream = UnixStream::from(stream);
     let Ok((plan, stdio)) = receive(&mut stream) else { return ExitCode::FAILURE };
     let Err(failure) = become_command(&plan, &stdio, open_files);
     // A broker that is gone needs no report.
     drop(stream.write_all(&failure.encode()));
     ExitCode::FAILURE
+}
+
+/// Goes once, to no effect, through what it will do: a copied process pays for each page that it touches for the first
+/// time, and nobody waits for it yet.
+fn rehearse() {
+    let nothing = CString::default();
+    let (argv, environment) = (vec![nothing.clone()], vec![nothing.clone()]);
+    let plan = Plan { program: nothing.clone(), cwd: nothing, argv, environment, umask: 0 };
+    if let Ok(plan) = Plan::decode(&plan.encode()[4..]) {
+        // Nothing has no name: ENOENT.
+        execve(&plan.program, &plan.argv, &plan.environment).ok();
+    }
 }
 
 fn receive(stream: &mut UnixStream) -> io::Result<(Plan, Stdio)> {

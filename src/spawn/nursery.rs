@@ -17,6 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
+use crate::limits::LAUNCHERS_ASKED_MAX;
 use crate::sys;
 
 use super::launcher;
@@ -113,7 +114,7 @@ fn spare_from_oom_favours() -> io::Result<()> {
 /// Answers each byte of the broker with a launcher.
 fn serve(channel: OwnedFd, broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     loop {
-        let message = sys::receive(channel.as_fd(), 64)?;
+        let message = sys::receive(channel.as_fd(), LAUNCHERS_ASKED_MAX)?;
         if message.bytes.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }

@@ -1,6 +1,6 @@
 //! The process tree, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`, which every distribution sets).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -10,12 +10,34 @@ use nix::unistd::{Pid, getpid};
 use crate::sys;
 
 /// The children of this process. They are the main thread's: it started the nursery, and orphans come to it.
-///
-/// Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
-pub(super) fn own_children() -> io::Result<Vec<Pid>> {
-    let own = getpid();
-    fs::read_to_string(format!("/proc/{own}/task/{own}/children")).map(|list| pids(&list))
+#[derive(Debug)]
+pub(super) struct Children(File);
+
+impl Children {
+    /// The list's file, to be asked again and again.
+    pub(super) fn open() -> io::Result<Self> {
+        let own = getpid();
+        File::open(format!("/proc/{own}/task/{own}/children")).map(Self)
+    }
+
+    /// Those of now. Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
+    pub(super) fn list(&self) -> io::Result<Vec<Pid>> {
+        let (mut list, mut part) = (Vec::new(), [0; CHILDREN_BYTES]);
+        loop {
+            let read = sys::read_at(self.0.as_fd(), list.len() as u64, &mut part)?;
+            list.extend_from_slice(&part[..read]);
+            // The kernel gives whole numbers, and as many as fit.
+            if read + NUMBER_BYTES_MAX < part.len() {
+                return Ok(pids(&String::from_utf8_lossy(&list)));
+            }
+        }
+    }
 }
+
+/// What the kernel gives of such a list at once.
+const CHILDREN_BYTES: usize = 4096;
+/// The longest pid, and what is between two.
+const NUMBER_BYTES_MAX: usize = 12;
 
 /// Every process below `root`, parents first, as far as it can be seen.
 fn descendants(root: Pid) -> Vec<Pid> {
