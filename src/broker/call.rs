@@ -137,9 +137,9 @@ fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Ref
 fn receive(visit: &mut Visit) -> Result<Option<Received>, Refusal> {
     let connection = visit.connection.as_fd();
     // Only a broker that stops looks at a connection that has not said anything yet.
-    let lost = |source: io::Error| match source.kind() {
-        io::ErrorKind::WouldBlock => Refusal::Stopping,
-        _ => Refusal::Malformed(Malformed::Truncated),
+    let lost = |source: io::Error| {
+        let silent = source.kind() == io::ErrorKind::WouldBlock;
+        if silent { Refusal::Stopping } else { Refusal::Malformed(Malformed::Truncated) }
     };
     let bytes = sys::message_bytes(connection).map_err(lost)?;
     let message = sys::receive(connection, bytes.min(MESSAGE_BYTES_MAX)).map_err(lost)?;
