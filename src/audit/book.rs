@@ -253,8 +253,8 @@ impl Book {
         let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
         if stands.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
-            // Noted too: the next broker would take a line that is gone for one that somebody cut.
-            self.cut_torn().and_then(|()| self.note())?;
+            // Noted first: a broker that is killed in between must not leave word of a line that is gone.
+            self.note().and(self.cut_torn())?;
         }
         stands
     }

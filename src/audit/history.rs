@@ -226,7 +226,8 @@ mod tests {
         let start = |call| format!("{{\"kind\":\"start\",\"call\":{call}}}");
         let lines = [open("a"), start(1), open("b"), start(2), open("b")].join("\n");
         let mut history = read_history(lines.as_bytes()).expect("no I/O here");
-        let others = |history: &History| history.unfinished.values().map(|begun| begun.is_of_other_boot).collect();
+        let others =
+            |history: &History| history.unfinished.values().map(|begun| begun.is_of_other_boot).collect();
         let now: Vec<bool> = others(&history);
         assert_eq!(now, [true, false]);
         history.compare_boot(Some("c"));
