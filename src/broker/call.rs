@@ -252,6 +252,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         caller: &caller,
         child: launcher.pid().as_raw(),
         scope: &scope,
+        cgroup: launcher.scope().and_then(Scope::place),
         captures: captures.each_ref().map(|path| path.as_deref().and_then(Path::to_str)),
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
