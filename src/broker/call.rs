@@ -191,7 +191,9 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     }
     refuse_more(broker, socket, &visit);
     drop(visit);
-    if let Ok(Ended { remains: Some(remains), captures, .. }) = ended {
+    let Ok(Ended { launcher, captures, remains, .. }) = ended else { return };
+    drop(launcher);
+    if let Some(remains) = remains {
         remains.outlast(&socket.rules, &captures, broker.events.as_stop());
     }
 }
@@ -199,6 +201,8 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
 /// A call that ran, or nearly.
 struct Ended {
     status: Status,
+    /// Its descriptors are closed when the caller has its answer.
+    launcher: Launcher,
     captures: [Option<PathBuf>; REQUEST_FDS],
     remains: Option<Remains>,
 }
@@ -275,7 +279,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
     let goes_on = outcome.as_ref().is_ok_and(Outcome::goes_on);
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
-    Ok(Ended { status, captures, remains })
+    Ok(Ended { status, launcher, captures, remains })
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.

@@ -5,7 +5,7 @@
 //! panic, and what may well fail is asked of the kernel without `errno`.
 
 use std::convert::Infallible;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -83,10 +83,8 @@ impl Failure {
     /// What a launcher reported before it ended; `None` when it became the command.
     pub(super) fn read(stream: &UnixStream) -> Option<Self> {
         let mut report = [0; 5];
-        stream.set_nonblocking(true).ok()?;
-        let mut stream = stream;
-        stream.read_exact(&mut report).ok()?;
-        let [step, errno @ ..] = report;
+        let whole = sys::receive_now(stream.as_fd(), &mut report).ok()? == report.len();
+        let [step, errno @ ..] = Some(report).filter(|_| whole)?;
         let step = *Step::ALL.get(usize::from(step))?;
         Some(Self { step, errno: Errno::from_raw(i32::from_le_bytes(errno)) })
     }
