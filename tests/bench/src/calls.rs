@@ -46,7 +46,7 @@ const PARKED_IN: Duration = Duration::from_millis(500);
 /// After a burst, the broker keeps more scopes for a while; then it is idle.
 const IDLE_IN: Duration = Duration::from_secs(7);
 /// Slices with rests have so many times the time of the others.
-const PACED_SLICES: u64 = 4;
+const PACED_SLICES: u64 = 3;
 
 /// Measures calls with the manager of this user.
 #[derive(Clone, Debug, Arguments)]

@@ -115,14 +115,18 @@ pub fn run(args: &Args) -> io::Result<Part> {
     Ok(part)
 }
 
-/// The rates of all subjects, one after the other, in each round.
+/// The rates of all subjects, one after the other, in each round. Who comes first changes, because a disk has work left
+/// from the one before.
 fn rounds(args: &Args, subjects: &[Subject], sink: &str, file: &Path) -> io::Result<Vec<Vec<f64>>> {
-    let one = |subject| {
-        let rate = once(subject, sink, args.mib * MIB)?;
-        fs::remove_file(file).or_else(not_there)?;
-        Ok(rate)
-    };
-    (0..args.rounds).map(|_| subjects.iter().map(one).collect()).collect()
+    let mut rounds = vec![vec![0.0; subjects.len()]; args.rounds];
+    for (number, rates) in rounds.iter_mut().enumerate() {
+        for turn in 0..subjects.len() {
+            let index = (number + turn) % subjects.len();
+            rates[index] = once(&subjects[index], sink, args.mib * MIB)?;
+            fs::remove_file(file).or_else(not_there)?;
+        }
+    }
+    Ok(rounds)
 }
 
 fn lines(what: &str, rounds: &[Vec<f64>]) -> Part {

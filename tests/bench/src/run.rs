@@ -55,7 +55,7 @@ struct Effort {
     capture_mib: u64,
 }
 
-const FULL: Effort = Effort { rounds: 9, slice_ms: 500, batches: 50, loads: 5, capture_mib: 256 };
+const FULL: Effort = Effort { rounds: 7, slice_ms: 500, batches: 50, loads: 5, capture_mib: 256 };
 const QUICK: Effort = Effort { rounds: 3, slice_ms: 200, batches: 10, loads: 1, capture_mib: 64 };
 
 /// Measures everything.
@@ -109,7 +109,15 @@ impl fmt::Display for Report {
             f,
             "/bin/true on {processors} processors, Linux {kernel}; medians of {rounds} interleaved rounds (least-most)"
         )?;
-        writeln!(f, "captures and tee's file in {}\n", captures.display())?;
+        writeln!(
+            f,
+            "off, scope, delegate: what `scope` says in the rules; one running caller, unless told otherwise"
+        )?;
+        writeln!(
+            f,
+            "bare scopes: StartTransientUnit and no broker; captures and tee's file in {}\n",
+            captures.display()
+        )?;
         write!(f, "{part}")
     }
 }

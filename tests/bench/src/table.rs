@@ -125,7 +125,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// The lines below their heading: first those with a budget.
+/// The lines below their heading: first those with a budget, and how many hold.
 pub fn lines(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
     if lines.is_empty() {
         return Ok(());
@@ -133,7 +133,13 @@ pub fn lines(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
     let heading = ["floor", "", "ours", "", "ratio", "budget"].map(str::to_owned);
     row(f, "", heading, "")?;
     let (held, others): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.budget.is_some());
-    held.into_iter().chain(others).try_for_each(|line| write!(f, "{line}"))
+    held.iter().try_for_each(|line| write!(f, "{line}"))?;
+    let good = held.iter().filter(|line| line.is_good()).count();
+    writeln!(f, "{good} of {} budgets held", held.len())?;
+    if !others.is_empty() {
+        writeln!(f, "\nwithout a budget")?;
+    }
+    others.into_iter().try_for_each(|line| write!(f, "{line}"))
 }
 
 impl fmt::Display for Line {
@@ -151,7 +157,7 @@ impl fmt::Display for Line {
         let verdict = match held {
             Some(true) => "held",
             Some(false) => "NOT HELD",
-            None => "-",
+            None => "",
         };
         row(f, what, cells, verdict)
     }
