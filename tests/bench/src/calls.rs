@@ -96,7 +96,8 @@ pub fn run(args: &Args) -> io::Result<Details> {
     let paced = paced(args, &brokers)?;
     let programs = programs::run(args, &brokers)?;
     let many = many(args, &brokers)?;
-    let crowds = crowd::run(&brokers, args.rounds)?;
+    let mut crowds = crowd::run(&brokers, args.rounds)?;
+    crowds.push(crowd::programs(args)?);
     memory.push(resident(&brokers, "after a burst", None, Duration::ZERO)?);
     let peer = brokers.peer.as_ref().map(|peer| memory::of_broker(peer.pid())).transpose()?;
     memory.push(resident(&brokers, "idle again", Some("after all calls above"), IDLE_IN)?);

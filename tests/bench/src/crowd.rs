@@ -1,6 +1,9 @@
 //! A thousand callers at once, on sockets with default settings: most of them wait for a place, and each is answered.
+//! Threads of this process have the descriptors that they need; programs have what a program has.
 
+use std::fs::{self, File};
 use std::io;
+use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Instant;
@@ -9,11 +12,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::broker::Broker;
 use crate::caller::Caller;
-use crate::calls::Brokers;
+use crate::calls::{Args, Brokers};
+use crate::programs::find;
 use crate::sample::{Spread, count};
 
 /// Callers at once.
 pub const CALLERS: usize = 1_000;
+/// The client, for a crowd of programs.
+pub const CLIENTS: &str = "sluicify";
+/// What these run: long enough for all of them to be there at one time.
+const LASTING: [&str; 2] = ["/bin/sleep", "0.3"];
 /// Most rounds: each is seconds of work.
 const ROUNDS_MAX: usize = 3;
 /// What a caller's thread needs.
@@ -53,6 +61,27 @@ pub fn run(brokers: &Brokers, rounds: usize) -> io::Result<Vec<Crowd>> {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map(|()| rounds).map_err(Into::into)
         })?;
     Ok(brokers.iter().enumerate().map(|(index, (what, _))| crowd(what, index, &rounds)).collect())
+}
+
+/// Starts a crowd of client programs, once.
+pub fn programs(args: &Args) -> io::Result<Crowd> {
+    let broker = Broker::with_rules("crowd", &args.broker, &[], "  scope = off\n", &LASTING.join(" "))?;
+    let client = find(&args.client)?;
+    let said = std::env::temp_dir().join(format!("sluice-bench-{}-said", std::process::id()));
+    let stderr = File::options().append(true).create_new(true).open(&said)?;
+    let begun = Instant::now();
+    let mut children = Vec::new();
+    for _ in 0..CALLERS {
+        let mut command = Command::new(&client);
+        command.arg(broker.socket()).args(LASTING).stdin(Stdio::null()).stdout(Stdio::null());
+        children.push(command.stderr(stderr.try_clone()?).spawn()?);
+    }
+    let ended = children.iter_mut().map(Child::wait).collect::<io::Result<Vec<_>>>()?;
+    let seconds = Spread::one(begun.elapsed().as_secs_f64());
+    let failed = ended.iter().filter(|status| !status.success()).count();
+    let error = fs::read_to_string(&said)?.lines().next_back().map(str::to_owned);
+    fs::remove_file(said)?;
+    Ok(Crowd { what: CLIENTS, calls: CALLERS, failed, seconds, error })
 }
 
 fn crowd(what: &'static str, index: usize, rounds: &[Vec<Round>]) -> Crowd {

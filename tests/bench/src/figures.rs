@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use crate::calls::{Args, BARE, DELEGATE, OFF, PEER, SCOPE, SPAWN};
-use crate::crowd::{CALLERS, Crowd};
+use crate::crowd::{CALLERS, CLIENTS, Crowd};
 use crate::details::Resident;
 use crate::memory::{Memory, mib};
 use crate::programs::{CLIENT, DIRECT, PEER_CLIENT, Programs};
@@ -150,6 +150,9 @@ impl Figures {
 
 fn crowd_line(crowd: &Crowd) -> Line {
     let way = crowd.what.rsplit(' ').next().unwrap_or_default();
-    let what = format!("{way}, {CALLERS} callers at once, failures");
+    let what = match crowd.what {
+        CLIENTS => format!("off, {CALLERS} {CLIENTS} at once, failures"),
+        _ => format!("{way}, {CALLERS} callers at once, failures"),
+    };
     Line::new(what, "calls", crowd.failed()).within(Budget::at_most(0.0))
 }

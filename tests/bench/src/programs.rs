@@ -65,7 +65,7 @@ pub fn run(args: &Args, brokers: &Brokers) -> io::Result<Programs> {
 }
 
 /// The program's path: as it was given, else by its name in `PATH`. It must not be looked for each time.
-fn find(program: &Path) -> io::Result<String> {
+pub(crate) fn find(program: &Path) -> io::Result<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let name = program.file_name().unwrap_or_default();
     let places = std::env::split_paths(&path).map(|dir| dir.join(name));
