@@ -44,7 +44,7 @@ fn line(f: &mut fmt::Formatter<'_>, cells: [String; 10]) -> fmt::Result {
     let [callers, what, p50, p99, rate, calls, failed, p50_ratio, p99_ratio, rate_ratio] = cells;
     writeln!(
         f,
-        "{callers:>7}  {what:<19} {p50:>21} {p99:>22} {rate:>17} {calls:>6} {failed:>6} {p50_ratio:>17} {p99_ratio:>18} {rate_ratio:>17}"
+        "{callers:>7}  {what:<26} {p50:>21} {p99:>22} {rate:>17} {calls:>6} {failed:>6} {p50_ratio:>17} {p99_ratio:>18} {rate_ratio:>17}"
     )
 }
 
