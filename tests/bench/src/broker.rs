@@ -13,6 +13,19 @@ use nix::unistd::Pid;
 
 use crate::caller::dial;
 
+/// What is measured.
+const RULES: &str = "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]";
+/// The name of the socket, in the broker's directory.
+const SOCKET: &str = "sock";
+/// A unit of its own, with its cgroup given away. The program takes the place of `systemd-run`.
+const DELEGATED: [&str; 6] = [
+    "/usr/bin/systemd-run",
+    "--user",
+    "--scope",
+    "--quiet",
+    "--collect",
+    "--property=Delegate=cpu io memory pids",
+];
 /// How long a broker may take to accept a first connection, and to leave.
 const START_MAX: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -30,13 +43,35 @@ impl Broker {
     /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is measured, below
     /// these `defaults`.
     pub fn start(name: &str, program: &Path, options: &[&str], defaults: &str) -> io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
-        DirBuilder::new().mode(0o700).create(&dir)?;
-        let rules = dir.join("bench.rules");
-        write_rules(&rules, &dir, defaults)?;
-        let child = Command::new(program)
-            .args(["serve".as_ref(), "--rules".as_ref(), rules.as_os_str()])
-            .args(["--socket".as_ref(), dir.join("sock").as_os_str()])
+        Self::with_rules(name, program, options, defaults, RULES)
+    }
+
+    /// The same with rules of one's own.
+    pub fn with_rules(
+        name: &str,
+        program: &Path,
+        options: &[&str],
+        defaults: &str,
+        rules: &str,
+    ) -> io::Result<Self> {
+        let rules = (defaults, rules);
+        Self::begin(name, &mut Command::new(program), options, rules)
+    }
+
+    /// The same in a delegated cgroup that the manager of this user makes for it.
+    pub fn delegated(name: &str, program: &Path, defaults: &str) -> io::Result<Self> {
+        let mut command = Command::new(DELEGATED[0]);
+        Self::begin(name, command.args(&DELEGATED[1..]).arg(program), &[], (defaults, RULES))
+    }
+
+    /// The command is still to be told what to serve; the rules are what stands in `defaults:`, and below it.
+    fn begin(name: &str, command: &mut Command, options: &[&str], rules: (&str, &str)) -> io::Result<Self> {
+        let dir = directory(name)?;
+        let file = dir.join("bench.rules");
+        write_rules(&file, &dir.join("manifest.jsonl"), rules)?;
+        let child = command
+            .args(["serve".as_ref(), "--rules".as_ref(), file.as_os_str()])
+            .args(["--socket".as_ref(), dir.join(SOCKET).as_os_str()])
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -49,7 +84,7 @@ impl Broker {
 
     /// The socket it listens on.
     pub fn socket(&self) -> PathBuf {
-        self.dir.join("sock")
+        self.dir.join(SOCKET)
     }
 
     /// Its process.
@@ -93,9 +128,13 @@ impl Drop for Broker {
     }
 }
 
-fn write_rules(path: &Path, dir: &Path, defaults: &str) -> io::Result<()> {
+fn directory(name: &str) -> io::Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
+    DirBuilder::new().mode(0o700).create(&dir)?;
+    Ok(dir)
+}
+
+fn write_rules(path: &Path, logfile: &Path, (defaults, rules): (&str, &str)) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let logfile = dir.join("manifest.jsonl");
-    writeln!(file, "defaults:\n  logfile = {}\n{defaults}\n", logfile.display())?;
-    writeln!(file, "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]")
+    writeln!(file, "defaults:\n  logfile = {}\n{defaults}\n\n{rules}", logfile.display())
 }

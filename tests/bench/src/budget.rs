@@ -1,57 +1,53 @@
-//! What the figures are held against. A budget speaks of an idle machine, so one that is exceeded is marked; `scopes`
-//! fails on it too.
+//! What a figure is held against. A budget speaks of an idle machine, and the benchmark fails on one that is not held.
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// One figure beside its budget.
-#[derive(Clone, Debug, Serialize)]
+/// The good side of a limit.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Budget {
-    what: &'static str,
-    measured: f64,
-    budget: f64,
     keeps: Keeps,
+    limit: f64,
 }
 
-/// Which side of a budget is the good one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// Which side of a limit is the good one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keeps {
-    /// The figure is to be at most the budget.
+    /// The figure is to be at most the limit.
     AtMost,
-    /// The figure is to be at least the budget.
+    /// The figure is to be at least the limit.
     AtLeast,
 }
 
 impl Budget {
-    /// A figure that is to be at most `budget`.
-    pub fn at_most(what: &'static str, measured: f64, budget: f64) -> Self {
-        Self { what, measured, budget, keeps: Keeps::AtMost }
+    /// A figure is to be at most `limit`.
+    pub fn at_most(limit: f64) -> Self {
+        Self { keeps: Keeps::AtMost, limit }
     }
 
-    /// A figure that is to be at least `budget`.
-    pub fn at_least(what: &'static str, measured: f64, budget: f64) -> Self {
-        Self { what, measured, budget, keeps: Keeps::AtLeast }
+    /// A figure is to be at least `limit`.
+    pub fn at_least(limit: f64) -> Self {
+        Self { keeps: Keeps::AtLeast, limit }
     }
 
-    /// Whether the figure is on the good side.
-    pub fn holds(&self) -> bool {
+    /// Whether the figure is on the good side. What is no number is on none.
+    pub fn holds(&self, figure: f64) -> bool {
         match self.keeps {
-            Keeps::AtMost => self.measured <= self.budget,
-            Keeps::AtLeast => self.measured >= self.budget,
+            Keeps::AtMost => figure <= self.limit,
+            Keeps::AtLeast => figure >= self.limit,
         }
     }
 }
 
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = match self.keeps {
-            Keeps::AtMost => "at most",
-            Keeps::AtLeast => "at least",
+        let sign = match self.keeps {
+            Keeps::AtMost => "<=",
+            Keeps::AtLeast => ">=",
         };
-        let verdict = if self.holds() { "held" } else { "NOT HELD" };
-        write!(f, "  {:<52} {:>8.2}, {side} {:<6} {verdict}", self.what, self.measured, self.budget)
+        f.pad(&format!("{sign} {}", self.limit))
     }
 }
 
@@ -61,7 +57,8 @@ mod tests {
 
     #[test]
     fn a_budget_has_a_good_side() {
-        assert!(Budget::at_most("a ratio", 1.25, 1.25).holds());
-        assert!(!Budget::at_least("a rate", 0.69, 0.7).holds());
+        assert!(Budget::at_most(1.25).holds(1.25));
+        assert!(!Budget::at_least(0.7).holds(0.69));
+        assert!(!Budget::at_most(1.25).holds(f64::NAN));
     }
 }

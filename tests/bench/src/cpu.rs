@@ -48,7 +48,7 @@ struct Stat {
 pub fn shares(subject: &Subject, broker: u32, calls: usize) -> io::Result<Shares> {
     let before = ticks(broker)?;
     (0..calls).try_for_each(|_| subject.once())?;
-    std::thread::sleep(crate::scopes::REST);
+    std::thread::sleep(crate::calls::REST);
     let after = ticks(broker)?;
     let one = |at: usize| {
         f64::from(u32::try_from(after[at] - before[at]).unwrap_or(u32::MAX)) * TICK_US / count(calls)

@@ -1,18 +1,26 @@
-//! What the measuring programs share: the two ways to run a command, the brokers they measure, and how many samples
-//! become one row. It measures from outside, through the socket and `/proc`; only `decision` links the rules, and only
-//! `manager` speaks to systemd. Start with `bin/roundtrip.rs`.
+//! What the benchmark is made of: the ways to run a command, the brokers it measures, how many samples become one row, and
+//! rows the table. It measures from outside, through the socket and `/proc`; only `decision` links the rules, and only
+//! `manager` speaks to systemd. Start with `run.rs`.
 
-pub mod args;
 pub mod broker;
 pub mod budget;
 pub mod caller;
+pub mod calls;
+pub mod capture;
 pub mod cpu;
+pub mod crowd;
 pub mod decision;
+pub mod details;
+pub mod figures;
 pub mod history;
 pub mod manager;
 pub mod memory;
+pub mod programs;
+pub mod queries;
 pub mod report;
+pub mod run;
 pub mod sample;
-pub mod scopes;
 pub mod spawn;
 pub mod subject;
+pub mod sync;
+pub mod table;

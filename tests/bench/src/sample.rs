@@ -6,9 +6,10 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::subject::Subject;
+use crate::table::Line;
 
 /// How much work one slice may be.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub struct Slice {
 }
 
 /// The middle of some numbers, and their ends.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Spread {
     /// The median.
     pub median: f64,
@@ -72,12 +73,81 @@ pub struct Row {
     pub rate_ratio: Spread,
 }
 
+/// One of the figures of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Median latency, in ms.
+    P50,
+    /// 99th percentile, in ms.
+    P99,
+    /// Calls a second.
+    Rate,
+}
+
+/// Rounds of slices: one of each subject in turn.
+#[derive(Debug)]
+pub struct Rounds {
+    names: Vec<&'static str>,
+    callers: usize,
+    slices: Vec<Vec<Slice>>,
+}
+
 /// Runs `rounds` rounds of all subjects with `callers` callers at once. The first subject is what the ratios refer to.
 pub fn measure(subjects: &[Subject], callers: usize, rounds: usize, bounds: Bounds) -> Vec<Row> {
-    let rounds: Vec<Vec<Slice>> = (0..rounds)
-        .map(|_| subjects.iter().map(|subject| slice(subject, callers, bounds)).collect())
-        .collect();
-    subjects.iter().enumerate().map(|(index, subject)| row(subject.name, callers, index, &rounds)).collect()
+    Rounds::run(subjects, callers, rounds, bounds).rows()
+}
+
+impl Rounds {
+    /// Runs them with `callers` callers at once.
+    pub fn run(subjects: &[Subject], callers: usize, rounds: usize, bounds: Bounds) -> Self {
+        let round = |_| subjects.iter().map(|subject| slice(subject, callers, bounds)).collect();
+        let names = subjects.iter().map(|subject| subject.name).collect();
+        Self { names, callers, slices: (0..rounds).map(round).collect() }
+    }
+
+    /// A row of each subject, with ratios to the first.
+    pub fn rows(&self) -> Vec<Row> {
+        let rows = self.names.iter().enumerate();
+        rows.map(|(index, name)| row(name, self.callers, index, &self.slices)).collect()
+    }
+
+    /// Whether a subject of this name was measured.
+    pub fn has(&self, name: &str) -> bool {
+        self.names.contains(&name)
+    }
+
+    /// A figure of one subject.
+    pub fn figure(&self, name: &str, figure: Figure) -> Spread {
+        let index = self.index(name);
+        Spread::of(self.slices.iter().map(|round| round[index].figure(figure)))
+    }
+
+    /// A figure of one subject over that of another one, taken within each round.
+    pub fn ratio(&self, name: &str, floor: &str, figure: Figure) -> Spread {
+        let (ours, floor) = (self.index(name), self.index(floor));
+        Spread::of(self.slices.iter().map(|round| round[ours].figure(figure) / round[floor].figure(figure)))
+    }
+
+    /// A figure of one subject beside that of its floor.
+    pub fn line(&self, what: &str, name: &str, floor: &'static str, figure: Figure) -> Line {
+        let unit = if figure == Figure::Rate { "calls/s" } else { "ms" };
+        let ratio = self.ratio(name, floor, figure);
+        Line::new(what, unit, self.figure(name, figure)).over(floor, self.figure(floor, figure), ratio)
+    }
+
+    fn index(&self, name: &str) -> usize {
+        self.names.iter().position(|one| *one == name).expect("only what was measured is asked for")
+    }
+}
+
+impl Slice {
+    fn figure(&self, figure: Figure) -> f64 {
+        match figure {
+            Figure::P50 => self.p50_ms,
+            Figure::P99 => self.p99_ms,
+            Figure::Rate => self.rate,
+        }
+    }
 }
 
 fn slice(subject: &Subject, callers: usize, bounds: Bounds) -> Slice {
@@ -159,6 +229,16 @@ fn row(what: &'static str, callers: usize, index: usize, rounds: &[Vec<Slice>]) 
 }
 
 impl Spread {
+    /// One figure, which has no spread.
+    pub fn one(value: f64) -> Self {
+        Self { median: value, min: value, max: value }
+    }
+
+    /// All of it times `factor`.
+    pub fn scaled(self, factor: f64) -> Self {
+        Self { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
+
     /// The spread of `values`; all zero when there are none.
     pub fn of(values: impl Iterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.collect();

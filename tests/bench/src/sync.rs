@@ -5,27 +5,26 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::report::rows;
+use crate::sample::{Bounds, Row, measure};
+use crate::subject::Subject;
+use clap::Args as Arguments;
 use nix::unistd::geteuid;
 use serde::Serialize;
-use sluice_bench::broker::Broker;
-use sluice_bench::caller::Caller;
-use sluice_bench::report::rows;
-use sluice_bench::sample::{Bounds, Row, measure};
-use sluice_bench::subject::Subject;
 
 const COMMAND: &str = "/bin/true";
 /// What shows that a subject runs commands at all.
 const FALSE: &str = "/bin/false";
 
 /// Measures calls with and without `sync = yes`. Manifests lie in TMPDIR, which should be on a disk.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, Arguments)]
+pub struct Args {
     /// The broker
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", default_value = "sluice")]
     broker: PathBuf,
     /// Callers at once
     #[arg(long, value_delimiter = ',', default_value = "1,16")]
@@ -36,13 +35,11 @@ struct Args {
     /// Longest time of one slice, in ms
     #[arg(long, default_value_t = 500)]
     slice_ms: u64,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
+/// Calls with and without it.
 #[derive(Debug, Serialize)]
-struct Report {
+pub struct Report {
     /// Where the manifests lie.
     dir: PathBuf,
     /// Its file system.
@@ -51,24 +48,15 @@ struct Report {
     calls: Vec<Row>,
 }
 
-fn main() -> ExitCode {
-    let args = Args::parse();
-    let report = match run(&args) {
-        Ok(report) => report,
-        Err(error) => {
-            eprintln!("sync: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    if args.json {
-        println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
-    } else {
-        print!("{report}");
+impl Report {
+    /// Whether every call ended well.
+    pub fn is_good(&self) -> bool {
+        self.calls.iter().all(|row| row.failed == 0)
     }
-    ExitCode::from(u8::from(report.calls.iter().any(|row| row.failed > 0)))
 }
 
-fn run(args: &Args) -> io::Result<Report> {
+/// Measures both, and the disk.
+pub fn run(args: &Args) -> io::Result<Report> {
     let dir = fs::canonicalize(std::env::temp_dir())?;
     let as_root: &[&str] = if geteuid().is_root() { &["--allow-root"] } else { &[] };
     let plain = Broker::start("plain", &args.broker, as_root, "  scope = off\n  journal = off\n")?;

@@ -3,19 +3,21 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use clap::Parser;
+use crate::budget::Budget;
+use crate::history::{RARE_RULE, write_history};
+use crate::sample::Spread;
+use crate::table::{Line, Part};
+use clap::Args as Arguments;
 use serde::Serialize;
-use sluice_bench::budget::Budget;
-use sluice_bench::history::{RARE_RULE, write_history};
 
 /// Times queries over a manifest of a million records, each the median of several runs.
-#[derive(Debug, Parser)]
-struct Args {
+#[derive(Debug, Arguments)]
+pub struct Args {
     /// The program, of a release build
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", default_value = "sluice")]
     sluice: PathBuf,
     /// Records of the manifest
     #[arg(long, default_value_t = 1_000_000)]
@@ -26,17 +28,17 @@ struct Args {
     /// Only write the manifest, here
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
+/// All queries of one run.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
     records: u64,
     bytes: u64,
     queries: Vec<Query>,
-    budgets: Vec<Budget>,
+    /// The lines of the table.
+    #[serde(flatten)]
+    pub part: Part,
 }
 
 /// One query and what it cost.
@@ -49,30 +51,17 @@ struct Query {
     resident_kib: i64,
 }
 
-fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(text) => {
-            println!("{}", text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("history: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn run(args: &Args) -> io::Result<String> {
+/// Measures them, over a manifest that is written first.
+pub fn run(args: &Args) -> io::Result<Report> {
     if let Some(path) = &args.write {
         write_history(path, args.records)?;
-        return Ok(String::new());
+        return Ok(Report::default());
     }
     let path = std::env::temp_dir().join(format!("sluice-history-{}.jsonl", std::process::id()));
     write_history(&path, args.records)?;
     let report = measure(args, &path);
     std::fs::remove_file(&path)?;
-    let report = report?;
-    if args.json { Ok(serde_json::to_string(&report)?) } else { Ok(report.to_string()) }
+    report
 }
 
 fn measure(args: &Args, path: &Path) -> io::Result<Report> {
@@ -94,13 +83,9 @@ fn measure(args: &Args, path: &Path) -> io::Result<Report> {
         &["verify", "--journal=none"],
     ];
     let others = others.iter().map(|words| time(args, path, words)).collect::<io::Result<Vec<_>>>()?;
-    let budgets = vec![Budget::at_most("slowest query with a filter, s", slowest, 1.0)];
-    Ok(Report {
-        records: args.records,
-        bytes,
-        queries: filtered.into_iter().chain(others).collect(),
-        budgets,
-    })
+    let slowest = Line::new("slowest query with a filter", "s", Spread::one(slowest));
+    let part = Part { lines: vec![slowest.within(Budget::at_most(1.0))], ..Part::default() };
+    Ok(Report { records: args.records, bytes, queries: filtered.into_iter().chain(others).collect(), part })
 }
 
 fn time(args: &Args, path: &Path, words: &[&str]) -> io::Result<Query> {
@@ -139,6 +124,6 @@ impl fmt::Display for Report {
                 "  {words:<48} {median_s:>6.3} ({least_s:.3} to {most_s:.3}), at most {resident_kib} KiB so far"
             )?;
         }
-        self.budgets.iter().try_for_each(|budget| writeln!(f, "{budget}"))
+        write!(f, "{}", self.part)
     }
 }

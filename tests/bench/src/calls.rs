@@ -1,0 +1,194 @@
+//! What calls cost where systemd is, with manifest and journal: against `posix_spawn` of the same command, against what
+//! the manager can do when nobody else is involved, and against other programs that one would start instead, all in one
+//! run. To be run as a service of a user's manager; `run.rs` starts it in a machine that has one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::{available_parallelism, sleep};
+use std::time::Duration;
+
+use clap::Args as Arguments;
+
+use crate::broker::Broker;
+use crate::caller::Caller;
+use crate::cpu;
+use crate::crowd;
+use crate::details::{Details, Resident};
+use crate::figures;
+use crate::manager::{Manager, Properties};
+use crate::memory;
+use crate::programs;
+use crate::sample::{Bounds, Rounds};
+use crate::subject::Subject;
+
+/// How the rows name what has no broker around it.
+pub const SPAWN: &str = "posix_spawn";
+/// A call in a transient scope.
+pub const SCOPE: &str = "sluice, scope";
+/// A call without one.
+pub const OFF: &str = "sluice, off";
+/// A call in a group that the broker makes.
+pub const DELEGATE: &str = "sluice, delegate";
+/// A process in a scope without a broker, with the properties that the broker gives.
+pub const BARE: &str = "bare scopes";
+/// The same with nothing but the process.
+pub const FEWEST: &str = "barest scopes";
+/// The broker that this one is compared with. Whether its calls fail is its own affair.
+pub const PEER: &str = "sluicify 0.4.1";
+
+const COMMAND: &str = "/bin/true";
+/// What shows that a subject runs commands at all.
+const FALSE: &str = "/bin/false";
+/// Before a slice: the manager and the journal have ended what the one before it left them to do.
+pub(crate) const REST: Duration = Duration::from_millis(100);
+/// The scopes that are kept ahead are there by then.
+const PARKED_IN: Duration = Duration::from_millis(500);
+/// After a burst, the broker keeps more scopes for a while; then it is idle.
+const IDLE_IN: Duration = Duration::from_secs(7);
+/// Slices with rests have so many times the time of the others.
+const PACED_SLICES: u64 = 3;
+
+/// Measures calls with the manager of this user.
+#[derive(Clone, Debug, Arguments)]
+pub struct Args {
+    /// The broker
+    #[arg(long, value_name = "PATH", default_value = "sluice")]
+    pub broker: PathBuf,
+    /// Its client
+    #[arg(long, value_name = "PATH", default_value = "sluicify")]
+    pub client: PathBuf,
+    /// The broker to compare with, and its client
+    #[arg(long, num_args = 2, value_names = ["BROKER", "CLIENT"])]
+    pub peer: Vec<PathBuf>,
+    /// Callers at once where there are many
+    #[arg(long, default_value_t = 16)]
+    pub callers: usize,
+    /// Rounds of one slice for each subject
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Longest time of one slice, in ms
+    #[arg(long, default_value_t = 500)]
+    pub slice_ms: u64,
+    /// Rest of a caller that rests between its calls, in ms
+    #[arg(long, default_value_t = 20)]
+    pub pause_ms: u64,
+    /// Calls over which processor time is divided; 0 leaves that out
+    #[arg(long, default_value_t = 1000)]
+    pub cpu_calls: usize,
+}
+
+/// The brokers of one run.
+#[derive(Debug)]
+pub struct Brokers {
+    pub(crate) off: Broker,
+    pub(crate) scope: Broker,
+    pub(crate) delegate: Broker,
+    pub(crate) peer: Option<Broker>,
+}
+
+/// Measures everything, and makes the lines of it.
+pub fn run(args: &Args) -> io::Result<Details> {
+    let brokers = Brokers::start(args)?;
+    let mut memory = vec![resident(&brokers, "before its first call", None, Duration::ZERO)?];
+    brokers.verify()?;
+    memory.push(resident(&brokers, "after a call", Some("after a call"), PARKED_IN)?);
+    let single = Rounds::run(&brokers.subjects()?, 1, args.rounds, args.bounds());
+    let paced = paced(args, &brokers)?;
+    let programs = programs::run(args, &brokers)?;
+    let many = many(args, &brokers)?;
+    let mut crowds = crowd::run(&brokers, args.rounds)?;
+    crowds.push(crowd::programs(args)?);
+    memory.push(resident(&brokers, "after a burst", None, Duration::ZERO)?);
+    let peer = brokers.peer.as_ref().map(|peer| memory::of_broker(peer.pid())).transpose()?;
+    memory.push(resident(&brokers, "idle again", Some("after all calls above"), IDLE_IN)?);
+    let shares = if args.cpu_calls > 0 { shares(args, &brokers)? } else { Vec::new() };
+    let processors = available_parallelism().map_or(0, usize::from);
+    let figures = figures::Figures { single, paced, programs, many, crowds, memory, peer };
+    Ok(Details::new(processors, args, figures, shares))
+}
+
+impl Brokers {
+    fn start(args: &Args) -> io::Result<Self> {
+        let peer = match &args.peer[..] {
+            [broker, _] => Some(Broker::start("peer", broker, &[], "")?),
+            _ => None,
+        };
+        Ok(Self {
+            off: Broker::start("off", &args.broker, &[], "  scope = off\n")?,
+            scope: Broker::start("scope", &args.broker, &[], "  scope = require\n")?,
+            delegate: Broker::delegated("delegate", &args.broker, "  scope = delegate\n")?,
+            peer,
+        })
+    }
+
+    /// All of them, by the names of their rows.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &Broker)> {
+        let ours = [(OFF, &self.off), (SCOPE, &self.scope), (DELEGATE, &self.delegate)];
+        ours.into_iter().chain(self.peer.as_ref().map(|peer| (PEER, peer)))
+    }
+
+    /// That they run commands.
+    fn verify(&self) -> io::Result<()> {
+        self.all().try_for_each(|(name, broker)| called(name, broker, FALSE)?.verify())
+    }
+
+    /// The bare command, and a call of it through each broker.
+    fn subjects(&self) -> io::Result<Vec<Subject>> {
+        let calls = self.all().map(|(name, broker)| called(name, broker, COMMAND));
+        std::iter::once(Subject::direct(SPAWN, &[COMMAND])).chain(calls).collect()
+    }
+}
+
+fn called(name: &'static str, broker: &Broker, command: &str) -> io::Result<Subject> {
+    Ok(Subject::brokered(name, Caller::new(&broker.socket(), &[command])?))
+}
+
+fn resident(
+    brokers: &Brokers,
+    when: &'static str,
+    idle: Option<&'static str>,
+    after: Duration,
+) -> io::Result<Resident> {
+    sleep(after);
+    Ok(Resident { when, idle, memory: memory::of_broker(brokers.scope.pid())? })
+}
+
+fn paced(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {
+    let subjects = [
+        Subject::direct(SPAWN, &[COMMAND])?,
+        called(OFF, &brokers.off, COMMAND)?,
+        called(SCOPE, &brokers.scope, COMMAND)?,
+    ];
+    let time = Duration::from_millis(PACED_SLICES * args.slice_ms);
+    let bounds = Bounds { time, pause: Duration::from_millis(args.pause_ms), ..args.bounds() };
+    Ok(Rounds::run(&subjects, 1, args.rounds, bounds))
+}
+
+fn many(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {
+    let manager = Manager::connect()?;
+    let mut subjects = brokers.subjects()?;
+    subjects.push(Subject::in_scope(BARE, &manager, Properties::Brokers));
+    subjects.push(Subject::in_scope(FEWEST, &manager, Properties::Fewest));
+    Ok(Rounds::run(&subjects, args.callers, args.rounds, args.bounds()))
+}
+
+fn shares(args: &Args, brokers: &Brokers) -> io::Result<Vec<(&'static str, cpu::Shares)>> {
+    let ours = brokers.all().filter(|(name, _)| *name != PEER);
+    ours.map(|(name, broker)| {
+        Ok((name, cpu::shares(&called(name, broker, COMMAND)?, broker.pid(), args.cpu_calls)?))
+    })
+    .collect()
+}
+
+impl Args {
+    /// The bounds of one slice.
+    pub(crate) fn bounds(&self) -> Bounds {
+        let time = Duration::from_millis(self.slice_ms);
+        Bounds { time, calls: usize::MAX, pause: Duration::ZERO, rest: REST }
+    }
+
+    /// The program that starts a call on the peer.
+    pub(crate) fn peer_client(&self) -> Option<&Path> {
+        self.peer.get(1).map(PathBuf::as_path)
+    }
+}
