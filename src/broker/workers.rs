@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE};
+use crate::sys;
 
 /// Threads, at work and waiting, for jobs of one kind.
 #[derive(Debug)]
@@ -74,11 +75,16 @@ impl<J: Send + 'static> Workers<J> {
         }
     }
 
-    /// Waits no more; `false` when it does not wait any more already.
+    /// Waits no more; `false` when it does not wait any more already. The last one gives back what all of them needed.
     fn leave(&self, number: u64) -> bool {
         let mut desk = self.desk();
         let place = desk.waiting.iter().position(|(waiting, _)| *waiting == number);
-        place.map(|place| desk.waiting.remove(place)).is_some()
+        let Some(place) = place else { return false };
+        desk.waiting.remove(place);
+        if desk.waiting.is_empty() {
+            sys::give_back_memory();
+        }
+        true
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk<J>> {

@@ -97,12 +97,13 @@ fn reach(path: &Path) -> Result<OwnedFd, Unreached> {
 }
 
 /// A message has to fit the send buffer whole. The usual one fits every request but the largest, so the buffer is
-/// enlarged only for one that did not.
+/// enlarged only for one that did not. Where so many callers of this user wait that the kernel takes no more descriptors
+/// on their way, this one waits too: it has no turn yet.
 fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let sent = match sys::send(broker, request, fds) {
+    let sent = match sys::send_patiently(broker, request, fds, None) {
         Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
             sys::enlarge_send_buffer(broker, request.len())?;
-            sys::send(broker, request, fds)
+            sys::send_patiently(broker, request, fds, None)
         }
         sent => sent,
     };

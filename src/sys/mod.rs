@@ -9,6 +9,7 @@ mod descriptors;
 mod exec;
 mod file;
 mod flow;
+mod memory;
 mod message;
 mod pidfd;
 mod raw;
@@ -28,6 +29,7 @@ pub use file::allocate;
 pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
+pub use memory::give_back_memory;
 pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
 pub use ready::poll_until;

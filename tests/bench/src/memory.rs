@@ -15,7 +15,8 @@ use crate::caller::Caller;
 const SLEEP_SECONDS: &str = "3";
 const ALL_RUN_MAX: Duration = Duration::from_millis(2500);
 
-/// Resident memory of a broker. Pages that processes share are counted in each of them.
+/// Resident memory of a broker. Pages that processes share are counted in each of them, but processes that live in one
+/// memory (`CLONE_VM`) once.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
     /// The broker's own process.
@@ -34,6 +35,8 @@ struct Process {
     parent: u32,
     name: String,
     resident_kib: u64,
+    /// All that the kernel says of its memory: the same of those who live in one.
+    memory: String,
 }
 
 /// What the broker `pid` and everything below it hold now.
@@ -43,13 +46,15 @@ pub fn of_broker(pid: u32) -> io::Result<Memory> {
     // Parents may be listed after their children: pass until nothing is added.
     while all.iter().any(|process| tree.contains(&process.parent) && tree.insert(process.pid)) {}
     let mut memory = Memory::default();
+    let mut counted = HashSet::new();
     for process in all.iter().filter(|process| tree.contains(&process.pid)) {
         match process.name.as_str() {
             _ if process.pid == pid => memory.broker_kib = process.resident_kib,
             "sleep" => memory.commands += 1,
             _ => {
                 memory.helpers += 1;
-                memory.helpers_kib += process.resident_kib;
+                memory.helpers_kib +=
+                    if counted.insert(&process.memory) { process.resident_kib } else { 0 };
             }
         }
     }
@@ -101,7 +106,8 @@ fn process(pid: u32) -> Option<Process> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let parent = u32::try_from(number(&status, "PPid")).ok()?;
     let name = field(&status, "Name")?.to_owned();
-    Some(Process { pid, parent, name, resident_kib: number(&status, "VmRSS") })
+    let memory = status.lines().filter(|line| line.starts_with("Vm") || line.starts_with("Rss")).collect();
+    Some(Process { pid, parent, name, resident_kib: number(&status, "VmRSS"), memory })
 }
 
 fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
