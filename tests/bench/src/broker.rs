@@ -11,8 +11,12 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::caller::dial;
+use crate::caller::{ask_listing, dial};
 
+/// What is measured.
+const RULES: &str = "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9][0-9]{0,3}";
+/// The name of the socket, in the broker's directory.
+const SOCKET: &str = "sock";
 /// How long a broker may take to accept a first connection, and to leave.
 const START_MAX: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -30,18 +34,59 @@ impl Broker {
     /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is measured, below
     /// these `defaults`.
     pub fn start(name: &str, program: &Path, options: &[&str], defaults: &str) -> io::Result<Self> {
-        let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
-        DirBuilder::new().mode(0o700).create(&dir)?;
-        let rules = dir.join("bench.rules");
-        write_rules(&rules, &dir, defaults)?;
-        let child = Command::new(program)
-            .args(["serve".as_ref(), "--rules".as_ref(), rules.as_os_str()])
-            .args(["--socket".as_ref(), dir.join("sock").as_os_str()])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(dir.join("stderr"))?)
-            .spawn()?;
+        Self::with_rules(name, program, options, defaults, RULES)
+    }
+
+    /// The same with rules of one's own.
+    pub fn with_rules(
+        name: &str,
+        program: &Path,
+        options: &[&str],
+        defaults: &str,
+        rules: &str,
+    ) -> io::Result<Self> {
+        let dir = directory(name)?;
+        let file = dir.join("bench.rules");
+        write_rules(&file, &dir.join("manifest.jsonl"), defaults, rules)?;
+        let mut command = Command::new(program);
+        command.args(["serve".as_ref(), "--rules".as_ref(), file.as_os_str()]);
+        command.args(["--socket".as_ref(), dir.join(SOCKET).as_os_str()]);
+        Self::begin(command.args(options), dir)
+    }
+
+    /// Starts `program` as systemd would, with this many sockets that each have a rules file and a manifest of their own.
+    /// [`Self::socket`] is the first of them.
+    pub fn activated(
+        name: &str,
+        program: &Path,
+        options: &[&str],
+        defaults: &str,
+        sockets: usize,
+    ) -> io::Result<Self> {
+        let dir = directory(name)?;
+        let others = (1..sockets).map(|number| format!("{SOCKET}{number}"));
+        let names: Vec<String> = std::iter::once(SOCKET.to_owned()).chain(others).collect();
+        let mut command = Command::new("systemd-socket-activate");
+        command.arg("--seqpacket").arg(format!("--fdname={}", names.join(":")));
+        for name in &names {
+            write_rules(
+                &dir.join(format!("{name}.rules")),
+                &dir.join(format!("{name}.jsonl")),
+                defaults,
+                RULES,
+            )?;
+            command.arg("-l").arg(dir.join(name));
+        }
+        command.arg(program).args(["serve".as_ref(), "--rules-dir".as_ref(), dir.as_os_str()]);
+        let mut broker = Self::begin(command.args(options), dir)?;
+        // Who spoke before the broker set it up to be told of senders is nobody: wait until it answers.
+        broker.answered(ask_listing(&broker.socket()))?;
+        Ok(broker)
+    }
+
+    fn begin(command: &mut Command, dir: PathBuf) -> io::Result<Self> {
+        let stderr = File::create(dir.join("stderr"))?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn()?;
         let mut broker = Self { child, dir };
         broker.wait_ready()?;
         Ok(broker)
@@ -49,7 +94,7 @@ impl Broker {
 
     /// The socket it listens on.
     pub fn socket(&self) -> PathBuf {
-        self.dir.join("sock")
+        self.dir.join(SOCKET)
     }
 
     /// Its process.
@@ -61,12 +106,27 @@ impl Broker {
         let end = Instant::now() + START_MAX;
         while let Err(error) = dial(&self.socket()) {
             if self.child.try_wait()?.is_some() || Instant::now() >= end {
-                let said = fs::read_to_string(self.dir.join("stderr"))?;
-                return Err(io::Error::other(format!("the broker does not serve ({error}):\n{said}")));
+                return self.answered(Err(error));
             }
             thread::sleep(LOOK_EVERY);
         }
         Ok(())
+    }
+
+    /// With what the broker said, where there was no answer.
+    fn answered(&mut self, answer: io::Result<()>) -> io::Result<()> {
+        let Err(error) = answer else { return Ok(()) };
+        // One that ends says why last.
+        for _ in 0..100 {
+            if self.child.try_wait()?.is_some() {
+                break;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        let said = fs::read_to_string(self.dir.join("stderr"))?;
+        let said = said.lines().filter(|line| !line.starts_with("Listening on "));
+        let said = said.collect::<Vec<_>>().join("\n");
+        Err(io::Error::other(format!("the broker does not serve ({error}):\n{said}")))
     }
 
     fn stop(&mut self) -> io::Result<()> {
@@ -93,9 +153,13 @@ impl Drop for Broker {
     }
 }
 
-fn write_rules(path: &Path, dir: &Path, defaults: &str) -> io::Result<()> {
+fn directory(name: &str) -> io::Result<PathBuf> {
+    let dir = std::env::temp_dir().join(format!("sluice-bench-{}-{name}", process::id()));
+    DirBuilder::new().mode(0o700).create(&dir)?;
+    Ok(dir)
+}
+
+fn write_rules(path: &Path, logfile: &Path, defaults: &str, rules: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let logfile = dir.join("manifest.jsonl");
-    writeln!(file, "defaults:\n  logfile = {}\n{defaults}\n", logfile.display())?;
-    writeln!(file, "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]")
+    writeln!(file, "defaults:\n  logfile = {}\n{defaults}\n\n{rules}", logfile.display())
 }

@@ -13,6 +13,7 @@ pub mod manager;
 pub mod memory;
 pub mod report;
 pub mod sample;
+pub mod scale;
 pub mod scopes;
 pub mod spawn;
 pub mod subject;
