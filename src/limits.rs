@@ -29,6 +29,8 @@ pub const MESSAGE_FDS_MAX: usize = 8;
 pub const SECOND_REQUESTS_MAX: usize = 16;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The same, where the lobby is full and others want to come in.
+pub const SILENCE_CROWDED: Duration = Duration::from_millis(100);
 
 // Rules.
 
@@ -96,7 +98,9 @@ pub const RULESET_FDS_MAX: usize = 6;
 pub const BROKER_FDS_SPARE: usize = 64;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
-/// How long the accept loop rests when the kernel has no descriptor or memory for it.
+/// Connections that are taken in at one socket before the others have their turn.
+pub const ACCEPTS_MAX: usize = 64;
+/// How long nobody is accepted at a socket that has no room, or at all when the kernel has no descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How often the broker looks for its own socket's file where the watch on that fails.
