@@ -91,9 +91,9 @@ pub const LAUNCHERS_PARKED: u32 = 4;
 pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors that it holds beside, where rules capture or hide terminals.
 pub const RELAY_FDS_MAX: usize = 12;
-/// Descriptors that one rules file holds at most: its manifest and the mark, the next two while they are opened, a
-/// directory and the journal's socket.
-pub const RULESET_FDS_MAX: usize = 6;
+/// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next manifest takes
+/// while it is opened is of the broker's own.
+pub const RULESET_FDS_MAX: usize = 3;
 /// Descriptors of the broker beside sockets and calls.
 pub const BROKER_FDS_SPARE: usize = 64;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.

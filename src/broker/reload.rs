@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::limits::{
     BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, RELAY_FDS_MAX, RULESET_FDS_MAX, SCOPES_PARKED_MAX,
 };
-use crate::rules::Policy;
+use crate::rules::{Policy, ScopeMode};
 
 use super::notice::LoadError;
 use super::ruleset::{Loaded, Ruleset, want_records};
@@ -47,8 +47,13 @@ pub(super) fn reload(broker: &Broker) {
 pub(super) fn needed_descriptors(policy: &Policy) -> usize {
     let each = CALL_FDS_MAX + if policy.relays() { RELAY_FDS_MAX } else { 0 };
     let calls = usize::try_from(policy.max_calls()).unwrap_or(usize::MAX);
-    // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
-    let parked = 2 * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
+    let kinds = match policy.scope() {
+        ScopeMode::Off => 0,
+        ScopeMode::Require | ScopeMode::Delegate => 1,
+        // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
+        ScopeMode::Auto => 2,
+    };
+    let parked = kinds * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
     calls.saturating_mul(each) + 1 + RULESET_FDS_MAX + parked
 }
 
