@@ -87,6 +87,9 @@ pub const TERM_GRACE: Duration = Duration::from_secs(2);
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 /// Launchers that wait for a call.
 pub const LAUNCHERS_PARKED: u32 = 4;
+/// Ends of calls after which launchers that ended unused are looked for at the earliest; with more running calls, as
+/// many more.
+pub const SWEEP_ENDS_MIN: usize = 16;
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors that it holds beside, where rules capture or hide terminals.

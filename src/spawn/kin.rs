@@ -15,11 +15,13 @@ use nix::sys::prctl;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getsid};
 
+use crate::limits::SWEEP_ENDS_MIN;
 use crate::rules::Background;
 use crate::sd::Cgroup;
 use crate::sys::{self, End};
 
-use super::tree::own_children;
+use super::cradle;
+use super::tree::{children_of, orphans};
 
 /// The broker's children.
 #[derive(Debug, Default)]
@@ -39,13 +41,15 @@ struct Family {
     scopes: Vec<String>,
     /// When those were told to end.
     told: Option<Instant>,
+    /// Commands that ended since launchers were last looked through.
+    ends: usize,
 }
 
 impl Kin {
     /// Makes this process the one that orphans come to.
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        own_children()?;
+        orphans()?;
         Ok(Self::default())
     }
 
@@ -69,6 +73,7 @@ impl Kin {
         let mut family = self.family();
         let (end, used) = sys::reap(pidfd)?;
         family.commands.remove(&pid);
+        family.sweep()?;
         Ok((end, used, family.claim(pid)?))
     }
 
@@ -116,6 +121,7 @@ impl Kin {
     pub fn kept(&self) -> io::Result<Vec<Pid>> {
         let mut family = self.family();
         let nobody = Pid::from_raw(0);
+        family.sweep_all()?;
         let mut left = family.claim(nobody)?;
         left.extend(family.kept.iter());
         Ok(left)
@@ -127,12 +133,30 @@ impl Kin {
 }
 
 impl Family {
+    /// Now and then, so that an end costs the same however many calls run: [`Self::sweep_all`].
+    fn sweep(&mut self) -> io::Result<()> {
+        self.ends += 1;
+        if self.ends < self.commands.len() + SWEEP_ENDS_MIN {
+            return Ok(());
+        }
+        self.sweep_all()
+    }
+
+    /// Reaps launchers that ended unused, and commands that were given up and ended after all.
+    fn sweep_all(&mut self) -> io::Result<()> {
+        self.ends = 0;
+        let Some(thread) = cradle::thread() else { return Ok(()) };
+        for child in children_of(thread)? {
+            if !self.nurseries.contains(&child) && !self.commands.contains_key(&child) {
+                self.is_over(child);
+            }
+        }
+        Ok(())
+    }
+
     /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
-        for child in own_children()? {
-            if self.nurseries.contains(&child) || self.commands.contains_key(&child) {
-                continue;
-            }
+        for child in orphans()? {
             if self.is_over(child) {
                 continue;
             }

@@ -9,12 +9,17 @@ use nix::unistd::{Pid, getpid};
 
 use crate::sys;
 
-/// The children of this process. They are the main thread's: it started the nursery, and orphans come to it.
+/// The processes that were abandoned to this one: the children of its main thread, which has no others.
 ///
 /// Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
-pub(super) fn own_children() -> io::Result<Vec<Pid>> {
+pub(super) fn orphans() -> io::Result<Vec<Pid>> {
+    children_of(getpid())
+}
+
+/// The children of one thread of this process; exact likewise.
+pub(super) fn children_of(thread: Pid) -> io::Result<Vec<Pid>> {
     let own = getpid();
-    fs::read_to_string(format!("/proc/{own}/task/{own}/children")).map(|list| pids(&list))
+    fs::read_to_string(format!("/proc/{own}/task/{thread}/children")).map(|list| pids(&list))
 }
 
 /// Every process below `root`, parents first, as far as it can be seen.

@@ -69,6 +69,17 @@ fn parked_launchers_that_are_killed_lose_no_call() {
 }
 
 #[test]
+fn launchers_that_are_killed_while_they_wait_are_reaped() {
+    let broker = Broker::shell();
+    let killed = broker.pid().children();
+    kill_all(&killed);
+    (0..20).for_each(|_| drop(broker.sh("true").exited(0)));
+    let left: Vec<_> =
+        killed.iter().filter(|pid| fs::exists(format!("/proc/{}", pid.0)).unwrap_or(true)).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn no_command_outlives_a_broker_that_is_killed() {
     let mut broker = Broker::shell();
     let mut call = broker.begin_sh("echo $$; exec sleep 60");
