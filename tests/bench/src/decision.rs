@@ -116,7 +116,7 @@ fn time(policy: &Policy, words: &[Claimed]) -> Spread {
     }))
 }
 
-fn text(shape: Shape, rules: usize) -> String {
+pub(crate) fn text(shape: Shape, rules: usize) -> String {
     let mut text = String::new();
     for number in 0..rules {
         let rule = match shape {
@@ -129,7 +129,7 @@ fn text(shape: Shape, rules: usize) -> String {
     text
 }
 
-fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
+pub(crate) fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
     let (program, first) = match shape {
         Shape::Programs | Shape::Regexes => (format!("/opt/bin/p{number}"), "run".to_owned()),
         Shape::Literals => ("/opt/bin/tool".to_owned(), format!("job{number}")),
@@ -137,7 +137,7 @@ fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
     [program, first, value.to_owned()].into_iter().filter_map(Claimed::new).collect()
 }
 
-fn load(text: &str) -> io::Result<Policy> {
+pub(crate) fn load(text: &str) -> io::Result<Policy> {
     let path = Path::new("/bench.rules");
     sluice::rules::load(path, &Text(text), &Vars::default())
         .map_err(|diagnostics| io::Error::other(format!("{diagnostics:?}")))
@@ -157,7 +157,7 @@ impl Source for Text<'_> {
 }
 
 /// No rule of these has an `in DIR` slot.
-struct NoPaths;
+pub(crate) struct NoPaths;
 
 impl Paths for NoPaths {
     fn lies_under(&self, _cwd: &Path, _value: &str, _dir: &Path) -> bool {

@@ -9,6 +9,7 @@ pub mod caller;
 pub mod cpu;
 pub mod decision;
 pub mod history;
+pub mod instructions;
 pub mod manager;
 pub mod memory;
 pub mod report;
