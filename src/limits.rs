@@ -81,15 +81,20 @@ pub const SOCKET_WAITING_MAX: usize = 256;
 pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
 /// The stack of a call's thread.
 pub const CALL_STACK_BYTES: usize = 256 * 1024;
+/// How long a thread that has answered waits for another call.
+pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long what was asked to end (SIGTERM) may take before it is killed.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How long the killed may take to be gone before the broker says so and goes on.
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 /// Launchers that wait for a call.
-pub const LAUNCHERS_PARKED: u32 = 4;
-/// Ends of calls after which launchers that ended unused are looked for at the earliest; with more running calls, as
-/// many more.
-pub const SWEEP_ENDS_MIN: usize = 16;
+pub const LAUNCHERS_PARKED: usize = 4;
+/// Of these, how many may be gone before a call asks for others ahead of its own command.
+pub const LAUNCHERS_MISSING_MAX: usize = 2;
+/// The most that are asked for in one message.
+pub const LAUNCHERS_ASKED_MAX: usize = 64;
+/// How often those are looked at, in passing: one that was killed is reaped then.
+pub const PARKED_ROUND: Duration = Duration::from_secs(1);
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors that it holds beside, where rules capture or hide terminals.

@@ -26,10 +26,11 @@ use super::history::{History, read_history};
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
 use super::place::{self, OpenError, is_at};
-use super::record::{Lost, now_ms};
+use super::record::{Capture, Lost, now_ms};
 use super::rejected::{Reject, Rejected};
-use super::room::Room;
+use super::room::{Room, Space};
 use super::sink::Sink;
+use super::stray::end_all;
 
 /// A manifest that is open. What is done with it is ordered by the manifest's lock.
 #[derive(Debug)]
@@ -56,15 +57,6 @@ pub(super) struct Book {
     pub(super) sink: Arc<Sink>,
 }
 
-/// What a line may take its space from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Space {
-    /// What is free, beside what is kept.
-    Free,
-    /// What was kept for it.
-    Kept,
-}
-
 impl Book {
     /// Opens or makes the manifest at `path` and goes on after what it holds. The first record says so.
     pub(super) fn open(path: &Path, author: &Author<'_>, sink: Arc<Sink>) -> Result<Self, OpenError> {
@@ -74,6 +66,7 @@ impl Book {
         book.next = history.next.max(noted.next);
         book.begin(author, &history, &noted.prev).map_err(io)?;
         book.record_lost(&history).map_err(io)?;
+        book.record_cut(&history).map_err(io)?;
         Ok(book)
     }
 
@@ -145,7 +138,8 @@ impl Book {
         self.room.forget();
         let mut file: &File = &self.file;
         file.seek(SeekFrom::Start(0))?;
-        let history = read_history(file)?;
+        let mut history = read_history(file)?;
+        history.compare_boot(boot_id().as_deref());
         self.bytes = file.seek(SeekFrom::End(0))?;
         Ok(history)
     }
@@ -181,11 +175,14 @@ impl Book {
 
     /// The calls that an earlier broker began here and did not end.
     fn record_lost(&mut self, history: &History) -> io::Result<()> {
-        let is_new_boot = history.boot.is_some() && history.boot != boot_id();
-        let reason = if is_new_boot { "host" } else { "killed" };
-        let lost = history.unfinished.iter().filter(|call| !self.running.contains(call));
-        let lost: Vec<_> = lost.map(|call| Lost::new(*call, reason)).collect();
-        lost.iter().try_for_each(|lost| self.write(lost))
+        let lost = history.unfinished.iter().filter(|(call, _)| !self.running.contains(call));
+        end_all(lost).into_iter().try_for_each(|remains| self.write(&Lost::new(remains)))
+    }
+
+    /// The calls that ended there, and whose captures went on.
+    fn record_cut(&mut self, history: &History) -> io::Result<()> {
+        let cut = end_all(history.capturing.iter());
+        cut.into_iter().try_for_each(|remains| self.write(&Capture::lost(remains)))
     }
 
     /// Takes the next number.
@@ -256,8 +253,8 @@ impl Book {
         let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
         if stands.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
-            // Noted too: the next broker would take a line that is gone for one that somebody cut.
-            self.cut_torn().and_then(|()| self.note())?;
+            // Noted first: a broker that is killed in between must not leave word of a line that is gone.
+            self.note().and(self.cut_torn())?;
         }
         stands
     }

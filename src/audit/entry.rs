@@ -215,7 +215,12 @@ impl Reject<'_> {
 
 impl Record for Lost {
     fn entry(&self) -> Entry {
-        let message = format!("the end of call {} was not seen: {}", self.call, self.why());
+        let mut message = format!("the end of call {} was not seen: {}", self.call, self.why());
+        for (processes, what) in [(self.ended, "was ended"), (self.left, "could not be ended")] {
+            if processes > 0 {
+                message += &format!("; of what it started, {processes} {what}");
+            }
+        }
         let mut entry = new("lost", Priority::Error, &message);
         entry.add("SLUICE_CALL", &self.call.to_string());
         entry.add("SLUICE_REASON", self.reason);

@@ -2,7 +2,7 @@
 //! a crash tore off. Reads the file once, from front to back, in one buffer.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use crate::ids::CallId;
 
 use super::chain::{LineHash, Link, hash_line, is_whole, prev_of};
 use super::read::Lines;
+use super::stray::Begun;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,7 +23,9 @@ pub(super) struct History {
     /// Bytes after the last newline: what a crash or a full disk left of a line.
     pub(super) torn: usize,
     /// Calls that a broker began here and did not end.
-    pub(super) unfinished: BTreeSet<CallId>,
+    pub(super) unfinished: BTreeMap<CallId, Begun>,
+    /// Calls that ended, and whose captures did not.
+    pub(super) capturing: BTreeMap<CallId, Begun>,
     /// The host's boot in which the last broker began.
     pub(super) boot: Option<String>,
 }
@@ -79,6 +82,8 @@ struct Line<'l> {
     next: Option<u64>,
     #[serde(default)]
     running: Vec<u64>,
+    #[serde(default)]
+    capturing: bool,
     boot: Option<String>,
 }
 
@@ -95,19 +100,40 @@ impl<'l> Line<'l> {
 }
 
 impl History {
-    fn take(&mut self, line: &[u8]) {
-        let line = Line::read(line);
+    fn take(&mut self, bytes: &[u8]) {
+        let line = Line::read(bytes);
         self.next = self.next.max(line.after());
         match (&*line.kind, line.call.map(CallId::new)) {
-            ("start", Some(call)) => drop(self.unfinished.insert(call)),
-            ("exit" | "lost", Some(call)) => drop(self.unfinished.remove(&call)),
+            ("start", Some(call)) => {
+                self.unfinished.insert(call, Begun { line: bytes.to_owned(), is_of_other_boot: false });
+            }
+            ("exit" | "lost", Some(call)) => {
+                let begun = self.unfinished.remove(&call);
+                self.capturing.extend(begun.filter(|_| line.capturing).map(|begun| (call, begun)));
+            }
+            ("capture", Some(call)) => drop(self.capturing.remove(&call)),
             ("open", _) => {
-                self.unfinished.extend(line.running.into_iter().map(CallId::new));
+                self.unfinished
+                    .extend(line.running.into_iter().map(|call| (CallId::new(call), Begun::default())));
+                self.compare_boot(line.boot.as_deref());
                 self.boot = line.boot;
             }
             // What ran on when a broker left this file ends in another one.
-            ("close", _) => self.unfinished.clear(),
+            ("close", _) => {
+                self.unfinished.clear();
+                self.capturing.clear();
+            }
             _ => {}
+        }
+    }
+}
+
+impl History {
+    /// Marks the calls so far when the host was booted since: it is in this boot now.
+    pub(super) fn compare_boot(&mut self, now: Option<&str>) {
+        if self.boot.is_some() && self.boot.as_deref() != now {
+            let begun = self.unfinished.values_mut().chain(self.capturing.values_mut());
+            begun.for_each(|begun| begun.is_of_other_boot = true);
         }
     }
 }
@@ -165,7 +191,7 @@ mod tests {
 
     fn unfinished(manifest: &[&str], want: &[u64]) {
         let history = read_history(manifest.join("\n").as_bytes()).expect("no I/O here");
-        assert_eq!(history.unfinished.into_iter().map(CallId::get).collect::<Vec<_>>(), want);
+        assert_eq!(history.unfinished.into_keys().map(CallId::get).collect::<Vec<_>>(), want);
     }
 
     #[test]
@@ -177,5 +203,35 @@ mod tests {
         unfinished(&[r#"{"kind":"open","next":9,"running":[3,5]}"#, r#"{"kind":"exit","call":3}"#], &[5]);
         unfinished(&[start, r#"{"kind":"close","next":4}"#], &[]);
         unfinished(&[r#"{"kind":"reject","call":3}"#, "not json"], &[]);
+    }
+
+    #[test]
+    fn captures_that_went_on_are_unfinished_until_their_record() {
+        let start = r#"{"kind":"start","call":3,"stdout":"/a"}"#;
+        let exit = r#"{"kind":"exit","call":3,"capturing":true}"#;
+        let capturing = |lines: &[&str]| {
+            let history = read_history(lines.join("\n").as_bytes()).expect("no I/O here");
+            assert_eq!(history.unfinished.len(), 0);
+            history.capturing.into_values().map(|begun| begun.line).collect::<Vec<_>>()
+        };
+        assert_eq!(capturing(&[start, exit]), [start.as_bytes()]);
+        assert_eq!(capturing(&[start, exit, r#"{"kind":"capture","call":3}"#]).len(), 0);
+        assert_eq!(capturing(&[start, exit, r#"{"kind":"close"}"#]).len(), 0);
+        assert_eq!(capturing(&[start, r#"{"kind":"exit","call":3}"#]).len(), 0);
+    }
+
+    #[test]
+    fn a_call_of_another_boot_stays_one() {
+        let open = |boot| format!("{{\"kind\":\"open\",\"boot\":\"{boot}\"}}");
+        let start = |call| format!("{{\"kind\":\"start\",\"call\":{call}}}");
+        let lines = [open("a"), start(1), open("b"), start(2), open("b")].join("\n");
+        let mut history = read_history(lines.as_bytes()).expect("no I/O here");
+        let others =
+            |history: &History| history.unfinished.values().map(|begun| begun.is_of_other_boot).collect();
+        let now: Vec<bool> = others(&history);
+        assert_eq!(now, [true, false]);
+        history.compare_boot(Some("c"));
+        let now: Vec<bool> = others(&history);
+        assert_eq!(now, [true, true]);
     }
 }

@@ -24,6 +24,7 @@ mod rejected;
 mod room;
 mod sink;
 mod started;
+mod stray;
 mod trust;
 mod verify;
 mod words;

@@ -10,6 +10,7 @@ use crate::limits::REQUEST_FDS;
 use crate::sd::Account;
 use crate::wire::Status;
 
+use super::stray::Remains;
 use super::words::{Caller, Words};
 
 /// `start`: a command is about to run.
@@ -30,6 +31,10 @@ pub(super) struct Start<'a> {
     pub(super) caller: &'a Caller,
     child: i32,
     pub(super) scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_id: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdin: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +65,8 @@ pub struct Opening<'a> {
     pub child: i32,
     /// The scope that it is in, or `off`.
     pub scope: &'a str,
+    /// The path and the number of the scope's cgroup.
+    pub cgroup: Option<(&'a str, u64)>,
     /// Where what passes stdin, stdout and stderr is captured.
     pub captures: [Option<&'a str>; REQUEST_FDS],
     /// The hash of the rules in force.
@@ -84,6 +91,8 @@ impl<'a> Start<'a> {
             caller: opening.caller,
             child: opening.child,
             scope: opening.scope,
+            cgroup: opening.cgroup.map(|(path, _)| path),
+            cgroup_id: opening.cgroup.map(|(_, id)| id),
             stdin,
             stdout,
             stderr,
@@ -303,11 +312,25 @@ pub(super) struct Capture {
     ts: u64,
     #[serde(flatten)]
     pub(super) captured: Tally,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    ended: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    left: usize,
 }
 
 impl Capture {
     pub(super) fn new(call: CallId, captured: &Captured) -> Self {
-        Self { kind: "capture", call, ts: now_ms(), captured: Tally::new(captured) }
+        let captured = Tally::new(captured);
+        Self { kind: "capture", call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
+    }
+
+    /// Captures that ended with their broker.
+    pub(super) fn lost(remains: Remains) -> Self {
+        let Remains { call, reason, ended, left, bytes } = remains;
+        let captured = Captured { bytes, ..Captured::default() };
+        Self { reason: Some(reason), ended, left, ..Self::new(call, &captured) }
     }
 }
 
@@ -318,12 +341,25 @@ pub(super) struct Lost {
     pub(super) call: CallId,
     ts: u64,
     pub(super) reason: &'static str,
+    #[serde(flatten)]
+    captured: Tally,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) ended: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) left: usize,
 }
 
 impl Lost {
-    /// `reason` is one of `killed`, `host` and `failed`.
-    pub(super) fn new(call: CallId, reason: &'static str) -> Self {
-        Self { kind: "lost", call, ts: now_ms(), reason }
+    /// What an earlier broker left of a call.
+    pub(super) fn new(remains: Remains) -> Self {
+        let Remains { call, reason, ended, left, bytes } = remains;
+        let captured = Tally::new(&Captured { bytes, ..Captured::default() });
+        Self { kind: "lost", call, ts: now_ms(), reason, captured, ended, left }
+    }
+
+    /// A call that this broker lost sight of.
+    pub(super) fn failed(call: CallId) -> Self {
+        Self::new(Remains { call, reason: "failed", ended: 0, left: 0, bytes: [None; REQUEST_FDS] })
     }
 
     /// The reason as the end of a sentence.

@@ -10,6 +10,15 @@ use nix::libc::{EINVAL, ENOSYS, EOPNOTSUPP};
 use crate::limits::ROOM_STEP_BYTES;
 use crate::sys;
 
+/// What a line may take its space from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    /// What is free, beside what is kept.
+    Free,
+    /// What was kept for it.
+    Kept,
+}
+
 /// How far the file has blocks.
 #[derive(Debug, Default)]
 pub(super) struct Room {

@@ -75,7 +75,7 @@ impl Drop for Started<'_> {
     fn drop(&mut self) {
         if !self.finished {
             // The thread is unwinding: there is nobody left to tell of a failure.
-            self.manifest.end(self.call, &Lost::new(self.call, "failed")).ok();
+            self.manifest.end(self.call, &Lost::failed(self.call)).ok();
         }
     }
 }

@@ -1,35 +1,24 @@
-//! A thread that answers one visitor. Its socket's gate has counted it before, and is told when it ends.
+//! What a thread does that answers one visitor. Its socket's gate has counted it before, and is told when it ends.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
-use crate::limits::CALL_STACK_BYTES;
-
-use super::call::{Visit, answer};
+use super::call::answer;
 use super::state::Broker;
+use super::visit::Visit;
 
-/// Answers a visit in a thread of its own; gives it back when the kernel has no thread to give.
-pub(super) fn begin_thread(
-    broker: Arc<Broker>,
-    index: usize,
-    visit: Visit,
-) -> Result<(), (io::Error, Option<Visit>)> {
-    let handed = Arc::new(Mutex::new(Some(visit)));
-    let taken = handed.clone();
-    let work = move || {
-        let ending = Ending(&broker, index);
-        if let Some(visit) = take(&taken) {
-            answer(&broker, &broker.sockets[index], visit);
-        }
-        drop(ending);
-    };
-    let begun = thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(work);
-    begun.map(drop).map_err(|source| (source, take(&handed)))
+/// A connection that said something, to a socket.
+pub(super) struct Spoken {
+    pub(super) broker: Arc<Broker>,
+    pub(super) socket: usize,
+    pub(super) visit: Visit,
 }
 
-fn take(slot: &Mutex<Option<Visit>>) -> Option<Visit> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The work of a thread.
+pub(super) fn serve(Spoken { broker, socket, visit }: Spoken) {
+    let ending = Ending(&broker, socket);
+    answer(&broker, &broker.sockets[socket], visit);
+    broker.pool.refill();
+    drop(ending);
 }
 
 /// Gives the thread's place back, even from a panic.

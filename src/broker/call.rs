@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags};
-
 use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
 use crate::ids::{CallId, Claimed};
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
@@ -22,7 +20,7 @@ use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Settings, Stdin, Tty};
 use crate::sd::described;
 use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Stdio, Want, divert, resolve, supervise};
-use crate::sys::{self, Kind, Received, Sender};
+use crate::sys::{self, Kind, Received};
 use crate::wire::{Malformed, Reply, Request, Status};
 
 use super::captures::{Captures, Remains, say_failure, values};
@@ -31,18 +29,7 @@ use super::gate::Guest;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
 use super::state::{Broker, Socket};
-
-/// A connection whose request was not answered yet.
-#[derive(Debug)]
-pub(super) struct Visit {
-    pub(super) connection: OwnedFd,
-    /// The process that connected, in the kernel's words.
-    pub(super) connector: Option<Sender>,
-    caller: Option<Caller>,
-    argv: Vec<Claimed>,
-    /// The call's number, where something had to be named by it already.
-    call: Option<CallId>,
-}
+use super::visit::Visit;
 
 /// A call that a rule allows.
 #[derive(Debug)]
@@ -67,19 +54,6 @@ enum Asked {
     List(String),
 }
 
-impl Visit {
-    pub(super) fn new(connection: OwnedFd) -> Self {
-        let connector = sys::connector(connection.as_fd()).ok();
-        Self { connection, connector, caller: None, argv: Vec::new(), call: None }
-    }
-
-    /// Whether the caller has closed its end.
-    fn is_over(&self) -> bool {
-        let mut look = [PollFd::new(self.connection.as_fd(), PollFlags::empty())];
-        sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(true)
-    }
-}
-
 impl Guest for Admitted {
     fn rule(&self) -> &Arc<str> {
         &self.allowed.matched.rule.text
@@ -98,7 +72,7 @@ impl Guest for Admitted {
 pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
     let mut next = match ask(broker, socket, &mut visit) {
         Ok(Asked::Call(allowed)) => socket.gate.enter(Admitted { visit, allowed }),
-        Ok(Asked::List(text)) => return reply(&visit, &Reply::Listing(text)),
+        Ok(Asked::List(text)) => return visit.reply(&Reply::Listing(text)),
         Ok(Asked::Nothing) => return,
         Err(refusal) => return refuse(broker, socket, &visit, &refusal),
     };
@@ -126,7 +100,7 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
         visit.call,
         &if is_hidden(&socket.rules.policy(), &argv) { rejected.without_words() } else { rejected },
     );
-    reply(visit, &Reply::Status(refusal.status()));
+    visit.reply(&Reply::Status(refusal.status()));
 }
 
 /// Whether the words of a refused request stay out of its record: they may be meant for a rule that keeps them out.
@@ -212,7 +186,7 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     let Admitted { mut visit, allowed } = admitted;
     let ended = run(broker, socket, &mut visit, *allowed);
     match &ended {
-        Ok(ended) => reply(&visit, &Reply::Status(ended.status)),
+        Ok(ended) => visit.reply(&Reply::Status(ended.status)),
         Err(refusal) => refuse(broker, socket, &visit, refusal),
     }
     refuse_more(broker, socket, &visit);
@@ -278,6 +252,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         caller: &caller,
         child: launcher.pid().as_raw(),
         scope: &scope,
+        cgroup: launcher.scope().and_then(Scope::place),
         captures: captures.each_ref().map(|path| path.as_deref().and_then(Path::to_str)),
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
@@ -385,9 +360,4 @@ fn redirect(stdio: Stdio, stdin: Stdin) -> Result<Stdio, Refusal> {
     let null = File::open("/dev/null").map_err(Refusal::NoLauncher)?;
     let Stdio([_, stdout, stderr]) = stdio;
     Ok(Stdio([null.into(), stdout, stderr]))
-}
-
-/// The answer. A caller that does not take it has left.
-fn reply(visit: &Visit, reply: &Reply) {
-    drop(sys::send(visit.connection.as_fd(), &reply.encode(), &[]));
 }

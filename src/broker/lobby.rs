@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -19,8 +18,8 @@ use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::attendant::begin_thread;
-use super::call::{Visit, refuse, turn_out};
+use super::attendant::{Spoken, serve};
+use super::call::{refuse, turn_out};
 use super::crowd::Crowd;
 use super::keeper::Keeper;
 use super::notice::Notice;
@@ -29,6 +28,8 @@ use super::ruleset::Ruleset;
 use super::state::Broker;
 use super::status::Herald;
 use super::token::Token;
+use super::visit::Visit;
+use super::workers::Workers;
 
 /// The accept loop's own state.
 pub(super) struct Lobby {
@@ -37,6 +38,7 @@ pub(super) struct Lobby {
     signals: SignalFd,
     keeper: Keeper,
     herald: Herald,
+    workers: Workers<Spoken>,
     crowd: Crowd<Visit>,
     /// The sockets at which nobody is accepted: there is no room, or the kernel has no descriptor to give.
     closed: BTreeSet<usize>,
@@ -71,6 +73,7 @@ impl Lobby {
             signals,
             keeper: Keeper::new(open_files),
             herald,
+            workers: Workers::new(serve),
             crowd,
             closed: BTreeSet::new(),
             closed_until: None,
@@ -229,12 +232,17 @@ impl Lobby {
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(source) => return self.give_up(&source).map(|()| false),
             };
+            let visit = Visit::new(connection);
+            if visit.has_spoken() {
+                self.crowd.push(index, visit);
+                continue;
+            }
             let number = self.crowd.next_number();
-            if let Err(source) = watch(&self.epoll, connection.as_fd(), Token::Visitor(number)) {
+            if let Err(source) = watch(&self.epoll, visit.connection.as_fd(), Token::Visitor(number)) {
                 // The user has too many watches: this caller sees its connection close, the others wait.
                 return self.give_up(&source).map(|()| false);
             }
-            self.crowd.admit(index, Visit::new(connection), Instant::now());
+            self.crowd.admit(index, visit, Instant::now());
         }
         Ok(true)
     }
@@ -247,10 +255,10 @@ impl Lobby {
             if oldest.since + SILENCE_CROWDED > now {
                 return false;
             }
-            if is_silent(&oldest.visit) {
-                self.show_out(number, &Refusal::Crowded);
-            } else {
+            if oldest.visit.has_spoken() {
                 self.hear(number);
+            } else {
+                self.show_out(number, &Refusal::Crowded);
             }
         }
         true
@@ -325,9 +333,10 @@ impl Lobby {
             let threads = calls.saturating_add(SOCKET_THREADS_SPARE);
             while self.crowd.waits_at(index) && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.crowd.pop(index) else { break };
-                if let Err((source, visit)) = begin_thread(self.broker.clone(), index, visit) {
+                let spoken = Spoken { broker: self.broker.clone(), socket: index, visit };
+                if let Err((source, spoken)) = self.workers.hand(spoken) {
                     self.broker.sockets[index].gate.end_thread();
-                    visit.into_iter().for_each(|visit| self.crowd.push(index, visit));
+                    self.crowd.push(index, spoken.visit);
                     return self.give_up(&source);
                 }
             }
@@ -354,12 +363,6 @@ impl Lobby {
         }
         Ok(())
     }
-}
-
-/// Whether nothing was said on the connection so far.
-fn is_silent(visit: &Visit) -> bool {
-    let mut look = [PollFd::new(visit.connection.as_fd(), PollFlags::POLLIN)];
-    sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|spoken| !spoken)
 }
 
 fn forget(epoll: &Epoll, visit: &Visit) {

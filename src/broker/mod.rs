@@ -20,6 +20,8 @@ mod serve;
 mod state;
 mod status;
 mod token;
+mod visit;
+mod workers;
 
 pub use disk::{Disk, load_rules};
 pub use listen::ListenError;

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, mkdirat};
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs, statfs};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
 use crate::limits::{CGROUP_FILE_BYTES_MAX, CGROUPS_BELOW_MAX, KILL_ROUND};
@@ -112,6 +112,23 @@ impl Cgroup {
     pub fn open(path: &str) -> io::Result<Self> {
         let directory = mount().ok_or(Errno::ENOENT)?.join(path.trim_start_matches('/'));
         Ok(Self { directory: open(&directory, DIRECTORY, Mode::empty())?, path: path.into() })
+    }
+
+    /// The cgroup with this path and number. `None` when it is gone, whatever stands at its path now.
+    pub fn find(path: &str, id: u64) -> io::Result<Option<Self>> {
+        let Some(cgroup) = gone_is(None, Self::open(path).map(Some))? else { return Ok(None) };
+        let is_cgroup = fstatfs(&cgroup.directory)?.filesystem_type() == CGROUP2_SUPER_MAGIC;
+        Ok((is_cgroup && cgroup.id()? == id).then_some(cgroup))
+    }
+
+    /// Its number, which no other cgroup has before the host boots again.
+    pub fn id(&self) -> io::Result<u64> {
+        Ok(fstat(&self.directory)?.st_ino)
+    }
+
+    /// Whether this process is in it or below it.
+    pub fn holds_us(&self) -> bool {
+        path_of(Pid::this()).is_ok_and(|path| Path::new(&path).starts_with(&self.path))
     }
 
     /// A new cgroup in this one. Errors: `EEXIST`; `EAGAIN` (as many as the one above allows).

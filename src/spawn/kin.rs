@@ -13,23 +13,26 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getsid};
+use nix::unistd::{Pid, getpid, getsid};
 
-use crate::limits::SWEEP_ENDS_MIN;
+use crate::limits::PARKED_ROUND;
 use crate::rules::Background;
 use crate::sd::Cgroup;
 use crate::sys::{self, End};
 
 use super::cradle;
-use super::tree::{children_of, orphans};
+use super::tree::Children;
 
 /// The broker's children.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Kin(Mutex<Family>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Family {
+    orphans: Children,
     nurseries: HashSet<Pid>,
+    /// When launchers were last looked at.
+    looked: Instant,
     /// Commands, and launchers that are about to be one.
     commands: HashMap<Pid, Background>,
     /// Orphans, each with the ended command that it belongs to.
@@ -41,16 +44,15 @@ struct Family {
     scopes: Vec<String>,
     /// When those were told to end.
     told: Option<Instant>,
-    /// Commands that ended since launchers were last looked through.
-    ends: usize,
 }
 
 impl Kin {
     /// Makes this process the one that orphans come to.
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        orphans()?;
-        Ok(Self::default())
+        let orphans = Children::of(getpid())?;
+        orphans.list()?;
+        Ok(Self(Mutex::new(Family::new(orphans))))
     }
 
     /// Takes note of a nursery.
@@ -73,7 +75,9 @@ impl Kin {
         let mut family = self.family();
         let (end, used) = sys::reap(pidfd)?;
         family.commands.remove(&pid);
-        family.sweep()?;
+        if family.looked.elapsed() >= PARKED_ROUND {
+            family.sweep()?;
+        }
         Ok((end, used, family.claim(pid)?))
     }
 
@@ -121,7 +125,7 @@ impl Kin {
     pub fn kept(&self) -> io::Result<Vec<Pid>> {
         let mut family = self.family();
         let nobody = Pid::from_raw(0);
-        family.sweep_all()?;
+        family.sweep()?;
         let mut left = family.claim(nobody)?;
         left.extend(family.kept.iter());
         Ok(left)
@@ -133,30 +137,23 @@ impl Kin {
 }
 
 impl Family {
-    /// Now and then, so that an end costs the same however many calls run: [`Self::sweep_all`].
-    fn sweep(&mut self) -> io::Result<()> {
-        self.ends += 1;
-        if self.ends < self.commands.len() + SWEEP_ENDS_MIN {
-            return Ok(());
+    fn new(orphans: Children) -> Self {
+        Self {
+            orphans,
+            nurseries: HashSet::new(),
+            looked: Instant::now(),
+            commands: HashMap::new(),
+            claimed: HashMap::new(),
+            kept: HashSet::new(),
+            keepers: HashSet::new(),
+            scopes: Vec::new(),
+            told: None,
         }
-        self.sweep_all()
-    }
-
-    /// Reaps launchers that ended unused, and commands that were given up and ended after all.
-    fn sweep_all(&mut self) -> io::Result<()> {
-        self.ends = 0;
-        let Some(thread) = cradle::thread() else { return Ok(()) };
-        for child in children_of(thread)? {
-            if !self.nurseries.contains(&child) && !self.commands.contains_key(&child) {
-                self.is_over(child);
-            }
-        }
-        Ok(())
     }
 
     /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
-        for child in orphans()? {
+        for child in self.orphans.list()? {
             if self.is_over(child) {
                 continue;
             }
@@ -165,6 +162,19 @@ impl Family {
             }
         }
         Ok(self.claimed.iter().filter(|(_, of)| **of == owner).map(|(child, _)| *child).collect())
+    }
+
+    /// Reaps launchers that ended unused, and commands that were given up and ended after all. From time to time only:
+    /// their list is as long as there are calls.
+    fn sweep(&mut self) -> io::Result<()> {
+        self.looked = Instant::now();
+        let Some(thread) = cradle::thread() else { return Ok(()) };
+        for child in Children::of(thread)?.list()? {
+            if !self.nurseries.contains(&child) && !self.commands.contains_key(&child) {
+                self.is_over(child);
+            }
+        }
+        Ok(())
     }
 
     /// Reaps an orphan or an unused launcher that has ended, and forgets it.
@@ -186,7 +196,7 @@ impl Family {
             return Some(*owner);
         }
         let session = getsid(Some(child)).ok()?;
-        // A launcher is in the broker's session until it has its plan; a command never is.
+        // What was this process's child before it became a broker is in its session; what a command left never is.
         if self.kept.contains(&child) || Ok(session) == getsid(None) {
             return None;
         }

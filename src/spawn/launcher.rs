@@ -1,23 +1,25 @@
-//! A launcher: a process that waits for one plan and becomes its command. It has one thread, so it is ordinary code;
-//! what fails on the way is told to the broker, step and errno, and never looks like an exit of the command's.
+//! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to the broker,
+//! step and errno, and never looks like an exit of the command's.
+//!
+//! Until then it lives in the nursery's memory (`sys/berth.rs`), where others run too: nothing here allocates, or can
+//! panic, and what may well fail is asked of the kernel without `errno`.
 
 use std::convert::Infallible;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, getppid, setsid};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid};
 
-use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
-use crate::sys;
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::sys::{self, Room};
 
-use super::plan::{Plan, Stdio};
+use super::plan::Orders;
 
 /// What a launcher could not do. Nothing of the command ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,45 +92,74 @@ impl Failure {
     }
 }
 
-/// The rest of a launcher's life. Returns only when there is no command: the broker left, or a step failed.
-pub(super) fn run(stream: OwnedFd, broker: Pid, open_files: u64) -> ExitCode {
-    // The signal follows across exec; asked for before looking, so that a broker that dies in between is noticed.
-    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != broker {
-        return ExitCode::FAILURE;
-    }
-    let mut stream = UnixStream::from(stream);
-    let Ok((plan, stdio)) = receive(&mut stream) else { return ExitCode::FAILURE };
-    let Err(failure) = become_command(&plan, &stdio, open_files);
-    // A broker that is gone needs no report.
-    drop(stream.write_all(&failure.encode()));
-    ExitCode::FAILURE
+/// What a launcher is born with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Birth {
+    /// Its stream, among the descriptors that it has copies of.
+    pub(super) stream: RawFd,
+    /// Its parent, which it does not outlive.
+    pub(super) broker: Pid,
+    /// The limit of descriptors that its command gets.
+    pub(super) open_files: u64,
 }
 
-fn receive(stream: &mut UnixStream) -> io::Result<(Plan, Stdio)> {
-    let head = sys::receive(stream.as_fd(), 4)?;
-    let length = head.bytes.try_into().map_err(|_| io::ErrorKind::UnexpectedEof)?;
-    let length = usize::try_from(u32::from_le_bytes(length)).map_err(io::Error::other)?;
-    let mut bytes = vec![0; length.min(4 * MESSAGE_BYTES_MAX)];
-    stream.read_exact(&mut bytes)?;
-    let plan = Plan::decode(&bytes).map_err(io::Error::other)?;
-    let stdio: [OwnedFd; REQUEST_FDS] =
-        head.descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok((plan, Stdio(stdio)))
+/// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
+pub(super) fn live(birth: Birth, room: Room) -> u8 {
+    let stream = sys::alone_with(birth.stream);
+    // The signal follows across exec; asked for before looking, so that a broker that dies in between is noticed.
+    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != birth.broker {
+        return FAILED;
+    }
+    let mut length = [0; 4];
+    let Ok(stdio) = sys::receive_three(stream.as_fd(), &mut length) else { return FAILED };
+    let Some((bytes, rest)) = receive(stream.as_fd(), length, room) else { return FAILED };
+    let Ok(orders) = Orders::read(bytes) else { return FAILED };
+    let Err(failure) = become_command(&orders, &stdio, birth.open_files, rest);
+    // A broker that is gone needs no report.
+    sys::write(stream.as_fd(), &failure.encode()).ok();
+    FAILED
+}
+
+/// How a launcher ends that did not become a command.
+const FAILED: u8 = 1;
+
+/// The plan, and what is left of the room: enough for a pointer to each text, of which each takes five bytes at least.
+fn receive(
+    stream: BorrowedFd<'_>,
+    length: [u8; 4],
+    room: Room,
+) -> Option<(&'static [u8], &'static mut [u8])> {
+    let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
+    let room = room.take((length <= 4 * MESSAGE_BYTES_MAX).then_some(3 * length + 64)?)?;
+    let (bytes, rest) = room.split_at_mut_checked(length)?;
+    let mut done = 0;
+    while done < length {
+        match sys::read(stream, bytes.get_mut(done..)?) {
+            Ok(read) if read > 0 => done += read,
+            Ok(_) | Err(_) => return None,
+        }
+    }
+    Some((bytes, rest))
 }
 
 /// What the command starts with: a session of its own without a terminal, three descriptors, the rule's mask, place
 /// and environment. Signals are the nursery's already, and limits, but for the one of descriptors.
-fn become_command(plan: &Plan, stdio: &Stdio, open_files: u64) -> Result<Infallible, Failure> {
+fn become_command(
+    orders: &Orders<'_>,
+    [stdin, stdout, stderr]: &[OwnedFd; 3],
+    open_files: u64,
+    room: &mut [u8],
+) -> Result<Infallible, Failure> {
     at(Step::Setsid, setsid())?;
     at(Step::Limits, limit_descriptors(open_files))?;
     at(Step::Subreaper, prctl::set_child_subreaper(true))?;
-    let Stdio([stdin, stdout, stderr]) = stdio;
     at(Step::Stdio, dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).and_then(|()| dup2_stderr(stderr)))?;
     // All others are close-on-exec already; this holds when one day one is not.
     sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })?;
-    umask(Mode::from_bits_truncate(plan.umask));
-    at(Step::Chdir, chdir(plan.cwd.as_c_str()))?;
-    at(Step::Exec, execve(&plan.program, &plan.argv, &plan.environment))
+    umask(Mode::from_bits_truncate(orders.umask));
+    at(Step::Chdir, sys::enter_directory(orders.cwd))?;
+    let (argv, environment) = (orders.argv.iter(), orders.environment.iter());
+    Err(Failure { step: Step::Exec, errno: sys::execute(orders.program, argv, environment, room) })
 }
 
 fn limit_descriptors(open_files: u64) -> nix::Result<()> {

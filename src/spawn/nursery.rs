@@ -1,5 +1,5 @@
 //! The nursery: a process of one thread that makes launchers and nothing else. It is this program, started again
-//! with a hidden argument, so that what it copies is small and holds no lock, no rules and no caller's descriptor.
+//! with a hidden argument, so that what it lends them is small and holds no lock, no rules and no caller's descriptor.
 //!
 //! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it wants; the
 //! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream. What
@@ -8,7 +8,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 
@@ -17,10 +17,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
-use crate::sys;
+use crate::limits::LAUNCHERS_ASKED_MAX;
+use crate::sys::{self, Berths};
 
 use super::cradle;
-use super::launcher;
+use super::launcher::{Birth, live};
 use super::privileges::shed_capabilities;
 
 /// The hidden argument that makes this program the nursery.
@@ -73,12 +74,13 @@ impl Nursery {
     }
 }
 
-/// The nursery's whole life, and, in each copy, a launcher's. Both end when the broker does.
+/// The nursery's whole life, which ends when the broker's does.
 /// Errors: it could not become what a command may inherit from, and the next one will not either.
 pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     let channel = prepare(broker)?;
+    let work = Work { channel, broker, open_files, berths: Berths::default() };
     // The broker sees the channel close, says so, and starts another.
-    Ok(serve(channel, broker, open_files).unwrap_or(ExitCode::FAILURE))
+    Ok(work.serve().unwrap_or(ExitCode::FAILURE))
 }
 
 /// Everything that a command inherits is made right once, here.
@@ -109,51 +111,63 @@ fn spare_from_oom_favours() -> io::Result<()> {
     if fs::read_to_string(path)?.starts_with('-') { fs::write(path, "0") } else { Ok(()) }
 }
 
-/// Answers each byte of the broker with a launcher.
-fn serve(channel: OwnedFd, broker: Pid, open_files: u64) -> io::Result<ExitCode> {
-    loop {
-        let message = sys::receive(channel.as_fd(), 64)?;
-        if message.bytes.is_empty() {
-            return Ok(ExitCode::SUCCESS);
+/// A nursery at work.
+struct Work {
+    channel: OwnedFd,
+    broker: Pid,
+    open_files: u64,
+    berths: Berths,
+}
+
+impl Work {
+    /// Answers each byte of the broker with a launcher.
+    fn serve(mut self) -> io::Result<ExitCode> {
+        loop {
+            let message = sys::receive(self.channel.as_fd(), LAUNCHERS_ASKED_MAX)?;
+            if message.bytes.is_empty() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            match <[OwnedFd; 2]>::try_from(message.descriptors) {
+                Ok([group, stream]) => self.place(&group, &stream)?,
+                Err(_) => self.make(message.bytes.len())?,
+            }
         }
-        let born = match <[OwnedFd; 2]>::try_from(message.descriptors) {
-            Ok([group, stream]) => place(&group, stream)?,
-            Err(_) => make(&channel, message.bytes.len())?,
+    }
+
+    /// Makes launchers for whoever asks next.
+    fn make(&mut self, wanted: usize) -> io::Result<()> {
+        for _ in 0..wanted {
+            let (near, far) = sys::stream_pair()?;
+            let (child, pidfd) = self.bear(None, &near)?;
+            let descriptors = [pidfd.as_fd(), far.as_fd()];
+            sys::send_patiently(self.channel.as_fd(), &child.as_raw().to_le_bytes(), &descriptors, None)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. That there is none in one
+    /// group is that group's matter, not the nursery's end.
+    fn place(&mut self, group: &OwnedFd, stream: &OwnedFd) -> io::Result<()> {
+        let told = match self.bear(Some(group.as_fd()), stream) {
+            Ok((child, pidfd)) => {
+                let number = child.as_raw().to_le_bytes();
+                sys::send_patiently(stream.as_fd(), &number, &[pidfd.as_fd()], None)
+            }
+            Err(source) => {
+                let errno = source.raw_os_error().unwrap_or(libc::EIO);
+                sys::send(stream.as_fd(), &(-errno).to_le_bytes(), &[])
+            }
         };
-        if let Some(stream) = born {
-            drop(channel);
-            return Ok(launcher::run(stream, broker, open_files));
+        match told {
+            // Nobody waits for it any more; it sees that itself.
+            Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            told => told.map(drop),
         }
     }
-}
 
-/// Makes launchers for whoever asks next. In each of them, gives its stream.
-fn make(channel: &OwnedFd, wanted: usize) -> io::Result<Option<OwnedFd>> {
-    for _ in 0..wanted {
-        let (near, far) = sys::stream_pair()?;
-        let sys::Clone3::Parent { child, pidfd } = sys::clone_sibling(None)? else { return Ok(Some(near)) };
-        let descriptors = [pidfd.as_fd(), far.as_fd()];
-        sys::send_patiently(channel.as_fd(), &child.as_raw().to_le_bytes(), &descriptors, None)?;
-    }
-    Ok(None)
-}
-
-/// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. In the launcher, gives the
-/// stream. That there is none in one group is that group's matter, not the nursery's end.
-fn place(group: &OwnedFd, stream: OwnedFd) -> io::Result<Option<OwnedFd>> {
-    let told = match sys::clone_sibling(Some(group.as_fd())) {
-        Ok(sys::Clone3::Child) => return Ok(Some(stream)),
-        Ok(sys::Clone3::Parent { child, pidfd }) => {
-            sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], None)
-        }
-        Err(source) => {
-            let errno = source.raw_os_error().unwrap_or(libc::EIO);
-            sys::send(stream.as_fd(), &(-errno).to_le_bytes(), &[])
-        }
-    };
-    match told {
-        // Nobody waits for it any more; it sees that itself.
-        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(None),
-        told => told.map(|_| None),
+    /// A launcher that listens to its copy of `stream`.
+    fn bear(&mut self, group: Option<BorrowedFd<'_>>, stream: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
+        let birth = Birth { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
+        sys::clone_sibling(&mut self.berths, group, live, birth)
     }
 }

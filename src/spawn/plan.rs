@@ -1,9 +1,9 @@
 //! What a launcher is told: the command, and how it starts.
 //!
-//! Shape on the launcher's stream: `u32` bytes of what follows, then the fields in order, each text as `u32 length`
-//! and bytes, each list as `u32 count` and texts. The three descriptors ride on the first byte.
+//! Shape on the launcher's stream: `u32` bytes of what follows, then the fields in order, each text as `u32 length`,
+//! so many bytes and a NUL, each list as `u32 count` and texts. The three descriptors ride on the first byte.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use crate::wire::{Malformed, Reader};
@@ -42,15 +42,42 @@ impl Plan {
         bytes[..4].copy_from_slice(&count);
         bytes
     }
+}
 
-    /// A plan from its bytes without their count.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+/// A plan as a launcher reads it, in the bytes where it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orders<'a> {
+    pub(super) umask: u32,
+    pub(super) program: &'a CStr,
+    pub(super) cwd: &'a CStr,
+    pub(super) argv: Texts<'a>,
+    pub(super) environment: Texts<'a>,
+}
+
+/// A list of texts that was read once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Texts<'a> {
+    count: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Orders<'a> {
+    /// What [`Plan::encode`] gave, without the count.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let umask = reader.u32()?;
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
         let (argv, environment) = (list(&mut reader)?, list(&mut reader)?);
         reader.end()?;
-        Ok(Self { program, cwd, argv, environment, umask })
+        Ok(Self { umask, program, cwd, argv, environment })
+    }
+}
+
+impl<'a> Texts<'a> {
+    /// The texts in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = &'a CStr> {
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map_while(move |_| text(&mut reader).ok())
     }
 }
 
@@ -64,17 +91,23 @@ fn put_number(bytes: &mut Vec<u8>, number: u32) {
 
 fn put_text(bytes: &mut Vec<u8>, text: &CString) {
     put_number(bytes, length(text.as_bytes().len()));
-    bytes.extend_from_slice(text.as_bytes());
+    bytes.extend_from_slice(text.as_bytes_with_nul());
 }
 
-fn text(reader: &mut Reader<'_>) -> Result<CString, Malformed> {
+fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a CStr, Malformed> {
     let length = usize::try_from(reader.u32()?).map_err(|_| Malformed::Truncated)?;
-    CString::new(reader.bytes(length)?).map_err(|_| Malformed::Nul)
+    let bytes = reader.bytes(length.saturating_add(1))?;
+    CStr::from_bytes_with_nul(bytes).map_err(|_| Malformed::Nul)
 }
 
-fn list(reader: &mut Reader<'_>) -> Result<Vec<CString>, Malformed> {
+fn list<'a>(reader: &mut Reader<'a>) -> Result<Texts<'a>, Malformed> {
     let count = reader.u32()?;
-    (0..count).map(|_| text(reader)).collect()
+    let rest = reader.rest();
+    for _ in 0..count {
+        text(reader)?;
+    }
+    let bytes = &rest[..rest.len() - reader.rest().len()];
+    Ok(Texts { count, bytes })
 }
 
 #[cfg(test)]
@@ -90,10 +123,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decode_undoes_encode(argv in texts(), environment in texts(), umask in any::<u32>()) {
+        fn a_launcher_reads_what_was_planned(argv in texts(), environment in texts(), umask in any::<u32>()) {
             let (program, cwd) = (c"/bin/true".to_owned(), c"/".to_owned());
             let plan = Plan { program, cwd, argv, environment, umask };
-            prop_assert_eq!(Plan::decode(&plan.encode()[4..]), Ok(plan));
+            let bytes = plan.encode();
+            let read = Orders::read(&bytes[4..]).expect("a whole plan");
+            let list = |texts: Texts<'_>| texts.iter().map(CStr::to_owned).collect::<Vec<_>>();
+            let (program, cwd) = (read.program.to_owned(), read.cwd.to_owned());
+            let (argv, environment) = (list(read.argv), list(read.environment));
+            prop_assert_eq!(Plan { program, cwd, argv, environment, umask: read.umask }, plan);
+            for cut in 4..bytes.len() {
+                prop_assert!(Orders::read(&bytes[4..cut]).is_err());
+            }
         }
     }
 }

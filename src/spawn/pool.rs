@@ -1,7 +1,8 @@
 //! The broker's side of the nursery: launchers that wait for a call.
 //!
-//! The queue of the nursery's channel is the pool itself: whoever needs a launcher receives a message, and asks for
-//! another one to be made. There is no lock on that way, and a call that finds the queue empty waits in the kernel.
+//! The queue of the nursery's channel is the pool itself: whoever needs a launcher receives a message. There is no lock
+//! on that way, and a call that finds the queue empty waits in the kernel. Others are asked for when a call has been
+//! answered, or by one that takes one of the last: a nursery at work takes the processor from the call it works beside.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +14,9 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::limits::{KILL_ROUND, LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT};
+use crate::limits::{
+    KILL_ROUND, LAUNCHERS_ASKED_MAX, LAUNCHERS_MISSING_MAX, LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT,
+};
 use crate::sys;
 
 use super::kin::Kin;
@@ -35,8 +38,8 @@ pub struct Launcher {
 pub struct Pool {
     current: Mutex<Current>,
     changed: Condvar,
-    /// Launchers that could not be asked for when one was taken: without them the queue would run dry.
-    owed: AtomicUsize,
+    /// Launchers that were taken and not asked for again.
+    missing: AtomicUsize,
 }
 
 /// The nursery that serves now.
@@ -51,15 +54,14 @@ impl Pool {
         Self {
             current: Mutex::new(Current { channel: None }),
             changed: Condvar::new(),
-            owed: AtomicUsize::new(0),
+            missing: AtomicUsize::new(0),
         }
     }
 
     /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
     pub fn attach(&self, channel: OwnedFd) -> io::Result<()> {
-        let parked = vec![0; usize::try_from(LAUNCHERS_PARKED).unwrap_or(1)];
-        sys::send(channel.as_fd(), &parked, &[])?;
-        self.owed.store(0, Ordering::SeqCst);
+        sys::send(channel.as_fd(), &[0; LAUNCHERS_PARKED], &[])?;
+        self.missing.store(0, Ordering::SeqCst);
         self.current().channel = Some(Arc::new(channel));
         self.changed.notify_all();
         Ok(())
@@ -76,10 +78,10 @@ impl Pool {
         let give_up = Instant::now() + NURSERY_WAIT;
         loop {
             let channel = self.channel(give_up)?;
-            self.ask(channel.as_fd(), 0);
-            let received = receive(channel.as_fd());
-            self.ask(channel.as_fd(), 1);
-            match received? {
+            if self.missing.fetch_add(1, Ordering::SeqCst) >= LAUNCHERS_MISSING_MAX {
+                self.ask(channel.as_fd());
+            }
+            match receive(channel.as_fd())? {
                 Some(launcher) if launcher.is_alive() => return Ok(launcher),
                 Some(_) => {}
                 None => self.lose(&channel),
@@ -87,13 +89,20 @@ impl Pool {
         }
     }
 
-    /// Asks for some more launchers, and for those that are owed.
-    fn ask(&self, channel: BorrowedFd<'_>, more: usize) {
-        let wanted = more + self.owed.swap(0, Ordering::SeqCst);
-        // A nursery that is gone shows at the next receive.
-        if wanted > 0 && sys::send(channel, &vec![0; wanted], &[]).is_err() {
-            self.owed.fetch_add(wanted, Ordering::SeqCst);
+    /// Has those made that were taken. What cannot be asked for now is asked for with the next one.
+    pub fn refill(&self) {
+        let channel = self.current().channel.clone();
+        if let Some(channel) = channel.filter(|_| self.missing.load(Ordering::SeqCst) > 0) {
+            self.ask(channel.as_fd());
         }
+    }
+
+    fn ask(&self, channel: BorrowedFd<'_>) {
+        let missing = self.missing.swap(0, Ordering::SeqCst);
+        let asked = missing.min(LAUNCHERS_ASKED_MAX);
+        // A nursery that is gone shows at the next receive.
+        let sent = asked > 0 && sys::send(channel, &vec![0; asked], &[]).is_ok();
+        self.missing.fetch_add(missing - if sent { asked } else { 0 }, Ordering::SeqCst);
     }
 
     /// Has a launcher made inside a scope's cgroup, and does not wait for it.

@@ -59,6 +59,11 @@ impl Scope {
         }
     }
 
+    /// The path and the number of its cgroup.
+    pub fn place(&self) -> Option<(&str, u64)> {
+        self.cgroup.id().ok().map(|id| (self.cgroup.path(), id))
+    }
+
     /// Its processes.
     pub(super) fn cgroup(&self) -> &Cgroup {
         &self.cgroup

@@ -1,6 +1,6 @@
 //! The process tree, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`, which every distribution sets).
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 
@@ -9,18 +9,34 @@ use nix::unistd::{Pid, getpid};
 
 use crate::sys;
 
-/// The processes that were abandoned to this one: the children of its main thread, which has no others.
-///
-/// Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
-pub(super) fn orphans() -> io::Result<Vec<Pid>> {
-    children_of(getpid())
+/// The children of one thread of this process. Orphans come to the main thread; all others are those of `cradle.rs`.
+#[derive(Debug)]
+pub(super) struct Children(File);
+
+impl Children {
+    /// The list's file, to be asked again and again.
+    pub(super) fn of(thread: Pid) -> io::Result<Self> {
+        File::open(format!("/proc/{}/task/{thread}/children", getpid())).map(Self)
+    }
+
+    /// Those of now. Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
+    pub(super) fn list(&self) -> io::Result<Vec<Pid>> {
+        let (mut list, mut part) = (Vec::new(), [0; CHILDREN_BYTES]);
+        loop {
+            let read = sys::read_at(self.0.as_fd(), list.len() as u64, &mut part)?;
+            list.extend_from_slice(&part[..read]);
+            // The kernel gives whole numbers, and as many as fit.
+            if read + NUMBER_BYTES_MAX < part.len() {
+                return Ok(pids(&String::from_utf8_lossy(&list)));
+            }
+        }
+    }
 }
 
-/// The children of one thread of this process; exact likewise.
-pub(super) fn children_of(thread: Pid) -> io::Result<Vec<Pid>> {
-    let own = getpid();
-    fs::read_to_string(format!("/proc/{own}/task/{thread}/children")).map(|list| pids(&list))
-}
+/// What the kernel gives of such a list at once.
+const CHILDREN_BYTES: usize = 4096;
+/// The longest pid, and what is between two.
+const NUMBER_BYTES_MAX: usize = 12;
 
 /// Every process below `root`, parents first, as far as it can be seen.
 fn descendants(root: Pid) -> Vec<Pid> {

@@ -72,6 +72,18 @@ pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Received> 
     Ok(received)
 }
 
+/// Fills `bytes` with the first of what comes, which brings exactly three descriptors. Allocates nothing.
+/// Errors: `UnexpectedEof` (it was the end, or less), `InvalidData` (other descriptors; those stay open).
+pub fn receive_three(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<[OwnedFd; 3]> {
+    let mut control = Control::new();
+    let (length, control_length, _) = receive_raw(socket, bytes, &mut control)?;
+    if length < bytes.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let numbers = control.three(control_length).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(numbers.map(|number| own(&number)))
+}
+
 #[allow(unsafe_code, reason = "nix loses the descriptors of a message whose control data was cut")]
 fn receive_raw(
     socket: BorrowedFd<'_>,
@@ -107,6 +119,19 @@ struct Control([u64; CONTROL_WORDS]);
 impl Control {
     fn new() -> Self {
         Self([0; CONTROL_WORDS])
+    }
+
+    /// The three descriptors that are all of the first `length` bytes.
+    fn three(&self, length: usize) -> Option<[[u8; 4]; 3]> {
+        let mut bytes = [0; CONTROL_WORDS * 8];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(&self.0) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        let (header, data) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+        let (total, kind) = header.split_first_chunk::<{ size_of::<usize>() }>()?;
+        let is_rights = int(&kind[..4]) == libc::SOL_SOCKET && int(&kind[4..]) == libc::SCM_RIGHTS;
+        let is_all = usize::from_ne_bytes(*total) == HEADER_BYTES + 12 && length >= HEADER_BYTES + 12;
+        data.as_chunks().0.first_chunk().filter(|_| is_rights && is_all).copied()
     }
 
     /// The type and data of each item of level `SOL_SOCKET` in the first `length` bytes.

@@ -3,13 +3,15 @@
 //! directly where it is safe.
 
 mod adopt;
-mod clone;
+mod berth;
 mod connect;
 mod descriptors;
+mod exec;
 mod file;
 mod flow;
 mod message;
 mod pidfd;
+mod raw;
 mod ready;
 mod reap;
 mod seqpacket;
@@ -18,14 +20,15 @@ mod terminal;
 mod xattr;
 
 pub use adopt::adopt_descriptor;
-pub use clone::{Clone3, clone_sibling};
+pub use berth::{Berths, Room, clone_sibling};
 pub use connect::{connect, enlarge_send_buffer, receive_into, unconnected};
 pub use descriptors::{Kind, close_on_exec_from, kind_of};
+pub use exec::{alone_with, enter_directory, execute};
 pub use file::allocate;
 pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
-pub use message::{Received, Sender, message_bytes, receive, send, send_patiently};
+pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
 pub use ready::poll_until;
 pub use reap::{End, reap};

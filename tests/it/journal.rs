@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Broker, SHELL, Setup, Status, is_root, skip};
+use crate::harness::{Broker, Reply, SHELL, Setup, Status, Traced, is_root, skip};
 
 /// A shell that arranges the broker's `/run` and becomes the broker.
 const ARRANGE: &str = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
@@ -268,6 +268,29 @@ fn what_a_required_journal_does_not_take_does_not_run() {
         broker.sh("echo ran").exited(0).printed("ran\n");
         assert_eq!(again.entry("exit").get("SLUICE_STATUS"), Some("0"));
     }
+}
+
+/// A start that the journal does not take is written, noted, taken back: wherever that ends, nothing is missed.
+#[test]
+fn a_kill_while_a_start_is_taken_back_looks_like_no_cut() {
+    let rules = format!("defaults:\n  journal = require\n  scope = off\n\n{SHELL}");
+    let Some((journal, mut broker)) = journaled(&rules) else { return };
+    broker.sh("true").exited(0);
+    std::fs::remove_file(broker.dir().join(PLACE)).expect("an own file can be removed");
+    drop(journal);
+    let mut killed = 0;
+    for (name, at) in
+        [("pwrite64", 1), ("pwrite64", 2), ("pwrite64", 3), ("ftruncate", 1), ("write", 1), ("write", 2)]
+    {
+        let Some(traced) = Traced::fatal(&broker, name, at) else { return };
+        killed += u32::from(broker.begin_sh("true").stay().reply() == Reply::Closed);
+        broker.kill();
+        drop(traced);
+        broker.start_again();
+        let open = broker.records_of("open").pop().expect("an open record");
+        assert!(open.is("open !missing"), "{name} {at}: {open}");
+    }
+    assert!(killed >= 5, "the kills came too late: {killed}");
 }
 
 #[test]

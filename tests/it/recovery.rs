@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::Write as _;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{Broker, SOON, Setup, within};
+use crate::captures::{capturing, held};
+use crate::harness::{Broker, Pid, SOON, Setup, within};
 
 fn shell(more: &str) -> Setup {
     Broker::new(&format!("/bin/sh -c #script\n  allow_any = script\n  on_hangup = keep\n{more}"))
@@ -123,4 +125,31 @@ fn numbers_after_a_lost_call_are_fresh() {
         assert_eq!(broker.records_of("lost").len(), round);
     }
     broker.sh("true").exited(0).audited(["start call=4", "exit call=4"]);
+}
+
+#[test]
+fn a_lost_call_says_what_its_captures_hold() {
+    let mut broker = capturing("on_hangup = keep").start();
+    kill_in_a_call(&mut broker);
+    broker.start_again();
+    let (start, lost) = (broker.record("start call=1"), broker.record("lost call=1 reason=killed"));
+    let bytes = held(&start, "stdout").len() as u64;
+    assert!(bytes > 0 && lost.number("stdout_bytes") == bytes, "{lost}");
+    assert!(lost.is("lost stdin_bytes=0 stderr_bytes=0 !truncated"), "{lost}");
+}
+
+#[test]
+fn captures_that_a_kill_interrupted_after_their_call_are_closed_by_the_next_broker() {
+    let mut broker = capturing("background = keep").start();
+    let answer = broker.sh("sleep 60 & echo $!").exited(0);
+    let left = Pid(String::from_utf8_lossy(&answer.stdout).trim().parse().expect("it printed a pid"));
+    answer.audited(["start call=1", "exit call=1 capturing"]);
+    broker.kill();
+    broker.start_again();
+    let (start, capture) = (broker.record("start call=1"), broker.record("capture call=1 reason=killed"));
+    assert_eq!(capture.number("stdout_bytes"), held(&start, "stdout").len() as u64, "{capture}");
+    left.signal(Signal::SIGKILL);
+    broker.stop();
+    broker.start_again();
+    assert_eq!(broker.records_of("capture").len(), 1, "it is said once");
 }

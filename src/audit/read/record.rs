@@ -161,9 +161,11 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// The record on a line; `None` when there is none.
+    /// The record on a line; `None` when there is none: an object, in ASCII as brokers write it.
     pub fn of(line: &[u8]) -> Option<Self> {
-        serde_json::from_slice(line).ok()
+        // Of fields that it does not know, the parser takes any bytes; and a list of values for a record.
+        let may_be = line.starts_with(b"{") && line.is_ascii();
+        may_be.then(|| serde_json::from_slice(line).ok()).flatten()
     }
 
     /// Whether it is the first that is known of a call: its start, its refusal, or the end of one whose start

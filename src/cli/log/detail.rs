@@ -12,7 +12,10 @@ use super::when;
 
 /// Writes one record of a call.
 pub(super) fn write_record(line: &[u8], style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    let Some(Fields(fields)) = Fields::of(line) else { return Ok(()) };
+    let Some(Fields(fields)) = Fields::of(line) else {
+        // A field of a later version, or of somebody else's, that is not to be had as a value.
+        return writeln!(out, "{}", printable(&String::from_utf8_lossy(line)));
+    };
     for (key, value) in &fields {
         let text = match (key.as_str(), value) {
             ("kind", Value::String(kind)) => {

@@ -238,12 +238,33 @@ impl Broker {
     fn end(&mut self) {
         if self.is_calm() {
             self.comes_back_to(self.calm.descriptors, self.calm.threads);
+            self.runs_nothing();
         }
         let below = self.pid().descendants();
         let named: Vec<_> = below.iter().map(|pid| format!("{} {}", pid.0, pid.command_line())).collect();
         self.stop();
         let gone = found(Duration::from_secs(5), || below.iter().all(|pid| !pid.runs()).then_some(()));
         assert!(gone.is_some(), "processes outlive the broker, of: {named:?}");
+    }
+}
+
+impl Broker {
+    /// Below it there is nothing but its own: the nursery, and launchers that wait.
+    #[track_caller]
+    fn runs_nothing(&self) {
+        // What could not be ended is said to be left.
+        if self.records_of("exit left").is_empty() {
+            let others = || {
+                let below = self.pid().descendants().into_iter().filter(|pid| pid.runs());
+                let named: Vec<_> = below.map(|pid| (pid, pid.command_line())).collect();
+                named
+                    .into_iter()
+                    .filter(|(_, line)| !line.is_empty() && !line.starts_with("sluice nursery"))
+                    .collect::<Vec<_>>()
+            };
+            let none = found(SOON, || others().is_empty().then_some(()));
+            assert!(none.is_some(), "a call is over and runs on: {:?}{}", others(), self.transcript(0));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use super::answer::Answer;
 use super::broker::Broker;
 use super::connection::{Connection, Reply};
+use super::invariants;
 use super::output::Output;
 use super::process::Pid;
 use super::wait::SOON;
@@ -43,6 +44,7 @@ impl<'b> Running<'b> {
         self.until(SOON, "a line on stdout", |call| call.outputs[0].bytes.contains(&b'\n'));
         let end = self.outputs[0].bytes.iter().position(|&byte| byte == b'\n').expect("there is a line");
         let line: Vec<_> = self.outputs[0].bytes.drain(..=end).collect();
+        self.outputs[0].taken.extend(&line);
         String::from_utf8_lossy(&line[..end]).into_owned()
     }
 
@@ -116,6 +118,9 @@ impl<'b> Running<'b> {
             self.step(Duration::from_millis(50));
         }
         let [stdout, stderr] = self.outputs;
+        let outputs = [("stdout", stdout.came()), ("stderr", stderr.came())];
+        let argv: Vec<_> = self.words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        invariants::what_came_is_captured(self.broker, self.from, &argv, outputs);
         let words = self.words.iter().map(|word| format!("{:?}", String::from_utf8_lossy(word)));
         Answer {
             broker: self.broker,

@@ -2,14 +2,18 @@
 //!
 //! Of the ten invariants: every line parses or is one marked torn line (I1), numbers are unique (I2), a start has one
 //! end (I3, I4), every number is accounted for, refusals by a record (I5), the chain holds (I8). That nothing runs on
-//! (I9), and that descriptors and threads come back (I10), `broker.rs` looks at when it stops the broker. What captures
-//! hold (I6, I7), and that the journal has each hash, the tests of those say.
+//! (I9), and that descriptors and threads come back (I10), `broker.rs` looks at when it stops the broker; that no scope
+//! holds anything afterwards, is checked here (I9). A capture has as many bytes as its record says (I6), and what a
+//! caller got stands in it, which `call.rs` has checked with each answer (I7). What a command wrote, and that the journal
+//! has each hash, the tests of those say.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::broker::Broker;
 use super::manifest::{self, Record};
 use super::program::sluice;
 
@@ -36,6 +40,7 @@ pub(crate) fn check(path: &Path, fate: Fate) {
     check_records(&records, fate);
     opened_and_closed(&records, fate);
     captures_are_counted(&records);
+    scopes_are_empty(&records, fate);
     verifies(path, &records, fate);
 }
 
@@ -171,7 +176,7 @@ fn opened_and_closed(records: &[Record], fate: Fate) {
 fn captures_are_counted(records: &[Record]) {
     for start in records.iter().filter(|record| record.kind() == "start") {
         let call = start.number("call");
-        let mut ends = records.iter().filter(|record| ["exit", "capture"].contains(&record.kind()));
+        let mut ends = records.iter().filter(|record| ["exit", "capture", "lost"].contains(&record.kind()));
         let Some(end) = ends.rfind(|record| record.number("call") == call) else { continue };
         for stream in ["stdin", "stdout", "stderr"] {
             let bytes = end.get(&format!("{stream}_bytes")).as_u64();
@@ -182,5 +187,47 @@ fn captures_are_counted(records: &[Record]) {
                 assert_eq!(bytes, size.len(), "{stream} of {end}");
             }
         }
+    }
+}
+
+/// No process is in the scope of a call that is over, and all are when their broker has left.
+#[track_caller]
+fn scopes_are_empty(records: &[Record], fate: Fate) {
+    for start in records.iter().filter(|record| record.kind() == "start" && !fate.is_dead) {
+        let (path, id) = (start.get("cgroup").as_str(), start.get("cgroup_id").as_u64());
+        let Some(place) = path.map(|path| Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')))
+        else {
+            continue;
+        };
+        // Under another number it is another one.
+        let is_meant = std::fs::metadata(&place).is_ok_and(|found| Some(found.ino()) == id);
+        let events = std::fs::read_to_string(place.join("cgroup.events")).unwrap_or_default();
+        assert!(!is_meant || !events.contains("populated 1"), "something runs on in the scope of {start}");
+    }
+}
+
+/// What a caller got stands at the front of a capture of such a call, unless that says that something is missing.
+#[track_caller]
+pub(super) fn what_came_is_captured(
+    broker: &Broker,
+    from: usize,
+    argv: &[impl AsRef<str>],
+    outputs: [(&str, Vec<u8>); 2],
+) {
+    if !["stdoutfile", "stderrfile"].iter().any(|key| broker.rules().contains(key)) {
+        return;
+    }
+    let records = broker.records();
+    let is_cut = |record: &Record| record.get("truncated").as_bool() == Some(true);
+    let lacks = |call| records.iter().any(|record| is_cut(record) && record.number("call") == call);
+    let is_such =
+        |record: &&Record| record.is("start") && record.argv().iter().eq(argv.iter().map(AsRef::as_ref));
+    for (stream, came) in outputs {
+        let starts = records.iter().skip(from).filter(is_such);
+        let starts = starts.filter(|start| !lacks(start.number("call")));
+        // One that only the broker sees cannot be looked at.
+        let mut held = starts.filter_map(|start| std::fs::read(start.get(stream).as_str()?).ok()).peekable();
+        let is_captured = held.peek().is_none() || held.any(|bytes| bytes.starts_with(&came));
+        assert!(is_captured, "{stream} holds other bytes than its caller got{}", broker.transcript(from));
     }
 }

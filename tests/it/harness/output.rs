@@ -8,16 +8,23 @@ use std::os::fd::OwnedFd;
 pub(super) struct Output {
     pub(super) pipe: Option<std::io::PipeReader>,
     pub(super) bytes: Vec<u8>,
+    /// What came before these, and was looked at already.
+    pub(super) taken: Vec<u8>,
 }
 
 impl Output {
     /// What the command gets, and what comes of it: nothing where the test gave a descriptor.
     pub(super) fn through(given: Option<OwnedFd>) -> (OwnedFd, Self) {
         if let Some(given) = given {
-            return (given, Self { pipe: None, bytes: Vec::new() });
+            return (given, Self { pipe: None, bytes: Vec::new(), taken: Vec::new() });
         }
         let (read, write) = std::io::pipe().expect("a pipe can be made");
-        (write.into(), Self { pipe: Some(read), bytes: Vec::new() })
+        (write.into(), Self { pipe: Some(read), bytes: Vec::new(), taken: Vec::new() })
+    }
+
+    /// All that ever came out.
+    pub(super) fn came(&self) -> Vec<u8> {
+        [&*self.taken, &*self.bytes].concat()
     }
 
     /// What is there now; at the end, the pipe is let go.

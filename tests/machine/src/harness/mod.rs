@@ -2,6 +2,7 @@
 //! programs run to their end. Waits have an event or a deadline, as in the end-to-end tests, whose own tools for that
 //! are used here. Start with `gate.rs`.
 
+mod by_hand;
 mod drop_in;
 mod escape;
 mod gate;
@@ -20,6 +21,7 @@ mod skip;
 #[path = "../../../it/harness/wait.rs"]
 mod wait;
 
+pub(crate) use by_hand::ByHand;
 pub(crate) use escape::{GONE_MAX, escaped, gone};
 pub(crate) use gate::Gate;
 pub(crate) use group::{directory, group};

@@ -1,6 +1,7 @@
 //! What an ordinary user gets of the units in `systemd/user`.
 
 mod activation;
+mod by_hand;
 mod delegate;
 mod environment;
 mod failure;

@@ -1,0 +1,103 @@
+//! What a broker that was killed left of a call, as the call's start record tells: processes in its scope, bytes in its
+//! captures. A scope is found by its cgroup's path and ended only under its cgroup's number, which no other has before
+//! the host boots again: whatever somebody made there since is let be.
+
+use std::fs::{Metadata, symlink_metadata};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use crate::ids::CallId;
+use crate::limits::{KILL_GRACE, REQUEST_FDS};
+use crate::sd::Cgroup;
+
+/// A call that was begun and not ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// Its start record; empty where the file that has it is another one.
+    pub(super) line: Vec<u8>,
+    /// The host was booted since.
+    pub(super) is_of_other_boot: bool,
+}
+
+/// What a start record says of what may be left.
+#[derive(Debug, Default, Deserialize)]
+struct Trace {
+    cgroup: Option<String>,
+    cgroup_id: Option<u64>,
+    stdin: Option<PathBuf>,
+    stdout: Option<PathBuf>,
+    stderr: Option<PathBuf>,
+}
+
+/// What is left of a call.
+#[derive(Debug)]
+struct Stray {
+    captures: [Option<PathBuf>; REQUEST_FDS],
+    cgroup: Option<Cgroup>,
+    found: usize,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Remains {
+    pub(super) call: CallId,
+    /// `killed` or `host`: why it was not seen to its end.
+    pub(super) reason: &'static str,
+    /// Processes that still ran, and were ended.
+    pub(super) ended: usize,
+    /// Processes that could not be ended.
+    pub(super) left: usize,
+    /// What its captures hold.
+    pub(super) bytes: [Option<u64>; REQUEST_FDS],
+}
+
+/// Ends what is left of these calls, of all at once, and says what became of it.
+pub(super) fn end_all<'b>(calls: impl Iterator<Item = (&'b CallId, &'b Begun)>) -> Vec<Remains> {
+    let strays: Vec<_> = calls.map(|(call, begun)| (*call, begun, Stray::kill(begun))).collect();
+    let until = Instant::now() + KILL_GRACE;
+    let settled = strays.iter().map(|(call, begun, stray)| {
+        let reason = if begun.is_of_other_boot { "host" } else { "killed" };
+        let (ended, left) = stray.settle(until);
+        Remains { call: *call, reason, ended, left, bytes: stray.bytes() }
+    });
+    settled.collect()
+}
+
+impl Stray {
+    /// Kills what is left of a call.
+    fn kill(begun: &Begun) -> Self {
+        let trace: Trace = serde_json::from_slice(&begun.line).unwrap_or_default();
+        let place = trace.cgroup.zip(trace.cgroup_id).filter(|_| !begun.is_of_other_boot);
+        // What cannot be looked at is like what had no scope.
+        let cgroup = place.and_then(|(path, id)| Cgroup::find(&path, id).ok().flatten());
+        // A command may have started the broker that comes after its own.
+        let cgroup = cgroup.filter(|cgroup| !cgroup.holds_us());
+        let found = cgroup.as_ref().map_or(0, count);
+        if let Some(cgroup) = cgroup.as_ref().filter(|_| found > 0) {
+            // What it does not end is counted.
+            cgroup.kill().ok();
+        }
+        Self { captures: [trace.stdin, trace.stdout, trace.stderr], cgroup, found }
+    }
+
+    /// Waits for their ends. Gives how many were ended, and how many not.
+    fn settle(&self, until: Instant) -> (usize, usize) {
+        let left = self.cgroup.as_ref().filter(|_| self.found > 0).map_or(0, |cgroup| {
+            let is_empty = cgroup.wait_empty(until).unwrap_or(false);
+            if is_empty { 0 } else { count(cgroup) }
+        });
+        (self.found.saturating_sub(left), left)
+    }
+
+    /// What its captures hold.
+    fn bytes(&self) -> [Option<u64>; REQUEST_FDS] {
+        let file = |path: &PathBuf| symlink_metadata(path).ok().filter(Metadata::is_file);
+        self.captures.each_ref().map(|path| path.as_ref().and_then(file).map(|file| file.len()))
+    }
+}
+
+fn count(cgroup: &Cgroup) -> usize {
+    cgroup.processes().map_or(0, |processes| processes.len())
+}

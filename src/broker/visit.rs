@@ -1,0 +1,50 @@
+//! Somebody who connected and was not answered yet.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+
+use crate::audit::Caller;
+use crate::ids::{CallId, Claimed};
+use crate::sys::{self, Sender};
+use crate::wire::Reply;
+
+/// A connection whose request was not answered yet.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) connection: OwnedFd,
+    /// The process that connected, in the kernel's words.
+    pub(super) connector: Option<Sender>,
+    pub(super) caller: Option<Caller>,
+    pub(super) argv: Vec<Claimed>,
+    /// The call's number, where something had to be named by it already.
+    pub(super) call: Option<CallId>,
+}
+
+impl Visit {
+    pub(super) fn new(connection: OwnedFd) -> Self {
+        let connector = sys::connector(connection.as_fd()).ok();
+        Self { connection, connector, caller: None, argv: Vec::new(), call: None }
+    }
+
+    /// Whether its request is there, or its end: most callers send as soon as they have connected.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.shows(PollFlags::POLLIN).unwrap_or(false)
+    }
+
+    /// Whether the caller has closed its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.shows(PollFlags::empty()).unwrap_or(true)
+    }
+
+    fn shows(&self, events: PollFlags) -> io::Result<bool> {
+        sys::poll_until(&mut [PollFd::new(self.connection.as_fd(), events)], Some(Instant::now()))
+    }
+
+    /// The answer. A caller that does not take it has left.
+    pub(super) fn reply(&self, reply: &Reply) {
+        drop(sys::send(self.connection.as_fd(), &reply.encode(), &[]));
+    }
+}

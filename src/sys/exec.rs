@@ -1,0 +1,64 @@
+//! Becoming another program, for a process that must not allocate.
+
+use std::ffi::{CStr, c_char};
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use nix::errno::Errno;
+
+use super::raw;
+
+/// Becomes `program`. The kernel's lists of words are made in `room`. Gives why it did not. `execve(2)`. Errors: `E2BIG`
+/// (too much for the kernel, or for the room), `ENOENT`, `EACCES`, `ENOEXEC` and more.
+#[allow(unsafe_code, reason = "nix's execve allocates, and reads errno")]
+pub fn execute<'a>(
+    program: &CStr,
+    argv: impl Iterator<Item = &'a CStr>,
+    environment: impl Iterator<Item = &'a CStr>,
+    room: &mut [u8],
+) -> Errno {
+    // SAFETY: what may be uninitialized may be anything.
+    let (_, mut places, _) = unsafe { room.align_to_mut::<MaybeUninit<*const c_char>>() };
+    let Some(argv) = list(argv, &mut places) else { return Errno::E2BIG };
+    let Some(environment) = list(environment, &mut places) else { return Errno::E2BIG };
+    let arguments = [program.as_ptr().addr(), argv.addr(), environment.addr()];
+    // SAFETY: both lists are of C strings that outlive the call, and end with a null pointer.
+    unsafe { raw::call(libc::SYS_execve, arguments) }.err().unwrap_or(Errno::UnknownErrno)
+}
+
+/// A list as the kernel takes it, in the first of `places`; the others stay.
+fn list<'a>(
+    texts: impl Iterator<Item = &'a CStr>,
+    places: &mut &mut [MaybeUninit<*const c_char>],
+) -> Option<*const *const c_char> {
+    let start = places.as_ptr().cast();
+    for text in texts.map(CStr::as_ptr).chain([ptr::null()]) {
+        let (place, rest) = std::mem::take(places).split_first_mut()?;
+        place.write(text);
+        *places = rest;
+    }
+    Some(start)
+}
+
+/// Enters a directory. `chdir(2)`. Errors: `ENOENT`, `EACCES`, `ENOTDIR`.
+#[allow(unsafe_code, reason = "nix's chdir reads errno")]
+pub fn enter_directory(path: &CStr) -> nix::Result<()> {
+    // SAFETY: the path is a C string that outlives the call.
+    unsafe { raw::call(libc::SYS_chdir, [path.as_ptr().addr(), 0, 0]) }.map(drop)
+}
+
+/// The descriptor of this number, after all others but stdin, stdout and stderr have been closed: for a process that
+/// has just been made, with copies of what its maker had. `close_range(2)`.
+#[allow(unsafe_code, reason = "the numbers are copies that nobody here owns")]
+pub fn alone_with(number: RawFd) -> OwnedFd {
+    let number = number.cast_unsigned();
+    for [first, last] in [[3, number.saturating_sub(1)], [number + 1, u32::MAX]] {
+        if first <= last {
+            // SAFETY: these are this process's own copies, and nothing in it owns one.
+            unsafe { raw::call(libc::SYS_close_range, [first as usize, last as usize, 0]) }.ok();
+        }
+    }
+    // SAFETY: it is open, and its owner is the other process, in a table of its own.
+    unsafe { OwnedFd::from_raw_fd(number.cast_signed()) }
+}
