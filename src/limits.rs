@@ -175,6 +175,8 @@ pub const END_ROOM_BYTES: u64 = 2 * 1024;
 pub const ROOM_STEP_BYTES: u64 = 64 * 1024;
 /// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are lost.
 pub const OWED_ENDS_MAX: usize = 8192;
+/// Bytes at the end of a manifest in which its `close`, and the end of the line before, are looked for.
+pub const CLOSE_BYTES_MAX: usize = 1024;
 /// The buffer that a manifest is read back with.
 pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
 /// Most bytes that a packed manifest may unpack to.
