@@ -148,6 +148,7 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &Matched) -> io::Result
         caller: &caller,
         child: 1001,
         scope: "off",
+        cgroup: None,
         captures: [None; 3],
         policy: policy.hash(),
         hidden: false,
