@@ -29,6 +29,8 @@ pub const MESSAGE_FDS_MAX: usize = 8;
 pub const SECOND_REQUESTS_MAX: usize = 16;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The same, where the lobby is full and others want to come in.
+pub const SILENCE_CROWDED: Duration = Duration::from_millis(100);
 
 // Rules.
 
@@ -97,14 +99,16 @@ pub const PARKED_ROUND: Duration = Duration::from_secs(1);
 pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors that it holds beside, where rules capture or hide terminals.
 pub const RELAY_FDS_MAX: usize = 12;
-/// Descriptors that one rules file holds at most: its manifest and the mark, the next two while they are opened, a
-/// directory and the journal's socket.
-pub const RULESET_FDS_MAX: usize = 6;
+/// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next manifest takes
+/// while it is opened is of the broker's own.
+pub const RULESET_FDS_MAX: usize = 3;
 /// Descriptors of the broker beside sockets and calls.
 pub const BROKER_FDS_SPARE: usize = 64;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
-/// How long the accept loop rests when the kernel has no descriptor or memory for it.
+/// Connections that are taken in at one socket before the others have their turn.
+pub const ACCEPTS_MAX: usize = 64;
+/// How long nobody is accepted at a socket that has no room, or at all when the kernel has no descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// How often the broker looks for its own socket's file where the watch on that fails.
@@ -171,6 +175,8 @@ pub const END_ROOM_BYTES: u64 = 2 * 1024;
 pub const ROOM_STEP_BYTES: u64 = 64 * 1024;
 /// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are lost.
 pub const OWED_ENDS_MAX: usize = 8192;
+/// Bytes at the end of a manifest in which its `close`, and the end of the line before, are looked for.
+pub const CLOSE_BYTES_MAX: usize = 1024;
 /// The buffer that a manifest is read back with.
 pub const SCAN_BUFFER_BYTES: usize = 256 * 1024;
 /// Most bytes that a packed manifest may unpack to.

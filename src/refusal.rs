@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::limits::{REQUEST_FDS, SILENCE_MAX};
+use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX};
 use crate::rules::Miss;
 use crate::wire::{Malformed, Status};
 
@@ -18,6 +18,8 @@ pub enum Refusal {
     Malformed(Malformed),
     /// The connection said nothing in time.
     Silence,
+    /// The connection said nothing for a while, and others wanted its place.
+    Crowded,
     /// The descriptors cannot be a command's stdio.
     Descriptors(Descriptors),
     /// The kernel does not say who sent the request.
@@ -68,7 +70,7 @@ impl Refusal {
     pub fn status(&self) -> Status {
         match self {
             Self::NoRule(_) => Status::NO_RULE,
-            Self::Malformed(_) | Self::Silence => Status::PROTO,
+            Self::Malformed(_) | Self::Silence | Self::Crowded => Status::PROTO,
             Self::Descriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
@@ -84,6 +86,7 @@ impl Refusal {
             Self::NoRule(miss) => miss.reason.as_str(),
             Self::Malformed(_) => "malformed",
             Self::Silence => "silence",
+            Self::Crowded => "crowded",
             Self::Descriptors(_) => "fds",
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
@@ -103,6 +106,13 @@ impl fmt::Display for Refusal {
             Self::NoRule(miss) => f.write_str(&miss.explanation),
             Self::Malformed(malformed) => malformed.fmt(f),
             Self::Silence => write!(f, "nothing received in {} s", SILENCE_MAX.as_secs()),
+            Self::Crowded => {
+                write!(
+                    f,
+                    "nothing received in {} ms, and others waited for the place",
+                    SILENCE_CROWDED.as_millis()
+                )
+            }
             Self::Descriptors(descriptors) => descriptors.fmt(f),
             Self::NoCredentials => write!(f, "the sender's credentials cannot be read"),
             Self::Unresolved { program, source } => write!(f, "{program}: {source}"),

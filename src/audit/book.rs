@@ -22,7 +22,7 @@ use super::chain::{LineHash, chained, no_line};
 use super::diary::{Author, Close, Open, boot_id};
 use super::entry::Record;
 use super::fold::{Fold, Repeats};
-use super::history::{History, read_history};
+use super::history::{History, look_back};
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
 use super::place::{self, OpenError, is_at};
@@ -57,12 +57,15 @@ pub(super) struct Book {
     pub(super) sink: Arc<Sink>,
 }
 
+/// A manifest that is open, and what it holds already.
+type Opened = (Book, History);
+
 impl Book {
     /// Opens or makes the manifest at `path` and goes on after what it holds. The first record says so.
     pub(super) fn open(path: &Path, author: &Author<'_>, sink: Arc<Sink>) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let (mark, noted) = Mark::open(path)?;
-        let (mut book, history) = Self::at(path, Arc::new(mark), sink)?;
+        let (mut book, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
         book.next = history.next.max(noted.next);
         book.begin(author, &history, &noted.prev).map_err(io)?;
         book.record_lost(&history).map_err(io)?;
@@ -76,7 +79,7 @@ impl Book {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let is_ours = self.mark.is_of(path);
         let (mark, noted) = if is_ours { (self.mark.clone(), self.point()) } else { Self::mark(path)? };
-        let (mut fresh, history) = Self::at(path, mark, self.sink.clone())?;
+        let (mut fresh, history) = Self::at(path, mark, &noted.prev, self.sink.clone())?;
         let close = self.closing();
         let (line, left) = chained(&to_ascii(&close), &self.prev);
         fresh.next = self.next.max(history.next).max(noted.next);
@@ -103,7 +106,7 @@ impl Book {
         if !self.mark.is_of(&path) {
             self.mark = Self::mark(&path)?.0;
         }
-        let history = self.read_again().map_err(io)?;
+        let history = self.read_again(&no_line()).map_err(io)?;
         self.next = self.next.max(history.next);
         let noted = self.prev.clone();
         self.begin(author, &history, &noted).map_err(io)
@@ -113,7 +116,7 @@ impl Book {
         Mark::open(path).map(|(mark, noted)| (Arc::new(mark), noted))
     }
 
-    fn at(path: &Path, mark: Arc<Mark>, sink: Arc<Sink>) -> Result<(Self, History), OpenError> {
+    fn at(path: &Path, mark: Arc<Mark>, prev: &LineHash, sink: Arc<Sink>) -> Result<Opened, OpenError> {
         let mut book = Self {
             path: path.to_owned(),
             file: Arc::new(place::open(path)?),
@@ -130,17 +133,16 @@ impl Book {
             fold: Fold::default(),
             sink,
         };
-        let history = book.read_again().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let history = book.read_again(prev).map_err(io)?;
         Ok((book, history))
     }
 
-    fn read_again(&mut self) -> io::Result<History> {
+    fn read_again(&mut self, prev: &LineHash) -> io::Result<History> {
         self.room.forget();
-        let mut file: &File = &self.file;
-        file.seek(SeekFrom::Start(0))?;
-        let mut history = read_history(file)?;
+        let mut history = look_back(&self.file, prev)?;
         history.compare_boot(boot_id().as_deref());
-        self.bytes = file.seek(SeekFrom::End(0))?;
+        self.bytes = (&**self.file).seek(SeekFrom::End(0))?;
         Ok(history)
     }
 

@@ -1,13 +1,17 @@
 //! What a manifest already holds: its highest number, the hashes of its last lines, the calls without an end, and what
-//! a crash tore off. Reads the file once, from front to back, in one buffer.
+//! a crash tore off. Reads the end of a file that was closed, and any other once, from front to back, in one buffer.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
+use memchr::memrchr;
 use serde::Deserialize;
 
 use crate::ids::CallId;
+use crate::limits::CLOSE_BYTES_MAX;
 
 use super::chain::{LineHash, Link, hash_line, is_whole, prev_of};
 use super::read::Lines;
@@ -48,8 +52,36 @@ impl Last {
     }
 }
 
+/// What a manifest holds. One that was closed, and not touched since, is known by its last line: what an earlier one
+/// says is over, however many there are. `noted` is the hash of the last line as its mark knows it.
+pub(super) fn look_back(mut manifest: &File, noted: &LineHash) -> io::Result<History> {
+    let bytes = manifest.metadata()?.len();
+    let mut tail = [0; CLOSE_BYTES_MAX];
+    let read = manifest.read_at(&mut tail, bytes.saturating_sub(CLOSE_BYTES_MAX as u64))?;
+    if let Some(history) = of_close(&tail[..read], noted) {
+        return Ok(history);
+    }
+    manifest.seek(SeekFrom::Start(0))?;
+    read_history(manifest)
+}
+
+/// The history that the last line of a manifest's `tail` tells, if it is a `close` with this hash.
+fn of_close(tail: &[u8], noted: &LineHash) -> Option<History> {
+    let lines = tail.strip_suffix(b"\n")?;
+    let line = &lines[memrchr(b'\n', lines)? + 1..];
+    let before = String::from_utf8_lossy(prev_of(line)?).into_owned();
+    let hash = hash_line(line);
+    if Line::read(line).kind != "close" || hash != *noted {
+        return None;
+    }
+    let mut history = History::default();
+    history.take(line);
+    history.last = Some(Last { hash: hash.clone(), whole: Some((hash, before)) });
+    Some(history)
+}
+
 /// Reads a whole manifest. Lines that are not records are passed over: they prove nothing about numbers.
-pub(super) fn read_history(manifest: impl Read) -> io::Result<History> {
+fn read_history(manifest: impl Read) -> io::Result<History> {
     let mut lines = Lines::new(manifest);
     let mut history = History::default();
     let mut link = Link::default();
@@ -164,6 +196,21 @@ mod tests {
         let (many, other) = (whole("{\"call\":7,\"last\":90"), whole("{\"kind\":\"x\""));
         check(&format!("{many}\n{other}\n"), 91, &other, 0);
         check("{\"kind\":\"open\",\"next\":12}\n", 12, "{\"kind\":\"open\",\"next\":12}", 0);
+    }
+
+    #[test]
+    fn a_manifest_that_was_closed_is_known_by_its_end() {
+        let (start, close) =
+            (whole("{\"kind\":\"start\",\"call\":7"), whole("{\"kind\":\"close\",\"next\":9"));
+        let noted = hash_line(close.as_bytes());
+        let manifest = format!("{start}\n{close}\n");
+        let all = read_history(manifest.as_bytes()).expect("no I/O here");
+        assert_eq!(of_close(manifest.as_bytes(), &noted), Some(all));
+        for other in [format!("{manifest}{{"), format!("{close}\n{start}\n"), format!("{start}\n{close}")] {
+            assert_eq!(of_close(other.as_bytes(), &noted), None, "{other}");
+        }
+        assert_eq!(of_close(manifest.as_bytes(), &hash_line(start.as_bytes())), None);
+        assert_eq!(of_close(format!("{close}\n{start}\n").as_bytes(), &hash_line(start.as_bytes())), None);
     }
 
     #[test]

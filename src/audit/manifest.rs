@@ -106,15 +106,18 @@ impl Manifest {
     }
 
     /// Records a refusal under its number, or else one of its own. Of many equal ones within a second, most are only counted:
-    /// [`Self::settle`] writes the count when [`Self::next_due`] says so.
-    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> io::Result<()> {
+    /// [`Self::settle`] writes the count when [`Self::next_due`] says so. Gives whether there is a count to write since
+    /// now.
+    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> (bool, io::Result<()>) {
         let mut book = self.book();
+        let was_due = book.fold.next_due().is_some();
         let call = call.unwrap_or_else(|| book.number());
-        match book.fold.hear(call, rejected, Instant::now()) {
-            Heard::First => book.write(&Reject::one(call, rejected))?,
-            Heard::Again => book.note()?,
-        }
-        book.settle(Instant::now())
+        let written = match book.fold.hear(call, rejected, Instant::now()) {
+            Heard::First => book.write(&Reject::one(call, rejected)),
+            Heard::Again => book.note(),
+        };
+        let written = written.and_then(|()| book.settle(Instant::now()));
+        (!was_due && book.fold.next_due().is_some(), written)
     }
 
     /// Writes the counts of refusals whose time has come.

@@ -1,4 +1,4 @@
-//! Keeps a nursery running. Belongs to the main thread: a parent-death signal follows the thread that is the parent.
+//! Keeps a nursery running, for the accept loop, which sees its end.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -2,7 +2,7 @@
 //! until it says something; then a thread answers it, as soon as its socket has one to spare. More connections than
 //! fit stay in the kernel's backlog.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -13,27 +13,23 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::limits::{ACCEPT_BACKOFF, SILENCE_MAX, SOCKET_THREADS_SPARE};
+use crate::limits::{ACCEPT_BACKOFF, ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::call::{answer, refuse, turn_out};
+use super::attendant::{Spoken, serve};
+use super::call::{refuse, turn_out};
+use super::crowd::Crowd;
 use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::reload;
+use super::ruleset::Ruleset;
 use super::state::Broker;
 use super::status::Herald;
 use super::token::Token;
 use super::visit::Visit;
 use super::workers::Workers;
-
-/// Somebody who has not said anything yet.
-struct Visitor {
-    visit: Visit,
-    socket: usize,
-    since: Instant,
-}
 
 /// The accept loop's own state.
 pub(super) struct Lobby {
@@ -43,14 +39,13 @@ pub(super) struct Lobby {
     keeper: Keeper,
     herald: Herald,
     workers: Workers<Spoken>,
-    /// By number, and so by age: the first one is the first to run out of time.
-    visitors: BTreeMap<u64, Visitor>,
-    /// Those who said something, by socket, in turn.
-    spoken: Vec<VecDeque<Visit>>,
-    next: u64,
-    room: usize,
-    /// Until when nobody is accepted: the lobby is full, or the kernel has no descriptor to give.
+    crowd: Crowd<Visit>,
+    /// The sockets at which nobody is accepted: there is no room, or the kernel has no descriptor to give.
+    closed: BTreeSet<usize>,
+    /// Until when.
     closed_until: Option<Instant>,
+    /// Where refusals are being counted.
+    counting: Vec<Arc<Ruleset>>,
     accepts_while_stopping: Vec<bool>,
 }
 
@@ -71,7 +66,7 @@ impl Lobby {
         for (index, socket) in broker.sockets.iter().enumerate() {
             watch(&epoll, socket.listener.as_fd(), Token::Listener(index))?;
         }
-        let spoken = broker.sockets.iter().map(|_| VecDeque::new()).collect();
+        let crowd = Crowd::new(broker.sockets.len(), room);
         let mut lobby = Self {
             broker,
             epoll,
@@ -79,11 +74,10 @@ impl Lobby {
             keeper: Keeper::new(open_files),
             herald,
             workers: Workers::new(serve),
-            visitors: BTreeMap::new(),
-            spoken,
-            next: 0,
-            room,
+            crowd,
+            closed: BTreeSet::new(),
             closed_until: None,
+            counting: Vec::new(),
             accepts_while_stopping: owned,
         };
         lobby.start_nursery()?;
@@ -118,20 +112,26 @@ impl Lobby {
     }
 
     /// Writes the counts of refusals whose time has come.
-    fn settle(&self) {
-        for ruleset in self.broker.rulesets() {
-            ruleset.heed(ruleset.manifest().settle());
-        }
+    fn settle(&mut self) {
+        self.broker.take_counting(&mut self.counting);
+        let now = Instant::now();
+        self.counting.retain(|ruleset| {
+            let due = ruleset.manifest().next_due();
+            if due.is_some_and(|due| due <= now) {
+                ruleset.heed(ruleset.manifest().settle());
+                return ruleset.manifest().next_due().is_some();
+            }
+            due.is_some()
+        });
     }
 
     fn is_empty(&self) -> bool {
-        self.spoken.iter().all(VecDeque::is_empty)
-            && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
+        self.crowd.is_heard() && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
     }
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
-        let silence = self.visitors.first_key_value().map(|(_, visitor)| visitor.since + SILENCE_MAX);
-        let count = self.broker.rulesets().iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
+        let silence = self.crowd.oldest().map(|(_, visitor)| visitor.since + SILENCE_MAX);
+        let count = self.counting.iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
         let news = self.herald.due(&self.broker.board);
         let dates = [silence, self.closed_until, self.keeper.due(), count, news];
         let next = dates.into_iter().flatten().min();
@@ -154,7 +154,7 @@ impl Lobby {
                 Ok(())
             }
             Token::Nursery => self.keeper.lose(&self.broker.pool, &self.broker.kin),
-            Token::Listener(index) => self.accept(index),
+            Token::Listener(index) => self.accept(index).map(drop),
             Token::Visitor(number) => {
                 self.hear(number);
                 Ok(())
@@ -193,8 +193,8 @@ impl Lobby {
         // Those who could not be asked are killed at the end all the same.
         ask_kept(&self.broker.kin).ok();
         self.herald.stopping(&self.broker);
-        for (socket, &own) in self.broker.sockets.iter().zip(&self.accepts_while_stopping) {
-            if !own && self.closed_until.is_none() {
+        for (index, socket) in self.broker.sockets.iter().enumerate() {
+            if !self.accepts_while_stopping[index] && !self.closed.remove(&index) {
                 self.epoll.delete(&socket.listener)?;
             }
         }
@@ -207,59 +207,83 @@ impl Lobby {
     /// While the broker stops: has everybody answered who is here, and who stands at a socket of the broker's own.
     fn usher_out(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
-            if self.accepts_while_stopping[index] {
-                self.accept(index)?;
-            }
+            while self.accepts_while_stopping[index] && self.accept(index)? {}
         }
-        while let Some((_, visitor)) = self.visitors.pop_first() {
-            self.forget(&visitor.visit);
-            self.spoken[visitor.socket].push_back(visitor.visit);
+        while let Some((number, _)) = self.crowd.oldest() {
+            self.hear(number);
         }
         Ok(())
     }
 
-    /// Takes in everybody who waits at a socket, as long as there is room.
-    fn accept(&mut self, index: usize) -> io::Result<()> {
+    /// Takes in some of those who wait at a socket, as long as there is room. Gives whether more may wait.
+    fn accept(&mut self, index: usize) -> io::Result<bool> {
         let broker = self.broker.clone();
         let listener = broker.sockets[index].listener.as_fd();
-        while self.closed_until.is_none() {
-            if self.visitors.len() + self.spoken.iter().map(VecDeque::len).sum::<usize>() >= self.room {
-                return self.close();
+        for _ in 0..ACCEPTS_MAX {
+            if self.closed.contains(&index) {
+                return Ok(false);
+            }
+            if !self.has_room(index) {
+                return self.close(&[index]).map(|()| false);
             }
             let connection = match sys::accept(listener) {
                 Ok(connection) => connection,
-                Err(source) if source.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(source) if source.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(source) => {
-                    (broker.say)(&Notice::Exhausted(&source));
-                    return self.close();
-                }
+                Err(source) => return self.give_up(&source).map(|()| false),
             };
             let visit = Visit::new(connection);
             if visit.has_spoken() {
-                self.spoken[index].push_back(visit);
+                self.crowd.push(index, visit);
                 continue;
             }
-            if let Err(source) = watch(&self.epoll, visit.connection.as_fd(), Token::Visitor(self.next)) {
+            let number = self.crowd.next_number();
+            if let Err(source) = watch(&self.epoll, visit.connection.as_fd(), Token::Visitor(number)) {
                 // The user has too many watches: this caller sees its connection close, the others wait.
-                (broker.say)(&Notice::Exhausted(&source));
-                return self.close();
+                return self.give_up(&source).map(|()| false);
             }
-            let visitor = Visitor { visit, socket: index, since: Instant::now() };
-            self.visitors.insert(self.next, visitor);
-            self.next += 1;
+            self.crowd.admit(index, visit, Instant::now());
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Accepts nobody for a while.
-    fn close(&mut self) -> io::Result<()> {
-        if self.closed_until.is_some() {
-            return Ok(());
+    /// Whether one more may come in at a socket: where it is full, whoever said nothing for a while makes room.
+    fn has_room(&mut self, index: usize) -> bool {
+        let now = Instant::now();
+        while !self.crowd.has_room(index) {
+            let Some((number, oldest)) = self.crowd.oldest_at(index) else { return false };
+            if oldest.since + SILENCE_CROWDED > now {
+                return false;
+            }
+            if oldest.visit.has_spoken() {
+                self.hear(number);
+            } else {
+                self.show_out(number, &Refusal::Crowded);
+            }
         }
-        self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
-        // One that is not watched need not be left out.
-        self.listeners(|epoll, listener, _| Ok(epoll.delete(listener).or_else(unless(Errno::ENOENT))?))
+        true
+    }
+
+    /// The kernel has no more to give: nobody is accepted for a while.
+    fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
+        (self.broker.say)(&Notice::Exhausted(why));
+        let stopping = self.broker.events.is_stopping();
+        let all =
+            (0..self.broker.sockets.len()).filter(|&index| !stopping || self.accepts_while_stopping[index]);
+        self.close(&all.collect::<Vec<_>>())
+    }
+
+    /// Accepts nobody at these sockets for a while.
+    fn close(&mut self, sockets: &[usize]) -> io::Result<()> {
+        for &index in sockets {
+            if self.closed.insert(index) {
+                // One that is not watched need not be left out.
+                let listener = self.broker.sockets[index].listener.as_fd();
+                self.epoll.delete(listener).or_else(unless(Errno::ENOENT))?;
+            }
+        }
+        self.closed_until.get_or_insert_with(|| Instant::now() + ACCEPT_BACKOFF);
+        Ok(())
     }
 
     /// Accepts again, once the time is up.
@@ -268,63 +292,52 @@ impl Lobby {
             return Ok(());
         }
         self.closed_until = None;
-        let opened = self.listeners(|epoll, listener, index| {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, Token::Listener(index).encode());
-            Ok(epoll.add(listener, event).or_else(unless(Errno::EEXIST))?)
-        });
-        if let Err(source) = opened {
-            (self.broker.say)(&Notice::Exhausted(&source));
-            self.closed_until = Some(Instant::now() + ACCEPT_BACKOFF);
-        }
-        Ok(())
-    }
-
-    fn listeners(&self, change: impl Fn(&Epoll, BorrowedFd<'_>, usize) -> io::Result<()>) -> io::Result<()> {
-        let stopping = self.broker.events.is_stopping();
-        let sockets = self.broker.sockets.iter().zip(&self.accepts_while_stopping).enumerate();
-        for (index, (socket, _)) in sockets.filter(|(_, (_, own))| !stopping || **own) {
-            change(&self.epoll, socket.listener.as_fd(), index)?;
+        while let Some(index) = self.closed.pop_first() {
+            let listener = self.broker.sockets[index].listener.as_fd();
+            if let Err(source) = watch(&self.epoll, listener, Token::Listener(index)) {
+                self.closed.insert(index);
+                return self.give_up(&source);
+            }
         }
         Ok(())
     }
 
     /// A visitor said something, or left.
     fn hear(&mut self, number: u64) {
-        let Some(visitor) = self.visitors.remove(&number) else { return };
-        self.forget(&visitor.visit);
-        self.spoken[visitor.socket].push_back(visitor.visit);
+        if let Some(visit) = self.crowd.hear(number) {
+            forget(&self.epoll, visit);
+        }
     }
 
     /// Answers those who said nothing for too long.
     fn expire(&mut self) {
         let now = Instant::now();
-        while let Some(entry) =
-            self.visitors.first_entry().filter(|entry| entry.get().since + SILENCE_MAX <= now)
-        {
-            let visitor = entry.remove();
-            self.forget(&visitor.visit);
-            refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, &Refusal::Silence);
+        while let Some((number, oldest)) = self.crowd.oldest() {
+            if oldest.since + SILENCE_MAX > now {
+                return;
+            }
+            self.show_out(number, &Refusal::Silence);
         }
     }
 
-    fn forget(&self, visit: &Visit) {
-        // A watch that stays is of no visitor any more, and ends with the connection.
-        self.epoll.delete(&visit.connection).ok();
+    fn show_out(&mut self, number: u64, why: &Refusal) {
+        let Some(visitor) = self.crowd.dismiss(number) else { return };
+        forget(&self.epoll, &visitor.visit);
+        refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, why);
     }
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
-        for index in 0..self.spoken.len() {
+        for index in self.crowd.spoken() {
             let calls = self.broker.sockets[index].rules.policy().max_calls();
             let threads = calls.saturating_add(SOCKET_THREADS_SPARE);
-            while !self.spoken[index].is_empty() && self.broker.sockets[index].gate.begin_thread(threads) {
-                let Some(visit) = self.spoken[index].pop_front() else { break };
+            while self.crowd.waits_at(index) && self.broker.sockets[index].gate.begin_thread(threads) {
+                let Some(visit) = self.crowd.pop(index) else { break };
                 let spoken = Spoken { broker: self.broker.clone(), socket: index, visit };
                 if let Err((source, spoken)) = self.workers.hand(spoken) {
-                    (self.broker.say)(&Notice::Exhausted(&source));
                     self.broker.sockets[index].gate.end_thread();
-                    self.spoken[index].push_back(spoken.visit);
-                    return self.close();
+                    self.crowd.push(index, spoken.visit);
+                    return self.give_up(&source);
                 }
             }
         }
@@ -352,6 +365,11 @@ impl Lobby {
     }
 }
 
+fn forget(epoll: &Epoll, visit: &Visit) {
+    // A watch that stays is of no visitor any more, and ends with the connection.
+    epoll.delete(&visit.connection).ok();
+}
+
 /// Takes one error for none.
 fn unless(expected: Errno) -> impl Fn(Errno) -> nix::Result<()> {
     move |errno| if errno == expected { Ok(()) } else { Err(errno) }
@@ -364,31 +382,4 @@ fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<
 /// Only the other side's end is of interest: what waits in the channel is the pool's.
 fn watch_hangup(epoll: &Epoll, channel: BorrowedFd<'_>) -> io::Result<()> {
     Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), Token::Nursery.encode()))?)
-}
-
-/// A connection that said something, to a socket.
-struct Spoken {
-    broker: Arc<Broker>,
-    socket: usize,
-    visit: Visit,
-}
-
-/// The work of a thread.
-fn serve(Spoken { broker, socket, visit }: Spoken) {
-    let ending = Ending(&broker, socket);
-    answer(&broker, &broker.sockets[socket], visit);
-    broker.pool.refill();
-    drop(ending);
-}
-
-/// Gives the thread's place back, even from a panic.
-struct Ending<'b>(&'b Broker, usize);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        let stopping = self.0.events.is_stopping();
-        if self.0.sockets[self.1].gate.end_thread() || stopping {
-            self.0.events.wake();
-        }
-    }
 }

@@ -3,8 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+mod attendant;
 mod call;
 mod captures;
+mod crowd;
 mod disk;
 mod gate;
 mod keeper;

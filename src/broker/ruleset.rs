@@ -1,5 +1,6 @@
 //! A rules file in force, and where its calls are recorded. Several sockets may share one.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -93,9 +94,9 @@ impl Ruleset {
 
     /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
     pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> bool {
-        let was_due = self.manifest.next_due();
-        self.heed(self.manifest.reject(call, rejected));
-        was_due.is_none() && self.manifest.next_due().is_some()
+        let (is_counted, written) = self.manifest.reject(call, rejected);
+        self.heed(written);
+        is_counted
     }
 
     /// Says that a record could not be written, unless that was said already.
@@ -165,16 +166,18 @@ impl Ruleset {
 }
 
 /// Has each manifest be kept as its rules say: of several files that share one, the strictest.
-pub(super) fn want_records(rulesets: &[impl AsRef<Ruleset>]) {
+pub(super) fn want_records(rulesets: &[Arc<Ruleset>]) {
+    let mut wanted: HashMap<*const Manifest, (Journal, Durability)> = HashMap::new();
     for ruleset in rulesets {
-        let ruleset = ruleset.as_ref();
-        let others = rulesets.iter().map(AsRef::as_ref);
-        let sharing = others.filter(|other| Arc::ptr_eq(&other.manifest, &ruleset.manifest));
-        let policies: Vec<_> = sharing.map(Ruleset::policy).collect();
-        let journal = policies.iter().map(|policy| policy.journal()).max();
-        let sync = policies.iter().map(|policy| policy.sync()).max();
-        ruleset.manifest.want_journal(journal.unwrap_or(Journal::On));
-        ruleset.heed(ruleset.manifest.want_durability(sync.unwrap_or(Durability::Kernel)));
+        let policy = ruleset.policy();
+        let (journal, sync) = (policy.journal(), policy.sync());
+        let strictest = wanted.entry(Arc::as_ptr(&ruleset.manifest)).or_insert((journal, sync));
+        *strictest = (strictest.0.max(journal), strictest.1.max(sync));
+    }
+    for ruleset in rulesets {
+        let Some((journal, sync)) = wanted.remove(&Arc::as_ptr(&ruleset.manifest)) else { continue };
+        ruleset.manifest.want_journal(journal);
+        ruleset.heed(ruleset.manifest.want_durability(sync));
     }
 }
 

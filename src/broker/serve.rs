@@ -1,10 +1,11 @@
 //! A broker from its start to its end.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -126,7 +127,7 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
     let needed = (0..listeners.len()).map(|index| needed_descriptors(&of(index).policy()));
-    let room = make_room(needed.collect())?;
+    let room = make_room(listeners.len(), needed.sum())?;
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
@@ -138,7 +139,9 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
         move || events.note_change(&board)
     };
     let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
-    let broker = Arc::new(Broker { sockets, environment, kin, pool, scopes, say, events, board });
+    let (rulesets, counting) = (each_once(rulesets), Mutex::default());
+    let broker =
+        Arc::new(Broker { sockets, rulesets, counting, environment, kin, pool, scopes, say, events, board });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
     let sentry = Sentry::default();
@@ -235,26 +238,35 @@ fn listen(unnamed: &SocketName) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
-/// Opens the manifests, one where several files name the same, and puts the rules in force.
+/// Opens the manifests, one where several files name the same, and puts the rules in force. What it gives has one for
+/// each rules file that was read, so that sockets with the same file share one.
 fn put_in_force(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, ServeError> {
-    let mut manifests: Vec<(PathBuf, Arc<Manifest>)> = Vec::new();
+    let mut manifests: HashMap<PathBuf, Arc<Manifest>> = HashMap::new();
+    let mut known: HashMap<PathBuf, Arc<Ruleset>> = HashMap::new();
     let mut rulesets: Vec<Arc<Ruleset>> = Vec::new();
     for loaded in loaded {
-        if let Some(same) = rulesets.iter().find(|ruleset| ruleset.file() == loaded.file) {
+        if let Some(same) = known.get(&loaded.file) {
             rulesets.push(same.clone());
             continue;
         }
-        let open =
-            manifests.iter().find(|(path, _)| *path == loaded.manifest).map(|(_, manifest)| manifest.clone());
-        let manifest = match open {
-            Some(manifest) => manifest,
+        let manifest = match manifests.get(&loaded.manifest) {
+            Some(manifest) => manifest.clone(),
             None => Arc::new(loaded.open_manifest(say).map_err(ServeError::Manifest)?),
         };
-        manifests.push((loaded.manifest.clone(), manifest.clone()));
-        rulesets.push(Arc::new(Ruleset::new(loaded, manifest, say)));
+        manifests.insert(loaded.manifest.clone(), manifest.clone());
+        let ruleset = Arc::new(Ruleset::new(loaded, manifest, say));
+        known.insert(ruleset.file().to_owned(), ruleset.clone());
+        rulesets.push(ruleset);
     }
     want_records(&rulesets);
     Ok(rulesets)
+}
+
+/// The rulesets without those that come again.
+fn each_once(mut rulesets: Vec<Arc<Ruleset>>) -> Vec<Arc<Ruleset>> {
+    let mut seen = HashSet::new();
+    rulesets.retain(|ruleset| seen.insert(Arc::as_ptr(ruleset)));
+    rulesets
 }
 
 /// Signals come as events of the accept loop. Blocked before there is a second thread.
@@ -279,10 +291,9 @@ struct Room {
 }
 
 /// Raises the limit of descriptors to the most that is allowed, and shares it out.
-fn make_room(needed: Vec<usize>) -> Result<Room, ServeError> {
+fn make_room(sockets: usize, needed: usize) -> Result<Room, ServeError> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
-    let sockets = needed.len();
     let spare = spare_descriptors(needed).map_err(ServeError::Load)?;
     let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
@@ -295,7 +306,7 @@ fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     lobby.end()?;
     broker.scopes.clear();
     let mut closed: Vec<&Arc<Manifest>> = Vec::new();
-    for ruleset in broker.rulesets() {
+    for ruleset in &broker.rulesets {
         if !closed.iter().any(|manifest| Arc::ptr_eq(manifest, ruleset.manifest())) {
             closed.push(ruleset.manifest());
             ruleset.heed(ruleset.manifest().close());

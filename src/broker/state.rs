@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -24,6 +24,10 @@ pub type Say = fn(&Notice<'_>);
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) sockets: Vec<Socket>,
+    /// The rules files in force, each once.
+    pub(super) rulesets: Vec<Arc<Ruleset>>,
+    /// Where refusals are being counted, and the accept loop does not know yet.
+    pub(super) counting: Mutex<Vec<Arc<Ruleset>>>,
     pub(super) environment: Environment,
     pub(super) kin: Arc<Kin>,
     pub(super) pool: Arc<Pool>,
@@ -106,24 +110,28 @@ fn raise(event: &EventFd) {
 }
 
 impl Broker {
-    /// The rules files in force, each once.
-    pub(super) fn rulesets(&self) -> Vec<&Arc<Ruleset>> {
-        let mut rulesets: Vec<&Arc<Ruleset>> = Vec::new();
-        for socket in &self.sockets {
-            if !rulesets.iter().any(|ruleset| Arc::ptr_eq(ruleset, &socket.rules)) {
-                rulesets.push(&socket.rules);
-            }
-        }
-        rulesets
-    }
-
     /// Puts a refusal on record, under the number that the call has, or the next.
     pub(super) fn record_refusal(&self, socket: &Socket, call: Option<CallId>, rejected: &Rejected) {
-        let (is_counted, is_news) =
-            (socket.rules.record_refusal(call, rejected), self.board.refuse(rejected));
-        if is_counted || is_news {
+        let is_counted = socket.rules.record_refusal(call, rejected);
+        if is_counted {
+            self.counting().push(socket.rules.clone());
+        }
+        if self.board.refuse(rejected) || is_counted {
             self.events.wake();
         }
+    }
+
+    /// Adds the rulesets that have begun to count refusals to those that are `known` to.
+    pub(super) fn take_counting(&self, known: &mut Vec<Arc<Ruleset>>) {
+        for ruleset in self.counting().drain(..) {
+            if !known.iter().any(|other| Arc::ptr_eq(other, &ruleset)) {
+                known.push(ruleset);
+            }
+        }
+    }
+
+    fn counting(&self) -> MutexGuard<'_, Vec<Arc<Ruleset>>> {
+        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call came or went.

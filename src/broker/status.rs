@@ -122,7 +122,7 @@ fn heed(broker: &Broker, told: io::Result<()>) {
 }
 
 fn describe(broker: &Broker) -> String {
-    let rulesets = broker.rulesets();
+    let rulesets = &broker.rulesets;
     let rules: usize = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
     let running: u32 = broker.sockets.iter().map(|socket| socket.gate.running()).sum();
     let stopping = if broker.events.is_stopping() { "stopping, " } else { "" };

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getsid};
+use nix::unistd::{Pid, getpid, getsid};
 
 use crate::limits::PARKED_ROUND;
 use crate::rules::Background;
 use crate::sd::Cgroup;
 use crate::sys::{self, End};
 
+use super::cradle;
 use super::tree::Children;
 
 /// The broker's children.
@@ -28,11 +29,9 @@ pub struct Kin(Mutex<Family>);
 
 #[derive(Debug)]
 struct Family {
-    children: Children,
+    orphans: Children,
     nurseries: HashSet<Pid>,
-    /// Launchers that had no plan when they were last looked at.
-    parked: HashSet<Pid>,
-    /// When those were.
+    /// When launchers were last looked at.
     looked: Instant,
     /// Commands, and launchers that are about to be one.
     commands: HashMap<Pid, Background>,
@@ -51,9 +50,9 @@ impl Kin {
     /// Makes this process the one that orphans come to.
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        let children = Children::open()?;
-        children.list()?;
-        Ok(Self(Mutex::new(Family::new(children))))
+        let orphans = Children::of(getpid())?;
+        orphans.list()?;
+        Ok(Self(Mutex::new(Family::new(orphans))))
     }
 
     /// Takes note of a nursery.
@@ -68,9 +67,7 @@ impl Kin {
 
     /// Takes note of a launcher that becomes a command now.
     pub(super) fn adopt(&self, pid: Pid, background: Background) {
-        let mut family = self.family();
-        family.parked.remove(&pid);
-        family.commands.insert(pid, background);
+        self.family().commands.insert(pid, background);
     }
 
     /// Reaps a command that has ended, and says how, after how much processor time, and what it left.
@@ -78,6 +75,9 @@ impl Kin {
         let mut family = self.family();
         let (end, used) = sys::reap(pidfd)?;
         family.commands.remove(&pid);
+        if family.looked.elapsed() >= PARKED_ROUND {
+            family.sweep()?;
+        }
         Ok((end, used, family.claim(pid)?))
     }
 
@@ -125,6 +125,7 @@ impl Kin {
     pub fn kept(&self) -> io::Result<Vec<Pid>> {
         let mut family = self.family();
         let nobody = Pid::from_raw(0);
+        family.sweep()?;
         let mut left = family.claim(nobody)?;
         left.extend(family.kept.iter());
         Ok(left)
@@ -136,11 +137,10 @@ impl Kin {
 }
 
 impl Family {
-    fn new(children: Children) -> Self {
+    fn new(orphans: Children) -> Self {
         Self {
-            children,
+            orphans,
             nurseries: HashSet::new(),
-            parked: HashSet::new(),
             looked: Instant::now(),
             commands: HashMap::new(),
             claimed: HashMap::new(),
@@ -153,12 +153,7 @@ impl Family {
 
     /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
-        self.doubt_parked();
-        for child in self.children.list()? {
-            let is_known = self.nurseries.contains(&child) || self.parked.contains(&child);
-            if is_known || self.commands.contains_key(&child) {
-                continue;
-            }
+        for child in self.orphans.list()? {
             if self.is_over(child) {
                 continue;
             }
@@ -169,19 +164,23 @@ impl Family {
         Ok(self.claimed.iter().filter(|(_, of)| **of == owner).map(|(child, _)| *child).collect())
     }
 
-    /// Has the parked looked at again, from time to time: one that was killed is to be reaped.
-    fn doubt_parked(&mut self) {
-        if self.looked.elapsed() >= PARKED_ROUND {
-            self.looked = Instant::now();
-            self.parked.clear();
+    /// Reaps launchers that ended unused, and commands that were given up and ended after all. From time to time only:
+    /// their list is as long as there are calls.
+    fn sweep(&mut self) -> io::Result<()> {
+        self.looked = Instant::now();
+        let Some(thread) = cradle::thread() else { return Ok(()) };
+        for child in Children::of(thread)?.list()? {
+            if !self.nurseries.contains(&child) && !self.commands.contains_key(&child) {
+                self.is_over(child);
+            }
         }
+        Ok(())
     }
 
     /// Reaps an orphan or an unused launcher that has ended, and forgets it.
     fn is_over(&mut self, child: Pid) -> bool {
         let over = !matches!(wait(child, WaitPidFlag::WNOHANG), Ok(WaitStatus::StillAlive));
         if over {
-            self.parked.remove(&child);
             self.claimed.remove(&child);
             self.kept.remove(&child);
             if self.kept.is_empty() {
@@ -197,12 +196,8 @@ impl Family {
             return Some(*owner);
         }
         let session = getsid(Some(child)).ok()?;
-        // A launcher is in the broker's session until it has its plan; a command never is.
-        if self.kept.contains(&child) {
-            return None;
-        }
-        if Ok(session) == getsid(None) {
-            self.parked.insert(child);
+        // What was this process's child before it became a broker is in its session; what a command left never is.
+        if self.kept.contains(&child) || Ok(session) == getsid(None) {
             return None;
         }
         if self.keepers.contains(&session) {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cradle;
 mod descriptors;
 mod divert;
 mod ends;

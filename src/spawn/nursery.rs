@@ -20,6 +20,7 @@ use nix::unistd::{Pid, dup2_stdin, getppid};
 use crate::limits::LAUNCHERS_ASKED_MAX;
 use crate::sys::{self, Berths};
 
+use super::cradle;
 use super::launcher::{Birth, live};
 use super::privileges::shed_capabilities;
 
@@ -41,20 +42,18 @@ pub struct Nursery {
 
 impl Nursery {
     /// Starts a nursery whose commands get `open_files` as their soft limit of descriptors.
-    ///
-    /// To be called from the main thread: a parent-death signal follows the thread that is the parent.
     pub fn start(open_files: u64) -> io::Result<Self> {
         let (channel, far) = sys::pair()?;
-        let process = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        command
             .arg0("sluice")
             .args([Role::ARGUMENT, &std::process::id().to_string(), &open_files.to_string()])
             .env_clear()
             .current_dir("/")
             .process_group(0)
             .stdin(far)
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok(Self { process, channel })
+            .stdout(Stdio::null());
+        Ok(Self { process: cradle::start(command)?, channel })
     }
 
     /// The broker's end of the channel.

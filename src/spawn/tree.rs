@@ -9,15 +9,14 @@ use nix::unistd::{Pid, getpid};
 
 use crate::sys;
 
-/// The children of this process. They are the main thread's: it started the nursery, and orphans come to it.
+/// The children of one thread of this process. Orphans come to the main thread; all others are those of `cradle.rs`.
 #[derive(Debug)]
 pub(super) struct Children(File);
 
 impl Children {
     /// The list's file, to be asked again and again.
-    pub(super) fn open() -> io::Result<Self> {
-        let own = getpid();
-        File::open(format!("/proc/{own}/task/{own}/children")).map(Self)
+    pub(super) fn of(thread: Pid) -> io::Result<Self> {
+        File::open(format!("/proc/{}/task/{thread}/children", getpid())).map(Self)
     }
 
     /// Those of now. Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.

@@ -130,6 +130,32 @@ fn one_sockets_silent_callers_hold_up_nobody_elses() {
     silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
 }
 
+/// Leaves a broker's lobby room for some 200 connections, or less.
+const FEW: [&str; 3] = ["prlimit", "--nofile=600:600", "--"];
+
+#[test]
+fn silent_callers_that_fill_the_lobby_hold_up_nobody() {
+    let broker = Broker::new("defaults:\n  max_calls = 1\n\n/bin/echo a\n").under(&FEW).start();
+    let silent: Vec<_> = (0..1000).map(|_| broker.connect()).collect();
+    broker.call(["/bin/echo", "a"]).exited(0).took(Duration::ZERO, Duration::from_secs(4));
+    broker.record("reject reason=crowded status=-2");
+    silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
+}
+
+#[test]
+fn one_sockets_waiting_callers_leave_room_for_anothers() {
+    let Some(setup) = two_sockets() else { return };
+    let broker = setup.under(&FEW).start();
+    let script = ["/bin/sh", "-c", "echo up; read go"];
+    let mut running: Vec<_> = (0..2).map(|_| broker.request(&script).stdin_open().begin()).collect();
+    running.iter_mut().for_each(|call| assert_eq!(call.line(), "up"));
+    let request = || broker.request(&["/bin/echo", "a"]).given(1, null()).given(2, null()).quick();
+    let waiting: Vec<_> = (0..400).map(|_| request().begin()).collect();
+    the_other_socket_answers(&broker);
+    running.iter_mut().for_each(|call| call.write(b"go\n"));
+    running.into_iter().chain(waiting).for_each(|call| drop(call.wait().exited(0)));
+}
+
 #[test]
 fn reloads_among_calls_lose_none() {
     let broker = Broker::new("/bin/echo #word\n  word = [a-z]+\n").start();

@@ -116,6 +116,15 @@ fn a_limit_that_cannot_hold_every_call_is_refused() {
 }
 
 #[test]
+fn a_socket_without_scopes_needs_no_descriptors_for_parked_ones() {
+    let one =
+        |scope: &str| Broker::new(&format!("defaults:\n  max_calls = 1\n  scope = {scope}\n\n/bin/echo a\n"));
+    let under = ["prlimit", "--nofile=120:120", "--"];
+    one("auto").under(&under).start_fails().said(&["descriptors"]);
+    one("off").under(&under).start().call(["/bin/echo", "a"]).exited(0);
+}
+
+#[test]
 fn the_longest_timeout_is_no_short_one() {
     let broker = Broker::new("/bin/sleep 0.3\n  timeout = 87840h\n").start();
     broker.call(["/bin/sleep", "0.3"]).exited(0).audited(["start", "exit status=0 !timed_out"]);

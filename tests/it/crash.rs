@@ -69,6 +69,20 @@ fn parked_launchers_that_are_killed_lose_no_call() {
 }
 
 #[test]
+fn launchers_that_are_killed_while_they_wait_are_reaped() {
+    let broker = Broker::shell();
+    let killed = broker.pid().children();
+    kill_all(&killed);
+    within(SOON, "they are reaped in passing", || {
+        broker.sh("true").exited(0);
+        killed
+            .iter()
+            .all(|pid| fs::exists(format!("/proc/{}", pid.0)).is_ok_and(|there| !there))
+            .then_some(())
+    });
+}
+
+#[test]
 fn no_command_outlives_a_broker_that_is_killed() {
     let mut broker = Broker::shell();
     let mut call = broker.begin_sh("echo $$; exec sleep 60");

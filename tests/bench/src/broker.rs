@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::caller::dial;
+use crate::caller::{ask_listing, dial};
 
 /// What is measured.
-const RULES: &str = "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9]";
+const RULES: &str = "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9][0-9]{0,3}";
 /// The name of the socket, in the broker's directory.
 const SOCKET: &str = "sock";
 /// A unit of its own, with its cgroup given away. The program takes the place of `systemd-run`.
@@ -54,29 +54,56 @@ impl Broker {
         defaults: &str,
         rules: &str,
     ) -> io::Result<Self> {
-        let rules = (defaults, rules);
-        Self::begin(name, &mut Command::new(program), options, rules)
+        Self::serve(name, Command::new(program).args(options), defaults, rules)
     }
 
     /// The same in a delegated cgroup that the manager of this user makes for it.
     pub fn delegated(name: &str, program: &Path, defaults: &str) -> io::Result<Self> {
         let mut command = Command::new(DELEGATED[0]);
-        Self::begin(name, command.args(&DELEGATED[1..]).arg(program), &[], (defaults, RULES))
+        command.args(&DELEGATED[1..]).arg(program);
+        Self::serve(name, &mut command, defaults, RULES)
     }
 
-    /// The command is still to be told what to serve; the rules are what stands in `defaults:`, and below it.
-    fn begin(name: &str, command: &mut Command, options: &[&str], rules: (&str, &str)) -> io::Result<Self> {
+    /// Starts `program` as systemd would, with this many sockets that each have a rules file and a manifest of their own.
+    /// [`Self::socket`] is the first of them.
+    pub fn activated(
+        name: &str,
+        program: &Path,
+        options: &[&str],
+        defaults: &str,
+        sockets: usize,
+    ) -> io::Result<Self> {
+        let dir = directory(name)?;
+        let others = (1..sockets).map(|number| format!("{SOCKET}{number}"));
+        let names: Vec<String> = std::iter::once(SOCKET.to_owned()).chain(others).collect();
+        let mut command = Command::new("systemd-socket-activate");
+        command.arg("--seqpacket").arg(format!("--fdname={}", names.join(":")));
+        for name in &names {
+            let (file, logfile) = (dir.join(format!("{name}.rules")), dir.join(format!("{name}.jsonl")));
+            write_rules(&file, &logfile, defaults, RULES)?;
+            command.arg("-l").arg(dir.join(name));
+        }
+        command.arg(program).args(options);
+        command.args(["serve".as_ref(), "--rules-dir".as_ref(), dir.as_os_str()]);
+        let mut broker = Self::begin(&mut command, dir)?;
+        // Who spoke before the broker set it up to be told of senders is nobody: wait until it answers.
+        broker.answered(ask_listing(&broker.socket()))?;
+        Ok(broker)
+    }
+
+    /// The command is still to be told what to serve.
+    fn serve(name: &str, command: &mut Command, defaults: &str, rules: &str) -> io::Result<Self> {
         let dir = directory(name)?;
         let file = dir.join("bench.rules");
-        write_rules(&file, &dir.join("manifest.jsonl"), rules)?;
-        let child = command
-            .args(["serve".as_ref(), "--rules".as_ref(), file.as_os_str()])
-            .args(["--socket".as_ref(), dir.join(SOCKET).as_os_str()])
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(dir.join("stderr"))?)
-            .spawn()?;
+        write_rules(&file, &dir.join("manifest.jsonl"), defaults, rules)?;
+        command.args(["serve".as_ref(), "--rules".as_ref(), file.as_os_str()]);
+        command.args(["--socket".as_ref(), dir.join(SOCKET).as_os_str()]);
+        Self::begin(command, dir)
+    }
+
+    fn begin(command: &mut Command, dir: PathBuf) -> io::Result<Self> {
+        let stderr = File::create(dir.join("stderr"))?;
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn()?;
         let mut broker = Self { child, dir };
         broker.wait_ready()?;
         Ok(broker)
@@ -96,12 +123,27 @@ impl Broker {
         let end = Instant::now() + START_MAX;
         while let Err(error) = dial(&self.socket()) {
             if self.child.try_wait()?.is_some() || Instant::now() >= end {
-                let said = fs::read_to_string(self.dir.join("stderr"))?;
-                return Err(io::Error::other(format!("the broker does not serve ({error}):\n{said}")));
+                return self.answered(Err(error));
             }
             thread::sleep(LOOK_EVERY);
         }
         Ok(())
+    }
+
+    /// With what the broker said, where there was no answer.
+    fn answered(&mut self, answer: io::Result<()>) -> io::Result<()> {
+        let Err(error) = answer else { return Ok(()) };
+        // One that ends says why last.
+        for _ in 0..100 {
+            if self.child.try_wait()?.is_some() {
+                break;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        let said = fs::read_to_string(self.dir.join("stderr"))?;
+        let said = said.lines().filter(|line| !line.starts_with("Listening on "));
+        let said = said.collect::<Vec<_>>().join("\n");
+        Err(io::Error::other(format!("the broker does not serve ({error}):\n{said}")))
     }
 
     fn stop(&mut self) -> io::Result<()> {
@@ -134,7 +176,7 @@ fn directory(name: &str) -> io::Result<PathBuf> {
     Ok(dir)
 }
 
-fn write_rules(path: &Path, logfile: &Path, (defaults, rules): (&str, &str)) -> io::Result<()> {
+fn write_rules(path: &Path, logfile: &Path, defaults: &str, rules: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "defaults:\n  logfile = {}\n{defaults}\n\n{rules}", logfile.display())
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, sendmsg,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, sendmsg,
     setsockopt, socket, sockopt::ReceiveTimeout,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
@@ -35,12 +35,17 @@ impl Caller {
 
     /// One call: the status that the broker answers.
     pub fn call(&self) -> io::Result<i32> {
+        status(&self.begin()?)
+    }
+
+    /// A call that is asked for and not waited for. It is given up when the connection is closed.
+    pub fn begin(&self) -> io::Result<OwnedFd> {
         let connection = dial(&self.socket)?;
         let fds = [self.null.as_raw_fd(); 3];
         let payload = [IoSlice::new(&self.message)];
         let control = [ControlMessage::ScmRights(&fds)];
         sendmsg::<()>(connection.as_raw_fd(), &payload, &control, MsgFlags::MSG_NOSIGNAL, None)?;
-        status(&connection)
+        Ok(connection)
     }
 }
 
@@ -50,6 +55,17 @@ pub fn dial(path: &Path) -> io::Result<OwnedFd> {
     setsockopt(&connection, ReceiveTimeout, &TimeVal::seconds(REPLY_SECONDS_MAX))?;
     connect(connection.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(connection)
+}
+
+/// Asks for the listing, and waits for an answer.
+pub fn ask_listing(path: &Path) -> io::Result<()> {
+    let connection = dial(path)?;
+    let message = Request::List.encode().ok_or(io::ErrorKind::InvalidInput)?;
+    send(connection.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL)?;
+    match recv(connection.as_raw_fd(), &mut [0; 64], MsgFlags::empty())? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }
 
 fn status(connection: &OwnedFd) -> io::Result<i32> {

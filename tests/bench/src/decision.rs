@@ -221,7 +221,7 @@ fn batch_ns(policy: &Policy, words: &[Claimed]) -> f64 {
     begun.elapsed().as_secs_f64() * 1e9 / f64::from(BATCH)
 }
 
-fn text(shape: Shape, rules: usize) -> String {
+pub(crate) fn text(shape: Shape, rules: usize) -> String {
     let mut text = String::new();
     for number in 0..rules {
         let rule = match shape {
@@ -234,7 +234,7 @@ fn text(shape: Shape, rules: usize) -> String {
     text
 }
 
-fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
+pub(crate) fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
     let (program, first) = match shape {
         Shape::Programs | Shape::Regexes => (format!("/opt/bin/p{number}"), "run".to_owned()),
         Shape::Literals => ("/opt/bin/tool".to_owned(), format!("job{number}")),
@@ -242,7 +242,7 @@ fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
     [program, first, value.to_owned()].into_iter().filter_map(Claimed::new).collect()
 }
 
-fn load(text: &str) -> io::Result<Policy> {
+pub(crate) fn load(text: &str) -> io::Result<Policy> {
     let path = Path::new("/bench.rules");
     sluice::rules::load(path, &Text(text), &Vars::default())
         .map_err(|diagnostics| io::Error::other(format!("{diagnostics:?}")))
@@ -262,7 +262,7 @@ impl Source for Text<'_> {
 }
 
 /// No rule of these has an `in DIR` slot.
-struct NoPaths;
+pub(crate) struct NoPaths;
 
 impl Paths for NoPaths {
     fn lies_under(&self, _cwd: &Path, _value: &str, _dir: &Path) -> bool {

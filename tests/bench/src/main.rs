@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use sluice_bench::{calls, capture, decision, queries, run, sync};
+use sluice_bench::{calls, capture, decision, instructions, queries, run, scale, sync};
 
 /// Measures what calls, rules and captures cost.
 #[derive(Debug, Parser)]
@@ -33,6 +33,10 @@ enum What {
     Sync(sync::Args),
     /// `sluice log` and `sluice verify` over a long manifest
     History(queries::Args),
+    /// A fresh call, and what the broker holds, beside many of each thing
+    Scale(scale::Args),
+    /// Instructions of decode, match and record, with valgrind
+    Count(instructions::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,11 @@ fn main() -> ExitCode {
         What::History(args) => {
             queries::run(args).and_then(|report| shown(&report, json, report.part.is_good()))
         }
+        What::Scale(args) => scale::run(args).and_then(|report| shown(&report, json, report.failed() == 0)),
+        What::Count(instructions::Args { work: Some(work), rounds: Some(rounds), .. }) => {
+            instructions::work(*work, *rounds).map(|()| true)
+        }
+        What::Count(args) => instructions::count(args).and_then(|report| shown(&report, json, true)),
     };
     match is_good {
         Ok(is_good) => ExitCode::from(u8::from(!is_good)),

@@ -29,36 +29,49 @@ pub struct Memory {
     pub commands: usize,
 }
 
+/// A process, as its `status` tells.
 #[derive(Debug)]
-struct Process {
-    pid: u32,
+pub(crate) struct Process {
+    pub(crate) pid: u32,
     parent: u32,
-    name: String,
+    pub(crate) name: String,
     resident_kib: u64,
     /// All that the kernel says of its memory: the same of those who live in one.
     memory: String,
 }
 
+/// The command that makes a call last.
+pub(crate) const SLEEPER: &str = "sleep";
+
 /// What the broker `pid` and everything below it hold now.
 pub fn of_broker(pid: u32) -> io::Result<Memory> {
-    let all = processes()?;
-    let mut tree = HashSet::from([pid]);
-    // Parents may be listed after their children: pass until nothing is added.
-    while all.iter().any(|process| tree.contains(&process.parent) && tree.insert(process.pid)) {}
     let mut memory = Memory::default();
-    let mut counted = HashSet::new();
-    for process in all.iter().filter(|process| tree.contains(&process.pid)) {
+    let (tree, mut counted) = (tree(pid)?, HashSet::new());
+    for process in &tree {
         match process.name.as_str() {
             _ if process.pid == pid => memory.broker_kib = process.resident_kib,
-            "sleep" => memory.commands += 1,
+            SLEEPER => memory.commands += 1,
             _ => {
                 memory.helpers += 1;
-                memory.helpers_kib +=
-                    if counted.insert(&process.memory) { process.resident_kib } else { 0 };
+                memory.helpers_kib += if counted.insert(&process.memory) { process.resident_kib } else { 0 };
             }
         }
     }
     Ok(memory)
+}
+
+/// The process `pid` and everything below it.
+pub(crate) fn tree(pid: u32) -> io::Result<Vec<Process>> {
+    let all = processes()?;
+    let mut tree = HashSet::from([pid]);
+    let mut known = 0;
+    // Parents may be listed after their children: pass until nothing is added.
+    while known < tree.len() {
+        known = tree.len();
+        let born: Vec<_> = all.iter().filter(|one| tree.contains(&one.parent)).map(|one| one.pid).collect();
+        tree.extend(born);
+    }
+    Ok(all.into_iter().filter(|process| tree.contains(&process.pid)).collect())
 }
 
 /// What the broker holds while `calls` calls run. `commands` says how many really did.

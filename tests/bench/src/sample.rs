@@ -29,6 +29,7 @@ pub struct Bounds {
 pub struct Slice {
     p50_ms: f64,
     p99_ms: f64,
+    worst_ms: f64,
     rate: f64,
     calls: usize,
     failed: usize,
@@ -57,6 +58,8 @@ pub struct Row {
     pub p50_ms: Spread,
     /// 99th percentile of a slice.
     pub p99_ms: Spread,
+    /// The longest call of a slice.
+    pub worst_ms: Spread,
     /// Calls a second.
     pub rate: Spread,
     /// Calls in all.
@@ -195,6 +198,7 @@ fn summary(done: Vec<Done>, elapsed: Duration) -> Slice {
     Slice {
         p50_ms: percentile(&good, 50),
         p99_ms: percentile(&good, 99),
+        worst_ms: percentile(&good, 100),
         rate: count(good.len()) / elapsed.as_secs_f64(),
         calls: good.len() + bad.len(),
         failed: bad.len(),
@@ -218,6 +222,7 @@ fn row(what: &'static str, callers: usize, index: usize, rounds: &[Vec<Slice>]) 
         callers,
         p50_ms: over(|slice| slice.p50_ms),
         p99_ms: over(|slice| slice.p99_ms),
+        worst_ms: over(|slice| slice.worst_ms),
         rate: over(|slice| slice.rate),
         calls: mine().map(|slice| slice.calls).sum(),
         failed: mine().map(|slice| slice.failed).sum(),

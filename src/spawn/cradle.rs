@@ -1,0 +1,55 @@
+//! The thread whose children the nursery and all launchers are. What commands abandon comes to the main thread (the
+//! kernel gives orphans to a process's first thread that lives), so that one's list of children has nobody else in it,
+//! and is as short with a thousand running calls as with none. The thread never ends: a parent-death signal follows the
+//! thread that is the parent.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Sender, SyncSender};
+use std::thread;
+
+use nix::unistd::{Pid, gettid};
+
+use crate::limits::CALL_STACK_BYTES;
+
+/// A program to start, and who wants to know.
+type Order = (Command, SyncSender<io::Result<Child>>);
+
+#[derive(Debug)]
+struct Cradle {
+    thread: Pid,
+    orders: Sender<Order>,
+}
+
+static CRADLE: OnceLock<Cradle> = OnceLock::new();
+
+/// Starts a program as a child of the cradle.
+pub(super) fn start(command: Command) -> io::Result<Child> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    cradle()?.orders.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+    answer.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
+}
+
+/// The thread, once something was started.
+pub(super) fn thread() -> Option<Pid> {
+    CRADLE.get().map(|cradle| cradle.thread)
+}
+
+fn cradle() -> io::Result<&'static Cradle> {
+    if let Some(cradle) = CRADLE.get() {
+        return Ok(cradle);
+    }
+    let (orders, received) = mpsc::channel::<Order>();
+    let (tell, told) = mpsc::sync_channel(1);
+    let work = move || {
+        // Who asked waits for both, unless it is gone.
+        tell.send(gettid()).ok();
+        for (mut command, reply) in received {
+            reply.send(command.spawn()).ok();
+        }
+    };
+    thread::Builder::new().name("cradle".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
+    let thread = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
+    Ok(CRADLE.get_or_init(|| Cradle { thread, orders }))
+}
