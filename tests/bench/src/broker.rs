@@ -54,14 +54,14 @@ impl Broker {
         defaults: &str,
         rules: &str,
     ) -> io::Result<Self> {
-        Self::serve(name, Command::new(program).args(options), defaults, rules)
+        Self::serve(name, &mut Command::new(program), options, (defaults, rules))
     }
 
     /// The same in a delegated cgroup that the manager of this user makes for it.
     pub fn delegated(name: &str, program: &Path, defaults: &str) -> io::Result<Self> {
         let mut command = Command::new(DELEGATED[0]);
         command.args(&DELEGATED[1..]).arg(program);
-        Self::serve(name, &mut command, defaults, RULES)
+        Self::serve(name, &mut command, &[], (defaults, RULES))
     }
 
     /// Starts `program` as systemd would, with this many sockets that each have a rules file and a manifest of their own.
@@ -83,21 +83,25 @@ impl Broker {
             write_rules(&file, &logfile, defaults, RULES)?;
             command.arg("-l").arg(dir.join(name));
         }
-        command.arg(program).args(options);
-        command.args(["serve".as_ref(), "--rules-dir".as_ref(), dir.as_os_str()]);
-        let mut broker = Self::begin(&mut command, dir)?;
+        command.arg(program).args(["serve".as_ref(), "--rules-dir".as_ref(), dir.as_os_str()]);
+        let mut broker = Self::begin(command.args(options), dir)?;
         // Who spoke before the broker set it up to be told of senders is nobody: wait until it answers.
         broker.answered(ask_listing(&broker.socket()))?;
         Ok(broker)
     }
 
     /// The command is still to be told what to serve.
-    fn serve(name: &str, command: &mut Command, defaults: &str, rules: &str) -> io::Result<Self> {
+    fn serve(
+        name: &str,
+        command: &mut Command,
+        options: &[&str],
+        (defaults, rules): (&str, &str),
+    ) -> io::Result<Self> {
         let dir = directory(name)?;
         let file = dir.join("bench.rules");
         write_rules(&file, &dir.join("manifest.jsonl"), defaults, rules)?;
         command.args(["serve".as_ref(), "--rules".as_ref(), file.as_os_str()]);
-        command.args(["--socket".as_ref(), dir.join(SOCKET).as_os_str()]);
+        command.args(["--socket".as_ref(), dir.join(SOCKET).as_os_str()]).args(options);
         Self::begin(command, dir)
     }
 
