@@ -234,8 +234,9 @@ impl Lobby {
             };
             let visit = Visit::new(connection);
             if visit.has_spoken() {
+                // It has a thread before the next one is let in.
                 self.crowd.push(index, visit);
-                continue;
+                return Ok(true);
             }
             let number = self.crowd.next_number();
             if let Err(source) = watch(&self.epoll, visit.connection.as_fd(), Token::Visitor(number)) {
