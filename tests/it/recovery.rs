@@ -190,6 +190,10 @@ fn what_runs_on_in_a_new_file_is_found_by_the_next_broker() {
     sluice([["verify".into(), "--journal=none".into()].as_slice(), &paths].concat()).exited(0);
     let shown = sluice(["log".as_ref(), "--call=1".as_ref(), "--file".as_ref(), paths[1].as_os_str()]);
     shown.exited(0).said(&["start\n", "\ncarried\n", "\nlost\n"]);
+    let json = sluice(["log".as_ref(), "--json".as_ref(), "--file".as_ref(), paths[1].as_os_str()]).exited(0);
+    let kinds = json.stdout().lines().map(|line| line[9..].split('"').next().map(str::to_owned)).collect();
+    let kinds: Option<Vec<_>> = kinds;
+    assert_eq!(kinds.expect("each has a kind"), ["start", "carried", "lost"]);
     broker.start_again();
     assert_eq!(broker.records_of("lost").len(), 1, "it is said once");
 }
