@@ -82,8 +82,14 @@ impl Book {
         (fresh.lines, fresh.calls) = (self.lines, self.calls.clone());
         std::mem::swap(&mut fresh.owed, &mut self.owed);
         let noted = if is_ours || history.last.is_none() { left.clone() } else { noted.prev };
-        fresh.begin(author, &history, &noted).map_err(io)?;
-        fresh.carry().and_then(|()| fresh.recover(&history)).map_err(io)?;
+        let begun = fresh.begin(author, &history, &noted);
+        let begun = begun.and_then(|()| fresh.carry()).and_then(|()| fresh.recover(&history));
+        if begun.is_err() {
+            // This file stays, and with it what is still owed.
+            std::mem::swap(&mut fresh.owed, &mut self.owed);
+            std::mem::swap(&mut fresh.calls, &mut self.calls);
+        }
+        begun.map_err(io)?;
         // Last, so that no moment is without a file that tells of the calls that run.
         let closed = self.append(line.as_bytes(), Space::Kept);
         self.before = std::mem::replace(&mut self.prev, left);
