@@ -2,7 +2,6 @@
 //! journal next; what could not be written whole is cut off again. Of a full disk, the ends of running calls get what
 //! was kept for them.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsFd;
@@ -18,6 +17,7 @@ use crate::limits::END_ROOM_BYTES;
 use crate::sys;
 
 use super::ascii::to_ascii;
+use super::calls::{Calls, GoesOn};
 use super::chain::{LineHash, chained, no_line};
 use super::diary::{Author, Close, Open, boot_id};
 use super::entry::Record;
@@ -26,11 +26,11 @@ use super::history::{History, look_back};
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
 use super::place::{self, OpenError, is_at};
-use super::record::{Capture, Lost, now_ms};
+use super::record::now_ms;
 use super::rejected::{Reject, Rejected};
 use super::room::{Room, Space};
 use super::sink::Sink;
-use super::stray::end_all;
+use super::stray::{Begun, Trace};
 
 /// A manifest that is open. What is done with it is ordered by the manifest's lock.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ pub(super) struct Book {
     next: CallId,
     /// Lines that were written so far, to this file and those before it.
     pub(super) lines: u64,
-    /// Calls whose end is still to be written.
-    running: BTreeSet<CallId>,
+    /// Calls that are not over.
+    pub(super) calls: Calls,
     /// Ends that could not be written when they came: they stand before the next line.
     owed: Owed,
     pub(super) fold: Fold,
@@ -68,8 +68,7 @@ impl Book {
         let (mut book, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
         book.next = history.next.max(noted.next);
         book.begin(author, &history, &noted.prev).map_err(io)?;
-        book.record_lost(&history).map_err(io)?;
-        book.record_cut(&history).map_err(io)?;
+        book.recover(&history).map_err(io)?;
         Ok(book)
     }
 
@@ -83,11 +82,17 @@ impl Book {
         let close = self.closing();
         let (line, left) = chained(&to_ascii(&close), &self.prev);
         fresh.next = self.next.max(history.next).max(noted.next);
-        (fresh.lines, fresh.running) = (self.lines, self.running.clone());
+        (fresh.lines, fresh.calls) = (self.lines, self.calls.clone());
         std::mem::swap(&mut fresh.owed, &mut self.owed);
         let noted = if is_ours || history.last.is_none() { left.clone() } else { noted.prev };
-        fresh.begin(author, &history, &noted).map_err(io)?;
-        fresh.record_lost(&history).map_err(io)?;
+        let begun = fresh.begin(author, &history, &noted);
+        let begun = begun.and_then(|()| fresh.carry()).and_then(|()| fresh.recover(&history));
+        if begun.is_err() {
+            // This file stays, and with it what is still owed.
+            std::mem::swap(&mut fresh.owed, &mut self.owed);
+            std::mem::swap(&mut fresh.calls, &mut self.calls);
+        }
+        begun.map_err(io)?;
         // Last, so that no moment is without a file that tells of the calls that run.
         let closed = self.append(line.as_bytes(), Space::Kept);
         self.before = std::mem::replace(&mut self.prev, left);
@@ -109,7 +114,7 @@ impl Book {
         let history = self.read_again(&no_line()).map_err(io)?;
         self.next = self.next.max(history.next);
         let noted = self.prev.clone();
-        self.begin(author, &history, &noted).map_err(io)
+        self.begin(author, &history, &noted).and_then(|()| self.carry()).map_err(io)
     }
 
     fn mark(path: &Path) -> Result<(Arc<Mark>, Point), OpenError> {
@@ -128,7 +133,7 @@ impl Book {
             before: no_line(),
             next: CallId::FIRST,
             lines: 0,
-            running: BTreeSet::new(),
+            calls: Calls::default(),
             owed: Owed::default(),
             fold: Fold::default(),
             sink,
@@ -140,7 +145,7 @@ impl Book {
 
     fn read_again(&mut self, prev: &LineHash) -> io::Result<History> {
         self.room.forget();
-        let mut history = look_back(&self.file, prev)?;
+        let mut history = look_back(&self.file, prev, Begun::is_left)?;
         history.compare_boot(boot_id().as_deref());
         self.bytes = (&**self.file).seek(SeekFrom::End(0))?;
         Ok(history)
@@ -167,24 +172,12 @@ impl Book {
             rules: author.rules,
             policy: author.policy,
             next: self.next,
-            running: self.running.clone(),
+            running: self.calls.running(),
             torn: history.torn,
             at: self.bytes,
             missing: is_missing.then(|| noted.clone()),
         };
         self.write(&open)
-    }
-
-    /// The calls that an earlier broker began here and did not end.
-    fn record_lost(&mut self, history: &History) -> io::Result<()> {
-        let lost = history.unfinished.iter().filter(|(call, _)| !self.running.contains(call));
-        end_all(lost).into_iter().try_for_each(|remains| self.write(&Lost::new(remains)))
-    }
-
-    /// The calls that ended there, and whose captures went on.
-    fn record_cut(&mut self, history: &History) -> io::Result<()> {
-        let cut = end_all(history.capturing.iter());
-        cut.into_iter().try_for_each(|remains| self.write(&Capture::lost(remains)))
     }
 
     /// Takes the next number.
@@ -240,15 +233,15 @@ impl Book {
 
     /// Keeps room for the end of a call that is about to begin, and its number, where no start says it.
     pub(super) fn expect(&mut self, call: CallId) -> io::Result<()> {
-        self.running.insert(call);
+        self.calls.begin(call, Trace::default());
         self.make_room(0)?;
         self.note()
     }
 
     /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does not take,
     /// is taken back.
-    pub(super) fn write_start(&mut self, call: CallId, record: &impl Record) -> io::Result<()> {
-        self.running.insert(call);
+    pub(super) fn write_start(&mut self, call: CallId, trace: Trace, record: &impl Record) -> io::Result<()> {
+        self.calls.begin(call, trace);
         self.pay()?;
         let (bytes, prev) = (self.bytes, self.prev.clone());
         self.append_chained(&to_ascii(record), Space::Free)?;
@@ -262,13 +255,18 @@ impl Book {
     }
 
     /// Writes the end of a call, into the room that was kept for it. One that cannot be written is owed.
-    pub(super) fn write_end(&mut self, call: CallId, record: &impl Record) -> io::Result<()> {
+    pub(super) fn write_end(
+        &mut self,
+        call: CallId,
+        goes_on: GoesOn,
+        record: &impl Record,
+    ) -> io::Result<()> {
         let body = to_ascii(record);
         let written = self.append_chained(&body, Space::Kept);
         self.enter(record, &written).ok();
-        let is_owed = written.is_err() && self.owed.push(End { call, body, entry: record.entry() });
+        let is_owed = written.is_err() && self.owed.push(End { call, goes_on, body, entry: record.entry() });
         if !is_owed {
-            self.running.remove(&call);
+            self.calls.end(call, goes_on);
         }
         written?;
         self.note()
@@ -279,7 +277,7 @@ impl Book {
         while let Some(body) = self.owed.first().map(|end| end.body.clone()) {
             self.append_line(&body, Space::Kept)?;
             let Some(mut end) = self.owed.shift() else { return Ok(()) };
-            self.running.remove(&end.call);
+            self.calls.end(end.call, end.goes_on);
             end.entry.add("SLUICE_HASH", &self.prev);
             end.entry.add("SLUICE_PREV", &self.before);
             self.sink.enter(|| end.entry).ok();
@@ -289,7 +287,7 @@ impl Book {
 
     /// A call that does not run after all.
     pub(super) fn forget(&mut self, call: CallId) {
-        self.running.remove(&call);
+        self.calls.end(call, GoesOn::default());
     }
 
     fn enter(&self, record: &impl Record, written: &io::Result<()>) -> io::Result<()> {
@@ -338,7 +336,7 @@ impl Book {
 
     /// Space for this many bytes, and after them for the end of every call that runs.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
-        let kept = self.running.len() as u64 * END_ROOM_BYTES;
+        let kept = self.calls.count_running() as u64 * END_ROOM_BYTES;
         self.room.reach(self.file.as_fd(), self.bytes, self.bytes + bytes as u64 + kept)
     }
 

@@ -12,8 +12,9 @@ use crate::sd::{Entry, Priority};
 use crate::wire::Status;
 
 use super::diary::{Close, Open, Reload};
-use super::record::{Capture, Ending, Lost, Start};
+use super::record::{Ending, Start};
 use super::rejected::Reject;
+use super::sequel::{Capture, Carried, Kept, Lost};
 use super::words::{Caller, Words};
 
 /// A line of the manifest, and its entry in the journal.
@@ -23,11 +24,13 @@ pub(super) trait Record: Serialize {
 }
 
 /// The `MESSAGE_ID` of each kind of record. Fixed for good: the catalog and people's filters know them.
-pub const MESSAGE_IDS: [(&str, &str); 8] = [
+pub const MESSAGE_IDS: [(&str, &str); 10] = [
     ("open", "7e30a8876d264a558e3d7d379dfcba9c"),
     ("start", "4cf1fe9ee9f94a90870485fb32a48806"),
     ("exit", "eab01940a3634ccb81326df142e3a23d"),
     ("capture", "36aeaaca463b4f0eb8d2c9f15f35ba6f"),
+    ("kept", "49f0a394f7f64ab3bde41f5a3ee10768"),
+    ("carried", "da0f7b92c7674f87b45e25b8a4acd5cb"),
     ("reject", "2457eaa160c24f4585ca18d9d4a8a552"),
     ("lost", "031199993ffa483cb9e99400eb5e6cc6"),
     ("reload", "478b98e24f674643990aed65f26bb3e4"),
@@ -181,6 +184,31 @@ impl Record for Capture {
     }
 }
 
+impl Record for Kept {
+    fn entry(&self) -> Entry {
+        let mut message = format!("what call {} had left running outlived its broker", self.call);
+        add_remains(&mut message, self.ended, self.left);
+        let mut entry = new(self.kind, Priority::Warning, &message);
+        entry.add("SLUICE_CALL", &self.call.to_string());
+        entry.add("SLUICE_REASON", self.reason);
+        entry
+    }
+}
+
+impl Record for Carried {
+    fn entry(&self) -> Entry {
+        let what = match (self.runs(), self.keeping) {
+            (true, _) => "runs on",
+            (_, true) => "is over, and what it left runs on",
+            (_, false) => "is over, and what it left is captured on",
+        };
+        let message = format!("call {}, which began in an earlier file, {what}", self.call);
+        let mut entry = new(self.kind, Priority::Info, &message);
+        entry.add("SLUICE_CALL", &self.call.to_string());
+        entry
+    }
+}
+
 impl Record for Reject<'_> {
     fn entry(&self) -> Entry {
         let rejected = self.rejected;
@@ -216,15 +244,20 @@ impl Reject<'_> {
 impl Record for Lost {
     fn entry(&self) -> Entry {
         let mut message = format!("the end of call {} was not seen: {}", self.call, self.why());
-        for (processes, what) in [(self.ended, "was ended"), (self.left, "could not be ended")] {
-            if processes > 0 {
-                message += &format!("; of what it started, {processes} {what}");
-            }
-        }
+        add_remains(&mut message, self.ended, self.left);
         let mut entry = new("lost", Priority::Error, &message);
         entry.add("SLUICE_CALL", &self.call.to_string());
         entry.add("SLUICE_REASON", self.reason);
         entry
+    }
+}
+
+/// What became of the processes that an earlier broker left of a call.
+fn add_remains(message: &mut String, ended: usize, left: usize) {
+    for (processes, what) in [(ended, "was ended"), (left, "could not be ended")] {
+        if processes > 0 {
+            *message += &format!("; of what it started, {processes} {what}");
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct History {
     pub(super) unfinished: BTreeMap<CallId, Begun>,
     /// Calls that ended, and whose captures did not.
     pub(super) capturing: BTreeMap<CallId, Begun>,
+    /// Calls that ended, and left something that still runs.
+    pub(super) keeping: BTreeMap<CallId, Begun>,
     /// The host's boot in which the last broker began.
     pub(super) boot: Option<String>,
 }
@@ -54,7 +56,11 @@ impl Last {
 
 /// What a manifest holds. One that was closed, and not touched since, is known by its last line: what an earlier one
 /// says is over, however many there are. `noted` is the hash of the last line as its mark knows it.
-pub(super) fn look_back(mut manifest: &File, noted: &LineHash) -> io::Result<History> {
+pub(super) fn look_back(
+    mut manifest: &File,
+    noted: &LineHash,
+    is_left: fn(&Begun) -> bool,
+) -> io::Result<History> {
     let bytes = manifest.metadata()?.len();
     let mut tail = [0; CLOSE_BYTES_MAX];
     let read = manifest.read_at(&mut tail, bytes.saturating_sub(CLOSE_BYTES_MAX as u64))?;
@@ -62,7 +68,7 @@ pub(super) fn look_back(mut manifest: &File, noted: &LineHash) -> io::Result<His
         return Ok(history);
     }
     manifest.seek(SeekFrom::Start(0))?;
-    read_history(manifest)
+    read_history(manifest, is_left)
 }
 
 /// The history that the last line of a manifest's `tail` tells, if it is a `close` with this hash.
@@ -75,13 +81,14 @@ fn of_close(tail: &[u8], noted: &LineHash) -> Option<History> {
         return None;
     }
     let mut history = History::default();
-    history.take(line);
+    history.take(line, |_| false);
     history.last = Some(Last { hash: hash.clone(), whole: Some((hash, before)) });
     Some(history)
 }
 
-/// Reads a whole manifest. Lines that are not records are passed over: they prove nothing about numbers.
-fn read_history(manifest: impl Read) -> io::Result<History> {
+/// Reads a whole manifest. Lines that are not records are passed over: they prove nothing about numbers. `is_left` is
+/// asked of each call that left something running, since the most have nothing left by now, and may be many.
+fn read_history(manifest: impl Read, is_left: fn(&Begun) -> bool) -> io::Result<History> {
     let mut lines = Lines::new(manifest);
     let mut history = History::default();
     let mut link = Link::default();
@@ -93,7 +100,7 @@ fn read_history(manifest: impl Read) -> io::Result<History> {
             continue;
         }
         link.add(line.bytes);
-        history.take(line.bytes);
+        history.take(line.bytes, is_left);
         if is_whole(line.bytes) {
             line.bytes.clone_into(&mut whole);
         }
@@ -116,6 +123,8 @@ struct Line<'l> {
     running: Vec<u64>,
     #[serde(default)]
     capturing: bool,
+    #[serde(default)]
+    keeping: bool,
     boot: Option<String>,
 }
 
@@ -132,30 +141,52 @@ impl<'l> Line<'l> {
 }
 
 impl History {
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, bytes: &[u8], is_left: fn(&Begun) -> bool) {
         let line = Line::read(bytes);
         self.next = self.next.max(line.after());
         match (&*line.kind, line.call.map(CallId::new)) {
             ("start", Some(call)) => {
                 self.unfinished.insert(call, Begun { line: bytes.to_owned(), is_of_other_boot: false });
             }
+            ("carried", Some(call)) => {
+                let begun = Begun { line: bytes.to_owned(), is_of_other_boot: false };
+                if line.capturing || line.keeping {
+                    self.end(call, &line, begun, is_left);
+                } else {
+                    self.unfinished.insert(call, begun);
+                }
+            }
             ("exit" | "lost", Some(call)) => {
-                let begun = self.unfinished.remove(&call);
-                self.capturing.extend(begun.filter(|_| line.capturing).map(|begun| (call, begun)));
+                if let Some(begun) = self.unfinished.remove(&call) {
+                    self.end(call, &line, begun, is_left);
+                }
             }
             ("capture", Some(call)) => drop(self.capturing.remove(&call)),
+            ("kept", Some(call)) => drop(self.keeping.remove(&call)),
             ("open", _) => {
-                self.unfinished
-                    .extend(line.running.into_iter().map(|call| (CallId::new(call), Begun::default())));
                 self.compare_boot(line.boot.as_deref());
+                for call in line.running {
+                    self.unfinished.entry(CallId::new(call)).or_default();
+                }
                 self.boot = line.boot;
             }
             // What ran on when a broker left this file ends in another one.
             ("close", _) => {
                 self.unfinished.clear();
                 self.capturing.clear();
+                self.keeping.clear();
             }
             _ => {}
+        }
+    }
+
+    /// Remembers a call that ended for what of it went on.
+    fn end(&mut self, call: CallId, line: &Line<'_>, begun: Begun, is_left: fn(&Begun) -> bool) {
+        if line.keeping && is_left(&begun) {
+            self.keeping.insert(call, begun.clone());
+        }
+        if line.capturing {
+            self.capturing.insert(call, begun);
         }
     }
 }
@@ -166,6 +197,7 @@ impl History {
         if self.boot.is_some() && self.boot.as_deref() != now {
             let begun = self.unfinished.values_mut().chain(self.capturing.values_mut());
             begun.for_each(|begun| begun.is_of_other_boot = true);
+            self.keeping.clear();
         }
     }
 }
@@ -176,8 +208,13 @@ mod tests {
 
     use super::*;
 
+    /// As if something of each call were left.
+    fn read(manifest: &str) -> History {
+        read_history(manifest.as_bytes(), |_| true).expect("no I/O here")
+    }
+
     fn check(manifest: &str, next: u64, last: &str, torn: usize) {
-        let history = read_history(manifest.as_bytes()).expect("no I/O here");
+        let history = read(manifest);
         let hash = history.last.map(|last| last.hash);
         let want = (!last.is_empty()).then(|| hash_line(last.as_bytes()));
         assert_eq!((history.next.get(), hash, history.torn), (next, want, torn));
@@ -204,7 +241,7 @@ mod tests {
             (whole("{\"kind\":\"start\",\"call\":7"), whole("{\"kind\":\"close\",\"next\":9"));
         let noted = hash_line(close.as_bytes());
         let manifest = format!("{start}\n{close}\n");
-        let all = read_history(manifest.as_bytes()).expect("no I/O here");
+        let all = read_history(manifest.as_bytes(), |_| true).expect("no I/O here");
         assert_eq!(of_close(manifest.as_bytes(), &noted), Some(all));
         for other in [format!("{manifest}{{"), format!("{close}\n{start}\n"), format!("{start}\n{close}")] {
             assert_eq!(of_close(other.as_bytes(), &noted), None, "{other}");
@@ -230,14 +267,14 @@ mod tests {
     #[test]
     fn what_was_noted_is_at_the_end_or_just_before_it() {
         let line = whole("{\"call\":2");
-        let last = read_history(format!("{line}\n{{\"ca").as_bytes()).expect("no I/O here").last;
+        let last = read(&format!("{line}\n{{\"ca")).last;
         let last = last.expect("there are lines");
         assert!(last.follows(&"ab".repeat(32)) && last.follows(&hash_line(line.as_bytes())));
         assert!(last.follows(&last.hash) && !last.follows(&"0".repeat(64)));
     }
 
     fn unfinished(manifest: &[&str], want: &[u64]) {
-        let history = read_history(manifest.join("\n").as_bytes()).expect("no I/O here");
+        let history = read(&manifest.join("\n"));
         assert_eq!(history.unfinished.into_keys().map(CallId::get).collect::<Vec<_>>(), want);
     }
 
@@ -257,7 +294,7 @@ mod tests {
         let start = r#"{"kind":"start","call":3,"stdout":"/a"}"#;
         let exit = r#"{"kind":"exit","call":3,"capturing":true}"#;
         let capturing = |lines: &[&str]| {
-            let history = read_history(lines.join("\n").as_bytes()).expect("no I/O here");
+            let history = read(&lines.join("\n"));
             assert_eq!(history.unfinished.len(), 0);
             history.capturing.into_values().map(|begun| begun.line).collect::<Vec<_>>()
         };
@@ -268,11 +305,61 @@ mod tests {
     }
 
     #[test]
+    fn what_a_call_kept_is_remembered_until_its_record() {
+        let start = r#"{"kind":"start","call":3,"cgroup":"/a","cgroup_id":7}"#;
+        let exit = r#"{"kind":"exit","call":3,"keeping":true}"#;
+        let kept = |lines: &[&str]| {
+            let history = read(&lines.join("\n"));
+            assert_eq!(history.unfinished.len(), 0);
+            history.keeping.into_values().map(|begun| begun.line).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[start, exit]), [start.as_bytes()]);
+        assert_eq!(kept(&[start, exit, r#"{"kind":"capture","call":3}"#]).len(), 1);
+        assert_eq!(kept(&[start, exit, r#"{"kind":"open"}"#]).len(), 1);
+        assert_eq!(kept(&[start, exit, r#"{"kind":"kept","call":3}"#]).len(), 0);
+        assert_eq!(kept(&[start, exit, r#"{"kind":"close"}"#]).len(), 0);
+        assert_eq!(kept(&[start, r#"{"kind":"exit","call":3}"#]).len(), 0);
+        let boots = [r#"{"kind":"open","boot":"a"}"#, start, exit, r#"{"kind":"open","boot":"b"}"#];
+        assert_eq!(kept(&boots).len(), 0);
+    }
+
+    #[test]
+    fn of_what_ended_by_itself_nothing_is_held() {
+        let start = r#"{"kind":"start","call":3,"cgroup":"/no/such/group","cgroup_id":7}"#;
+        let lines = [start, r#"{"kind":"exit","call":3,"keeping":true}"#].join("\n");
+        let history = read_history(lines.as_bytes(), Begun::is_left).expect("no I/O here");
+        assert_eq!(history.keeping.len(), 0);
+    }
+
+    #[test]
+    fn a_file_that_was_begun_later_has_what_its_calls_left() {
+        let open = r#"{"kind":"open","next":9,"running":[3]}"#;
+        let carried = |more: &str| format!(r#"{{"kind":"carried","call":3{more},"stdout":"/a"}}"#);
+        let (runs, captured) = (carried(""), carried(r#","capturing":true"#));
+        let line = |begun: BTreeMap<CallId, Begun>| begun.into_values().map(|begun| begun.line).next();
+        assert_eq!(line(read(&[open, &runs].join("\n")).unfinished), Some(runs.clone().into_bytes()));
+        let kept = carried(r#","keeping":true"#);
+        assert_eq!(line(read(&kept).keeping), Some(kept.clone().into_bytes()));
+        assert_eq!(line(read(&captured).capturing), Some(captured.clone().into_bytes()));
+        let exit = r#"{"kind":"exit","call":3,"keeping":true}"#;
+        assert_eq!(line(read(&[open, &runs, exit].join("\n")).keeping), Some(runs.clone().into_bytes()));
+        // In the same file, the start is there too.
+        assert_eq!(line(read(&[&*runs, open].join("\n")).unfinished), Some(runs.into_bytes()));
+    }
+
+    #[test]
+    fn a_call_that_runs_while_a_file_is_begun_is_of_that_boot() {
+        let opens = [r#"{"kind":"open","boot":"a"}"#, r#"{"kind":"open","boot":"b","running":[3]}"#];
+        let begun = read(&opens.join("\n")).unfinished.into_values().next().expect("it runs");
+        assert!(!begun.is_of_other_boot);
+    }
+
+    #[test]
     fn a_call_of_another_boot_stays_one() {
         let open = |boot| format!("{{\"kind\":\"open\",\"boot\":\"{boot}\"}}");
         let start = |call| format!("{{\"kind\":\"start\",\"call\":{call}}}");
         let lines = [open("a"), start(1), open("b"), start(2), open("b")].join("\n");
-        let mut history = read_history(lines.as_bytes()).expect("no I/O here");
+        let mut history = read(&lines);
         let others =
             |history: &History| history.unfinished.values().map(|begun| begun.is_of_other_boot).collect();
         let now: Vec<bool> = others(&history);

@@ -11,14 +11,17 @@ use crate::ids::CallId;
 use crate::rules::{Durability, Journal};
 
 use super::book::Book;
+use super::calls::GoesOn;
 use super::commit::Commit;
 use super::diary::{Author, Reload};
 use super::entry::Record;
 use super::fold::Heard;
 use super::place::OpenError;
-use super::record::now_ms;
+use super::record::{Captured, now_ms};
 use super::rejected::{Reject, Rejected};
+use super::sequel::Capture;
 use super::sink::Sink;
+use super::stray::Trace;
 use super::trust::Trusted;
 
 /// The manifest of one broker.
@@ -142,12 +145,13 @@ impl Manifest {
     pub(super) fn begin<R: Record>(
         &self,
         call: Option<CallId>,
+        trace: Trace,
         record: impl FnOnce(CallId) -> Option<R>,
     ) -> Begun {
         let mut book = self.book();
         let call = call.unwrap_or_else(|| book.number());
         let written = book.check_place().and_then(|()| match record(call) {
-            Some(record) => book.write_start(call, &record),
+            Some(record) => book.write_start(call, trace, &record),
             None => book.expect(call).and_then(|()| book.sink.probe()),
         });
         let (line, is_recorded) = (book.lines, written.is_ok());
@@ -156,22 +160,24 @@ impl Manifest {
     }
 
     /// Writes the start of a call that runs although it could not be written at first.
-    pub(super) fn begin_again(&self, call: CallId, record: &impl Record) -> io::Result<()> {
-        self.book().write_start(call, record)
+    pub(super) fn begin_again(&self, call: CallId, trace: Trace, record: &impl Record) -> io::Result<()> {
+        self.book().write_start(call, trace, record)
     }
 
-    /// Writes the end of a call.
-    pub(super) fn end(&self, call: CallId, record: &impl Record) -> io::Result<()> {
+    /// Writes the end of a call, of which this goes on.
+    pub(super) fn end(&self, call: CallId, goes_on: GoesOn, record: &impl Record) -> io::Result<()> {
         let mut book = self.book();
-        book.write_end(call, record)?;
+        book.write_end(call, goes_on, record)?;
         let line = book.lines;
         drop(book);
         self.wait_for_disk(line)
     }
 
-    /// Writes a record that nobody waits for.
-    pub(super) fn write(&self, record: &impl Record) -> io::Result<()> {
-        self.book().write(record)
+    /// Writes that the captures of an ended call are closed.
+    pub(super) fn close_captures(&self, call: CallId, captured: &Captured) -> io::Result<()> {
+        let mut book = self.book();
+        book.calls.close_captures(call);
+        book.write(&Capture::new(call, captured))
     }
 
     /// A call that does not run, and whose start is not on record.

@@ -6,6 +6,7 @@
 
 mod ascii;
 mod book;
+mod calls;
 mod capture;
 mod chain;
 mod commit;
@@ -20,8 +21,10 @@ mod place;
 mod query;
 mod read;
 mod record;
+mod recover;
 mod rejected;
 mod room;
+mod sequel;
 mod sink;
 mod started;
 mod stray;
@@ -30,6 +33,7 @@ mod verify;
 mod words;
 
 pub use ascii::to_ascii;
+pub use calls::GoesOn;
 pub use capture::CaptureFile;
 pub use diary::Author;
 pub use entry::MESSAGE_IDS;

@@ -7,6 +7,8 @@ use crate::ids::CallId;
 use crate::limits::OWED_ENDS_MAX;
 use crate::sd::Entry;
 
+use super::calls::GoesOn;
+
 /// The ends that are owed, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Owed(VecDeque<End>);
@@ -15,6 +17,7 @@ pub(super) struct Owed(VecDeque<End>);
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) call: CallId,
+    pub(super) goes_on: GoesOn,
     /// The record's JSON.
     pub(super) body: String,
     pub(super) entry: Entry,

@@ -1,6 +1,7 @@
 //! The lines of a manifest that tell of calls, one type a kind; REFERENCE.md has each field's meaning. A field that says
-//! nothing is left out; `prev` is added when the line is written. `diary.rs` has the others.
+//! nothing is left out; `prev` is added when the line is written. `sequel.rs` and `diary.rs` have the others.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -10,7 +11,8 @@ use crate::limits::REQUEST_FDS;
 use crate::sd::Account;
 use crate::wire::Status;
 
-use super::stray::Remains;
+use super::calls::GoesOn;
+use super::stray::Trace;
 use super::words::{Caller, Words};
 
 /// `start`: a command is about to run.
@@ -73,6 +75,15 @@ pub struct Opening<'a> {
     pub policy: &'a str,
     /// Whether the log policy keeps what ran out of every record.
     pub hidden: bool,
+}
+
+impl Opening<'_> {
+    /// What finds what may be left of the call, as far as its log policy lets records tell.
+    pub(super) fn trace(&self) -> Trace {
+        let [stdin, stdout, stderr] = self.captures.map(|path| path.map(PathBuf::from));
+        let (cgroup, cgroup_id) = self.cgroup.map(|(path, id)| (path.to_owned(), id)).unzip();
+        if self.hidden { Trace::default() } else { Trace { cgroup, cgroup_id, stdin, stdout, stderr } }
+    }
 }
 
 impl<'a> Start<'a> {
@@ -140,6 +151,8 @@ pub enum Outcome {
         cause: Option<Cause>,
         /// Processes that it left and that could not be ended.
         left: usize,
+        /// Others run on, as its rule has it.
+        keeps: bool,
         /// What all that ran in its scope used.
         account: Account,
         /// What was captured of it.
@@ -166,9 +179,12 @@ impl Outcome {
         Self::NotStarted { step: "relay", errno }
     }
 
-    /// Whether what the command left running is captured further.
-    pub fn goes_on(&self) -> bool {
-        matches!(self, Self::Ran { captured: Captured { goes_on: true, .. }, .. })
+    /// What of the call goes on after it.
+    pub fn goes_on(&self) -> GoesOn {
+        match self {
+            Self::Ran { captured, keeps, .. } => GoesOn { capturing: captured.goes_on, keeping: *keeps },
+            Self::NotStarted { .. } | Self::NotDurable { .. } => GoesOn::default(),
+        }
     }
 
     /// What the caller is answered.
@@ -208,6 +224,8 @@ pub(super) struct Ending<'a> {
     pub(super) stopped: bool,
     #[serde(flatten)]
     pub(super) captured: Tally,
+    #[serde(skip_serializing_if = "is_false")]
+    keeping: bool,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) left: usize,
     #[serde(skip_serializing_if = "is_false")]
@@ -245,6 +263,7 @@ impl<'a> Ending<'a> {
             hangup: false,
             stopped: false,
             captured: Tally::default(),
+            keeping: outcome.goes_on().keeping,
             left: 0,
             oom: false,
             cpu_ms: None,
@@ -297,78 +316,10 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn new(captured: &Captured) -> Self {
+    pub(super) fn new(captured: &Captured) -> Self {
         let [stdin_bytes, stdout_bytes, stderr_bytes] = captured.bytes;
         let Captured { truncated, drain_timeout, goes_on, .. } = *captured;
         Self { stdin_bytes, stdout_bytes, stderr_bytes, truncated, drain_timeout, capturing: goes_on }
-    }
-}
-
-/// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
-#[derive(Debug, Serialize)]
-pub(super) struct Capture {
-    pub(super) kind: &'static str,
-    pub(super) call: CallId,
-    ts: u64,
-    #[serde(flatten)]
-    pub(super) captured: Tally,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "is_zero")]
-    ended: usize,
-    #[serde(skip_serializing_if = "is_zero")]
-    left: usize,
-}
-
-impl Capture {
-    pub(super) fn new(call: CallId, captured: &Captured) -> Self {
-        let captured = Tally::new(captured);
-        Self { kind: "capture", call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
-    }
-
-    /// Captures that ended with their broker.
-    pub(super) fn lost(remains: Remains) -> Self {
-        let Remains { call, reason, ended, left, bytes } = remains;
-        let captured = Captured { bytes, ..Captured::default() };
-        Self { reason: Some(reason), ended, left, ..Self::new(call, &captured) }
-    }
-}
-
-/// `lost`: a call whose end nobody saw.
-#[derive(Debug, Serialize)]
-pub(super) struct Lost {
-    kind: &'static str,
-    pub(super) call: CallId,
-    ts: u64,
-    pub(super) reason: &'static str,
-    #[serde(flatten)]
-    captured: Tally,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) ended: usize,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) left: usize,
-}
-
-impl Lost {
-    /// What an earlier broker left of a call.
-    pub(super) fn new(remains: Remains) -> Self {
-        let Remains { call, reason, ended, left, bytes } = remains;
-        let captured = Tally::new(&Captured { bytes, ..Captured::default() });
-        Self { kind: "lost", call, ts: now_ms(), reason, captured, ended, left }
-    }
-
-    /// A call that this broker lost sight of.
-    pub(super) fn failed(call: CallId) -> Self {
-        Self::new(Remains { call, reason: "failed", ended: 0, left: 0, bytes: [None; REQUEST_FDS] })
-    }
-
-    /// The reason as the end of a sentence.
-    pub(super) fn why(&self) -> &'static str {
-        match self.reason {
-            "killed" => "its broker was killed",
-            "host" => "the host went down",
-            _ => "a part of the broker failed",
-        }
     }
 }
 
@@ -379,11 +330,11 @@ pub fn now_ms() -> u64 {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(value: &usize) -> bool {
+pub(super) fn is_zero(value: &usize) -> bool {
     *value == 0
 }

@@ -7,8 +7,10 @@ use nix::errno::Errno;
 
 use crate::ids::CallId;
 
+use super::calls::GoesOn;
 use super::manifest::{Begun, Manifest};
-use super::record::{Capture, Captured, Ending, Lost, Opening, Outcome, Start};
+use super::record::{Captured, Ending, Opening, Outcome, Start};
+use super::sequel::Lost;
 
 /// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end was not
 /// seen.
@@ -29,7 +31,8 @@ impl<'m> Started<'m> {
         call: Option<CallId>,
         opening: &Opening<'_>,
     ) -> (Self, io::Result<()>) {
-        let begun = manifest.begin(call, |call| (!opening.hidden).then(|| Start::new(call, opening)));
+        let begun = manifest
+            .begin(call, opening.trace(), |call| (!opening.hidden).then(|| Start::new(call, opening)));
         let Begun { call, is_recorded, written } = begun;
         (Self { manifest, call, since: Instant::now(), is_recorded, finished: false }, written)
     }
@@ -39,7 +42,7 @@ impl<'m> Started<'m> {
         if opening.hidden || self.is_recorded {
             return Ok(());
         }
-        self.manifest.begin_again(self.call, &Start::new(self.call, opening))
+        self.manifest.begin_again(self.call, opening.trace(), &Start::new(self.call, opening))
     }
 
     /// The call's number.
@@ -50,12 +53,13 @@ impl<'m> Started<'m> {
     /// Writes the end.
     pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> io::Result<()> {
         self.finished = true;
-        self.manifest.end(self.call, &Ending::new(self.call, self.since.elapsed(), outcome, opening))
+        let ending = Ending::new(self.call, self.since.elapsed(), outcome, opening);
+        self.manifest.end(self.call, outcome.goes_on(), &ending)
     }
 
     /// Writes that the captures of an ended call are closed.
     pub fn close_captures(manifest: &Manifest, call: CallId, captured: &Captured) -> io::Result<()> {
-        manifest.write(&Capture::new(call, captured))
+        manifest.close_captures(call, captured)
     }
 
     /// Takes the call back: for `source`, its start does not count, so it does not run.
@@ -75,7 +79,7 @@ impl Drop for Started<'_> {
     fn drop(&mut self) {
         if !self.finished {
             // The thread is unwinding: there is nobody left to tell of a failure.
-            self.manifest.end(self.call, &Lost::failed(self.call)).ok();
+            self.manifest.end(self.call, GoesOn::default(), &Lost::failed(self.call)).ok();
         }
     }
 }

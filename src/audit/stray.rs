@@ -6,7 +6,7 @@ use std::fs::{Metadata, symlink_metadata};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::CallId;
 use crate::limits::{KILL_GRACE, REQUEST_FDS};
@@ -15,20 +15,49 @@ use crate::sd::Cgroup;
 /// A call that was begun and not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Begun {
-    /// Its start record; empty where the file that has it is another one.
+    /// Its start record, or what stands for it in a file that was begun later; empty where there is neither.
     pub(super) line: Vec<u8>,
     /// The host was booted since.
     pub(super) is_of_other_boot: bool,
 }
 
+impl Begun {
+    /// Whether processes of it run, as far as can be found out.
+    pub(super) fn is_left(&self) -> bool {
+        self.trace().is_left()
+    }
+
+    fn trace(&self) -> Trace {
+        serde_json::from_slice(&self.line).unwrap_or_default()
+    }
+}
+
 /// What a start record says of what may be left.
-#[derive(Debug, Default, Deserialize)]
-struct Trace {
-    cgroup: Option<String>,
-    cgroup_id: Option<u64>,
-    stdin: Option<PathBuf>,
-    stdout: Option<PathBuf>,
-    stderr: Option<PathBuf>,
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trace {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cgroup_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stdin: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stdout: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stderr: Option<PathBuf>,
+}
+
+impl Trace {
+    /// Whether processes of the call run, as far as can be found out.
+    pub(super) fn is_left(&self) -> bool {
+        self.find().is_some_and(|cgroup| cgroup.is_populated().unwrap_or(true))
+    }
+
+    /// The cgroup. What cannot be looked at is like what had no scope.
+    fn find(&self) -> Option<Cgroup> {
+        let (path, id) = self.cgroup.as_deref().zip(self.cgroup_id)?;
+        Cgroup::find(path, id).ok().flatten()
+    }
 }
 
 /// What is left of a call.
@@ -68,12 +97,9 @@ pub(super) fn end_all<'b>(calls: impl Iterator<Item = (&'b CallId, &'b Begun)>) 
 impl Stray {
     /// Kills what is left of a call.
     fn kill(begun: &Begun) -> Self {
-        let trace: Trace = serde_json::from_slice(&begun.line).unwrap_or_default();
-        let place = trace.cgroup.zip(trace.cgroup_id).filter(|_| !begun.is_of_other_boot);
-        // What cannot be looked at is like what had no scope.
-        let cgroup = place.and_then(|(path, id)| Cgroup::find(&path, id).ok().flatten());
+        let trace = begun.trace();
         // A command may have started the broker that comes after its own.
-        let cgroup = cgroup.filter(|cgroup| !cgroup.holds_us());
+        let cgroup = trace.find().filter(|cgroup| !begun.is_of_other_boot && !cgroup.holds_us());
         let found = cgroup.as_ref().map_or(0, count);
         if let Some(cgroup) = cgroup.as_ref().filter(|_| found > 0) {
             // What it does not end is counted.

@@ -276,7 +276,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
     if let Some(relay) = &relay {
         say_failure(&socket.rules, relay, &captures);
     }
-    let goes_on = outcome.as_ref().is_ok_and(Outcome::goes_on);
+    let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
     Ok(Ended { status, launcher, captures, remains })

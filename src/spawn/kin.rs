@@ -101,17 +101,20 @@ impl Kin {
         self.family().claim(pid)
     }
 
-    /// Lets go on what an ended command left, in its scope where it has one.
-    pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) {
+    /// Lets go on what an ended command left, in its scope where it has one. Gives whether there is anything.
+    pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
         let mut family = self.family();
         let populated = |cgroup: &Cgroup| cgroup.is_populated().unwrap_or(true);
         family.scopes.retain(|path| Cgroup::open(path).is_ok_and(|cgroup| populated(&cgroup)));
-        family.scopes.extend(scope.filter(|scope| populated(scope)).map(|scope| scope.path().to_owned()));
+        let scope = scope.filter(|scope| populated(scope));
+        family.scopes.extend(scope.map(|scope| scope.path().to_owned()));
         let (kept, claimed) = family.claimed.drain().partition(|(_, owner)| *owner == pid);
         family.claimed = claimed;
         let kept: HashMap<Pid, Pid> = kept;
+        let keeps = scope.is_some() || !kept.is_empty();
         family.keepers.extend(kept.values());
         family.kept.extend(kept.into_keys());
+        keeps
     }
 
     /// The scopes of what was let go on, and when they were told to end, if this is not the first time.

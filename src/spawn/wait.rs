@@ -94,18 +94,19 @@ fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) 
     {
         call.kin.give_up(launcher.pid());
         let (cause, captured) = deliver(Some(cause), call)?;
-        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), cause, 1, account, captured));
+        let rest = Rest { left: 1, keeps: false };
+        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
     }
     let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
     // Where the manager was quicker all the same: everything has ended then.
     let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
-    let (left, account) = settle(launcher, left, account, cause, call, give_up)?;
+    let (rest, account) = settle(launcher, left, account, cause, call, give_up)?;
     let (cause, captured) = deliver(cause, call)?;
     let failure = launched.err().map(|source| Failure::of_plan(&source)).or_else(|| launcher.failure());
     if let Some(failure) = failure {
         return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
     }
-    Ok(outcome(end, cause, left, account, captured))
+    Ok(outcome(end, cause, rest, account, captured))
 }
 
 fn account(launcher: &Launcher) -> Account {
@@ -117,14 +118,24 @@ fn kills(launcher: &Launcher) -> Option<Kills> {
     launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
 }
 
-fn outcome(end: End, cause: Option<Cause>, left: usize, account: Account, captured: Captured) -> Outcome {
+/// What is there of a call when its command has ended.
+struct Rest {
+    /// Processes that could not be ended.
+    left: usize,
+    /// Others are let go on.
+    keeps: bool,
+}
+
+fn outcome(end: End, cause: Option<Cause>, rest: Rest, account: Account, captured: Captured) -> Outcome {
+    let Rest { left, keeps } = rest;
     match end {
         End::Exited(code) => {
-            Outcome::Ran { status: Status::exited(code), signal: None, cause, left, account, captured }
+            let status = Status::exited(code);
+            Outcome::Ran { status, signal: None, cause, left, keeps, account, captured }
         }
         End::Signaled(signal) => {
             let status = Status::signaled(signal);
-            Outcome::Ran { status, signal: Some(signal), cause, left, account, captured }
+            Outcome::Ran { status, signal: Some(signal), cause, left, keeps, account, captured }
         }
     }
 }
@@ -235,7 +246,7 @@ fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Re
     sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
 }
 
-/// Ends what the command left, or lets it go on where its rule says so. Gives how many could not be ended.
+/// Ends what the command left, or lets it go on where its rule says so.
 fn settle(
     launcher: &Launcher,
     left: Vec<Pid>,
@@ -243,22 +254,21 @@ fn settle(
     cause: Option<Cause>,
     call: &Call<'_>,
     give_up: Instant,
-) -> io::Result<(usize, Account)> {
+) -> io::Result<(Rest, Account)> {
     let (command, scope) = (launcher.pid(), launcher.scope().map(Scope::cgroup));
     if call.background == Background::Keep && cause.is_none() {
-        call.kin.keep(command, scope);
-        return Ok((0, account));
+        return Ok((Rest { left: 0, keeps: call.kin.keep(command, scope) }, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let Some(scope) = scope.filter(|scope| scope.is_populated().unwrap_or(true)) else {
         // What moved itself out of the scope is still found by its descent.
         let left = end_all(left, || call.kin.left_of(command), kill_from, call.stop)?;
-        return Ok((left, account));
+        return Ok((Rest { left, keeps: false }, account));
     };
     let stay = end_scope(scope, cause.is_none(), kill_from, call.stop)?;
     let account = account.or(scope.account());
     let left = end_all(call.kin.left_of(command)?, || call.kin.left_of(command), kill_from, call.stop)?;
-    Ok((left.max(stay), account))
+    Ok((Rest { left: left.max(stay), keeps: false }, account))
 }
 
 /// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.

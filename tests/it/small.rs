@@ -117,6 +117,28 @@ fn on_a_full_disk_best_effort_runs_and_says_so_once() {
 }
 
 #[test]
+fn ends_that_could_not_be_written_outlast_a_rotation_that_fails() {
+    if !can_mount() {
+        return;
+    }
+    apart(|| {
+        let broker = on(Kind::Tmpfs, "  audit = best-effort\n").start();
+        fill(&broker);
+        (0..200).for_each(|_| drop(broker.request(&["/bin/sh", "-c", "true"]).quick().run().exited(0)));
+        let old = broker.manifest_path().with_extension("jsonl.1");
+        fs::rename(broker.manifest_path(), &old).expect("an own file can be renamed");
+        broker.hup();
+        broker.says("going on with the old file");
+        make_room(&broker);
+        broker.hup();
+        broker.sh("true").exited(0);
+        let exits =
+            |path: &Path| fs::read_to_string(path).expect("it is there").matches("\"kind\":\"exit\"").count();
+        assert_eq!(exits(&old) + exits(&broker.manifest_path()), 201, "{}", broker.transcript(0));
+    });
+}
+
+#[test]
 fn a_full_disk_stops_a_start_of_the_broker_and_loses_no_record() {
     if !can_mount() {
         return;

@@ -96,10 +96,14 @@ fn rotation_under_load_leaves_one_history() {
     let rotated: Vec<_> =
         (1..=ROUNDS).map(|part| beside(&broker, &format!("manifest.jsonl.{part}"))).collect();
     thread::scope(|scope| {
-        for _ in 0..4 {
-            // Between the move and the reload they are refused, which is on record too.
-            scope.spawn(|| {
-                (0..10).for_each(|_| drop(broker.request(&["/bin/sh", "-c", "echo a"]).quick().run()))
+        for caller in 0..4 {
+            // Between the move and the reload they are refused, which is on record too: each has words of its own, or
+            // several would be counted in one record.
+            let (broker, call) = (&broker, move |number| format!("echo {caller}.{number}"));
+            scope.spawn(move || {
+                (0..10).for_each(|number| {
+                    drop(broker.request(&["/bin/sh", "-c", &call(number)]).quick().run());
+                });
             });
         }
         for old in rotated.iter().rev() {

@@ -19,25 +19,25 @@ pub enum Found {
     Begin,
     /// Its end.
     End,
-    /// What became of its captures after its end.
-    Captures,
+    /// What is beside these: that it runs on in another file, or what became of what went on after its end.
+    More,
 }
 
 /// Who is handed the lines that are asked for: the head of each, what it is of its call, and all of it.
 pub type Take<'a> = dyn FnMut(Head, Found, &[u8]) -> io::Result<()> + 'a;
 
-/// Picks lines. Remembers which calls have begun and not ended, and which are captured on.
+/// Picks lines. Remembers which calls have begun and not ended, and of which something goes on.
 #[derive(Debug)]
 pub struct Matcher {
     filter: Filter,
     running: HashSet<CallId>,
-    capturing: HashSet<CallId>,
+    lasting: HashSet<CallId>,
 }
 
 impl Matcher {
     /// For lines in the order of the manifest.
     pub fn new(filter: Filter) -> Self {
-        Self { filter, running: HashSet::new(), capturing: HashSet::new() }
+        Self { filter, running: HashSet::new(), lasting: HashSet::new() }
     }
 
     /// What was asked for.
@@ -59,16 +59,18 @@ impl Matcher {
         self.take_end(&head, line).map(|found| (head, found))
     }
 
-    /// What a line is that ends a call, or its captures. Who asks for one call is told of these even where its start is
-    /// gone.
+    /// What a line is that ends a call, or tells more of it. Who asks for one call is told of these even where its start
+    /// is gone.
     fn take_end(&mut self, head: &Head, line: &[u8]) -> Option<Found> {
         let is_asked = self.filter.call() == Some(head.call);
-        if head.kind == Kind::Capture {
-            return (self.capturing.remove(&head.call) || is_asked).then_some(Found::Captures);
+        if matches!(head.kind, Kind::Capture | Kind::Kept | Kind::Carried) {
+            let is_known = self.running.contains(&head.call) || self.lasting.contains(&head.call);
+            return (is_known || is_asked).then_some(Found::More);
         }
         let ends = self.running.remove(&head.call) || is_asked;
-        if ends && memmem::find(line, b",\"capturing\":true").is_some() {
-            self.capturing.insert(head.call);
+        let goes_on = |field: &[u8]| memmem::find(line, field).is_some();
+        if ends && (goes_on(b",\"capturing\":true") || goes_on(b",\"keeping\":true")) {
+            self.lasting.insert(head.call);
         }
         ends.then_some(Found::End)
     }

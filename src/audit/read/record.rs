@@ -22,6 +22,10 @@ pub enum Kind {
     Exit,
     /// What a call left running is captured no longer.
     Capture,
+    /// What a call left running outlived its broker, and was ended.
+    Kept,
+    /// A call that began in an earlier file runs on.
+    Carried,
     /// A request was refused.
     Reject,
     /// A call whose end nobody saw.
@@ -33,11 +37,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const NAMES: [(&'static str, Self); 8] = [
+    const NAMES: [(&'static str, Self); 10] = [
         ("open", Self::Open),
         ("start", Self::Start),
         ("exit", Self::Exit),
         ("capture", Self::Capture),
+        ("kept", Self::Kept),
+        ("carried", Self::Carried),
         ("reject", Self::Reject),
         ("lost", Self::Lost),
         ("reload", Self::Reload),
@@ -79,7 +85,13 @@ impl Head {
         let begins = match kind {
             Kind::Start | Kind::Reject => true,
             Kind::Exit => rest.starts_with(b",\"socket\":"),
-            Kind::Open | Kind::Capture | Kind::Lost | Kind::Reload | Kind::Close => false,
+            Kind::Open
+            | Kind::Capture
+            | Kind::Kept
+            | Kind::Carried
+            | Kind::Lost
+            | Kind::Reload
+            | Kind::Close => false,
         };
         Some(Self { kind, call: CallId::new(call), ts, begins })
     }
@@ -174,7 +186,13 @@ impl Recorded {
         match self.kind {
             Kind::Start | Kind::Reject => true,
             Kind::Exit => self.socket.is_some(),
-            Kind::Open | Kind::Capture | Kind::Lost | Kind::Reload | Kind::Close => false,
+            Kind::Open
+            | Kind::Capture
+            | Kind::Kept
+            | Kind::Carried
+            | Kind::Lost
+            | Kind::Reload
+            | Kind::Close => false,
         }
     }
 }

@@ -255,8 +255,8 @@ fn files_that_do_not_follow_each_other_are_found() {
 
 proptest! {
     #[test]
-    fn the_head_is_what_the_record_says(call: u64, ts: u64, kind in 0usize..8) {
-        let kind = ["open", "start", "exit", "capture", "reject", "lost", "reload", "close"][kind];
+    fn the_head_is_what_the_record_says(call: u64, ts: u64, kind in 0usize..10) {
+        let kind = ["open", "start", "exit", "capture", "kept", "carried", "reject", "lost", "reload", "close"][kind];
         let line = format!("{{\"kind\":\"{kind}\",\"call\":{call},\"ts\":{ts},\"argv\":[]}}");
         let head = Head::of(line.as_bytes()).expect("a head");
         let record = Recorded::of(line.as_bytes()).expect("a record");

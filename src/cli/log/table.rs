@@ -64,7 +64,7 @@ impl Table {
             }
             Found::Whole => self.calls.push_back(Call { begin: record, end: None }),
             Found::End => self.end(head.call, record),
-            Found::Captures => {}
+            Found::More => {}
         }
         while self.calls.front().is_some_and(Call::is_over) {
             self.write_first(out)?;
@@ -100,7 +100,7 @@ impl Table {
                     self.write_call(&begin, Some(&record), out)?;
                 }
             }
-            Found::Captures => {}
+            Found::More => {}
         }
         Ok(())
     }

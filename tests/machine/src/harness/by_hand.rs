@@ -5,7 +5,10 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use nix::sys::signal::Signal;
+
 use super::gate::Gate;
+use super::process::Pid;
 
 /// A broker without a unit, with a gate's rules at a gate's socket. Dropped, it is killed.
 #[derive(Debug)]
@@ -33,6 +36,11 @@ impl ByHand {
             assert!(bytes > 0, "the broker did not start: {said}");
         }
         Self { child, _stderr: stderr }
+    }
+
+    /// Tells it to read its rules again, and to look where its manifest is.
+    pub(crate) fn reload(&self) {
+        Pid(i32::try_from(self.child.id()).expect("a pid")).signal(Signal::SIGHUP);
     }
 
     /// Kills it, and waits until it is gone.

@@ -1,4 +1,5 @@
-//! A gate of the test's own: one instance of the units, its rules, its state. Everything of it is gone with the test.
+//! A gate of the test's own: one instance of the units, its rules, its state. Everything of it is gone with the
+//! test, which fails where the records do not fit each other and the journal.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -13,7 +14,7 @@ use super::drop_in::{self, Removed};
 use super::journal::Journal;
 use super::manager::{Manager, home};
 use super::process::Pid;
-use super::program::{Ended, run};
+use super::program::{Ended, run, sluice};
 use super::running::Running;
 use super::wait::{SOON, within};
 
@@ -160,6 +161,19 @@ impl Gate {
         self.state().join("manifest.jsonl")
     }
 
+    /// What `sluice verify` says of all its files; `None` where there is none.
+    fn verify(&self) -> Option<Ended> {
+        let entries = fs::read_dir(self.state()).ok()?.flatten();
+        let mut files: Vec<_> =
+            entries.filter_map(|entry| entry.path().to_str().map(str::to_owned)).collect();
+        // Hidden ones are the broker's own.
+        files.retain(|path| path.contains("/manifest."));
+        (!files.is_empty()).then(|| {
+            let words: Vec<_> = ["verify"].into_iter().chain(files.iter().map(String::as_str)).collect();
+            sluice(&words)
+        })
+    }
+
     /// The unit that listens.
     pub(crate) fn socket_unit(&self) -> String {
         format!("sluice@{}.socket", self.name)
@@ -191,10 +205,14 @@ impl Drop for Gate {
         self.manager.systemctl(&["reset-failed", &service, &socket]);
         self.files.clear();
         self.manager.systemctl(&["daemon-reload"]);
+        let verified = self.verify();
         for dir in [self.state(), self.manager.runtime().join("sluice").join(&self.name)] {
             // A gate that never got so far has none.
             fs::remove_dir_all(dir).ok();
         }
         fs::remove_file(self.rules_file()).ok();
+        if let Some(verified) = verified.filter(|_| !std::thread::panicking()) {
+            verified.exited(0);
+        }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use journal::Journal;
 pub(crate) use manager::{Manager, release};
 pub(crate) use monitor::Monitor;
 pub(crate) use process::Pid;
-pub(crate) use program::{Ended, STOPPING, run};
+pub(crate) use program::{Ended, STOPPING, run, sluice};
 pub(crate) use running::Running;
 pub(crate) use skip::skip;
 pub(crate) use wait::{SOON, within};

@@ -1,5 +1,6 @@
 //! Programs that a test runs to their end.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fmt;
 use std::process::{Command, Output, Stdio};
@@ -25,6 +26,12 @@ pub(crate) fn run(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ended {
     command.env("LC_ALL", "C.UTF-8").env("SYSTEMD_COLORS", "0").env("SYSTEMD_PAGER", "");
     let line = format!("{command:?}");
     Ended { line, output: command.output().expect("coreutils are installed") }
+}
+
+/// Runs `sluice` with these words.
+pub(crate) fn sluice(words: &[&str]) -> Ended {
+    let program = env::var("SLUICE_BIN").unwrap_or_else(|_| "sluice".to_owned());
+    run([&[&*program], words].concat())
 }
 
 impl Ended {

@@ -1,10 +1,9 @@
 //! `sluice verify` beside a real journal: what the file alone cannot show of its end, the journal does.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Ended, Gate, SOON, run, within};
+use crate::harness::{Ended, Gate, SOON, sluice, within};
 
 const ECHO: &str = "echo #words...\n  allow_any = words\n";
 
@@ -23,11 +22,10 @@ fn written() -> (Gate, PathBuf) {
 }
 
 fn verify(path: &Path, words: &[&str]) -> Ended {
-    let sluice = env::var("SLUICE_BIN").unwrap_or_else(|_| "sluice".to_owned());
-    let path = path.to_str().expect("a test's path is UTF-8");
-    run([&[&*sluice, "verify"], words, &[path]].concat())
+    sluice(&[&["verify"], words, &[path.to_str().expect("a test's path is UTF-8")]].concat())
 }
 
+/// Changes a manifest. It is removed at the end: a gate's has to be good.
 fn edit(path: &Path, edit: impl FnOnce(&mut Vec<String>)) {
     let text = fs::read_to_string(path).expect("there is a manifest");
     let mut lines: Vec<_> = text.split_inclusive('\n').map(str::to_owned).collect();
@@ -50,6 +48,7 @@ fn lines_that_were_cut_off_the_end_are_found() {
     verify(&path, &[]).exited(1).said(&[
         "manifest.jsonl:2: the last line here, but the journal has 3 more: the exit of call 1 is missing first",
     ]);
+    fs::remove_file(path).expect("an own file can be removed");
 }
 
 #[test]
@@ -60,6 +59,7 @@ fn a_last_line_that_was_changed_is_found() {
     verify(&path, &[])
         .exited(1)
         .said(&["manifest.jsonl:5: changed: the journal has the record `close` here"]);
+    fs::remove_file(path).expect("an own file can be removed");
 }
 
 #[test]
@@ -69,4 +69,5 @@ fn lines_that_are_missing_are_named_by_the_journal() {
     verify(&path, &[])
         .exited(1)
         .said(&["manifest.jsonl:2: lines after it are missing: the journal has the exit of call 1 next"]);
+    fs::remove_file(path).expect("an own file can be removed");
 }

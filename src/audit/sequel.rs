@@ -1,0 +1,125 @@
+//! The lines that tell of calls after their end, or for want of one: their captures are closed, they run on while a new
+//! file is begun, a broker that was killed left something of them. REFERENCE.md has each field's meaning.
+
+use serde::Serialize;
+
+use crate::ids::CallId;
+use crate::limits::REQUEST_FDS;
+
+use super::calls::GoesOn;
+use super::record::{Captured, Tally, is_false, is_zero, now_ms};
+use super::stray::{Remains, Trace};
+
+/// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
+#[derive(Debug, Serialize)]
+pub(super) struct Capture {
+    pub(super) kind: &'static str,
+    pub(super) call: CallId,
+    ts: u64,
+    #[serde(flatten)]
+    pub(super) captured: Tally,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    ended: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    left: usize,
+}
+
+impl Capture {
+    pub(super) fn new(call: CallId, captured: &Captured) -> Self {
+        let captured = Tally::new(captured);
+        Self { kind: "capture", call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
+    }
+
+    /// Captures that ended with their broker.
+    pub(super) fn lost(remains: Remains) -> Self {
+        let Remains { call, reason, ended, left, bytes } = remains;
+        let captured = Captured { bytes, ..Captured::default() };
+        Self { reason: Some(reason), ended, left, ..Self::new(call, &captured) }
+    }
+}
+
+/// `kept`: what an ended call had left running outlived its broker, and is ended.
+#[derive(Debug, Serialize)]
+pub(super) struct Kept {
+    pub(super) kind: &'static str,
+    pub(super) call: CallId,
+    ts: u64,
+    pub(super) reason: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) ended: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) left: usize,
+}
+
+impl Kept {
+    pub(super) fn new(remains: Remains) -> Self {
+        let Remains { call, reason, ended, left, .. } = remains;
+        Self { kind: "kept", call, ts: now_ms(), reason, ended, left }
+    }
+}
+
+/// `carried`: a call whose start stands in an earlier file, and of which something runs or is captured on.
+#[derive(Debug, Serialize)]
+pub(super) struct Carried {
+    pub(super) kind: &'static str,
+    pub(super) call: CallId,
+    ts: u64,
+    #[serde(skip_serializing_if = "is_false")]
+    capturing: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) keeping: bool,
+    #[serde(flatten)]
+    trace: Trace,
+}
+
+impl Carried {
+    pub(super) fn new(call: CallId, goes_on: GoesOn, trace: Trace) -> Self {
+        let GoesOn { capturing, keeping } = goes_on;
+        Self { kind: "carried", call, ts: now_ms(), capturing, keeping, trace }
+    }
+
+    /// Whether its command has not ended.
+    pub(super) fn runs(&self) -> bool {
+        !self.capturing && !self.keeping
+    }
+}
+
+/// `lost`: a call whose end nobody saw.
+#[derive(Debug, Serialize)]
+pub(super) struct Lost {
+    kind: &'static str,
+    pub(super) call: CallId,
+    ts: u64,
+    pub(super) reason: &'static str,
+    #[serde(flatten)]
+    captured: Tally,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) ended: usize,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) left: usize,
+}
+
+impl Lost {
+    /// What an earlier broker left of a call.
+    pub(super) fn new(remains: Remains) -> Self {
+        let Remains { call, reason, ended, left, bytes } = remains;
+        let captured = Tally::new(&Captured { bytes, ..Captured::default() });
+        Self { kind: "lost", call, ts: now_ms(), reason, captured, ended, left }
+    }
+
+    /// A call that this broker lost sight of.
+    pub(super) fn failed(call: CallId) -> Self {
+        Self::new(Remains { call, reason: "failed", ended: 0, left: 0, bytes: [None; REQUEST_FDS] })
+    }
+
+    /// The reason as the end of a sentence.
+    pub(super) fn why(&self) -> &'static str {
+        match self.reason {
+            "killed" => "its broker was killed",
+            "host" => "the host went down",
+            _ => "a part of the broker failed",
+        }
+    }
+}
