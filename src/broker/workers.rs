@@ -81,7 +81,9 @@ impl<J: Send + 'static> Workers<J> {
         let place = desk.waiting.iter().position(|(waiting, _)| *waiting == number);
         let Some(place) = place else { return false };
         desk.waiting.remove(place);
-        if desk.waiting.is_empty() {
+        let is_last = desk.waiting.is_empty();
+        drop(desk);
+        if is_last {
             sys::give_back_memory();
         }
         true

@@ -59,6 +59,21 @@ impl Kind {
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
+
+    /// Whether a record of it is the first of its call; of an end, it says its socket only then.
+    fn begins(self, has_socket: bool) -> bool {
+        match self {
+            Self::Start | Self::Reject => true,
+            Self::Exit => has_socket,
+            Self::Open
+            | Self::Capture
+            | Self::Kept
+            | Self::Carried
+            | Self::Lost
+            | Self::Reload
+            | Self::Close => false,
+        }
+    }
 }
 
 /// The front of a record of a call. A hundred times cheaper than the record.
@@ -82,17 +97,7 @@ impl Head {
         let kind = Kind::of(&rest[..end])?;
         let (call, rest) = number(rest[end..].strip_prefix(b"\",\"call\":")?)?;
         let (ts, rest) = number(rest.strip_prefix(b",\"ts\":")?)?;
-        let begins = match kind {
-            Kind::Start | Kind::Reject => true,
-            Kind::Exit => rest.starts_with(b",\"socket\":"),
-            Kind::Open
-            | Kind::Capture
-            | Kind::Kept
-            | Kind::Carried
-            | Kind::Lost
-            | Kind::Reload
-            | Kind::Close => false,
-        };
+        let begins = kind.begins(rest.starts_with(b",\"socket\":"));
         Some(Self { kind, call: CallId::new(call), ts, begins })
     }
 }
@@ -183,17 +188,7 @@ impl Recorded {
     /// Whether it is the first that is known of a call: its start, its refusal, or the end of one whose start
     /// `log = exit-only` keeps out.
     pub fn begins_call(&self) -> bool {
-        match self.kind {
-            Kind::Start | Kind::Reject => true,
-            Kind::Exit => self.socket.is_some(),
-            Kind::Open
-            | Kind::Capture
-            | Kind::Kept
-            | Kind::Carried
-            | Kind::Lost
-            | Kind::Reload
-            | Kind::Close => false,
-        }
+        self.kind.begins(self.socket.is_some())
     }
 }
 
