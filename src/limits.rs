@@ -88,9 +88,14 @@ pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How long the killed may take to be gone before the broker says so and goes on.
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
 /// Launchers that wait for a call.
-pub const LAUNCHERS_PARKED: usize = 4;
-/// Of these, how many may be gone before a call asks for others ahead of its own command.
-pub const LAUNCHERS_MISSING_MAX: usize = 2;
+pub const LAUNCHERS_PARKED: usize = 8;
+/// The most that wait after a burst of calls.
+pub const LAUNCHERS_PARKED_MAX: usize = 32;
+/// How long after the last call that found none no more than the usual number wait.
+pub const LAUNCHERS_QUIET: Duration = Duration::from_secs(5);
+/// A call that leaves fewer than this asks for others ahead of its own command; else they are asked for when half are
+/// missing and a call has been answered.
+pub const LAUNCHERS_LEFT_MIN: usize = 2;
 /// The most that are asked for in one message.
 pub const LAUNCHERS_ASKED_MAX: usize = 64;
 /// How often those are looked at, in passing: one that was killed is reaped then.
@@ -103,7 +108,7 @@ pub const RELAY_FDS_MAX: usize = 12;
 /// while it is opened is of the broker's own.
 pub const RULESET_FDS_MAX: usize = 3;
 /// Descriptors of the broker beside sockets and calls.
-pub const BROKER_FDS_SPARE: usize = 64;
+pub const BROKER_FDS_SPARE: usize = 64 + LAUNCHERS_PARKED_MAX * PARKED_FDS_MAX;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
 /// Connections that are taken in at one socket before the others have their turn.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::limits::NURSERY_BACKOFF;
@@ -33,7 +34,7 @@ impl Keeper {
     /// Starts a nursery for `pool`. `watch` is given its channel, to see its end. One that cannot be had is due again.
     pub(super) fn start(
         &mut self,
-        pool: &Pool,
+        pool: &Arc<Pool>,
         kin: &Kin,
         watch: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<()> {

@@ -131,7 +131,7 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Arc::new(Pool::new()), Arc::new(Events::new()?));
+    let (pool, events) = (Arc::new(Pool::new(kin.clone())), Arc::new(Events::new()?));
     let board = Arc::new(Board::new(notifier));
     let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
     let change = {

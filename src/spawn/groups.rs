@@ -19,7 +19,7 @@ use crate::sd::{Calls, Cgroup, Delegation, limit};
 use super::kin::Kin;
 use super::pool::{Launcher, Ordered, Pool, dismiss};
 use super::scope::{Chore, Scope};
-use super::stock::Stock;
+use super::stock::{Habit, Stock};
 
 /// Launchers in groups.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Yard {
             return Ok(plot.calls.clone());
         }
         let calls = Arc::new(self.delegation.of_socket(socket)?);
-        let plot = Plot { calls: calls.clone(), stock: Stock::new(Instant::now()) };
+        let plot = Plot { calls: calls.clone(), stock: Stock::new(Habit::SCOPED, Instant::now()) };
         plots.insert(socket.clone(), plot);
         Ok(calls)
     }

@@ -108,11 +108,12 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != birth.broker {
         return FAILED;
     }
+    let ready = prepare();
     let mut length = [0; 4];
     let Ok(stdio) = sys::receive_three(stream.as_fd(), &mut length) else { return FAILED };
     let Some((bytes, rest)) = receive(stream.as_fd(), length, room) else { return FAILED };
     let Ok(orders) = Orders::read(bytes) else { return FAILED };
-    let Err(failure) = become_command(&orders, &stdio, birth.open_files, rest);
+    let Err(failure) = ready.and_then(|()| become_command(&orders, &stdio, birth.open_files, rest));
     // A broker that is gone needs no report.
     sys::write(stream.as_fd(), &failure.encode()).ok();
     FAILED
@@ -140,17 +141,20 @@ fn receive(
     Some((bytes, rest))
 }
 
-/// What the command starts with: a session of its own without a terminal, three descriptors, the rule's mask, place
-/// and environment. Signals are the nursery's already, and limits, but for the one of descriptors.
+/// What needs no plan: a session of its own, without a terminal, and the command's orphans.
+fn prepare() -> Result<(), Failure> {
+    at(Step::Setsid, setsid())?;
+    at(Step::Subreaper, prctl::set_child_subreaper(true))
+}
+
+/// What else the command starts with: three descriptors, the rule's mask, place and environment. Signals are the nursery's already, and limits, but for the one of descriptors.
 fn become_command(
     orders: &Orders<'_>,
     [stdin, stdout, stderr]: &[OwnedFd; 3],
     open_files: u64,
     room: &mut [u8],
 ) -> Result<Infallible, Failure> {
-    at(Step::Setsid, setsid())?;
     at(Step::Limits, limit_descriptors(open_files))?;
-    at(Step::Subreaper, prctl::set_child_subreaper(true))?;
     at(Step::Stdio, dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).and_then(|()| dup2_stderr(stderr)))?;
     // All others are close-on-exec already; this holds when one day one is not.
     sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })?;

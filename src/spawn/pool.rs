@@ -1,21 +1,23 @@
 //! The broker's side of the nursery: launchers that wait for a call.
 //!
-//! The queue of the nursery's channel is the pool itself: whoever needs a launcher receives a message. There is no lock
-//! on that way, and a call that finds the queue empty waits in the kernel. Others are asked for when a call has been
-//! answered, or by one that takes one of the last: a nursery at work takes the processor from the call it works beside.
+//! One thread receives what the nursery makes, at once: while a socket is on its way in a message, the kernel looks for
+//! unreachable ones at every close of any socket of the machine. Others are asked for several at a time, when a call
+//! has been answered, or by one that takes one of the last: a nursery at work takes the processor from the call it
+//! works beside.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
 use crate::limits::{
-    KILL_ROUND, LAUNCHERS_ASKED_MAX, LAUNCHERS_MISSING_MAX, LAUNCHERS_PARKED, NURSERY_WAIT, SEND_WAIT,
+    CALL_STACK_BYTES, KILL_ROUND, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_WAIT,
 };
 use crate::sys;
 
@@ -23,6 +25,7 @@ use super::kin::Kin;
 use super::launcher::Failure;
 use super::plan::{Plan, Stdio};
 use super::scope::Scope;
+use super::stock::{Habit, Stock};
 
 /// A process that waits for its plan. Dropped without one, it ends by itself.
 #[derive(Debug)]
@@ -36,73 +39,85 @@ pub struct Launcher {
 /// Launchers ahead of need.
 #[derive(Debug)]
 pub struct Pool {
-    current: Mutex<Current>,
+    state: Mutex<State>,
     changed: Condvar,
-    /// Launchers that were taken and not asked for again.
-    missing: AtomicUsize,
+    kin: Arc<Kin>,
 }
 
-/// The nursery that serves now.
 #[derive(Debug)]
-struct Current {
+struct State {
+    /// To the nursery that serves now.
     channel: Option<Arc<OwnedFd>>,
+    stock: Stock<Launcher>,
+    /// Asked for, and not there yet.
+    coming: usize,
+    /// Why the last one that came could not be taken in.
+    trouble: Option<Errno>,
 }
 
 impl Pool {
     /// A pool without a nursery: [`Self::attach`] gives it one.
-    pub fn new() -> Self {
-        Self {
-            current: Mutex::new(Current { channel: None }),
-            changed: Condvar::new(),
-            missing: AtomicUsize::new(0),
-        }
+    pub fn new(kin: Arc<Kin>) -> Self {
+        let stock = Stock::new(Habit::BARE, Instant::now());
+        let state = State { channel: None, stock, coming: 0, trouble: None };
+        Self { state: Mutex::new(state), changed: Condvar::new(), kin }
     }
 
     /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
-    pub fn attach(&self, channel: OwnedFd) -> io::Result<()> {
-        sys::send(channel.as_fd(), &[0; LAUNCHERS_PARKED], &[])?;
-        self.missing.store(0, Ordering::SeqCst);
-        self.current().channel = Some(Arc::new(channel));
+    pub fn attach(self: &Arc<Self>, channel: OwnedFd) -> io::Result<()> {
+        let channel = Arc::new(channel);
+        let (pool, own) = (self.clone(), channel.clone());
+        let work = move || {
+            // Whatever ended it, calls do without this nursery from here on.
+            pool.stock_up(&own).ok();
+            pool.lose(&own);
+        };
+        thread::Builder::new().name("stocker".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
+        let mut state = self.state();
+        (state.channel, state.coming) = (Some(channel), 0);
+        state.ask();
         self.changed.notify_all();
         Ok(())
     }
 
-    /// Forgets a nursery that is gone; calls wait until there is another.
+    /// Forgets a nursery that is gone, and what it made; calls wait until there is another.
     pub fn detach(&self) {
-        self.current().channel = None;
+        let left = self.state().forget();
+        dismiss(left, &self.kin);
     }
 
     /// A launcher that is alive. Waits for one to be made, but not for ever, however often a nursery is replaced.
-    /// Errors: `TimedOut` (no nursery makes one).
+    /// Errors: `TimedOut` (no nursery makes one), `EMFILE`.
     pub fn take(&self) -> io::Result<Launcher> {
         let give_up = Instant::now() + NURSERY_WAIT;
+        let mut state = self.state();
         loop {
-            let channel = self.channel(give_up)?;
-            if self.missing.fetch_add(1, Ordering::SeqCst) >= LAUNCHERS_MISSING_MAX {
-                self.ask(channel.as_fd());
+            let now = Instant::now();
+            if let Some(launcher) = state.stock.take(now, Launcher::is_alive) {
+                if state.stock.ready.len() < LAUNCHERS_LEFT_MIN {
+                    state.ask();
+                }
+                return Ok(launcher);
             }
-            match receive(channel.as_fd())? {
-                Some(launcher) if launcher.is_alive() => return Ok(launcher),
-                Some(_) => {}
-                None => self.lose(&channel),
+            if now >= give_up {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            state.stock.waiting += 1;
+            state.ask();
+            state = self.wait(state, give_up - now);
+            state.stock.waiting -= 1;
+            if let Some(errno) = state.trouble.take() {
+                return Err(errno.into());
             }
         }
     }
 
-    /// Has those made that were taken. What cannot be asked for now is asked for with the next one.
+    /// Has those made that were taken, once that is worth the nursery's while.
     pub fn refill(&self) {
-        let channel = self.current().channel.clone();
-        if let Some(channel) = channel.filter(|_| self.missing.load(Ordering::SeqCst) > 0) {
-            self.ask(channel.as_fd());
+        let mut state = self.state();
+        if state.missing() * 2 >= state.stock.target(Instant::now()) {
+            state.ask();
         }
-    }
-
-    fn ask(&self, channel: BorrowedFd<'_>) {
-        let missing = self.missing.swap(0, Ordering::SeqCst);
-        let asked = missing.min(LAUNCHERS_ASKED_MAX);
-        // A nursery that is gone shows at the next receive.
-        let sent = asked > 0 && sys::send(channel, &vec![0; asked], &[]).is_ok();
-        self.missing.fetch_add(missing - if sent { asked } else { 0 }, Ordering::SeqCst);
     }
 
     /// Has a launcher made inside a scope's cgroup, and does not wait for it.
@@ -120,32 +135,91 @@ impl Pool {
         }
     }
 
-    fn channel(&self, give_up: Instant) -> io::Result<Arc<OwnedFd>> {
-        let waits = |current: &mut Current| current.channel.is_none();
-        let left = give_up.saturating_duration_since(Instant::now());
-        let (current, _) = self
-            .changed
-            .wait_timeout_while(self.current(), left, waits)
-            .unwrap_or_else(PoisonError::into_inner);
-        let channel = current.channel.clone().filter(|_| !left.is_zero());
-        channel.ok_or_else(|| io::ErrorKind::TimedOut.into())
-    }
-
-    fn lose(&self, channel: &Arc<OwnedFd>) {
-        let mut current = self.current();
-        if current.channel.as_ref().is_some_and(|now| Arc::ptr_eq(now, channel)) {
-            current.channel = None;
+    /// The life of a thread that receives what a nursery makes, until that is gone.
+    fn stock_up(&self, channel: &OwnedFd) -> io::Result<()> {
+        loop {
+            let due = self.state().stock.due();
+            if !sys::poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], due)? {
+                let surplus = self.state().surplus();
+                dismiss(surplus, &self.kin);
+                continue;
+            }
+            let received = receive(channel.as_fd());
+            let mut state = self.state();
+            state.coming = state.coming.saturating_sub(1);
+            match received {
+                Ok(Some(launcher)) => state.stock.ready.push_back(launcher),
+                Ok(None) => return Ok(()),
+                Err(errno) => state.trouble = Some(errno).filter(|_| state.stock.waiting > 0),
+            }
+            let is_awaited = state.stock.waiting > 0;
+            drop(state);
+            if is_awaited {
+                self.changed.notify_one();
+            }
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn channel(&self, give_up: Instant) -> io::Result<Arc<OwnedFd>> {
+        let mut state = self.state();
+        loop {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            if let Some(channel) = &state.channel {
+                return Ok(channel.clone());
+            }
+            state = self.wait(state, left);
+        }
+    }
+
+    /// Forgets the nursery behind `channel`, if no other has taken its place.
+    fn lose(&self, channel: &Arc<OwnedFd>) {
+        let mut state = self.state();
+        if state.channel.as_ref().is_some_and(|now| Arc::ptr_eq(now, channel)) {
+            let left = state.forget();
+            drop(state);
+            dismiss(left, &self.kin);
+        }
+    }
+
+    fn wait<'s>(&self, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
+        self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for Pool {
-    fn default() -> Self {
-        Self::new()
+impl State {
+    /// How many should be asked for.
+    fn missing(&mut self) -> usize {
+        let wanted = self.stock.target(Instant::now()) + self.stock.waiting;
+        wanted.saturating_sub(self.stock.ready.len() + self.coming)
+    }
+
+    /// Asks for what is missing, without waiting. What cannot be asked for now is asked for with the next call.
+    fn ask(&mut self) {
+        let asked = self.missing().min(LAUNCHERS_ASKED_MAX);
+        let Some(channel) = self.channel.as_ref().filter(|_| asked > 0) else { return };
+        // A nursery that is gone is noticed by who receives from it.
+        if sys::send(channel.as_fd(), &[0; LAUNCHERS_ASKED_MAX][..asked], &[]).is_ok() {
+            self.coming += asked;
+        }
+    }
+
+    /// Those that nobody will need soon.
+    fn surplus(&mut self) -> Vec<Launcher> {
+        let kept = self.stock.target(Instant::now()).min(self.stock.ready.len());
+        self.stock.ready.drain(kept..).collect()
+    }
+
+    /// Forgets a nursery, and gives what is left of it.
+    fn forget(&mut self) -> Vec<Launcher> {
+        (self.channel, self.coming) = (None, 0);
+        self.stock.ready.drain(..).collect()
     }
 }
 
@@ -175,7 +249,7 @@ impl Ordered {
         if number < 0 {
             return Err(io::Error::from_raw_os_error(-number));
         }
-        let [pidfd] = answer.descriptors.try_into().map_err(|_| nix::errno::Errno::EMFILE)?;
+        let [pidfd] = answer.descriptors.try_into().map_err(|_| Errno::EMFILE)?;
         Ok(Launcher { pid: Pid::from_raw(number), pidfd, stream: stream.into(), scope: Some(scope) })
     }
 }
@@ -196,14 +270,12 @@ pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) 
 }
 
 /// The next launcher from the channel; `None` when the nursery is gone.
-fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Launcher>> {
-    let message = match sys::receive(channel, 4) {
-        Err(source) if source.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-        message => message?,
-    };
+/// Errors: `EMFILE` (there was one, and no descriptors for it).
+fn receive(channel: BorrowedFd<'_>) -> Result<Option<Launcher>, Errno> {
+    let Ok(message) = sys::receive(channel, 4) else { return Ok(None) };
     let Ok(pid) = message.bytes.try_into() else { return Ok(None) };
     let descriptors: Result<[OwnedFd; 2], _> = message.descriptors.try_into();
-    let Ok([pidfd, stream]) = descriptors else { return Err(nix::errno::Errno::EMFILE.into()) };
+    let Ok([pidfd, stream]) = descriptors else { return Err(Errno::EMFILE) };
     Ok(Some(Launcher {
         pid: Pid::from_raw(i32::from_le_bytes(pid)),
         pidfd,

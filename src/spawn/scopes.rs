@@ -20,7 +20,7 @@ use super::kin::Kin;
 use super::pool::{Launcher, Pool, dismiss};
 use super::scope::Scope;
 use super::scoper::Scoper;
-use super::stock::Stock;
+use super::stock::{Habit, Stock};
 
 /// What an operator should know of the manager.
 #[derive(Debug)]
@@ -336,7 +336,7 @@ impl Scopes {
                 return Err(why);
             }
             let give_up = began + self.patience(want, &state.manager);
-            let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(now));
+            let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(Habit::SCOPED, now));
             let taken = stock.take(now, Launcher::is_alive);
             stock.waiting += usize::from(taken.is_none());
             self.tell_scoper(Event::Look);

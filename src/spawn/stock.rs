@@ -1,17 +1,45 @@
-//! The launchers that are parked for one socket, and how many there should be: a few while it is used, more after calls
-//! that found none, none when it sleeps.
+//! Launchers that are kept for the next calls, and how many there should be: a few, more after calls that found none,
+//! fewer when it is quiet again, and none for who sleeps, where that is the habit.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::limits::{SCOPES_PARKED, SCOPES_PARKED_MAX, SCOPES_QUIET, SCOPES_SLEEP};
+use crate::limits::{
+    LAUNCHERS_PARKED, LAUNCHERS_PARKED_MAX, LAUNCHERS_QUIET, SCOPES_PARKED, SCOPES_PARKED_MAX, SCOPES_QUIET,
+    SCOPES_SLEEP,
+};
 
-/// What is parked for one socket.
+/// How many are kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habit {
+    usual: usize,
+    most: usize,
+    /// How long after a call that found none no more than usual are kept.
+    quiet: Duration,
+    /// How long after the last call none are.
+    sleep: Option<Duration>,
+}
+
+impl Habit {
+    /// For one socket, each in a scope or a group.
+    pub(super) const SCOPED: Self = Self {
+        usual: SCOPES_PARKED,
+        most: SCOPES_PARKED_MAX,
+        quiet: SCOPES_QUIET,
+        sleep: Some(SCOPES_SLEEP),
+    };
+    /// For whoever comes.
+    pub(super) const BARE: Self =
+        Self { usual: LAUNCHERS_PARKED, most: LAUNCHERS_PARKED_MAX, quiet: LAUNCHERS_QUIET, sleep: None };
+}
+
+/// What is kept.
 #[derive(Debug)]
 pub(super) struct Stock<T> {
     pub(super) ready: VecDeque<T>,
     /// Calls that wait.
     pub(super) waiting: usize,
+    habit: Habit,
     /// How many to keep.
     target: usize,
     used: Instant,
@@ -20,17 +48,17 @@ pub(super) struct Stock<T> {
 }
 
 impl<T> Stock<T> {
-    /// Nothing yet, for a socket that is used now.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { ready: VecDeque::new(), waiting: 0, target: SCOPES_PARKED, used: now, short: now }
+    /// Nothing yet, for who is there now.
+    pub(super) fn new(habit: Habit, now: Instant) -> Self {
+        Self { ready: VecDeque::new(), waiting: 0, habit, target: habit.usual, used: now, short: now }
     }
 
     /// How many are wanted at this time.
     pub(super) fn target(&mut self, now: Instant) -> usize {
-        if now >= self.used + SCOPES_SLEEP {
+        if self.habit.sleep.is_some_and(|sleep| now >= self.used + sleep) {
             self.target = 0;
-        } else if now >= self.short + SCOPES_QUIET {
-            self.target = self.target.min(SCOPES_PARKED);
+        } else if now >= self.short + self.habit.quiet {
+            self.target = self.target.min(self.habit.usual);
         }
         self.target
     }
@@ -39,21 +67,21 @@ impl<T> Stock<T> {
     pub(super) fn due(&self) -> Option<Instant> {
         match self.target {
             0 => None,
-            target if target > SCOPES_PARKED => Some(self.short + SCOPES_QUIET),
-            _ => Some(self.used + SCOPES_SLEEP),
+            target if target > self.habit.usual => Some(self.short + self.habit.quiet),
+            _ => self.habit.sleep.map(|sleep| self.used + sleep),
         }
     }
 
-    /// A launcher that is alive; where there is none, more are kept from now on.
+    /// One that is alive; where there is none, more are kept from now on.
     pub(super) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
         self.used = now;
-        self.target = self.target.max(SCOPES_PARKED);
+        self.target = self.target.max(self.habit.usual);
         while let Some(launcher) = self.ready.pop_front() {
             if is_alive(&launcher) {
                 return Some(launcher);
             }
         }
-        self.target = (self.target * 2).min(SCOPES_PARKED_MAX);
+        self.target = (self.target * 2).min(self.habit.most);
         self.short = now;
         None
     }
@@ -66,7 +94,7 @@ mod tests {
     #[test]
     fn a_burst_has_more_kept_and_quiet_fewer_and_sleep_none() {
         let now = Instant::now();
-        let mut stock = Stock::new(now);
+        let mut stock = Stock::new(Habit::SCOPED, now);
         let take = |stock: &mut Stock<()>| stock.take(now, |()| true);
         assert_eq!(stock.target(now), SCOPES_PARKED);
         assert!(take(&mut stock).is_none() && take(&mut stock).is_none());
@@ -77,6 +105,17 @@ mod tests {
         assert_eq!(stock.target(now + SCOPES_QUIET), SCOPES_PARKED);
         assert_eq!(stock.due(), Some(now + SCOPES_SLEEP));
         assert_eq!(stock.target(now + SCOPES_SLEEP), 0);
+        assert_eq!(stock.due(), None);
+    }
+
+    #[test]
+    fn bare_launchers_are_kept_for_who_sleeps() {
+        let now = Instant::now();
+        let mut stock: Stock<()> = Stock::new(Habit::BARE, now);
+        assert_eq!(stock.due(), None);
+        assert!(stock.take(now, |()| true).is_none());
+        assert_eq!(stock.due(), Some(now + LAUNCHERS_QUIET));
+        assert_eq!(stock.target(now + LAUNCHERS_QUIET), LAUNCHERS_PARKED);
         assert_eq!(stock.due(), None);
     }
 }
