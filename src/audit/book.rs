@@ -14,6 +14,7 @@ use nix::fcntl::Flock;
 
 use crate::ids::CallId;
 use crate::limits::END_ROOM_BYTES;
+use crate::sd::Entry;
 use crate::sys;
 
 use super::ascii::to_ascii;
@@ -263,7 +264,7 @@ impl Book {
     ) -> io::Result<()> {
         let body = to_ascii(record);
         let written = self.append_chained(&body, Space::Kept);
-        self.enter(record, &written).ok();
+        self.sink.keep(|| self.entry(record, &written));
         let is_owed = written.is_err() && self.owed.push(End { call, goes_on, body, entry: record.entry() });
         if !is_owed {
             self.calls.end(call, goes_on);
@@ -291,17 +292,19 @@ impl Book {
     }
 
     fn enter(&self, record: &impl Record, written: &io::Result<()>) -> io::Result<()> {
-        self.sink.enter(|| {
-            let mut entry = record.entry();
-            match written {
-                Ok(()) => {
-                    entry.add("SLUICE_HASH", &self.prev);
-                    entry.add("SLUICE_PREV", &self.before);
-                }
-                Err(source) => entry.add("SLUICE_UNWRITTEN", &source.to_string()),
+        self.sink.enter(|| self.entry(record, written))
+    }
+
+    fn entry(&self, record: &impl Record, written: &io::Result<()>) -> Entry {
+        let mut entry = record.entry();
+        match written {
+            Ok(()) => {
+                entry.add("SLUICE_HASH", &self.prev);
+                entry.add("SLUICE_PREV", &self.before);
             }
-            entry
-        })
+            Err(source) => entry.add("SLUICE_UNWRITTEN", &source.to_string()),
+        }
+        entry
     }
 
     /// Appends a record with the chain as one line, after those that are owed.

@@ -173,6 +173,11 @@ impl Manifest {
         self.wait_for_disk(line)
     }
 
+    /// Hands the journal what it was not told yet.
+    pub(super) fn tell(&self) {
+        self.book().sink.tell();
+    }
+
     /// Writes that the captures of an ended call are closed.
     pub(super) fn close_captures(&self, call: CallId, captured: &Captured) -> io::Result<()> {
         let mut book = self.book();

@@ -27,6 +27,8 @@ struct State {
     wanted: Journal,
     socket: JournalSocket,
     is_lost: bool,
+    /// What is handed over when whoever waits for an answer has it.
+    untold: Vec<Entry>,
     hear: Hear,
 }
 
@@ -39,7 +41,13 @@ impl fmt::Debug for Sink {
 impl Sink {
     /// A sink that gets what `journal =` says.
     pub fn new(wanted: Journal, hear: Hear) -> io::Result<Self> {
-        Ok(Self(Mutex::new(State { wanted, socket: JournalSocket::new()?, is_lost: false, hear })))
+        Ok(Self(Mutex::new(State {
+            wanted,
+            socket: JournalSocket::new()?,
+            is_lost: false,
+            untold: Vec::new(),
+            hear,
+        })))
     }
 
     /// From now on, `journal =` says this.
@@ -53,9 +61,21 @@ impl Sink {
         if state.wanted == Journal::Off {
             return Ok(());
         }
-        // The bound on waiting is paid once, not with every record.
-        let sent = state.socket.send(&entry(), state.is_lost);
-        state.judge(sent)
+        state.tell();
+        state.send(&entry())
+    }
+
+    /// Keeps an entry, if one is wanted: it is handed over by [`Self::tell`], or ahead of the next one.
+    pub(super) fn keep(&self, entry: impl FnOnce() -> Entry) {
+        let mut state = self.state();
+        if state.wanted != Journal::Off {
+            state.untold.push(entry());
+        }
+    }
+
+    /// Hands over what was kept.
+    pub(super) fn tell(&self) {
+        self.state().tell();
     }
 
     /// The same without an entry: a call that leaves no start record needs the journal for its end.
@@ -74,6 +94,19 @@ impl Sink {
 }
 
 impl State {
+    fn tell(&mut self) {
+        for entry in std::mem::take(&mut self.untold) {
+            // It is said once what the journal does not take.
+            self.send(&entry).ok();
+        }
+    }
+
+    fn send(&mut self, entry: &Entry) -> io::Result<()> {
+        // The bound on waiting is paid once, not with every record.
+        let sent = self.socket.send(entry, self.is_lost);
+        self.judge(sent)
+    }
+
     fn judge(&mut self, sent: io::Result<()>) -> io::Result<()> {
         let was_lost = std::mem::replace(&mut self.is_lost, sent.is_err());
         let Err(source) = sent else {

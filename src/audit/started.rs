@@ -50,11 +50,11 @@ impl<'m> Started<'m> {
         self.call
     }
 
-    /// Writes the end.
-    pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> io::Result<()> {
+    /// Writes the end to the manifest. The journal is told when the second value is dropped.
+    pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> (io::Result<()>, Untold<'m>) {
         self.finished = true;
         let ending = Ending::new(self.call, self.since.elapsed(), outcome, opening);
-        self.manifest.end(self.call, outcome.goes_on(), &ending)
+        (self.manifest.end(self.call, outcome.goes_on(), &ending), Untold(self.manifest))
     }
 
     /// Writes that the captures of an ended call are closed.
@@ -67,7 +67,7 @@ impl<'m> Started<'m> {
         if self.is_recorded {
             let errno = Errno::from_raw(source.raw_os_error().unwrap_or_default());
             // The next line, or this one, says what the disk does.
-            self.finish(&Outcome::NotDurable { errno }, opening).ok();
+            self.finish(&Outcome::NotDurable { errno }, opening).0.ok();
             return;
         }
         self.finished = true;
@@ -80,6 +80,19 @@ impl Drop for Started<'_> {
         if !self.finished {
             // The thread is unwinding: there is nobody left to tell of a failure.
             self.manifest.end(self.call, GoesOn::default(), &Lost::failed(self.call)).ok();
+            self.manifest.tell();
         }
+    }
+}
+
+/// An end that stands in the manifest, and that the journal was not told of. It is told of it at last when this is
+/// dropped, or before the next entry, so that entries keep the order of the lines.
+#[derive(Debug)]
+#[must_use = "whoever waits for the answer goes first"]
+pub struct Untold<'m>(&'m Manifest);
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.0.tell();
     }
 }

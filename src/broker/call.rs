@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
+use crate::audit::{Caller, Opening, Outcome, Rejected, Started, Untold};
 use crate::ids::{CallId, Claimed};
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
@@ -191,16 +191,18 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     }
     refuse_more(broker, socket, &visit);
     drop(visit);
-    let Ok(Ended { launcher, captures, remains, .. }) = ended else { return };
-    drop(launcher);
+    let Ok(Ended { launcher, captures, remains, untold, .. }) = ended else { return };
+    drop((untold, launcher));
     if let Some(remains) = remains {
         remains.outlast(&socket.rules, &captures, broker.events.as_stop());
     }
 }
 
 /// A call that ran, or nearly.
-struct Ended {
+struct Ended<'r> {
     status: Status,
+    /// What the journal is told when the caller has its answer.
+    untold: Option<Untold<'r>>,
     /// Its descriptors are closed when the caller has its answer.
     launcher: Launcher,
     captures: [Option<PathBuf>; REQUEST_FDS],
@@ -221,7 +223,12 @@ fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
     }
 }
 
-fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) -> Result<Ended, Refusal> {
+fn run<'r>(
+    broker: &Broker,
+    socket: &'r Socket,
+    visit: &mut Visit,
+    allowed: Allowed,
+) -> Result<Ended<'r>, Refusal> {
     let Allowed { caller, stdio, matched, policy } = allowed;
     let rule = &matched.rule;
     let settings = &rule.settings;
@@ -242,6 +249,9 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
     let hide = |fd: BorrowedFd<'_>| settings.tty == Tty::Hide && fd.is_terminal();
     let (stdio, streams) = divert(stdio, files.take_files(settings.capture_max), hide, policy.audit())
         .map_err(Refusal::NoLauncher)?;
+    // It wakes while the start is put on record. The copies here are gone then: the caller must see the end of its pipes
+    // when the command closes them.
+    launcher.equip(stdio).map_err(Refusal::NoLauncher)?;
     let resolved = resolved.path().to_string_lossy();
     let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
@@ -269,7 +279,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
     let (outcome, relay) = match Relay::begin(streams) {
         Ok(relay) => {
             let watched = watched(broker, visit, settings, deadline, relay.as_ref());
-            (supervise(&launcher, &plan, stdio, &watched), relay)
+            (supervise(&launcher, &plan, &watched), relay)
         }
         Err(source) => (Ok(Outcome::not_relayed(&source)), None),
     };
@@ -277,9 +287,9 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         say_failure(&socket.rules, relay, &captures);
     }
     let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
-    let status = end(broker, &socket.rules, started, outcome, &opening);
+    let (status, untold) = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
-    Ok(Ended { status, launcher, captures, remains })
+    Ok(Ended { status, untold, launcher, captures, remains })
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
@@ -326,23 +336,24 @@ fn watched<'a>(
     }
 }
 
-/// The end on record, and what the caller is answered.
-fn end(
+/// The end on record, what the caller is answered, and what the journal is told after that.
+fn end<'r>(
     broker: &Broker,
     rules: &Ruleset,
-    started: Started<'_>,
+    started: Started<'r>,
     outcome: io::Result<Outcome>,
     opening: &Opening<'_>,
-) -> Status {
+) -> (Status, Option<Untold<'r>>) {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(source) => {
             (broker.say)(&Notice::CallLost(&source));
-            return Status::AUDIT; // dropping `started` records that the end was not seen
+            return (Status::AUDIT, None); // dropping `started` records that the end was not seen
         }
     };
-    rules.heed(started.finish(&outcome, opening));
-    outcome.status()
+    let (written, untold) = started.finish(&outcome, opening);
+    rules.heed(written);
+    (outcome.status(), Some(untold))
 }
 
 fn plan(broker: &Broker, matched: &Matched, resolved: &Resolved) -> Plan {

@@ -109,9 +109,8 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
         return FAILED;
     }
     let ready = prepare();
-    let mut length = [0; 4];
-    let Ok(stdio) = sys::receive_three(stream.as_fd(), &mut length) else { return FAILED };
-    let Some((bytes, rest)) = receive(stream.as_fd(), length, room) else { return FAILED };
+    let Ok(stdio) = sys::receive_three(stream.as_fd(), &mut [0]) else { return FAILED };
+    let Some((bytes, rest)) = receive(stream.as_fd(), room) else { return FAILED };
     let Ok(orders) = Orders::read(bytes) else { return FAILED };
     let Err(failure) = ready.and_then(|()| become_command(&orders, &stdio, birth.open_files, rest));
     // A broker that is gone needs no report.
@@ -123,22 +122,25 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
 const FAILED: u8 = 1;
 
 /// The plan, and what is left of the room: enough for a pointer to each text, of which each takes five bytes at least.
-fn receive(
-    stream: BorrowedFd<'_>,
-    length: [u8; 4],
-    room: Room,
-) -> Option<(&'static [u8], &'static mut [u8])> {
+fn receive(stream: BorrowedFd<'_>, room: Room) -> Option<(&'static [u8], &'static mut [u8])> {
+    let mut length = [0; 4];
+    fill(stream, &mut length)?;
     let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
     let room = room.take((length <= 4 * MESSAGE_BYTES_MAX).then_some(3 * length + 64)?)?;
     let (bytes, rest) = room.split_at_mut_checked(length)?;
+    fill(stream, bytes)?;
+    Some((bytes, rest))
+}
+
+fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
     let mut done = 0;
-    while done < length {
+    while done < bytes.len() {
         match sys::read(stream, bytes.get_mut(done..)?) {
             Ok(read) if read > 0 => done += read,
             Ok(_) | Err(_) => return None,
         }
     }
-    Some((bytes, rest))
+    Some(())
 }
 
 /// What needs no plan: a session of its own, without a terminal, and the command's orphans.

@@ -305,15 +305,16 @@ impl Launcher {
         self.scope = Some(scope);
     }
 
-    /// Has it become the command. What fails from here on is told by [`Self::failure`].
-    pub fn launch(&self, plan: &Plan, stdio: &Stdio) -> io::Result<()> {
-        let bytes = plan.encode();
-        let Stdio([stdin, stdout, stderr]) = stdio;
-        let descriptors = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    /// Gives it what becomes the command's stdin, stdout and stderr. It wakes, and is ready when the plan comes.
+    pub fn equip(&self, Stdio(stdio): Stdio) -> io::Result<()> {
         let give_up = Some(Instant::now() + SEND_WAIT);
-        let sent = sys::send_patiently(self.stream.as_fd(), &bytes, &descriptors, give_up)?;
-        let mut stream = &self.stream;
-        stream.write_all(&bytes[sent..])
+        let descriptors = stdio.each_ref().map(AsFd::as_fd);
+        sys::send_patiently(self.stream.as_fd(), &[0], &descriptors, give_up).map(drop)
+    }
+
+    /// Has it become the command, with what it was equipped with. What fails from here on is told by [`Self::failure`].
+    pub fn launch(&self, plan: &Plan) -> io::Result<()> {
+        (&self.stream).write_all(&plan.encode())
     }
 
     /// Once it has ended: why it did not become the command, if it did not.

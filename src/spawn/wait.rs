@@ -17,7 +17,7 @@ use crate::wire::Status;
 
 use super::kin::Kin;
 use super::launcher::Failure;
-use super::plan::{Plan, Stdio};
+use super::plan::Plan;
 use super::pool::Launcher;
 use super::relay::Relay;
 use super::scope::Scope;
@@ -60,8 +60,8 @@ pub struct Call<'a> {
 
 /// Has `launcher` become the command, and sees it and all that it started to the end.
 /// Errors: the command ran, but how it ended cannot be known.
-pub fn supervise(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) -> io::Result<Outcome> {
-    see_through(launcher, plan, stdio, call).inspect_err(|_| kill_outright(launcher))
+pub fn supervise(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<Outcome> {
+    see_through(launcher, plan, call).inspect_err(|_| kill_outright(launcher))
 }
 
 /// The last resort, with what is at hand already: a broker that has no descriptor left must still end its calls. What
@@ -74,15 +74,13 @@ fn kill_outright(launcher: &Launcher) {
     sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
 }
 
-fn see_through(launcher: &Launcher, plan: &Plan, stdio: Stdio, call: &Call<'_>) -> io::Result<Outcome> {
+fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<Outcome> {
     call.kin.adopt(launcher.pid(), call.background);
-    let launched = launcher.launch(plan, &stdio);
+    let launched = launcher.launch(plan);
     if launched.is_err() {
         // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no signal.
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
     }
-    // The command has its own copies: the caller must see the end of its pipes when the command closes them.
-    drop(stdio);
     let mut kills = kills(launcher);
     let cause = watch(Some(launcher.pidfd()), call, kills.as_mut())?;
     // Read before its end is known to the manager, which removes what is empty.
