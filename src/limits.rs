@@ -90,7 +90,7 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 /// Launchers that wait for a call.
 pub const LAUNCHERS_PARKED: usize = 8;
 /// The most that wait after a burst of calls.
-pub const LAUNCHERS_PARKED_MAX: usize = 32;
+pub const LAUNCHERS_PARKED_MAX: usize = 16;
 /// How long after the last call that found none no more than the usual number wait.
 pub const LAUNCHERS_QUIET: Duration = Duration::from_secs(5);
 /// A call that leaves fewer than this asks for others ahead of its own command; else they are asked for when half are
@@ -107,12 +107,16 @@ pub const RELAY_FDS_MAX: usize = 12;
 /// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next manifest takes
 /// while it is opened is of the broker's own.
 pub const RULESET_FDS_MAX: usize = 3;
-/// Descriptors of the broker beside sockets and calls.
-pub const BROKER_FDS_SPARE: usize = 64 + LAUNCHERS_PARKED_MAX * PARKED_FDS_MAX;
+/// Descriptors of the broker beside sockets and calls; two for each launcher that waits.
+pub const BROKER_FDS_SPARE: usize = 56 + 2 * LAUNCHERS_PARKED_MAX;
 /// The listen backlog that is asked for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
 /// Connections that are taken in at one socket before the others have their turn.
 pub const ACCEPTS_MAX: usize = 64;
+/// How long a thread that let somebody in waits for the first word, before the accept loop does.
+pub const FIRST_WORD_WAIT: Duration = Duration::from_millis(1);
+/// Connections that threads let in and that the accept loop has not seen yet; then that lets them in itself.
+pub const ARRIVALS_MAX: usize = 16;
 /// How long nobody is accepted at a socket that has no room, or at all when the kernel has no descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 

@@ -3,32 +3,45 @@
 use std::sync::Arc;
 
 use super::call::answer;
-use super::state::Broker;
+use super::state::{Broker, Socket};
 use super::visit::Visit;
 
-/// A connection that said something, to a socket.
+/// A connection that said something, and the place of a thread that answers it.
+#[derive(Debug)]
 pub(super) struct Spoken {
-    pub(super) broker: Arc<Broker>,
-    pub(super) socket: usize,
+    pub(super) place: Place,
     pub(super) visit: Visit,
 }
 
-/// The work of a thread.
-pub(super) fn serve(Spoken { broker, socket, visit }: Spoken) {
-    let ending = Ending(&broker, socket);
-    answer(&broker, &broker.sockets[socket], visit);
-    broker.pool.refill();
-    drop(ending);
+/// A thread's place at a socket, which is given back even from a panic.
+#[derive(Debug)]
+pub(super) struct Place {
+    broker: Arc<Broker>,
+    index: usize,
 }
 
-/// Gives the thread's place back, even from a panic.
-struct Ending<'b>(&'b Broker, usize);
+/// The work of a thread.
+pub(super) fn serve(Spoken { place, visit }: Spoken) {
+    answer(&place.broker, place.socket(), visit);
+    place.broker.pool.refill();
+}
 
-impl Drop for Ending<'_> {
+impl Place {
+    /// One that the socket's gate has counted.
+    pub(super) fn taken(broker: Arc<Broker>, index: usize) -> Self {
+        Self { broker, index }
+    }
+
+    fn socket(&self) -> &Socket {
+        &self.broker.sockets[self.index]
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let stopping = self.0.events.is_stopping();
-        if self.0.sockets[self.1].gate.end_thread() || stopping {
-            self.0.events.wake();
+        let stopping = self.broker.events.is_stopping();
+        if self.socket().gate.end_thread() || stopping {
+            self.broker.events.wake();
         }
     }
 }

@@ -2,25 +2,26 @@
 //! until it says something; then a thread answers it, as soon as its socket has one to spare. More connections than
 //! fit stay in the kernel's backlog.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::limits::{ACCEPT_BACKOFF, ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX, SOCKET_THREADS_SPARE};
+use crate::limits::{ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX};
 use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::attendant::{Spoken, serve};
+use super::attendant::{Place, Spoken};
 use super::call::{refuse, turn_out};
 use super::crowd::Crowd;
+use super::door::Left;
+use super::entrance::Entrance;
 use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::reload;
@@ -29,24 +30,17 @@ use super::state::Broker;
 use super::status::Herald;
 use super::token::Token;
 use super::visit::Visit;
-use super::workers::Workers;
 
 /// The accept loop's own state.
 pub(super) struct Lobby {
     broker: Arc<Broker>,
-    epoll: Epoll,
+    entrance: Entrance,
     signals: SignalFd,
     keeper: Keeper,
     herald: Herald,
-    workers: Workers<Spoken>,
     crowd: Crowd<Visit>,
-    /// The sockets at which nobody is accepted: there is no room, or the kernel has no descriptor to give.
-    closed: BTreeSet<usize>,
-    /// Until when.
-    closed_until: Option<Instant>,
     /// Where refusals are being counted.
     counting: Vec<Arc<Ruleset>>,
-    accepts_while_stopping: Vec<bool>,
 }
 
 impl Lobby {
@@ -60,25 +54,18 @@ impl Lobby {
         room: usize,
         owned: Vec<bool>,
     ) -> io::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        watch(&epoll, signals.as_fd(), Token::Signal)?;
-        watch(&epoll, broker.events.wakes().as_fd(), Token::Wake)?;
-        for (index, socket) in broker.sockets.iter().enumerate() {
-            watch(&epoll, socket.listener.as_fd(), Token::Listener(index))?;
-        }
+        let entrance = Entrance::new(broker.clone(), owned)?;
+        watch(&entrance.epoll, signals.as_fd(), Token::Signal)?;
+        watch(&entrance.epoll, broker.events.wakes().as_fd(), Token::Wake)?;
         let crowd = Crowd::new(broker.sockets.len(), room);
         let mut lobby = Self {
             broker,
-            epoll,
+            entrance,
             signals,
             keeper: Keeper::new(open_files),
             herald,
-            workers: Workers::new(serve),
             crowd,
-            closed: BTreeSet::new(),
-            closed_until: None,
             counting: Vec::new(),
-            accepts_while_stopping: owned,
         };
         lobby.start_nursery()?;
         Ok(lobby)
@@ -93,13 +80,15 @@ impl Lobby {
             for event in &events[..count] {
                 self.attend(Token::decode(event.data()))?;
             }
+            self.take_over()?;
             self.expire();
-            self.reopen()?;
+            self.entrance.reopen()?;
             self.replace_nursery()?;
             if self.broker.events.is_stopping() {
                 self.usher_out()?;
             }
             self.dispatch()?;
+            self.entrance.open_doors(|index| !self.crowd.waits_at(index))?;
             self.settle();
             self.herald.speak(&self.broker);
         }
@@ -126,21 +115,23 @@ impl Lobby {
     }
 
     fn is_empty(&self) -> bool {
-        self.crowd.is_heard() && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
+        self.entrance.workers.post().is_clear()
+            && self.crowd.is_heard()
+            && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
     }
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
         let silence = self.crowd.oldest().map(|(_, visitor)| visitor.since + SILENCE_MAX);
         let count = self.counting.iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
         let news = self.herald.due(&self.broker.board);
-        let dates = [silence, self.closed_until, self.keeper.due(), count, news];
+        let dates = [silence, self.entrance.due(), self.keeper.due(), count, news];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
             .map(|milliseconds| i32::try_from(milliseconds).unwrap_or(i32::MAX));
         let timeout = milliseconds
             .map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
-        match self.epoll.wait(events, timeout) {
+        match self.entrance.epoll.wait(events, timeout) {
             Err(Errno::EINTR) => Ok(0),
             result => Ok(result?),
         }
@@ -193,11 +184,7 @@ impl Lobby {
         // Those who could not be asked are killed at the end all the same.
         ask_kept(&self.broker.kin).ok();
         self.herald.stopping(&self.broker);
-        for (index, socket) in self.broker.sockets.iter().enumerate() {
-            if !self.accepts_while_stopping[index] && !self.closed.remove(&index) {
-                self.epoll.delete(&socket.listener)?;
-            }
-        }
+        self.entrance.stop()?;
         for socket in &self.broker.sockets {
             socket.gate.turn_out().iter().for_each(|admitted| turn_out(&self.broker, socket, admitted));
         }
@@ -207,7 +194,7 @@ impl Lobby {
     /// While the broker stops: has everybody answered who is here, and who stands at a socket of the broker's own.
     fn usher_out(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
-            while self.accepts_while_stopping[index] && self.accept(index)? {}
+            while self.entrance.accepts_while_stopping(index) && self.accept(index)? {}
         }
         while let Some((number, _)) = self.crowd.oldest() {
             self.hear(number);
@@ -220,17 +207,17 @@ impl Lobby {
         let broker = self.broker.clone();
         let listener = broker.sockets[index].listener.as_fd();
         for _ in 0..ACCEPTS_MAX {
-            if self.closed.contains(&index) {
+            if self.entrance.is_closed(index) {
                 return Ok(false);
             }
             if !self.has_room(index) {
-                return self.close(&[index]).map(|()| false);
+                return self.entrance.close(&[index]).map(|()| false);
             }
             let connection = match sys::accept(listener) {
                 Ok(connection) => connection,
                 Err(source) if source.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(source) => return self.give_up(&source).map(|()| false),
+                Err(source) => return self.entrance.give_up(&source).map(|()| false),
             };
             let visit = Visit::new(connection);
             if visit.has_spoken() {
@@ -238,14 +225,42 @@ impl Lobby {
                 self.crowd.push(index, visit);
                 return Ok(true);
             }
-            let number = self.crowd.next_number();
-            if let Err(source) = watch(&self.epoll, visit.connection.as_fd(), Token::Visitor(number)) {
-                // The user has too many watches: this caller sees its connection close, the others wait.
-                return self.give_up(&source).map(|()| false);
+            if !self.admit(index, visit)? {
+                return Ok(false);
             }
-            self.crowd.admit(index, visit, Instant::now());
         }
         Ok(true)
+    }
+
+    /// Has somebody wait who has said nothing yet. Gives whether that is possible.
+    fn admit(&mut self, index: usize, visit: Visit) -> io::Result<bool> {
+        let number = self.crowd.next_number();
+        if let Err(source) = watch(&self.entrance.epoll, visit.connection.as_fd(), Token::Visitor(number)) {
+            // The user has too many watches: this caller sees its connection close, the others wait.
+            return self.entrance.give_up(&source).map(|()| false);
+        }
+        self.crowd.admit(index, visit, Instant::now());
+        Ok(true)
+    }
+
+    /// Sees to what the doors left to this loop.
+    fn take_over(&mut self) -> io::Result<()> {
+        for left in self.entrance.workers.post().take_left() {
+            match left {
+                Left::Look(index) => drop(self.accept(index)?),
+                Left::Shut(index) => {
+                    self.entrance.note_shut(index);
+                    self.accept(index)?;
+                }
+                Left::Visitor(index, visit) => {
+                    self.admit(index, visit)?;
+                    if !self.has_room(index) {
+                        self.entrance.close(&[index])?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether one more may come in at a socket: where it is full, whoever said nothing for a while makes room.
@@ -265,48 +280,10 @@ impl Lobby {
         true
     }
 
-    /// The kernel has no more to give: nobody is accepted for a while.
-    fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
-        (self.broker.say)(&Notice::Exhausted(why));
-        let stopping = self.broker.events.is_stopping();
-        let all =
-            (0..self.broker.sockets.len()).filter(|&index| !stopping || self.accepts_while_stopping[index]);
-        self.close(&all.collect::<Vec<_>>())
-    }
-
-    /// Accepts nobody at these sockets for a while.
-    fn close(&mut self, sockets: &[usize]) -> io::Result<()> {
-        for &index in sockets {
-            if self.closed.insert(index) {
-                // One that is not watched need not be left out.
-                let listener = self.broker.sockets[index].listener.as_fd();
-                self.epoll.delete(listener).or_else(unless(Errno::ENOENT))?;
-            }
-        }
-        self.closed_until.get_or_insert_with(|| Instant::now() + ACCEPT_BACKOFF);
-        Ok(())
-    }
-
-    /// Accepts again, once the time is up.
-    fn reopen(&mut self) -> io::Result<()> {
-        if self.closed_until.is_none_or(|until| Instant::now() < until) {
-            return Ok(());
-        }
-        self.closed_until = None;
-        while let Some(index) = self.closed.pop_first() {
-            let listener = self.broker.sockets[index].listener.as_fd();
-            if let Err(source) = watch(&self.epoll, listener, Token::Listener(index)) {
-                self.closed.insert(index);
-                return self.give_up(&source);
-            }
-        }
-        Ok(())
-    }
-
     /// A visitor said something, or left.
     fn hear(&mut self, number: u64) {
         if let Some(visit) = self.crowd.hear(number) {
-            forget(&self.epoll, visit);
+            forget(&self.entrance.epoll, visit);
         }
     }
 
@@ -323,22 +300,20 @@ impl Lobby {
 
     fn show_out(&mut self, number: u64, why: &Refusal) {
         let Some(visitor) = self.crowd.dismiss(number) else { return };
-        forget(&self.epoll, &visitor.visit);
+        forget(&self.entrance.epoll, &visitor.visit);
         refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, why);
     }
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
         for index in self.crowd.spoken() {
-            let calls = self.broker.sockets[index].rules.policy().max_calls();
-            let threads = calls.saturating_add(SOCKET_THREADS_SPARE);
+            let threads = self.broker.sockets[index].threads_max();
             while self.crowd.waits_at(index) && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.crowd.pop(index) else { break };
-                let spoken = Spoken { broker: self.broker.clone(), socket: index, visit };
-                if let Err((source, spoken)) = self.workers.hand(spoken) {
-                    self.broker.sockets[index].gate.end_thread();
+                let spoken = Spoken { place: Place::taken(self.broker.clone(), index), visit };
+                if let Err((source, spoken)) = self.entrance.workers.hand(spoken) {
                     self.crowd.push(index, spoken.visit);
-                    return self.give_up(&source);
+                    return self.entrance.give_up(&source);
                 }
             }
         }
@@ -346,7 +321,7 @@ impl Lobby {
     }
 
     fn start_nursery(&mut self) -> io::Result<()> {
-        let epoll = &self.epoll;
+        let epoll = &self.entrance.epoll;
         self.keeper.start(&self.broker.pool, &self.broker.kin, |channel| watch_hangup(epoll, channel.as_fd()))
     }
 
@@ -369,11 +344,6 @@ impl Lobby {
 fn forget(epoll: &Epoll, visit: &Visit) {
     // A watch that stays is of no visitor any more, and ends with the connection.
     epoll.delete(&visit.connection).ok();
-}
-
-/// Takes one error for none.
-fn unless(expected: Errno) -> impl Fn(Errno) -> nix::Result<()> {
-    move |errno| if errno == expected { Ok(()) } else { Err(errno) }
 }
 
 fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {

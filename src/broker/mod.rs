@@ -8,6 +8,8 @@ mod call;
 mod captures;
 mod crowd;
 mod disk;
+mod door;
+mod entrance;
 mod gate;
 mod keeper;
 mod listen;

@@ -9,6 +9,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::audit::Rejected;
 use crate::ids::{CallId, SocketName};
+use crate::limits::SOCKET_THREADS_SPARE;
 use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
 use super::call::Admitted;
@@ -44,6 +45,13 @@ pub(super) struct Socket {
     pub(super) rules: Arc<Ruleset>,
     pub(super) listener: OwnedFd,
     pub(super) gate: Gate<Admitted>,
+}
+
+impl Socket {
+    /// How many threads may answer there at a time.
+    pub(super) fn threads_max(&self) -> u32 {
+        self.rules.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE)
+    }
 }
 
 /// What threads tell each other.

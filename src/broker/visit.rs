@@ -31,16 +31,21 @@ impl Visit {
 
     /// Whether its request is there, or its end: most callers send as soon as they have connected.
     pub(super) fn has_spoken(&self) -> bool {
-        self.shows(PollFlags::POLLIN).unwrap_or(false)
+        self.speaks_until(Instant::now())
+    }
+
+    /// The same, at this time at the latest.
+    pub(super) fn speaks_until(&self, until: Instant) -> bool {
+        self.shows(PollFlags::POLLIN, until).unwrap_or(false)
     }
 
     /// Whether the caller has closed its end.
     pub(super) fn is_over(&self) -> bool {
-        self.shows(PollFlags::empty()).unwrap_or(true)
+        self.shows(PollFlags::empty(), Instant::now()).unwrap_or(true)
     }
 
-    fn shows(&self, events: PollFlags) -> io::Result<bool> {
-        sys::poll_until(&mut [PollFd::new(self.connection.as_fd(), events)], Some(Instant::now()))
+    fn shows(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
+        sys::poll_until(&mut [PollFd::new(self.connection.as_fd(), events)], Some(until))
     }
 
     /// The answer. A caller that does not take it has left.

@@ -1,102 +1,152 @@
-//! The threads that answer. One that is done waits a while for the next call: to make a thread and to end it costs a
-//! call as much as its reading, deciding and recording together. The last one to wait is the first to be called, so
-//! that a burst's others have their time and end.
+//! The threads that answer. One that is done waits a while for more: to make a thread and to end it costs a call as much
+//! as its reading, deciding and recording together. They wait at one place, an epoll, and the last one to wait is the
+//! first to be called, so that a burst's others have their time and end.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE};
 use crate::sys;
 
-/// Threads, at work and waiting, for jobs of one kind.
-#[derive(Debug)]
-pub(super) struct Workers<J> {
-    desk: Arc<Mutex<Desk<J>>>,
-    work: fn(J),
+/// What threads are for.
+pub(super) trait Post: Send + Sync + 'static {
+    /// What one thread does at a time.
+    type Job: Send;
+
+    /// What else is waited for, at the epoll that all wait at, is there. Gives what there is to do, if anything.
+    fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Self::Job>;
+
+    /// The same is there, and whoever saw it has something else to do.
+    fn pass_on(&self, events: &[EpollEvent]);
+
+    /// Does it.
+    fn work(&self, job: Self::Job);
 }
+
+/// Threads, at work and waiting.
+pub(super) struct Workers<P: Post>(Arc<Desk<P>>);
 
 /// Where those wait who have nothing to do.
-#[derive(Debug)]
-struct Desk<J> {
-    hired: u64,
-    waiting: Vec<(u64, SyncSender<J>)>,
+struct Desk<P: Post> {
+    post: P,
+    epoll: Epoll,
+    /// Rung once for each job that lies there.
+    bell: EventFd,
+    state: Mutex<State<P::Job>>,
 }
 
-impl<J: Send + 'static> Workers<J> {
-    /// No thread yet; each will do this.
-    pub(super) fn new(work: fn(J)) -> Self {
-        Self { desk: Arc::new(Mutex::new(Desk { hired: 0, waiting: Vec::new() })), work }
+struct State<J> {
+    idle: usize,
+    /// No more than there are idle threads: each has one to do it.
+    jobs: VecDeque<J>,
+}
+
+/// What the bell's events say.
+const BELL: u64 = u64::MAX;
+/// The most events that one thread looks at.
+const EVENTS: usize = 16;
+
+impl<P: Post> Workers<P> {
+    /// No thread yet.
+    pub(super) fn new(post: P) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
+        let bell = EventFd::from_flags(flags)?;
+        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        let state = Mutex::new(State { idle: 0, jobs: VecDeque::new() });
+        Ok(Self(Arc::new(Desk { post, epoll, bell, state })))
+    }
+
+    /// What they are for.
+    pub(super) fn post(&self) -> &P {
+        &self.0.post
+    }
+
+    /// Where they wait.
+    pub(super) fn epoll(&self) -> &Epoll {
+        &self.0.epoll
     }
 
     /// Has a job done by a thread that waits, or by a new one. Gives it back when the kernel has no thread to give.
-    pub(super) fn hand(&self, job: J) -> Result<(), (io::Error, J)> {
-        let waiting = self.desk().waiting.pop();
-        let Some((_, worker)) = waiting else { return self.hire(job) };
-        match worker.try_send(job) {
-            Ok(()) => Ok(()),
-            // It is not there any more.
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => self.hire(job),
+    pub(super) fn hand(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
+        let mut state = self.0.state();
+        if state.idle <= state.jobs.len() {
+            drop(state);
+            return self.hire(job);
         }
+        state.jobs.push_back(job);
+        drop(state);
+        // It fails only when it was rung more often than there can be threads.
+        self.0.bell.write(1).ok();
+        Ok(())
     }
 
-    fn hire(&self, job: J) -> Result<(), (io::Error, J)> {
-        let (give, jobs) = mpsc::sync_channel(1);
-        let number = {
-            let mut desk = self.desk();
-            desk.hired += 1;
-            desk.hired
+    fn hire(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
+        let (desk, first) = (self.0.clone(), Arc::new(Mutex::new(Some(job))));
+        let own = first.clone();
+        let life = move || {
+            let mut next = take(&own);
+            while let Some(job) = next {
+                desk.post.work(job);
+                next = desk.wait();
+            }
         };
-        let (desk, own, work) = (self.desk.clone(), give.clone(), self.work);
-        let life = move || Self { desk, work }.serve(number, &own, &jobs);
-        match thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(life) {
-            Ok(_) => give.send(job).map_err(|SendError(job)| (io::ErrorKind::Other.into(), job)),
-            Err(source) => Err((source, job)),
+        let hired = thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(life);
+        hired.map(drop).map_err(|source| (source, take(&first).expect("nobody else has it")))
+    }
+}
+
+fn patience() -> EpollTimeout {
+    EpollTimeout::try_from(WORKER_PATIENCE).unwrap_or(EpollTimeout::MAX)
+}
+
+fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+impl<P: Post> Desk<P> {
+    /// What there is to do next; nothing for a while ends a thread. The last one gives back what all of them needed.
+    fn wait(&self) -> Option<P::Job> {
+        loop {
+            self.state().idle += 1;
+            let mut events = [EpollEvent::empty(); EVENTS];
+            // Interrupted is as good as nothing: the next call gets another thread.
+            let there = self.epoll.wait(&mut events, patience()).unwrap_or(0);
+            let events = &events[..there];
+            let mut state = self.state();
+            state.idle -= 1;
+            let (handed, is_last) = (state.jobs.pop_front(), state.idle == 0);
+            drop(state);
+            if let Some(job) = handed {
+                self.bell.read().ok();
+                self.post.pass_on(events);
+                return Some(job);
+            }
+            if events.is_empty() {
+                if is_last {
+                    sys::give_back_memory();
+                }
+                return None;
+            }
+            if let Some(job) = self.post.attend(&self.epoll, events) {
+                return Some(job);
+            }
         }
     }
 
-    /// A thread's whole life.
-    fn serve(&self, number: u64, own: &SyncSender<J>, jobs: &Receiver<J>) {
-        let mut next = jobs.recv().ok();
-        while let Some(job) = next {
-            (self.work)(job);
-            self.desk().waiting.push((number, own.clone()));
-            next = self.wait(number, jobs);
-        }
-    }
-
-    fn wait(&self, number: u64, jobs: &Receiver<J>) -> Option<J> {
-        match jobs.recv_timeout(WORKER_PATIENCE) {
-            Err(RecvTimeoutError::Timeout) if self.leave(number) => None,
-            // It was called just now.
-            Err(RecvTimeoutError::Timeout) => jobs.recv().ok(),
-            called => called.ok(),
-        }
-    }
-
-    /// Waits no more; `false` when it does not wait any more already. The last one gives back what all of them needed.
-    fn leave(&self, number: u64) -> bool {
-        let mut desk = self.desk();
-        let place = desk.waiting.iter().position(|(waiting, _)| *waiting == number);
-        let Some(place) = place else { return false };
-        desk.waiting.remove(place);
-        let is_last = desk.waiting.is_empty();
-        drop(desk);
-        if is_last {
-            sys::give_back_memory();
-        }
-        true
-    }
-
-    fn desk(&self) -> MutexGuard<'_, Desk<J>> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State<P::Job>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::ThreadId;
 
     use super::*;
@@ -104,34 +154,81 @@ mod tests {
     /// Says who does it, then waits until it may end.
     type Told = (Sender<ThreadId>, Option<Receiver<()>>);
 
-    fn work((tell, until): Told) {
-        tell.send(thread::current().id()).ok();
-        until.map(|until| until.recv());
+    /// Has nothing to do but what it is handed, or what another bell rings for.
+    struct Office(EventFd, Sender<ThreadId>);
+
+    impl Post for Office {
+        type Job = Told;
+
+        fn attend(&self, _: &Epoll, _: &[EpollEvent]) -> Option<Told> {
+            self.0.read().ok().map(|_| (self.1.clone(), None))
+        }
+
+        fn pass_on(&self, _: &[EpollEvent]) {}
+
+        fn work(&self, (tell, until): Told) {
+            tell.send(thread::current().id()).ok();
+            until.map(|until| until.recv());
+        }
     }
 
-    fn hand(workers: &Workers<Told>, job: Told) {
+    fn workers() -> (Workers<Office>, Sender<ThreadId>, Receiver<ThreadId>) {
+        let (tell, told) = channel();
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let office = Office(EventFd::from_flags(flags).expect("an eventfd"), tell.clone());
+        let workers = Workers::new(office).expect("an epoll");
+        let word = EpollEvent::new(EpollFlags::EPOLLIN, 0);
+        workers.epoll().add(&workers.post().0, word).expect("watched");
+        (workers, tell, told)
+    }
+
+    fn hand(workers: &Workers<Office>, job: Told) {
         workers.hand(job).map_err(|(source, _)| source).expect("a thread");
+    }
+
+    fn wait_for_idle(workers: &Workers<Office>) {
+        while workers.0.state().idle == 0 {
+            thread::yield_now();
+        }
     }
 
     #[test]
     fn a_thread_that_is_done_has_the_next_job_too() {
-        let (workers, (tell, told)) = (Workers::new(work), channel());
+        let (workers, tell, told) = workers();
         hand(&workers, (tell.clone(), None));
         let first = told.recv().expect("it worked");
-        while workers.desk().waiting.is_empty() {
-            thread::yield_now();
-        }
+        wait_for_idle(&workers);
         hand(&workers, (tell, None));
         assert_eq!(told.recv().expect("it worked"), first);
+        wait_for_idle(&workers);
+        workers.post().0.write(1).expect("rung");
+        assert_eq!(told.recv().expect("it saw by itself that there was something to do"), first);
     }
 
     #[test]
     fn two_jobs_at_a_time_are_two_threads() {
-        let (workers, (tell, told)) = (Workers::new(work), channel());
+        let (workers, tell, told) = workers();
         let (end, until) = channel();
         hand(&workers, (tell.clone(), Some(until)));
         hand(&workers, (tell, None));
         assert_ne!(told.recv().expect("one"), told.recv().expect("the other"));
         drop(end);
+    }
+
+    #[test]
+    fn what_is_handed_is_done_whoever_else_rings() {
+        let (workers, tell, told) = workers();
+        let mut ends = Vec::new();
+        for _ in 0..100 {
+            let (end, until) = channel();
+            hand(&workers, (tell.clone(), Some(until)));
+            workers.post().0.write(1).expect("rung");
+            ends.push(end);
+            while ends.len() > 3 {
+                ends.remove(0);
+            }
+        }
+        drop(ends);
+        assert!((0..100).all(|_| told.recv().is_ok()));
     }
 }

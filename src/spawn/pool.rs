@@ -152,10 +152,11 @@ impl Pool {
                 Ok(None) => return Ok(()),
                 Err(errno) => state.trouble = Some(errno).filter(|_| state.stock.waiting > 0),
             }
-            let is_awaited = state.stock.waiting > 0;
-            drop(state);
-            if is_awaited {
-                self.changed.notify_one();
+            match (state.stock.waiting, state.trouble) {
+                (0, _) => {}
+                (_, None) => self.changed.notify_one(),
+                // One call fails of it. The others ask again: this one is lost to whom it was meant for.
+                (_, Some(_)) => self.changed.notify_all(),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Broker, Reply, SHELL, Setup, Status, Traced, is_root, skip};
+use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, Traced, found, is_root, skip};
 
 /// A shell that arranges the broker's `/run` and becomes the broker.
 const ARRANGE: &str = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
@@ -31,20 +31,45 @@ impl Journal {
         Self(socket)
     }
 
-    /// What came since the last look. Nothing is waited for: an entry is there before the reply is.
-    fn entries(&self) -> Vec<Entry> {
+    /// What came since the last look.
+    fn now(&self) -> Vec<Entry> {
         let mut message = vec![0; 1 << 20];
         let next = || self.0.recv(&mut message).ok().map(|bytes| Entry::decode(&message[..bytes]));
         std::iter::from_fn(next).collect()
     }
 
+    /// The same, once it is `enough` or nothing more comes soon.
+    fn until(&self, enough: impl Fn(&[Entry]) -> bool) -> Vec<Entry> {
+        let mut came = Vec::new();
+        found(SOON, || {
+            came.extend(self.now());
+            enough(&came).then_some(())
+        });
+        came
+    }
+
+    /// The same, with the end of each call that began: the caller hears of that first.
+    fn entries(&self) -> Vec<Entry> {
+        self.until(|came| count(came, "start") <= count(came, "exit"))
+    }
+
     /// The one entry of this kind among those that came.
     #[track_caller]
     fn entry(&self, kind: &str) -> Entry {
-        let mut of_kind = self.entries();
-        of_kind.retain(|entry| entry.get("SLUICE_KIND") == Some(kind));
+        let mut of_kind = self.until(|came| count(came, kind) > 0);
+        of_kind.retain(|entry| entry.is(kind));
         assert_eq!(of_kind.len(), 1, "one {kind}: {of_kind:#?}");
         of_kind.remove(0)
+    }
+}
+
+fn count(entries: &[Entry], kind: &str) -> usize {
+    entries.iter().filter(|entry| entry.is(kind)).count()
+}
+
+impl Entry {
+    fn is(&self, kind: &str) -> bool {
+        self.get("SLUICE_KIND") == Some(kind)
     }
 }
 
@@ -244,9 +269,9 @@ fn a_journal_that_hangs_holds_nobody_up() {
         broker.sh("true").exited(0).took(Duration::ZERO, Duration::from_secs(2));
     }
     assert_eq!(broker.said().matches("cannot write the journal").count(), 1, "{}", broker.said());
-    journal.entries();
+    journal.now();
     broker.sh("true").exited(0);
-    assert_eq!(journal.entries().len(), 2);
+    assert_eq!(journal.until(|came| count(came, "exit") > 0).len(), 2);
     broker.says("the journal takes entries again");
 }
 

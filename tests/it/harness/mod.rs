@@ -37,4 +37,4 @@ pub(crate) use program::{Ended, python, run, serve, serve_words, sluice, sluice_
 pub(crate) use setup::Setup;
 pub(crate) use skip::{have, is_root, skip};
 pub(crate) use traced::Traced;
-pub(crate) use wait::{SOON, within};
+pub(crate) use wait::{SOON, found, within};

@@ -82,11 +82,17 @@ impl Broker {
         self.pid().status("Threads").expect("a running process has threads")
     }
 
+    /// The launchers that wait for a call, each of which it has a few descriptors of.
+    fn launchers(&self) -> usize {
+        let below = self.pid().descendants().into_iter();
+        below.filter(|pid| pid.command_line().starts_with("sluice nursery")).count()
+    }
+
     /// Its descriptors and threads come back to what they were, but for a few that it may keep ready.
     #[track_caller]
     pub(crate) fn comes_back_to(&self, descriptors: Option<usize>, threads: u64) {
-        let spare = 8;
         let calm = || {
+            let spare = 8 + 3 * self.launchers();
             let few =
                 descriptors.is_none_or(|before| self.descriptors().is_some_and(|now| now <= before + spare));
             few && self.threads() <= threads + 4

@@ -1,0 +1,125 @@
+//! The way in that leads past the accept loop. A thread that has nothing to do stands at the sockets: who connects wakes
+//! it, and has it at once. Where none stands, the kernel wakes the accept loop instead, which comes second at each socket
+//! (`EPOLLEXCLUSIVE`). A thread lets in who speaks at once, as far as the socket has a thread to spare; whatever is
+//! not so simple it leaves to the loop, and the door is shut until that has seen to it.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use nix::sys::epoll::{Epoll, EpollEvent};
+
+use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
+use crate::sys;
+
+use super::attendant::{Place, Spoken, serve};
+use super::state::Broker;
+use super::token::Token;
+use super::visit::Visit;
+use super::workers::Post;
+
+/// What is left to the accept loop.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// Somebody may stand at this socket.
+    Look(usize),
+    /// The same, and the door is shut.
+    Shut(usize),
+    /// Somebody came in at this socket, and has not said anything yet.
+    Visitor(usize, Visit),
+}
+
+/// The doors of all sockets.
+#[derive(Debug)]
+pub(super) struct Doors {
+    broker: Arc<Broker>,
+    left: Mutex<Vec<Left>>,
+}
+
+impl Doors {
+    pub(super) fn new(broker: Arc<Broker>) -> Self {
+        Self { broker, left: Mutex::default() }
+    }
+
+    /// Takes what was left to the accept loop.
+    pub(super) fn take_left(&self) -> Vec<Left> {
+        std::mem::take(&mut self.left())
+    }
+
+    /// Whether nothing is left to it.
+    pub(super) fn is_clear(&self) -> bool {
+        self.left().is_empty()
+    }
+
+    /// Lets in one who connected, if that is simple.
+    fn let_in(&self, epoll: &Epoll, index: usize) -> Option<Spoken> {
+        let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
+        let is_open = !broker.events.is_stopping() && self.left().len() < ARRIVALS_MAX;
+        if !is_open || !socket.gate.begin_thread(socket.threads_max()) {
+            self.shut(epoll, index);
+            return None;
+        }
+        let place = Place::taken(broker.clone(), index);
+        let visit = match sys::accept(socket.listener.as_fd()) {
+            Ok(connection) => Visit::new(connection),
+            // Somebody else let them in, or they left.
+            Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
+                return None;
+            }
+            // The accept loop meets the same, and says it.
+            Err(_) => {
+                self.shut(epoll, index);
+                return None;
+            }
+        };
+        if !visit.speaks_until(Instant::now() + FIRST_WORD_WAIT) {
+            self.leave(Left::Visitor(index, visit));
+            return None;
+        }
+        Some(Spoken { place, visit })
+    }
+
+    /// From here on the accept loop alone sees who connects there, until it opens the door again.
+    fn shut(&self, epoll: &Epoll, index: usize) {
+        // It may have shut the door itself just now.
+        epoll.delete(&self.broker.sockets[index].listener).ok();
+        self.leave(Left::Shut(index));
+    }
+
+    fn leave(&self, left: Left) {
+        self.left().push(left);
+        self.broker.events.wake();
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Post for Doors {
+    type Job = Spoken;
+
+    /// The first of those who wait is for this thread. Who waits at another door may have woken nobody else.
+    fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Spoken> {
+        let mut doors = doors(events);
+        let first = doors.next()?;
+        doors.for_each(|index| self.leave(Left::Look(index)));
+        self.let_in(epoll, first)
+    }
+
+    fn pass_on(&self, events: &[EpollEvent]) {
+        doors(events).for_each(|index| self.leave(Left::Look(index)));
+    }
+
+    fn work(&self, job: Spoken) {
+        serve(job);
+    }
+}
+
+fn doors(events: &[EpollEvent]) -> impl Iterator<Item = usize> {
+    events.iter().filter_map(|event| match Token::decode(event.data()) {
+        Token::Listener(index) => Some(index),
+        Token::Signal | Token::Wake | Token::Nursery | Token::Visitor(_) => None,
+    })
+}

@@ -1,0 +1,157 @@
+//! At which sockets it is seen who connects, and by whom: by idle threads, at the door, before the accept loop. Where
+//! there is no room, or the kernel has no more to give, by nobody for a while; more than fit stay in the backlog.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use crate::limits::ACCEPT_BACKOFF;
+
+use super::door::Doors;
+use super::notice::Notice;
+use super::state::Broker;
+use super::token::Token;
+use super::workers::Workers;
+
+/// The sockets, as the accept loop sees them.
+pub(super) struct Entrance {
+    broker: Arc<Broker>,
+    /// Where the accept loop waits.
+    pub(super) epoll: Epoll,
+    pub(super) workers: Workers<Doors>,
+    /// The sockets at which nobody is accepted.
+    closed: BTreeSet<usize>,
+    /// Until when.
+    closed_until: Option<Instant>,
+    /// The sockets whose door is shut: there the accept loop alone sees who connects.
+    shut: BTreeSet<usize>,
+    accepts_while_stopping: Vec<bool>,
+}
+
+impl Entrance {
+    /// All open. `owned` says which sockets are the broker's own: at those it accepts while it stops, too.
+    pub(super) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let workers = Workers::new(Doors::new(broker.clone()))?;
+        let entrance = Self {
+            broker,
+            epoll,
+            workers,
+            closed: BTreeSet::new(),
+            closed_until: None,
+            shut: BTreeSet::new(),
+            accepts_while_stopping: owned,
+        };
+        (0..entrance.broker.sockets.len()).try_for_each(|index| entrance.watch(index))?;
+        Ok(entrance)
+    }
+
+    pub(super) fn accepts_while_stopping(&self, index: usize) -> bool {
+        self.accepts_while_stopping[index]
+    }
+
+    pub(super) fn is_closed(&self, index: usize) -> bool {
+        self.closed.contains(&index)
+    }
+
+    /// When it is accepted again at those that are closed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.closed_until
+    }
+
+    /// Has those who connect at a socket seen. Of two that see the same, the kernel wakes the one that was first: so the
+    /// door is.
+    fn watch(&self, index: usize) -> nix::Result<()> {
+        let listener = &self.broker.sockets[index].listener;
+        self.workers.epoll().add(listener, event(index))?;
+        self.epoll.add(listener, event(index))
+    }
+
+    /// Has nobody see them. One that is not watched need not be left out.
+    fn unwatch(&self, index: usize) -> nix::Result<()> {
+        let listener = &self.broker.sockets[index].listener;
+        self.workers.epoll().delete(listener).or_else(unless(Errno::ENOENT))?;
+        self.epoll.delete(listener).or_else(unless(Errno::ENOENT))
+    }
+
+    /// A thread shut this door.
+    pub(super) fn note_shut(&mut self, index: usize) {
+        self.shut.insert(index);
+    }
+
+    /// Opens the doors that were shut, where it is calm.
+    pub(super) fn open_doors(&mut self, is_calm: impl Fn(usize) -> bool) -> io::Result<()> {
+        if self.shut.is_empty() || self.broker.events.is_stopping() {
+            return Ok(());
+        }
+        let calm = |index: &usize| !self.is_closed(*index) && is_calm(*index);
+        for index in self.shut.iter().copied().filter(calm).collect::<Vec<_>>() {
+            self.unwatch(index)?;
+            self.open(index)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, index: usize) -> io::Result<()> {
+        self.shut.remove(&index);
+        if let Err(errno) = self.watch(index) {
+            self.closed.insert(index);
+            self.give_up(&errno.into())?;
+        }
+        Ok(())
+    }
+
+    /// The kernel has no more to give: nobody is accepted for a while.
+    pub(super) fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
+        (self.broker.say)(&Notice::Exhausted(why));
+        let stopping = self.broker.events.is_stopping();
+        let all =
+            (0..self.broker.sockets.len()).filter(|&index| !stopping || self.accepts_while_stopping(index));
+        self.close(&all.collect::<Vec<_>>())
+    }
+
+    /// Accepts nobody at these sockets for a while.
+    pub(super) fn close(&mut self, sockets: &[usize]) -> io::Result<()> {
+        for &index in sockets {
+            self.closed.insert(index);
+            self.unwatch(index)?;
+        }
+        self.closed_until.get_or_insert_with(|| Instant::now() + ACCEPT_BACKOFF);
+        Ok(())
+    }
+
+    /// Accepts again, once the time is up.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if self.closed_until.is_none_or(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        self.closed_until = None;
+        // What cannot be opened is closed again, and waits its time.
+        std::mem::take(&mut self.closed).into_iter().try_for_each(|index| self.open(index))
+    }
+
+    /// The broker stops: only the accept loop lets anybody in from now on, and at its own sockets alone.
+    pub(super) fn stop(&mut self) -> io::Result<()> {
+        for index in 0..self.broker.sockets.len() {
+            self.unwatch(index)?;
+            self.closed.remove(&index);
+            if self.accepts_while_stopping(index) {
+                self.epoll.add(&self.broker.sockets[index].listener, event(index))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn event(index: usize) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, Token::Listener(index).encode())
+}
+
+/// Takes one error for none.
+fn unless(expected: Errno) -> impl Fn(Errno) -> nix::Result<()> {
+    move |errno| if errno == expected { Ok(()) } else { Err(errno) }
+}
