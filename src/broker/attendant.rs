@@ -18,6 +18,7 @@ pub(super) fn serve(Spoken { broker, socket, visit }: Spoken) {
     let ending = Ending(&broker, socket);
     answer(&broker, &broker.sockets[socket], visit);
     broker.pool.refill();
+    broker.scopes.refill();
     drop(ending);
 }
 

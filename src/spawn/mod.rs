@@ -10,6 +10,7 @@ mod descriptors;
 mod divert;
 mod ends;
 mod groups;
+mod inbox;
 mod kin;
 mod launcher;
 mod line;

@@ -4,21 +4,22 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ids::SocketName;
-use crate::limits::{DESCRIPTION_DELAY, SCOPE_PATIENCE, SCOPE_WAIT};
+use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
-use crate::sd::{Address, BusError, Delegation, ScopeName, Undelegated, Word};
+use crate::sd::{Address, BusError, Delegation, ScopeName, Undelegated};
 
 use super::groups::Groups;
+use super::inbox::{Door, inbox};
 use super::kin::Kin;
 use super::pool::{Launcher, Pool, dismiss};
-use super::scope::Scope;
 use super::scoper::Scoper;
 use super::stock::Stock;
 
@@ -65,7 +66,9 @@ pub struct Want<'a> {
 pub struct Scopes {
     pool: Arc<Pool>,
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    scoper: Door<Event>,
+    /// Whether some were taken that the scoper was not told of.
+    owed: AtomicBool,
     groups: Result<Groups, Undelegated>,
 }
 
@@ -76,12 +79,8 @@ pub(super) enum Event {
     Look,
     /// A call waits for a scope with properties of its own.
     Make(Order),
-    /// A call begins in this scope.
+    /// A call runs in this scope.
     Describe(Caption),
-    /// The manager said something, on the connection of this number.
-    Said(u64, Word),
-    /// That connection is gone.
-    Hangup(u64),
     /// The broker stops.
     Stop,
 }
@@ -91,7 +90,6 @@ pub(super) enum Event {
 pub(super) struct Caption {
     pub(super) scope: Weak<ScopeName>,
     pub(super) text: String,
-    pub(super) due: Instant,
 }
 
 /// A scope with properties of its own, and the call that waits for it.
@@ -189,7 +187,7 @@ impl Scopes {
         delegation: Result<Delegation, Undelegated>,
         tell: Tell,
     ) -> io::Result<Self> {
-        let (events, received) = mpsc::channel();
+        let (scoper, told) = inbox()?;
         let manager = if address.is_some() { Manager::Unknown } else { Manager::Gone(BusError::NoAddress) };
         let state = State { manager, said_lost: false, said_ungrouped: false, stocks: HashMap::new() };
         let groups = match delegation {
@@ -200,10 +198,10 @@ impl Scopes {
         let (state, changed) = (Mutex::new(state), Condvar::new());
         let shared = Arc::new(Shared { state, changed, kin, instead, tell });
         if let Some(address) = address {
-            let scoper = Scoper::new(address, pool.clone(), shared.clone(), events.clone());
-            thread::Builder::new().name("scoper".into()).spawn(move || scoper.run(&received))?;
+            let work = Scoper::new(address, pool.clone(), shared.clone());
+            thread::Builder::new().name("scoper".into()).spawn(move || work.run(&told))?;
         }
-        Ok(Self { pool, shared, events, groups })
+        Ok(Self { pool, shared, scoper, owed: AtomicBool::new(false), groups })
     }
 
     /// Looks for what calls under these modes will want, now, and says so when it is not there.
@@ -220,7 +218,7 @@ impl Scopes {
         if without_bus {
             self.shared.lose(&BusError::NoAddress);
         }
-        self.tell_scoper(Event::Look);
+        self.scoper.tell(Event::Look);
     }
 
     /// What calls get instead of a scope, while the manager makes none.
@@ -290,18 +288,31 @@ impl Scopes {
         }
     }
 
-    /// Says in the scope's description which call runs there. Not waited for, and not said of a call that is over
-    /// before anybody could have looked: it would cost the manager half as much again as the scope itself.
-    pub fn describe(&self, launcher: &Launcher, text: String) {
-        if let Some(name) = launcher.scope().and_then(Scope::name) {
-            let due = Instant::now() + DESCRIPTION_DELAY;
-            self.tell_scoper(Event::Describe(Caption { scope: Arc::downgrade(name), text, due }));
+    /// A call lasts: there will be a launcher in its place, and its scope's description says which call runs there. Not
+    /// waited for, and not done for a call that is over before anybody could have looked: a description costs the
+    /// manager half as much again as the scope itself.
+    pub fn note_lasting(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
+        let Some(scope) = launcher.scope() else { return };
+        match (scope.name(), &self.groups) {
+            (Some(name), _) => {
+                let caption = Caption { scope: Arc::downgrade(name), text: text() };
+                self.scoper.tell(Event::Describe(caption));
+            }
+            (None, Ok(groups)) => groups.refill(),
+            (None, Err(_)) => {}
+        }
+    }
+
+    /// Has others made in the place of those that were taken: a call has been answered.
+    pub fn refill(&self) {
+        if self.owed.swap(false, Ordering::Relaxed) {
+            self.scoper.tell(Event::Look);
         }
     }
 
     /// Makes no more, and lets go of what is parked: the broker stops.
     pub fn stop(&self) {
-        self.tell_scoper(Event::Stop);
+        self.scoper.tell(Event::Stop);
         if let Ok(groups) = &self.groups {
             groups.stop();
         }
@@ -332,17 +343,18 @@ impl Scopes {
             let now = Instant::now();
             if let Manager::Gone(why) = &state.manager {
                 let why = why.clone();
-                self.tell_scoper(Event::Look);
+                self.scoper.tell(Event::Look);
                 return Err(why);
             }
             let give_up = began + self.patience(want, &state.manager);
             let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(now));
             let taken = stock.take(now, Launcher::is_alive);
-            stock.waiting += usize::from(taken.is_none());
-            self.tell_scoper(Event::Look);
             if let Some(launcher) = taken {
+                self.owed.store(true, Ordering::Relaxed);
                 return Ok(launcher);
             }
+            stock.waiting += 1;
+            self.scoper.tell(Event::Look);
             if now >= give_up {
                 stock.waiting -= 1;
                 drop(state);
@@ -360,7 +372,7 @@ impl Scopes {
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
-        self.tell_scoper(Event::Make(Order { socket, resources, reply }));
+        self.scoper.tell(Event::Make(Order { socket, resources, reply }));
         let began = Instant::now();
         loop {
             let give_up = began + self.patience(want, &self.shared.state().manager);
@@ -378,12 +390,4 @@ impl Scopes {
         let waited = self.shared.changed.wait_timeout(state, at_most);
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
-
-    fn tell_scoper(&self, event: Event) {
-        // Without a bus, or while the broker stops, there is no scoper; then nothing is owed to anybody.
-        drop(self.events.send(event));
-    }
 }
-
-/// The receiving end of what the scoper is told.
-pub(super) type Events = Receiver<Event>;
