@@ -272,3 +272,33 @@ impl WriteHalf for Writer {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_bus_is_a_unix_socket() {
+        let path = |address: &str| place(address).ok().and_then(|place| Some(place.path()?.to_owned()));
+        assert_eq!(path("unix:path=/run/a%20b/bus").as_deref(), Some("/run/a b/bus".as_ref()));
+        let name = place("unix:abstract=x,guid=00000000000000000000000000000000").expect("a place");
+        assert_eq!(name.as_abstract(), Some(&b"x"[..]));
+        assert!(["", "x", "tcp:host=localhost,port=1"].map(place).iter().all(Result::is_err));
+    }
+
+    #[test]
+    fn a_bus_that_says_nothing_is_waited_for_until_the_deadline() {
+        let name = format!("sluice-link-{}", std::process::id());
+        let at = SocketAddr::from_abstract_name(&name).expect("a short name");
+        let _silent = UnixListener::bind_addr(&at).expect("a name of our own");
+        let until = Instant::now() + Duration::from_millis(20);
+        let error = Link::connect(&format!("unix:abstract={name}"), until).expect_err("nobody answers");
+        let is_late =
+            matches!(&error, zbus::Error::InputOutput(why) if why.kind() == io::ErrorKind::TimedOut);
+        assert!(is_late && Instant::now() >= until, "{error}");
+    }
+}

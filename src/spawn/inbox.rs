@@ -60,3 +60,19 @@ impl<T> Inbox<T> {
         self.queue.try_recv().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_ends_the_wait_once() {
+        let (door, inbox) = inbox().expect("an eventfd");
+        [1, 2].map(|news| door.tell(news));
+        assert!(!inbox.wait(None::<&OwnedFd>, None).expect("the bell rings"));
+        assert_eq!([inbox.next(), inbox.next(), inbox.next()], [Some(1), Some(2), None]);
+        assert!(!inbox.wait(None::<&OwnedFd>, Some(Instant::now())).expect("it is over at once"));
+    }
+}
