@@ -85,12 +85,15 @@ impl Groups {
         let give_up = Instant::now() + NURSERY_WAIT;
         // Others are parked meanwhile; a nursery that makes none at all must not keep a call here.
         while Instant::now() < give_up {
-            let plot =
-                |plots: &mut HashMap<_, Plot>| plots.get_mut(socket)?.stock.take(Instant::now(), |_| true);
-            let Some(ordered) = plot(&mut self.yard.plots()) else {
-                self.refill();
-                return Ok(None);
+            let (taken, is_low) = {
+                let mut plots = self.yard.plots();
+                let Some(Plot { stock, .. }) = plots.get_mut(socket) else { return Ok(None) };
+                (stock.take(Instant::now(), |_| true), stock.is_low())
             };
+            if is_low {
+                self.refill();
+            }
+            let Some(ordered) = taken else { return Ok(None) };
             // One that was killed while it was parked, or whose nursery ended before it was made, is passed over.
             if let Some(launcher) = ordered.arrive().ok().filter(Launcher::is_alive) {
                 return Ok(Some(launcher));

@@ -17,7 +17,7 @@ use super::inbox::Inbox;
 use super::line::Line;
 use super::pool::{Launcher, Pool, dismiss};
 use super::scope::Scope;
-use super::scopes::{Caption, Event, Manager, Order, ScopeNews, Shared};
+use super::shared::{Caption, Event, Manager, Order, ScopeNews, Shared};
 use super::stock::Stock;
 
 /// The thread's own state.
@@ -250,12 +250,7 @@ impl Scoper {
         match goal {
             // A call that gave up has dropped its end, and the launcher ends with this.
             Goal::Call(reply) => drop(reply.send(Ok(launcher))),
-            Goal::Park(socket) => {
-                if let Some(stock) = self.shared.state().stocks.get_mut(&socket) {
-                    stock.ready.push_back(launcher);
-                }
-                self.shared.wake();
-            }
+            Goal::Park(socket) => self.shared.park(&socket, launcher),
         }
     }
 

@@ -2,11 +2,10 @@
 //! or waits for one. Making them is the work of one thread, `scoper.rs`, which alone speaks to the manager. Where that
 //! makes none, `groups.rs` does without it, if the broker has a group of its own.
 
-use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,41 +13,15 @@ use crate::ids::SocketName;
 use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
-use crate::sd::{Address, BusError, Delegation, ScopeName, Undelegated};
+use crate::sd::{Address, BusError, Delegation, Undelegated};
 
 use super::groups::Groups;
 use super::inbox::{Door, inbox};
 use super::kin::Kin;
-use super::pool::{Launcher, Pool, dismiss};
+use super::pool::{Launcher, Pool};
 use super::scoper::Scoper;
+use super::shared::{Caption, Event, Instead, Manager, Order, ScopeNews, Shared, Tell};
 use super::stock::Stock;
-
-/// What an operator should know of the manager.
-#[derive(Debug)]
-pub enum ScopeNews<'a> {
-    /// The manager makes no scopes for now; what calls get instead that can do without.
-    Lost(&'a BusError, Instead),
-    /// It makes scopes again.
-    Back,
-    /// There is no delegated group, and rules want one.
-    NoGroups(&'a Undelegated),
-    /// A call that could do without has no group.
-    Ungrouped(&'a io::Error),
-    /// A scope could not be given its description.
-    Undescribed(&'a str),
-}
-
-/// What a call gets where the manager makes no scope, with `scope = auto`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
-    /// A group of the broker's delegated one.
-    Group,
-    /// Nothing that holds what it starts.
-    Nothing,
-}
-
-/// Who is told.
-pub type Tell = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug)]
@@ -72,111 +45,6 @@ pub struct Scopes {
     groups: Result<Groups, Undelegated>,
 }
 
-/// What the scoper is told.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// Something was taken, or is waited for.
-    Look,
-    /// A call waits for a scope with properties of its own.
-    Make(Order),
-    /// A call runs in this scope.
-    Describe(Caption),
-    /// The broker stops.
-    Stop,
-}
-
-/// What the description of a scope is to be, as long as its call runs.
-#[derive(Debug)]
-pub(super) struct Caption {
-    pub(super) scope: Weak<ScopeName>,
-    pub(super) text: String,
-}
-
-/// A scope with properties of its own, and the call that waits for it.
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) socket: SocketName,
-    pub(super) resources: Vec<Resource>,
-    pub(super) reply: SyncSender<Result<Launcher, BusError>>,
-}
-
-/// What calls and the scoper share.
-pub(super) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    pub(super) kin: Arc<Kin>,
-    instead: Instead,
-    pub(super) tell: Tell,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) manager: Manager,
-    /// Whether the last news was that there are none.
-    said_lost: bool,
-    /// Whether the last news was that a group could not be made.
-    said_ungrouped: bool,
-    pub(super) stocks: HashMap<SocketName, Stock<Launcher>>,
-}
-
-/// Whether scopes can be had.
-#[derive(Debug)]
-pub(super) enum Manager {
-    /// There is no connection yet.
-    Unknown,
-    /// It answers; no scope was made on this connection yet.
-    Connected,
-    Here,
-    Gone(BusError),
-}
-
-impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes the calls that wait.
-    pub(super) fn wake(&self) {
-        self.changed.notify_all();
-    }
-
-    /// There is a manager, whatever it will say.
-    pub(super) fn connected(&self) {
-        self.state().manager = Manager::Connected;
-    }
-
-    /// Scopes can be had from now on: one was made.
-    pub(super) fn found(&self) {
-        let mut state = self.state();
-        state.manager = Manager::Here;
-        let news = std::mem::replace(&mut state.said_lost, false);
-        drop(state);
-        if news {
-            (self.tell)(&ScopeNews::Back);
-        }
-    }
-
-    /// None can be had from now on; what is parked ends.
-    pub(super) fn lose(&self, why: &BusError) {
-        let mut state = self.state();
-        state.manager = Manager::Gone(why.clone());
-        let news = !std::mem::replace(&mut state.said_lost, true);
-        let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
-        drop(state);
-        self.wake();
-        dismiss(parked, &self.kin);
-        if news {
-            (self.tell)(&ScopeNews::Lost(why, self.instead));
-        }
-    }
-}
-
 impl Scopes {
     /// Scopes from the manager behind `address`, or groups of the delegated one, for launchers of `pool`. Nothing is
     /// done before [`Self::warm`] or the first call that wants one.
@@ -189,14 +57,12 @@ impl Scopes {
     ) -> io::Result<Self> {
         let (scoper, told) = inbox()?;
         let manager = if address.is_some() { Manager::Unknown } else { Manager::Gone(BusError::NoAddress) };
-        let state = State { manager, said_lost: false, said_ungrouped: false, stocks: HashMap::new() };
         let groups = match delegation {
             Ok(delegation) => Ok(Groups::new(delegation, pool.clone(), kin.clone())?),
             Err(why) => Err(why),
         };
         let instead = if groups.is_ok() { Instead::Group } else { Instead::Nothing };
-        let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { state, changed, kin, instead, tell });
+        let shared = Arc::new(Shared::new(manager, kin, instead, tell));
         if let Some(address) = address {
             let work = Scoper::new(address, pool.clone(), shared.clone());
             thread::Builder::new().name("scoper".into()).spawn(move || work.run(&told))?;
@@ -262,11 +128,11 @@ impl Scopes {
             Instead::Group => match self.grouped(want) {
                 Err(source) if limited => Err(Refusal::NoScope(source)),
                 Err(source) => {
-                    self.note_ungrouped(Some(&source));
+                    self.shared.note_ungrouped(Some(&source));
                     self.bare()
                 }
                 Ok(launcher) => {
-                    self.note_ungrouped(None);
+                    self.shared.note_ungrouped(None);
                     Ok(launcher)
                 }
             },
@@ -277,14 +143,6 @@ impl Scopes {
         match &self.groups {
             Ok(groups) => groups.take(want.socket, want.resources),
             Err(why) => Err(io::Error::other(why.to_string())),
-        }
-    }
-
-    /// One complaint is enough, until one was made again.
-    fn note_ungrouped(&self, why: Option<&io::Error>) {
-        let said = std::mem::replace(&mut self.shared.state().said_ungrouped, why.is_some());
-        if let Some(why) = why.filter(|_| !said) {
-            (self.shared.tell)(&ScopeNews::Ungrouped(why));
         }
     }
 
@@ -348,9 +206,12 @@ impl Scopes {
             }
             let give_up = began + self.patience(want, &state.manager);
             let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(now));
-            let taken = stock.take(now, Launcher::is_alive);
-            if let Some(launcher) = taken {
-                self.owed.store(true, Ordering::Relaxed);
+            if let Some(launcher) = stock.take(now, Launcher::is_alive) {
+                if stock.is_low() {
+                    self.scoper.tell(Event::Look);
+                } else {
+                    self.owed.store(true, Ordering::Relaxed);
+                }
                 return Ok(launcher);
             }
             stock.waiting += 1;
@@ -361,7 +222,7 @@ impl Scopes {
                 self.shared.lose(&BusError::Silent);
                 return Err(BusError::Silent);
             }
-            state = self.wait(state, give_up.saturating_duration_since(now));
+            state = self.shared.wait(state, socket, give_up.saturating_duration_since(now));
             state.stocks.get_mut(socket).expect("stocks are never removed").waiting -= 1;
         }
     }
@@ -384,10 +245,5 @@ impl Scopes {
                 Err(_) => return Err(BusError::Silent),
             }
         }
-    }
-
-    fn wait<'s>(&self, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
-        let waited = self.shared.changed.wait_timeout(state, at_most);
-        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
