@@ -13,7 +13,7 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use crate::limits::SCOPE_WAIT;
 
-use super::link::Link;
+use super::link::{Link, unescape};
 use super::scope::{Handover, NewScope, ScopeName};
 
 const MANAGER: &str = "org.freedesktop.systemd1";
@@ -144,7 +144,7 @@ pub fn delegates(address: &Address, path: &str, wait: Duration) -> Result<bool, 
     let until = Instant::now() + wait;
     let link = Link::connect(&address.0, until)?;
     let answer = link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until)?;
-    let unit: OwnedObjectPath = answer.body().deserialize().map_err(zbus::Error::from)?;
+    let unit: OwnedObjectPath = answer.body().deserialize()?;
     let kind = if unit.ends_with("_2eservice") { "Service" } else { "Scope" };
     let get = |name: &str| {
         let property = (format!("{MANAGER}.{kind}"), name);
@@ -218,7 +218,7 @@ fn own_service(link: &Link, until: Instant) -> Result<Option<String>, BusError> 
         Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
         answer => answer?,
     };
-    let path: OwnedObjectPath = answer.body().deserialize().map_err(zbus::Error::from)?;
+    let path: OwnedObjectPath = answer.body().deserialize()?;
     Ok(unit_of(path.as_str()).filter(|unit| unit.ends_with(".service")))
 }
 
@@ -240,19 +240,7 @@ fn release_in(version: &str) -> Option<u32> {
 /// The unit that an object path stands for: what is not a letter or digit is `_XX` there.
 fn unit_of(path: &str) -> Option<String> {
     let name = path.strip_prefix("/org/freedesktop/systemd1/unit/")?;
-    let mut bytes = Vec::new();
-    let mut rest = name.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first != b'_' {
-            bytes.push(first);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(unescape(name.as_bytes(), b'_')?).ok()
 }
 
 fn word(message: &Message) -> Option<Word> {

@@ -95,12 +95,31 @@ fn place(address: &str) -> zbus::Result<UnixAddr> {
     let Transport::Unix(unix) = address.transport() else {
         return Err(zbus::Error::Address("the message bus has no unix socket".into()));
     };
-    let place = match unix.path() {
-        UnixSocket::File(path) => UnixAddr::new(path),
-        UnixSocket::Abstract(name) => UnixAddr::new_abstract(name.as_bytes()),
-        _ => return Err(zbus::Error::Address("the message bus has no socket of one name".into())),
+    let place = if let UnixSocket::File(path) = unix.path() {
+        unescape(path.as_os_str().as_bytes(), b'%').map(|path| UnixAddr::new(&path[..]))
+    } else if let UnixSocket::Abstract(name) = unix.path() {
+        unescape(name.as_bytes(), b'%').map(|name| UnixAddr::new_abstract(&name))
+    } else {
+        None
     };
+    let place = place.ok_or_else(|| zbus::Error::Address("it names no socket".into()))?;
     place.map_err(|errno| io::Error::from(errno).into())
+}
+
+/// What is written with `mark` and two digits for a byte. zbus leaves that as it is.
+pub(super) fn unescape(text: &[u8], mark: u8) -> Option<Vec<u8>> {
+    let (mut bytes, mut rest) = (Vec::new(), text);
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        if first != mark {
+            bytes.push(first);
+            continue;
+        }
+        let (digits, tail) = tail.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    Some(bytes)
 }
 
 /// Connects. Where the backlog is full, it is tried again: `connect(2)` alone would wait without a limit.
