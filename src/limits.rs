@@ -145,6 +145,8 @@ pub const SCOPES_SLEEP: Duration = Duration::from_secs(60);
 pub const BUS_RETRY_MIN: Duration = Duration::from_millis(200);
 /// See [`BUS_RETRY_MIN`].
 pub const BUS_RETRY_MAX: Duration = Duration::from_secs(10);
+/// The buffer for what a message bus says.
+pub const BUS_BUFFER_BYTES: usize = 4096;
 /// Descriptors that one parked launcher holds.
 pub const PARKED_FDS_MAX: usize = 3;
 /// How long a call runs before its scope's description tells of it.

@@ -24,6 +24,7 @@ pub(super) struct Place {
 pub(super) fn serve(Spoken { place, visit }: Spoken) {
     answer(&place.broker, place.socket(), visit);
     place.broker.pool.refill();
+    place.broker.scopes.refill();
 }
 
 impl Place {

@@ -273,12 +273,12 @@ fn run<'r>(
     };
     let started = begin(&socket.rules, visit.call, &opening)?;
     files.stay();
-    describe(broker, &launcher, &started, &opening);
     let call = started.call();
+    let lasts = || broker.scopes.note_lasting(&launcher, || description(call, &opening));
     let deadline = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (outcome, relay) = match Relay::begin(streams) {
         Ok(relay) => {
-            let watched = watched(broker, visit, settings, deadline, relay.as_ref());
+            let watched = watched(broker, visit, settings, deadline, relay.as_ref(), &lasts);
             (supervise(&launcher, &plan, &watched), relay)
         }
         Err(source) => (Ok(Outcome::not_relayed(&source)), None),
@@ -313,9 +313,9 @@ fn begin<'r>(
 }
 
 /// The call's number and words for whoever looks at the units, unless its log policy keeps the words to itself.
-fn describe(broker: &Broker, launcher: &Launcher, started: &Started<'_>, opening: &Opening<'_>) {
+fn description(call: CallId, opening: &Opening<'_>) -> String {
     let argv = if opening.hidden { &[][..] } else { &opening.argv };
-    broker.scopes.describe(launcher, described(started.call(), argv.iter().copied()));
+    described(call, argv.iter().copied())
 }
 
 fn watched<'a>(
@@ -324,6 +324,7 @@ fn watched<'a>(
     settings: &Settings,
     deadline: Option<Instant>,
     relay: Option<&'a Relay>,
+    lasts: &'a dyn Fn(),
 ) -> Call<'a> {
     Call {
         kin: &broker.kin,
@@ -333,6 +334,7 @@ fn watched<'a>(
         on_hangup: settings.on_hangup,
         background: settings.background,
         relay,
+        lasts,
     }
 }
 

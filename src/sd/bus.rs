@@ -2,23 +2,24 @@
 //! Who asked for what is for the caller to remember, by serial number and by the unit's name.
 
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use zbus::blocking::connection::Builder;
-use zbus::blocking::{Connection, MessageIterator};
+use zbus::MessageStream;
 use zbus::message::{Message, Type};
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use crate::limits::SCOPE_WAIT;
 
+use super::link::{Link, unescape};
 use super::scope::{Handover, NewScope, ScopeName};
 
 const MANAGER: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER_INTERFACE: &str = "org.freedesktop.systemd1.Manager";
+const TO_MANAGER: (&str, &str, &str) = (MANAGER, MANAGER_PATH, MANAGER_INTERFACE);
 const BUS: &str = "org.freedesktop.DBus";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
@@ -49,11 +50,6 @@ impl Address {
         }
         set("INVOCATION_ID")
             .map(|_| Self(set("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_else(|| SYSTEM_BUS.into())))
-    }
-
-    /// Whether descriptors can be sent there.
-    fn takes_descriptors(&self) -> bool {
-        self.0.starts_with("unix:")
     }
 }
 
@@ -112,6 +108,11 @@ impl BusError {
 
 impl From<zbus::Error> for BusError {
     fn from(source: zbus::Error) -> Self {
+        if let zbus::Error::InputOutput(source) = &source
+            && source.kind() == io::ErrorKind::TimedOut
+        {
+            return Self::Silent;
+        }
         // What an error's text says of the outside may have line ends; a notice is one line.
         Self::Failed(source.to_string().replace(char::is_control, " "))
     }
@@ -131,33 +132,23 @@ pub enum Word {
 /// A connection to a manager.
 #[derive(Debug)]
 pub struct Bus {
-    connection: Connection,
+    link: Link,
+    heard: MessageStream,
     broker: Option<String>,
     handover: Handover,
 }
 
-/// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but not for ever: a
-/// bus that says nothing is left with the thread that asked.
+/// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but no longer than
+/// this.
 pub fn delegates(address: &Address, path: &str, wait: Duration) -> Result<bool, BusError> {
-    let (send, answer) = mpsc::sync_channel(1);
-    let (address, path) = (address.clone(), path.to_owned());
-    let ask = move || drop(send.send(ask_delegates(&address, &path)));
-    thread::Builder::new()
-        .name("bus".into())
-        .spawn(ask)
-        .map_err(|source| BusError::Failed(source.to_string()))?;
-    answer.recv_timeout(wait).unwrap_or(Err(BusError::Silent))
-}
-
-fn ask_delegates(address: &Address, path: &str) -> Result<bool, BusError> {
-    let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
-    let to = (Some(MANAGER), Some(MANAGER_INTERFACE));
-    let answer = connection.call_method(to.0, MANAGER_PATH, to.1, "GetUnitByPID", &std::process::id())?;
+    let until = Instant::now() + wait;
+    let link = Link::connect(&address.0, until)?;
+    let answer = link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until)?;
     let unit: OwnedObjectPath = answer.body().deserialize()?;
     let kind = if unit.ends_with("_2eservice") { "Service" } else { "Scope" };
     let get = |name: &str| {
         let property = (format!("{MANAGER}.{kind}"), name);
-        let answer = connection.call_method(to.0, &unit, Some(PROPERTIES), "Get", &property)?;
+        let answer = link.call((MANAGER, &unit, PROPERTIES), "Get", &property, until)?;
         answer.body().deserialize::<OwnedValue>()
     };
     let (group, delegates) = (get("ControlGroup")?, get("Delegate")?);
@@ -167,19 +158,21 @@ fn ask_delegates(address: &Address, path: &str) -> Result<bool, BusError> {
 impl Bus {
     /// Connects, and listens for the ends of jobs.
     pub fn connect(address: &Address) -> Result<Self, BusError> {
-        let connection = Builder::address(address.0.as_str())?.method_timeout(SCOPE_WAIT).build()?;
-        connection.call_method(Some(BUS), BUS_PATH, Some(BUS), "AddMatch", &JOBS)?;
-        let mut bus = Self { connection, broker: None, handover: Handover::Pid };
-        bus.broker = bus.own_service()?;
-        if address.takes_descriptors() && bus.release().is_some_and(|release| release >= PIDFDS_SINCE) {
-            bus.handover = Handover::Pidfd;
-        }
-        Ok(bus)
+        let until = Instant::now() + SCOPE_WAIT;
+        let link = Link::connect(&address.0, until)?;
+        link.call((BUS, BUS_PATH, BUS), "AddMatch", &JOBS, until)?;
+        let broker = own_service(&link, until)?;
+        let takes_handles = release(&link, until).is_some_and(|release| release >= PIDFDS_SINCE);
+        let handover = if takes_handles { Handover::Pidfd } else { Handover::Pid };
+        let heard = link.listen();
+        Ok(Self { link, heard, broker, handover })
     }
 
-    /// What the manager says from now on, until the connection is lost.
-    pub fn words(&self) -> impl Iterator<Item = Word> + Send + 'static {
-        MessageIterator::from(&self.connection).map_while(Result::ok).filter_map(|message| word(&message))
+    /// What the manager has said since the last time; does not wait.
+    pub fn hear(&mut self) -> Result<Vec<Word>, BusError> {
+        let lost = |_| BusError::Failed("the connection to the message bus was lost".into());
+        let messages = self.link.receive(&mut self.heard).map_err(lost)?;
+        Ok(messages.iter().filter_map(word).collect())
     }
 
     /// Asks for a scope, and gives the request's serial number.
@@ -206,31 +199,35 @@ impl Bus {
             .destination(MANAGER)?
             .interface(MANAGER_INTERFACE)?
             .build(body)?;
-        self.connection.send(&message)?;
+        self.link.send(&message, Instant::now() + SCOPE_WAIT)?;
         Ok(message.primary_header().serial_num().get())
     }
+}
 
-    /// The service that this process runs in, when the manager knows one: it knows only what is its own.
-    fn own_service(&self) -> Result<Option<String>, BusError> {
-        let (to, interface) = (Some(MANAGER), Some(MANAGER_INTERFACE));
-        let asked = std::process::id();
-        let answer = match self.connection.call_method(to, MANAGER_PATH, interface, "GetUnitByPID", &asked) {
-            // The manager's own word; one of the bus would be that there is no manager.
-            Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
-            answer => answer?,
-        };
-        let path: OwnedObjectPath = answer.body().deserialize()?;
-        Ok(unit_of(path.as_str()).filter(|unit| unit.ends_with(".service")))
+impl AsFd for Bus {
+    /// Readable when the manager said something.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
     }
+}
 
-    /// Which systemd the manager is of.
-    fn release(&self) -> Option<u32> {
-        let to = (Some(MANAGER), Some(PROPERTIES));
-        let property = &(MANAGER_INTERFACE, "Version");
-        let answer = self.connection.call_method(to.0, MANAGER_PATH, to.1, "Get", property).ok()?;
-        let version: OwnedValue = answer.body().deserialize().ok()?;
-        release_in(version.downcast_ref().ok()?)
-    }
+/// The service that this process runs in, when the manager knows one: it knows only what is its own.
+fn own_service(link: &Link, until: Instant) -> Result<Option<String>, BusError> {
+    let answer = match link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until) {
+        // The manager's own word; one of the bus would be that there is no manager.
+        Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
+        answer => answer?,
+    };
+    let path: OwnedObjectPath = answer.body().deserialize()?;
+    Ok(unit_of(path.as_str()).filter(|unit| unit.ends_with(".service")))
+}
+
+/// Which systemd the manager is of.
+fn release(link: &Link, until: Instant) -> Option<u32> {
+    let property = (MANAGER_INTERFACE, "Version");
+    let answer = link.call((MANAGER, MANAGER_PATH, PROPERTIES), "Get", &property, until).ok()?;
+    let version: OwnedValue = answer.body().deserialize().ok()?;
+    release_in(version.downcast_ref().ok()?)
 }
 
 /// The release that a version begins with, `252` of `252.39-1~deb12u1`.
@@ -243,19 +240,7 @@ fn release_in(version: &str) -> Option<u32> {
 /// The unit that an object path stands for: what is not a letter or digit is `_XX` there.
 fn unit_of(path: &str) -> Option<String> {
     let name = path.strip_prefix("/org/freedesktop/systemd1/unit/")?;
-    let mut bytes = Vec::new();
-    let mut rest = name.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first != b'_' {
-            bytes.push(first);
-            rest = tail;
-            continue;
-        }
-        let (digits, tail) = tail.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-        rest = tail;
-    }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(unescape(name.as_bytes(), b'_')?).ok()
 }
 
 fn word(message: &Message) -> Option<Word> {

@@ -3,11 +3,12 @@
 //! where it is the broker's own, be given limits and removed.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::dir::{Dir, Type};
@@ -24,6 +25,9 @@ use crate::sys;
 
 /// Where cgroup v2 is mounted, alone or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+
+/// What most files of a cgroup have room in.
+const USUAL_FILE_BYTES: usize = 1024;
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_RDONLY).union(OFlag::O_CLOEXEC);
 
@@ -298,13 +302,18 @@ impl Cgroup {
     }
 
     fn read(&self, name: impl AsRef<Path>) -> io::Result<String> {
-        read_at_start(&self.file(name, OFlag::O_RDONLY)?)
+        read_on(&self.file(name, OFlag::O_RDONLY)?)
     }
 }
 
 fn read_at_start(mut file: &File) -> io::Result<String> {
-    let mut text = String::new();
     file.rewind()?;
+    read_on(file)
+}
+
+/// The rest of a file that does not know its size: with room from the start, in one piece.
+fn read_on(file: &File) -> io::Result<String> {
+    let mut text = String::with_capacity(USUAL_FILE_BYTES);
     file.take(CGROUP_FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
@@ -323,13 +332,16 @@ fn gone_is<T>(gone: T, result: io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn mount() -> Option<PathBuf> {
-    let unified = |path: &str| statfs(path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
-    MOUNTS.into_iter().find(|path| unified(path)).map(PathBuf::from)
+/// Which of them it is stays as it is while this process lives.
+fn mount() -> Option<&'static Path> {
+    static FOUND: OnceLock<&Path> = OnceLock::new();
+    let unified = |path: &&str| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    let find = || MOUNTS.into_iter().find(unified).map(Path::new);
+    FOUND.get().copied().or_else(|| find().map(|found| *FOUND.get_or_init(|| found)))
 }
 
 fn path_of(pid: Pid) -> io::Result<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let text = read_on(&File::open(format!("/proc/{pid}/cgroup"))?)?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));
     path.map(str::to_owned).ok_or_else(|| Errno::ENOENT.into())
 }

@@ -1,5 +1,5 @@
 //! systemd's protocols: what the service manager is told (`notify.rs`), what the journal is given (`journal.rs`) and
-//! what it has (`journalctl.rs`), and scopes: `bus.rs` speaks to a manager, `scope.rs` says what it is asked for,
+//! what it has (`journalctl.rs`), and scopes: `bus.rs` speaks to a manager, over `link.rs`, `scope.rs` says what it is asked for,
 //! `cgroup.rs` looks into what it made. `delegation.rs` is the group that a manager gave away, `controls.rs` what a
 //! manager would have written there.
 //! Knows nothing of rules in force or calls.
@@ -13,6 +13,7 @@ mod datagram;
 mod delegation;
 mod journal;
 mod journalctl;
+mod link;
 mod notify;
 mod scope;
 

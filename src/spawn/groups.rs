@@ -64,6 +64,12 @@ impl Groups {
         }
     }
 
+    /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at work takes the
+    /// processor from the calls beside it.
+    pub(super) fn refill(&self) {
+        drop(self.chores.send(Chore::Look));
+    }
+
     /// Parks no more: the broker stops.
     pub(super) fn stop(&self) {
         drop(self.chores.send(Chore::Stop));
@@ -79,10 +85,14 @@ impl Groups {
         let give_up = Instant::now() + NURSERY_WAIT;
         // Others are parked meanwhile; a nursery that makes none at all must not keep a call here.
         while Instant::now() < give_up {
-            let plot =
-                |plots: &mut HashMap<_, Plot>| plots.get_mut(socket)?.stock.take(Instant::now(), |_| true);
-            let taken = plot(&mut self.yard.plots());
-            drop(self.chores.send(Chore::Look));
+            let (taken, is_low) = {
+                let mut plots = self.yard.plots();
+                let Some(Plot { stock, .. }) = plots.get_mut(socket) else { return Ok(None) };
+                (stock.take(Instant::now(), |_| true), stock.is_low())
+            };
+            if is_low {
+                self.refill();
+            }
             let Some(ordered) = taken else { return Ok(None) };
             // One that was killed while it was parked, or whose nursery ended before it was made, is passed over.
             if let Some(launcher) = ordered.arrive().ok().filter(Launcher::is_alive) {

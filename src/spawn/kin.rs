@@ -154,17 +154,30 @@ impl Family {
         }
     }
 
-    /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs.
+    /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs. What was
+    /// reaped may have left others after the list was read: with nobody left, the list is read until nobody was.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
+        loop {
+            let somebody_ended = self.look_through(owner)?;
+            let left = self.claimed.iter().filter(|(_, of)| **of == owner).map(|(child, _)| *child);
+            let left: Vec<_> = left.collect();
+            if !somebody_ended || !left.is_empty() {
+                return Ok(left);
+            }
+        }
+    }
+
+    /// One look at the orphans. Gives whether one of them had ended.
+    fn look_through(&mut self, owner: Pid) -> io::Result<bool> {
+        let mut somebody_ended = false;
         for child in self.orphans.list()? {
             if self.is_over(child) {
-                continue;
-            }
-            if let Some(owner) = self.owner_of(child, owner) {
+                somebody_ended = true;
+            } else if let Some(owner) = self.owner_of(child, owner) {
                 self.claimed.insert(child, owner);
             }
         }
-        Ok(self.claimed.iter().filter(|(_, of)| **of == owner).map(|(child, _)| *child).collect())
+        Ok(somebody_ended)
     }
 
     /// Reaps launchers that ended unused, and commands that were given up and ended after all. From time to time only:

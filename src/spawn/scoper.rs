@@ -1,21 +1,23 @@
 //! The thread that puts launchers into scopes. It alone speaks to the manager, and never waits for one answer: several
-//! scopes are in the making at once, and what the manager says comes as events among the others. A manager that is
+//! scopes are in the making at once, and it listens to the manager and to calls at one time. A manager that is
 //! lost is looked for again when a call would like to have it, less and less often.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::SyncSender;
+use std::thread;
 use std::time::Instant;
 
 use crate::ids::SocketName;
-use crate::limits::{SCOPE_WAIT, SCOPES_MAKING};
+use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
 use crate::rules::Resource;
 use crate::sd::{Address, BusError, Cgroup, NewScope, ScopeName, Word};
 
+use super::inbox::Inbox;
 use super::line::Line;
 use super::pool::{Launcher, Pool, dismiss};
 use super::scope::Scope;
-use super::scopes::{Caption, Event, Events, Manager, Order, ScopeNews, Shared};
+use super::shared::{Caption, Event, Manager, Order, ScopeNews, Shared};
 use super::stock::Stock;
 
 /// The thread's own state.
@@ -23,12 +25,8 @@ pub(super) struct Scoper {
     line: Line,
     pool: Arc<Pool>,
     shared: Arc<Shared>,
-    /// Where the threads that listen to the bus send what they hear.
-    events: Sender<Event>,
     /// By the scope's name.
     making: HashMap<String, Making>,
-    /// In the order of their time.
-    captions: VecDeque<Caption>,
     /// What a serial number was for.
     asked: HashMap<u32, Asked>,
     scopes: u64,
@@ -56,14 +54,12 @@ enum Asked {
 }
 
 impl Scoper {
-    pub(super) fn new(address: Address, pool: Arc<Pool>, shared: Arc<Shared>, events: Sender<Event>) -> Self {
+    pub(super) fn new(address: Address, pool: Arc<Pool>, shared: Arc<Shared>) -> Self {
         Self {
             line: Line::new(address),
             pool,
             shared,
-            events,
             making: HashMap::new(),
-            captions: VecDeque::new(),
             asked: HashMap::new(),
             scopes: 0,
             undescribed: false,
@@ -71,20 +67,27 @@ impl Scoper {
     }
 
     /// Serves until the broker stops.
-    pub(super) fn run(mut self, events: &Events) {
-        loop {
-            let event = match self.due() {
-                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => events.recv_timeout(due.saturating_duration_since(Instant::now())),
-            };
-            match event {
-                Err(RecvTimeoutError::Disconnected) | Ok(Event::Stop) => break,
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(event) => self.attend(event),
+    pub(super) fn run(mut self, inbox: &Inbox<Event>) {
+        'serving: loop {
+            match inbox.wait(self.line.bus(), self.due()) {
+                Ok(false) => {}
+                Ok(true) => self.listen(),
+                // The kernel has no memory for it: not at once again.
+                Err(_) => thread::sleep(SEND_RETRY),
+            }
+            while let Some(event) = inbox.next() {
+                match event {
+                    Event::Look => self.connect(),
+                    Event::Make(order) => {
+                        self.connect();
+                        self.order(order);
+                    }
+                    Event::Describe(caption) => self.describe(&caption),
+                    Event::Stop => break 'serving,
+                }
             }
             self.give_up();
             self.fill();
-            self.describe();
         }
         let mut state = self.shared.state();
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
@@ -99,23 +102,14 @@ impl Scoper {
         let state = self.shared.state();
         let shrink = state.stocks.values().filter_map(Stock::due).min();
         let late = self.making.values().map(|making| making.since + SCOPE_WAIT).min();
-        let caption = self.captions.front().map(|caption| caption.due);
-        [shrink, late, caption].into_iter().flatten().min()
+        [shrink, late].into_iter().flatten().min()
     }
 
-    fn attend(&mut self, event: Event) {
-        match event {
-            Event::Look => self.connect(),
-            Event::Make(order) => {
-                self.connect();
-                self.order(order);
-            }
-            Event::Describe(caption) => self.captions.push_back(caption),
-            Event::Said(line, word) if self.line.is_current(line) => self.hear(word),
-            Event::Hangup(line) if self.line.is_current(line) => {
-                self.lose(&BusError::Failed("the connection to the message bus was lost".into()));
-            }
-            Event::Said(..) | Event::Hangup(_) | Event::Stop => {}
+    /// Hears what the manager said.
+    fn listen(&mut self) {
+        match self.line.hear() {
+            Ok(words) => words.into_iter().for_each(|word| self.hear(word)),
+            Err(why) => self.lose(&why),
         }
     }
 
@@ -124,7 +118,7 @@ impl Scoper {
         if !self.line.is_due() {
             return;
         }
-        match self.line.connect(&self.events) {
+        match self.line.connect() {
             Ok(()) => {
                 self.undescribed = false;
                 self.shared.connected();
@@ -217,16 +211,12 @@ impl Scoper {
         }
     }
 
-    /// Says of the scopes whose time has come which call runs there.
-    fn describe(&mut self) {
-        let now = Instant::now();
-        while self.captions.front().is_some_and(|caption| caption.due <= now) {
-            let Some(caption) = self.captions.pop_front() else { return };
-            let (Some(name), Some(bus)) = (caption.scope.upgrade(), self.line.bus()) else { continue };
-            match bus.describe(&name, &caption.text) {
-                Ok(serial) => drop(self.asked.insert(serial, Asked::Description)),
-                Err(why) => self.lose(&why),
-            }
+    /// Says which call runs in a scope.
+    fn describe(&mut self, caption: &Caption) {
+        let (Some(name), Some(bus)) = (caption.scope.upgrade(), self.line.bus()) else { return };
+        match bus.describe(&name, &caption.text) {
+            Ok(serial) => drop(self.asked.insert(serial, Asked::Description)),
+            Err(why) => self.lose(&why),
         }
     }
 
@@ -260,12 +250,7 @@ impl Scoper {
         match goal {
             // A call that gave up has dropped its end, and the launcher ends with this.
             Goal::Call(reply) => drop(reply.send(Ok(launcher))),
-            Goal::Park(socket) => {
-                if let Some(stock) = self.shared.state().stocks.get_mut(&socket) {
-                    stock.ready.push_back(launcher);
-                }
-                self.shared.wake();
-            }
+            Goal::Park(socket) => self.shared.park(&socket, launcher),
         }
     }
 

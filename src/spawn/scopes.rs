@@ -2,52 +2,26 @@
 //! or waits for one. Making them is the work of one thread, `scoper.rs`, which alone speaks to the manager. Where that
 //! makes none, `groups.rs` does without it, if the broker has a group of its own.
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ids::SocketName;
-use crate::limits::{DESCRIPTION_DELAY, SCOPE_PATIENCE, SCOPE_WAIT};
+use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
-use crate::sd::{Address, BusError, Delegation, ScopeName, Undelegated, Word};
+use crate::sd::{Address, BusError, Delegation, Undelegated};
 
 use super::groups::Groups;
+use super::inbox::{Door, inbox};
 use super::kin::Kin;
-use super::pool::{Launcher, Pool, dismiss};
-use super::scope::Scope;
+use super::pool::{Launcher, Pool};
 use super::scoper::Scoper;
+use super::shared::{Caption, Event, Instead, Manager, Order, ScopeNews, Shared, Tell};
 use super::stock::{Habit, Stock};
-
-/// What an operator should know of the manager.
-#[derive(Debug)]
-pub enum ScopeNews<'a> {
-    /// The manager makes no scopes for now; what calls get instead that can do without.
-    Lost(&'a BusError, Instead),
-    /// It makes scopes again.
-    Back,
-    /// There is no delegated group, and rules want one.
-    NoGroups(&'a Undelegated),
-    /// A call that could do without has no group.
-    Ungrouped(&'a io::Error),
-    /// A scope could not be given its description.
-    Undescribed(&'a str),
-}
-
-/// What a call gets where the manager makes no scope, with `scope = auto`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
-    /// A group of the broker's delegated one.
-    Group,
-    /// Nothing that holds what it starts.
-    Nothing,
-}
-
-/// Who is told.
-pub type Tell = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug)]
@@ -65,118 +39,10 @@ pub struct Want<'a> {
 pub struct Scopes {
     pool: Arc<Pool>,
     shared: Arc<Shared>,
-    events: Sender<Event>,
+    scoper: Door<Event>,
+    /// Whether some were taken that the scoper was not told of.
+    owed: AtomicBool,
     groups: Result<Groups, Undelegated>,
-}
-
-/// What the scoper is told.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// Something was taken, or is waited for.
-    Look,
-    /// A call waits for a scope with properties of its own.
-    Make(Order),
-    /// A call begins in this scope.
-    Describe(Caption),
-    /// The manager said something, on the connection of this number.
-    Said(u64, Word),
-    /// That connection is gone.
-    Hangup(u64),
-    /// The broker stops.
-    Stop,
-}
-
-/// What the description of a scope is to be, as long as its call runs.
-#[derive(Debug)]
-pub(super) struct Caption {
-    pub(super) scope: Weak<ScopeName>,
-    pub(super) text: String,
-    pub(super) due: Instant,
-}
-
-/// A scope with properties of its own, and the call that waits for it.
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) socket: SocketName,
-    pub(super) resources: Vec<Resource>,
-    pub(super) reply: SyncSender<Result<Launcher, BusError>>,
-}
-
-/// What calls and the scoper share.
-pub(super) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-    pub(super) kin: Arc<Kin>,
-    instead: Instead,
-    pub(super) tell: Tell,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) manager: Manager,
-    /// Whether the last news was that there are none.
-    said_lost: bool,
-    /// Whether the last news was that a group could not be made.
-    said_ungrouped: bool,
-    pub(super) stocks: HashMap<SocketName, Stock<Launcher>>,
-}
-
-/// Whether scopes can be had.
-#[derive(Debug)]
-pub(super) enum Manager {
-    /// There is no connection yet.
-    Unknown,
-    /// It answers; no scope was made on this connection yet.
-    Connected,
-    Here,
-    Gone(BusError),
-}
-
-impl Shared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes the calls that wait.
-    pub(super) fn wake(&self) {
-        self.changed.notify_all();
-    }
-
-    /// There is a manager, whatever it will say.
-    pub(super) fn connected(&self) {
-        self.state().manager = Manager::Connected;
-    }
-
-    /// Scopes can be had from now on: one was made.
-    pub(super) fn found(&self) {
-        let mut state = self.state();
-        state.manager = Manager::Here;
-        let news = std::mem::replace(&mut state.said_lost, false);
-        drop(state);
-        if news {
-            (self.tell)(&ScopeNews::Back);
-        }
-    }
-
-    /// None can be had from now on; what is parked ends.
-    pub(super) fn lose(&self, why: &BusError) {
-        let mut state = self.state();
-        state.manager = Manager::Gone(why.clone());
-        let news = !std::mem::replace(&mut state.said_lost, true);
-        let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
-        drop(state);
-        self.wake();
-        dismiss(parked, &self.kin);
-        if news {
-            (self.tell)(&ScopeNews::Lost(why, self.instead));
-        }
-    }
 }
 
 impl Scopes {
@@ -189,21 +55,19 @@ impl Scopes {
         delegation: Result<Delegation, Undelegated>,
         tell: Tell,
     ) -> io::Result<Self> {
-        let (events, received) = mpsc::channel();
+        let (scoper, told) = inbox()?;
         let manager = if address.is_some() { Manager::Unknown } else { Manager::Gone(BusError::NoAddress) };
-        let state = State { manager, said_lost: false, said_ungrouped: false, stocks: HashMap::new() };
         let groups = match delegation {
             Ok(delegation) => Ok(Groups::new(delegation, pool.clone(), kin.clone())?),
             Err(why) => Err(why),
         };
         let instead = if groups.is_ok() { Instead::Group } else { Instead::Nothing };
-        let (state, changed) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { state, changed, kin, instead, tell });
+        let shared = Arc::new(Shared::new(manager, kin, instead, tell));
         if let Some(address) = address {
-            let scoper = Scoper::new(address, pool.clone(), shared.clone(), events.clone());
-            thread::Builder::new().name("scoper".into()).spawn(move || scoper.run(&received))?;
+            let work = Scoper::new(address, pool.clone(), shared.clone());
+            thread::Builder::new().name("scoper".into()).spawn(move || work.run(&told))?;
         }
-        Ok(Self { pool, shared, events, groups })
+        Ok(Self { pool, shared, scoper, owed: AtomicBool::new(false), groups })
     }
 
     /// Looks for what calls under these modes will want, now, and says so when it is not there.
@@ -220,7 +84,7 @@ impl Scopes {
         if without_bus {
             self.shared.lose(&BusError::NoAddress);
         }
-        self.tell_scoper(Event::Look);
+        self.scoper.tell(Event::Look);
     }
 
     /// What calls get instead of a scope, while the manager makes none.
@@ -264,11 +128,11 @@ impl Scopes {
             Instead::Group => match self.grouped(want) {
                 Err(source) if limited => Err(Refusal::NoScope(source)),
                 Err(source) => {
-                    self.note_ungrouped(Some(&source));
+                    self.shared.note_ungrouped(Some(&source));
                     self.bare()
                 }
                 Ok(launcher) => {
-                    self.note_ungrouped(None);
+                    self.shared.note_ungrouped(None);
                     Ok(launcher)
                 }
             },
@@ -282,26 +146,31 @@ impl Scopes {
         }
     }
 
-    /// One complaint is enough, until one was made again.
-    fn note_ungrouped(&self, why: Option<&io::Error>) {
-        let said = std::mem::replace(&mut self.shared.state().said_ungrouped, why.is_some());
-        if let Some(why) = why.filter(|_| !said) {
-            (self.shared.tell)(&ScopeNews::Ungrouped(why));
+    /// A call lasts: there will be a launcher in its place, and its scope's description says which call runs there. Not
+    /// waited for, and not done for a call that is over before anybody could have looked: a description costs the
+    /// manager half as much again as the scope itself.
+    pub fn note_lasting(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
+        let Some(scope) = launcher.scope() else { return };
+        match (scope.name(), &self.groups) {
+            (Some(name), _) => {
+                let caption = Caption { scope: Arc::downgrade(name), text: text() };
+                self.scoper.tell(Event::Describe(caption));
+            }
+            (None, Ok(groups)) => groups.refill(),
+            (None, Err(_)) => {}
         }
     }
 
-    /// Says in the scope's description which call runs there. Not waited for, and not said of a call that is over
-    /// before anybody could have looked: it would cost the manager half as much again as the scope itself.
-    pub fn describe(&self, launcher: &Launcher, text: String) {
-        if let Some(name) = launcher.scope().and_then(Scope::name) {
-            let due = Instant::now() + DESCRIPTION_DELAY;
-            self.tell_scoper(Event::Describe(Caption { scope: Arc::downgrade(name), text, due }));
+    /// Has others made in the place of those that were taken: a call has been answered.
+    pub fn refill(&self) {
+        if self.owed.swap(false, Ordering::Relaxed) {
+            self.scoper.tell(Event::Look);
         }
     }
 
     /// Makes no more, and lets go of what is parked: the broker stops.
     pub fn stop(&self) {
-        self.tell_scoper(Event::Stop);
+        self.scoper.tell(Event::Stop);
         if let Ok(groups) = &self.groups {
             groups.stop();
         }
@@ -332,24 +201,28 @@ impl Scopes {
             let now = Instant::now();
             if let Manager::Gone(why) = &state.manager {
                 let why = why.clone();
-                self.tell_scoper(Event::Look);
+                self.scoper.tell(Event::Look);
                 return Err(why);
             }
             let give_up = began + self.patience(want, &state.manager);
             let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(Habit::SCOPED, now));
-            let taken = stock.take(now, Launcher::is_alive);
-            stock.waiting += usize::from(taken.is_none());
-            self.tell_scoper(Event::Look);
-            if let Some(launcher) = taken {
+            if let Some(launcher) = stock.take(now, Launcher::is_alive) {
+                if stock.is_low() {
+                    self.scoper.tell(Event::Look);
+                } else {
+                    self.owed.store(true, Ordering::Relaxed);
+                }
                 return Ok(launcher);
             }
+            stock.waiting += 1;
+            self.scoper.tell(Event::Look);
             if now >= give_up {
                 stock.waiting -= 1;
                 drop(state);
                 self.shared.lose(&BusError::Silent);
                 return Err(BusError::Silent);
             }
-            state = self.wait(state, give_up.saturating_duration_since(now));
+            state = self.shared.wait(state, socket, give_up.saturating_duration_since(now));
             state.stocks.get_mut(socket).expect("stocks are never removed").waiting -= 1;
         }
     }
@@ -360,7 +233,7 @@ impl Scopes {
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
-        self.tell_scoper(Event::Make(Order { socket, resources, reply }));
+        self.scoper.tell(Event::Make(Order { socket, resources, reply }));
         let began = Instant::now();
         loop {
             let give_up = began + self.patience(want, &self.shared.state().manager);
@@ -373,17 +246,4 @@ impl Scopes {
             }
         }
     }
-
-    fn wait<'s>(&self, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
-        let waited = self.shared.changed.wait_timeout(state, at_most);
-        waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn tell_scoper(&self, event: Event) {
-        // Without a bus, or while the broker stops, there is no scoper; then nothing is owed to anybody.
-        drop(self.events.send(event));
-    }
 }
-
-/// The receiving end of what the scoper is told.
-pub(super) type Events = Receiver<Event>;

@@ -72,6 +72,11 @@ impl<T> Stock<T> {
         }
     }
 
+    /// Whether fewer than half are left: others are to be made at once, not when the call is over.
+    pub(super) fn is_low(&self) -> bool {
+        2 * self.ready.len() < self.target
+    }
+
     /// One that is alive; where there is none, more are kept from now on.
     pub(super) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
         self.used = now;
@@ -97,6 +102,8 @@ mod tests {
         let mut stock = Stock::new(Habit::SCOPED, now);
         let take = |stock: &mut Stock<()>| stock.take(now, |()| true);
         assert_eq!(stock.target(now), SCOPES_PARKED);
+        stock.ready.push_back(());
+        assert!(!stock.is_low() && take(&mut stock).is_some() && stock.is_low());
         assert!(take(&mut stock).is_none() && take(&mut stock).is_none());
         assert_eq!(stock.target(now), 4 * SCOPES_PARKED);
         assert!((0..9).all(|_| take(&mut stock).is_none()));

@@ -9,7 +9,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::audit::{Captured, Cause, Outcome};
-use crate::limits::{DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, SCOPE_ROUND, TERM_GRACE};
+use crate::limits::{
+    DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, SCOPE_ROUND, TERM_GRACE,
+};
 use crate::rules::{Background, OnHangup};
 use crate::sd::{Account, Cgroup, Kills};
 use crate::sys::{self, End};
@@ -40,7 +42,6 @@ impl Stop<'_> {
 }
 
 /// What a call is watched for.
-#[derive(Debug)]
 pub struct Call<'a> {
     /// The broker's children.
     pub kin: &'a Kin,
@@ -56,6 +57,8 @@ pub struct Call<'a> {
     pub background: Background,
     /// What moves its captured streams.
     pub relay: Option<&'a Relay>,
+    /// Done once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
+    pub lasts: &'a dyn Fn(),
 }
 
 /// Has `launcher` become the command, and sees it and all that it started to the end.
@@ -82,7 +85,8 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
     }
     let mut kills = kills(launcher);
-    let cause = watch(Some(launcher.pidfd()), call, kills.as_mut())?;
+    let lasts = launcher.scope().map(|_| Instant::now() + DESCRIPTION_DELAY);
+    let cause = watch(Some(launcher.pidfd()), call, kills.as_mut(), lasts)?;
     // Read before its end is known to the manager, which removes what is empty.
     let mut account = account(launcher);
     account.oom |= kills.is_some_and(|kills| kills.heard());
@@ -144,6 +148,7 @@ fn watch(
     pidfd: Option<BorrowedFd<'_>>,
     call: &Call<'_>,
     mut kills: Option<&mut Kills>,
+    mut lasts: Option<Instant>,
 ) -> io::Result<Option<Cause>> {
     loop {
         if call.relay.is_some_and(Relay::is_lost) {
@@ -152,10 +157,18 @@ fn watch(
         if pidfd.is_none() && call.relay.is_none_or(Relay::is_calm) {
             return Ok(None);
         }
-        match next_event(pidfd, call, kills.as_deref_mut())? {
+        let until = lasts.into_iter().chain(call.deadline).min();
+        match next_event(pidfd, call, kills.as_deref_mut(), until)? {
             Event::Ended => return Ok(None),
             Event::Cause(cause) => return Ok(Some(cause)),
             Event::News => {}
+            Event::Late if call.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                return Ok(Some(Cause::Timeout));
+            }
+            Event::Late => {
+                lasts = None;
+                (call.lasts)();
+            }
         }
     }
 }
@@ -168,12 +181,15 @@ enum Event {
     Cause(Cause),
     /// Its relay, or the kernel of its memory, has something to say.
     News,
+    /// Nothing did in time.
+    Late,
 }
 
 fn next_event(
     pidfd: Option<BorrowedFd<'_>>,
     call: &Call<'_>,
     kills: Option<&mut Kills>,
+    until: Option<Instant>,
 ) -> io::Result<Event> {
     let mut looked_at = vec![PollFd::new(call.stop.stopping, PollFlags::POLLIN)];
     looked_at.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
@@ -184,8 +200,8 @@ fn next_event(
     }
     let reasons = looked_at.len();
     looked_at.extend(kills.as_deref().and_then(Kills::poll_fd));
-    if !sys::poll_until(&mut looked_at, call.deadline)? {
-        return Ok(Event::Cause(Cause::Timeout));
+    if !sys::poll_until(&mut looked_at, until)? {
+        return Ok(Event::Late);
     }
     let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
     if let (true, Some(kills)) = (ready.split_off(reasons) == [true], kills) {
@@ -214,7 +230,7 @@ fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, 
     let cause = match cause {
         None => {
             relay.settle();
-            watch(None, call, None)?
+            watch(None, call, None, None)?
         }
         cause => cause,
     };

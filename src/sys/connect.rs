@@ -24,6 +24,15 @@ pub fn connect(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     uninterrupted(|| socket::connect(fd.as_raw_fd(), &address))
 }
 
+/// Connects a new stream socket that never waits; its connecting does not either. `connect(2)`. Errors: `EAGAIN` (the
+/// backlog is full), `ENOENT`, `EACCES`, `ECONNREFUSED`.
+pub fn connect_stream(place: &UnixAddr) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    uninterrupted(|| socket::connect(stream.as_raw_fd(), place))?;
+    Ok(stream)
+}
+
 /// Makes room for messages of this many bytes, as far as `net.core.wmem_max` lets it. `SO_SNDBUF`, `socket(7)`.
 pub fn enlarge_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     Ok(setsockopt(&fd, sockopt::SndBuf, &bytes)?)

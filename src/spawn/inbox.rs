@@ -1,0 +1,79 @@
+//! A queue with a bell: what a thread is told that waits for descriptors too.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::sys;
+
+/// Where the thread is told.
+#[derive(Debug)]
+pub(super) struct Door<T> {
+    queue: Sender<T>,
+    bell: Arc<EventFd>,
+}
+
+/// The thread's side.
+#[derive(Debug)]
+pub(super) struct Inbox<T> {
+    queue: Receiver<T>,
+    bell: Arc<EventFd>,
+}
+
+/// Both sides of a new queue.
+pub(super) fn inbox<T>() -> io::Result<(Door<T>, Inbox<T>)> {
+    let (send, receive) = mpsc::channel();
+    let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+    Ok((Door { queue: send, bell: bell.clone() }, Inbox { queue: receive, bell }))
+}
+
+impl<T> Door<T> {
+    /// Tells the thread, if there is one.
+    pub(super) fn tell(&self, news: T) {
+        if self.queue.send(news).is_ok() {
+            // A bell that cannot be rung is ringing.
+            self.bell.write(1).ok();
+        }
+    }
+}
+
+impl<T> Inbox<T> {
+    /// Waits for news, for something to read elsewhere, or for this time. Gives whether there is something elsewhere.
+    pub(super) fn wait(&self, elsewhere: Option<&impl AsFd>, until: Option<Instant>) -> io::Result<bool> {
+        let mut looked_at = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        looked_at.extend(elsewhere.map(|other| PollFd::new(other.as_fd(), PollFlags::POLLIN)));
+        sys::poll_until(&mut looked_at, until)?;
+        if looked_at[0].any() == Some(true) {
+            // Before the queue is read: who rings later is heard later.
+            self.bell.read().ok();
+        }
+        Ok(looked_at.get(1).is_some_and(|other| other.any() == Some(true)))
+    }
+
+    /// The next news, if there are any.
+    pub(super) fn next(&self) -> Option<T> {
+        self.queue.try_recv().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_ends_the_wait_once() {
+        let (door, inbox) = inbox().expect("an eventfd");
+        door.tell(1);
+        door.tell(2);
+        assert!(!inbox.wait(None::<&OwnedFd>, None).expect("the bell rings"));
+        assert_eq!([inbox.next(), inbox.next(), inbox.next()], [Some(1), Some(2), None]);
+        assert!(!inbox.wait(None::<&OwnedFd>, Some(Instant::now())).expect("it is over at once"));
+    }
+}

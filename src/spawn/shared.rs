@@ -1,0 +1,186 @@
+//! What calls (`scopes.rs`) and the scoper (`scoper.rs`) share: how the manager stands, and what is parked. And what
+//! the ones tell the other.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::ids::SocketName;
+use crate::rules::Resource;
+use crate::sd::{BusError, ScopeName, Undelegated};
+
+use super::kin::Kin;
+use super::pool::{Launcher, dismiss};
+use super::stock::Stock;
+
+/// What an operator should know of the manager.
+#[derive(Debug)]
+pub enum ScopeNews<'a> {
+    /// The manager makes no scopes for now; what calls get instead that can do without.
+    Lost(&'a BusError, Instead),
+    /// It makes scopes again.
+    Back,
+    /// There is no delegated group, and rules want one.
+    NoGroups(&'a Undelegated),
+    /// A call that could do without has no group.
+    Ungrouped(&'a io::Error),
+    /// A scope could not be given its description.
+    Undescribed(&'a str),
+}
+
+/// What a call gets where the manager makes no scope, with `scope = auto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instead {
+    /// A group of the broker's delegated one.
+    Group,
+    /// Nothing that holds what it starts.
+    Nothing,
+}
+
+/// Who is told.
+pub type Tell = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
+
+/// What the scoper is told.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Something was taken, or is waited for.
+    Look,
+    /// A call waits for a scope with properties of its own.
+    Make(Order),
+    /// A call runs in this scope.
+    Describe(Caption),
+    /// The broker stops.
+    Stop,
+}
+
+/// What the description of a scope is to be, as long as its call runs.
+#[derive(Debug)]
+pub(super) struct Caption {
+    pub(super) scope: Weak<ScopeName>,
+    pub(super) text: String,
+}
+
+/// A scope with properties of its own, and the call that waits for it.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) socket: SocketName,
+    pub(super) resources: Vec<Resource>,
+    pub(super) reply: SyncSender<Result<Launcher, BusError>>,
+}
+
+/// What calls and the scoper share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) kin: Arc<Kin>,
+    pub(super) instead: Instead,
+    pub(super) tell: Tell,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) manager: Manager,
+    /// Whether the last news was that there are none.
+    said_lost: bool,
+    /// Whether the last news was that a group could not be made.
+    said_ungrouped: bool,
+    pub(super) stocks: HashMap<SocketName, Stock<Launcher>>,
+    /// Where the calls of each socket wait.
+    queues: HashMap<SocketName, Arc<Condvar>>,
+}
+
+/// Whether scopes can be had.
+#[derive(Debug)]
+pub(super) enum Manager {
+    /// There is no connection yet.
+    Unknown,
+    /// It answers; no scope was made on this connection yet.
+    Connected,
+    Here,
+    Gone(BusError),
+}
+
+impl Shared {
+    /// Nothing was made yet.
+    pub(super) fn new(manager: Manager, kin: Arc<Kin>, instead: Instead, tell: Tell) -> Self {
+        let (stocks, queues) = (HashMap::new(), HashMap::new());
+        let state = State { manager, said_lost: false, said_ungrouped: false, stocks, queues };
+        Self { state: Mutex::new(state), kin, instead, tell }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a call wait until there is a launcher for its socket, or none to be had.
+    pub(super) fn wait<'s>(
+        &self,
+        mut state: MutexGuard<'s, State>,
+        socket: &SocketName,
+        at_most: Duration,
+    ) -> MutexGuard<'s, State> {
+        let queue = state.queues.entry(socket.clone()).or_default().clone();
+        queue.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Parks a launcher, and wakes one call that waits for it: the others would find nothing.
+    pub(super) fn park(&self, socket: &SocketName, launcher: Launcher) {
+        let mut state = self.state();
+        if let Some(stock) = state.stocks.get_mut(socket) {
+            stock.ready.push_back(launcher);
+        }
+        if let Some(queue) = state.queues.get(socket) {
+            queue.notify_one();
+        }
+    }
+
+    /// Wakes the calls that wait.
+    pub(super) fn wake(&self) {
+        self.state().queues.values().for_each(|queue| queue.notify_all());
+    }
+
+    /// There is a manager, whatever it will say.
+    pub(super) fn connected(&self) {
+        self.state().manager = Manager::Connected;
+    }
+
+    /// Scopes can be had from now on: one was made.
+    pub(super) fn found(&self) {
+        let mut state = self.state();
+        state.manager = Manager::Here;
+        let news = std::mem::replace(&mut state.said_lost, false);
+        drop(state);
+        if news {
+            (self.tell)(&ScopeNews::Back);
+        }
+    }
+
+    /// None can be had from now on; what is parked ends.
+    pub(super) fn lose(&self, why: &BusError) {
+        let mut state = self.state();
+        state.manager = Manager::Gone(why.clone());
+        let news = !std::mem::replace(&mut state.said_lost, true);
+        let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
+        drop(state);
+        self.wake();
+        dismiss(parked, &self.kin);
+        if news {
+            (self.tell)(&ScopeNews::Lost(why, self.instead));
+        }
+    }
+
+    /// One complaint is enough, until one was made again.
+    pub(super) fn note_ungrouped(&self, why: Option<&io::Error>) {
+        let said = std::mem::replace(&mut self.state().said_ungrouped, why.is_some());
+        if let Some(why) = why.filter(|_| !said) {
+            (self.tell)(&ScopeNews::Ungrouped(why));
+        }
+    }
+}
