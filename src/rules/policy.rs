@@ -10,6 +10,7 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
+use super::secrecy::Secrecy;
 use super::settings::{Audit, Durability, Journal, ScopeMode, Tty};
 use super::template::Template;
 
@@ -18,6 +19,7 @@ use super::template::Template;
 pub struct Policy {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) index: Index,
+    pub(super) secrecy: Secrecy,
     pub(super) hash: String,
     pub(super) files: Vec<PathBuf>,
     pub(super) max_calls: u32,
@@ -70,6 +72,12 @@ impl Policy {
                 .push_str(&format!("; the nearest, `{}`, has to be called by exactly that name", rule.text));
         }
         Miss { reason: MissReason::NoRule, nearest: namesake.cloned(), explanation }
+    }
+
+    /// Whether the words of a refused request for this program stay out of its record: they may be meant for a rule that
+    /// keeps them out.
+    pub fn hides(&self, program: &str) -> bool {
+        self.secrecy.covers(program)
     }
 
     /// The rules, in the order in which they match.
