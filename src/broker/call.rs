@@ -17,7 +17,7 @@ use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
 use crate::ids::{CallId, Claimed};
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Settings, Stdin, Tty};
+use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings, Stdin, Tty};
 use crate::sd::described;
 use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Stdio, Want, divert, resolve, supervise};
 use crate::sys::{self, Kind, Received};

@@ -23,7 +23,7 @@ use super::call::{refuse, turn_out};
 use super::crowd::Crowd;
 use super::keeper::Keeper;
 use super::notice::Notice;
-use super::reload::reload;
+use super::reload::Reloader;
 use super::ruleset::Ruleset;
 use super::state::Broker;
 use super::status::Herald;
@@ -38,6 +38,7 @@ pub(super) struct Lobby {
     signals: SignalFd,
     keeper: Keeper,
     herald: Herald,
+    reloader: Reloader,
     workers: Workers<Spoken>,
     crowd: Crowd<Visit>,
     /// The sockets at which nobody is accepted: there is no room, or the kernel has no descriptor to give.
@@ -73,6 +74,7 @@ impl Lobby {
             signals,
             keeper: Keeper::new(open_files),
             herald,
+            reloader: Reloader::default(),
             workers: Workers::new(serve),
             crowd,
             closed: BTreeSet::new(),
@@ -93,6 +95,7 @@ impl Lobby {
             for event in &events[..count] {
                 self.attend(Token::decode(event.data()))?;
             }
+            self.reloader.advance(&self.broker, &mut self.herald);
             self.expire();
             self.reopen()?;
             self.replace_nursery()?;
@@ -167,7 +170,7 @@ impl Lobby {
         // One that cannot be read now is there at the next look.
         while let Ok(Some(signal)) = self.signals.read_signal() {
             if signal.ssi_signo == Signal::SIGHUP as u32 {
-                self.reload();
+                self.reloader.ask(&self.broker, &mut self.herald);
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();
             } else {
@@ -175,15 +178,6 @@ impl Lobby {
             }
         }
         Ok(())
-    }
-
-    fn reload(&mut self) {
-        if self.broker.events.is_stopping() {
-            return reload(&self.broker);
-        }
-        self.herald.reloading(&self.broker);
-        reload(&self.broker);
-        self.herald.ready(&self.broker);
     }
 
     fn stop(&mut self) -> io::Result<()> {

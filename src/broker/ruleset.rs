@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -132,17 +133,20 @@ impl Ruleset {
         }
     }
 
-    /// Puts other rules of the same file in force.
-    pub(super) fn replace(&self, loaded: Loaded) {
+    /// Puts other rules of the same file in force, and gives those that were.
+    pub(super) fn replace(&self, loaded: Loaded) -> Arc<Policy> {
         let Loaded { policy, manifest, .. } = loaded;
         let rules = policy.rules().len();
         if let Err(error) = self.move_manifest(&manifest, &policy) {
             (self.say)(&Notice::ReopenFailed(&error));
         }
         self.heed(self.manifest.reloaded(policy.hash(), None));
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let mut in_force = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        let replaced = mem::replace(&mut *in_force, Arc::new(policy));
+        drop(in_force);
         self.set_fault(None);
         (self.say)(&Notice::Reloaded { file: self.file.clone(), rules });
+        replaced
     }
 
     /// Keeps the old rules, and says why.

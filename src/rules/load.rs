@@ -28,6 +28,7 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
     Ok(Policy {
         index: Index::new(&lowered.rules),
         secrecy: Secrecy::new(&lowered.rules),
+        relays: lowered.rules.iter().any(|rule| rule.settings.relays()),
         rules: lowered.rules,
         hash: hash(&files, &vars),
         files: files.iter().map(|(path, _)| path.to_path_buf()).collect(),

@@ -11,7 +11,7 @@ use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
 use super::secrecy::Secrecy;
-use super::settings::{Audit, Durability, Journal, ScopeMode, Tty};
+use super::settings::{Audit, Durability, Journal, ScopeMode};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -20,6 +20,7 @@ pub struct Policy {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) index: Index,
     pub(super) secrecy: Secrecy,
+    pub(super) relays: bool,
     pub(super) hash: String,
     pub(super) files: Vec<PathBuf>,
     pub(super) max_calls: u32,
@@ -107,11 +108,7 @@ impl Policy {
 
     /// Whether what passes a command's streams passes the broker, by some rule.
     pub fn relays(&self) -> bool {
-        let by = |rule: &Arc<Rule>| {
-            let settings = &rule.settings;
-            settings.tty == Tty::Hide || settings.captures.iter().any(Option::is_some)
-        };
-        self.rules.iter().any(by)
+        self.relays
     }
 
     /// What happens to what cannot be recorded.
