@@ -15,6 +15,7 @@ use crate::limits::{
     BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, RELAY_FDS_MAX, RULESET_FDS_MAX, SCOPES_PARKED_MAX,
 };
 use crate::rules::{Policy, ScopeMode};
+use crate::sys;
 
 use super::notice::LoadError;
 use super::ruleset::{Loaded, Ruleset, want_records};
@@ -93,6 +94,8 @@ impl Reload {
         let work = move || {
             read_all(&reader, &give);
             to_drop.into_iter().for_each(drop);
+            // The C library keeps what a thread had for the next one, which need not be the next to read rules.
+            sys::give_back_memory();
         };
         thread::Builder::new().name("reload".into()).spawn(work)?;
         Ok(Self { read, replaced, done: 0, needs: Needs::new(broker) })
