@@ -101,8 +101,8 @@ impl fmt::Display for LoadError {
             Self::Unread(source) => writeln!(f, "error: the rules cannot be read again for now: {source}"),
             Self::Descriptors { limit, needed } => writeln!(
                 f,
-                "error: max_calls needs {needed} descriptors and the limit is {limit}; raise it (ulimit -Hn, \
-                 LimitNOFILE=) or lower max_calls"
+                "error: the calls that max_calls allows, at all sockets together, need {needed} descriptors, and the \
+                 limit is {limit}; raise it (ulimit -Hn, LimitNOFILE=) or lower max_calls"
             ),
         }
     }
