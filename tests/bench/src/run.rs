@@ -59,8 +59,7 @@ struct Effort {
     starts: usize,
 }
 
-const FULL: Effort =
-    Effort { rounds: 7, slice_ms: 500, batches: 50, loads: 5, capture_mib: 256, starts: 15 };
+const FULL: Effort = Effort { rounds: 7, slice_ms: 500, batches: 50, loads: 5, capture_mib: 256, starts: 15 };
 const QUICK: Effort = Effort { rounds: 3, slice_ms: 200, batches: 10, loads: 1, capture_mib: 64, starts: 5 };
 
 /// Measures everything.

@@ -42,8 +42,11 @@ pub(super) fn run(args: &Args) -> io::Result<Part> {
     part.notes.extend(failed);
     match (system_calls(&floor), system_calls(&client)) {
         (Ok(floor), Ok(client)) => part.lines.push(
-            Line::new("sluicify, system calls to connect", "calls", Spread::one(client))
-                .over(FLOOR, Spread::one(floor), Spread::one(client / floor)),
+            Line::new("sluicify, system calls to connect", "calls", Spread::one(client)).over(
+                FLOOR,
+                Spread::one(floor),
+                Spread::one(client / floor),
+            ),
         ),
         (Err(error), _) | (_, Err(error)) => {
             part.notes.push(format!("not counted: system calls of sluicify: {error}"));

@@ -81,9 +81,7 @@ fn brokers(args: &Args) -> io::Result<Vec<Line>> {
     }
     let figure = |at: usize| Spread::of(rounds.iter().map(|round| round[at]));
     let ratio = |at: usize| Spread::of(rounds.iter().map(|round| round[at] / round[0]));
-    let line = |at: usize| {
-        Line::new(rows[at].0.as_str(), "ms", figure(at)).over(FLOOR, figure(0), ratio(at))
-    };
+    let line = |at: usize| Line::new(rows[at].0.as_str(), "ms", figure(at)).over(FLOOR, figure(0), ratio(at));
     Ok((1..rows.len()).map(line).collect())
 }
 
