@@ -61,6 +61,12 @@ impl Manifest {
         self.settle_disk(&self.book())
     }
 
+    /// Has records be kept as strictly as this at least. Errors: as [`Self::want_durability`].
+    pub fn want_at_least(&self, journal: Journal, durability: Durability) -> io::Result<()> {
+        self.book().sink.want_at_least(journal);
+        if durability == Durability::Disk { self.want_durability(durability) } else { Ok(()) }
+    }
+
     /// Where the manifest is.
     pub fn path(&self) -> PathBuf {
         self.book().path.clone()

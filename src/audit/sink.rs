@@ -55,6 +55,12 @@ impl Sink {
         self.state().wanted = wanted;
     }
 
+    /// From now on, it says this or something stricter.
+    pub(super) fn want_at_least(&self, wanted: Journal) {
+        let mut state = self.state();
+        state.wanted = state.wanted.max(wanted);
+    }
+
     /// Hands over an entry, if one is wanted. An error is one that must keep a call from running.
     pub(super) fn enter(&self, entry: impl FnOnce() -> Entry) -> io::Result<()> {
         let mut state = self.state();

@@ -17,7 +17,7 @@ use crate::audit::{Caller, Opening, Outcome, Rejected, Started, Untold};
 use crate::ids::{CallId, Claimed};
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Rule, Settings, Stdin, Tty};
+use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings, Stdin, Tty};
 use crate::sd::described;
 use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Stdio, Want, divert, resolve, supervise};
 use crate::sys::{self, Kind, Received};
@@ -95,20 +95,9 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
         visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
     let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
     let rejected = Rejected::new(&socket.name, caller, &argv, refusal);
-    broker.record_refusal(
-        socket,
-        visit.call,
-        &if is_hidden(&socket.rules.policy(), &argv) { rejected.without_words() } else { rejected },
-    );
+    let is_hidden = argv.first().is_some_and(|program| socket.rules.policy().hides(program));
+    broker.record_refusal(socket, visit.call, &if is_hidden { rejected.without_words() } else { rejected });
     visit.reply(&Reply::Status(refusal.status()));
-}
-
-/// Whether the words of a refused request stay out of its record: they may be meant for a rule that keeps them out.
-fn is_hidden(policy: &Policy, argv: &[&str]) -> bool {
-    let Some(name) = argv.first() else { return false };
-    let mut namesakes = policy.rules().iter().filter(|rule| rule.program.name() == Some(*name)).peekable();
-    let hides = |rule: &Arc<Rule>| rule.settings.log == LogPolicy::ExitOnly;
-    if namesakes.peek().is_none() { policy.rules().iter().all(hides) } else { namesakes.any(hides) }
 }
 
 /// Turns out a call that still waits for its place.

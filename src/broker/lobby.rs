@@ -24,7 +24,7 @@ use super::door::Left;
 use super::entrance::Entrance;
 use super::keeper::Keeper;
 use super::notice::Notice;
-use super::reload::reload;
+use super::reload::Reloader;
 use super::ruleset::Ruleset;
 use super::state::Broker;
 use super::status::Herald;
@@ -38,6 +38,7 @@ pub(super) struct Lobby {
     signals: SignalFd,
     keeper: Keeper,
     herald: Herald,
+    reloader: Reloader,
     crowd: Crowd<Visit>,
     /// Where refusals are being counted.
     counting: Vec<Arc<Ruleset>>,
@@ -64,6 +65,7 @@ impl Lobby {
             signals,
             keeper: Keeper::new(open_files),
             herald,
+            reloader: Reloader::default(),
             crowd,
             counting: Vec::new(),
         };
@@ -81,6 +83,7 @@ impl Lobby {
                 self.attend(Token::decode(event.data()))?;
             }
             self.take_over()?;
+            self.reloader.advance(&self.broker, &mut self.herald);
             self.expire();
             self.entrance.reopen()?;
             self.replace_nursery()?;
@@ -158,7 +161,7 @@ impl Lobby {
         // One that cannot be read now is there at the next look.
         while let Ok(Some(signal)) = self.signals.read_signal() {
             if signal.ssi_signo == Signal::SIGHUP as u32 {
-                self.reload();
+                self.reloader.ask(&self.broker, &mut self.herald);
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();
             } else {
@@ -166,15 +169,6 @@ impl Lobby {
             }
         }
         Ok(())
-    }
-
-    fn reload(&mut self) {
-        if self.broker.events.is_stopping() {
-            return reload(&self.broker);
-        }
-        self.herald.reloading(&self.broker);
-        reload(&self.broker);
-        self.herald.ready(&self.broker);
     }
 
     fn stop(&mut self) -> io::Result<()> {

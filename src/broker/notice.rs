@@ -71,6 +71,8 @@ pub enum LoadError {
     ExecPath(String),
     /// There is nowhere to record.
     NoManifest,
+    /// Nobody could read them: there is no thread, or it failed.
+    Unread(io::Error),
     /// Too few descriptors for as many calls as the rules allow.
     Descriptors {
         /// The limit.
@@ -96,10 +98,11 @@ impl fmt::Display for LoadError {
                     "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place"
                 )
             }
+            Self::Unread(source) => writeln!(f, "error: the rules cannot be read again for now: {source}"),
             Self::Descriptors { limit, needed } => writeln!(
                 f,
-                "error: max_calls needs {needed} descriptors and the limit is {limit}; raise it (ulimit -Hn, \
-                 LimitNOFILE=) or lower max_calls"
+                "error: the calls that max_calls allows, at all sockets together, need {needed} descriptors, and the \
+                 limit is {limit}; raise it (ulimit -Hn, LimitNOFILE=) or lower max_calls"
             ),
         }
     }

@@ -1,8 +1,13 @@
 //! HUP: each rules file is read again, and its manifest is opened again where it was moved away. Calls in flight keep
-//! the rules that they started with; a file that does not load changes nothing.
+//! the rules that they started with; a file that does not load changes nothing. Reading is done by a thread of its own,
+//! one file after the other, so that callers are accepted meanwhile; the accept loop puts in force what was read.
 
 use std::collections::HashMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread;
 
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -10,37 +15,150 @@ use crate::limits::{
     BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, RELAY_FDS_MAX, RULESET_FDS_MAX, SCOPES_PARKED_MAX,
 };
 use crate::rules::{Policy, ScopeMode};
+use crate::sys;
 
 use super::notice::LoadError;
 use super::ruleset::{Loaded, Ruleset, want_records};
 use super::state::Broker;
+use super::status::Herald;
 
-/// Reads every rules file again.
-pub(super) fn reload(broker: &Broker) {
-    let mut sockets_of: HashMap<*const Ruleset, usize> = HashMap::new();
-    for socket in &broker.sockets {
-        *sockets_of.entry(Arc::as_ptr(&socket.rules)).or_default() += 1;
-    }
-    let needed_by = |ruleset: &Arc<Ruleset>, policy: &Policy| {
-        sockets_of.get(&Arc::as_ptr(ruleset)).unwrap_or(&0) * needed_descriptors(policy)
-    };
-    let mut needed: usize = broker.rulesets.iter().map(|ruleset| needed_by(ruleset, &ruleset.policy())).sum();
-    for ruleset in &broker.rulesets {
-        let others = needed - needed_by(ruleset, &ruleset.policy());
-        let loaded = Loaded::read(ruleset.file(), &broker.environment).and_then(|loaded| {
-            needed = others + needed_by(ruleset, &loaded.policy);
-            spare_descriptors(needed)?;
-            Ok(loaded)
-        });
-        match loaded {
-            Ok(loaded) => ruleset.replace(loaded),
-            Err(error) => {
-                needed = others + needed_by(ruleset, &ruleset.policy());
-                ruleset.keep(&error);
+/// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked for: what was
+/// read may be older than what the last who asked has written.
+#[derive(Debug, Default)]
+pub(super) struct Reloader {
+    current: Option<Reload>,
+    is_asked_again: bool,
+}
+
+/// A reload that has begun.
+#[derive(Debug)]
+struct Reload {
+    read: Receiver<Result<Loaded, LoadError>>,
+    /// The rules that were in force: to let go of many takes a while too.
+    replaced: Sender<Arc<Policy>>,
+    /// How many files have been put in force, or not.
+    done: usize,
+    needs: Needs,
+}
+
+impl Reloader {
+    /// Reads every rules file again, from now on or as soon as it can be.
+    pub(super) fn ask(&mut self, broker: &Arc<Broker>, herald: &mut Herald) {
+        if self.current.is_some() {
+            self.is_asked_again = true;
+            return;
+        }
+        if !broker.events.is_stopping() {
+            herald.reloading(broker);
+        }
+        match Reload::begin(broker) {
+            Ok(reload) => self.current = Some(reload),
+            Err(source) => {
+                let error = LoadError::Unread(source);
+                broker.rulesets.iter().for_each(|ruleset| ruleset.keep(&error));
+                end(broker, herald);
             }
         }
     }
-    want_records(&broker.rulesets);
+
+    /// Puts in force what has been read by now: one file, so that others have their turn between two.
+    pub(super) fn advance(&mut self, broker: &Arc<Broker>, herald: &mut Herald) {
+        let Some(current) = &mut self.current else { return };
+        current.take(broker);
+        if current.done < broker.rulesets.len() {
+            return;
+        }
+        self.current = None;
+        want_records(&broker.rulesets);
+        end(broker, herald);
+        if std::mem::take(&mut self.is_asked_again) {
+            self.ask(broker, herald);
+        }
+    }
+}
+
+/// Says that a reload is over. After its last word, a broker says nothing of them.
+fn end(broker: &Broker, herald: &mut Herald) {
+    if !broker.events.is_stopping() {
+        herald.ready(broker);
+    }
+}
+
+impl Reload {
+    /// Has a thread read the files. It is never waited for: what it has not read when the broker ends, it need not.
+    fn begin(broker: &Arc<Broker>) -> io::Result<Self> {
+        // The next file is read while one waits, and no more: new rules and old ones are in memory together.
+        let (give, read) = mpsc::sync_channel(1);
+        let (replaced, to_drop) = mpsc::channel();
+        let reader = broker.clone();
+        let work = move || {
+            read_all(&reader, &give);
+            to_drop.into_iter().for_each(drop);
+            // The C library keeps what a thread had for the next one, which need not be the next to read rules.
+            sys::give_back_memory();
+        };
+        thread::Builder::new().name("reload".into()).spawn(work)?;
+        Ok(Self { read, replaced, done: 0, needs: Needs::new(broker) })
+    }
+
+    fn take(&mut self, broker: &Broker) {
+        let Ok(loaded) = self.read.try_recv() else { return };
+        let ruleset = &broker.rulesets[self.done];
+        let fits =
+            |loaded: Loaded| self.needs.change(self.done, &ruleset.policy(), &loaded.policy).map(|()| loaded);
+        match loaded.and_then(fits) {
+            Ok(loaded) => {
+                // Where the reader is gone, they are let go of here.
+                self.replaced.send(ruleset.replace(loaded)).ok();
+            }
+            Err(error) => ruleset.keep(&error),
+        }
+        self.done += 1;
+    }
+}
+
+/// Reads one file after the other, as long as somebody wants the next.
+fn read_all(broker: &Broker, give: &SyncSender<Result<Loaded, LoadError>>) {
+    for ruleset in &broker.rulesets {
+        // A fault of the loader's must not end a broker that has good rules.
+        let read = catch_unwind(AssertUnwindSafe(|| Loaded::read(ruleset.file(), &broker.environment)));
+        let loaded = read.unwrap_or_else(|_| Err(LoadError::Unread(io::ErrorKind::Other.into())));
+        if give.send(loaded).is_err() {
+            return;
+        }
+        broker.events.wake();
+    }
+}
+
+/// The descriptors that the sockets need, while one ruleset after the other changes.
+#[derive(Debug)]
+struct Needs {
+    /// Of each ruleset.
+    sockets: Vec<usize>,
+    all: usize,
+}
+
+impl Needs {
+    fn new(broker: &Broker) -> Self {
+        let mut sockets_of: HashMap<*const Ruleset, usize> = HashMap::new();
+        for socket in &broker.sockets {
+            *sockets_of.entry(Arc::as_ptr(&socket.rules)).or_default() += 1;
+        }
+        let sockets = broker.rulesets.iter().map(|ruleset| sockets_of.remove(&Arc::as_ptr(ruleset)));
+        let sockets: Vec<_> = sockets.map(Option::unwrap_or_default).collect();
+        let each = broker.rulesets.iter().map(|ruleset| needed_descriptors(&ruleset.policy()));
+        let all = each.zip(&sockets).map(|(each, sockets)| each * sockets).sum();
+        Self { sockets, all }
+    }
+
+    /// One ruleset gets other rules, unless too few descriptors are left for them.
+    fn change(&mut self, at: usize, old: &Policy, new: &Policy) -> Result<(), LoadError> {
+        let needed = |policy| self.sockets[at] * needed_descriptors(policy);
+        let all = self.all - needed(old) + needed(new);
+        spare_descriptors(all)?;
+        self.all = all;
+        Ok(())
+    }
 }
 
 /// The descriptors of a socket when every call that its rules allow runs.

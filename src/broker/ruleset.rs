@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -132,17 +133,23 @@ impl Ruleset {
         }
     }
 
-    /// Puts other rules of the same file in force.
-    pub(super) fn replace(&self, loaded: Loaded) {
+    /// Puts other rules of the same file in force, and gives those that were.
+    pub(super) fn replace(&self, loaded: Loaded) -> Arc<Policy> {
         let Loaded { policy, manifest, .. } = loaded;
         let rules = policy.rules().len();
         if let Err(error) = self.move_manifest(&manifest, &policy) {
             (self.say)(&Notice::ReopenFailed(&error));
         }
+        // Before the first call by these rules; what others that share the manifest want is seen to after all of them.
+        self.heed(self.manifest.want_at_least(policy.journal(), policy.sync()));
+        // No call is decided by these rules before the record says so, and none by the old ones after it.
+        let mut in_force = self.policy.write().unwrap_or_else(PoisonError::into_inner);
         self.heed(self.manifest.reloaded(policy.hash(), None));
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let replaced = mem::replace(&mut *in_force, Arc::new(policy));
+        drop(in_force);
         self.set_fault(None);
         (self.say)(&Notice::Reloaded { file: self.file.clone(), rules });
+        replaced
     }
 
     /// Keeps the old rules, and says why.

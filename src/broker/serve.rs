@@ -121,13 +121,14 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
         Rules::Directory(directory) => serve_directory(directory, &environment)?,
     };
     let rules = loaded.iter().map(|loaded| loaded.policy.rules().len()).sum();
+    let needed = (0..listeners.len()).map(|index| needed_descriptors(&loaded[index % loaded.len()].policy));
+    // Nothing is on record of a broker that has no room.
+    let room = make_room(listeners.len(), needed.sum())?;
     let rulesets = put_in_force(loaded, say)?;
     let kin = Arc::new(Kin::begin().map_err(ServeError::NoTree)?);
     let ready =
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
-    let needed = (0..listeners.len()).map(|index| needed_descriptors(&of(index).policy()));
-    let room = make_room(listeners.len(), needed.sum())?;
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();

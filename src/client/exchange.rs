@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::limits::{LISTING_REPLY_BYTES_MAX, REPLY_BYTES, REQUEST_FDS};
+use crate::limits::{LISTING_REPLY_BYTES_MAX, REPLY_BYTES};
 use crate::sys;
 use crate::wire::{Malformed, Reply, Request, Status};
 
@@ -35,10 +35,7 @@ pub enum Failure {
 /// and returns what the command exited with (128 + signal when one ended it).
 pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
     let request = words::encode(words).map_err(Failure::Words)?;
-    let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-    // Each of them is open: the Rust runtime puts /dev/null where the caller closed one.
-    let fds: [BorrowedFd<'_>; REQUEST_FDS] = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    match exchange::<REPLY_BYTES>(socket, &request, &fds)? {
+    match exchange::<REPLY_BYTES>(socket, &request, &sys::stdio())? {
         Reply::Status(status) => u8::try_from(status.get()).map_err(|_| Failure::Refused(status)),
         Reply::Listing(text) => Err(Failure::Unreadable(Malformed::Trailing(text.len()))),
     }

@@ -11,6 +11,7 @@ use super::files::{Files, Source};
 use super::index::Index;
 use super::lower::lower;
 use super::policy::Policy;
+use super::secrecy::Secrecy;
 use super::tree::parse;
 use super::variables::{Variables, Vars};
 
@@ -26,6 +27,8 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
     }
     Ok(Policy {
         index: Index::new(&lowered.rules),
+        secrecy: Secrecy::new(&lowered.rules),
+        relays: lowered.rules.iter().any(|rule| rule.settings.relays()),
         rules: lowered.rules,
         hash: hash(&files, &vars),
         files: files.iter().map(|(path, _)| path.to_path_buf()).collect(),

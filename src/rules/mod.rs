@@ -18,6 +18,7 @@ mod pattern;
 mod policy;
 mod resources;
 mod rule;
+mod secrecy;
 mod settings;
 mod stanza;
 mod template;

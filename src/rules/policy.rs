@@ -10,7 +10,8 @@ use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::matcher::{Misfit, Paths, misfit, shortened, slots};
 use super::rule::Rule;
-use super::settings::{Audit, Durability, Journal, ScopeMode, Tty};
+use super::secrecy::Secrecy;
+use super::settings::{Audit, Durability, Journal, ScopeMode};
 use super::template::Template;
 
 /// The rules in force for a socket.
@@ -18,6 +19,8 @@ use super::template::Template;
 pub struct Policy {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) index: Index,
+    pub(super) secrecy: Secrecy,
+    pub(super) relays: bool,
     pub(super) hash: String,
     pub(super) files: Vec<PathBuf>,
     pub(super) max_calls: u32,
@@ -72,6 +75,12 @@ impl Policy {
         Miss { reason: MissReason::NoRule, nearest: namesake.cloned(), explanation }
     }
 
+    /// Whether the words of a refused request for this program stay out of its record: they may be meant for a rule that
+    /// keeps them out.
+    pub fn hides(&self, program: &str) -> bool {
+        self.secrecy.covers(program)
+    }
+
     /// The rules, in the order in which they match.
     pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
@@ -99,11 +108,7 @@ impl Policy {
 
     /// Whether what passes a command's streams passes the broker, by some rule.
     pub fn relays(&self) -> bool {
-        let by = |rule: &Arc<Rule>| {
-            let settings = &rule.settings;
-            settings.tty == Tty::Hide || settings.captures.iter().any(Option::is_some)
-        };
-        self.rules.iter().any(by)
+        self.relays
     }
 
     /// What happens to what cannot be recorded.

@@ -45,6 +45,13 @@ pub struct Settings {
     pub resources: Vec<Resource>,
 }
 
+impl Settings {
+    /// Whether what passes the command's streams passes the broker.
+    pub(super) fn relays(&self) -> bool {
+        self.tty == Tty::Hide || self.captures.iter().any(Option::is_some)
+    }
+}
+
 /// Where bare names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecPath {

@@ -23,7 +23,7 @@ mod xattr;
 pub use adopt::adopt_descriptor;
 pub use berth::{Berths, Room, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
-pub use descriptors::{Kind, close_on_exec_from, kind_of};
+pub use descriptors::{Kind, close_on_exec_from, kind_of, stdio};
 pub use exec::{alone_with, enter_directory, execute};
 pub use file::allocate;
 pub use flow::{

@@ -41,7 +41,9 @@ impl Request {
             Self::List => &[],
         };
         let count = u32::try_from(words.len()).ok().filter(|_| words.len() <= ARGC_MAX)?;
-        let mut message = Vec::new();
+        // 12 bytes, and 4 for the length of each word.
+        let bytes = words.iter().map(|word| 4 + word.as_str().len()).sum::<usize>() + 12;
+        let mut message = Vec::with_capacity(bytes);
         for field in [MAGIC, VERSION, count] {
             message.extend_from_slice(&field.to_le_bytes());
         }

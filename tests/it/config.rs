@@ -110,7 +110,12 @@ fn a_socket_directory_that_others_can_write_is_refused_unless_best_effort() {
 
 #[test]
 fn a_limit_that_cannot_hold_every_call_is_refused() {
-    echo().under(&["prlimit", "--nofile=256:256", "--"]).start_fails().said(&["descriptors"]);
+    let (failed, setup) = echo().under(&["prlimit", "--nofile=256:256", "--"]).start_fails_here();
+    failed.said(&["descriptors", "the limit is 256", "LimitNOFILE=", "max_calls"]);
+    assert!(
+        !setup.dir().join("audit/manifest.jsonl").exists(),
+        "nothing is on record of a broker that did not start"
+    );
     let few = Broker::new("defaults:\n  max_calls = 4\n\n/bin/echo a\n");
     few.under(&["prlimit", "--nofile=256:256", "--"]).start().call(["/bin/echo", "a"]).exited(0);
 }

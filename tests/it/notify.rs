@@ -184,6 +184,60 @@ fn a_reload_is_announced_and_one_that_fails_shows_in_the_status() {
     assert!(!manager.comes_to_hear("READY=1").contains("reload failed"));
 }
 
+/// Rules that take their time to load, and then one that runs.
+fn many(last: &str) -> String {
+    let rules: String = (0..4000).map(|n| format!("/opt/p{n} #v\n  v = [0-9]{{1,3}}(x|y){n}\n\n")).collect();
+    scopeless(&(rules + last))
+}
+
+#[test]
+fn callers_are_answered_while_rules_are_read() {
+    let (manager, setup) = managed("/bin/echo a\n");
+    let mut broker = setup.start();
+    manager.comes_to_hear("READY=1");
+    broker.rewrite(&many("/bin/echo b\n"));
+    broker.signal(Signal::SIGHUP);
+    manager.comes_to_hear("RELOADING=1");
+    broker.call(["/bin/echo", "a"]).exited(0);
+    broker.call(["/bin/echo", "b"]).refused(Status::NO_RULE);
+    assert!(manager.heard().iter().all(|message| !message.contains("READY=1")), "the calls came too late");
+    assert!(manager.comes_to_hear("READY=1").contains("STATUS=4001 rules, "));
+    broker.call(["/bin/echo", "b"]).exited(0);
+}
+
+#[test]
+fn a_reload_that_is_asked_for_during_another_comes_after_it() {
+    let (manager, setup) = managed("/bin/echo a\n");
+    let mut broker = setup.start();
+    manager.comes_to_hear("READY=1");
+    broker.rewrite(&many("/bin/echo b\n"));
+    broker.signal(Signal::SIGHUP);
+    manager.comes_to_hear("RELOADING=1");
+    broker.call(["/bin/echo", "a"]).exited(0);
+    broker.rewrite(&scopeless("/bin/echo c\n\n/bin/echo d\n"));
+    broker.signal(Signal::SIGHUP);
+    manager.comes_to_hear("READY=1");
+    manager.comes_to_hear("RELOADING=1");
+    assert!(manager.comes_to_hear("READY=1").contains("STATUS=2 rules, "));
+    broker.call(["/bin/echo", "d"]).exited(0);
+    assert_eq!(broker.records_of("reload ok=true").len(), 2);
+}
+
+#[test]
+fn a_stop_during_a_reload_does_not_wait_for_it() {
+    let (manager, setup) = managed("/bin/echo a\n");
+    let mut broker = setup.start();
+    manager.comes_to_hear("READY=1");
+    broker.rewrite(&many("/bin/echo b\n"));
+    broker.signal(Signal::SIGHUP);
+    manager.comes_to_hear("RELOADING=1");
+    broker.stop();
+    manager.comes_to_hear("STOPPING=1");
+    assert_eq!(manager.heard(), Vec::<String>::new(), "it stops, and is not ready");
+    broker.start_again();
+    broker.call(["/bin/echo", "b"]).exited(0);
+}
+
 #[test]
 fn rules_that_do_not_load_show_in_the_status() {
     let (manager, setup) = managed_as("/bin/echo #n\n");

@@ -174,3 +174,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn words_of_a_refused_request_are_hidden_where_they_may_be_meant_for_a_rule_that_hides_them() {
+    let check = |rules: &str, program: &str, want: bool| {
+        assert_eq!(load_text(rules).expect("good rules").hides(program), want, "{program} of {rules}");
+    };
+    let mixed = "a one\n\na two\n  log = exit-only\n\n/b\n\nc\n  log = argv-only\n";
+    for (program, want) in
+        [("a", true), ("/b", false), ("b", false), ("/a", false), ("c", false), ("", false)]
+    {
+        check(mixed, program, want);
+    }
+    for program in ["a", "elsewhere", ""] {
+        check("defaults:\n  log = exit-only\n\na\n\n/b\n", program, true);
+        check("a\n\n/b\n", program, false);
+    }
+}

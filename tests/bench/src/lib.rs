@@ -23,6 +23,7 @@ pub mod run;
 pub mod sample;
 pub mod scale;
 pub mod spawn;
+pub mod start;
 pub mod subject;
 pub mod sync;
 pub mod table;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use sluice_bench::{calls, capture, decision, instructions, queries, run, scale, sync};
+use sluice_bench::{calls, capture, decision, instructions, queries, run, scale, start, sync};
 
 /// Measures what calls, rules and captures cost.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum What {
     Run(run::Args),
     /// Calls, with a manager: all rows, processor time, memory
     Calls(calls::Args),
+    /// Brokers that their first callers start, and the client's own start
+    Start(start::Args),
     /// Decisions among few and many rules, and loading many
     Decision(decision::Args),
     /// Captured streams against tee
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     let is_good = match &what {
         What::Run(args) => run::run(args).and_then(|report| shown(&report, json, report.part.is_good())),
         What::Calls(args) => calls::run(args).and_then(|report| shown(&report, json, report.part.is_good())),
+        What::Start(args) => start::run(args).and_then(|part| shown(&part, json, part.is_good())),
         What::Decision(decision::Args { load: Some(rules), shape: Some(shape), .. }) => {
             decision::load_once(*shape, *rules).and_then(|load| shown(&load, true, true))
         }

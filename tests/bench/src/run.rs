@@ -25,6 +25,9 @@ pub struct Args {
     /// Its client
     #[arg(long, value_name = "PATH", default_value = "sluicify")]
     client: PathBuf,
+    /// The least program, of `floor.rs`
+    #[arg(long, value_name = "PATH")]
+    floor: PathBuf,
     /// The broker to compare with, and its client
     #[arg(long, num_args = 2, value_names = ["BROKER", "CLIENT"])]
     peer: Vec<PathBuf>,
@@ -53,16 +56,19 @@ struct Effort {
     batches: usize,
     loads: usize,
     capture_mib: u64,
+    starts: usize,
 }
 
-const FULL: Effort = Effort { rounds: 7, slice_ms: 500, batches: 50, loads: 5, capture_mib: 256 };
-const QUICK: Effort = Effort { rounds: 3, slice_ms: 200, batches: 10, loads: 1, capture_mib: 64 };
+const FULL: Effort = Effort { rounds: 7, slice_ms: 500, batches: 50, loads: 5, capture_mib: 256, starts: 15 };
+const QUICK: Effort = Effort { rounds: 3, slice_ms: 200, batches: 10, loads: 1, capture_mib: 64, starts: 5 };
 
 /// Measures everything.
 pub fn run(args: &Args) -> io::Result<Report> {
     let effort = if args.quick { QUICK } else { FULL };
     eprintln!("bench: calls, in a machine with systemd");
     let calls = calls(args, &effort)?;
+    eprintln!("bench: starts, in another one");
+    let starts = starts(args, &effort)?;
     eprintln!("bench: decisions and loads");
     let (batches, loads) = (effort.batches, effort.loads);
     let rules = decision::run(&decision::Args { batches, loads, load: None, shape: None })?;
@@ -82,24 +88,37 @@ pub fn run(args: &Args) -> io::Result<Report> {
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
         rounds: effort.rounds,
         captures: dir,
-        part: calls.and(rules.part).and(captures),
+        part: calls.and(starts).and(rules.part).and(captures),
     })
 }
 
-/// The part that a machine with systemd measures. Its programs are those of the release build, which it has installed.
+/// Calls, in a machine with systemd.
 fn calls(args: &Args, effort: &Effort) -> io::Result<Part> {
-    let mut boot = Command::new(args.root.join("tests/machine/boot"));
-    boot.arg("--service").arg(std::env::current_exe()?).args(["calls", "--json", "--cpu-calls=0"]);
-    boot.args([format!("--rounds={}", effort.rounds), format!("--slice-ms={}", effort.slice_ms)]);
-    boot.arg("--client").arg(&args.client);
+    let mut words = vec!["calls".into(), "--cpu-calls=0".into()];
+    words.extend([format!("--rounds={}", effort.rounds), format!("--slice-ms={}", effort.slice_ms)]);
     if !args.peer.is_empty() {
-        boot.arg("--peer").args(&args.peer);
+        words.push("--peer".into());
+        words.extend(args.peer.iter().map(|path| path.display().to_string()));
     }
+    in_machine(args, &words)
+}
+
+/// Starts, in a machine with systemd.
+fn starts(args: &Args, effort: &Effort) -> io::Result<Part> {
+    let floor = format!("--floor={}", args.floor.display());
+    in_machine(args, &["start".into(), floor, format!("--starts={}", effort.starts)])
+}
+
+/// A part that a machine with systemd measures. Its programs are those of the release build, which it has installed.
+fn in_machine(args: &Args, words: &[String]) -> io::Result<Part> {
+    let mut boot = Command::new(args.root.join("tests/machine/boot"));
+    boot.arg("--service").arg(std::env::current_exe()?).args(words).arg("--json");
+    boot.arg("--client").arg(&args.client);
     let done = boot.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     let said = String::from_utf8_lossy(&done.stdout);
     // It ends with 1 when a budget is not held; without an object, nothing was measured.
     let object = said.lines().find_map(|line| serde_json::from_str(line).ok());
-    object.ok_or_else(|| io::Error::other(format!("no calls were measured: {}", said.trim())))
+    object.ok_or_else(|| io::Error::other(format!("nothing was measured: {}", said.trim())))
 }
 
 impl fmt::Display for Report {

@@ -14,6 +14,8 @@ pub struct Subject {
     /// How the table calls it.
     pub name: &'static str,
     way: Way,
+    /// The status of a run that went well.
+    good: i32,
 }
 
 #[derive(Debug)]
@@ -30,27 +32,32 @@ const RECORD: [u8; 400] = [b'x'; 400];
 impl Subject {
     /// `posix_spawn` and `waitpid` of a command line.
     pub fn direct(name: &'static str, words: &[&str]) -> io::Result<Self> {
-        Ok(Self { name, way: Way::Direct(Line::new(words)?) })
+        Ok(Self { name, way: Way::Direct(Line::new(words)?), good: 0 })
     }
 
     /// A command line run as it is.
     pub fn line(name: &'static str, line: Line) -> Self {
-        Self { name, way: Way::Direct(line) }
+        Self { name, way: Way::Direct(line), good: 0 }
     }
 
     /// A process in a scope, without a broker.
     pub fn in_scope(name: &'static str, manager: &Arc<Manager>, properties: Properties) -> Self {
-        Self { name, way: Way::InScope(manager.clone(), properties) }
+        Self { name, way: Way::InScope(manager.clone(), properties), good: 0 }
     }
 
     /// A call through a broker, from this process.
     pub fn brokered(name: &'static str, caller: Caller) -> Self {
-        Self { name, way: Way::Brokered(caller) }
+        Self { name, way: Way::Brokered(caller), good: 0 }
     }
 
     /// No command at all: a record's length appended to a file, and synced.
     pub fn durable(name: &'static str, file: File) -> Self {
-        Self { name, way: Way::Durable(file) }
+        Self { name, way: Way::Durable(file), good: 0 }
+    }
+
+    /// One that is to end with another status than 0.
+    pub fn ending(self, good: i32) -> Self {
+        Self { good, ..self }
     }
 
     /// That this way really runs commands: `/bin/false` has to fail by it.
@@ -61,10 +68,10 @@ impl Subject {
         }
     }
 
-    /// Runs it once. Anything but status 0 is an error.
+    /// Runs it once. Anything but the status that it is to end with, 0 unless told otherwise, is an error.
     pub fn once(&self) -> io::Result<()> {
         match self.status()? {
-            0 => Ok(()),
+            status if status == self.good => Ok(()),
             status => Err(io::Error::other(format!("status {status}"))),
         }
     }

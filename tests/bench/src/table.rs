@@ -135,8 +135,10 @@ pub fn lines(f: &mut fmt::Formatter<'_>, lines: &[Line]) -> fmt::Result {
     let (held, others): (Vec<_>, Vec<_>) = lines.iter().partition(|line| line.budget.is_some());
     held.iter().try_for_each(|line| write!(f, "{line}"))?;
     let good = held.iter().filter(|line| line.is_good()).count();
-    writeln!(f, "{good} of {} budgets held", held.len())?;
-    if !others.is_empty() {
+    if !held.is_empty() {
+        writeln!(f, "{good} of {} budgets held", held.len())?;
+    }
+    if !held.is_empty() && !others.is_empty() {
         writeln!(f, "\nwithout a budget")?;
     }
     others.into_iter().try_for_each(|line| write!(f, "{line}"))

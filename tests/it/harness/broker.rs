@@ -176,8 +176,13 @@ impl Broker {
     /// Writes other rules, has them loaded, and gives the line that says how that went.
     #[track_caller]
     pub(crate) fn reload(&mut self, rules: &str) -> String {
-        self.setup.rewrite(rules);
+        self.rewrite(rules);
         self.hup()
+    }
+
+    /// Writes other rules, for a later reload or start.
+    pub(crate) fn rewrite(&mut self, rules: &str) {
+        self.setup.rewrite(rules);
     }
 
     /// Has the rules file loaded again, and gives the line that says how that went.
