@@ -80,8 +80,8 @@ impl<P: Post> Workers<P> {
             return self.hire(job);
         }
         state.jobs.push_back(job);
-        drop(state);
-        // It fails only when it was rung more often than there can be threads.
+        // Under the lock: who takes the job stills the bell, and must not do so before it rings. It fails only when it was rung
+        // more often than there can be threads.
         self.0.bell.write(1).ok();
         Ok(())
     }
@@ -148,6 +148,8 @@ impl<P: Post> Desk<P> {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::ThreadId;
+
+    use nix::errno::Errno;
 
     use super::*;
 
@@ -230,5 +232,6 @@ mod tests {
         }
         drop(ends);
         assert!((0..100).all(|_| told.recv().is_ok()));
+        assert_eq!(workers.0.bell.read(), Err(Errno::EAGAIN), "the bell rings on");
     }
 }
