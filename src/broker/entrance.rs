@@ -54,8 +54,10 @@ impl Entrance {
         self.accepts_while_stopping[index]
     }
 
+    /// Whether nobody is accepted at a socket: for a while, or by this broker any more.
     pub(super) fn is_closed(&self, index: usize) -> bool {
-        self.closed.contains(&index)
+        let is_left = self.broker.events.is_stopping() && !self.accepts_while_stopping(index);
+        is_left || self.closed.contains(&index)
     }
 
     /// When it is accepted again at those that are closed.
