@@ -92,13 +92,14 @@ impl Entrance {
         }
         let calm = |index: &usize| !self.is_closed(*index) && is_calm(*index);
         for index in self.shut.iter().copied().filter(calm).collect::<Vec<_>>() {
-            self.unwatch(index)?;
             self.open(index)?;
         }
         Ok(())
     }
 
+    /// From nothing: one side may be watched already, and the door must be first.
     fn open(&mut self, index: usize) -> io::Result<()> {
+        self.unwatch(index)?;
         self.shut.remove(&index);
         if let Err(errno) = self.watch(index) {
             self.closed.insert(index);
