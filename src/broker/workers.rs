@@ -156,7 +156,7 @@ mod tests {
     /// Says who does it, then waits until it may end.
     type Told = (Sender<ThreadId>, Option<Receiver<()>>);
 
-    /// Has nothing to do but what it is handed, or what another bell rings for.
+    /// Has nothing to do but what it is handed, or what another bell rings for; says who saw that by itself.
     struct Office(EventFd, Sender<ThreadId>);
 
     impl Post for Office {
@@ -174,14 +174,15 @@ mod tests {
         }
     }
 
-    fn workers() -> (Workers<Office>, Sender<ThreadId>, Receiver<ThreadId>) {
-        let (tell, told) = channel();
+    /// And who did something by itself.
+    fn workers() -> (Workers<Office>, Receiver<ThreadId>) {
+        let (tell, seen) = channel();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let office = Office(EventFd::from_flags(flags).expect("an eventfd"), tell.clone());
+        let office = Office(EventFd::from_flags(flags).expect("an eventfd"), tell);
         let workers = Workers::new(office).expect("an epoll");
         let word = EpollEvent::new(EpollFlags::EPOLLIN, 0);
         workers.epoll().add(&workers.post().0, word).expect("watched");
-        (workers, tell, told)
+        (workers, seen)
     }
 
     fn hand(workers: &Workers<Office>, job: Told) {
@@ -196,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_done_has_the_next_job_too() {
-        let (workers, tell, told) = workers();
+        let ((workers, seen), (tell, told)) = (workers(), channel());
         hand(&workers, (tell.clone(), None));
         let first = told.recv().expect("it worked");
         wait_for_idle(&workers);
@@ -204,12 +205,12 @@ mod tests {
         assert_eq!(told.recv().expect("it worked"), first);
         wait_for_idle(&workers);
         workers.post().0.write(1).expect("rung");
-        assert_eq!(told.recv().expect("it saw by itself that there was something to do"), first);
+        assert_eq!(seen.recv().expect("it saw by itself that there was something to do"), first);
     }
 
     #[test]
     fn two_jobs_at_a_time_are_two_threads() {
-        let (workers, tell, told) = workers();
+        let ((workers, _), (tell, told)) = (workers(), channel());
         let (end, until) = channel();
         hand(&workers, (tell.clone(), Some(until)));
         hand(&workers, (tell, None));
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_handed_is_done_whoever_else_rings() {
-        let (workers, tell, told) = workers();
+        let ((workers, _), (tell, told)) = (workers(), channel());
         let mut ends = Vec::new();
         for _ in 0..100 {
             let (end, until) = channel();
