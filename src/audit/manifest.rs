@@ -158,7 +158,10 @@ impl Manifest {
         let call = call.unwrap_or_else(|| book.number());
         let written = book.check_place().and_then(|()| match record(call) {
             Some(record) => book.write_start(call, trace, &record),
-            None => book.expect(call).and_then(|()| book.sink.probe()),
+            None => {
+                book.sink.tell();
+                book.expect(call).and_then(|()| book.sink.probe())
+            }
         });
         let (line, is_recorded) = (book.lines, written.is_ok());
         drop(book);
@@ -180,7 +183,7 @@ impl Manifest {
     }
 
     /// Hands the journal what it was not told yet.
-    pub(super) fn tell(&self) {
+    pub fn tell(&self) {
         self.book().sink.tell();
     }
 

@@ -44,7 +44,7 @@ pub use read::{Fields, Head, Kind, Line, Lines, ReadError, Recorded, Source, rot
 pub use record::{Captured, Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
 pub use sink::{Hear, JournalNews, Sink};
-pub use started::{Started, Untold};
+pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
 pub use verify::{
     Ask, Digest, FileReport, Misfit, Place, Remark, Report, Testimony, VerifyError, Witness, verify,

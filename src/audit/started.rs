@@ -50,11 +50,11 @@ impl<'m> Started<'m> {
         self.call
     }
 
-    /// Writes the end to the manifest. The journal is told when the second value is dropped.
-    pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> (io::Result<()>, Untold<'m>) {
+    /// Writes the end to the manifest. The journal hears of it by [`Manifest::tell`], or ahead of the next entry.
+    pub fn finish(mut self, outcome: &Outcome, opening: &Opening<'_>) -> io::Result<()> {
         self.finished = true;
         let ending = Ending::new(self.call, self.since.elapsed(), outcome, opening);
-        (self.manifest.end(self.call, outcome.goes_on(), &ending), Untold(self.manifest))
+        self.manifest.end(self.call, outcome.goes_on(), &ending)
     }
 
     /// Writes that the captures of an ended call are closed.
@@ -66,9 +66,10 @@ impl<'m> Started<'m> {
     pub fn withdraw(mut self, opening: &Opening<'_>, source: &io::Error) {
         if self.is_recorded {
             let errno = Errno::from_raw(source.raw_os_error().unwrap_or_default());
+            let manifest = self.manifest;
             // The next line, or this one, says what the disk does.
-            self.finish(&Outcome::NotDurable { errno }, opening).0.ok();
-            return;
+            self.finish(&Outcome::NotDurable { errno }, opening).ok();
+            return manifest.tell();
         }
         self.finished = true;
         self.manifest.forget(self.call);
@@ -82,17 +83,5 @@ impl Drop for Started<'_> {
             self.manifest.end(self.call, GoesOn::default(), &Lost::failed(self.call)).ok();
             self.manifest.tell();
         }
-    }
-}
-
-/// An end that stands in the manifest, and that the journal was not told of. It is told of it at last when this is
-/// dropped, or before the next entry, so that entries keep the order of the lines.
-#[derive(Debug)]
-#[must_use = "whoever waits for the answer goes first"]
-pub struct Untold<'m>(&'m Manifest);
-
-impl Drop for Untold<'_> {
-    fn drop(&mut self) {
-        self.0.tell();
     }
 }

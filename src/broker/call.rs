@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::audit::{Caller, Opening, Outcome, Rejected, Started, Untold};
+use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
 use crate::ids::{CallId, Claimed};
 use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
@@ -180,18 +180,18 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     }
     refuse_more(broker, socket, &visit);
     drop(visit);
-    let Ok(Ended { launcher, captures, remains, untold, .. }) = ended else { return };
-    drop((untold, launcher));
+    let Ok(Ended { launcher, captures, remains, .. }) = ended else { return };
+    drop(launcher);
+    broker.untold.note(&socket.rules);
     if let Some(remains) = remains {
+        broker.untold.tell();
         remains.outlast(&socket.rules, &captures, broker.events.as_stop());
     }
 }
 
 /// A call that ran, or nearly.
-struct Ended<'r> {
+struct Ended {
     status: Status,
-    /// What the journal is told when the caller has its answer.
-    untold: Option<Untold<'r>>,
     /// Its descriptors are closed when the caller has its answer.
     launcher: Launcher,
     captures: [Option<PathBuf>; REQUEST_FDS],
@@ -212,12 +212,7 @@ fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
     }
 }
 
-fn run<'r>(
-    broker: &Broker,
-    socket: &'r Socket,
-    visit: &mut Visit,
-    allowed: Allowed,
-) -> Result<Ended<'r>, Refusal> {
+fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) -> Result<Ended, Refusal> {
     let Allowed { caller, stdio, matched, policy } = allowed;
     let rule = &matched.rule;
     let settings = &rule.settings;
@@ -261,6 +256,7 @@ fn run<'r>(
         hidden: settings.log == LogPolicy::ExitOnly,
     };
     let started = begin(&socket.rules, visit.call, &opening)?;
+    broker.untold.turn_to(&socket.rules);
     files.stay();
     let call = started.call();
     let lasts = || broker.scopes.note_lasting(&launcher, || description(call, &opening));
@@ -276,9 +272,9 @@ fn run<'r>(
         say_failure(&socket.rules, relay, &captures);
     }
     let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
-    let (status, untold) = end(broker, &socket.rules, started, outcome, &opening);
+    let status = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
-    Ok(Ended { status, untold, launcher, captures, remains })
+    Ok(Ended { status, launcher, captures, remains })
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
@@ -327,24 +323,23 @@ fn watched<'a>(
     }
 }
 
-/// The end on record, what the caller is answered, and what the journal is told after that.
-fn end<'r>(
+/// The end on record, and what the caller is answered.
+fn end(
     broker: &Broker,
     rules: &Ruleset,
-    started: Started<'r>,
+    started: Started<'_>,
     outcome: io::Result<Outcome>,
     opening: &Opening<'_>,
-) -> (Status, Option<Untold<'r>>) {
+) -> Status {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(source) => {
             (broker.say)(&Notice::CallLost(&source));
-            return (Status::AUDIT, None); // dropping `started` records that the end was not seen
+            return Status::AUDIT; // dropping `started` records that the end was not seen
         }
     };
-    let (written, untold) = started.finish(&outcome, opening);
-    rules.heed(written);
-    (outcome.status(), Some(untold))
+    rules.heed(started.finish(&outcome, opening));
+    outcome.status()
 }
 
 fn plan(broker: &Broker, matched: &Matched, resolved: &Resolved) -> Plan {

@@ -69,8 +69,9 @@ impl Entrance {
     /// door is.
     fn watch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
-        self.workers.epoll().add(listener, event(index))?;
-        self.epoll.add(listener, event(index))
+        // Where many wait, an event that stays would wake the next of them, for one that is let in already.
+        self.workers.epoll().add(listener, event(index, EpollFlags::EPOLLET))?;
+        self.epoll.add(listener, event(index, EpollFlags::empty()))
     }
 
     /// Has nobody see them. One that is not watched need not be left out.
@@ -143,15 +144,16 @@ impl Entrance {
             self.unwatch(index)?;
             self.closed.remove(&index);
             if self.accepts_while_stopping(index) {
-                self.epoll.add(&self.broker.sockets[index].listener, event(index))?;
+                self.epoll.add(&self.broker.sockets[index].listener, event(index, EpollFlags::empty()))?;
             }
         }
         Ok(())
     }
 }
 
-fn event(index: usize) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, Token::Listener(index).encode())
+fn event(index: usize, flags: EpollFlags) -> EpollEvent {
+    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE | flags;
+    EpollEvent::new(flags, Token::Listener(index).encode())
 }
 
 /// Takes one error for none.

@@ -22,6 +22,7 @@ mod serve;
 mod state;
 mod status;
 mod token;
+mod untold;
 mod visit;
 mod workers;
 

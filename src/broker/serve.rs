@@ -29,6 +29,7 @@ use super::ruleset::{Loaded, Ruleset, name_of, want_records};
 use super::sentry::Sentry;
 use super::state::{Broker, Events, Say, Socket};
 use super::status::{Board, Herald, one_line};
+use super::untold::Untold;
 
 /// What an operator asks of a broker.
 #[derive(Clone, Debug)]
@@ -140,9 +141,20 @@ fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result
         move || events.note_change(&board)
     };
     let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
-    let (rulesets, counting) = (each_once(rulesets), Mutex::default());
-    let broker =
-        Arc::new(Broker { sockets, rulesets, counting, environment, kin, pool, scopes, say, events, board });
+    let (rulesets, counting, untold) = (each_once(rulesets), Mutex::default(), Untold::default());
+    let broker = Arc::new(Broker {
+        sockets,
+        rulesets,
+        counting,
+        untold,
+        environment,
+        kin,
+        pool,
+        scopes,
+        say,
+        events,
+        board,
+    });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
     let sentry = Sentry::default();

@@ -17,6 +17,7 @@ use super::gate::Gate;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
 use super::status::Board;
+use super::untold::Untold;
 
 /// Where notices go.
 pub type Say = fn(&Notice<'_>);
@@ -29,6 +30,7 @@ pub(super) struct Broker {
     pub(super) rulesets: Vec<Arc<Ruleset>>,
     /// Where refusals are being counted, and the accept loop does not know yet.
     pub(super) counting: Mutex<Vec<Arc<Ruleset>>>,
+    pub(super) untold: Untold,
     pub(super) environment: Environment,
     pub(super) kin: Arc<Kin>,
     pub(super) pool: Arc<Pool>,

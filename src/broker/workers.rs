@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE};
+use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE, WORKER_PAUSE};
 use crate::sys;
 
 /// What threads are for.
@@ -26,6 +27,9 @@ pub(super) trait Post: Send + Sync + 'static {
 
     /// Does it.
     fn work(&self, job: Self::Job);
+
+    /// Nothing was there to do for a moment.
+    fn rest(&self);
 }
 
 /// Threads, at work and waiting.
@@ -101,10 +105,6 @@ impl<P: Post> Workers<P> {
     }
 }
 
-fn patience() -> EpollTimeout {
-    EpollTimeout::try_from(WORKER_PATIENCE).unwrap_or(EpollTimeout::MAX)
-}
-
 fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -112,11 +112,12 @@ fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
 impl<P: Post> Desk<P> {
     /// What there is to do next; nothing for a while ends a thread. The last one gives back what all of them needed.
     fn wait(&self) -> Option<P::Job> {
+        let mut patience = WORKER_PAUSE;
         loop {
             self.state().idle += 1;
             let mut events = [EpollEvent::empty(); EVENTS];
             // Interrupted is as good as nothing: the next call gets another thread.
-            let there = self.epoll.wait(&mut events, patience()).unwrap_or(0);
+            let there = sys::wait_for_events(&self.epoll, &mut events, patience).unwrap_or(0);
             let events = &events[..there];
             let mut state = self.state();
             state.idle -= 1;
@@ -127,8 +128,14 @@ impl<P: Post> Desk<P> {
                 self.post.pass_on(events);
                 return Some(job);
             }
+            if events.is_empty() && patience == WORKER_PAUSE {
+                self.post.rest();
+                patience = WORKER_PATIENCE;
+                continue;
+            }
             if events.is_empty() {
                 if is_last {
+                    sys::give_back_stacks();
                     sys::give_back_memory();
                 }
                 return None;
@@ -172,6 +179,8 @@ mod tests {
             tell.send(thread::current().id()).ok();
             until.map(|until| until.recv());
         }
+
+        fn rest(&self) {}
     }
 
     /// And who did something by itself.

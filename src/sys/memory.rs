@@ -1,5 +1,9 @@
 //! Memory that nobody uses.
 
+/// More than the C library keeps of the stacks of threads that have ended (40 MiB, `glibc.pthread.stack_cache_size`).
+#[cfg(target_env = "gnu")]
+const STACKS_BYTES: usize = 48 << 20;
+
 /// Gives free memory back to the kernel, as far as the C library can: of a burst, it keeps what each thread had.
 /// `malloc_trim(3)`.
 #[allow(unsafe_code, reason = "no crate offers malloc_trim")]
@@ -9,4 +13,13 @@ pub fn give_back_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Gives the stacks of ended threads back to the kernel. The C library keeps them for the next threads, and with each the
+/// pages that were its innermost; it lets go of the oldest when it has too much, which is when a thread ends whose
+/// stack is as large as all that it keeps. Nothing of that stack is touched, so it is no memory.
+pub fn give_back_stacks() {
+    #[cfg(target_env = "gnu")]
+    // Where the kernel does not give as much, the stacks stay.
+    std::thread::Builder::new().stack_size(STACKS_BYTES).spawn(|| {}).map(std::thread::JoinHandle::join).ok();
 }

@@ -29,10 +29,10 @@ pub use file::allocate;
 pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
-pub use memory::give_back_memory;
+pub use memory::{give_back_memory, give_back_stacks};
 pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
-pub use ready::poll_until;
+pub use ready::{poll_until, wait_for_events};
 pub use reap::{End, reap};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::default_dispositions;
