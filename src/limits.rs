@@ -84,7 +84,7 @@ pub const CALL_STACK_BYTES: usize = 256 * 1024;
 /// How long a thread that has answered waits for another call.
 pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits for the next one before it does what the last one left undone, behind the caller who has its answer.
-pub const WORKER_PAUSE: Duration = Duration::from_micros(200);
+pub const WORKER_PAUSE: Duration = Duration::from_millis(1);
 /// How long what was asked to end (SIGTERM) may take before it is killed.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How long the killed may take to be gone before the broker says so and goes on.

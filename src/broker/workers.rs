@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE, WORKER_PAUSE};
@@ -105,6 +105,10 @@ impl<P: Post> Workers<P> {
     }
 }
 
+fn timeout(patience: Duration) -> EpollTimeout {
+    EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::MAX)
+}
+
 fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
@@ -117,7 +121,7 @@ impl<P: Post> Desk<P> {
             self.state().idle += 1;
             let mut events = [EpollEvent::empty(); EVENTS];
             // Interrupted is as good as nothing: the next call gets another thread.
-            let there = sys::wait_for_events(&self.epoll, &mut events, patience).unwrap_or(0);
+            let there = self.epoll.wait(&mut events, timeout(patience)).unwrap_or(0);
             let events = &events[..there];
             let mut state = self.state();
             state.idle -= 1;

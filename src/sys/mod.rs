@@ -32,7 +32,7 @@ pub use flow::{
 pub use memory::{give_back_memory, give_back_stacks};
 pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
-pub use ready::{poll_until, wait_for_events};
+pub use ready::poll_until;
 pub use reap::{End, reap};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::default_dispositions;

@@ -1,14 +1,9 @@
 //! Waiting for descriptors, with a deadline.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::ptr;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout, poll};
-use nix::sys::epoll::{Epoll, EpollEvent};
-use nix::sys::time::TimeSpec;
 
 use super::uninterrupted;
 
@@ -24,17 +19,6 @@ pub fn poll_until(looked_at: &mut [PollFd<'_>], deadline: Option<Instant>) -> io
             return Ok(false);
         }
     }
-}
-
-/// Waits for events at an epoll, at most so long, and says how many there are. `epoll_pwait2(2)`.
-#[allow(unsafe_code, reason = "nix's waits whole milliseconds")]
-pub fn wait_for_events(epoll: &Epoll, events: &mut [EpollEvent], at_most: Duration) -> io::Result<usize> {
-    let room = i32::try_from(events.len()).unwrap_or(i32::MAX);
-    let (epoll, at_most) = (epoll.0.as_raw_fd(), *TimeSpec::from_duration(at_most).as_ref());
-    let (events, at_most) = (events.as_mut_ptr(), &raw const at_most);
-    // SAFETY: the kernel writes at most `room` events, which are what the C library's are, and reads the time.
-    let there = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, room, at_most, ptr::null::<()>(), 0) };
-    Ok(usize::try_from(Errno::result(there)?).unwrap_or_default())
 }
 
 /// Rounded up, so that a deadline has passed when the wait ends; a wait that is too long for the call is made in parts.
