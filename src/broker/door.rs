@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::epoll::{Epoll, EpollEvent};
 
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
@@ -63,10 +62,7 @@ impl Doors {
         }
         let place = Place::taken(broker.clone(), index);
         let visit = match sys::accept(socket.listener.as_fd()) {
-            Ok(connection) => {
-                self.look_behind(index);
-                Visit::new(connection)
-            }
+            Ok(connection) => Visit::new(connection),
             // Somebody else let them in, or they left.
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
                 return None;
@@ -82,14 +78,6 @@ impl Doors {
             return None;
         }
         Some(Spoken { place, visit })
-    }
-
-    /// The kernel says once that somebody stands at a socket, whoever came after them.
-    fn look_behind(&self, index: usize) {
-        let mut listener = [PollFd::new(self.broker.sockets[index].listener.as_fd(), PollFlags::POLLIN)];
-        if sys::poll_until(&mut listener, Some(Instant::now())).unwrap_or(true) {
-            self.leave(Left::Look(index));
-        }
     }
 
     /// From here on the accept loop alone sees who connects there, until it opens the door again.

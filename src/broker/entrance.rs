@@ -69,9 +69,8 @@ impl Entrance {
     /// door is.
     fn watch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
-        // Where many wait, an event that stays would wake the next of them, for one that is let in already.
-        self.workers.epoll().add(listener, event(index, EpollFlags::EPOLLET))?;
-        self.epoll.add(listener, event(index, EpollFlags::empty()))
+        self.workers.epoll().add(listener, event(index))?;
+        self.epoll.add(listener, event(index))
     }
 
     /// Has nobody see them. One that is not watched need not be left out.
@@ -144,16 +143,15 @@ impl Entrance {
             self.unwatch(index)?;
             self.closed.remove(&index);
             if self.accepts_while_stopping(index) {
-                self.epoll.add(&self.broker.sockets[index].listener, event(index, EpollFlags::empty()))?;
+                self.epoll.add(&self.broker.sockets[index].listener, event(index))?;
             }
         }
         Ok(())
     }
 }
 
-fn event(index: usize, flags: EpollFlags) -> EpollEvent {
-    let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE | flags;
-    EpollEvent::new(flags, Token::Listener(index).encode())
+fn event(index: usize) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, Token::Listener(index).encode())
 }
 
 /// Takes one error for none.

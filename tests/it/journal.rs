@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, Traced, found, is_root, skip};
+use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, Traced, found, have, is_root, skip};
 
 /// A shell that arranges the broker's `/run` and becomes the broker.
 const ARRANGE: &str = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
@@ -167,6 +167,43 @@ fn a_start_says_who_runs_what() {
     let record = broker.record("start");
     assert_eq!(start.get("SLUICE_RULE"), Some(&*record.number("rule").to_string()));
     assert_eq!(start.get("SLUICE_SCOPE"), Some(record.text("scope")));
+}
+
+/// Its end is told with some delay; what comes in between must not make it longer.
+#[test]
+fn the_end_of_a_call_is_told_while_the_next_one_runs() {
+    for defaults in ["", "defaults:\n  log = exit-only\n\n"] {
+        let Some((journal, broker)) = journaled(&format!("{defaults}{SHELL}")) else { return };
+        for call in 1..=5 {
+            broker.sh("exit 0").exited(0);
+            let mut next = broker.begin_sh("echo up; exec sleep 60");
+            assert_eq!(journal.entry("exit").get("SLUICE_CALL"), Some(&*(2 * call - 1).to_string()));
+            assert_eq!(next.line(), "up");
+            next.hang_up();
+            journal.entry("exit");
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_call_is_told_while_one_by_other_rules_runs() {
+    let Some(setup) = apart(SHELL) else { return };
+    if !have("systemd-socket-activate") {
+        return skip("needs systemd-socket-activate");
+    }
+    let rules = |name| format!("defaults:\n  logfile = @DIR@/{name}.jsonl\n\n{SHELL}");
+    let setup = setup.activated(&["one", "two"]).file("one.rules", &rules("one"));
+    let setup = setup.file("two.rules", &rules("two")).by_name();
+    let journal = Journal::at(setup.dir().path());
+    let broker = setup.start();
+    let [one, two] = ["one", "two"].map(|name| broker.socket_of(name));
+    for _ in 0..5 {
+        broker.request(&["/bin/sh", "-c", "exit 0"]).over(&one).run().exited(0);
+        let mut next = broker.request(&["/bin/sh", "-c", "exec sleep 60"]).over(&two).begin();
+        assert_eq!(journal.entry("exit").get("SLUICE_SOCKET"), Some("one"));
+        next.hang_up();
+        assert_eq!(journal.entry("exit").get("SLUICE_SOCKET"), Some("two"));
+    }
 }
 
 #[test]
