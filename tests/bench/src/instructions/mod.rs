@@ -161,7 +161,8 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &Matched) -> io::Result
     written?;
     let (account, captured) = (Account::default(), Captured::default());
     let status = Status::exited(0);
-    let outcome = Outcome::Ran { status, signal: None, cause: None, left: 0, keeps: false, account, captured };
+    let outcome =
+        Outcome::Ran { status, signal: None, cause: None, left: 0, keeps: false, account, captured };
     started.finish(&outcome, &opening)
 }
 
