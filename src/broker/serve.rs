@@ -115,6 +115,7 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
 fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result<(), ServeError> {
     shed(config.as_root).map_err(ServeError::Privileged)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
+    sys::share_heaps();
     let signals = signals()?;
     let environment = Environment::current();
     let (listeners, loaded) = match &config.rules {

@@ -4,6 +4,17 @@
 #[cfg(target_env = "gnu")]
 const STACKS_BYTES: usize = 48 << 20;
 
+/// Has threads share their heaps. The C library makes eight for each processor, and of each, a burst leaves something
+/// behind. `mallopt(3)`. For a program's beginning: heaps that are there stay.
+#[allow(unsafe_code, reason = "no crate offers mallopt")]
+pub fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes the allocator's own locks, and changes a number of its own.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 /// Gives free memory back to the kernel, as far as the C library can: of a burst, it keeps what each thread had.
 /// `malloc_trim(3)`.
 #[allow(unsafe_code, reason = "no crate offers malloc_trim")]

@@ -29,7 +29,7 @@ pub use file::allocate;
 pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
-pub use memory::{give_back_memory, give_back_stacks};
+pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
 pub use pidfd::{open_pidfd, send_signal};
 pub use ready::poll_until;
