@@ -199,8 +199,9 @@ fn the_end_of_a_call_is_told_while_one_by_other_rules_runs() {
     let [one, two] = ["one", "two"].map(|name| broker.socket_of(name));
     for _ in 0..5 {
         broker.request(&["/bin/sh", "-c", "exit 0"]).over(&one).run().exited(0);
-        let mut next = broker.request(&["/bin/sh", "-c", "exec sleep 60"]).over(&two).begin();
+        let mut next = broker.request(&["/bin/sh", "-c", "echo up; exec sleep 60"]).over(&two).begin();
         assert_eq!(journal.entry("exit").get("SLUICE_SOCKET"), Some("one"));
+        assert_eq!(next.line(), "up");
         next.hang_up();
         assert_eq!(journal.entry("exit").get("SLUICE_SOCKET"), Some("two"));
     }
