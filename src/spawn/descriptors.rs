@@ -142,6 +142,19 @@ impl Descriptors {
         }
     }
 
+    /// Of what the command did not read of its stdin, others that have it too may read all: from now on it counts as read.
+    pub(super) fn leave_to_readers(&mut self) {
+        let Some(handed) = self.handed.take() else { return };
+        let writer = sys::open_again(handed.as_fd(), OFlag::O_WRONLY);
+        drop(handed);
+        // A pipe that nobody reads is an error to its writer.
+        let is_read = |writer: &OwnedFd| {
+            let mut look = [PollFd::new(writer.as_fd(), PollFlags::empty())];
+            !sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(false)
+        };
+        self.handed = writer.ok().filter(|writer| !is_read(writer));
+    }
+
     /// Bytes that were handed to the command and that it did not read.
     pub(super) fn left_unread(&self) -> u64 {
         let handle = self.handed.as_ref().map(AsFd::as_fd).or(self.sink());

@@ -95,11 +95,17 @@ impl Stream<Descriptors> {
         Some(if self.way() == Way::In { read() } else { kept })
     }
 
-    /// The end, whatever is left. Of a stdin, the capture keeps what the command could have read; of nothing, it keeps
-    /// no room either.
+    /// Whether it is known how much of it counts: of a stdin that is handed over, the command may read the rest yet.
+    pub(super) fn is_known(&self) -> bool {
+        self.way() == Way::Out || self.kept().is_none() || self.ends.left_unread() == 0
+    }
+
+    /// The end, whatever is left. Of a stdin, the capture keeps what was read, or may be read yet by what the command left;
+    /// of nothing, it keeps no room either.
     pub(super) fn close(&mut self) {
         self.lose_source();
         self.ends.close_source();
+        self.ends.leave_to_readers();
         if let Some(bytes) = self.captured().filter(|bytes| self.way() == Way::In || *bytes == 0) {
             self.ends.cut(bytes).ok();
         }

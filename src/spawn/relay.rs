@@ -210,10 +210,11 @@ impl Work {
     }
 
     /// Whether nothing is left to do. After a loss, the command must not take the end of its stdin for the whole of it:
-    /// that stays open until the command has ended.
+    /// that stays open until the command has ended. And until then it may read what was handed to it.
     fn is_done(&self, order: Order) -> bool {
         let may_close = matches!(order, Order::Finish(_)) || !self.streams.iter().any(|(_, s)| s.is_lost());
-        may_close && self.streams.iter().all(|(_, stream)| stream.is_over())
+        let is_done = |stream: &Stream<_>| stream.is_over() && (order != Order::Flow || stream.is_known());
+        may_close && self.streams.iter().all(|(_, stream)| is_done(stream))
     }
 
     /// Moves what can be moved now, and lets go of what is over.

@@ -90,6 +90,34 @@ fn a_stdin_capture_holds_what_the_command_read_and_no_more() {
     assert_eq!(held(&answer.record("start"), "stdin"), b"first\n");
 }
 
+/// All of it is handed over long before it is read, and nothing else is captured that would go on until then.
+#[test]
+fn what_is_read_late_is_captured() {
+    let rules = "/bin/sh -c #script\n  allow_any = script\n  stdinfile = @DIR@/audit/in-#$call\n";
+    let broker = Broker::new(rules).start();
+    let captured = |script: &str| {
+        let answer = broker.request(&["/bin/sh", "-c", script]).stdin(&b"one\ntwo\n"[..]).run().exited(0);
+        let (start, exit) = (answer.record("start"), answer.record("exit"));
+        (held(&start, "stdin"), exit.number("stdin_bytes"))
+    };
+    assert_eq!(captured("sleep 0.3; exec cat"), (b"one\ntwo\n".to_vec(), 8));
+    assert_eq!(captured("exec cat"), (b"one\ntwo\n".to_vec(), 8));
+    assert_eq!(captured("sleep 0.3; read line"), (b"one\n".to_vec(), 4));
+    assert_eq!(captured("sleep 0.3"), (Vec::new(), 0));
+    assert_eq!(captured("exec <&-; sleep 0.3"), (Vec::new(), 0));
+}
+
+#[test]
+fn what_is_left_to_a_kept_process_to_read_is_captured() {
+    let rules = "/bin/sh -c #script\n  allow_any = script\n  background = keep\n  stdinfile = @DIR@/audit/in-#$call\n";
+    let broker = Broker::new(rules).start();
+    let script = "exec 3<&0; (sleep 0.3; exec cat <&3) & read line";
+    let answer = broker.request(&["/bin/sh", "-c", script]).stdin(&b"one\ntwo\n"[..]).run().exited(0);
+    assert_eq!(answer.stdout, b"two\n");
+    assert_eq!(held(&answer.record("start"), "stdin"), b"one\ntwo\n");
+    assert_eq!(answer.record("exit").number("stdin_bytes"), 8);
+}
+
 #[test]
 fn a_rule_without_stdin_has_no_capture_of_it() {
     capturing("stdin = null")
