@@ -81,6 +81,11 @@ pub const SOCKET_WAITING_MAX: usize = 256;
 pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
 /// The stack of a call's thread.
 pub const CALL_STACK_BYTES: usize = 256 * 1024;
+/// More than the C library keeps of the stacks of threads that have ended (40 MiB, `glibc.pthread.stack_cache_size`): a
+/// stack of this size has it let go of them.
+pub const STACKS_KEPT_BYTES: usize = 48 << 20;
+/// Heaps that the broker's threads share.
+pub const HEAPS_MAX: i32 = 2;
 /// How long a thread that has answered waits for another call.
 pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long it waits for the next one before it does what the last one left undone, behind the caller who has its answer.

@@ -1,8 +1,7 @@
 //! Memory that nobody uses.
 
-/// More than the C library keeps of the stacks of threads that have ended (40 MiB, `glibc.pthread.stack_cache_size`).
 #[cfg(target_env = "gnu")]
-const STACKS_BYTES: usize = 48 << 20;
+use crate::limits::{HEAPS_MAX, STACKS_KEPT_BYTES};
 
 /// Has threads share their heaps. The C library makes eight for each processor, and of each, a burst leaves something
 /// behind. `mallopt(3)`. For a program's beginning: heaps that are there stay.
@@ -11,7 +10,7 @@ pub fn share_heaps() {
     #[cfg(target_env = "gnu")]
     // SAFETY: takes the allocator's own locks, and changes a number of its own.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_ARENA_MAX, HEAPS_MAX);
     }
 }
 
@@ -32,5 +31,9 @@ pub fn give_back_memory() {
 pub fn give_back_stacks() {
     #[cfg(target_env = "gnu")]
     // Where the kernel does not give as much, the stacks stay.
-    std::thread::Builder::new().stack_size(STACKS_BYTES).spawn(|| {}).map(std::thread::JoinHandle::join).ok();
+    std::thread::Builder::new()
+        .stack_size(STACKS_KEPT_BYTES)
+        .spawn(|| {})
+        .map(std::thread::JoinHandle::join)
+        .ok();
 }

@@ -190,14 +190,20 @@ fn many(last: &str) -> String {
     scopeless(&(rules + last))
 }
 
-#[test]
-fn callers_are_answered_while_rules_are_read() {
+/// A broker that allows `/bin/echo a`, and reads rules that allow `/bin/echo b` instead.
+fn amid_a_reload() -> (Manager, Broker) {
     let (manager, setup) = managed("/bin/echo a\n");
     let mut broker = setup.start();
     manager.comes_to_hear("READY=1");
     broker.rewrite(&many("/bin/echo b\n"));
     broker.signal(Signal::SIGHUP);
     manager.comes_to_hear("RELOADING=1");
+    (manager, broker)
+}
+
+#[test]
+fn callers_are_answered_while_rules_are_read() {
+    let (manager, broker) = amid_a_reload();
     broker.call(["/bin/echo", "a"]).exited(0);
     broker.call(["/bin/echo", "b"]).refused(Status::NO_RULE);
     assert!(manager.heard().iter().all(|message| !message.contains("READY=1")), "the calls came too late");
@@ -207,12 +213,7 @@ fn callers_are_answered_while_rules_are_read() {
 
 #[test]
 fn a_reload_that_is_asked_for_during_another_comes_after_it() {
-    let (manager, setup) = managed("/bin/echo a\n");
-    let mut broker = setup.start();
-    manager.comes_to_hear("READY=1");
-    broker.rewrite(&many("/bin/echo b\n"));
-    broker.signal(Signal::SIGHUP);
-    manager.comes_to_hear("RELOADING=1");
+    let (manager, mut broker) = amid_a_reload();
     broker.call(["/bin/echo", "a"]).exited(0);
     broker.rewrite(&scopeless("/bin/echo c\n\n/bin/echo d\n"));
     broker.signal(Signal::SIGHUP);
@@ -225,12 +226,7 @@ fn a_reload_that_is_asked_for_during_another_comes_after_it() {
 
 #[test]
 fn a_stop_during_a_reload_does_not_wait_for_it() {
-    let (manager, setup) = managed("/bin/echo a\n");
-    let mut broker = setup.start();
-    manager.comes_to_hear("READY=1");
-    broker.rewrite(&many("/bin/echo b\n"));
-    broker.signal(Signal::SIGHUP);
-    manager.comes_to_hear("RELOADING=1");
+    let (manager, mut broker) = amid_a_reload();
     broker.stop();
     manager.comes_to_hear("STOPPING=1");
     assert_eq!(manager.heard(), Vec::<String>::new(), "it stops, and is not ready");
