@@ -88,12 +88,11 @@ mod tests {
 
     use super::*;
 
-    fn check(name: &str, arrange: impl FnOnce(&Path), want: &str) {
-        let dir = std::env::temp_dir().join(format!("sluice-capture-{}-{name}", std::process::id()));
-        drop(fs::remove_dir_all(&dir));
-        fs::create_dir_all(&dir).expect("a directory");
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).expect("a mode");
-        arrange(&dir);
+    fn check(arrange: impl FnOnce(&Path), want: &str) {
+        let own = tempfile::tempdir().expect("a directory");
+        let dir = own.path();
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("a mode");
+        arrange(dir);
         let made = CaptureFile::create(&dir.join("new/c.out"), CallId::new(7)).map(|mut capture| {
             capture.stay();
             let mode = fs::metadata(capture.path()).expect("it is there").permissions().mode() & 0o777;
@@ -102,7 +101,6 @@ mod tests {
             format!("{name} {mode:o} {above:o} {}", fs::metadata(capture.path()).expect("it is there").len())
         });
         let said = made.unwrap_or_else(|error| error.to_string().replace(dir.to_str().expect("plain"), ""));
-        fs::remove_dir_all(&dir).expect("removed");
         assert_eq!(said, want);
     }
 
@@ -112,9 +110,8 @@ mod tests {
             fs::create_dir(dir.join("new")).expect("a directory");
             fs::set_permissions(dir.join("new"), fs::Permissions::from_mode(0o700)).expect("a mode");
         };
-        check("fresh", |_| {}, "c.out 600 700 0");
+        check(|_| {}, "c.out 600 700 0");
         check(
-            "file",
             |dir| {
                 make(dir);
                 fs::write(dir.join("new/c.out"), "old").expect("a file");
@@ -122,7 +119,6 @@ mod tests {
             "c.out.c7 600 700 0",
         );
         check(
-            "link",
             |dir| {
                 make(dir);
                 symlink("/etc/passwd", dir.join("new/c.out")).expect("a link");
@@ -130,7 +126,6 @@ mod tests {
             "c.out.c7 600 700 0",
         );
         check(
-            "fifo",
             |dir| {
                 make(dir);
                 nix::unistd::mkfifo(&dir.join("new/c.out"), nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
@@ -142,7 +137,6 @@ mod tests {
     #[test]
     fn a_place_that_others_can_write_holds_no_capture() {
         check(
-            "open",
             |dir| {
                 fs::create_dir(dir.join("new")).expect("a directory");
                 fs::set_permissions(dir.join("new"), fs::Permissions::from_mode(0o777)).expect("a mode");
@@ -153,9 +147,9 @@ mod tests {
 
     #[test]
     fn a_call_that_does_not_run_leaves_no_file() {
-        let path = std::env::temp_dir().join(format!("sluice-capture-{}", std::process::id())).join("c.out");
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("c.out");
         drop(CaptureFile::create(&path, CallId::FIRST).expect("made"));
         assert!(!path.exists());
-        fs::remove_dir_all(path.parent().expect("a parent")).expect("removed");
     }
 }

@@ -278,17 +278,16 @@ mod tests {
     use super::*;
 
     fn check(make: impl FnOnce(&Path), want: &str) {
-        let path = std::env::temp_dir().join(format!("sluice-trust-{:?}", std::thread::current().id()));
-        drop(fs::remove_dir_all(&path));
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path();
         fs::create_dir_all(path.join("a/b")).expect("directories");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("a mode");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("a mode");
         fs::write(path.join("a/b/file"), "x").expect("a file");
-        make(&path);
+        make(path);
         let said = match trusted_file(&path.join("a/b/file")) {
             Ok(_) => "trusted".to_owned(),
             Err(distrust) => distrust.to_string().replace(path.to_str().expect("plain"), ""),
         };
-        fs::remove_dir_all(&path).expect("removed");
         assert_eq!(said, want);
     }
 

@@ -109,7 +109,6 @@ fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::R
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::thread;
 
     use nix::poll::{PollFd, PollFlags};
@@ -123,10 +122,8 @@ mod tests {
 
     /// The same of each connection in turn; without a reply, the peer closes it with the request in it, unread.
     fn check_each<const N: usize>(replies: [Option<&'static [u8]>; N], want: &str) {
-        let name = format!("sluice-exchange-{:?}-{}", thread::current().id(), N);
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir_all(&directory).expect("a directory for the socket");
-        let path = directory.join(std::process::id().to_string());
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let path = directory.path().join("sock");
         let listener = sys::bind_listener(&path, 1).expect("it listens");
         let peer = thread::spawn(move || {
             for reply in replies {
@@ -138,7 +135,6 @@ mod tests {
         });
         let got = format!("{:?}", call(&path, &["true".into()]));
         peer.join().expect("the peer ends");
-        fs::remove_dir_all(&directory).expect("the directory goes");
         assert_eq!(got, want);
     }
 

@@ -1,31 +1,13 @@
 //! Any change to a manifest is found: in all places, not only in some.
 
 use std::fs;
-use std::path::PathBuf;
 
 use proptest::prelude::*;
+use tempfile::{TempDir, tempdir};
 
 use super::super::chain::{Link, hash_line, no_line, prev_of};
 use super::*;
 use crate::audit::{Head, Kind, Recorded};
-
-/// A directory of a test's own.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("sluice-verify-{:?}", std::thread::current().id()));
-        drop(fs::remove_dir_all(&path));
-        fs::create_dir(&path).expect("a directory");
-        Self(path)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("removed");
-    }
-}
 
 /// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
 fn files() -> [Vec<u8>; 2] {
@@ -87,8 +69,8 @@ fn journal(files: &[Vec<u8>]) -> Witness {
 }
 
 /// What is wrong with these files, given in the wrong order, with or without a journal.
-fn misfit(dir: &Dir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, Misfit)> {
-    let paths = ["old", "new"].map(|name| dir.0.join(name));
+fn misfit(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, Misfit)> {
+    let paths = ["old", "new"].map(|name| dir.path().join(name));
     for (path, file) in paths.iter().zip(files) {
         fs::write(path, file).expect("written");
     }
@@ -107,7 +89,7 @@ fn lines(file: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn what_a_broker_wrote_is_good() {
-    let (dir, files) = (Dir::new(), files());
+    let (dir, files) = (tempdir().expect("a directory"), files());
     assert_eq!(misfit(&dir, &files, None), None);
     assert_eq!(misfit(&dir, &files, Some(&files)), None);
     assert_eq!(misfit(&dir, &files[..1], Some(&files)), None, "the journal knows that a new file was begun");
@@ -116,7 +98,7 @@ fn what_a_broker_wrote_is_good() {
 
 #[test]
 fn every_change_of_a_byte_is_found() {
-    let (dir, files) = (Dir::new(), files());
+    let (dir, files) = (tempdir().expect("a directory"), files());
     let last = lines(&files[1]).last().expect("lines").len();
     let vouched = files[1].len() - last;
     for (file, at) in [0, 1].into_iter().flat_map(|file| (0..files[file].len()).map(move |at| (file, at))) {
@@ -139,7 +121,7 @@ fn every_change_of_a_byte_is_found() {
 
 #[test]
 fn every_line_that_is_missing_or_doubled_is_found() {
-    let (dir, files) = (Dir::new(), files());
+    let (dir, files) = (tempdir().expect("a directory"), files());
     for file in [0, 1] {
         let count = lines(&files[file]).len();
         for index in 0..count {
@@ -165,7 +147,7 @@ fn every_line_that_is_missing_or_doubled_is_found() {
 
 #[test]
 fn every_swap_of_two_lines_is_found() {
-    let (dir, files) = (Dir::new(), files());
+    let (dir, files) = (tempdir().expect("a directory"), files());
     for file in [0, 1] {
         let count = lines(&files[file]).len();
         for (one, other) in (0..count).flat_map(|one| (0..one).map(move |other| (one, other))) {
@@ -180,7 +162,7 @@ fn every_swap_of_two_lines_is_found() {
 
 #[test]
 fn a_cut_end_is_found_by_the_journal_alone() {
-    let (dir, files) = (Dir::new(), files());
+    let (dir, files) = (tempdir().expect("a directory"), files());
     for left in 1..lines(&files[1]).len() {
         let cut = [files[0].clone(), lines(&files[1])[..left].concat()];
         assert_eq!(misfit(&dir, &cut, None), None, "the chain cannot know what came after it");
@@ -192,7 +174,7 @@ fn a_cut_end_is_found_by_the_journal_alone() {
 
 #[test]
 fn a_history_written_anew_is_found_by_the_journal_alone() {
-    let (dir, files) = (Dir::new(), files());
+    let (dir, files) = (tempdir().expect("a directory"), files());
     let mut writer = Writer::default();
     for line in lines(&files[0]) {
         let text = String::from_utf8(line).expect("ASCII").trim_end().replace("no_rule", "outside");
@@ -210,7 +192,7 @@ fn a_history_written_anew_is_found_by_the_journal_alone() {
 
 #[test]
 fn what_happened_is_told_apart() {
-    let dir = Dir::new();
+    let dir = tempdir().expect("a directory");
     let check = |edit: &dyn Fn(&mut Vec<Vec<u8>>), want: (&str, Misfit)| {
         let mut edited = files();
         let mut all = lines(&edited[1]);
@@ -231,7 +213,7 @@ fn what_happened_is_told_apart() {
 
 #[test]
 fn a_cut_that_a_broker_found_is_no_secret_of_its_own() {
-    let (dir, [old, new]) = (Dir::new(), files());
+    let (dir, [old, new]) = (tempdir().expect("a directory"), files());
     let mut writer = Writer::default();
     for line in lines(&old) {
         writer.put(String::from_utf8(line).expect("ASCII").trim_end());
@@ -245,7 +227,7 @@ fn a_cut_that_a_broker_found_is_no_secret_of_its_own() {
 
 #[test]
 fn files_that_do_not_follow_each_other_are_found() {
-    let (dir, [old, new]) = (Dir::new(), files());
+    let (dir, [old, new]) = (tempdir().expect("a directory"), files());
     let found = |files: &[Vec<u8>]| misfit(&dir, files, None);
     let shorter = lines(&old)[..3].concat();
     assert_eq!(found(&[shorter, new.clone()]), Some(("new:1".into(), Misfit::Unlinked)));
