@@ -93,6 +93,7 @@ pub fn run(args: &Args) -> io::Result<Details> {
     brokers.verify()?;
     memory.push(resident(&brokers, "after a call", Some("after a call"), PARKED_IN)?);
     let single = Rounds::run(&brokers.subjects()?, 1, args.rounds, args.bounds());
+    let turns = [in_turn(args, OFF, &brokers.off)?, in_turn(args, SCOPE, &brokers.scope)?];
     let paced = paced(args, &brokers)?;
     let programs = programs::run(args, &brokers)?;
     let many = many(args, &brokers)?;
@@ -103,7 +104,7 @@ pub fn run(args: &Args) -> io::Result<Details> {
     memory.push(resident(&brokers, "idle again", Some("after all calls above"), IDLE_IN)?);
     let shares = if args.cpu_calls > 0 { shares(args, &brokers)? } else { Vec::new() };
     let processors = available_parallelism().map_or(0, usize::from);
-    let figures = figures::Figures { single, paced, programs, many, crowds, memory, peer };
+    let figures = figures::Figures { single, turns, paced, programs, many, crowds, memory, peer };
     Ok(Details::new(processors, args, figures, shares))
 }
 
@@ -151,6 +152,11 @@ fn resident(
 ) -> io::Result<Resident> {
     sleep(after);
     Ok(Resident { when, idle, memory: memory::of_broker(brokers.scope.pid())? })
+}
+
+fn in_turn(args: &Args, name: &'static str, broker: &Broker) -> io::Result<Rounds> {
+    let subjects = [Subject::direct(SPAWN, &[COMMAND])?, called(name, broker, COMMAND)?];
+    Ok(Rounds::in_turn(&subjects, args.rounds, args.bounds()))
 }
 
 fn paced(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {

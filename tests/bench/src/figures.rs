@@ -15,7 +15,9 @@ use crate::table::{Beside, Line, Part, Way};
 pub struct Figures {
     /// One call after the other.
     pub single: Rounds,
-    /// The same with rests between.
+    /// Calls in turn with the bare command: without a scope, and in one.
+    pub turns: [Rounds; 2],
+    /// One call after the other, with rests between.
     pub paced: Rounds,
     /// Programs that are started, one after the other.
     pub programs: Programs,
@@ -43,12 +45,15 @@ impl Figures {
     }
 
     fn single_lines(&self, args: &Args) -> Vec<Line> {
-        let Self { single, paced, programs, .. } = self;
+        let Self { single, turns: [off, scope], paced, programs, .. } = self;
         let rests = |way, figure| format!("{way}, {} ms between calls, {figure}", args.pause_ms);
         vec![
             single.line("off, call after call, p50", OFF, SPAWN, P50).within(Budget::at_most(1.25)),
             single.line("scope, call after call, p50", SCOPE, SPAWN, P50).within(Budget::at_most(1.6)),
             single.line("scope, call after call, p99", SCOPE, SPAWN, P99).within(Budget::at_most(4.0)),
+            off.line("off, in turn with it, p50", OFF, SPAWN, P50).within(Budget::at_most(1.25)),
+            scope.line("scope, in turn with it, p50", SCOPE, SPAWN, P50).within(Budget::at_most(1.6)),
+            scope.line("scope, in turn with it, p99", SCOPE, SPAWN, P99).within(Budget::at_most(4.0)),
             programs.rounds.line("off, by sluicify, p50", CLIENT, DIRECT, P50).within(Budget::at_most(2.5)),
             paced.line(&rests("off", "p50"), OFF, SPAWN, P50),
             paced.line(&rests("scope", "p50"), SCOPE, SPAWN, P50),
@@ -84,7 +89,8 @@ impl Figures {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let rows = [&self.single, &self.paced, &self.programs.rounds, &self.many];
+        let [off, scope] = &self.turns;
+        let rows = [&self.single, off, scope, &self.paced, &self.programs.rounds, &self.many];
         let rows = rows.into_iter().flat_map(Rounds::rows);
         rows.filter(|row| ![PEER, PEER_CLIENT].contains(&row.what)).collect()
     }

@@ -108,6 +108,13 @@ impl Rounds {
         Self { names, callers, slices: (0..rounds).map(round).collect() }
     }
 
+    /// The same with one caller and no slices: a call of each subject in turn, so that each finds the machine as the
+    /// other left it.
+    pub fn in_turn(subjects: &[Subject], rounds: usize, bounds: Bounds) -> Self {
+        let names = subjects.iter().map(|subject| subject.name).collect();
+        Self { names, callers: 1, slices: (0..rounds).map(|_| turns(subjects, bounds)).collect() }
+    }
+
     /// A row of each subject, with ratios to the first.
     pub fn rows(&self) -> Vec<Row> {
         let rows = self.names.iter().enumerate();
@@ -171,23 +178,39 @@ fn slice(subject: &Subject, callers: usize, bounds: Bounds) -> Slice {
 type Done = (Vec<Duration>, Vec<String>);
 
 fn one_caller(subject: &Subject, start: &Barrier, bounds: Bounds) -> Done {
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    let mut done = Done::default();
     start.wait();
     let end = Instant::now() + bounds.time;
     for _ in 0..bounds.calls {
-        let begun = Instant::now();
-        if begun >= end {
+        if Instant::now() >= end {
             break;
         }
-        match subject.once() {
-            Ok(()) => good.push(begun.elapsed()),
-            Err(error) => bad.push(error.to_string()),
-        }
+        once(subject, &mut done);
         if !bounds.pause.is_zero() {
             thread::sleep(bounds.pause);
         }
     }
-    (good, bad)
+    done
+}
+
+fn once(subject: &Subject, (good, bad): &mut Done) {
+    let begun = Instant::now();
+    match subject.once() {
+        Ok(()) => good.push(begun.elapsed()),
+        Err(error) => bad.push(error.to_string()),
+    }
+}
+
+/// What one round in turn saw of each subject. Its rate is that of the time that was its own.
+fn turns(subjects: &[Subject], bounds: Bounds) -> Vec<Slice> {
+    thread::sleep(bounds.rest);
+    let mut done: Vec<_> = subjects.iter().map(|subject| (subject, Done::default())).collect();
+    let end = Instant::now() + bounds.time;
+    while Instant::now() < end {
+        done.iter_mut().for_each(|(subject, done)| once(subject, done));
+    }
+    let own = |done: Done| (done.0.iter().sum(), vec![done]);
+    done.into_iter().map(|(_, done)| own(done)).map(|(spent, done)| summary(done, spent)).collect()
 }
 
 fn summary(done: Vec<Done>, elapsed: Duration) -> Slice {
