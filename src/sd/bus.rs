@@ -70,6 +70,8 @@ pub enum BusError {
     Failed(String),
     /// The manager makes no scopes for this user; in its own words.
     Denied(String),
+    /// The manager is stopping what the scope belongs to, the broker's own unit above all; in its own words.
+    Stopped(String),
     /// The manager did not do it in time.
     Silent,
 }
@@ -81,6 +83,7 @@ impl fmt::Display for BusError {
                 write!(f, "no message bus: neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set")
             }
             Self::Failed(why) => f.write_str(why),
+            Self::Stopped(why) => write!(f, "the systemd manager is stopping what it belongs to: {why}"),
             Self::Denied(why) => write!(f, "the systemd manager makes none for this user: {why}"),
             Self::Silent => write!(f, "the systemd manager did not answer in {} s", SCOPE_WAIT.as_secs()),
         }
@@ -95,14 +98,25 @@ const DENIALS: [&str; 2] = [
     "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
 ];
 
+/// What a manager answers that has been told to stop what the new unit belongs to.
+const DESTRUCTIVE: &str = "org.freedesktop.systemd1.TransactionIsDestructive";
+
 impl BusError {
     /// What it means that the manager refused, as [`Word::Refused`] tells it.
     pub fn refused(why: String) -> Self {
         if DENIALS.iter().any(|denial| why.starts_with(denial)) {
             Self::Denied(why)
+        } else if why.starts_with(DESTRUCTIVE) {
+            Self::Stopped(why)
         } else {
             Self::Failed(why)
         }
+    }
+
+    /// What it means that a job ended so, as [`Word::Over`] tells it, when it did not end as `done`.
+    pub fn ended(result: &str) -> Self {
+        let why = format!("the scope's job ended as {result}");
+        if result == "canceled" { Self::Stopped(why) } else { Self::Failed(why) }
     }
 }
 

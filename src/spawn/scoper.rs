@@ -224,12 +224,12 @@ impl Scoper {
         match word {
             Word::Taken(serial) => drop(self.asked.remove(&serial)),
             Word::Refused(serial, why) => match self.asked.remove(&serial) {
-                Some(Asked::Scope(name)) => self.fail(&name, why),
+                Some(Asked::Scope(name)) => self.fail(&name, BusError::refused(why)),
                 Some(Asked::Description) => self.note_undescribed(&why),
                 None => {}
             },
             Word::Over(unit, result) if result == "done" => self.finish(&unit),
-            Word::Over(unit, result) => self.fail(&unit, format!("the scope's job ended as {result}")),
+            Word::Over(unit, result) => self.fail(&unit, BusError::ended(&result)),
         }
     }
 
@@ -242,7 +242,8 @@ impl Scoper {
             Err(source) => {
                 let making = Making { launcher, name, goal, since };
                 self.making.insert(unit.into(), making);
-                return self.fail(unit, format!("the scope's cgroup cannot be opened: {source}"));
+                let why = format!("the scope's cgroup cannot be opened: {source}");
+                return self.fail(unit, BusError::Failed(why));
             }
         }
         self.line.praise();
@@ -256,9 +257,8 @@ impl Scoper {
 
     /// A scope was not made. One for a call with properties of its own is that call's matter; one of the others means
     /// that there are none to be had.
-    fn fail(&mut self, unit: &str, why: String) {
+    fn fail(&mut self, unit: &str, why: BusError) {
         let Some(making) = self.making.remove(unit) else { return };
-        let why = BusError::refused(why);
         match making.goal {
             Goal::Call(reply) => {
                 drop(reply.send(Err(why.clone())));

@@ -109,7 +109,7 @@ impl Scopes {
     fn required(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
         let taken = self.scoped(want);
         match &taken {
-            Err(BusError::NoAddress | BusError::Failed(_)) if want.resources.is_empty() => self.made(want),
+            Err(BusError::NoAddress | BusError::Failed(_) | BusError::Stopped(_)) if want.resources.is_empty() => self.made(want),
             Ok(_) | Err(_) => taken,
         }
     }

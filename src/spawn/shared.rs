@@ -166,7 +166,8 @@ impl Shared {
     pub(super) fn lose(&self, why: &BusError) {
         let mut state = self.state();
         state.manager = Manager::Gone(why.clone());
-        let news = !std::mem::replace(&mut state.said_lost, true);
+        // A stop is nobody's trouble: who stopped the broker knows it.
+        let news = !matches!(why, BusError::Stopped(_)) && !std::mem::replace(&mut state.said_lost, true);
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
         drop(state);
         self.wake();

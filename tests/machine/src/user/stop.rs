@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use journald::JournalEntry;
+
 use crate::harness::{Gate, Pid, Running, SOON, STOPPING, within};
 
 /// What systemd waits for a call that does not want to end: the grace, and room for a busy machine.
@@ -24,6 +26,23 @@ fn a_stop_ends_a_running_call_and_records_why() {
     let exit = &gate.records("exit")[0];
     assert!(exit["stopped"] == true && exit["signal"] == 15, "{exit}");
     assert_eq!(gate.records("close").len(), 1);
+}
+
+#[test]
+fn a_stop_with_scopes_in_the_making_leaves_no_complaint() {
+    let gate = Gate::new("true\n").enable();
+    for _ in 0..10 {
+        gate.systemctl("reset-failed").exited(0);
+        gate.systemctl("start").exited(0);
+        let _crowd: Vec<_> = (0..16).map(|_| gate.begin(&["true"])).collect();
+        gate.systemctl("stop").exited(0);
+    }
+    let mut journal = gate.journal();
+    let closed = |entry: &JournalEntry| entry.get_field("SLUICE_KIND") == Some("close");
+    within(SOON, "the last close", || {
+        (journal.entries().iter().filter(|entry| closed(entry)).count() == 10).then_some(())
+    });
+    assert!(!journal.text().contains("scope"), "{}", journal.text());
 }
 
 #[test]
