@@ -209,8 +209,11 @@ fn turns(subjects: &[Subject], bounds: Bounds) -> Vec<Slice> {
     while Instant::now() < end {
         done.iter_mut().for_each(|(subject, done)| once(subject, done));
     }
-    let own = |done: Done| (done.0.iter().sum(), vec![done]);
-    done.into_iter().map(|(_, done)| own(done)).map(|(spent, done)| summary(done, spent)).collect()
+    let own = |done: Done| {
+        let spent = done.0.iter().sum();
+        summary(vec![done], spent)
+    };
+    done.into_iter().map(|(_, done)| own(done)).collect()
 }
 
 fn summary(done: Vec<Done>, elapsed: Duration) -> Slice {
