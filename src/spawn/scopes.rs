@@ -108,8 +108,9 @@ impl Scopes {
     /// Before a call is refused, the manager is looked for once more, if that was not done just now.
     fn required(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
         let taken = self.scoped(want);
+        let may_be_back = |why: &BusError| !matches!(why, BusError::Denied(_) | BusError::Silent);
         match &taken {
-            Err(BusError::NoAddress | BusError::Failed(_) | BusError::Stopped(_)) if want.resources.is_empty() => self.made(want),
+            Err(why) if may_be_back(why) && want.resources.is_empty() => self.made(want),
             Ok(_) | Err(_) => taken,
         }
     }
