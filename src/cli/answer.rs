@@ -9,8 +9,10 @@ use crate::audit::to_ascii;
 use crate::broker::LoadError;
 use crate::rules::{Policy, Rule};
 
-/// How a rules file becomes a policy; the caller knows the disk and the environment.
-pub(super) type Load<'a> = &'a dyn Fn(&Path) -> Result<Policy, LoadError>;
+use super::names::RulesAsked;
+
+/// How rules become a policy; the caller knows the disk and the environment.
+pub(super) type Load<'a> = &'a dyn Fn(&RulesAsked) -> Result<Policy, LoadError>;
 
 /// For whom an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -13,17 +13,18 @@ use crate::rules::{Dash, Diagnostic, ExecPath, Expected, Policy, Program, Rule, 
 
 use super::NO;
 use super::answer::{Form, Load, Place, write_json};
+use super::names::RulesAsked;
 
 /// Checks each file; the answer is no when one of them does not load.
 pub(super) fn run(
-    files: &[PathBuf],
+    rules: &[RulesAsked],
     form: Form,
     load: Load<'_>,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
     let mut answer = ExitCode::SUCCESS;
-    for file in files {
-        let loaded = load(file);
+    for asked in rules {
+        let (file, loaded) = (asked.file(), load(asked));
         if loaded.is_err() {
             answer = ExitCode::from(NO);
         }
@@ -216,10 +217,11 @@ mod tests {
     const RULES: &str = "git log #n #any\n  n = -?[0-9]\n  allow_dash = n\n  allow_any = any\n/bin/rm #f...\n  f = in /w\n  stdoutfile = /c/#$call.out\n";
 
     fn check(form: Form, rules: &'static str, want: &str) {
-        let files = [PathBuf::from("/r/a.rules")];
-        let loading = |path: &Path| load(path, &Text(rules), &Vars::default()).map_err(LoadError::Rules);
+        let asked = [RulesAsked::File("/r/a.rules".into())];
+        let loading =
+            |asked: &RulesAsked| load(asked.file(), &Text(rules), &Vars::default()).map_err(LoadError::Rules);
         let mut out = Vec::new();
-        let answer = run(&files, form, &loading, &mut out).expect("memory takes every write");
+        let answer = run(&asked, form, &loading, &mut out).expect("memory takes every write");
         assert_eq!(String::from_utf8(out).expect("the answer is text"), want);
         let good = !want.contains("error");
         assert_eq!(answer, if good { ExitCode::SUCCESS } else { ExitCode::from(NO) });

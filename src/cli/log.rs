@@ -90,7 +90,7 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
         Err(why) => return serve::fail(&format!("sluice: {why}")),
     };
     let mut shown = Shown::new(args);
-    answer(|out| quietly(print(manifest, history, filter, args.follow, &mut shown, out)))
+    answer(|out| print(manifest, history, filter, args.follow, &mut shown, out))
 }
 
 /// The place of the calls that are asked for. What cannot be read of the older ones is said.
@@ -137,14 +137,6 @@ fn reader_left() -> io::Result<bool> {
         &mut [PollFd::new(stdout.as_fd(), PollFlags::empty())],
         Some(Instant::now() + LOG_FOLLOW_INTERVAL),
     )
-}
-
-/// A reader that has seen enough is no failure.
-fn quietly(printed: io::Result<ExitCode>) -> io::Result<ExitCode> {
-    match printed {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        printed => printed,
-    }
 }
 
 /// In which form calls are shown.
@@ -216,7 +208,7 @@ fn print_capture(manifest: &Path, call: u64, stream: Stream) -> ExitCode {
         Err(why) => return serve::fail(&format!("sluice: {why}")),
     };
     match capture::open(&path) {
-        Ok(file) => answer(|out| quietly(capture::copy(file, out).map(|()| ExitCode::SUCCESS))),
+        Ok(file) => answer(|out| capture::copy(file, out).map(|()| ExitCode::SUCCESS)),
         Err(why) => serve::fail(&format!("sluice: {}", style::printable(&why))),
     }
 }

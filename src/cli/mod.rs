@@ -8,12 +8,13 @@ mod caller;
 mod check;
 mod log;
 mod matching;
+mod names;
 mod serve;
 mod verify;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf, absolute};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -24,9 +25,10 @@ use crate::broker::{Disk, LoadError, load_rules};
 use crate::ids::Claimed;
 use crate::limits::ARGC_MAX;
 use crate::rules::Policy;
-use crate::spawn::{AsRoot, Environment, Role, own_rights, run_nursery};
+use crate::spawn::{AsRoot, Role, own_rights, run_nursery};
 
 use answer::Form;
+use names::RulesAsked;
 
 pub use caller::sluicify;
 
@@ -55,11 +57,11 @@ enum Verb {
         #[arg(long)]
         allow_root: bool,
     },
-    /// Say what is wrong with rules files, or what they allow.
+    /// Say what is wrong with rules, or what they allow.
     Check {
-        /// The rules files.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
+        /// The name of the rules, or their file.
+        #[arg(required = true, value_name = "NAME|FILE")]
+        rules: Vec<OsString>,
         /// Answer as JSON, one value a line.
         #[arg(long)]
         json: bool,
@@ -69,8 +71,9 @@ enum Verb {
         /// Answer as JSON.
         #[arg(long)]
         json: bool,
-        /// The rules file.
-        file: PathBuf,
+        /// The name of the rules, or their file.
+        #[arg(value_name = "NAME|FILE")]
+        rules: OsString,
         /// The command line.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<OsString>,
@@ -166,13 +169,13 @@ fn run(verb: Verb) -> ExitCode {
         Verb::Serve { rules, rules_dir, socket, allow_root } => {
             serve::run(rules, rules_dir, socket, if allow_root { AsRoot::Serve } else { AsRoot::Refuse })
         }
-        Verb::Check { files, json } => answer(|out| check::run(&files, form(json), &load, out)),
-        Verb::Match { json, file, argv } => match_one(&file, &argv, form(json)),
+        Verb::Check { rules, json } => check_all(&rules, form(json)),
+        Verb::Match { json, rules, argv } => match_one(&rules, &argv, form(json)),
         Verb::Log(args) => log::run(&args),
         Verb::Verify { files, journal, strict, json } => {
             let rigour = if strict { verify::Rigour::Strict } else { verify::Rigour::Usual };
             match verify::read(&files, &journal) {
-                Ok(report) => answer(|out| verify::write(&report, rigour, form(json), out)),
+                Ok(report) => answer_whole(|out| verify::write(&report, rigour, form(json), out)),
                 Err(error) => serve::fail(&format!("sluice: {error}")),
             }
         }
@@ -185,14 +188,25 @@ fn form(json: bool) -> Form {
     if json { Form::Json } else { Form::Text }
 }
 
-/// A rules file as the broker would load it, with this environment.
-fn load(file: &Path) -> Result<Policy, LoadError> {
-    let file = absolute(file).unwrap_or_else(|_| file.to_owned());
-    load_rules(&file, &Environment::current())
+fn check_all(rules: &[OsString], form: Form) -> ExitCode {
+    let asked = rules.iter().map(|word| RulesAsked::find(word)).collect::<Result<Vec<_>, _>>();
+    match asked {
+        Ok(asked) => answer_whole(|out| check::run(&asked, form, &load, out)),
+        Err(why) => serve::fail(&format!("sluice: {why}")),
+    }
 }
 
-fn match_one(file: &Path, argv: &[OsString], form: Form) -> ExitCode {
-    let policy = match load(file) {
+/// Rules as the broker would load them, with this environment.
+fn load(asked: &RulesAsked) -> Result<Policy, LoadError> {
+    load_rules(asked.file(), &asked.environment())
+}
+
+fn match_one(rules: &OsStr, argv: &[OsString], form: Form) -> ExitCode {
+    let asked = match RulesAsked::find(rules) {
+        Ok(asked) => asked,
+        Err(why) => return serve::fail(&format!("sluice: {why}")),
+    };
+    let policy = match load(&asked) {
         Ok(policy) => policy,
         Err(error) => return serve::fail(&error.to_string()),
     };
@@ -200,14 +214,29 @@ fn match_one(file: &Path, argv: &[OsString], form: Form) -> ExitCode {
     let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
         return serve::fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
     };
-    answer(|out| matching::run(&policy, &words, form, &Disk, out))
+    answer_whole(|out| matching::run(&policy, &words, form, &Disk, out))
 }
 
-/// Writes an answer to stdout.
+/// Writes an answer to stdout as it comes. A reader that has seen enough is no failure.
 fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match write(&mut out).and_then(|code| out.flush().map(|()| code)) {
+    told(write(&mut out).and_then(|code| out.flush().map(|()| code)), ExitCode::SUCCESS)
+}
+
+/// The same for an answer that is yes or no: it is worked out before it is written, so that the exit code says it however
+/// much of the text is read.
+fn answer_whole(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
+    let mut text = Vec::new();
+    let code = write(&mut text).expect("memory takes every write");
+    let mut out = io::stdout().lock();
+    told(out.write_all(&text).and_then(|()| out.flush()).map(|()| code), code)
+}
+
+/// The exit code of an answer that was written; `cut` is that of one whose reader went away.
+fn told(written: io::Result<ExitCode>, cut: ExitCode) -> ExitCode {
+    match written {
         Ok(code) => code,
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => cut,
         Err(source) => serve::fail(&format!("sluice: cannot write the answer: {source}")),
     }
 }

@@ -1,6 +1,6 @@
 //! The operator's commands that look at a rules file: `check` and `match`.
 
-use crate::harness::{TempDir, serve, sluice};
+use crate::harness::{Ended, TempDir, run, serve, sluice, sluice_bin};
 
 const RULES: &str = "\
 ; Says hello to somebody.
@@ -14,7 +14,7 @@ git log -n #n
   path = in /usr/share
 ";
 
-fn with_rules(rules: &str, words: impl FnOnce(&str) -> crate::harness::Ended) -> crate::harness::Ended {
+fn with_rules(rules: &str, words: impl FnOnce(&str) -> Ended) -> Ended {
     let dir = TempDir::new();
     let path = dir.write("some.rules", rules).to_string_lossy().into_owned();
     words(&path)
@@ -108,4 +108,35 @@ fn no_colour_reaches_a_pipe_and_no_control_character_a_terminal() {
     let ended = with_rules("/bin/echo \u{1b}[31m\u{7} #x\n", |path| sluice(["check", path])).exited(1);
     let said = ended.stdout() + &ended.stderr();
     assert!(said.chars().all(|one| one == '\n' || !one.is_control()), "{said:?}");
+}
+
+/// Runs `sluice` with this home; in it are the rules `agent` and `ci`.
+fn at_home(words: &[&str]) -> Ended {
+    let home = TempDir::new();
+    std::fs::create_dir_all(home.join(".config/sluice")).expect("directories");
+    home.write(".config/sluice/agent.rules", RULES);
+    home.write(".config/sluice/ci.rules", "/bin/true\n");
+    let home = format!("HOME={}", home.path().display());
+    let sluice = sluice_bin().to_string_lossy().into_owned();
+    run("env".into(), [&["-u", "XDG_CONFIG_HOME", &home, &sluice], words].concat(), b"")
+}
+
+#[test]
+fn rules_are_found_by_their_name() {
+    at_home(&["check", "agent"]).exited(0).said(&[".config/sluice/agent.rules", "/bin/echo"]);
+    at_home(&["match", "agent", "/bin/echo", "hello", "bob"]).exited(0).said(&["agent.rules:2", "bob"]);
+    at_home(&["check", "agnt"]).exited(2).said(&["no rules are named agnt", "agent, ci"]);
+    at_home(&["match", "agnt", "true"]).exited(2).said(&["no rules are named agnt", "agent, ci"]);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_changes_no_answer() {
+    let dir = TempDir::new();
+    let good = dir.write("good.rules", "/bin/true\n".repeat(20_000)).to_string_lossy().into_owned();
+    let bad = dir.write("bad.rules", "relative/x\n".repeat(90)).to_string_lossy().into_owned();
+    for (path, code) in [(good, 0), (bad, 1)] {
+        let script = format!("{} check {path} | head -1; exit ${{PIPESTATUS[0]}}", sluice_bin().display());
+        let ended = run("bash".into(), ["-c", &script], b"");
+        assert_eq!((ended.code(), ended.stderr().as_str()), (Some(code), ""));
+    }
 }

@@ -2,16 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::unistd::User;
-
 use crate::broker::manifest_of;
 use crate::spawn::Environment;
 
-/// The name of the rules that `sluice.service` serves.
-const DEFAULT: &str = "default";
-/// Who runs the system's brokers, and where that user's home is if nobody says.
-const SYSTEM_USER: &str = "sluice";
-const SYSTEM_HOME: &str = "/var/lib/sluice";
+use super::super::names::{DEFAULT, Place, no_such_name, places};
 
 /// The manifest of the rules called `name`: those of this user, else those of the system. An error says where it was
 /// looked for.
@@ -20,48 +14,30 @@ pub(super) fn find_manifest(name: Option<&str>) -> Result<PathBuf, String> {
     if name.is_empty() || name.contains('/') {
         return Err(format!("{name:?} is the name of no rules; a manifest is named with --file"));
     }
-    let mut tried = Vec::new();
-    for place in places() {
-        match place.manifest(name) {
+    let (places, mut tried) = (places(), Vec::new());
+    for place in &places {
+        match manifest(place, name) {
             Ok(manifest) if manifest.exists() => return Ok(manifest),
             Ok(manifest) => tried.push(manifest.display().to_string()),
             Err(why) => tried.push(why),
         }
     }
-    Err(format!("no manifest of `{name}` is here: {}; name one with --file", tried.join(", ")))
+    let is_known = places.iter().any(|place| place.rules_file(name).exists());
+    let unknown = if is_known { String::new() } else { format!("; {}", no_such_name(&places, name)) };
+    Err(format!("no manifest of `{name}` is here: {}; name one with --file{unknown}", tried.join(", ")))
 }
 
-/// Where a manager's brokers have their rules and their state.
-struct Place {
-    rules: PathBuf,
-    home: PathBuf,
-}
-
-fn places() -> Vec<Place> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let mut places = Vec::new();
-    if let Some(home) = variable("HOME") {
-        let config = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
-        places.push(Place { rules: config.join("sluice"), home });
+/// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules lack.
+fn manifest(place: &Place, name: &str) -> Result<PathBuf, String> {
+    let rules = place.rules_file(name);
+    let usual = usual(place.home(), name);
+    if !rules.exists() {
+        return Ok(usual);
     }
-    let system = User::from_name(SYSTEM_USER).ok().flatten().map(|user| user.dir);
-    places.push(Place { rules: "/etc/sluice".into(), home: system.unwrap_or_else(|| SYSTEM_HOME.into()) });
-    places
-}
-
-impl Place {
-    /// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules lack.
-    fn manifest(&self, name: &str) -> Result<PathBuf, String> {
-        let rules = self.rules.join(format!("{name}.rules"));
-        let usual = usual(&self.home, name);
-        if !rules.exists() {
-            return Ok(usual);
-        }
-        match manifest_of(&rules, &Environment::current().with_home(self.home.clone())) {
-            Ok(manifest) => Ok(manifest),
-            Err(_) if usual.exists() => Ok(usual),
-            Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
-        }
+    match manifest_of(&rules, &Environment::current().with_home(place.home().to_owned())) {
+        Ok(manifest) => Ok(manifest),
+        Err(_) if usual.exists() => Ok(usual),
+        Err(error) => Err(error.to_string().lines().next().unwrap_or_default().to_owned()),
     }
 }
 

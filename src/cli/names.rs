@@ -1,0 +1,182 @@
+//! Rules by their name: where a broker of the installed units has `NAME.rules`, and which names there are. Every command
+//! that takes a name in the place of a file asks here.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf, absolute};
+
+use nix::unistd::User;
+
+use crate::rules::escape::{quoted, visible};
+use crate::spawn::Environment;
+
+/// The name of the rules that `sluice.service` serves.
+pub(super) const DEFAULT: &str = "default";
+/// The user who runs the system's brokers, and that user's home where the user database has none.
+const SYSTEM_USER: &str = "sluice";
+const SYSTEM_HOME: &str = "/var/lib/sluice";
+
+/// What a command line names as NAME, FILE or `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RulesAsked {
+    /// The text on standard input.
+    Stdin,
+    /// A file: absolute, and not looked at yet.
+    File(PathBuf),
+    /// A file that was found by its name, and the home of the broker that serves it.
+    Named { file: PathBuf, home: PathBuf },
+}
+
+impl RulesAsked {
+    /// The rules of this word. With a `/` in it, or with `.rules` at its end, it is a file; else it is a name, or a file
+    /// of that name in the working directory. An error lists the names that there are.
+    pub(super) fn find(word: &OsStr) -> Result<Self, String> {
+        Self::find_in(&places(), word)
+    }
+
+    fn find_in(places: &[Place], word: &OsStr) -> Result<Self, String> {
+        let text = word.to_string_lossy();
+        let path = absolute(word).unwrap_or_else(|_| PathBuf::from(word));
+        match &*text {
+            "" => return Err("an empty word names no rules".into()),
+            "-" => return Ok(Self::Stdin),
+            text if text.contains('/') || text.ends_with(".rules") => return Ok(Self::File(path)),
+            _ => {}
+        }
+        for place in places {
+            let file = place.rules_file(&text);
+            if file.exists() {
+                return Ok(Self::Named { file, home: place.home.clone() });
+            }
+        }
+        if path.is_file() { Ok(Self::File(path)) } else { Err(no_such_name(places, &text)) }
+    }
+
+    /// The file, absolute.
+    pub(super) fn file(&self) -> &Path {
+        match self {
+            Self::Stdin => Path::new("/dev/stdin"),
+            Self::File(file) | Self::Named { file, .. } => file,
+        }
+    }
+
+    /// The environment that the broker of these rules has, as far as this process knows it.
+    pub(super) fn environment(&self) -> Environment {
+        match self {
+            Self::Stdin | Self::File(_) => Environment::current(),
+            Self::Named { home, .. } => Environment::current().with_home(home.clone()),
+        }
+    }
+}
+
+/// Where one manager's brokers have their rules and their state.
+#[derive(Debug)]
+pub(super) struct Place {
+    rules: PathBuf,
+    home: PathBuf,
+}
+
+impl Place {
+    /// The rules file of a name, whether it is there or not.
+    pub(super) fn rules_file(&self, name: &str) -> PathBuf {
+        self.rules.join(format!("{name}.rules"))
+    }
+
+    /// The home of the user whose broker it is.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+}
+
+/// Those of this user, then those of the system.
+pub(super) fn places() -> Vec<Place> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let mut places = Vec::new();
+    if let Some(home) = variable("HOME") {
+        let config = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
+        places.push(Place { rules: config.join("sluice"), home });
+    }
+    let system = User::from_name(SYSTEM_USER).ok().flatten().map(|user| user.dir);
+    places.push(Place { rules: "/etc/sluice".into(), home: system.unwrap_or_else(|| SYSTEM_HOME.into()) });
+    places
+}
+
+/// Says that no rules have this name, where they were looked for, and which names there are.
+pub(super) fn no_such_name(places: &[Place], name: &str) -> String {
+    let tried: Vec<_> = places.iter().map(|place| place.rules_file(name).display().to_string()).collect();
+    let known = known_names(places);
+    let known = if known.is_empty() {
+        "there are no rules in either place".to_owned()
+    } else {
+        format!("the names are: {}", known.into_iter().collect::<Vec<_>>().join(", "))
+    };
+    format!(
+        "no rules are named {}: neither {} is there; {known}; a file is named with a `/`, as in ./{}",
+        quoted(name),
+        visible(&tried.join(" nor ")),
+        visible(name)
+    )
+}
+
+/// The names of the rules in these places.
+fn known_names(places: &[Place]) -> BTreeSet<String> {
+    let files = places.iter().filter_map(|place| fs::read_dir(&place.rules).ok()).flatten().flatten();
+    let name = |file: fs::DirEntry| {
+        let name = file.file_name().to_string_lossy().strip_suffix(".rules").map(str::to_owned);
+        name.map(|name| quoted(&name).into_owned())
+    };
+    files.filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(word: &str, want: &Result<RulesAsked, &str>) {
+        let own = tempfile::tempdir().expect("a directory");
+        let top = own.path();
+        for name in ["user/agent.rules", "user/both.rules", "system/both.rules", "system/ci.rules"] {
+            let file = top.join(name);
+            fs::create_dir_all(file.parent().expect("it has one")).expect("a directory");
+            fs::write(file, "true\n").expect("a file");
+        }
+        let place = |name: &str| Place { rules: top.join(name), home: Path::new("/home").join(name) };
+        let found = RulesAsked::find_in(&[place("user"), place("system")], OsStr::new(word));
+        let short = |path: PathBuf| match path.strip_prefix(top) {
+            Ok(short) => short.to_owned(),
+            Err(_) => path,
+        };
+        let found = found.map(|asked| match asked {
+            RulesAsked::Named { file, home } => RulesAsked::Named { file: short(file), home },
+            other @ (RulesAsked::Stdin | RulesAsked::File(_)) => other,
+        });
+        let found = found.map_err(|why| why.replace(top.to_str().expect("plain"), ""));
+        assert_eq!(found.as_ref().map_err(String::as_str), want.as_ref().map_err(|want| *want));
+    }
+
+    #[test]
+    fn a_name_is_the_users_then_the_systems() {
+        let named = |file: &str, home: &str| RulesAsked::Named { file: file.into(), home: home.into() };
+        check("agent", &Ok(named("user/agent.rules", "/home/user")));
+        check("both", &Ok(named("user/both.rules", "/home/user")));
+        check("ci", &Ok(named("system/ci.rules", "/home/system")));
+    }
+
+    #[test]
+    fn a_file_has_a_slash_or_its_ending() {
+        check("-", &Ok(RulesAsked::Stdin));
+        check("/x/agent", &Ok(RulesAsked::File("/x/agent".into())));
+        let here = std::env::current_dir().expect("there is one");
+        check("agent.rules", &Ok(RulesAsked::File(here.join("agent.rules"))));
+        check("Cargo.toml", &Ok(RulesAsked::File(here.join("Cargo.toml"))));
+    }
+
+    #[test]
+    fn a_name_that_is_not_there_is_told_with_those_that_are() {
+        let want = "no rules are named agnt: neither /user/agnt.rules nor /system/agnt.rules is there; \
+                    the names are: agent, both, ci; a file is named with a `/`, as in ./agnt";
+        check("agnt", &Err(want));
+        check("", &Err("an empty word names no rules"));
+    }
+}
