@@ -38,8 +38,22 @@ def main(path, *words):
     (status,) = struct.unpack_from("<i", reply, 8)
     if 0 <= status <= 255:
         sys.exit(status)
+    why = explanation(broker)
     code = 124 if status == -7 else 128 - status if -127 <= status < 0 else 135
-    fail(code, f"the broker says {status}; REFERENCE.md explains it")
+    fail(code, f"the broker says {status}{why}; REFERENCE.md explains it")
+
+
+def explanation(broker):
+    """What follows a status of the broker's own: the call's number and the reason. An older broker hangs up instead."""
+    broker.settimeout(0.2)
+    try:
+        message = broker.recv(20 + 1024)
+    except OSError:
+        message = b""
+    if len(message) < 20 or struct.unpack_from("<2I", message) != (MAGIC, VERSION):
+        return ""
+    call, _ = struct.unpack_from("<QI", message, 8)
+    return f" (call {call}: {message[20:].decode(errors='replace')})"
 
 
 if __name__ == "__main__":

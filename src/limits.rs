@@ -16,6 +16,12 @@ pub const LISTING_BYTES_MAX: usize = 64 * 1024;
 pub const REPLY_BYTES: usize = 12;
 /// Most bytes of the reply to a request for the listing.
 pub const LISTING_REPLY_BYTES_MAX: usize = REPLY_BYTES + 4 + LISTING_BYTES_MAX;
+/// Most bytes of the reason that a caller is told of a call without an exit status.
+pub const REASON_BYTES_MAX: usize = 1024;
+/// Most bytes of the message that holds it.
+pub const EXPLANATION_BYTES_MAX: usize = 20 + REASON_BYTES_MAX;
+/// How long a client waits for it once the reply is there; the broker sends both without a pause.
+pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
 /// Most bytes of a socket's path: what `sockaddr_un` holds, without its NUL.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most characters of a command line that a message of the client repeats.

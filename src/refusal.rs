@@ -5,8 +5,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use nix::errno::Errno;
+
 use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX};
 use crate::rules::Miss;
+use crate::rules::escape::visible;
 use crate::wire::{Malformed, Status};
 
 /// Why a request did not run. One variant per thing an operator would do differently.
@@ -77,6 +80,26 @@ impl Refusal {
             Self::AuditLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
+        }
+    }
+
+    /// The reason as the caller is told: no more than the listing shows and the caller knows. Paths of records and the
+    /// words of other programs (the manager, the bus) are for the records.
+    pub fn told(&self) -> String {
+        let because = |what: &str, source: &io::Error| match source.raw_os_error() {
+            Some(errno) => format!("{what}: {}", Errno::from_raw(errno).desc()),
+            None => what.to_owned(),
+        };
+        match self {
+            Self::Unresolved { program, source } => because(&visible(program), source),
+            Self::AuditLost { source, .. } => because("nothing ran: it cannot be put on record", source),
+            Self::NoLauncher(source) => because("no process for the command", source),
+            Self::NoScope(source) => because("no scope for the command", source),
+            Self::Stopping => "nothing ran".into(),
+            Self::NoRule(_) | Self::Malformed(_) | Self::Silence | Self::Crowded => self.to_string(),
+            Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
+                self.to_string()
+            }
         }
     }
 

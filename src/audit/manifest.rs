@@ -115,9 +115,9 @@ impl Manifest {
     }
 
     /// Records a refusal under its number, or else one of its own. Of many equal ones within a second, most are only counted:
-    /// [`Self::settle`] writes the count when [`Self::next_due`] says so. Gives whether there is a count to write since
-    /// now.
-    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> (bool, io::Result<()>) {
+    /// [`Self::settle`] writes the count when [`Self::next_due`] says so. Gives the number, and
+    /// whether there is a count to write since now.
+    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool, io::Result<()>) {
         let mut book = self.book();
         let was_due = book.fold.next_due().is_some();
         let call = call.unwrap_or_else(|| book.number());
@@ -126,7 +126,7 @@ impl Manifest {
             Heard::Again => book.note(),
         };
         let written = written.and_then(|()| book.settle(Instant::now()));
-        (!was_due && book.fold.next_due().is_some(), written)
+        (call, !was_due && book.fold.next_due().is_some(), written)
     }
 
     /// Writes the counts of refusals whose time has come.

@@ -198,6 +198,24 @@ impl Outcome {
             Self::Ran { status, .. } => *status,
         }
     }
+
+    /// Why there is no exit status, as the caller is told; `None` where there is one. `timeout` is the rule's.
+    pub fn told(&self, timeout: Option<Duration>) -> Option<String> {
+        match self {
+            Self::NotStarted { step, errno } => Some(format!("{step}: {}", errno.desc())),
+            Self::NotDurable { errno } => {
+                Some(format!("nothing ran: its start cannot be put on record: {}", errno.desc()))
+            }
+            Self::Ran { cause: Some(Cause::Timeout), .. } => {
+                timeout.map(|timeout| format!("it ran for {timeout:?}"))
+            }
+            Self::Ran { cause: Some(Cause::Stop), .. } => Some("it ran, and was ended".into()),
+            Self::Ran { cause: Some(Cause::CaptureLost), .. } => {
+                Some("it ran, and was ended: what it wrote could not be kept".into())
+            }
+            Self::Ran { .. } => None,
+        }
+    }
 }
 
 /// `exit`: a call ended.

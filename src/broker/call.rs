@@ -96,8 +96,9 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
     let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
     let rejected = Rejected::new(&socket.name, caller, &argv, refusal);
     let is_hidden = argv.first().is_some_and(|program| socket.rules.policy().hides(program));
-    broker.record_refusal(socket, visit.call, &if is_hidden { rejected.without_words() } else { rejected });
-    visit.reply(&Reply::Status(refusal.status()));
+    let rejected = if is_hidden { rejected.without_words() } else { rejected };
+    let call = broker.record_refusal(socket, visit.call, &rejected);
+    visit.reply_why(refusal.status(), call, &refusal.told());
 }
 
 /// Turns out a call that still waits for its place.
@@ -175,7 +176,8 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     let Admitted { mut visit, allowed } = admitted;
     let ended = run(broker, socket, &mut visit, *allowed);
     match &ended {
-        Ok(ended) => visit.reply(&Reply::Status(ended.status)),
+        Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, *call, why),
+        Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
         Err(refusal) => refuse(broker, socket, &visit, refusal),
     }
     refuse_more(broker, socket, &visit);
@@ -191,7 +193,10 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
 
 /// A call that ran, or nearly.
 struct Ended {
+    call: CallId,
     status: Status,
+    /// Why there is no exit status, as the caller is told.
+    why: Option<String>,
     /// Its descriptors are closed when the caller has its answer.
     launcher: Launcher,
     captures: [Option<PathBuf>; REQUEST_FDS],
@@ -272,9 +277,13 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         say_failure(&socket.rules, relay, &captures);
     }
     let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
+    let why = match &outcome {
+        Ok(outcome) => outcome.told(settings.timeout),
+        Err(_) => Some("how it ended is not known".into()),
+    };
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
-    Ok(Ended { status, launcher, captures, remains })
+    Ok(Ended { call, status, why, launcher, captures, remains })
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.

@@ -93,11 +93,11 @@ impl Ruleset {
         policy.audit() == Audit::Strict || policy.journal() == Journal::Require
     }
 
-    /// Puts a refusal on record. Gives whether it is the first of those that are only counted.
-    pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> bool {
-        let (is_counted, written) = self.manifest.reject(call, rejected);
+    /// Puts a refusal on record. Gives its number, and whether it is the first of those that are only counted.
+    pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool) {
+        let (call, is_counted, written) = self.manifest.reject(call, rejected);
         self.heed(written);
-        is_counted
+        (call, is_counted)
     }
 
     /// Says that a record could not be written, unless that was said already.

@@ -120,15 +120,21 @@ fn raise(event: &EventFd) {
 }
 
 impl Broker {
-    /// Puts a refusal on record, under the number that the call has, or the next.
-    pub(super) fn record_refusal(&self, socket: &Socket, call: Option<CallId>, rejected: &Rejected) {
-        let is_counted = socket.rules.record_refusal(call, rejected);
+    /// Puts a refusal on record, under the number that the call has, or the next, and gives the number.
+    pub(super) fn record_refusal(
+        &self,
+        socket: &Socket,
+        call: Option<CallId>,
+        rejected: &Rejected,
+    ) -> CallId {
+        let (call, is_counted) = socket.rules.record_refusal(call, rejected);
         if is_counted {
             self.counting().push(socket.rules.clone());
         }
         if self.board.refuse(rejected) || is_counted {
             self.events.wake();
         }
+        call
     }
 
     /// Adds the rulesets that have begun to count refusals to those that are `known` to.

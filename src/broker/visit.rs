@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 use crate::audit::Caller;
 use crate::ids::{CallId, Claimed};
 use crate::sys::{self, Sender};
-use crate::wire::Reply;
+use crate::wire::{Explanation, Reply, Status};
 
 /// A connection whose request was not answered yet.
 #[derive(Debug)]
@@ -51,5 +51,13 @@ impl Visit {
     /// The answer. A caller that does not take it has left.
     pub(super) fn reply(&self, reply: &Reply) {
         drop(sys::send(self.connection.as_fd(), &reply.encode(), &[]));
+    }
+
+    /// The answer to a call without an exit status, and in a message of its own which call it was and why. A client that
+    /// reads one message never sees the second.
+    pub(super) fn reply_why(&self, status: Status, call: CallId, why: &str) {
+        self.reply(&Reply::Status(status));
+        let explanation = Explanation::new(Some(call.get()), why);
+        drop(sys::send(self.connection.as_fd(), &explanation.encode(), &[]));
     }
 }

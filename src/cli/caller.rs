@@ -117,8 +117,8 @@ fn exit_code(failure: &Failure) -> u8 {
         Failure::Words(_) => USAGE_ERROR,
         Failure::Unreached(_) | Failure::Unsent(_) => UNREACHED,
         Failure::Unanswered | Failure::Unreadable(_) => UNANSWERED,
-        Failure::Refused(Status::TIMEOUT) => TIMED_OUT,
-        Failure::Refused(status) => match status.get() {
+        Failure::Refused(Status::TIMEOUT, _) => TIMED_OUT,
+        Failure::Refused(status, _) => match status.get() {
             // The rest of a byte; what does not fit is no status that any broker has.
             negative @ -127..=-1 => u8::try_from(128 - negative).unwrap_or(UNANSWERED),
             _ => UNANSWERED,
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_status_has_its_exit_code() {
-        let code = |status| exit_code(&Failure::Refused(Status::from_wire(status)));
+        let code = |status| exit_code(&Failure::Refused(Status::from_wire(status), None));
         let got: Vec<_> = Status::NAMES.iter().map(|(status, _)| code(status.get())).collect();
         assert_eq!(got, [129, 130, 131, 132, 134, 124, 136, 137, 138]);
         assert_eq!([-5, -127, -128, 256, i32::MIN].map(code), [133, 255, 135, 135, 135]);

@@ -5,12 +5,14 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 
-use crate::limits::{LISTING_REPLY_BYTES_MAX, REPLY_BYTES};
+use crate::limits::{EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES_MAX, REPLY_BYTES};
 use crate::sys;
-use crate::wire::{Malformed, Reply, Request, Status};
+use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
 use super::{BadWords, Unreached, words};
 
@@ -27,16 +29,23 @@ pub enum Failure {
     Unanswered,
     /// The answer is not one of a broker's. The command may have run.
     Unreadable(Malformed),
-    /// A status of the broker's own, or one that is not known here.
-    Refused(Status),
+    /// A status of the broker's own, or one that is not known here; and the broker's explanation, if it gave one.
+    Refused(Status, Option<Explanation>),
+}
+
+/// A reply, and the connection that it came on.
+struct Answered {
+    reply: Reply,
+    broker: OwnedFd,
 }
 
 /// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and stderr,
 /// and returns what the command exited with (128 + signal when one ended it).
 pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
     let request = words::encode(words).map_err(Failure::Words)?;
-    match exchange::<REPLY_BYTES>(socket, &request, &sys::stdio())? {
-        Reply::Status(status) => u8::try_from(status.get()).map_err(|_| Failure::Refused(status)),
+    let Answered { reply, broker } = exchange::<REPLY_BYTES>(socket, &request, &sys::stdio())?;
+    match reply {
+        Reply::Status(status) => u8::try_from(status.get()).map_err(|_| refused(status, broker.as_fd())),
         Reply::Listing(text) => Err(Failure::Unreadable(Malformed::Trailing(text.len()))),
     }
 }
@@ -44,22 +53,34 @@ pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
 /// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal.
 pub fn list(socket: &Path) -> Result<String, Failure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
-    match exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])? {
+    let Answered { reply, broker } = exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])?;
+    match reply {
         Reply::Listing(text) => Ok(text),
         Reply::Status(status) if (0..=255).contains(&status.get()) => {
             Err(Failure::Unreadable(Malformed::Truncated))
         }
-        Reply::Status(status) => Err(Failure::Refused(status)),
+        Reply::Status(status) => Err(refused(status, broker.as_fd())),
     }
+}
+
+/// A status that is no exit status, with the broker's explanation. A broker that gives none hangs up at once, and one
+/// that cannot be read is as good as none: the status is what counts.
+fn refused(status: Status, broker: BorrowedFd<'_>) -> Failure {
+    let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
+    let mut buffer = [0; EXPLANATION_BYTES_MAX];
+    let waited = sys::poll_until(&mut [PollFd::new(broker, PollFlags::POLLIN)], deadline);
+    let came = waited.is_ok_and(|is_there| is_there).then(|| sys::receive_into(broker, &mut buffer));
+    let message = came.and_then(Result::ok).and_then(|length| buffer.get(..length));
+    Failure::Refused(status, message.and_then(|message| Explanation::decode(message).ok()))
 }
 
 fn exchange<const ROOM: usize>(
     socket: &Path,
     request: &[u8],
     fds: &[BorrowedFd<'_>],
-) -> Result<Reply, Failure> {
+) -> Result<Answered, Failure> {
     let mut buffer = [0; ROOM];
-    let length = match ask(socket, request, fds, &mut buffer) {
+    let (broker, length) = match ask(socket, request, fds, &mut buffer) {
         // A broker that stops hangs up on those whom it has not heard: asking the next one, once, is safe.
         Err(Failure::Unsent(error)) if has_left(&error) => ask(socket, request, fds, &mut buffer)?,
         asked => asked?,
@@ -68,19 +89,26 @@ fn exchange<const ROOM: usize>(
         return Err(Failure::Unanswered);
     }
     let reply = buffer.get(..length).ok_or(Malformed::TooLarge(length));
-    reply.and_then(Reply::decode).map_err(Failure::Unreadable)
+    let reply = reply.and_then(Reply::decode).map_err(Failure::Unreadable)?;
+    Ok(Answered { reply, broker })
 }
 
-/// Connects, sends, and gives the length of the answer; 0 for none.
-fn ask(socket: &Path, request: &[u8], fds: &[BorrowedFd<'_>], answer: &mut [u8]) -> Result<usize, Failure> {
+/// Connects, sends, and gives the connection with the length of the answer; 0 for none.
+fn ask(
+    socket: &Path,
+    request: &[u8],
+    fds: &[BorrowedFd<'_>],
+    answer: &mut [u8],
+) -> Result<(OwnedFd, usize), Failure> {
     let broker = reach(socket).map_err(Failure::Unreached)?;
     send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
-    sys::receive_into(broker.as_fd(), answer).map_err(|error| {
+    let length = sys::receive_into(broker.as_fd(), answer).map_err(|error| {
         // The kernel says so only of a connection that is closed with the request still unread in it, or was never
         // accepted; one that was read ends without an error.
         let unread = error.kind() == io::ErrorKind::ConnectionReset;
         if unread { Failure::Unsent(error) } else { Failure::Unanswered }
-    })
+    })?;
+    Ok((broker, length))
 }
 
 fn has_left(error: &io::Error) -> bool {
@@ -116,26 +144,31 @@ mod tests {
     use super::*;
 
     /// What a `call` gets from a peer that reads the request and answers `reply`; nothing when it is empty.
-    fn check(reply: &'static [u8], want: &str) {
-        check_each([Some(reply)], want);
+    fn check(reply: &[u8], want: &str) {
+        check_each(&[&[reply]], want);
     }
 
-    /// The same of each connection in turn; without a reply, the peer closes it with the request in it, unread.
-    fn check_each<const N: usize>(replies: [Option<&'static [u8]>; N], want: &str) {
+    /// The same of each connection in turn; one without messages is closed by the peer with the request in it, unread.
+    fn check_each(connections: &[&[&[u8]]], want: &str) {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("sock");
         let listener = sys::bind_listener(&path, 1).expect("it listens");
-        let peer = thread::spawn(move || {
-            for reply in replies {
-                let caller = asked(&listener);
-                let Some(reply) = reply else { continue };
-                sys::receive(caller.as_fd(), 64).expect("a request");
-                sys::send(caller.as_fd(), reply, &[]).expect("it is answered");
-            }
+        let got = thread::scope(|scope| {
+            scope.spawn(|| connections.iter().for_each(|messages| answer(&listener, messages)));
+            format!("{:?}", call(&path, &["true".into()]))
         });
-        let got = format!("{:?}", call(&path, &["true".into()]));
-        peer.join().expect("the peer ends");
         assert_eq!(got, want);
+    }
+
+    fn answer(listener: &OwnedFd, messages: &[&[u8]]) {
+        let caller = asked(listener);
+        if !messages.is_empty() {
+            sys::receive(caller.as_fd(), 64).expect("a request");
+        }
+        for message in messages {
+            // A caller that has what it wanted may be gone before the second.
+            sys::send(caller.as_fd(), message, &[]).ok();
+        }
     }
 
     /// The next connection, once a request is in it.
@@ -152,9 +185,9 @@ mod tests {
 
     #[test]
     fn a_broker_that_did_not_hear_is_followed_by_the_next_once() {
-        check_each([None, Some(b"XCLS\x01\0\0\0\x07\0\0\0")], "Ok(7)");
+        check_each(&[&[], &[b"XCLS\x01\0\0\0\x07\0\0\0"]], "Ok(7)");
         let reset = io::Error::from(Errno::ECONNRESET);
-        check_each([None, None], &format!("Err(Unsent({reset:?}))"));
+        check_each(&[&[], &[]], &format!("Err(Unsent({reset:?}))"));
     }
 
     #[test]
@@ -165,8 +198,18 @@ mod tests {
 
     #[test]
     fn other_statuses_are_the_brokers() {
-        check(b"XCLS\x01\0\0\0\xf9\xff\xff\xff", "Err(Refused(Status(-7)))");
-        check(b"XCLS\x01\0\0\0\0\x01\0\0", "Err(Refused(Status(256)))");
+        check(b"XCLS\x01\0\0\0\xf9\xff\xff\xff", "Err(Refused(Status(-7), None))");
+        check(b"XCLS\x01\0\0\0\0\x01\0\0", "Err(Refused(Status(256), None))");
+    }
+
+    #[test]
+    fn what_comes_after_a_refusal_explains_it() {
+        const REFUSED: &[u8] = b"XCLS\x01\0\0\0\xff\xff\xff\xff";
+        const WHY: &[u8] = b"XCLS\x01\0\0\0\x09\0\0\0\0\0\0\0\x02\0\0\0no";
+        let want = "Err(Refused(Status(-1), Some(Explanation { call: Some(9), reason: \"no\" })))";
+        check_each(&[&[REFUSED, WHY]], want);
+        check_each(&[&[REFUSED, b"XCLS, and then something else"]], "Err(Refused(Status(-1), None))");
+        check_each(&[&[b"XCLS\x01\0\0\0\x07\0\0\0", WHY]], "Ok(7)");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod explanation;
 mod reader;
 mod reply;
 mod request;
 
+pub use explanation::Explanation;
 pub use reader::{Malformed, Reader};
 pub use reply::{Reply, Status};
 pub use request::Request;

@@ -25,6 +25,8 @@ pub enum Malformed {
     TooLarge(usize),
     /// A text longer than allowed.
     LongText(u32),
+    /// A text that is not one line without control characters.
+    Control,
     /// Another request on a connection that carries one.
     Second,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Malformed {
             Self::Nul => write!(f, "a word with a NUL byte"),
             Self::TooLarge(bytes) => write!(f, "a message of {bytes} bytes"),
             Self::LongText(bytes) => write!(f, "a text of {bytes} bytes"),
+            Self::Control => write!(f, "a text with a control character"),
             Self::Second => write!(f, "a second request on the connection"),
         }
     }
@@ -71,6 +74,13 @@ impl<'a> Reader<'a> {
         let (head, rest) = self.0.split_first_chunk().ok_or(Malformed::Truncated)?;
         self.0 = rest;
         Ok(u32::from_le_bytes(*head))
+    }
+
+    /// The next little-endian `u64`.
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.0 = rest;
+        Ok(u64::from_le_bytes(*head))
     }
 
     /// The next little-endian `i32`.

@@ -13,6 +13,7 @@ mod diagnostics;
 mod docs;
 mod durable;
 mod environment;
+mod explained;
 mod faults;
 mod fds;
 mod fuzz_corpus;

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 
 use crate::client::{BadWords, Failure};
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
-use crate::rules::escape::quoted;
-use crate::wire::Status;
+use crate::rules::escape::{quoted, visible};
+use crate::wire::{Explanation, Status};
 
 use super::unreached;
 
@@ -44,7 +44,7 @@ impl Asked<'_> {
                 "what answers on {} is not a broker that this sluicify understands ({malformed}): is it the right socket?",
                 self.socket()
             ),
-            Failure::Refused(status) => self.refused(*status),
+            Failure::Refused(status, why) => self.refused(*status, why.as_ref()),
         }
     }
 
@@ -69,30 +69,27 @@ impl Asked<'_> {
         }
     }
 
-    fn refused(&self, status: Status) -> String {
-        let command = self.command();
+    fn refused(&self, status: Status, why: Option<&Explanation>) -> String {
+        let (command, why) = (self.command(), why.map_or_else(String::new, shown));
         match status {
-            Status::NO_RULE => {
-                format!(
-                    "no rule allows: {command}; see what may be called with: sluicify --list {}",
-                    self.socket()
-                )
-            }
-            Status::PROTO if self.words.is_empty() => {
-                "the broker does not know listings (PROTO): it is too old".into()
-            }
-            Status::SPAWN => format!(
-                "allowed, but could not be started, and nothing of it ran (SPAWN): {command}; its program, interpreter \
-                 or directory is missing outside, or its scope or a limit cannot be had there; the broker's record says \
-                 which"
+            Status::NO_RULE => format!(
+                "no rule allows: {command}{why}; see what may be called with: sluicify --list {}",
+                self.socket()
             ),
-            Status::TIMEOUT => format!("ended by its rule's timeout (TIMEOUT): {command}"),
-            Status::TOO_LARGE => {
-                format!(
-                    "the listing is over {LISTING_BYTES_MAX} bytes (TOO_LARGE): ask the operator for the rules"
-                )
+            Status::PROTO if self.words.is_empty() => {
+                format!("the broker does not know listings (PROTO): it is too old{why}")
             }
-            status => fixed(status).map_or_else(|| unknown(status), str::to_owned),
+            Status::SPAWN => {
+                let guess = "; its program, interpreter or directory is missing outside, or its scope or a limit cannot \
+                             be had there; the broker's record says which";
+                let why = if why.is_empty() { guess } else { &why };
+                format!("allowed, but could not be started, and nothing of it ran (SPAWN): {command}{why}")
+            }
+            Status::TIMEOUT => format!("ended by its rule's timeout (TIMEOUT): {command}{why}"),
+            Status::TOO_LARGE => format!(
+                "the listing is over {LISTING_BYTES_MAX} bytes (TOO_LARGE): ask the operator for the rules{why}"
+            ),
+            status => fixed(status).map_or_else(|| unknown(status), str::to_owned) + &why,
         }
     }
 
@@ -105,6 +102,17 @@ impl Asked<'_> {
             Some((end, _)) => format!("{}...", &line[..end]),
             None => line,
         }
+    }
+}
+
+/// The call's number and the broker's reason, as a clause to be added. Another broker may not have made visible what hides.
+fn shown(why: &Explanation) -> String {
+    let reason = visible(why.reason());
+    match (why.call(), reason.is_empty()) {
+        (None, true) => String::new(),
+        (None, false) => format!(" ({reason})"),
+        (Some(call), true) => format!(" (call {call})"),
+        (Some(call), false) => format!(" (call {call}: {reason})"),
     }
 }
 
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_command_without_a_rule_is_repeated_in_shell_words() {
-        let refused = Failure::Refused(Status::NO_RULE);
+        let refused = Failure::Refused(Status::NO_RULE, None);
         let tail = "; see what may be called with: sluicify --list /run/s";
         check(
             &["git", "push", "it's", "a\nb"],
@@ -181,17 +189,17 @@ mod tests {
     fn every_status_of_the_brokers_own_says_its_name_and_what_to_do() {
         for (status, name) in Status::NAMES {
             let line = Asked { socket: Path::new("/run/s"), words: &["git".into()] }
-                .advice(&Failure::Refused(status));
+                .advice(&Failure::Refused(status, None));
             assert!(status == Status::NO_RULE || line.contains(name), "{line}");
             assert!(!line.contains('\n') && line.contains(": "), "{line}");
         }
         check(
             &[],
-            &Failure::Refused(Status::PROTO),
+            &Failure::Refused(Status::PROTO, None),
             "the broker does not know listings (PROTO): it is too old",
         );
         let unknown = "the broker answered -77, which this sluicify does not know: is it too old?";
-        check(&["git"], &Failure::Refused(Status::from_wire(-77)), unknown);
+        check(&["git"], &Failure::Refused(Status::from_wire(-77), None), unknown);
     }
 
     #[test]

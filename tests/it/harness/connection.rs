@@ -102,6 +102,26 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Every message until the broker closes, byte for byte.
+    #[track_caller]
+    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+        let mut came = Vec::new();
+        loop {
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let timeout = PollTimeout::try_from(SOON).expect("a deadline of seconds");
+            let events = poll(&mut fds, timeout).expect("a socket can be waited for");
+            assert_eq!(events, 1, "the broker neither speaks nor closes; so far: {came:?}");
+            let mut buffer = vec![0; REPLY_BYTES_MAX];
+            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(0) | Err(Errno::ECONNRESET) => return came,
+                Ok(bytes) => came.push(buffer[..bytes].to_vec()),
+                Err(error) => panic!("cannot receive: {error}"),
+            }
+        }
+    }
+}
+
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
