@@ -241,8 +241,16 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 // systemd.
 
-/// How long telling it of a start, a reload or a stop waits for room in its queue.
+/// How long a broker that cannot start waits for room in the manager's queue, to say why.
 pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
+/// How long after a start, a reload or a stop found no room in that queue it is told again.
+pub const NOTIFY_RETRY: Duration = Duration::from_millis(50);
+/// Starts, reloads and stops that wait for room in it; of more, the oldest are not told.
+pub const NOTIFY_OWED_MAX: usize = 16;
+/// Bytes of notices that wait for stderr; those that find no room are counted, and the count is written later.
+pub const NOTICES_BYTES_MAX: usize = 256 << 10;
+/// How long a broker that ends waits for stderr to take what is left of them.
+pub const NOTICES_LAST_WAIT: Duration = Duration::from_secs(1);
 /// How long after one status line the next is said at the earliest.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// Most characters of a status line.
@@ -253,6 +261,8 @@ pub const SUMMARY_CHARS_MAX: usize = 80;
 pub const WATCHDOG_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// How long handing an entry to the journal waits for room in its queue.
 pub const JOURNAL_SEND_MAX: Duration = Duration::from_millis(100);
+/// How long after an entry found no room none is waited for, and the journal counts as lost.
+pub const JOURNAL_REST: Duration = Duration::from_secs(3);
 /// Most characters of the sentence for a person in an entry of the journal.
 pub const JOURNAL_MESSAGE_CHARS_MAX: usize = 400;
 /// Most bytes of one entry that `journalctl` prints of the fields that are asked for.

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use crate::limits::JOURNAL_REST;
 use crate::rules::Journal;
 use crate::sd::{Entry, JOURNAL_SOCKET, JournalSocket};
 
@@ -26,10 +28,20 @@ pub struct Sink(Mutex<State>);
 struct State {
     wanted: Journal,
     socket: JournalSocket,
-    is_lost: bool,
+    lost: Option<Lost>,
     /// What is handed over when whoever waits for an answer has it.
     untold: Vec<Entry>,
     hear: Hear,
+}
+
+/// A journal that takes no entries. Nothing is waited for until it takes them again.
+#[derive(Clone, Copy)]
+enum Lost {
+    /// Nobody listens.
+    Gone,
+    /// Its queue had no room, last at this time. A journal that hangs takes an entry now and then; for that it is not
+    /// waited for again, by all who use the manifest, before it has taken everything for [`JOURNAL_REST`].
+    Full(Instant),
 }
 
 impl fmt::Debug for Sink {
@@ -44,7 +56,7 @@ impl Sink {
         Ok(Self(Mutex::new(State {
             wanted,
             socket: JournalSocket::new()?,
-            is_lost: false,
+            lost: None,
             untold: Vec::new(),
             hear,
         })))
@@ -109,19 +121,26 @@ impl State {
 
     fn send(&mut self, entry: &Entry) -> io::Result<()> {
         // The bound on waiting is paid once, not with every record.
-        let sent = self.socket.send(entry, self.is_lost);
+        let sent = self.socket.send(entry, self.lost.is_some());
         self.judge(sent)
     }
 
     fn judge(&mut self, sent: io::Result<()>) -> io::Result<()> {
-        let was_lost = std::mem::replace(&mut self.is_lost, sent.is_err());
         let Err(source) = sent else {
-            if was_lost {
+            let is_back = match self.lost {
+                None => false,
+                Some(Lost::Gone) => true,
+                Some(Lost::Full(last)) => last.elapsed() >= JOURNAL_REST,
+            };
+            if is_back {
+                self.lost = None;
                 (self.hear)(&JournalNews::Back);
             }
             return Ok(());
         };
-        if !was_lost {
+        let is_full = source.kind() == io::ErrorKind::WouldBlock;
+        let lost = if is_full { Lost::Full(Instant::now()) } else { Lost::Gone };
+        if self.lost.replace(lost).is_none() {
             (self.hear)(&JournalNews::Lost(&source));
         }
         if self.wanted == Journal::Require {

@@ -98,12 +98,10 @@ impl From<io::Error> for ServeError {
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
-    let notifier = Notifier::from_env().unwrap_or_else(|source| {
-        say(&Notice::NoManager(&source));
-        Notifier::default()
-    });
+    let (notifier, unheard) =
+        Notifier::from_env().map_or_else(|source| (Notifier::default(), Some(source)), |it| (it, None));
     let notifier = Arc::new(notifier);
-    let served = serve_heralded(config, say, &notifier);
+    let served = serve_heralded(config, say, &notifier, unheard.as_ref());
     if let Err(error) = &served {
         let text = error.to_string();
         // The text is printed in any case.
@@ -112,11 +110,20 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
     served
 }
 
-fn serve_heralded(config: &Config, say: Say, notifier: &Arc<Notifier>) -> Result<(), ServeError> {
+fn serve_heralded(
+    config: &Config,
+    say: Say,
+    notifier: &Arc<Notifier>,
+    unheard: Option<&io::Error>,
+) -> Result<(), ServeError> {
     shed(config.as_root).map_err(ServeError::Privileged)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     sys::share_heaps();
     let signals = signals()?;
+    // The first notice starts a thread, which must come after what every thread inherits.
+    if let Some(source) = unheard {
+        say(&Notice::NoManager(source));
+    }
     let environment = Environment::current();
     let (listeners, loaded) = match &config.rules {
         Rules::File(file) => serve_file(file, config.socket.as_deref(), &environment, say)?,

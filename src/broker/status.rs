@@ -1,13 +1,14 @@
 //! How things stand, for the service manager: rules, running calls, the last refusal, a reload that failed. Threads
 //! note on the [`Board`] that something changed; the accept loop's [`Herald`] says it, now and then and not each time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::audit::Rejected;
-use crate::limits::{STATUS_CHARS_MAX, STATUS_INTERVAL};
+use crate::limits::{NOTIFY_OWED_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_INTERVAL};
 use crate::rules::ScopeMode;
 use crate::rules::escape::visible;
 use crate::sd::Notifier;
@@ -59,36 +60,87 @@ pub(super) struct Herald {
     next_status: Instant,
     ping_interval: Option<Duration>,
     next_ping: Instant,
+    /// What the manager has had no room for yet, in order: the accept loop does not wait for it.
+    owed: VecDeque<Turn>,
+    next_try: Instant,
+}
+
+/// A turn in the broker's life that the manager acts on.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Ready,
+    Reloading,
+    Stopping,
 }
 
 impl Herald {
     /// One that has not said anything yet.
     pub(super) fn new(notifier: Arc<Notifier>) -> Self {
         let (now, ping_interval) = (Instant::now(), notifier.ping_interval());
-        Self { notifier, said: String::new(), next_status: now, ping_interval, next_ping: now }
+        let owed = VecDeque::new();
+        Self {
+            notifier,
+            said: String::new(),
+            next_status: now,
+            ping_interval,
+            next_ping: now,
+            owed,
+            next_try: now,
+        }
     }
 
     /// Callers are answered from now on, or again after a reload.
     pub(super) fn ready(&mut self, broker: &Broker) {
-        self.said = describe(broker);
-        heed(broker, self.notifier.ready(&self.said));
+        self.tell(broker, Turn::Ready);
     }
 
     /// The rules are being read again.
-    pub(super) fn reloading(&self, broker: &Broker) {
-        heed(broker, self.notifier.reloading());
+    pub(super) fn reloading(&mut self, broker: &Broker) {
+        self.tell(broker, Turn::Reloading);
     }
 
     /// The broker ends.
     pub(super) fn stopping(&mut self, broker: &Broker) {
-        self.said = describe(broker);
-        heed(broker, self.notifier.stopping(&self.said));
+        self.tell(broker, Turn::Stopping);
+    }
+
+    fn tell(&mut self, broker: &Broker, turn: Turn) {
+        // The last turn is what the manager has to know; reloads before it need not all be told.
+        if self.owed.len() == NOTIFY_OWED_MAX {
+            self.owed.pop_front();
+        }
+        self.owed.push_back(turn);
+        self.pay(broker);
+    }
+
+    /// Tells what is owed, as far as the manager's queue has room.
+    fn pay(&mut self, broker: &Broker) {
+        while let Some(turn) = self.owed.front() {
+            let status = describe(broker);
+            let told = match turn {
+                Turn::Ready => self.notifier.ready(&status),
+                Turn::Reloading => self.notifier.reloading(),
+                Turn::Stopping => self.notifier.stopping(&status),
+            };
+            match told {
+                Err(source) if source.kind() == io::ErrorKind::WouldBlock => {
+                    self.next_try = Instant::now() + NOTIFY_RETRY;
+                    return;
+                }
+                // Without a word of these the manager may end the broker, so the operator is told.
+                Err(source) => (broker.say)(&Notice::NoManager(&source)),
+                Ok(()) if matches!(turn, Turn::Reloading) => {}
+                Ok(()) => self.said = status,
+            }
+            self.owed.pop_front();
+        }
     }
 
     /// When there is something to say next.
     pub(super) fn due(&self, board: &Board) -> Option<Instant> {
         let status = board.changed.load(Ordering::SeqCst).then_some(self.next_status);
-        status.into_iter().chain(self.ping_interval.map(|_| self.next_ping)).min()
+        let owed = (!self.owed.is_empty()).then_some(self.next_try);
+        status.into_iter().chain(owed).chain(self.ping_interval.map(|_| self.next_ping)).min()
     }
 
     /// Says what is due.
@@ -99,7 +151,14 @@ impl Herald {
             self.notifier.ping().ok();
             self.next_ping = now + interval;
         }
-        if self.next_status <= now && broker.board.changed.swap(false, Ordering::SeqCst) {
+        if !self.owed.is_empty() && self.next_try <= now {
+            self.pay(broker);
+        }
+        // A status must not overtake what is owed, which has one of its own.
+        if self.owed.is_empty()
+            && self.next_status <= now
+            && broker.board.changed.swap(false, Ordering::SeqCst)
+        {
             self.next_status = now + STATUS_INTERVAL;
             let status = describe(broker);
             if status == self.said {
@@ -111,13 +170,6 @@ impl Herald {
                 broker.board.change();
             }
         }
-    }
-}
-
-/// Without a word of these the manager may end the broker, so the operator is told.
-fn heed(broker: &Broker, told: io::Result<()>) {
-    if let Err(source) = told {
-        (broker.say)(&Notice::NoManager(&source));
     }
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod log;
 mod matching;
 mod names;
+mod notices;
 mod serve;
 mod verify;
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::broker::{Config, LoadError, Notice, Rules, ServeError, serve};
 use crate::spawn::AsRoot;
 
-use super::USAGE;
+use super::{USAGE, notices};
 
 /// Serves until told to stop. One of the first two is given.
 pub(super) fn run(
@@ -16,15 +16,21 @@ pub(super) fn run(
     socket: Option<PathBuf>,
     as_root: AsRoot,
 ) -> ExitCode {
-    match config(file, directory, socket, as_root)
-        .map_err(ServeError::Io)
-        .and_then(|config| serve(&config, say))
-    {
+    notices::report_panics();
+    let config = config(file, directory, socket, as_root).map_err(ServeError::Io);
+    let code = match config.and_then(|config| serve(&config, say)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.
-        Err(ServeError::Load(error @ LoadError::Rules(_))) => fail(&error.to_string()),
-        Err(error) => fail(&format!("sluice: {error}")),
-    }
+        Err(error) => {
+            notices::note(&match error {
+                // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.
+                ServeError::Load(error @ LoadError::Rules(_)) => error.to_string(),
+                error => format!("sluice: {error}"),
+            });
+            ExitCode::from(USAGE)
+        }
+    };
+    notices::flush();
+    code
 }
 
 fn config(
@@ -40,17 +46,13 @@ fn config(
     Ok(Config { rules, socket: socket.map(absolute).transpose()?, as_root })
 }
 
-/// Says what is wrong with the command line, the rules or the environment.
+/// Says what is wrong with the command line, the rules or the environment, for a command that does not serve.
 pub(super) fn fail(message: &str) -> ExitCode {
-    print(message);
+    // Nowhere is left to say that it could not be said.
+    drop(io::stderr().write_all(format!("{}\n", message.trim_end()).as_bytes()));
     ExitCode::from(USAGE)
 }
 
 fn say(notice: &Notice<'_>) {
-    print(&format!("sluice: {notice}"));
-}
-
-/// One `write`, so that lines of threads do not mix. A closed stderr must not end the broker.
-fn print(message: &str) {
-    drop(io::stderr().write_all(format!("{}\n", message.trim_end()).as_bytes()));
+    notices::note(&format!("sluice: {notice}"));
 }

@@ -45,20 +45,21 @@ impl Notifier {
     }
 
     /// Callers are answered from now on, or again, after a reload.
+    /// Errors, as of all but [`Self::last_word`]: `WouldBlock`, the manager's queue is full; nothing waits here.
     pub fn ready(&self, status: &str) -> io::Result<()> {
-        self.send(Patience::Bounded, &[NotifyState::Ready, NotifyState::Status(status)])
+        self.send(Patience::None, &[NotifyState::Ready, NotifyState::Status(status)])
     }
 
     /// The rules are being read again.
     pub fn reloading(&self) -> io::Result<()> {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-        self.send(Patience::Bounded, &states)
+        self.send(Patience::None, &states)
     }
 
     /// The broker ends.
     pub fn stopping(&self, status: &str) -> io::Result<()> {
-        self.send(Patience::Bounded, &[NotifyState::Stopping, NotifyState::Status(status)])
+        self.send(Patience::None, &[NotifyState::Stopping, NotifyState::Status(status)])
     }
 
     /// How things stand, as one line for a person.
@@ -66,7 +67,7 @@ impl Notifier {
         self.send(Patience::None, &[NotifyState::Status(status)])
     }
 
-    /// How things stand, as the last word of a broker that cannot serve.
+    /// How things stand, as the last word of a broker that cannot serve. Waits [`NOTIFY_SEND_MAX`] at most.
     pub fn last_word(&self, status: &str) -> io::Result<()> {
         self.send(Patience::Bounded, &[NotifyState::Status(status)])
     }
@@ -139,6 +140,8 @@ mod tests {
         assert!((0..100_000).any(|_| notifier.ping().is_err()));
         let since = std::time::Instant::now();
         assert!(notifier.ready("here").is_err());
+        assert!(since.elapsed() < NOTIFY_SEND_MAX / 2);
+        assert!(notifier.last_word("here").is_err());
         assert!(since.elapsed() < 2 * NOTIFY_SEND_MAX);
     }
 

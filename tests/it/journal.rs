@@ -3,7 +3,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
@@ -311,7 +311,30 @@ fn a_journal_that_hangs_holds_nobody_up() {
     broker.sh("true").exited(0);
     let of_it = |came: &[Entry]| came.iter().filter(|entry| entry.get("SLUICE_CALL") == Some("301")).count();
     assert_eq!(of_it(&journal.until(|came| of_it(came) == 2)), 2);
-    broker.says("the journal takes entries again");
+    let is_back = || {
+        journal.now();
+        broker.sh("true").exited(0);
+        broker.said().contains("the journal takes entries again").then_some(())
+    };
+    assert!(found(SOON, is_back).is_some(), "{}", broker.said());
+}
+
+#[test]
+fn a_journal_that_takes_an_entry_now_and_then_is_waited_for_once() {
+    let Some((journal, broker)) = journaled(SHELL) else { return };
+    let is_full = || {
+        broker.sh("true").exited(0);
+        broker.said().contains("cannot write the journal").then_some(())
+    };
+    assert!(found(SOON, is_full).is_some(), "{}", broker.said());
+    let (began, mut room) = (Instant::now(), [0; 1 << 16]);
+    for _ in 0..20 {
+        journal.0.recv(&mut room).expect("its queue is full");
+        broker.sh("true").exited(0);
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "20 calls took {took:?}");
+    assert_eq!(broker.said().matches("cannot write the journal").count(), 1, "{}", broker.said());
 }
 
 #[test]

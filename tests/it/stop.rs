@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Connection, Reply, SHELL, Status, frame, sluicify};
+use crate::harness::{Broker, Connection, Reply, SHELL, SOON, Status, found, frame, sluicify};
 
 /// The shell rule with further attributes.
 fn shell_with(attributes: &str) -> String {
@@ -34,6 +34,47 @@ fn an_operator_who_stops_listening_stops_nothing() {
         broker.signal(Signal::SIGHUP);
         broker.sh("echo on").exited(0).printed("on\n");
     }
+}
+
+/// A broker whose stderr is a pipe that nobody reads from the first `ready` on, until there is a file `go`.
+fn unread() -> Broker {
+    let stalls = "exec 3>&2; exec \"$@\" 2> >(sed -u /ready/q >&3; \
+        while test ! -e @DIR@/go && kill -0 $$; do sleep 0.1; done; exec cat >&3)";
+    Broker::new(SHELL).under(&["bash", "-c", stalls, "bash"]).start()
+}
+
+/// Has the broker say more than its pipe and its queue of notices hold, by reloads that fail.
+fn stuff(broker: &mut Broker) {
+    broker.rewrite(&"/bin/echo #n\n".repeat(100));
+    for count in 1..=30 {
+        broker.signal(Signal::SIGHUP);
+        let is_done = || (broker.records_of("reload").len() == count).then_some(());
+        assert!(found(SOON, is_done).is_some(), "reload {count} is not over{}", broker.transcript(0));
+    }
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_holds_up_no_reload_no_call_and_no_stop() {
+    let mut broker = unread();
+    stuff(&mut broker);
+    broker.rewrite(&format!("{SHELL}\n/bin/echo new\n"));
+    broker.signal(Signal::SIGHUP);
+    let is_new = || broker.listing().contains("/bin/echo new").then_some(());
+    assert!(found(SOON, is_new).is_some(), "no reload comes after those that could not be told");
+    let mut call = broker.begin_sh("echo up; exec sleep 60");
+    call.line();
+    broker.signal(Signal::SIGTERM);
+    call.wait().refused(Status::STOPPING).audited(["start", "exit stopped=true"]);
+    broker.ends_with(0);
+}
+
+#[test]
+fn notices_that_found_no_room_are_counted_once_stderr_takes_them_again() {
+    let mut broker = unread();
+    stuff(&mut broker);
+    std::fs::write(broker.dir().join("go"), "").expect("an own directory takes a file");
+    broker.says(" notices were dropped");
+    broker.stop();
 }
 
 #[test]
