@@ -20,14 +20,9 @@ pub(super) fn run(
     let config = config(file, directory, socket, as_root).map_err(ServeError::Io);
     let code = match config.and_then(|config| serve(&config, say)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            notices::note(&match error {
-                // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.
-                ServeError::Load(error @ LoadError::Rules(_)) => error.to_string(),
-                error => format!("sluice: {error}"),
-            });
-            ExitCode::from(USAGE)
-        }
+        // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.
+        Err(ServeError::Load(error @ LoadError::Rules(_))) => leave(&error.to_string()),
+        Err(error) => leave(&format!("sluice: {error}")),
     };
     notices::flush();
     code
@@ -44,6 +39,11 @@ fn config(
         (file, None) => Rules::File(absolute(file.unwrap_or_default())?),
     };
     Ok(Config { rules, socket: socket.map(absolute).transpose()?, as_root })
+}
+
+fn leave(why: &str) -> ExitCode {
+    notices::note(why);
+    ExitCode::from(USAGE)
 }
 
 /// Says what is wrong with the command line, the rules or the environment, for a command that does not serve.
