@@ -42,6 +42,10 @@ pub const SILENCE_CROWDED: Duration = Duration::from_millis(100);
 
 /// Most bytes of one slot value.
 pub const VALUE_BYTES_MAX: usize = 4096;
+/// Most bytes of the path that an `in DIR` value leads to: what the kernel takes, without its NUL.
+pub const PATH_BYTES_MAX: usize = 4095;
+/// Most names that are looked at on the way of one such value, those of links counted.
+pub const PATH_NAMES_MAX: usize = 1024;
 /// Most values that `#name...` takes.
 pub const REST_VALUES_MAX: usize = 64;
 /// Most bytes of the rules files of one policy together.

@@ -67,7 +67,11 @@ fn add_words(entry: &mut Entry, words: &Words) {
 }
 
 fn command_line(words: &Words) -> String {
-    words.argv().iter().map(|word| quoted_ascii(word)).collect::<Vec<_>>().join(" ")
+    quoted_words(words.argv())
+}
+
+fn quoted_words(words: &[String]) -> String {
+    words.iter().map(|word| quoted_ascii(word)).collect::<Vec<_>>().join(" ")
 }
 
 impl Record for Open<'_> {
@@ -90,6 +94,9 @@ impl Record for Start<'_> {
         add_call(&mut entry, *call, socket);
         entry.add("SLUICE_RULE", &place(self.file, self.rule.get()));
         add_words(&mut entry, words);
+        if !self.paths.kept().is_empty() {
+            entry.add("SLUICE_PATHS", &quoted_words(self.paths.kept()));
+        }
         entry.add("SLUICE_EXE", self.resolved);
         entry.add("SLUICE_SCOPE", self.scope);
         add_caller(&mut entry, self.caller);

@@ -13,7 +13,7 @@ use crate::wire::Status;
 
 use super::calls::GoesOn;
 use super::stray::Trace;
-use super::words::{Caller, Words};
+use super::words::{Caller, Places, Words};
 
 /// `start`: a command is about to run.
 #[derive(Debug, Serialize)]
@@ -27,6 +27,8 @@ pub(super) struct Start<'a> {
     pub(super) file: Option<&'a str>,
     #[serde(flatten)]
     pub(super) words: Words,
+    #[serde(flatten)]
+    pub(super) paths: Places,
     pub(super) resolved: &'a str,
     cwd: &'a str,
     #[serde(flatten)]
@@ -57,6 +59,8 @@ pub struct Opening<'a> {
     pub file: Option<&'a str>,
     /// The command line.
     pub argv: Vec<&'a str>,
+    /// Where the paths in it lead that have to lie in a directory, in order: what the command gets in their place.
+    pub paths: Vec<&'a str>,
     /// The program that runs.
     pub resolved: &'a str,
     /// Where it runs.
@@ -97,6 +101,7 @@ impl<'a> Start<'a> {
             rule: opening.rule,
             file: opening.file,
             words: Words::new(opening.argv.iter().copied()),
+            paths: Places::new(&opening.paths),
             resolved: opening.resolved,
             cwd: opening.cwd,
             caller: opening.caller,

@@ -47,19 +47,50 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new<'w>(words: impl Iterator<Item = &'w str> + Clone) -> Self {
-        let bytes = words.clone().map(|word| word.len() + 1).sum::<usize>();
-        if bytes <= RECORD_ARGV_BYTES_MAX {
-            return Self { argv: words.map(str::to_owned).collect(), argv_bytes: None, argv_sha256: None };
-        }
-        let mut room = RECORD_ARGV_BYTES_MAX;
-        let argv = words.clone().map_while(|word| keep(word, &mut room)).collect();
-        let mut hash = Sha256::new();
-        for word in words {
-            hash.update(word);
-            hash.update([0]);
-        }
-        Self { argv, argv_bytes: Some(bytes), argv_sha256: Some(format!("{:x}", hash.finalize())) }
+        let (argv, cut) = kept(words);
+        let (argv_bytes, argv_sha256) = cut.unzip();
+        Self { argv, argv_bytes, argv_sha256 }
     }
+}
+
+/// Where paths of an argument list lead, whole or cut in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Places {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    paths: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_sha256: Option<String>,
+}
+
+impl Places {
+    pub(super) fn new(paths: &[&str]) -> Self {
+        let (paths, cut) = kept(paths.iter().copied());
+        let (paths_bytes, paths_sha256) = cut.unzip();
+        Self { paths, paths_bytes, paths_sha256 }
+    }
+
+    /// The paths that are kept.
+    pub(super) fn kept(&self) -> &[String] {
+        &self.paths
+    }
+}
+
+/// The words that a record has room for; and when that is not all of them, their length and hash.
+fn kept<'w>(words: impl Iterator<Item = &'w str> + Clone) -> (Vec<String>, Option<(usize, String)>) {
+    let bytes = words.clone().map(|word| word.len() + 1).sum::<usize>();
+    if bytes <= RECORD_ARGV_BYTES_MAX {
+        return (words.map(str::to_owned).collect(), None);
+    }
+    let mut room = RECORD_ARGV_BYTES_MAX;
+    let kept = words.clone().map_while(|word| keep(word, &mut room)).collect();
+    let mut hash = Sha256::new();
+    for word in words {
+        hash.update(word);
+        hash.update([0]);
+    }
+    (kept, Some((bytes, format!("{:x}", hash.finalize()))))
 }
 
 impl Words {

@@ -250,6 +250,7 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         rule: rule.line,
         file: file.as_deref(),
         argv: matched.argv.iter().map(Bound::as_str).collect(),
+        paths: matched.places.iter().map(|place| &*place.located.path).collect(),
         resolved: &resolved,
         cwd: &settings.cwd.to_string_lossy(),
         caller: &caller,
@@ -357,7 +358,7 @@ fn plan(broker: &Broker, matched: &Matched, resolved: &Resolved) -> Plan {
     Plan {
         program: resolved.to_c(),
         cwd: text(settings.cwd.as_os_str().as_bytes()),
-        argv: matched.argv.iter().map(|word| text(word.as_str().as_bytes())).collect(),
+        argv: matched.words().map(|word| text(word.as_bytes())).collect(),
         environment: broker.environment.of_command(settings),
         umask: settings.umask,
     }

@@ -11,7 +11,7 @@ use super::diagnostic::{Fault, Report, Span};
 use super::draft::{Draft, drafts, slot_name};
 use super::files::Files;
 use super::lexer::Word;
-use super::matcher::{LexicalPaths, misfit};
+use super::matcher::{LexicalPaths, fit};
 use super::pattern::Patterns;
 use super::resources::ResourceKey;
 use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
@@ -202,12 +202,12 @@ fn program(word: &Word, first: &Expected) -> Result<Program, Fault> {
 /// Checked by the text alone: of a path slot, `..` takes the last component away and no symlink is followed.
 fn check_promise(rule: &Rule, promise: &Promise) -> Result<(), Fault> {
     let argv: Vec<_> = promise.argv.iter().map(String::as_str).collect();
-    match (promise.holds, misfit(rule, &argv, &LexicalPaths)) {
-        (Holds::Accepts, None) | (Holds::Refuses, Some(_)) => Ok(()),
-        (Holds::Accepts, Some(misfit)) => {
+    match (promise.holds, fit(rule, &argv, &LexicalPaths)) {
+        (Holds::Accepts, Ok(_)) | (Holds::Refuses, Err(_)) => Ok(()),
+        (Holds::Accepts, Err(misfit)) => {
             let why = misfit.explain(&argv);
             Err(Fault::new(promise.span, format!("the rule does not accept this: {why}")))
         }
-        (Holds::Refuses, None) => Err(Fault::new(promise.span, "the rule accepts this, and must not")),
+        (Holds::Refuses, Ok(_)) => Err(Fault::new(promise.span, "the rule accepts this, and must not")),
     }
 }

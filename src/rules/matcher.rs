@@ -1,6 +1,8 @@
 //! One rule against one command line: does it match, and if not, at which word and why.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
 
@@ -11,8 +13,27 @@ use super::rule::{Accepts, Dash, Expected, Rule, Slot};
 
 /// Answers where a path lies on disk, for `in DIR` slots.
 pub trait Paths {
-    /// Whether `value`, resolved from `cwd` with symlinks followed, lies under `dir`; its last component need not exist.
-    fn lies_under(&self, cwd: &Path, value: &str, dir: &Path) -> bool;
+    /// Where `value` leads, resolved from `cwd` with symlinks followed, if that is at or under `dir`; its last
+    /// component need not exist.
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located>;
+}
+
+/// A place on disk that a slot's directory holds, as it was when it was looked for.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The absolute path, without links, `.` and `..`.
+    pub path: Box<str>,
+    /// The file itself (`O_PATH`), unless there is none yet.
+    pub handle: Option<Arc<OwnedFd>>,
+}
+
+/// The place of one word of a command line, the program being word 0.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The word.
+    pub at: usize,
+    /// Where it leads.
+    pub located: Located,
 }
 
 /// Where a path lies by its text alone, for what is checked before there is a disk to ask.
@@ -20,8 +41,10 @@ pub trait Paths {
 pub struct LexicalPaths;
 
 impl Paths for LexicalPaths {
-    fn lies_under(&self, cwd: &Path, value: &str, dir: &Path) -> bool {
-        !value.is_empty() && normalized(&cwd.join(value)).starts_with(normalized(dir))
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+        let path = normalized(&cwd.join(value));
+        let inside = !value.is_empty() && path.starts_with(normalized(dir));
+        inside.then(|| Located { path: path.to_string_lossy().into(), handle: None })
     }
 }
 
@@ -45,17 +68,24 @@ enum Kind<'r> {
     Outside(&'r Slot, &'r Path),
 }
 
-/// What keeps the rule from matching; `None` when it matches. The disk is asked last, and only when nothing else is
-/// wrong.
-pub(super) fn misfit<'r>(rule: &'r Rule, argv: &[&str], paths: &dyn Paths) -> Option<Misfit<'r>> {
+/// The places of the paths in a command line that the rule matches; else what keeps it from matching. The disk is asked
+/// last, and only when nothing else is wrong.
+pub(super) fn fit<'r>(rule: &'r Rule, argv: &[&str], paths: &dyn Paths) -> Result<Vec<Place>, Misfit<'r>> {
     let values = || slots(rule, argv);
     let find = |check: &dyn Fn(&'r Slot, &str) -> Option<Kind<'r>>| {
         values().find_map(|(at, slot, value)| check(slot, value).map(|kind| Misfit { at, kind }))
     };
-    shape(rule, argv)
-        .or_else(|| find(&content))
-        .or_else(|| find(&dash))
-        .or_else(|| find(&|slot, value| outside(rule, slot, value, paths)))
+    let misfit = shape(rule, argv).or_else(|| find(&content)).or_else(|| find(&dash));
+    misfit.map_or(Ok(()), Err)?;
+    let mut places = Vec::new();
+    for (at, slot, value) in values() {
+        let Accepts::Under(dir) = &slot.accepts else { continue };
+        match paths.locate(&rule.settings.cwd, value, dir) {
+            Some(located) => places.push(Place { at, located }),
+            None => return Err(Misfit { at, kind: Kind::Outside(slot, dir) }),
+        }
+    }
+    Ok(places)
 }
 
 /// The slots with the values they get, once the shape is right.
@@ -96,15 +126,6 @@ fn content<'r>(slot: &'r Slot, value: &str) -> Option<Kind<'r>> {
 
 fn dash<'r>(slot: &'r Slot, value: &str) -> Option<Kind<'r>> {
     (slot.dash == Dash::Refused && value.starts_with('-')).then_some(Kind::Dash(slot))
-}
-
-fn outside<'r>(rule: &Rule, slot: &'r Slot, value: &str, paths: &dyn Paths) -> Option<Kind<'r>> {
-    match &slot.accepts {
-        Accepts::Under(dir) if !paths.lies_under(&rule.settings.cwd, value, dir) => {
-            Some(Kind::Outside(slot, dir))
-        }
-        Accepts::Under(_) | Accepts::Anything | Accepts::Matching(_) => None,
-    }
 }
 
 impl Misfit<'_> {

@@ -32,7 +32,7 @@ mod vocabulary;
 pub use diagnostic::Diagnostic;
 pub use files::Source;
 pub use load::load;
-pub use matcher::{LexicalPaths, Paths};
+pub use matcher::{LexicalPaths, Located, Paths, Place};
 pub use policy::{Bound, Matched, Miss, MissReason, Policy};
 pub use resources::{Resource, ResourceKey, ResourceValue};
 pub use rule::{Dash, Expected, Program, Rule, Slot, Takes};

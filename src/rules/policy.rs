@@ -1,14 +1,15 @@
 //! What a rules file means once it is loaded: every setting effective, every regex checked, the index built. Deciding
 //! takes the words of a request and gives the rule and its values, or why there is none.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::Claimed;
 
 use super::index::{Candidates, Index};
 use super::listing::listing;
-use super::matcher::{Misfit, Paths, misfit, shortened, slots};
+use super::matcher::{Located, Misfit, Paths, Place, fit, shortened, slots};
 use super::rule::Rule;
 use super::secrecy::Secrecy;
 use super::settings::{Audit, Durability, Journal, ScopeMode};
@@ -36,12 +37,13 @@ impl Policy {
     pub fn decide(&self, argv: &[Claimed], paths: &dyn Paths) -> Result<Matched, Miss> {
         let words: Vec<_> = argv.iter().map(Claimed::as_str).collect();
         let candidates = self.index.candidates(&words);
+        let paths = &Noted { paths, asked: Cell::new(false) };
         let mut misfits = Vec::new();
         for &place in &candidates.fitting {
             let rule = &self.rules[place];
-            match misfit(rule, &words, paths) {
-                None => return Ok(Matched::new(rule, &words)),
-                Some(misfit) => misfits.push((rule, misfit)),
+            match fit(rule, &words, paths) {
+                Ok(places) => return Ok(Matched::new(rule, &words, places, paths.asked.get())),
+                Err(misfit) => misfits.push((rule, misfit)),
             }
         }
         Err(self.miss(&words, misfits, &candidates, paths))
@@ -61,7 +63,7 @@ impl Policy {
             return Miss::near(rule, &misfit, argv);
         }
         if let Some(rule) = candidates.closest.map(|place| &self.rules[place])
-            && let Some(misfit) = misfit(rule, argv, paths)
+            && let Err(misfit) = fit(rule, argv, paths)
         {
             return Miss::near(rule, &misfit, argv);
         }
@@ -137,6 +139,19 @@ impl Policy {
     }
 }
 
+/// Paths, and whether the disk was asked about any.
+struct Noted<'p> {
+    paths: &'p dyn Paths,
+    asked: Cell<bool>,
+}
+
+impl Paths for Noted<'_> {
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+        self.asked.set(true);
+        self.paths.locate(cwd, value, dir)
+    }
+}
+
 type Near<'p> = (&'p Arc<Rule>, Misfit<'p>);
 
 /// One word that a rule accepted: a literal of the rule, or a slot value that keeps its constraint.
@@ -155,14 +170,27 @@ impl Bound {
 pub struct Matched {
     /// The rule.
     pub rule: Arc<Rule>,
-    /// The whole command line, program first.
+    /// The whole command line as it was asked for, program first.
     pub argv: Vec<Bound>,
+    /// Where the values of `in DIR` slots lead, in the order of the command line.
+    pub places: Vec<Place>,
+    /// Whether what the disk said decided which rule matches: it may say something else the next time.
+    pub looked: bool,
 }
 
 impl Matched {
-    fn new(rule: &Arc<Rule>, argv: &[&str]) -> Self {
+    fn new(rule: &Arc<Rule>, argv: &[&str], places: Vec<Place>, looked: bool) -> Self {
         let argv = argv.iter().map(|&word| Bound(word.into())).collect();
-        Self { rule: Arc::clone(rule), argv }
+        Self { rule: Arc::clone(rule), argv, places, looked }
+    }
+
+    /// The command line as the command gets it: each path is the one that was judged.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        let mut places = self.places.iter().peekable();
+        self.argv.iter().enumerate().map(move |(at, word)| {
+            let judged = places.next_if(|place| place.at == at);
+            judged.map_or(word.as_str(), |place| &*place.located.path)
+        })
     }
 
     /// The slots by name, each with the value it got, or its values.

@@ -2,6 +2,7 @@
 //! wrong place or not at all known is an error; what it means for the rule is for `lower.rs`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diagnostic::{Fault, Report, Span};
@@ -187,7 +188,13 @@ impl Reader<'_, '_> {
         let text = value.text();
         if !value.quoted && text.strip_prefix("in").is_some_and(|rest| rest.starts_with([' ', '\t'])) {
             let directory = value.slice(2, value.glyphs.len());
+            let span = directory.span;
             let directory = values::path(&directory, self.vars);
+            let shown = |path: &PathBuf| ["/proc", "/dev/fd"].iter().any(|of| path.starts_with(of));
+            if directory.as_ref().is_ok_and(shown) {
+                let fault = Fault::new(span, "what is in there is another thing to each process");
+                return Err(fault.help("name a directory that is on disk; no path of proc(5) is accepted"));
+            }
             let help =
                 "write `in /DIR` or `in $HOME/DIR`; put a regex that begins with `in ` in single quotes";
             return directory.map(Accepts::Under).map_err(|fault| fault.help(help));

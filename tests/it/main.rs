@@ -26,6 +26,7 @@ mod manifest;
 mod matching;
 mod notify;
 mod numbers;
+mod paths;
 mod privileges;
 mod recovery;
 mod relay;

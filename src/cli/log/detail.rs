@@ -23,7 +23,7 @@ pub(super) fn write_record(line: &[u8], style: &Style, out: &mut dyn Write) -> i
                 continue;
             }
             ("ts", Value::Number(ts)) => ts.as_u64().map(|ts| when::shown_exactly(ts, &style.zone)),
-            ("argv", Value::Array(words)) => {
+            ("argv" | "paths", Value::Array(words)) => {
                 let words: Vec<_> = words.iter().filter_map(Value::as_str).map(quoted).collect();
                 Some(words.join(" "))
             }

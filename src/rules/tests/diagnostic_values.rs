@@ -49,6 +49,22 @@ echo #n
 }
 
 #[test]
+fn a_directory_of_proc_is_none_for_paths() {
+    check(
+        "\
+cat #p
+  p = in /proc/self/cwd
+",
+        "\
+/r/top.rules:2:10: error: what is in there is another thing to each process
+  |   p = in /proc/self/cwd
+  |          ^^^^^^^^^^^^^^
+  help: name a directory that is on disk; no path of proc(5) is accepted
+",
+    );
+}
+
+#[test]
 fn values_say_what_they_should_be() {
     check(
         "\

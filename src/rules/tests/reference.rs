@@ -49,7 +49,7 @@ fn refusal(slot: &Slot, cwd: &Path, value: &str) -> Option<MissReason> {
     if slot.dash() == Dash::Refused && value.starts_with('-') {
         return Some(MissReason::OptionLike);
     }
-    let outside = slot.directory().is_some_and(|dir| !LexicalPaths.lies_under(cwd, value, dir));
+    let outside = slot.directory().is_some_and(|dir| LexicalPaths.locate(cwd, value, dir).is_none());
     outside.then_some(MissReason::Outside)
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args as Arguments;
 use serde::{Deserialize, Serialize};
 use sluice::ids::Claimed;
-use sluice::rules::{Paths, Policy, Source, Vars};
+use sluice::rules::{Located, Paths, Policy, Source, Vars};
 
 use crate::budget::Budget;
 use crate::memory::{mib, own_kib};
@@ -265,7 +265,7 @@ impl Source for Text<'_> {
 pub(crate) struct NoPaths;
 
 impl Paths for NoPaths {
-    fn lies_under(&self, _cwd: &Path, _value: &str, _dir: &Path) -> bool {
-        false
+    fn locate(&self, _cwd: &Path, _value: &str, _dir: &Path) -> Option<Located> {
+        None
     }
 }

@@ -147,6 +147,7 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &Matched) -> io::Result
         rule: matched.rule.line,
         file: None,
         argv: matched.argv.iter().map(Bound::as_str).collect(),
+        paths: Vec::new(),
         resolved: "/opt/bin/p99",
         cwd: "/",
         caller: &caller,

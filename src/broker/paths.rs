@@ -1,0 +1,450 @@
+//! Where a caller's path leads, for `in DIR`. The way is gone name by name, each opened by a handle below the one
+//! before, and links are read, never followed by the kernel: so what is judged is one file of the broker's own mount
+//! namespace, and its path has no links in it. Outside of DIR nothing is opened for a caller but what may be a link
+//! into it, and that on local file systems alone: no mount is made, no server asked and no process looked at.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use crate::limits::{LINKS_MAX, PATH_BYTES_MAX, PATH_NAMES_MAX};
+use crate::rules::Located;
+
+use super::mounts::is_local;
+
+/// Where `value` leads from `cwd`, if that is at or under `dir`. Its last name may be missing on disk, unless a link
+/// leads there. `None` also when the disk does not say.
+pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+    if value.is_empty() {
+        return None;
+    }
+    let base = Base::open(dir)?;
+    let mut ahead = VecDeque::new();
+    if !value.starts_with('/') {
+        ahead.extend(names(fs::canonicalize(cwd).ok()?.as_os_str()));
+    }
+    ahead.extend(names(OsStr::new(value)));
+    let walk = Walk { base: &base, ahead, links: 0, names_left: PATH_NAMES_MAX, is_named_by_link: false };
+    let inside = walk.outside(Vec::new())?;
+    let is_directory = value.ends_with('/') || value.ends_with("/.");
+    base.located(inside, is_directory)
+}
+
+/// The names of a path in order: `.` where there is none, because a slash or a dot wants a directory before it.
+fn names(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
+    let text = path.as_bytes();
+    let text = text.strip_prefix(b"/").unwrap_or(text);
+    text.split(|&byte| byte == b'/').map(|name| match name {
+        b"" => ".".into(),
+        name => OsStr::from_bytes(name).to_owned(),
+    })
+}
+
+/// A slot's directory.
+struct Base {
+    /// The names of its path without links.
+    names: Vec<OsString>,
+    /// Those that its rule has, where they are others and name it by themselves.
+    written: Option<Vec<OsString>>,
+    file: File,
+}
+
+/// Something on disk.
+#[derive(Debug)]
+struct File {
+    handle: OwnedFd,
+    identity: Identity,
+    format: SFlag,
+}
+
+/// Which file of which file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl File {
+    /// What stands under this name in a directory; of a link, the link. Errors: those of `openat2(2)`, and `EACCES` for
+    /// everything that `proc(5)` shows.
+    fn open(directory: &OwnedFd, device: u64, name: &OsStr, stays: ResolveFlag) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | stays);
+        Self::of(openat2(directory, name, how)?, Some(device))
+    }
+
+    /// `known` is the device of a file system that is not proc's.
+    fn of(handle: OwnedFd, known: Option<u64>) -> nix::Result<Self> {
+        let stat = fstat(&handle)?;
+        if known != Some(stat.st_dev) && fstatfs(&handle)?.filesystem_type() == PROC_SUPER_MAGIC {
+            return Err(Errno::EACCES);
+        }
+        let identity = Identity { device: stat.st_dev, inode: stat.st_ino };
+        let format = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+        Ok(Self { handle, identity, format })
+    }
+
+    fn directory(path: &Path) -> nix::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        Self::of(openat2(AT_FDCWD, path, how)?, None)
+    }
+
+    fn is_directory(&self) -> bool {
+        self.format == SFlag::S_IFDIR
+    }
+
+    /// Where a link says it leads; `None` for what is none.
+    fn link(&self) -> nix::Result<Option<OsString>> {
+        let is_link = self.format == SFlag::S_IFLNK;
+        is_link.then(|| readlinkat(&self.handle, "")).transpose()
+    }
+}
+
+impl Base {
+    /// The directory as it is now: its rule's author may have it be a link, and turn that.
+    fn open(dir: &Path) -> Option<Self> {
+        let path = fs::canonicalize(dir).ok()?;
+        let file = File::directory(&path).ok()?;
+        let listed = |path: &Path| path.iter().skip(1).map(OsStr::to_owned).collect::<Vec<_>>();
+        let written = (path != dir && dir.iter().all(|name| name != "..")).then(|| listed(dir));
+        Some(Self { names: listed(&path), written, file })
+    }
+
+    fn is(&self, names: &[OsString]) -> bool {
+        self.names == names || self.written.as_deref() == Some(names)
+    }
+
+    /// The path of a file below, and its handle. A slash at the end keeps its meaning for programs such as rsync(1).
+    fn located(self, inside: Inside, is_directory: bool) -> Option<Located> {
+        let mut path = Vec::new();
+        let below = inside.steps.iter().map(|(name, _)| name).chain(&inside.missing);
+        for name in self.names.iter().chain(below) {
+            path.push(b'/');
+            path.extend(name.as_bytes());
+        }
+        if path.is_empty() || is_directory {
+            path.push(b'/');
+        }
+        let is_there = inside.missing.is_none();
+        let handle = is_there.then(|| inside.here.map_or(self.file.handle, |here| here.handle));
+        let path = String::from_utf8(path).ok().filter(|path| path.len() <= PATH_BYTES_MAX)?;
+        Some(Located { path: path.into(), handle: handle.map(Arc::new) })
+    }
+}
+
+/// A way through the names of a path.
+struct Walk<'b> {
+    base: &'b Base,
+    ahead: VecDeque<OsString>,
+    links: usize,
+    names_left: usize,
+    /// The last name is that of a link's target, and has to exist.
+    is_named_by_link: bool,
+}
+
+/// A place at or under the base.
+#[derive(Debug, Default)]
+struct Inside {
+    /// The names below the base, each with the directory or file that it is.
+    steps: Vec<(OsString, Identity)>,
+    /// The last of them.
+    here: Option<File>,
+    /// A name below it that nothing has.
+    missing: Option<OsString>,
+}
+
+impl Walk<'_> {
+    /// Goes on from the path that `at` names, outside of the base. Nothing is opened as long as the names ahead lead back
+    /// in: `..` takes a name away.
+    fn outside(mut self, mut at: Vec<OsString>) -> Option<Inside> {
+        loop {
+            if self.base.is(&at) {
+                match self.inside()? {
+                    Ok(inside) => return Some(inside),
+                    Err(names) => at = names,
+                }
+                continue;
+            }
+            match self.next_name()? {
+                Some(name) if name == "." => {}
+                Some(name) if name == ".." => drop(at.pop()),
+                Some(name) => at.push(name),
+                None => at = self.follow_outside(at)?,
+            }
+        }
+    }
+
+    /// Goes on from the base. Gives where the names lead, or the path outside of it that they come to.
+    fn inside(&mut self) -> Option<Result<Inside, Vec<OsString>>> {
+        let mut inside = Inside::default();
+        while let Some(name) = self.next_name()? {
+            let here = inside.here.as_ref().unwrap_or(&self.base.file);
+            if !here.is_directory() {
+                return None;
+            }
+            if name == "." {
+                continue;
+            }
+            if name == ".." {
+                if inside.steps.pop().is_none() {
+                    let above = self.base.names.len().saturating_sub(1);
+                    return Some(Err(self.base.names[..above].to_vec()));
+                }
+                inside.here = self.step_up(here, inside.steps.last())?;
+                continue;
+            }
+            let found = match File::open(&here.handle, here.identity.device, &name, ResolveFlag::empty()) {
+                Err(Errno::ENOENT) if self.ahead.is_empty() && !self.is_named_by_link => {
+                    inside.missing = Some(name);
+                    break;
+                }
+                found => found.ok()?,
+            };
+            let Some(target) = found.link().ok()? else {
+                inside.steps.push((name, found.identity));
+                inside.here = Some(found);
+                continue;
+            };
+            if !self.turn_to(&target)? {
+                continue;
+            }
+            return Some(Err(Vec::new()));
+        }
+        Some(Ok(inside))
+    }
+
+    /// The directory above `here`, which has to be the one that the way came through.
+    fn step_up(&self, here: &File, above: Option<&(OsString, Identity)>) -> Option<Option<File>> {
+        let Some((_, identity)) = above else { return Some(None) };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let found = File::of(openat2(&here.handle, "..", how).ok()?, Some(identity.device)).ok()?;
+        (found.identity == *identity).then_some(Some(found))
+    }
+
+    /// A path that did not come through the base by its names: the first link in it may lead there. Gives the names of
+    /// the directory that the names ahead start from.
+    fn follow_outside(&mut self, at: Vec<OsString>) -> Option<Vec<OsString>> {
+        let mut here = File::directory(Path::new("/")).ok()?;
+        for (depth, name) in at.iter().enumerate() {
+            self.names_left = self.names_left.checked_sub(1)?;
+            let device = here.identity.device;
+            let found = match File::open(&here.handle, device, name, ResolveFlag::RESOLVE_NO_XDEV) {
+                Err(Errno::EXDEV) if is_local(&path_of(&at[..=depth])) => {
+                    File::open(&here.handle, device, name, ResolveFlag::empty())
+                }
+                found => found,
+            };
+            here = found.ok()?;
+            if let Some(target) = here.link().ok()? {
+                self.ahead.extend(at[depth + 1..].iter().cloned());
+                let is_absolute = self.turn_to(&target)?;
+                return Some(if is_absolute { Vec::new() } else { at[..depth].to_vec() });
+            }
+        }
+        None
+    }
+
+    /// Puts what a link says ahead. Gives whether that begins at the root.
+    fn turn_to(&mut self, target: &OsStr) -> Option<bool> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return None;
+        }
+        self.is_named_by_link |= self.ahead.is_empty();
+        names(target).rev().for_each(|name| self.ahead.push_front(name));
+        Some(target.as_bytes().starts_with(b"/"))
+    }
+
+    /// The next name, `Some(None)` at the end; `None` when there are too many.
+    fn next_name(&mut self) -> Option<Option<OsString>> {
+        let name = self.ahead.pop_front();
+        if name.is_some() {
+            self.names_left = self.names_left.checked_sub(1)?;
+        }
+        Some(name)
+    }
+}
+
+fn path_of(names: &[OsString]) -> PathBuf {
+    let path: Vec<_> = names.iter().flat_map(|name| [OsStr::new("/"), name]).map(OsStr::as_bytes).collect();
+    OsString::from_vec(path.concat()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A directory with `in/`, which is the slot's, and other things.
+    fn arranged() -> tempfile::TempDir {
+        let own = tempfile::tempdir().expect("a directory");
+        let top = own.path();
+        fs::create_dir_all(top.join("in/sub/deep")).expect("directories");
+        for file in ["in/file", "in/sub/file", "in/a\nb", "outside"] {
+            fs::write(top.join(file), "").expect("a file");
+        }
+        let absolute = |name: &str| top.join(name).to_string_lossy().into_owned();
+        let links = [
+            (absolute("outside"), "in/out"),
+            (absolute("nowhere"), "in/dangling"),
+            ("missing".into(), "in/missing-link"),
+            ("/".into(), "in/up"),
+            ("sub".into(), "in/to-sub"),
+            ("sub/file".into(), "in/to-file"),
+            (absolute("in/sub/deep"), "in/absolute"),
+            ("loop".into(), "in/loop"),
+            ("/proc/self/cwd".into(), "in/proc"),
+            ("in".into(), "alias"),
+            (absolute("alias/sub"), "second"),
+            ("outside".into(), "elsewhere"),
+        ];
+        for (target, name) in links {
+            symlink(target, top.join(name)).expect("a link");
+        }
+        own
+    }
+
+    /// From a directory without links on its way, `@` being that; what is given begins with it.
+    fn check_in(top: &Path, dir: &str, value: &str, want: Option<&str>) {
+        let (real, value) =
+            (fs::canonicalize(top).expect("it is there"), value.replace('@', &top.to_string_lossy()));
+        let located = locate(&top.join("in"), &value, &top.join(dir));
+        let path = located.map(|located| located.path.replace(&*real.to_string_lossy(), ""));
+        assert_eq!(path.as_deref(), want, "{value} in {dir}");
+    }
+
+    #[test]
+    fn a_path_is_where_its_links_lead() {
+        let own = arranged();
+        for (value, want) in [
+            ("file", "/in/file"),
+            ("~", "/in/~"),
+            ("new", "/in/new"),
+            ("sub/new", "/in/sub/new"),
+            ("sub/../file", "/in/file"),
+            (".", "/in"),
+            ("./sub", "/in/sub"),
+            ("sub/", "/in/sub/"),
+            ("sub//./", "/in/sub/"),
+            ("a\nb", "/in/a\nb"),
+            ("@/in//file", "/in/file"),
+            ("@/in", "/in"),
+            ("to-sub/file", "/in/sub/file"),
+            ("to-sub/..", "/in"),
+            ("to-sub/new", "/in/sub/new"),
+            ("to-file", "/in/sub/file"),
+            ("absolute", "/in/sub/deep"),
+            ("absolute/../file", "/in/sub/file"),
+            ("../in/file", "/in/file"),
+            ("@/alias/file", "/in/file"),
+            ("@/second/file", "/in/sub/file"),
+            ("@/second", "/in/sub"),
+            ("@/in/../in/sub/../../in/file", "/in/file"),
+        ] {
+            check_in(own.path(), "in", value, Some(want));
+            check_in(own.path(), "alias", value, Some(want));
+        }
+    }
+
+    #[test]
+    fn what_leads_out_or_nowhere_is_no_place() {
+        let own = arranged();
+        for value in [
+            "",
+            "out",
+            "dangling",
+            "dangling/",
+            "dangling/.",
+            "missing-link",
+            "missing-link/",
+            "up/etc/passwd",
+            "..",
+            "../outside",
+            "sub/../..",
+            "no/new",
+            "/etc/passwd",
+            "new/..",
+            "new/",
+            "new/.",
+            "file/",
+            "file/.",
+            "file/..",
+            "file/../file",
+            "loop",
+            "loop/x",
+            "proc",
+            "proc/x",
+            "@/elsewhere",
+            "@/outside/../in/no/x",
+            "/proc/self/cwd",
+            "/proc/self/root@/in/file",
+            "/dev/fd/0",
+            "/dev/stdin",
+            "to-file/new",
+            "/",
+        ] {
+            check_in(own.path(), "in", value, None);
+        }
+        check_in(own.path(), "file", "file", None);
+        check_in(own.path(), "nowhere", "file", None);
+    }
+
+    #[test]
+    fn nothing_outside_is_looked_at_where_names_lead_back_in() {
+        let own = arranged();
+        for value in ["@/outside/../in/file", "@/no/such/../../in/file", "../../../../../../../..@/in/file"] {
+            check_in(own.path(), "in", value, Some("/in/file"));
+        }
+    }
+
+    #[test]
+    fn links_names_and_bytes_have_their_limits() {
+        let own = arranged();
+        let top = own.path();
+        for number in 0..=LINKS_MAX {
+            let target = if number == 0 { "file".into() } else { format!("l{}", number - 1) };
+            symlink(target, top.join(format!("in/l{number}"))).expect("a link");
+        }
+        check_in(top, "in", &format!("l{}", LINKS_MAX - 1), Some("/in/file"));
+        check_in(top, "in", &format!("l{LINKS_MAX}"), None);
+        check_in(top, "in", &"sub/../".repeat(450), Some("/in/"));
+        check_in(top, "in", &"sub/../".repeat(PATH_NAMES_MAX / 2), None);
+        check_in(top, "in", &"x".repeat(256), None);
+    }
+
+    #[test]
+    fn the_directory_may_be_everything() {
+        let own = arranged();
+        for (value, want) in
+            [("/", "/"), ("../../../../../../../..", "/"), ("/etc/..", "/"), ("/etc", "/etc")]
+        {
+            let located = locate(own.path(), value, Path::new("/"));
+            assert_eq!(located.map(|located| located.path.into_string()).as_deref(), Some(want));
+        }
+        assert!(locate(own.path(), "/proc/self/root/etc", Path::new("/")).is_none());
+    }
+
+    #[test]
+    fn what_is_there_has_a_handle() {
+        let own = arranged();
+        let locate = |value| locate(&own.path().join("in"), value, &own.path().join("in")).expect("inside");
+        assert!(locate("new").handle.is_none());
+        let handle = locate("to-file").handle.expect("it is there");
+        let inode = |path: &str| {
+            fs::metadata(own.path().join(path)).map(|file| std::os::unix::fs::MetadataExt::ino(&file))
+        };
+        assert_eq!(fstat(&handle).expect("open").st_ino, inode("in/sub/file").expect("there"));
+    }
+}
