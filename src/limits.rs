@@ -221,6 +221,8 @@ pub const KILL_ROUND: Duration = Duration::from_millis(20);
 pub const SCOPE_ROUND: Duration = Duration::from_millis(100);
 /// How long after the start of one nursery the next is started at the earliest.
 pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
+/// The same at most: the time doubles with each nursery in a row that made no launcher.
+pub const NURSERY_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long handing descriptors to a launcher is tried again while the user has too many on their way.
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long it rests between two tries.

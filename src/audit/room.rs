@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use nix::libc::{EINVAL, ENOSYS, EOPNOTSUPP};
+use nix::libc::{EINVAL, ENOSYS, EOPNOTSUPP, EPERM};
 
 use crate::limits::ROOM_STEP_BYTES;
 use crate::sys;
@@ -40,7 +40,8 @@ impl Room {
         let offset = |bytes| i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
         match sys::allocate(file, offset(from)?, offset(until - from)?) {
             Ok(()) => self.until = until,
-            Err(source) if matches!(source.raw_os_error(), Some(EOPNOTSUPP | ENOSYS | EINVAL)) => {
+            // EPERM: a system call filter, or a file that can only be appended to.
+            Err(source) if matches!(source.raw_os_error(), Some(EOPNOTSUPP | ENOSYS | EINVAL | EPERM)) => {
                 self.cannot = true;
             }
             Err(source) => return Err(source),

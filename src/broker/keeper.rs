@@ -3,9 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::limits::NURSERY_BACKOFF;
+use crate::limits::{NURSERY_BACKOFF, NURSERY_BACKOFF_MAX};
 use crate::spawn::{Kin, Nursery, Pool};
 
 /// The nursery, or when there is to be another one.
@@ -15,6 +15,8 @@ pub(super) struct Keeper {
     /// When one is to be started: the last one ended.
     due: Option<Instant>,
     since: Instant,
+    /// How many in a row made no launcher.
+    failures: u32,
     /// The limit of descriptors that commands get.
     open_files: u64,
 }
@@ -23,7 +25,12 @@ impl Keeper {
     /// No nursery yet; one is due.
     pub(super) fn new(open_files: u64) -> Self {
         let now = Instant::now();
-        Self { nursery: None, due: Some(now), since: now, open_files }
+        Self { nursery: None, due: Some(now), since: now, failures: 0, open_files }
+    }
+
+    /// Whether this is worth a notice: of failures in a row the first is.
+    pub(super) fn is_news(&self) -> bool {
+        self.failures <= 1
     }
 
     /// When a nursery is to be started.
@@ -39,7 +46,7 @@ impl Keeper {
         watch: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<()> {
         self.since = Instant::now();
-        self.due = Some(self.since + NURSERY_BACKOFF);
+        self.due = Some(self.since + self.backoff());
         let nursery = Nursery::start(self.open_files)?;
         kin.note_nursery(nursery.pid());
         let channel = nursery.channel();
@@ -51,10 +58,24 @@ impl Keeper {
         Ok(())
     }
 
-    /// The nursery is gone. One that ended at once is not replaced at once.
-    pub(super) fn lose(&mut self, pool: &Pool, kin: &Kin) -> io::Result<()> {
-        self.due = Some(Instant::now().max(self.since + NURSERY_BACKOFF));
-        self.end(pool, kin)
+    /// The nursery is gone. One that ended at once is not replaced at once, and after several that made no launcher each
+    /// waits longer. Gives why it made none, if it did not.
+    pub(super) fn lose(&mut self, pool: &Pool, kin: &Kin) -> io::Result<Option<io::Error>> {
+        let trouble = pool.health().err();
+        self.failures = if trouble.is_some() { self.failures + 1 } else { 0 };
+        self.due = Some(Instant::now().max(self.since + self.backoff()));
+        self.end(pool, kin).map(|()| trouble)
+    }
+
+    /// One could not even be started.
+    pub(super) fn fail(&mut self) {
+        self.failures += 1;
+        self.due = Some(self.since + self.backoff());
+    }
+
+    fn backoff(&self) -> Duration {
+        let doubled = self.failures.saturating_sub(1).min(16);
+        (NURSERY_BACKOFF * (1 << doubled)).min(NURSERY_BACKOFF_MAX)
     }
 
     /// Ends the nursery and waits for it.

@@ -59,7 +59,7 @@ impl Lobby {
         watch(&entrance.epoll, signals.as_fd(), Token::Signal)?;
         watch(&entrance.epoll, broker.events.wakes().as_fd(), Token::Wake)?;
         let crowd = Crowd::new(broker.sockets.len(), room);
-        let mut lobby = Self {
+        Ok(Self {
             broker,
             entrance,
             signals,
@@ -68,9 +68,13 @@ impl Lobby {
             reloader: Reloader::default(),
             crowd,
             counting: Vec::new(),
-        };
-        lobby.start_nursery()?;
-        Ok(lobby)
+        })
+    }
+
+    /// Starts the nursery, and sees it make a launcher: before that, nobody may be told that calls are answered.
+    pub(super) fn prove(&mut self) -> io::Result<()> {
+        self.start_nursery()?;
+        self.broker.pool.prove()
     }
 
     /// Serves until the broker stops and every call has ended.
@@ -147,7 +151,7 @@ impl Lobby {
                 self.broker.events.woken();
                 Ok(())
             }
-            Token::Nursery => self.keeper.lose(&self.broker.pool, &self.broker.kin),
+            Token::Nursery => self.lose_nursery(),
             Token::Listener(index) => self.accept(index).map(drop),
             Token::Visitor(number) => {
                 self.hear(number);
@@ -325,11 +329,23 @@ impl Lobby {
             return Ok(());
         }
         match self.start_nursery() {
-            Ok(()) => (self.broker.say)(&Notice::NurseryReplaced),
+            Ok(()) if self.keeper.is_news() => (self.broker.say)(&Notice::NurseryReplaced),
+            Ok(()) => {}
             Err(source) => {
-                (self.broker.say)(&Notice::NoNursery(&source));
+                self.keeper.fail();
+                if self.keeper.is_news() {
+                    (self.broker.say)(&Notice::NoNursery(&source));
+                }
                 self.end()?;
             }
+        }
+        Ok(())
+    }
+
+    fn lose_nursery(&mut self) -> io::Result<()> {
+        let trouble = self.keeper.lose(&self.broker.pool, &self.broker.kin)?;
+        if let Some(source) = trouble.filter(|_| self.keeper.is_news()) {
+            (self.broker.say)(&Notice::NoNursery(&source));
         }
         Ok(())
     }

@@ -118,7 +118,12 @@ impl fmt::Display for Notice<'_> {
             }
             Self::ReopenFailed(error) => write!(f, "{error}; going on with the old file"),
             Self::NurseryReplaced => write!(f, "the nursery ended; another one makes launchers now"),
-            Self::NoNursery(source) => write!(f, "cannot start a nursery, calls wait: {source}"),
+            Self::NoNursery(source) => {
+                write!(
+                    f,
+                    "no process can be made for calls, which wait up to 10 s for one: {source}; it is tried again"
+                )
+            }
             Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
             Self::RecordBack(path) => write!(f, "{} is written again", path.display()),
             Self::Journal(JournalNews::Lost(source)) => {

@@ -22,17 +22,20 @@ pub(super) struct Sentry(Arc<AtomicBool>);
 impl Sentry {
     /// Watches a socket, in a thread that sleeps until something happens to its file.
     pub(super) fn watch(&self, place: Place) -> io::Result<()> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
         let changes = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
-        inotify.add_watch(&place.path, changes)?;
+        let watch = |inotify: Inotify| inotify.add_watch(&place.path, changes).map(|_| inotify);
+        // A user has so many watches, and a container's filter may deny them all.
+        let watch = Inotify::init(InitFlags::IN_CLOEXEC).and_then(watch);
         let taken = self.0.clone();
         let stand = move || {
             // The first look is for what happened before the watch.
             while place.is_ours() {
                 // A watch that fails does not mean that anything happened: then it is looked now and again.
-                if inotify.read_events().is_err_and(|errno| errno != Errno::EINTR) {
-                    thread::sleep(SENTRY_ROUND);
+                let change = watch.as_ref().map(Inotify::read_events);
+                if change.is_ok_and(|events| matches!(events, Ok(_) | Err(Errno::EINTR))) {
+                    continue;
                 }
+                thread::sleep(SENTRY_ROUND);
             }
             taken.store(true, Ordering::SeqCst);
             // A stop like any other; if it cannot be asked for, the broker serves on where nobody comes.

@@ -64,6 +64,10 @@ pub enum ServeError {
     Manifest(OpenError),
     /// Somebody took the socket's file away while the broker served.
     SocketTaken,
+    /// The kernel, or a filter of system calls, denies what a broker cannot do without.
+    Kernel(sys::Missing),
+    /// No process can be made for calls.
+    NoProcess(io::Error),
     /// The process tree of calls cannot be followed.
     NoTree(io::Error),
     /// A system call failed.
@@ -80,6 +84,13 @@ impl fmt::Display for ServeError {
             Self::SocketTaken => {
                 write!(f, "somebody removed or replaced the socket; callers do not come here any more")
             }
+            Self::Kernel(missing) => missing.fmt(f),
+            Self::NoProcess(source) => write!(
+                f,
+                "no process can be made for calls, so nothing is served: {source}. Where a container's seccomp profile or \
+                 a unit's SystemCallFilter= denies clone3, it has to answer ENOSYS, and to allow clone; TasksMax= and \
+                 ulimit -u limit how many there may be"
+            ),
             Self::NoTree(source) => {
                 write!(f, "cannot follow what calls start (/proc/PID/task/TID/children): {source}")
             }
@@ -117,6 +128,7 @@ fn serve_heralded(
     unheard: Option<&io::Error>,
 ) -> Result<(), ServeError> {
     shed(config.as_root).map_err(ServeError::Privileged)?;
+    sys::check_kernel().map_err(ServeError::Kernel)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     sys::share_heaps();
     let signals = signals()?;
@@ -165,6 +177,10 @@ fn serve_heralded(
     });
     let herald = Herald::new(notifier.clone());
     let mut lobby = Lobby::new(broker.clone(), signals, herald, room.open_files, room.lobby, owned)?;
+    if let Err(source) = lobby.prove() {
+        end(&broker, &mut lobby)?;
+        return Err(ServeError::NoProcess(source));
+    }
     let sentry = Sentry::default();
     for own in own.iter().flatten() {
         sentry.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));

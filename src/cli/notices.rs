@@ -11,6 +11,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::limits::{CALL_STACK_BYTES, NOTICES_BYTES_MAX, NOTICES_LAST_WAIT};
@@ -101,7 +102,14 @@ impl Notices {
 
     fn flush(&self, until: Instant) {
         let mut state = self.state();
-        while state.has_writer && !state.is_clear() {
+        if !state.has_writer {
+            // No thread could be had: as much as stderr takes at once.
+            while let Some(notice) = state.take().filter(|_| is_writable(io::stderr().as_fd())) {
+                write(io::stderr().as_fd(), &notice.as_bytes()[..notice.len().min(PIPE_BUF)]).ok();
+            }
+            return;
+        }
+        while !state.is_clear() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -139,6 +147,10 @@ impl State {
     fn is_clear(&self) -> bool {
         self.waiting.is_empty() && self.dropped == 0 && !self.is_writing
     }
+}
+
+fn is_writable(stderr: BorrowedFd<'_>) -> bool {
+    sys::poll_until(&mut [PollFd::new(stderr, PollFlags::POLLOUT)], Some(Instant::now())).unwrap_or_default()
 }
 
 /// Writes all of it, however long that takes. Somebody else may have made stderr non-blocking.

@@ -2,8 +2,8 @@
 //! with a hidden argument, so that what it lends them is small and holds no lock, no rules and no caller's descriptor.
 //!
 //! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it wants; the
-//! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream. What
-//! waits in the channel's queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two
+//! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream; or where
+//! none could be made, the error's number, negative. What waits in the channel's queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two
 //! descriptors, the cgroup's directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream.
 
 use std::fs;
@@ -77,7 +77,8 @@ impl Nursery {
 /// The nursery's whole life, which ends when the broker's does.
 /// Errors: it could not become what a command may inherit from, and the next one will not either.
 pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
-    let channel = prepare(broker)?;
+    // Descriptor 0 is the channel until all is prepared; a broker that is gone needs no report.
+    let channel = prepare(broker).inspect_err(|why| drop(report(io::stdin().as_fd(), why)))?;
     let work = Work { channel, broker, open_files, berths: Berths::default() };
     // The broker sees the channel close, says so, and starts another.
     Ok(work.serve().unwrap_or(ExitCode::FAILURE))
@@ -111,6 +112,12 @@ fn spare_from_oom_favours() -> io::Result<()> {
     if fs::read_to_string(path)?.starts_with('-') { fs::write(path, "0") } else { Ok(()) }
 }
 
+/// Tells why there is no launcher.
+fn report(to: BorrowedFd<'_>, why: &io::Error) -> io::Result<()> {
+    let errno = why.raw_os_error().unwrap_or(libc::EIO);
+    sys::send_patiently(to, &(-errno).to_le_bytes(), &[], None).map(drop)
+}
+
 /// A nursery at work.
 struct Work {
     channel: OwnedFd,
@@ -137,12 +144,23 @@ impl Work {
     /// Makes launchers for whoever asks next.
     fn make(&mut self, wanted: usize) -> io::Result<()> {
         for _ in 0..wanted {
-            let (near, far) = sys::stream_pair()?;
-            let (child, pidfd) = self.bear(None, &near)?;
-            let descriptors = [pidfd.as_fd(), far.as_fd()];
-            sys::send_patiently(self.channel.as_fd(), &child.as_raw().to_le_bytes(), &descriptors, None)?;
+            match self.make_one() {
+                Ok((child, pidfd, far)) => {
+                    let descriptors = [pidfd.as_fd(), far.as_fd()];
+                    let number = child.as_raw().to_le_bytes();
+                    sys::send_patiently(self.channel.as_fd(), &number, &descriptors, None)?;
+                }
+                // One that cannot be made is the matter of the call that waits for it, not the nursery's end.
+                Err(source) => report(self.channel.as_fd(), &source)?,
+            }
         }
         Ok(())
+    }
+
+    fn make_one(&mut self) -> io::Result<(Pid, OwnedFd, OwnedFd)> {
+        let (near, far) = sys::stream_pair()?;
+        let (child, pidfd) = self.bear(None, &near)?;
+        Ok((child, pidfd, far))
     }
 
     /// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. That there is none in one
@@ -153,10 +171,7 @@ impl Work {
                 let number = child.as_raw().to_le_bytes();
                 sys::send_patiently(stream.as_fd(), &number, &[pidfd.as_fd()], None)
             }
-            Err(source) => {
-                let errno = source.raw_os_error().unwrap_or(libc::EIO);
-                sys::send(stream.as_fd(), &(-errno).to_le_bytes(), &[])
-            }
+            Err(source) => report(stream.as_fd(), &source).map(|()| 0),
         };
         match told {
             // Nobody waits for it any more; it sees that itself.

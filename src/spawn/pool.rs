@@ -51,15 +51,20 @@ struct State {
     stock: Stock<Launcher>,
     /// Asked for, and not there yet.
     coming: usize,
-    /// Why the last one that came could not be taken in.
+    /// Why the last one that came could not be taken in, for a call that waits.
     trouble: Option<Errno>,
+    /// The same, of this nursery, whoever waits.
+    last_trouble: Option<Errno>,
+    /// This nursery has made one.
+    has_made: bool,
 }
 
 impl Pool {
     /// A pool without a nursery: [`Self::attach`] gives it one.
     pub fn new(kin: Arc<Kin>) -> Self {
         let stock = Stock::new(Habit::BARE, Instant::now());
-        let state = State { channel: None, stock, coming: 0, trouble: None };
+        let state =
+            State { channel: None, stock, coming: 0, trouble: None, last_trouble: None, has_made: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), kin }
     }
 
@@ -75,9 +80,19 @@ impl Pool {
         thread::Builder::new().name("stocker".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
         let mut state = self.state();
         (state.channel, state.coming) = (Some(channel), 0);
+        (state.last_trouble, state.has_made) = (None, false);
         state.ask();
         self.changed.notify_all();
         Ok(())
+    }
+
+    /// Whether the nursery has made a launcher, and if not, why.
+    pub fn health(&self) -> Result<(), io::Error> {
+        let state = self.state();
+        if state.has_made {
+            return Ok(());
+        }
+        Err(state.last_trouble.map_or_else(|| io::Error::other("it ended without a word"), Into::into))
     }
 
     /// Forgets a nursery that is gone, and what it made; calls wait until there is another.
@@ -86,8 +101,32 @@ impl Pool {
         dismiss(left, &self.kin);
     }
 
+    /// Waits until the nursery has made a launcher, which stays for the first call: so a process can be made here.
+    /// Errors: what the kernel gave instead of a process; `UnexpectedEof` (the nursery ended), `TimedOut`.
+    pub fn prove(&self) -> io::Result<()> {
+        let give_up = Instant::now() + NURSERY_WAIT;
+        let mut state = self.state();
+        state.stock.waiting += 1;
+        let proved = loop {
+            let left = give_up.saturating_duration_since(Instant::now());
+            if !state.stock.ready.is_empty() {
+                break Ok(());
+            } else if let Some(errno) = state.trouble.take() {
+                break Err(errno.into());
+            } else if state.channel.is_none() {
+                break Err(state.last_trouble.map_or(io::ErrorKind::UnexpectedEof.into(), Into::into));
+            } else if left.is_zero() {
+                break Err(io::ErrorKind::TimedOut.into());
+            }
+            state.ask();
+            state = self.wait(state, left);
+        };
+        state.stock.waiting -= 1;
+        proved
+    }
+
     /// A launcher that is alive. Waits for one to be made, but not for ever, however often a nursery is replaced.
-    /// Errors: `TimedOut` (no nursery makes one), `EMFILE`.
+    /// Errors: `TimedOut` (no nursery makes one), `EMFILE`, what the kernel gave instead of a process.
     pub fn take(&self) -> io::Result<Launcher> {
         let give_up = Instant::now() + NURSERY_WAIT;
         let mut state = self.state();
@@ -100,7 +139,7 @@ impl Pool {
                 return Ok(launcher);
             }
             if now >= give_up {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(none_in_time());
             }
             state.stock.waiting += 1;
             state.ask();
@@ -148,9 +187,15 @@ impl Pool {
             let mut state = self.state();
             state.coming = state.coming.saturating_sub(1);
             match received {
-                Ok(Some(launcher)) => state.stock.ready.push_back(launcher),
+                Ok(Some(launcher)) => {
+                    state.has_made = true;
+                    state.stock.ready.push_back(launcher);
+                }
                 Ok(None) => return Ok(()),
-                Err(errno) => state.trouble = Some(errno).filter(|_| state.stock.waiting > 0),
+                Err(errno) => {
+                    state.last_trouble = Some(errno);
+                    state.trouble = Some(errno).filter(|_| state.stock.waiting > 0);
+                }
             }
             match (state.stock.waiting, state.trouble) {
                 (0, _) => {}
@@ -166,7 +211,7 @@ impl Pool {
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(none_in_time());
             }
             if let Some(channel) = &state.channel {
                 return Ok(channel.clone());
@@ -224,6 +269,12 @@ impl State {
     }
 }
 
+fn none_in_time() -> io::Error {
+    let text =
+        format!("no launcher was made within {} s; the broker's stderr says why", NURSERY_WAIT.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
 fn is_gone(source: &io::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
@@ -271,18 +322,16 @@ pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) 
 }
 
 /// The next launcher from the channel; `None` when the nursery is gone.
-/// Errors: `EMFILE` (there was one, and no descriptors for it).
+/// Errors: `EMFILE` (there was one, and no descriptors for it), what the nursery could not make one for.
 fn receive(channel: BorrowedFd<'_>) -> Result<Option<Launcher>, Errno> {
     let Ok(message) = sys::receive(channel, 4) else { return Ok(None) };
-    let Ok(pid) = message.bytes.try_into() else { return Ok(None) };
+    let Ok(number) = message.bytes.try_into().map(i32::from_le_bytes) else { return Ok(None) };
+    if number < 0 {
+        return Err(Errno::from_raw(-number));
+    }
     let descriptors: Result<[OwnedFd; 2], _> = message.descriptors.try_into();
     let Ok([pidfd, stream]) = descriptors else { return Err(Errno::EMFILE) };
-    Ok(Some(Launcher {
-        pid: Pid::from_raw(i32::from_le_bytes(pid)),
-        pidfd,
-        stream: stream.into(),
-        scope: None,
-    }))
+    Ok(Some(Launcher { pid: Pid::from_raw(number), pidfd, stream: stream.into(), scope: None }))
 }
 
 impl Launcher {

@@ -9,7 +9,7 @@ use std::io;
 use std::mem::{align_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -153,7 +153,10 @@ impl Room {
 /// directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7): no move follows, which would take a
 /// lock of the whole kernel's.
 ///
-/// Linux 5.3, `clone(2)`. Errors: `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group
+/// Where `clone3` cannot be called, which container's filters deny because they cannot look at its arguments, `clone` does
+/// the same, but for the group.
+///
+/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group
 /// `EACCES`, `EBUSY` (it hands controllers on, so it may hold no process), `ENODEV` (it was removed).
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
 pub fn clone_sibling<T: Copy>(
@@ -175,7 +178,7 @@ pub fn clone_sibling<T: Copy>(
     berth.lodger().store(u32::from(SHARES), Ordering::Release);
     // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, and the new process has a stack of its own, or a copy of
     // all memory.
-    let child = unsafe { clone_onto(&mut args, enter::<T>, start) };
+    let child = unsafe { clone_any(&mut args, enter::<T>, start) };
     let child = child.inspect_err(|_| berth.lodger().store(0, Ordering::Release))?;
     // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -210,20 +213,59 @@ extern "C" fn enter<T: Copy>(start: *mut Start<T>) -> ! {
     unsafe { libc::_exit(code.into()) }
 }
 
-/// `clone3`, and in the new process `enter`, on the stack that `args` names.
+/// Whether `clone3` was denied once: it is not asked for again.
+static WITHOUT_CLONE3: AtomicBool = AtomicBool::new(false);
+
+/// `clone3`, or where that is denied `clone`.
 ///
 /// # Safety
-/// As clone3's; `enter` must do with the memory what may be done by two at a time.
+/// As [`clone_onto`]'s.
+#[allow(unsafe_code, reason = "no crate offers clone3")]
+unsafe fn clone_any<T>(
+    args: &mut libc::clone_args,
+    enter: extern "C" fn(*mut Start<T>) -> !,
+    start: *mut Start<T>,
+) -> nix::Result<usize> {
+    if !WITHOUT_CLONE3.load(Ordering::Relaxed) {
+        let whole = [std::ptr::from_mut(args).addr(), size_of::<libc::clone_args>(), 0, 0, 0];
+        // SAFETY: the caller answers for it, and `args` is whole.
+        let result = unsafe { clone_onto(libc::SYS_clone3, whole, enter, start) };
+        if !matches!(result, Err(Errno::ENOSYS | Errno::EPERM)) {
+            return result;
+        }
+    }
+    if args.flags & CLONE_INTO_CGROUP != 0 {
+        return Err(Errno::ENOSYS);
+    }
+    // The handle is stored where a parent's copy of the child's number would be.
+    let place = |number: u64| usize::try_from(number).unwrap_or_default();
+    let [flags, handle, child] = [args.flags, args.pidfd, args.child_tid].map(place);
+    let stack = place(args.stack + args.stack_size);
+    // SAFETY: the caller answers for it. The fourth and fifth are the child's number and thread storage, in an order that
+    // depends on the processor; without their flags neither is looked at, and only x86-64 sets the first one's.
+    let result = unsafe { clone_onto(libc::SYS_clone, [flags, stack, handle, child, 0], enter, start) };
+    if result.is_ok() {
+        WITHOUT_CLONE3.store(true, Ordering::Relaxed);
+    }
+    result
+}
+
+/// A system call that makes a process, and in the new process `enter`, on the stack that the arguments name.
+///
+/// # Safety
+/// As the call's; `enter` must do with the memory what may be done by two at a time.
 #[cfg(target_arch = "x86_64")]
 #[allow(
     unsafe_code,
     reason = "the new process begins on another stack, where no function has been called yet"
 )]
 unsafe fn clone_onto<T>(
-    args: &mut libc::clone_args,
+    number: libc::c_long,
+    arguments: [usize; 5],
     enter: extern "C" fn(*mut Start<T>) -> !,
     start: *mut Start<T>,
 ) -> nix::Result<usize> {
+    let [first, second, third, fourth, fifth] = arguments;
     let result: libc::c_long;
     // SAFETY: this process continues behind the label with all registers but those named; the new one, whose result is 0, has
     // the same registers and an empty stack, and calls a function that does not return.
@@ -237,9 +279,12 @@ unsafe fn clone_onto<T>(
             "call r13",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone3 => result,
-            in("rdi") std::ptr::from_mut(args),
-            in("rsi") size_of::<libc::clone_args>(),
+            inlateout("rax") number => result,
+            in("rdi") first,
+            in("rsi") second,
+            in("rdx") third,
+            in("r10") fourth,
+            in("r8") fifth,
             in("r12") start,
             in("r13") enter,
             lateout("rcx") _,
@@ -252,17 +297,18 @@ unsafe fn clone_onto<T>(
 /// The same in a copy of this process, which may call what it likes.
 ///
 /// # Safety
-/// As clone3's; only for a process with one thread: the copy would miss every other.
+/// As the call's; only for a process with one thread: the copy would miss every other.
 #[cfg(not(target_arch = "x86_64"))]
 #[allow(unsafe_code, reason = "no crate offers clone3")]
 unsafe fn clone_onto<T>(
-    args: &mut libc::clone_args,
+    number: libc::c_long,
+    arguments: [usize; 5],
     enter: extern "C" fn(*mut Start<T>) -> !,
     start: *mut Start<T>,
 ) -> nix::Result<usize> {
-    let arguments = [std::ptr::from_mut(args).addr(), size_of::<libc::clone_args>(), 0];
+    let [first, second, third, ..] = arguments;
     // SAFETY: the caller answers for it; without CLONE_VM the child has a copy of the memory.
-    let child = unsafe { super::raw::call(libc::SYS_clone3, arguments) }?;
+    let child = unsafe { super::raw::call(number, [first, second, third]) }?;
     if child == 0 {
         enter(start);
     }

@@ -11,6 +11,7 @@ mod file;
 mod flow;
 mod memory;
 mod message;
+mod needs;
 mod pidfd;
 mod raw;
 mod ready;
@@ -31,7 +32,8 @@ pub use flow::{
 };
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
-pub use pidfd::{open_pidfd, send_signal};
+pub use needs::{LEAST_KERNEL, Missing, check_kernel};
+pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use ready::poll_until;
 pub use reap::{End, reap};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};

@@ -19,12 +19,20 @@ pub fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
 
 /// Sends `signal` to the process behind `pidfd`. `pidfd_send_signal(2)`, Linux 5.1.
 /// Errors: `ESRCH` (it has ended), `EPERM` (it runs as another user now).
-#[allow(unsafe_code, reason = "nix has no pidfd_send_signal")]
 pub fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    send_number(pidfd, signal as i32)
+}
+
+/// That the process behind `pidfd` is there and may be sent signals; it is sent none. The same call and errors.
+pub fn process_is_there(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    send_number(pidfd, 0)
+}
+
+#[allow(unsafe_code, reason = "nix has no pidfd_send_signal")]
+fn send_number(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the descriptor is borrowed, hence open; a null siginfo means an ordinary signal.
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, info, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
     Errno::result(result)?;
     Ok(())
 }

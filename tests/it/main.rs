@@ -9,6 +9,7 @@ mod client;
 mod concurrency;
 mod config;
 mod crash;
+mod denied;
 mod diagnostics;
 mod docs;
 mod durable;

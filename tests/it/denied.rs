@@ -1,0 +1,91 @@
+//! A broker where a container's filter denies newer system calls: it does without them, or leaves and names the one that
+//! it needs, before it is ready.
+
+use crate::harness::{Broker, SHELL, Setup, have, skip};
+
+/// Denies the system calls of these numbers with this errno, and becomes the program that follows.
+const DENY: &str = "\
+import ctypes, os, struct, sys
+code = lambda what, value, if_equal=0, otherwise=0: struct.pack('HBBI', what, if_equal, otherwise, value)
+filter = code(0x20, 0)
+for number in sys.argv[2].split(','):
+    filter += code(0x15, int(number), 0, 1) + code(0x06, 0x00050000 | int(sys.argv[1]))
+filter += code(0x06, 0x7fff0000)
+kept = ctypes.create_string_buffer(filter)
+class Program(ctypes.Structure):
+    _fields_ = [('length', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+program = Program(len(filter) // 8, ctypes.addressof(kept))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
+os.execvp(sys.argv[3], sys.argv[3:])
+";
+
+const ENOSYS: &str = "38";
+const EPERM: &str = "1";
+
+// These numbers are the same for every processor.
+const CLONE3: &str = "435";
+const PIDFD_SEND_SIGNAL: &str = "424";
+const PIDFD_OPEN: &str = "434";
+const CLOSE_RANGE: &str = "436";
+const OPENAT2: &str = "437";
+
+fn denied(rules: &str, errno: &str, number: &str) -> Option<Setup> {
+    if !have("python3") {
+        skip("there is no python3");
+        return None;
+    }
+    Some(Broker::new(rules).under(&["python3", "-c", DENY, errno, number]))
+}
+
+#[test]
+fn without_clone3_calls_run_as_ever() {
+    let Some(setup) = denied(&format!("{SHELL}  timeout = 10s\n"), ENOSYS, CLONE3) else { return };
+    let broker = setup.start();
+    for _ in 0..40 {
+        broker.sh("echo up").exited(0).printed("up\n");
+    }
+    broker.sh("setsid sleep 60 & echo $!").exited(0).printed_pid_is_gone();
+    assert!(!broker.said().contains("nursery"), "{}", broker.said());
+}
+
+#[test]
+fn a_broker_that_can_make_no_process_is_not_ready() {
+    // The C library takes this word for a failure, and makes no thread; the broker's own would go on to `clone`.
+    let Some(setup) = denied(SHELL, EPERM, CLONE3) else { return };
+    setup.start_fails().said(&["no process can be made for calls", "Operation not permitted", "clone3"]);
+}
+
+#[test]
+fn a_system_call_that_is_needed_is_named_when_it_is_denied() {
+    let needed = [
+        ("pidfd_send_signal", PIDFD_SEND_SIGNAL),
+        ("pidfd_open", PIDFD_OPEN),
+        ("close_range", CLOSE_RANGE),
+        ("openat2", OPENAT2),
+    ];
+    for (name, number) in needed {
+        for errno in [ENOSYS, EPERM] {
+            let Some(setup) = denied(SHELL, errno, number) else { return };
+            setup.start_fails().said(&[&format!("the system call {name}(2) cannot be made"), "seccomp"]);
+        }
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_can_be_done_without_is_done_without() {
+    let (memfd_create, inotify_init1, fallocate) = ("319", "294", "285");
+    for number in [memfd_create, inotify_init1, fallocate] {
+        for errno in [ENOSYS, EPERM] {
+            let Some(setup) = denied(SHELL, errno, number) else { return };
+            let mut broker = setup.start();
+            broker.sh("echo up").exited(0).printed("up\n");
+            if number == inotify_init1 {
+                std::fs::remove_file(broker.socket()).expect("an own file can be removed");
+                broker.ends_with(2);
+            }
+        }
+    }
+}
