@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::ids::{CallId, SocketName};
 use crate::limits::JOURNAL_MESSAGE_CHARS_MAX;
-use crate::rules::escape::{quoted_ascii, visible};
+use crate::rules::escape::{command_line_ascii, visible};
 use crate::sd::{Entry, Priority};
 use crate::wire::Status;
 
@@ -71,7 +71,7 @@ fn command_line(words: &Words) -> String {
 }
 
 fn quoted_words(words: &[String]) -> String {
-    words.iter().map(|word| quoted_ascii(word)).collect::<Vec<_>>().join(" ")
+    command_line_ascii(words)
 }
 
 impl Record for Open<'_> {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::ids::{CallId, SocketName};
 use crate::limits::{RECORD_DETAIL_BYTES_MAX, SUMMARY_CHARS_MAX};
 use crate::refusal::Refusal;
-use crate::rules::escape::quoted;
+use crate::rules::escape::command_line;
 
 use super::record::now_ms;
 use super::words::{Caller, Words};
@@ -45,9 +45,8 @@ impl Rejected {
     /// The reason, the socket and the beginning of the command line, for people.
     pub fn summary(&self) -> String {
         let mut summary = format!("{} on {}", self.reason, self.socket);
-        let words: Vec<_> = self.words.argv().iter().map(|word| quoted(word)).collect();
-        if !words.is_empty() {
-            let shown: String = words.join(" ").chars().take(SUMMARY_CHARS_MAX).collect();
+        if !self.words.argv().is_empty() {
+            let shown: String = command_line(self.words.argv()).chars().take(SUMMARY_CHARS_MAX).collect();
             summary.push_str(&format!(": {shown}"));
         }
         summary

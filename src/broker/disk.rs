@@ -1,6 +1,7 @@
 //! What the pure modules ask of the disk: the text of rules files, and where a path lies.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -37,7 +38,7 @@ impl Paths for Disk {
 
 /// Reads the rules of `path`, absolute, and looks at what they trust: the places where programs are looked up.
 pub fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, LoadError> {
-    let variable = |name| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
+    let variable = |name| environment.get(name).map(OsStr::to_owned);
     let vars = Vars { home: variable("HOME"), runtime_dir: variable("XDG_RUNTIME_DIR") };
     let policy = load(path, &Disk, &vars).map_err(LoadError::Rules)?;
     if policy.rules().is_empty() {

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_match_names_the_rule_and_its_values() {
         let argv = ["git", "log", "7", "-x", "a b\u{1b}"];
-        let text = "/r/a.rules:1: git log <n> <f>...\n  n = 7\n  f = -x $'a b\\u{1b}'\n";
+        let text = "/r/a.rules:1: git log <n> <f>...\n  n = 7\n  f = -x $'a b\\x1b'\n";
         check(Form::Text, &argv, text);
         let json = r#"{"matched":true,"rule":{"file":"/r/a.rules","line":1,"text":"git log <n> <f>..."},"slots":[{"name":"n","values":["7"]},{"name":"f","values":["-x","a b\u001b"]}]}"#;
         check(Form::Json, &argv, &format!("{json}\n"));

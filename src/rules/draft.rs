@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX};
 
 use super::diagnostic::{Fault, Report, Span};
-use super::lexer::Word;
 use super::rule::Takes;
 use super::stanza::canonical;
 use super::variables::Variables;
 use super::vocabulary::is_attribute;
+use super::word::Word;
 
 /// A word of a rule line before its constraint is known.
 pub(super) enum Draft {

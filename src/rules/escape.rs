@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 pub fn is_hidden(ch: char) -> bool {
     ch.is_control()
         || matches!(ch,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The text with every hidden character as `\u{…}`.
@@ -22,43 +23,82 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// One word as a shell would take it: as it is when it is plain, else in single quotes; with hidden characters as
-/// `$'…'`. Different words never look the same.
+/// Whether a character is hidden, or is no sure sign by itself: a blank that is no space, an accent that joins the letter
+/// before it, a character that this version of Unicode does not have.
+fn is_unclear(ch: char) -> bool {
+    // What stands for itself when Rust escapes a text is what its tables hold to be printable.
+    is_hidden(ch) || !ch.is_ascii() && ch.escape_debug().len() != 1
+}
+
+/// One word as bash would take it: as it is when it is plain, else in single quotes; with hidden or unclear characters as
+/// `$'…'`.
 pub fn quoted(word: &str) -> Cow<'_, str> {
     if !word.is_empty() && word.bytes().all(is_plain) {
         return Cow::Borrowed(word);
     }
-    if !word.contains(is_hidden) {
+    if !word.contains(is_unclear) {
         return Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")));
     }
-    let mut shown = String::from("$'");
-    for ch in word.chars() {
-        if matches!(ch, '\'' | '\\') {
-            shown.push('\\');
-        }
-        push_visible(&mut shown, ch);
-    }
-    shown.push('\'');
-    Cow::Owned(shown)
+    Cow::Owned(ansi_quoted(word, is_unclear))
 }
 
 /// One word as bash would take it, in printable ASCII.
 pub fn quoted_ascii(word: &str) -> Cow<'_, str> {
-    if word.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return quoted(word);
+    let is_other = |ch: char| !matches!(ch, ' '..='~');
+    if word.contains(is_other) { Cow::Owned(ansi_quoted(word, is_other)) } else { quoted(word) }
+}
+
+/// A command line that bash, when it is pasted, reads as these words and nothing else: a program that bash would take
+/// for an assignment or for a word of its own language is quoted.
+pub fn command_line<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
+    joined(words, quoted)
+}
+
+/// The same in printable ASCII.
+pub fn command_line_ascii<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
+    joined(words, quoted_ascii)
+}
+
+fn joined<W: AsRef<str>>(words: impl IntoIterator<Item = W>, quote: fn(&str) -> Cow<'_, str>) -> String {
+    let mut line = String::new();
+    for (at, word) in words.into_iter().enumerate() {
+        let word = word.as_ref();
+        let shown = quote(word);
+        match (at, &shown) {
+            (0, Cow::Borrowed(plain)) if plain.contains('=') || RESERVED.contains(plain) => {
+                write!(line, "'{plain}'").expect("a string takes every write");
+            }
+            (0, _) => line.push_str(&shown),
+            _ => write!(line, " {shown}").expect("a string takes every write"),
+        }
     }
+    line
+}
+
+/// What bash takes for its own language at the beginning of a command; those that are not plain are quoted anyway.
+const RESERVED: [&str; 17] = [
+    "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
+    "then", "time", "until", "while",
+];
+
+/// A word in `$'…'`, in which the characters that `is_other` names are escapes.
+fn ansi_quoted(word: &str, is_other: impl Fn(char) -> bool) -> String {
     let mut shown = String::from("$'");
     for ch in word.chars() {
         let written = match ch {
             '\'' | '\\' => write!(shown, "\\{ch}"),
-            ' '..='~' => write!(shown, "{ch}"),
-            '\0'..='\u{ffff}' => write!(shown, "\\u{:04x}", u32::from(ch)),
+            ch if !is_other(ch) => write!(shown, "{ch}"),
+            '\n' => write!(shown, "\\n"),
+            '\r' => write!(shown, "\\r"),
+            '\t' => write!(shown, "\\t"),
+            '\0'..='\u{7f}' => write!(shown, "\\x{:02x}", u32::from(ch)),
+            '\u{80}'..='\u{ffff}' => write!(shown, "\\u{:04x}", u32::from(ch)),
             '\u{10000}'.. => write!(shown, "\\U{:08x}", u32::from(ch)),
         };
         written.expect("a string takes every write");
     }
     shown.push('\'');
-    Cow::Owned(shown)
+    shown
 }
 
 fn is_plain(byte: u8) -> bool {
@@ -88,7 +128,9 @@ mod tests {
         check("<n>", "'<n>'");
         check("it's", r"'it'\''s'");
         check("caf\u{e9}", "'caf\u{e9}'");
-        check("a\u{1b}\\'b\u{202e}", r"$'a\u{1b}\\\'b\u{202e}'");
+        check("cafe\u{301}", r"$'cafe\u0301'");
+        check("a\u{a0}b", r"$'a\u00a0b'");
+        check("a\u{1b}\\'b\u{202e}", r"$'a\x1b\\\'b\u202e'");
     }
 
     #[test]
@@ -96,8 +138,18 @@ mod tests {
         let check = |word: &str, want: &str| assert_eq!(quoted_ascii(word), want);
         check("it's", r"'it'\''s'");
         check("--a=b", "--a=b");
-        check("a\n'\\", r"$'a\u000a\'\\'");
+        check("a\n'\\", r"$'a\n\'\\'");
         check("caf\u{e9}\u{1f600}", r"$'caf\u00e9\U0001f600'");
+    }
+
+    #[test]
+    fn a_program_is_no_word_of_the_shells_language() {
+        let check = |words: &[&str], want: &str| assert_eq!(command_line(words), want);
+        check(&["git", "log", "a b"], "git log 'a b'");
+        check(&["A=b", "c=d"], "'A=b' c=d");
+        check(&["if", "if"], "'if' if");
+        check(&[], "");
+        assert_eq!(command_line_ascii(["a=\u{e9}", "x\ty"]), r"$'a=\u00e9' $'x\ty'");
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use crate::limits::{INCLUDES_MAX, RULES_BYTES_MAX, RULES_LINE_BYTES_MAX, RULES_LINES_MAX};
 
 use super::diagnostic::{Fault, Report, Span};
-use super::lexer::Line;
+use super::lexer::Tail;
 use super::variables::Variables;
+use super::word::Line;
 
 /// Where the text of rules files comes from. The caller of [`load`](super::load()) does the I/O and checks who may
 /// write the file.
@@ -170,7 +171,7 @@ impl Reader<'_, '_> {
     }
 
     fn wanted(&self, line: &Line<'_>) -> Result<(PathBuf, Span), Fault> {
-        let words = line.tail(0).words()?;
+        let words = Tail::new(*line, 0).words()?.words;
         let [_, path] = words.as_slice() else {
             let fault = Fault::new(line.content(), "`include` takes one path");
             return Err(fault.help("write `include PATH`; a program of this name is written 'include'"));

@@ -10,7 +10,6 @@ use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 use super::diagnostic::{Fault, Report, Span};
 use super::draft::{Draft, drafts, slot_name};
 use super::files::Files;
-use super::lexer::Word;
 use super::matcher::{LexicalPaths, fit};
 use super::pattern::Patterns;
 use super::resources::ResourceKey;
@@ -21,6 +20,7 @@ use super::template::Template;
 use super::tree::{Stanza, Tree};
 use super::variables::Variables;
 use super::vocabulary::nearest;
+use super::word::Word;
 
 /// What the stanzas mean.
 #[derive(Debug)]

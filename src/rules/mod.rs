@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+mod ansi;
+mod cursor;
 mod diagnostic;
 mod draft;
 pub mod escape;
@@ -18,6 +20,7 @@ mod pattern;
 mod policy;
 mod resources;
 mod rule;
+mod scanner;
 mod secrecy;
 mod settings;
 mod stanza;
@@ -28,6 +31,7 @@ mod tree;
 mod values;
 mod variables;
 mod vocabulary;
+mod word;
 
 pub use diagnostic::Diagnostic;
 pub use files::Source;

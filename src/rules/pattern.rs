@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use regex_automata::meta;
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
+use regex_syntax::ast::ErrorKind;
 use regex_syntax::hir::{Hir, Look};
 
 use crate::limits::{
@@ -43,6 +44,8 @@ pub(super) struct Flaw {
     /// First byte and byte behind the last, in the source, where a part of it is to blame.
     pub(super) place: Option<(usize, usize)>,
     pub(super) message: String,
+    /// What to write instead, where that can be said.
+    pub(super) help: Option<&'static str>,
 }
 
 /// The regexes of one load. Those that are written the same are one.
@@ -73,7 +76,7 @@ impl Patterns {
 }
 
 fn whole(message: String) -> Flaw {
-    Flaw { place: None, message }
+    Flaw { place: None, message, help: None }
 }
 
 /// How large the regex is once it is compiled, anchors and all.
@@ -96,13 +99,22 @@ fn anchored(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
 }
 
 fn flaw(error: &regex_syntax::Error) -> Flaw {
+    let mut help = None;
     let (message, span) = match error {
-        regex_syntax::Error::Parse(error) => (error.kind().to_string(), error.span()),
+        regex_syntax::Error::Parse(error) => {
+            help = (*error.kind() == ErrorKind::UnsupportedLookAround).then_some(NO_LOOK_AROUND);
+            (error.kind().to_string(), error.span())
+        }
         regex_syntax::Error::Translate(error) => (error.kind().to_string(), error.span()),
         other => return whole(other.to_string()),
     };
-    Flaw { place: Some((span.start.offset, span.end.offset)), message: format!("not a regex: {message}") }
+    let place = Some((span.start.offset, span.end.offset));
+    Flaw { place, message: format!("not a regex: {message}"), help }
 }
+
+/// How to say "any but this" without look-around.
+const NO_LOOK_AROUND: &str = "write what is accepted, not what is not: `feature/[a-z0-9-]+|fix/[a-z0-9-]+` instead of \
+    `(?!main).*`; a line `refuses = …` then holds that `main` is none of it";
 
 fn machine(source: &str) -> meta::Regex {
     let hir = anchored(source).expect("it was parsed at load");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::limits::UNIT_NAME_BYTES_MAX;
 
 use super::diagnostic::Fault;
-use super::lexer::Word;
+use super::word::Word;
 
 /// The properties, as rules files name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,12 +202,14 @@ fn is_slice(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Line;
+    use super::super::lexer::Tail;
+    use super::super::word::Line;
     use super::*;
 
     fn check(key: ResourceKey, text: &str, want: Option<ResourceValue>) {
         let text = format!("'{text}'");
-        let word = Line { text: &text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a value");
+        let word =
+            Tail::new(Line { text: &text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a value");
         assert_eq!(key.parse(&word).ok().map(|resource| resource.value), want, "{text}");
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::diagnostic::{Fault, Report, Span};
-use super::lexer::{Tail, Word};
+use super::lexer::Tail;
 use super::pattern::{Flaw, Patterns};
 use super::resources::ResourceKey;
 use super::rule::Accepts;
@@ -18,6 +18,7 @@ use super::tree::Attribute;
 use super::values;
 use super::variables::Variables;
 use super::vocabulary::{self, Key, Place};
+use super::word::Word;
 
 /// All that one stanza says.
 #[derive(Debug, Default)]
@@ -184,7 +185,7 @@ impl Reader<'_, '_> {
 
     /// What a slot's own line accepts.
     fn accepts(&mut self, attribute: &Attribute<'_>) -> Result<Accepts, Fault> {
-        let value = required(attribute)?;
+        let value = attribute.value.regex()?.ok_or_else(|| empty(attribute.value, attribute.key))?;
         let text = value.text();
         if !value.quoted && text.strip_prefix("in").is_some_and(|rest| rest.starts_with([' ', '\t'])) {
             let directory = value.slice(2, value.glyphs.len());
@@ -205,6 +206,10 @@ impl Reader<'_, '_> {
         self.patterns.get(&text).map(Accepts::Matching).map_err(|flaw| blame(&value, &text, flaw))
     }
 }
+
+/// What to write where a `;` without a blank before it ended a value.
+pub(super) const CUT: &str =
+    r"a `;` began a comment here; write `\;`, or put the whole value into single quotes";
 
 const STDIN: &[(&str, Stdin)] = &[("caller", Stdin::Caller), ("null", Stdin::Null)];
 const TTY: &[(&str, Tty)] = &[("pass", Tty::Pass), ("hide", Tty::Hide)];
@@ -262,7 +267,7 @@ fn required(attribute: &Attribute<'_>) -> Result<Word, Fault> {
 }
 
 fn words(attribute: &Attribute<'_>) -> Result<Vec<Word>, Fault> {
-    let words = attribute.value.words()?;
+    let words = attribute.value.words()?.words;
     if words.is_empty() { Err(empty(attribute.value, attribute.key)) } else { Ok(words) }
 }
 
@@ -284,5 +289,10 @@ fn names(word: &Word) -> Vec<Named> {
 fn blame(value: &Word, text: &str, flaw: Flaw) -> Fault {
     let glyphs = |bytes: usize| text.get(..bytes).map_or(0, |before| before.chars().count());
     let span = flaw.place.map_or(value.span, |(start, end)| value.part(glyphs(start), glyphs(end)));
-    Fault::new(span, flaw.message)
+    let fault = Fault::new(span, flaw.message);
+    match flaw.help {
+        _ if value.cut.is_some() => fault.help(CUT),
+        Some(help) => fault.help(help),
+        None => fault,
+    }
 }

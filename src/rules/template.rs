@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use crate::ids::{CallId, RuleLine, SocketName};
 
 use super::diagnostic::Fault;
-use super::lexer::Word;
 use super::variables::Variables;
+use super::word::Word;
 
 /// A path with placeholders (`#$call`, …), checked at load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,13 +173,15 @@ fn placeholder_at(
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Line;
+    use super::super::lexer::Tail;
     use super::super::variables::Vars;
+    use super::super::word::Line;
     use super::*;
 
     fn check(text: &str, want: Option<&str>) {
         let vars = Vars { home: Some("/home/#$call".into()), runtime_dir: None };
-        let word = Line { text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a good value");
+        let word =
+            Tail::new(Line { text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a good value");
         let template = Template::manifest(&word, &Variables::new(&vars)).ok();
         let values = TemplateValues {
             uid: Some(7),
@@ -194,7 +196,8 @@ mod tests {
     fn a_template_shows_as_it_is_written() {
         let vars = Vars { home: Some("/h".into()), runtime_dir: None };
         let text = "$HOME/#$socket/c#$call-#$ts_ms.out";
-        let word = Line { text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a good value");
+        let word =
+            Tail::new(Line { text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a good value");
         let template = Template::capture(&word, &Variables::new(&vars)).expect("a good template");
         assert_eq!(template.to_string(), "/h/#$socket/c#$call-#$ts_ms.out");
     }

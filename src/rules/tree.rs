@@ -3,8 +3,9 @@
 
 use super::diagnostic::{Fault, Report, Span};
 use super::files::{Files, is_include};
-use super::lexer::{Line, Tail, Word};
+use super::lexer::{Tail, Words};
 use super::vocabulary;
+use super::word::{Line, Word};
 
 /// The stanzas of all files, rules in the order in which they match.
 #[derive(Debug, Default)]
@@ -127,8 +128,8 @@ impl<'s> Parser<'s, '_> {
     fn header(&mut self, line: Line<'s>) {
         let comments = std::mem::take(&mut self.comments);
         self.above = Above::Broken;
-        let words = line.tail(0).words().and_then(|words| checked(words, &line));
-        let Some(words) = self.report.take(words) else { return };
+        let words = Tail::new(line, 0).words().and_then(|words| checked(words, &line));
+        let Some(Words { words, .. }) = self.report.take(words) else { return };
         if !is_defaults(&words) {
             self.above = Above::Rule;
             return self.tree.rules.push(Stanza { words, comments, attributes: Vec::new() });
@@ -154,8 +155,10 @@ fn is_defaults(words: &[Word]) -> bool {
 }
 
 /// The words of a line that may be a rule or `defaults:`; what looks like another kind of stanza is refused.
-fn checked(words: Vec<Word>, line: &Line<'_>) -> Result<Vec<Word>, Fault> {
-    let [first, rest @ ..] = words.as_slice() else { return Err(Fault::new(line.content(), "no words")) };
+fn checked(words: Words, line: &Line<'_>) -> Result<Words, Fault> {
+    let [first, rest @ ..] = words.words.as_slice() else {
+        return Err(Fault::new(line.content(), "no words"));
+    };
     if first.quoted {
         return Ok(words);
     }
@@ -190,5 +193,9 @@ fn attribute(line: Line<'_>) -> Result<Attribute<'_>, Fault> {
     if key.is_empty() {
         return Err(Fault::new(content, "no key before the `=`"));
     }
-    Ok(Attribute { key, span: line.span(content.start, content.start + key.len()), value: line.tail(after) })
+    Ok(Attribute {
+        key,
+        span: line.span(content.start, content.start + key.len()),
+        value: Tail::new(line, after),
+    })
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
 
 use super::diagnostic::Fault;
-use super::lexer::Word;
+use super::escape::quoted;
 use super::resources::bytes;
 use super::settings::{CaptureMax, ExecPath};
 use super::variables::Variables;
 use super::vocabulary::nearest;
+use super::word::Word;
 
 /// `250ms`, `30s`, `5m`, `2h`; a bare number is seconds.
 pub(super) fn duration(word: &Word) -> Result<Duration, Fault> {
@@ -54,8 +55,20 @@ pub(super) fn exec_path(word: &Word, vars: &Variables<'_>) -> Result<ExecPath, F
     if word.text() == "inherit" {
         return Ok(ExecPath::Inherit);
     }
-    let directories = word.split(':').into_iter().map(|directory| path(&directory, vars));
-    directories.collect::<Result<_, _>>().map(ExecPath::List)
+    word.split(':').iter().map(|word| directory(word, vars)).collect::<Result<_, _>>().map(ExecPath::List)
+}
+
+/// A path that can stand in a list between colons: what a variable brought is looked at again.
+fn directory(word: &Word, vars: &Variables<'_>) -> Result<PathBuf, Fault> {
+    let directory = path(word, vars)?;
+    if directory.as_os_str().as_encoded_bytes().contains(&b':') {
+        let message =
+            format!("this is {}, and a `:` separates directories", quoted(&directory.to_string_lossy()));
+        return Err(
+            Fault::new(word.span, message).help("no directory of `exec_path` can have a `:` in its name")
+        );
+    }
+    Ok(directory)
 }
 
 /// Octal, at most `777`.
@@ -159,12 +172,13 @@ pub(super) fn choice<T: Copy + Debug>(word: &Word, choices: &[(&'static str, T)]
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Line;
+    use super::super::lexer::Tail;
     use super::super::variables::Vars;
+    use super::super::word::Line;
     use super::*;
 
     fn check<T: Debug + PartialEq>(parse: impl Fn(&Word) -> Result<T, Fault>, text: &str, want: Option<T>) {
-        let word = Line { text, file: 0, number: 0 }.tail(0).value().ok().flatten().expect("a value");
+        let word = Tail::new(Line { text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a value");
         assert_eq!(parse(&word).ok(), want, "{text}");
     }
 
@@ -206,7 +220,8 @@ mod tests {
         check(env, "1x", None);
         let vars = Vars { home: Some("/h:i".into()), runtime_dir: None };
         let parse = |word: &Word| exec_path(word, &Variables::new(&vars));
-        check(parse, "$HOME/bin:/bin", Some(ExecPath::List(vec!["/h:i/bin".into(), "/bin".into()])));
+        check(parse, "$HOME/bin:/bin", None);
+        check(parse, "/usr/bin:/bin", Some(ExecPath::List(vec!["/usr/bin".into(), "/bin".into()])));
         check(parse, "inherit", Some(ExecPath::Inherit));
         check(parse, "/bin:", None);
         check(parse, "bin", None);

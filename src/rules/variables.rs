@@ -1,24 +1,27 @@
 //! `$HOME` and `$XDG_RUNTIME_DIR` in words and path-valued attributes. Nothing else expands, and nothing expands
-//! silently to nothing: every other name is an error.
+//! silently to nothing: every other name is an error, and so is a value that is no absolute path.
 
 use std::cell::Cell;
+use std::ffi::{OsStr, OsString};
 
-use super::diagnostic::Fault;
-use super::lexer::{Glyph, Word};
+use super::diagnostic::{Fault, Span};
+use super::escape::quoted;
+use super::word::{Glyph, Word};
 
-/// The two variables that rules may name, from the broker's environment.
+/// The two variables that rules may name, as they are in the broker's environment. **Untrusted**: they are checked where
+/// they are used.
 #[derive(Clone, Debug, Default)]
 pub struct Vars {
     /// `$HOME`.
-    pub home: Option<String>,
+    pub home: Option<OsString>,
     /// `$XDG_RUNTIME_DIR`.
-    pub runtime_dir: Option<String>,
+    pub runtime_dir: Option<OsString>,
 }
 
 /// The variables of one load, and which of them its files named.
 #[derive(Debug)]
 pub(super) struct Variables<'v> {
-    known: [(&'static str, Option<&'v str>, Cell<bool>); 2],
+    known: [(&'static str, Option<&'v OsStr>, Cell<bool>); 2],
 }
 
 impl<'v> Variables<'v> {
@@ -34,7 +37,7 @@ impl<'v> Variables<'v> {
         self.known
             .iter()
             .filter(|(.., used)| used.get())
-            .filter_map(|(name, value, _)| Some((*name, (*value)?)))
+            .filter_map(|(name, value, _)| Some((*name, (*value)?.to_str()?)))
     }
 
     /// The word with its variables replaced.
@@ -66,30 +69,47 @@ impl<'v> Variables<'v> {
         let (_, value, used) =
             known.ok_or_else(|| fault(format!("${name} is not a variable that rules may use")))?;
         used.set(true);
-        let value = value.filter(|value| !value.is_empty());
-        value.map(|value| Some((value, end))).ok_or_else(|| fault(format!("${name} is not set")))
+        match value.filter(|value| !value.is_empty()) {
+            None => Err(fault(format!("${name} is not set"))),
+            Some(value) => match value.to_str().filter(|value| is_path(value)) {
+                Some(path) => Ok(Some((path, end))),
+                None => Err(unusable(word.part(at, end), &name, value)),
+            },
+        }
     }
 }
 
-/// The name of the variable that begins at glyph `at`, and the glyph behind it; a lone `$` begins none.
+/// Whether a variable's value can stand in the place of its name: an absolute path in one line of UTF-8.
+fn is_path(value: &str) -> bool {
+    value.starts_with('/') && !value.contains(char::is_control)
+}
+
+fn unusable(span: Span, name: &str, value: &OsStr) -> Fault {
+    let shown = value.to_string_lossy();
+    let message = format!("${name} is {}, which is not an absolute path of plain UTF-8", quoted(&shown));
+    Fault::new(span, message).help("set it for the broker, or write the path out")
+}
+
+/// The name of the variable that begins at glyph `at`, and the glyph behind it; a lone `$` begins none. A quote ends a
+/// name, as it does in a shell.
 fn name_at(word: &Word, at: usize) -> Result<Option<(String, usize)>, Fault> {
-    let active = |index: usize| word.glyphs.get(index).filter(|glyph| !glyph.data).map(|glyph| glyph.ch);
-    if active(at) != Some('$') {
+    let glyphs = &word.glyphs[at..];
+    if !glyphs.first().is_some_and(|glyph| glyph.ch == '$' && glyph.is_active()) {
         return Ok(None);
     }
-    if active(at + 1) == Some('{') {
-        return braced(word, at).map(Some);
+    let goes_on = |pair: &&[Glyph]| pair[0].end == pair[1].at && pair[1].is_active();
+    let length = 1 + glyphs.windows(2).take_while(goes_on).count();
+    let glyphs = &glyphs[1..length];
+    let in_name = glyphs.iter().take_while(|glyph| in_name(glyph.ch)).count();
+    match glyphs.first().map(|glyph| glyph.ch) {
+        Some('{') => braced(word, at, &glyphs[1..]).map(Some),
+        Some('a'..='z' | 'A'..='Z' | '_') => Ok(Some((name(&glyphs[..in_name]), at + 1 + in_name))),
+        Some(_) | None => Ok(None),
     }
-    if !active(at + 1).is_some_and(|ch| ch.is_ascii_alphabetic() || ch == '_') {
-        return Ok(None);
-    }
-    let length = word.glyphs[at + 1..].iter().take_while(|glyph| !glyph.data && in_name(glyph.ch)).count();
-    Ok(Some((name(&word.glyphs[at + 1..=at + length]), at + 1 + length)))
 }
 
-fn braced(word: &Word, at: usize) -> Result<(String, usize), Fault> {
-    let inner = &word.glyphs[at + 2..];
-    let length = inner.iter().position(|glyph| glyph.ch == '}' || glyph.data || !in_name(glyph.ch));
+fn braced(word: &Word, at: usize, inner: &[Glyph]) -> Result<(String, usize), Fault> {
+    let length = inner.iter().position(|glyph| !in_name(glyph.ch));
     match length.filter(|&length| inner[length].ch == '}' && length > 0) {
         Some(length) => Ok((name(&inner[..length]), at + 3 + length)),
         None => Err(Fault::new(word.part(at, at + 2), "`${` begins no variable's name")
@@ -107,12 +127,13 @@ fn name(glyphs: &[Glyph]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Line;
+    use super::super::lexer::Tail;
+    use super::super::word::Line;
     use super::*;
 
     fn check(text: &str, want: Option<&str>) {
         let vars = Vars { home: Some("/home/a b".into()), runtime_dir: None };
-        let words = Line { text, file: 0, number: 0 }.tail(0).words().expect("the line is good");
+        let words = Tail::new(Line { text, file: 0, number: 0 }, 0).words().expect("the line is good").words;
         assert_eq!(Variables::new(&vars).expand(&words[0]).ok().as_deref(), want);
     }
 
@@ -122,12 +143,32 @@ mod tests {
         check("\"${HOME}/x\"", Some("/home/a b/x"));
         check("'$HOME/x'", Some("$HOME/x"));
         check(r"\$HOME", Some("$HOME"));
+        check(r"$'$HOME'", Some("$HOME"));
+        check(r#""\$HOME""#, Some("$HOME"));
+    }
+
+    #[test]
+    fn a_quote_ends_a_name() {
+        check("$HOME\"S\"", Some("/home/a bS"));
+        check("\"$\"HOME", Some("$HOME"));
+        check("$HO\"ME\"", None);
+        check("${HO\"ME\"}", None);
     }
 
     #[test]
     fn a_lone_dollar_stays() {
         check("a$", Some("a$"));
         check("$1$$(", Some("$1$$("));
+    }
+
+    #[test]
+    fn a_value_that_is_no_path_is_an_error() {
+        for home in ["relative/h", "", "/h\nx", "~"] {
+            let vars = Vars { home: Some(home.into()), runtime_dir: None };
+            let words =
+                Tail::new(Line { text: "$HOME/x", file: 0, number: 0 }, 0).words().expect("it is good");
+            assert!(Variables::new(&vars).expand(&words.words[0]).is_err(), "{home:?}");
+        }
     }
 
     #[test]

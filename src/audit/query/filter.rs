@@ -3,7 +3,7 @@
 use memchr::memmem::{self, Finder};
 
 use crate::ids::{CallId, RuleLine};
-use crate::rules::escape::quoted;
+use crate::rules::escape;
 
 use super::super::read::{Head, Kind, Recorded};
 
@@ -100,7 +100,7 @@ fn may_count(head: &Head, call: CallId, line: &[u8]) -> bool {
 
 /// The command line of a record, as a shell would take it.
 fn command_line(record: &Recorded) -> String {
-    record.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    escape::command_line(&record.argv)
 }
 
 /// Bytes that a line has when it is of this rule: the longest run of what JSON writes as it is.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::client::{BadWords, Failure};
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
-use crate::rules::escape::{quoted, visible};
+use crate::rules::escape::{command_line, quoted, visible};
 use crate::wire::{Explanation, Status};
 
 use super::unreached;
@@ -95,9 +95,7 @@ impl Asked<'_> {
 
     /// The command line in shell words, cut where a message would no longer be read.
     fn command(&self) -> String {
-        let words: Vec<_> =
-            self.words.iter().map(|word| quoted(&word.to_string_lossy()).into_owned()).collect();
-        let line = words.join(" ");
+        let line = command_line(self.words.iter().map(|word| word.to_string_lossy()));
         match line.char_indices().nth(SHOWN_COMMAND_CHARS_MAX) {
             Some((end, _)) => format!("{}...", &line[..end]),
             None => line,
@@ -179,7 +177,7 @@ mod tests {
         check(
             &["git", "push", "it's", "a\nb"],
             &refused,
-            &[r"no rule allows: git push 'it'\''s' $'a\u{a}b'", tail].concat(),
+            &[r"no rule allows: git push 'it'\''s' $'a\nb'", tail].concat(),
         );
         let cut = format!("no rule allows: echo {}...{tail}", "x".repeat(195));
         check(&["echo", &"x".repeat(16_000)], &refused, &cut);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::audit::Fields;
-use crate::rules::escape::quoted;
+use crate::rules::escape::command_line;
 
 use super::style::{Style, printable};
 use super::when;
@@ -24,8 +24,7 @@ pub(super) fn write_record(line: &[u8], style: &Style, out: &mut dyn Write) -> i
             }
             ("ts", Value::Number(ts)) => ts.as_u64().map(|ts| when::shown_exactly(ts, &style.zone)),
             ("argv" | "paths", Value::Array(words)) => {
-                let words: Vec<_> = words.iter().filter_map(Value::as_str).map(quoted).collect();
-                Some(words.join(" "))
+                Some(command_line(words.iter().filter_map(Value::as_str)))
             }
             (_, Value::String(text)) => Some(text.clone()),
             _ => None,

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use jiff::tz::TimeZone;
 
 use crate::audit::Recorded;
-use crate::rules::escape::quoted;
+use crate::rules::escape::command_line;
 use crate::sys;
 
 /// How answers look.
@@ -32,9 +32,8 @@ impl Style {
 
 /// The words of a record, as a shell would take them.
 pub(super) fn command(record: &Recorded) -> String {
-    let words: Vec<_> = record.argv.iter().map(|word| quoted(word)).collect();
     let cut = if record.argv_bytes.is_some() { " ..." } else { "" };
-    words.join(" ") + cut
+    command_line(&record.argv) + cut
 }
 
 /// A line that is printable, and no wider than the terminal. Characters beyond ASCII count as two columns, which is

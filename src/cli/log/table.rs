@@ -266,7 +266,7 @@ mod tests {
             &[START, reject, exit],
             None,
             &[
-                r"2023-11-14 22:13:20      7    3 SIGTERM      1m01s 4294967294[12] echo $'\u{1b}[31m\u{202e}'",
+                r"2023-11-14 22:13:20      7    3 SIGTERM      1m01s 4294967294[12] echo $'\x1b[31m\u202e'",
                 "2023-11-14 22:13:21      8      no_rule x4                        no",
             ],
         );

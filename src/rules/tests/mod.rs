@@ -7,6 +7,7 @@ mod diagnostics;
 mod policies;
 mod reference;
 mod scale;
+mod shell;
 
 use std::collections::HashMap;
 use std::io;

@@ -1,0 +1,80 @@
+//! A place in a line that moves to its end, character by character.
+
+use super::diagnostic::{Fault, Span};
+use super::word::{Glyph, Line, Quoting};
+
+/// A place in a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'s> {
+    line: Line<'s>,
+    at: usize,
+}
+
+impl<'s> Cursor<'s> {
+    /// At byte `at` of a line.
+    pub(super) fn new(line: Line<'s>, at: usize) -> Self {
+        Self { line, at }
+    }
+
+    /// The byte that comes next.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// All that comes next.
+    pub(super) fn rest(&self) -> &'s str {
+        &self.line.text[self.at..]
+    }
+
+    /// The character that comes next.
+    pub(super) fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    /// The character behind the next one, which has one byte.
+    pub(super) fn second(&self) -> Option<char> {
+        self.rest().chars().nth(1)
+    }
+
+    /// Moves on by so many bytes.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// Moves to what is not blank.
+    pub(super) fn skip_blanks(&mut self) {
+        while self.peek().is_some_and(|ch| ch.is_ascii_whitespace()) {
+            self.at += 1;
+        }
+    }
+
+    /// The bytes from `start` to here.
+    pub(super) fn since(&self, start: usize) -> Span {
+        self.line.span(start, self.at)
+    }
+
+    /// The bytes from here on, so many of them.
+    pub(super) fn ahead(&self, bytes: usize) -> Span {
+        self.line.span(self.at, (self.at + bytes).min(self.line.text.len()))
+    }
+
+    /// Takes the character that comes next, as it is.
+    pub(super) fn glyph(&mut self, quoting: Quoting) -> Glyph {
+        let (at, ch) = (self.at, self.peek().expect("the caller has seen a character"));
+        self.at += ch.len_utf8();
+        Glyph { ch, at, end: self.at, quoting }
+    }
+
+    /// Takes a backslash and the character behind it, which it makes data.
+    pub(super) fn unescaped(&mut self) -> Glyph {
+        let at = self.at;
+        self.at += 1;
+        Glyph { at, ..self.glyph(Quoting::Data) }
+    }
+
+    /// That the quote that was opened at `start` has no end.
+    pub(super) fn unclosed(&self, start: usize, quote: char) -> Fault {
+        let fault = Fault::new(self.since(start), "this quote is not closed");
+        fault.help(format!("end it with {quote} on the same line"))
+    }
+}

@@ -1,0 +1,102 @@
+//! Lines and words. A [`Word`] keeps, for every character, where it stands and how it is quoted, so that slots and
+//! variables are told from text and a caret can point into the middle of a value.
+
+use super::diagnostic::Span;
+
+/// One line of a rules file, without its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'s> {
+    /// The text.
+    pub(super) text: &'s str,
+    /// Which file.
+    pub(super) file: usize,
+    /// Which line, from 0.
+    pub(super) number: usize,
+}
+
+impl Line<'_> {
+    /// The bytes from `start` to `end` as a span.
+    pub(super) fn span(&self, start: usize, end: usize) -> Span {
+        Span { file: self.file, line: self.number, start, end }
+    }
+
+    /// Everything but the blanks around it.
+    pub(super) fn content(&self) -> Span {
+        let end = self.text.trim_ascii_end().len();
+        self.span(self.text.len() - self.text.trim_ascii_start().len(), end)
+    }
+}
+
+/// How a character is quoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quoting {
+    /// Not at all: a shell might give it a meaning.
+    Bare,
+    /// In double quotes, where variables expand and nothing else has a meaning.
+    Double,
+    /// In single quotes, by an escape, or behind a backslash: it is data.
+    Data,
+}
+
+/// One character of a word.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glyph {
+    /// The character.
+    pub(super) ch: char,
+    /// The first byte of what is written for it, its backslash included.
+    pub(super) at: usize,
+    /// The byte behind the last.
+    pub(super) end: usize,
+    /// How it is quoted.
+    pub(super) quoting: Quoting,
+}
+
+impl Glyph {
+    /// Whether a `$` here begins a variable, or a letter goes on with one.
+    pub(super) fn is_active(&self) -> bool {
+        self.quoting != Quoting::Data
+    }
+}
+
+/// One word, its quotes taken off.
+#[derive(Clone, Debug)]
+pub(super) struct Word {
+    /// Its characters.
+    pub(super) glyphs: Vec<Glyph>,
+    /// The whole word in the line, quotes included.
+    pub(super) span: Span,
+    /// Whether any of it is quoted or escaped.
+    pub(super) quoted: bool,
+    /// The `;` that ended it and began a comment with no blank before it.
+    pub(super) cut: Option<usize>,
+}
+
+impl Word {
+    /// The word as text, nothing expanded.
+    pub(super) fn text(&self) -> String {
+        self.glyphs.iter().map(|glyph| glyph.ch).collect()
+    }
+
+    /// Where the characters from `from` to before `to` stand.
+    pub(super) fn part(&self, from: usize, to: usize) -> Span {
+        let start = self.glyphs.get(from).map_or(self.span.end, |glyph| glyph.at);
+        let last = to.checked_sub(1).and_then(|last| self.glyphs.get(last));
+        Span { start, end: last.map_or(self.span.end, |last| last.end), ..self.span }
+    }
+
+    /// The characters from `from` to before `to`, blanks around them left out, as a word of their own.
+    pub(super) fn slice(&self, from: usize, to: usize) -> Self {
+        let solid = |index: &usize| !self.glyphs[*index].ch.is_ascii_whitespace();
+        let from = (from..to).find(solid).unwrap_or(to);
+        let to = (from..to).rev().find(solid).map_or(from, |last| last + 1);
+        Self { glyphs: self.glyphs[from..to].to_vec(), span: self.part(from, to), ..*self }
+    }
+
+    /// What stands between the separators, each part without the blanks around it.
+    pub(super) fn split(&self, separator: char) -> Vec<Self> {
+        let mut ends: Vec<_> = (0..self.glyphs.len()).filter(|&at| self.glyphs[at].ch == separator).collect();
+        ends.push(self.glyphs.len());
+        let starts = std::iter::once(0).chain(ends.iter().map(|end| end + 1));
+        starts.zip(&ends).map(|(from, &to)| self.slice(from, to)).collect()
+    }
+}
