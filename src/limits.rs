@@ -187,6 +187,14 @@ pub const RECORD_ARGV_BYTES_MAX: usize = 8 * 1024;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of a line of a manifest that is read back as one; a longer one is none of a broker's.
 pub const RECORD_LINE_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
+/// Runs of lines, each of which follows the one before it, that are told apart in one file; of more, those in the middle
+/// are given up.
+pub const RUNS_MAX: usize = 64;
+/// Places of a file, each of one line or of several, in which no record stands; a broker does not go on after more.
+pub const FOREIGN_PLACES_MAX: usize = 64 * 1024;
+/// The highest number that a broker goes on from. Above it there are 2^32 more below 2^53, up to which every reader of
+/// JSON is exact.
+pub const CALL_NUMBER_MAX: u64 = (1 << 53) - (1 << 32);
 /// Equal refusals within this time become one record with a count.
 pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
 /// So many equal refusals have a record each before the counting begins.

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::Flock;
 
 use crate::ids::CallId;
-use crate::limits::END_ROOM_BYTES;
+use crate::limits::{CALL_NUMBER_MAX, END_ROOM_BYTES};
 use crate::sd::Entry;
 use crate::sys;
 
@@ -26,7 +26,7 @@ use super::fold::{Fold, Repeats};
 use super::history::{History, look_back};
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
-use super::place::{self, OpenError, is_at};
+use super::place::{self, OpenError};
 use super::record::now_ms;
 use super::rejected::{Reject, Rejected};
 use super::room::{Room, Space};
@@ -38,8 +38,8 @@ use super::stray::{Begun, Trace};
 pub(super) struct Book {
     pub(super) path: PathBuf,
     pub(super) file: Arc<Flock<File>>,
-    mark: Arc<Mark>,
-    bytes: u64,
+    pub(super) mark: Arc<Mark>,
+    pub(super) bytes: u64,
     /// The file may end in part of a line that could not be written.
     torn: bool,
     room: Room,
@@ -68,6 +68,7 @@ impl Book {
         let (mark, noted) = Mark::open(path)?;
         let (mut book, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
         book.next = history.next.max(noted.next);
+        book.check_number()?;
         book.begin(author, &history, &noted.prev).map_err(io)?;
         book.recover(&history).map_err(io)?;
         Ok(book)
@@ -83,6 +84,7 @@ impl Book {
         let close = self.closing();
         let (line, left) = chained(&to_ascii(&close), &self.prev);
         fresh.next = self.next.max(history.next).max(noted.next);
+        fresh.check_number()?;
         (fresh.lines, fresh.calls) = (self.lines, self.calls.clone());
         std::mem::swap(&mut fresh.owed, &mut self.owed);
         let noted = if is_ours || history.last.is_none() { left.clone() } else { noted.prev };
@@ -112,8 +114,9 @@ impl Book {
         if !self.mark.is_of(&path) {
             self.mark = Self::mark(&path)?.0;
         }
-        let history = self.read_again(&no_line()).map_err(io)?;
+        let history = self.read_again(&self.prev.clone()).map_err(io)?;
         self.next = self.next.max(history.next);
+        self.check_number()?;
         let noted = self.prev.clone();
         self.begin(author, &history, &noted).and_then(|()| self.carry()).map_err(io)
     }
@@ -152,14 +155,15 @@ impl Book {
         Ok(history)
     }
 
-    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own.
+    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own, and so does what
+    /// somebody else wrote.
     fn begin(&mut self, author: &Author<'_>, history: &History, noted: &LineHash) -> io::Result<()> {
-        if history.torn > 0 {
+        if history.is_open_ended {
             self.append(b"\n", Space::Free)?;
         }
         let last = history.last.as_ref();
         self.prev = last.map_or_else(|| noted.clone(), |last| last.hash.clone());
-        if history.torn > 0 {
+        if self.prev != *noted {
             // What the next line follows: a broker that is killed after that line must not find it unknown.
             self.note()?;
         }
@@ -174,11 +178,20 @@ impl Book {
             policy: author.policy,
             next: self.next,
             running: self.calls.running(),
-            torn: history.torn,
+            torn: history.torn.map_or(0, |torn| torn.bytes),
+            torn_sha256: history.torn.map(|torn| torn.hash.to_hash()),
+            foreign: history.foreign.as_ref().map_or(0, |foreign| foreign.lines),
+            foreign_sha256: history.foreign.as_ref().map(|foreign| foreign.hash.clone()),
             at: self.bytes,
             missing: is_missing.then(|| noted.clone()),
         };
         self.write(&open)
+    }
+
+    /// That there are numbers left.
+    fn check_number(&self) -> Result<(), OpenError> {
+        let fits = self.next.get() <= CALL_NUMBER_MAX;
+        if fits { Ok(()) } else { Err(OpenError::Exhausted { path: self.path.clone(), next: self.next }) }
     }
 
     /// Takes the next number.
@@ -343,7 +356,7 @@ impl Book {
         self.room.reach(self.file.as_fd(), self.bytes, self.bytes + bytes as u64 + kept)
     }
 
-    fn cut_torn(&mut self) -> io::Result<()> {
+    pub(super) fn cut_torn(&mut self) -> io::Result<()> {
         if self.torn {
             // Never longer: somebody else may have cut it since.
             if self.file.metadata()?.len() > self.bytes {
@@ -362,39 +375,5 @@ impl Book {
             // What stays taken is some space, until the next broker writes there.
             self.file.set_len(self.bytes).ok();
         }
-    }
-
-    /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
-    pub(super) fn check_place(&mut self) -> io::Result<()> {
-        self.cut_torn()?;
-        let bytes = self.file.metadata()?.len();
-        let why = if !self.is_at(&self.path) {
-            "the manifest was moved or removed; have the broker reload (HUP)"
-        } else if bytes < self.bytes {
-            "the manifest was cut in place, and records may be lost; have logrotate move it and send HUP (`nocreate` \
-             and `postrotate`) instead of `copytruncate`, and the broker reload now"
-        } else if bytes > self.bytes {
-            "the manifest was written to by somebody else; have the broker reload (HUP)"
-        } else {
-            return Ok(());
-        };
-        Err(io::Error::other(why))
-    }
-
-    /// Whether the file that is open is the one at `path`.
-    pub(super) fn is_at(&self, path: &Path) -> bool {
-        is_at(&self.file, path)
-    }
-
-    /// Whether nothing was done to the manifest and its mark.
-    pub(super) fn is_untouched(&mut self) -> bool {
-        self.check_place().is_ok() && self.mark.is_of(&self.path)
-    }
-
-    /// Has all of it on disk, the directory's entries included.
-    pub(super) fn sync_place(&self) -> io::Result<()> {
-        self.file.sync_all()?;
-        self.mark.sync()?;
-        place::sync_directory(&self.path)
     }
 }

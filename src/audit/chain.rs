@@ -1,13 +1,16 @@
 //! The chain: each line carries the hash of the one before it. Knows lines and hashes, no records and no files.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 /// The hash of a line, as 64 hexadecimal digits.
 pub(super) type LineHash = String;
 
+/// Hexadecimal digits of a hash.
+const HASH_DIGITS: usize = 64;
+
 /// The hash that the first line of all carries.
 pub(super) fn no_line() -> LineHash {
-    "0".repeat(64)
+    "0".repeat(HASH_DIGITS)
 }
 
 /// The hash of one line, without its newline.
@@ -16,63 +19,58 @@ pub(super) fn hash_line(line: &[u8]) -> LineHash {
 }
 
 /// A record's JSON as a line with the chain, and the hash of that line.
-pub(super) fn chained(body: &str, prev: &LineHash) -> (String, LineHash) {
+pub(super) fn chained(body: &str, prev: &str) -> (String, LineHash) {
     let body = body.strip_suffix('}').unwrap_or(body);
     let line = format!("{body},\"prev\":\"{prev}\"}}\n");
     let hash = hash_line(&line.as_bytes()[..line.len() - 1]);
     (line, hash)
 }
 
-/// Whether a line is a record to its end: the chain is the last that is written of one. What a crash or a full disk
-/// tore off has none.
-pub(super) fn is_whole(line: &[u8]) -> bool {
-    prev_of(line).is_some()
-}
-
-/// The `prev` of a whole line.
+/// The `prev` of a whole line: the last field of every record, so that what an interrupted write left of one has none.
 pub(super) fn prev_of(line: &[u8]) -> Option<&[u8]> {
     const PREV: &[u8] = b",\"prev\":\"";
-    const DIGITS: usize = 64;
     let digits = line.strip_suffix(b"\"}")?;
-    let (head, digits) = digits.split_at_checked(digits.len().checked_sub(DIGITS)?)?;
-    let is_prev =
-        head.ends_with(PREV) && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    is_prev.then_some(digits)
+    let (head, digits) = digits.split_at_checked(digits.len().checked_sub(HASH_DIGITS)?)?;
+    (head.ends_with(PREV) && is_hash(digits)).then_some(digits)
 }
 
-/// What the next line's `prev` is the hash of: the last whole line, with the torn ones after it. These have no `prev`
-/// themselves; without the whole line, nothing would show that it was taken out.
-#[derive(Debug, Default)]
-pub(super) struct Link {
-    hash: Sha256,
-    begun: bool,
+/// Whether this is a hash as records write it: 64 hexadecimal digits, in lower case.
+pub(super) fn is_hash(digits: &[u8]) -> bool {
+    digits.len() == HASH_DIGITS && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-impl Link {
-    /// Takes in a line, without its newline.
-    pub(super) fn add(&mut self, line: &[u8]) {
-        if is_whole(line) {
-            *self = Self::default();
-        } else if self.begun {
-            self.hash.update(b"\n");
+/// A SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The `prev` of the first line of all.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// From 64 hexadecimal digits, lower case.
+    pub fn of(text: &[u8]) -> Option<Self> {
+        let digit = |byte: u8| if byte.is_ascii_digit() { byte - b'0' } else { byte - b'a' + 10 };
+        let mut bytes = [0; 32];
+        let (pairs, _) = text.as_chunks::<2>();
+        for (byte, [high, low]) in bytes.iter_mut().zip(is_hash(text).then_some(pairs)?) {
+            *byte = digit(*high) << 4 | digit(*low);
         }
-        self.hash.update(line);
-        self.begun = true;
+        Some(Self(bytes))
     }
 
-    /// Takes in more of the last line.
-    pub(super) fn go_on(&mut self, piece: &[u8]) {
-        self.hash.update(piece);
+    /// The hash of a line, without its newline.
+    pub(super) fn of_line(line: &[u8]) -> Self {
+        Self(Sha256::digest(line).into())
     }
 
-    /// The hash; `None` before the first line.
-    pub(super) fn hash(&self) -> Option<LineHash> {
-        self.digest().map(|digest| digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    /// The hash of the line before this one, where it is whole.
+    pub(super) fn before(line: &[u8]) -> Option<Self> {
+        prev_of(line).and_then(Self::of)
     }
 
-    /// The same as bytes.
-    pub(super) fn digest(&self) -> Option<[u8; 32]> {
-        self.begun.then(|| self.hash.clone().finalize().into())
+    /// As records write it.
+    pub(super) fn to_hash(self) -> LineHash {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -81,13 +79,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_whole_when_its_chain_is() {
+    fn a_record_is_whole_when_its_prev_is() {
         let line = format!("{{\"kind\":\"lost\",\"prev\":\"{}\"}}", no_line());
-        assert!(is_whole(line.as_bytes()));
+        assert!(prev_of(line.as_bytes()).is_some());
         for end in 0..line.len() {
-            assert!(!is_whole(&line.as_bytes()[..end]), "{}", &line[..end]);
+            assert!(prev_of(&line.as_bytes()[..end]).is_none(), "{}", &line[..end]);
         }
         let quoted = format!("{{\"argv\":[\",\\\"prev\\\":\\\"{}\"}}", no_line());
-        assert!(!is_whole(quoted.as_bytes()), "{quoted}");
+        assert!(prev_of(quoted.as_bytes()).is_none(), "{quoted}");
+    }
+
+    #[test]
+    fn a_prev_with_one_wrong_digit_is_none() {
+        for at in [0, 31, 63] {
+            for wrong in ["g", "A", " ", "/", ":", "`"] {
+                let mut hash = no_line();
+                hash.replace_range(at..=at, wrong);
+                let line = format!("{{\"kind\":\"lost\",\"prev\":\"{hash}\"}}");
+                assert!(prev_of(line.as_bytes()).is_none(), "{line}");
+                assert!(Digest::of(hash.as_bytes()).is_none(), "{hash}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_is_read_from_lower_case_hexadecimal() {
+        assert_eq!(Digest::of(&[b'0'; 64]), Some(Digest::NONE));
+        let digest = Digest::of(format!("{:064x}", 0xab_u8).as_bytes()).expect("a hash");
+        assert_eq!((digest.0[31], digest.to_hash()), (0xab, format!("{:064x}", 0xab)));
+        for bad in ["", "0", &"0".repeat(63), &"0".repeat(65)] {
+            assert_eq!(Digest::of(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(Digest::of_line(b"x").to_hash(), hash_line(b"x"));
     }
 }

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::ids::CallId;
 
+use super::chain::LineHash;
+
 /// `open`: a broker begins to write here.
 #[derive(Debug, Serialize)]
 pub(super) struct Open<'a> {
@@ -20,10 +22,16 @@ pub(super) struct Open<'a> {
     pub(super) next: CallId,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) running: BTreeSet<CallId>,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(super) torn: usize,
+    #[serde(skip_serializing_if = "is_none_of")]
+    pub(super) torn: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) torn_sha256: Option<LineHash>,
+    #[serde(skip_serializing_if = "is_none_of")]
+    pub(super) foreign: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) foreign_sha256: Option<LineHash>,
     /// Bytes of the file before this line: it shows when a file was cut at its head.
-    #[serde(skip_serializing_if = "is_start_of_file")]
+    #[serde(skip_serializing_if = "is_none_of")]
     pub(super) at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) missing: Option<String>,
@@ -64,11 +72,6 @@ pub(super) struct Close {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_start_of_file(value: &u64) -> bool {
-    *value == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(value: &usize) -> bool {
-    *value == 0
+fn is_none_of(count: &u64) -> bool {
+    *count == 0
 }

@@ -12,9 +12,9 @@ use nix::fcntl::Flock;
 use crate::ids::CallId;
 use crate::limits::MARK_BYTES;
 
-use super::chain::{LineHash, no_line};
-use super::place::{OpenError, is_at, lock};
-use super::trust::Trusted;
+use super::chain::{Digest, LineHash, is_hash, no_line};
+use super::place::{OpenError, check_plain, is_at, lock, mark_of};
+use super::trust::{Distrust, Trusted};
 
 /// The mark of one manifest, locked.
 #[derive(Debug)]
@@ -35,12 +35,15 @@ pub(super) struct Point {
 impl Mark {
     /// Opens or makes the mark of `manifest`, and says how far that was written as far as the mark knows.
     pub(super) fn open(manifest: &Path) -> Result<(Self, Point), OpenError> {
-        let path = path_of(manifest);
-        let io = |source| OpenError::Io { path: path.clone(), source };
-        let place = Trusted::parent_of(&path, true).map_err(OpenError::Distrust)?;
-        let file = lock(place.update().map_err(OpenError::Distrust)?, manifest)?;
+        check_plain(manifest)?;
+        let path = mark_of(manifest);
+        let failed = |why: String| OpenError::Mark { manifest: manifest.to_owned(), why };
+        let distrust = |distrust: Distrust| failed(distrust.to_string());
+        let place = Trusted::parent_of(&path, true).map_err(distrust)?;
+        let file = lock(place.update().map_err(distrust)?, manifest)?;
         let mut text = [0; MARK_BYTES];
-        let bytes = file.read_at(&mut text, 0).map_err(io)?;
+        let bytes =
+            file.read_at(&mut text, 0).map_err(|source| failed(format!("{}: {source}", path.display())))?;
         let point = decode(&text[..bytes]);
         Ok((Self { path, file }, point.unwrap_or(Point { next: CallId::FIRST, prev: no_line() })))
     }
@@ -52,7 +55,7 @@ impl Mark {
 
     /// Whether this is still the mark of `manifest`.
     pub(super) fn is_of(&self, manifest: &Path) -> bool {
-        self.path == path_of(manifest) && is_at(&self.file, &self.path)
+        self.path == mark_of(manifest) && is_at(&self.file, &self.path)
     }
 
     /// Has the mark on disk, its place included.
@@ -61,10 +64,11 @@ impl Mark {
     }
 }
 
-/// Hidden, so that no pattern that means the manifest and its older parts takes it along.
-fn path_of(manifest: &Path) -> PathBuf {
-    let name = manifest.file_name().unwrap_or_default().to_string_lossy();
-    manifest.with_file_name(format!(".{name}.mark"))
+/// The hash of the last line of `manifest`, as its mark has it; `None` where there is no mark to read.
+pub(super) fn noted(manifest: &Path) -> Option<Digest> {
+    let mut text = [0; MARK_BYTES];
+    let bytes = File::open(mark_of(manifest)).and_then(|file| file.read_at(&mut text, 0)).ok()?;
+    Digest::of(decode(&text[..bytes])?.prev.as_bytes())
 }
 
 fn encode(point: &Point) -> String {
@@ -75,8 +79,8 @@ fn encode(point: &Point) -> String {
 fn decode(text: &[u8]) -> Option<Point> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
     let (next, prev) = text.strip_prefix("next=")?.split_once(" prev=")?;
-    let is_hash = prev.len() == no_line().len() && prev.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Some(Point { next: CallId::new(next.parse().ok()?), prev: is_hash.then(|| prev.to_owned())? })
+    let prev = is_hash(prev.as_bytes()).then(|| prev.to_owned())?;
+    Some(Point { next: CallId::new(next.parse().ok()?), prev })
 }
 
 #[cfg(test)]
@@ -102,5 +106,10 @@ mod tests {
         check("next=12 prev=\n", None);
         check(&format!("next=x prev={}\n", "0".repeat(64)), None);
         check(&format!("next=1 prev={}", "0".repeat(64)), None);
+        check(&format!("next=1 prev={}\n", "0".repeat(63)), None);
+        check(&format!("next=1 prev={}g\n", "0".repeat(63)), None);
+        check(&format!("next=1 prev=g{}\n", "0".repeat(63)), None);
+        check(&format!("next=1 prev=A{}\n", "0".repeat(63)), None);
+        check(&format!("next=99999999999999999999 prev={}\n", "0".repeat(64)), None);
     }
 }

@@ -11,6 +11,7 @@ mod capture;
 mod chain;
 mod commit;
 mod diary;
+mod disturbed;
 mod entry;
 mod fold;
 mod history;
@@ -35,18 +36,20 @@ mod words;
 pub use ascii::to_ascii;
 pub use calls::GoesOn;
 pub use capture::CaptureFile;
+pub use chain::Digest;
 pub use diary::Author;
 pub use entry::MESSAGE_IDS;
 pub use manifest::Manifest;
 pub use place::OpenError;
-pub use query::{Asked, Count, Filter, Follow, Found, History, Matcher, RuleAsked, Skipped, Take};
-pub use read::{Fields, Head, Kind, Line, Lines, ReadError, Recorded, Source, rotated};
+pub use query::{Asked, Count, Filter, Follow, Found, History, Matcher, Reached, RuleAsked, Take, Unshown};
+pub use read::{
+    Fields, Foreign, Head, Kind, Line, Lines, ReadError, Recorded, Relation, Source, Standing, Stood, Torn,
+    rotated,
+};
 pub use record::{Captured, Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
 pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
-pub use verify::{
-    Ask, Digest, FileReport, Misfit, Place, Remark, Report, Testimony, VerifyError, Witness, verify,
-};
+pub use verify::{Ask, FileReport, Misfit, Place, Remark, Report, Testimony, VerifyError, Witness, verify};
 pub use words::Caller;

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::{fstat, lstat};
+use nix::sys::stat::{SFlag, fstat, lstat};
+
+use crate::ids::CallId;
+use crate::limits::CALL_NUMBER_MAX;
 
 use super::trust::{Distrust, Trusted};
 
@@ -18,9 +21,23 @@ pub enum OpenError {
     Distrust(Distrust),
     /// Another broker writes it.
     Locked(PathBuf),
+    /// Its numbers are at their end.
+    Exhausted {
+        /// The manifest.
+        path: PathBuf,
+        /// The number of the next request.
+        next: CallId,
+    },
+    /// The hidden file beside it cannot be kept.
+    Mark {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The hidden file, and what is wrong with it.
+        why: String,
+    },
     /// A system call failed.
     Io {
-        /// The manifest, or its mark.
+        /// The manifest.
         path: PathBuf,
         /// What the call gave.
         source: io::Error,
@@ -36,12 +53,40 @@ impl fmt::Display for OpenError {
                 "another broker writes {}; give this one another `logfile`, or stop that one",
                 path.display()
             ),
+            Self::Exhausted { path, next } => write!(
+                f,
+                "the manifest {} is at call {next}, and numbers end at {CALL_NUMBER_MAX}: somebody wrote it there; \
+                 move it and the mark beside it ({}) away, and a new one begins at 1",
+                path.display(),
+                mark_of(path).display()
+            ),
+            Self::Mark { manifest, why } => {
+                write!(f, "cannot keep the manifest {}: {why}", manifest.display())
+            }
             Self::Io { path, source } => write!(f, "cannot open the manifest {}: {source}", path.display()),
         }
     }
 }
 
 impl std::error::Error for OpenError {}
+
+/// The mark of a manifest: hidden, so that no pattern that means the manifest and its older parts takes it along.
+pub(super) fn mark_of(manifest: &Path) -> PathBuf {
+    let name = manifest.file_name().unwrap_or_default().to_string_lossy();
+    manifest.with_file_name(format!(".{name}.mark"))
+}
+
+/// That what stands at `path`, if anything does, is a plain file. Asked before anything is made beside it.
+pub(super) fn check_plain(path: &Path) -> Result<(), OpenError> {
+    match lstat(path) {
+        Ok(there) if SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG => {
+            // The walk says what else is wrong with it.
+            Trusted::parent_of(path, false).and_then(|place| place.read()).map_err(OpenError::Distrust)?;
+            Ok(())
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
 
 /// Opens the manifest at `path` to append, for this broker alone.
 pub(super) fn open(path: &Path) -> Result<Flock<File>, OpenError> {

@@ -18,7 +18,8 @@ use nix::poll::{PollFd, PollFlags};
 use serde_json::Value;
 
 use crate::audit::{
-    Asked, Count, Filter, Follow, Found, Head, History, Matcher, Recorded, RuleAsked, rotated, to_ascii,
+    Asked, Count, Filter, Follow, Found, Head, History, Matcher, Recorded, RuleAsked, Unshown, rotated,
+    to_ascii,
 };
 use crate::ids::{CallId, RuleLine};
 use crate::limits::{LOG_CALLS_DEFAULT, LOG_FOLLOW_INTERVAL};
@@ -93,17 +94,36 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
     answer(|out| print(manifest, history, filter, args.follow, &mut shown, out))
 }
 
-/// The place of the calls that are asked for. What cannot be read of the older ones is said.
+/// The place of the calls that are asked for. What cannot be shown is said.
 fn find_history(manifest: &Path, filter: &Filter, count: Count) -> Result<History, String> {
     let files = rotated(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let (history, skipped) =
-        History::find(&files, filter, count).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    match skipped {
-        Some(skipped) if history.is_empty() => return Err(skipped.0.to_string()),
-        Some(skipped) => drop(serve::fail(&format!("sluice: {}; older calls are not shown", skipped.0))),
-        None => {}
+    let mut history = History::find(&files, filter, count);
+    let mut unshown = history.unshown();
+    if history.is_empty() {
+        let first = if unshown.is_empty() { None } else { Some(unshown.swap_remove(0)) };
+        return Err(
+            first.map_or_else(|| format!("{}: no such file", manifest.display()), |first| said(&first))
+        );
+    }
+    for one in unshown.iter().rev() {
+        serve::fail(&format!("sluice: {}", said(one)));
     }
     Ok(history)
+}
+
+/// What is not shown, and what to do.
+fn said(unshown: &Unshown) -> String {
+    match unshown {
+        Unshown::Unread(error) => format!("{error}; its calls are not shown"),
+        Unshown::Foreign { path, line, places } => {
+            let places = if *places == 1 { "one place".to_owned() } else { format!("{places} places") };
+            let path = path.display();
+            format!(
+                "{path}:{line}: no broker wrote what stands there, or it was changed ({places}); it is not shown; \
+                 see `sluice verify {path}`"
+            )
+        }
+    }
 }
 
 fn print(

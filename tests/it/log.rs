@@ -160,7 +160,7 @@ fn rotated_files_are_read_in_order_packed_or_not() {
     fs::write(beside(".4.xz"), b"\xfd7zXZ\0rest").expect("an own directory takes a file");
     let shown = log(&broker, &[]).exited(0);
     assert_eq!(rows(&shown).len(), 4);
-    shown.complained(&["manifest.jsonl.4.xz", "xz -dk", "older calls are not shown"]);
+    shown.complained(&["manifest.jsonl.4.xz", "xz -dk", "its calls are not shown"]);
 }
 
 /// A `sluice log --follow`, and the lines that it prints.
@@ -239,7 +239,8 @@ fn following_ends_when_nobody_reads_it() {
 fn captured(dir: &TempDir, file: &Path) -> std::path::PathBuf {
     let record = serde_json::json!({ "kind": "start", "call": 5, "ts": 1, "argv": ["a"], "stdout": file });
     let (head, rest) = (r#"{"kind":"start","call":5,"ts":1,"#, record["stdout"].to_string());
-    dir.write("manifest.jsonl", format!("{head}\"argv\":[\"a\"],\"stdout\":{rest}}}\n"))
+    let prev = "0".repeat(64);
+    dir.write("manifest.jsonl", format!("{head}\"argv\":[\"a\"],\"stdout\":{rest},\"prev\":\"{prev}\"}}\n"))
 }
 
 #[test]
@@ -291,7 +292,12 @@ fn a_name_stands_for_the_manifest_of_its_rules() {
     };
     at_home(&["agent"]).exited(2).complained(&["agent/manifest.jsonl", "/var/lib/sluice", "--file"]);
     at_home(&["../agent"]).exited(2).complained(&["--file"]);
-    let record = |call| format!("{{\"kind\":\"reject\",\"call\":{call},\"ts\":1,\"reason\":\"no_rule\"}}\n");
+    let prev = "0".repeat(64);
+    let record = |call| {
+        format!(
+            "{{\"kind\":\"reject\",\"call\":{call},\"ts\":1,\"reason\":\"no_rule\",\"prev\":\"{prev}\"}}\n"
+        )
+    };
     for place in [
         ".local",
         ".local/state",

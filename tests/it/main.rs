@@ -13,6 +13,7 @@ mod denied;
 mod diagnostics;
 mod docs;
 mod durable;
+mod edited;
 mod environment;
 mod explained;
 mod faults;

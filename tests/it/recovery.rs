@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::captures::{capturing, held};
-use crate::harness::{Broker, Pid, SOON, Setup, sluice, within};
+use crate::harness::{Broker, Pid, SOON, Setup, chain_anew, sluice, within};
 
 fn shell(more: &str) -> Setup {
     Broker::new(&format!("/bin/sh -c #script\n  allow_any = script\n  on_hangup = keep\n{more}"))
@@ -49,11 +49,12 @@ fn left_running(broker: &Broker, script: &str) -> Pid {
     Pid(String::from_utf8_lossy(&answer.stdout).trim().parse().expect("it printed a pid"))
 }
 
-/// Rewrites a text in the manifest, as long as it was.
+/// Rewrites a text in the manifest, and the chain with it.
 fn rewrite(broker: &Broker, from: &str, to: &str) {
     let text = fs::read_to_string(broker.manifest_path()).expect("there is a manifest");
     assert!(text.contains(from), "{text}");
-    fs::write(broker.manifest_path(), text.replace(from, to)).expect("an own file can be written");
+    let lines: Vec<_> = text.lines().map(|line| line.replace(from, to)).collect();
+    fs::write(broker.manifest_path(), chain_anew(&lines).concat()).expect("an own file can be written");
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn a_call_that_the_host_interrupted_says_so() {
     rewrite(&broker, &boot, &"0".repeat(32));
     broker.start_again();
     broker.record("lost call=1 reason=host");
-    // The rewritten line does not fit the chain any more; only the record was of interest.
+    // The mark knows another last line; only the record was of interest.
     fs::remove_file(broker.manifest_path()).expect("an own file can be removed");
     broker.kill();
 }

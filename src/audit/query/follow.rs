@@ -3,21 +3,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::read::Source;
+use super::super::mark::noted;
+use super::super::read::{Line, Source, Standing};
 use super::blocks::each_line;
 use super::matcher::{Matcher, Take};
-use super::seek::At;
+use super::seek::{At, Reached};
 
 /// The newest file of a manifest, and how far it was read.
 #[derive(Debug)]
 pub struct Follow {
     path: PathBuf,
-    open: Option<(Source, u64)>,
+    open: Option<Reached>,
 }
 
 impl Follow {
     /// Goes on at this place of this file, the one at `path`.
-    pub fn new(path: &Path, open: Option<(Source, u64)>) -> Self {
+    pub fn new(path: &Path, open: Option<Reached>) -> Self {
         Self { path: path.to_owned(), open }
     }
 
@@ -26,23 +27,28 @@ impl Follow {
         // Looked for first: what a broker writes to the old file is there before anything is in the new one.
         let fresh = self.fresh()?;
         self.read_open(matcher, take)?;
-        if let Some(fresh) = fresh {
-            self.open = Some((fresh, 0));
+        if let Some(source) = fresh {
+            self.open = Some(Reached { source, at: 0, standing: Standing::new(noted(&self.path)) });
             self.read_open(matcher, take)?;
         }
         Ok(())
     }
 
+    /// Lines that are no records are passed over. What is written later cannot change that any more.
     fn read_open(&mut self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<()> {
-        let Some((source, at)) = &mut self.open else { return Ok(()) };
+        let Some(Reached { source, at, standing }) = &mut self.open else { return Ok(()) };
         let Some(file) = source.plain() else { return Ok(()) };
         if file.metadata()?.len() < *at {
             // Somebody cut it; what is there now is new.
-            *at = 0;
+            (*at, *standing) = (0, Standing::new(None));
         }
-        *at = each_line(At { file, at: *at }, *at, |_, line| match matcher.take(line) {
-            Some((head, found)) => take(head, found, line),
-            None => Ok(()),
+        *at = each_line(At { file, at: *at }, *at, |at, bytes| {
+            let line = Line { number: 0, at, bytes, continues: false, ended: true };
+            let is_record = standing.add(&line).is_record();
+            match is_record.then(|| matcher.take(bytes)).flatten() {
+                Some((head, found)) => take(head, found, bytes),
+                None => Ok(()),
+            }
         })?;
         Ok(())
     }
@@ -55,7 +61,7 @@ impl Follow {
             Err(error) => return Err(io::Error::other(error)),
         };
         let (id, bytes) = source.identity()?;
-        let open = self.open.as_ref().map(|(open, _)| open.identity()).transpose()?;
+        let open = self.open.as_ref().map(|open| open.source.identity()).transpose()?;
         let is_other = open.is_none_or(|(open, _)| open != id);
         Ok((is_other && bytes > 0).then_some(source))
     }

@@ -11,4 +11,4 @@ mod seek;
 pub use filter::{Asked, Filter, RuleAsked};
 pub use follow::Follow;
 pub use matcher::{Found, Matcher, Take};
-pub use seek::{Count, History, Skipped};
+pub use seek::{Count, History, Reached, Unshown};

@@ -3,11 +3,15 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::super::read::{Head, ReadError, Source};
+use crate::limits::RECORD_LINE_BYTES_MAX;
+
+use super::super::chain::Digest;
+use super::super::mark::noted;
+use super::super::read::{Head, Lines, ReadError, Source, Standing, Stood};
 use super::blocks::{Backward, each_line, split};
 use super::filter::Filter;
 use super::matcher::{Matcher, Take};
@@ -21,45 +25,80 @@ pub enum Count {
     Last(usize),
 }
 
-/// Why older calls than those that were found are not looked at.
+/// What of the files cannot be shown.
 #[derive(Debug)]
-pub struct Skipped(pub ReadError);
+pub enum Unshown {
+    /// A file, or what comes after its beginning, cannot be read.
+    Unread(ReadError),
+    /// Lines that are no records.
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// The first of them, from 1.
+        line: u64,
+        /// Places with one or several of them.
+        places: usize,
+    },
+}
 
 /// The files of a manifest, and the place in them to begin at.
 #[derive(Debug)]
 pub struct History {
     /// The oldest first.
-    files: Vec<Source>,
+    files: Vec<Part>,
     begin: u64,
     /// Calls that are asked for, from there on.
     calls: usize,
+    unshown: Vec<Unshown>,
+}
+
+/// One file, and which of its lines are records, from some line on.
+#[derive(Debug)]
+struct Part {
+    source: Source,
+    standing: Standing,
+    stood: Stood,
+    /// The end of the lines that were looked at.
+    end: u64,
 }
 
 impl History {
     /// Looks for the last `count` calls in these files, of which the oldest comes first. Goes back until they are
     /// found, or until the records are older than what is asked for.
-    pub fn find(paths: &[PathBuf], filter: &Filter, count: Count) -> io::Result<(Self, Option<Skipped>)> {
-        let mut history = Self { files: Vec::new(), begin: 0, calls: 0 };
+    pub fn find(paths: &[PathBuf], filter: &Filter, count: Count) -> Self {
+        let mut history = Self { files: Vec::new(), begin: 0, calls: 0, unshown: Vec::new() };
+        // What a file ends with, by the word of the mark, or of the file that was begun after it.
+        let mut anchor = paths.last().and_then(|path| noted(path));
         for (index, path) in paths.iter().enumerate().rev() {
             let source = match Source::open(path) {
                 Ok(source) => source,
                 // Rotation may have taken it just now, or has not made it yet.
                 Err(error) if error.is_missing() && (index + 1 < paths.len() || index > 0) => continue,
-                Err(error) => return Ok((history, Some(Skipped(error)))),
+                Err(error) => {
+                    history.unshown.push(Unshown::Unread(error));
+                    continue;
+                }
             };
             let wanted = match count {
                 Count::All => usize::MAX,
                 Count::Last(count) => count - history.calls,
             };
-            let seen = look(&source, filter, wanted)?;
-            history.calls += seen.calls;
-            history.begin = seen.begin;
-            history.files.insert(0, source);
-            if seen.is_enough {
-                break;
+            let first = first_prev(&source);
+            match Part::look(source, filter, wanted, anchor) {
+                Ok((part, seen, unshown)) => {
+                    history.unshown.extend(unshown);
+                    history.calls += seen.calls;
+                    history.begin = seen.begin;
+                    history.files.insert(0, part);
+                    if seen.is_enough {
+                        break;
+                    }
+                }
+                Err(error) => history.unshown.push(Unshown::Unread(ReadError::io(path, error))),
             }
+            anchor = first;
         }
-        Ok((history, None))
+        history
     }
 
     /// Whether there is no file.
@@ -67,28 +106,123 @@ impl History {
         self.files.is_empty()
     }
 
+    /// What cannot be shown, the newest first.
+    pub fn unshown(&mut self) -> Vec<Unshown> {
+        std::mem::take(&mut self.unshown)
+    }
+
     /// Hands each record of the calls to `take`. Gives the newest file, and how far it was read.
-    pub fn read(self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<Option<(Source, u64)>> {
+    pub fn read(self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<Option<Reached>> {
         let mut begin = self.begin;
         let mut newest = None;
-        for source in self.files {
-            let mut pick = |_, line: &[u8]| match matcher.take(line) {
-                Some((head, found)) => take(head, found, line),
-                None => Ok(()),
+        for Part { source, standing, stood, end } in self.files {
+            let mut pick = |at, line: &[u8]| {
+                let is_record = at < end && !stood.is_foreign(at);
+                match is_record.then(|| matcher.take(line)).flatten() {
+                    Some((head, found)) => take(head, found, line),
+                    None => Ok(()),
+                }
             };
-            let end = match source.plain() {
-                Some(file) => each_line(At { file, at: begin }, begin, pick)?,
-                None => each_line(
-                    source.bytes()?,
-                    0,
-                    |at, line| if at < begin { Ok(()) } else { pick(at, line) },
-                )?,
-            };
+            match source.plain() {
+                Some(file) => drop(each_line(At { file, at: begin }, begin, pick)?),
+                None => drop(each_line(source.bytes()?.take(end), 0, |at, line| {
+                    if at < begin { Ok(()) } else { pick(at, line) }
+                })?),
+            }
             begin = 0;
-            newest = Some((source, end));
+            newest = Some(Reached { source, at: end, standing });
         }
         Ok(newest)
     }
+}
+
+/// How far a file was read.
+#[derive(Debug)]
+pub struct Reached {
+    pub(super) source: Source,
+    pub(super) at: u64,
+    pub(super) standing: Standing,
+}
+
+impl Part {
+    /// A file, the place in it to begin at, and what cannot be shown of it. Lines are held against the chain from there
+    /// on; where one does not fit, or nothing says that they are the end of this file, all of them are.
+    fn look(
+        source: Source,
+        filter: &Filter,
+        wanted: usize,
+        anchor: Option<Digest>,
+    ) -> io::Result<(Self, Seen, Option<Unshown>)> {
+        let seen = look(&source, filter, wanted, &|_| false)?;
+        let begin = if source.plain().is_some() { seen.begin } else { 0 };
+        let (mut scan, mut seen) = (Scan::of(&source, begin, anchor)?, seen);
+        // Lines from there on may be clean by themselves and lead nowhere.
+        let is_sure = scan.stood.is_clean() && (scan.stood.last.is_none() || scan.stood.has_anchor);
+        if begin > 0 && !is_sure {
+            scan = Scan::of(&source, 0, anchor)?;
+        }
+        let mut unshown = None;
+        if let Some(foreign) = scan.stood.foreign.first() {
+            let (path, places) = (source.path().to_owned(), scan.stood.foreign.len());
+            unshown = Some(Unshown::Foreign { path, line: foreign.line, places });
+            seen = look(&source, filter, wanted, &|at| scan.stood.is_foreign(at))?;
+        }
+        if let Some(error) = scan.failed {
+            unshown = Some(Unshown::Unread(ReadError::io(source.path(), error)));
+        }
+        let Scan { standing, stood, end, .. } = scan;
+        Ok((Self { source, standing, stood, end }, seen, unshown))
+    }
+}
+
+/// A file's lines held against the chain.
+struct Scan {
+    standing: Standing,
+    stood: Stood,
+    end: u64,
+    /// Why what is packed ends before its end.
+    failed: Option<io::Error>,
+}
+
+impl Scan {
+    /// From the line at this place on.
+    fn of(source: &Source, from: u64, anchor: Option<Digest>) -> io::Result<Self> {
+        let bytes: Box<dyn io::Read + '_> = match source.plain() {
+            Some(file) => Box::new(At { file, at: from }),
+            None => source.bytes()?,
+        };
+        let mut lines = Lines::from(bytes, from);
+        let mut standing = if from == 0 { Standing::new(anchor) } else { Standing::within(anchor) };
+        let (mut end, mut failed) = (from, None);
+        loop {
+            match lines.read_line() {
+                // A line that is being written.
+                Ok(Some(line))
+                    if !line.ended && !line.continues && line.bytes.len() < RECORD_LINE_BYTES_MAX =>
+                {
+                    break;
+                }
+                Ok(Some(line)) => {
+                    standing.add(&line);
+                    end = line.at + line.bytes.len() as u64 + u64::from(line.ended);
+                }
+                Ok(None) => break,
+                Err(error) if source.plain().is_none() => {
+                    failed = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let stood = standing.clone().finish();
+        Ok(Self { standing, stood, end, failed })
+    }
+}
+
+/// What the first line of a file follows.
+fn first_prev(source: &Source) -> Option<Digest> {
+    let mut lines = Lines::new(source.bytes().ok()?);
+    Digest::before(lines.read_line().ok()??.bytes)
 }
 
 /// A plain file from a place on.
@@ -115,18 +249,21 @@ struct Seen {
     is_enough: bool,
 }
 
-fn look(source: &Source, filter: &Filter, wanted: usize) -> io::Result<Seen> {
+/// Whether the line at this place is foreign.
+type IsForeign<'a> = &'a dyn Fn(u64) -> bool;
+
+fn look(source: &Source, filter: &Filter, wanted: usize, is_foreign: IsForeign<'_>) -> io::Result<Seen> {
     if wanted == usize::MAX && filter.since().is_none() {
         return Ok(Seen { begin: 0, calls: 0, is_enough: false });
     }
     match source.plain() {
-        Some(file) => look_back(file, filter, wanted),
-        None => look_through(source, filter, wanted),
+        Some(file) => look_back(file, filter, wanted, is_foreign),
+        None => look_through(source, filter, wanted, is_foreign),
     }
 }
 
 /// A plain file, block by block from its end.
-fn look_back(file: &File, filter: &Filter, wanted: usize) -> io::Result<Seen> {
+fn look_back(file: &File, filter: &Filter, wanted: usize, is_foreign: IsForeign<'_>) -> io::Result<Seen> {
     let mut blocks = Backward::new(file)?;
     let mut seen = Seen { begin: u64::MAX, calls: 0, is_enough: wanted == 0 };
     while let Some((at, lines)) = blocks.next_lines()? {
@@ -140,7 +277,8 @@ fn look_back(file: &File, filter: &Filter, wanted: usize) -> io::Result<Seen> {
             seen.begin = at;
             continue;
         }
-        let places = places(lines, at, filter)?;
+        let mut places = places(lines, at, filter)?;
+        places.retain(|place| !is_foreign(*place));
         let over = (seen.calls + places.len()).saturating_sub(wanted);
         seen.is_enough |= seen.calls + places.len() >= wanted;
         seen.begin = places.get(over).copied().unwrap_or(seen.begin);
@@ -167,12 +305,18 @@ fn places(lines: &[u8], at: u64, filter: &Filter) -> io::Result<Vec<u64>> {
 }
 
 /// A packed file, which can only be read from its beginning on.
-fn look_through(source: &Source, filter: &Filter, wanted: usize) -> io::Result<Seen> {
+fn look_through(
+    source: &Source,
+    filter: &Filter,
+    wanted: usize,
+    is_foreign: IsForeign<'_>,
+) -> io::Result<Seen> {
     let mut places = VecDeque::new();
     let mut first_ts = None;
     let mut total = 0usize;
-    each_line(source.bytes()?, 0, |at, line| {
-        let Some(head) = Head::of(line) else { return Ok(()) };
+    // What cannot be unpacked is said when the lines are held against the chain.
+    let read = each_line(source.bytes()?, 0, |at, line| {
+        let Some(head) = Head::of(line).filter(|_| !is_foreign(at)) else { return Ok(()) };
         first_ts.get_or_insert(head.ts);
         if filter.takes(&head, line) {
             total += 1;
@@ -182,7 +326,8 @@ fn look_through(source: &Source, filter: &Filter, wanted: usize) -> io::Result<S
             }
         }
         Ok(())
-    })?;
+    });
+    read.or_else(|error| if error.raw_os_error().is_none() { Ok(0) } else { Err(error) })?;
     let is_old = filter.since().zip(first_ts).is_some_and(|(since, ts)| ts < since);
     let begin = places.front().copied().filter(|_| total >= wanted).unwrap_or(0);
     Ok(Seen { begin, calls: total.min(wanted), is_enough: total >= wanted || is_old })

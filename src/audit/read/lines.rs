@@ -32,8 +32,13 @@ pub struct Lines<R> {
 impl<R: Read> Lines<R> {
     /// The lines of these bytes.
     pub fn new(bytes: R) -> Self {
+        Self::from(bytes, 0)
+    }
+
+    /// The lines of these bytes of a file, before which it has so many others.
+    pub(in crate::audit) fn from(bytes: R, at: u64) -> Self {
         let reader = BufReader::with_capacity(SCAN_BUFFER_BYTES, bytes);
-        Self { reader, line: Vec::new(), number: 0, at: 0, ended: true }
+        Self { reader, line: Vec::new(), number: 0, at, ended: true }
     }
 
     /// The next one.

@@ -1,13 +1,16 @@
 //! Manifests as their readers see them: files, plain or packed, in the order in which they were written; lines; records.
-//! Believes nothing: any bytes may be in there. `source.rs` is the way in, `record.rs` what a line says.
+//! Believes nothing: any bytes may be in there. `source.rs` is the way in, `record.rs` what a line says, `standing.rs`
+//! whether it is a record at all.
 
 mod lines;
 mod record;
 mod rotation;
 mod source;
+mod standing;
 mod unpack;
 
 pub use lines::{Line, Lines};
 pub use record::{Fields, Head, Kind, Recorded};
 pub use rotation::rotated;
 pub use source::{ReadError, Source};
+pub use standing::{Foreign, Relation, Standing, Stood, Torn};

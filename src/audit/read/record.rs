@@ -55,6 +55,11 @@ impl Kind {
         Self::NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, kind)| *kind)
     }
 
+    /// Whether the name of one begins so.
+    pub(super) fn begins_with(name: &[u8]) -> bool {
+        Self::NAMES.iter().any(|(known, _)| known.as_bytes().starts_with(name))
+    }
+
     /// Its name in records.
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
@@ -167,6 +172,11 @@ pub struct Recorded {
     /// Bytes of the file before this line, in an `open`.
     #[serde(default)]
     pub at: u64,
+    /// Bytes of the torn line before this one, in an `open`.
+    #[serde(default)]
+    pub torn: u64,
+    /// Their hash.
+    pub torn_sha256: Option<String>,
     /// The hash of the last line that was left, where an `open` did not find it at the end.
     pub missing: Option<String>,
     /// The file that has what the command printed.

@@ -53,6 +53,11 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 impl ReadError {
+    /// What reading the file at `path` gave.
+    pub(in crate::audit) fn io(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), why: Why::Io(source) }
+    }
+
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
         matches!(&self.why, Why::Io(source) if source.kind() == io::ErrorKind::NotFound)

@@ -1,20 +1,20 @@
-//! The chain within one file, line by line. What is wrong is told apart by the lines around it: the first one that does
-//! not fit is what a reader is told of.
+//! The chain within one file, line by line. Which lines are records, `../read/standing.rs` says; here, what is wrong
+//! is told apart by the lines around it. The first line that does not fit is what a reader is told of.
 
-use super::super::chain::{Link, prev_of};
-use super::super::read::{Kind, Line, Recorded};
+use super::super::chain::Digest;
+use super::super::read::{Kind, Line, Recorded, Relation, Standing};
 use super::misfit::Misfit;
 use super::numbers::Numbers;
-use super::witness::{Digest, Witness};
+use super::witness::Witness;
 
 /// What one file holds, and the first line of it that does not fit.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    link: Link,
+    standing: Standing,
     /// A line that does not follow the one before it, until the next one says why.
     held: Option<Held>,
-    /// The last line, when it is torn.
-    torn: Option<u64>,
+    /// The first line without a `prev` since the last record, and how many came since.
+    bare: Option<(u64, u64)>,
     last: Option<Digest>,
     lines: u64,
     pub(super) first: Option<Digest>,
@@ -51,30 +51,45 @@ impl Scan {
     /// Takes in a line, and its number if it is of a call.
     pub(super) fn add(&mut self, line: Line<'_>, numbers: &mut Numbers, witness: Option<&Witness>) {
         self.lines = line.number;
+        let torn = self.standing.torn_lines();
+        let relation = self.standing.add(&line);
         if !line.ended {
             return self.end_torn(line);
         }
         if line.continues {
-            self.link.go_on(line.bytes);
-            self.last = self.link.digest().map(Digest::from);
             return;
         }
-        let before = self.last;
-        self.link.add(line.bytes);
-        self.last = self.link.digest().map(Digest::from);
-        match prev_of(line.bytes).and_then(Digest::of).zip(self.last) {
-            Some((prev, hash)) => {
+        match Digest::before(line.bytes).filter(|_| relation != Relation::Bare) {
+            Some(prev) => {
+                self.settle_bare(self.standing.torn_lines() > torn);
+                let (before, hash) = (self.last, Digest::of_line(line.bytes));
+                self.last = Some(hash);
                 self.add_whole(Whole { line, prev, hash, before }, numbers, witness);
             }
-            None => self.add_torn(line.number, before),
+            None => {
+                self.settle(None);
+                self.bare = Some(self.bare.map_or((line.number, 1), |(first, count)| (first, count + 1)));
+            }
         }
     }
 
     /// The file has ended.
     pub(super) fn end(&mut self) {
         self.settle(None);
-        if let Some(number) = self.torn {
-            self.note(number, Misfit::NotRecord);
+        self.settle_bare(false);
+        let stood = std::mem::take(&mut self.standing).finish();
+        self.torn_lines = stood.torn_lines;
+        if let Some(foreign) = stood.foreign.first().filter(|_| self.misfit.is_none()) {
+            self.note(foreign.line, Misfit::NotRecord);
+        }
+    }
+
+    /// A record came after lines without a `prev`: it may vouch for the last of them.
+    fn settle_bare(&mut self, is_vouched: bool) {
+        if let Some((first, count)) = self.bare.take()
+            && (count > 1 || !is_vouched)
+        {
+            self.note(first, Misfit::NotRecord);
         }
     }
 
@@ -88,17 +103,11 @@ impl Scan {
     fn end_torn(&mut self, line: Line<'_>) {
         let bytes = line.bytes.len() as u64;
         self.settle(None);
-        self.note(line.number, Misfit::Unfinished { bytes });
-    }
-
-    fn add_torn(&mut self, number: u64, before: Option<Digest>) {
-        self.settle(None);
-        if before.is_none() {
-            // Nothing in it says what it followed: a chain begins here.
-            self.first = Some(Digest::NONE);
+        if self.standing.is_torn() || Digest::before(line.bytes).is_some() {
+            self.note(line.number, Misfit::Unfinished { bytes });
+        } else {
+            self.note(line.number, Misfit::NotRecord);
         }
-        self.torn.get_or_insert(number);
-        self.torn_lines += 1;
     }
 
     fn add_whole(&mut self, whole: Whole<'_>, numbers: &mut Numbers, witness: Option<&Witness>) {
@@ -107,7 +116,7 @@ impl Scan {
         self.settle(Some((prev, hash)));
         match before {
             Some(before) if before != prev => self.break_at(line.number, prev, before, hash, witness),
-            Some(_) => self.torn = None,
+            Some(_) => {}
             None => self.first = Some(prev),
         }
         self.ask(line.number, prev, hash, witness);
@@ -129,9 +138,6 @@ impl Scan {
         hash: Digest,
         witness: Option<&Witness>,
     ) {
-        if let Some(torn) = self.torn.take() {
-            return self.note(torn, Misfit::NotRecord);
-        }
         if hash == before {
             return self.note(number, Misfit::Doubled);
         }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::chain::Digest;
 use super::super::read::{Head, Kind, Lines, ReadError, Recorded, Source};
 use super::chain::Scan;
 use super::misfit::Misfit;
 use super::numbers::Numbers;
 use super::report::{FileReport, Remark, Report};
-use super::witness::{Digest, Witness};
+use super::witness::Witness;
 
 /// Why no answer can be had.
 #[derive(Debug)]

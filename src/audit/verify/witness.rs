@@ -1,41 +1,9 @@
 //! What the journal says of a manifest: for each record its hash and that of the line before it. Who can rewrite the
 //! manifest cannot rewrite that.
 
+use super::super::chain::Digest;
 use super::super::read::Kind;
 use crate::ids::CallId;
-
-/// A SHA-256.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// What stands in the first line of all.
-    pub const NONE: Self = Self([0; 32]);
-
-    /// From 64 hexadecimal digits, lower case.
-    pub fn of(text: &[u8]) -> Option<Self> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let (pairs, rest) = text.as_chunks::<2>();
-        let mut bytes = [0; 32];
-        if pairs.len() != bytes.len() || !rest.is_empty() {
-            return None;
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-impl From<[u8; 32]> for Digest {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
 
 /// One entry of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,17 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_read_from_lower_case_hexadecimal() {
-        assert_eq!(Digest::of(&[b'0'; 64]), Some(Digest::NONE));
-        assert_eq!(Digest::of(format!("{:064x}", 0xabu8).as_bytes()).map(|digest| digest.0[31]), Some(0xab));
-        for bad in ["", "0", &"0".repeat(63), &"0".repeat(65), &"A".repeat(64), &"g".repeat(64)] {
-            assert_eq!(Digest::of(bad.as_bytes()), None, "{bad}");
-        }
-    }
-
-    #[test]
     fn entries_that_go_in_a_circle_are_counted_once() {
-        let digest = |byte| Digest([byte; 32]);
+        let digest = |byte: u8| Digest::of_line(&[byte]);
         let entry = |prev, hash| Testimony {
             prev: digest(prev),
             hash: digest(hash),

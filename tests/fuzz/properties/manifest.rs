@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use sluice::audit::{Fields, Head, Lines, Recorded};
-use sluice::limits::RECORD_LINE_BYTES_MAX;
+use sluice::audit::{Fields, Head, Lines, Recorded, Standing};
+use sluice::limits::{FOREIGN_PLACES_MAX, RECORD_LINE_BYTES_MAX};
 
 /// Panics when the property does not hold for `data`.
 pub(crate) fn check(data: &[u8]) {
@@ -13,6 +13,34 @@ pub(crate) fn check(data: &[u8]) {
     assert!(whole.iter().all(|&(_, bytes)| bytes <= RECORD_LINE_BYTES_MAX));
     for line in data.split(|&byte| byte == b'\n') {
         head(line);
+    }
+    standing(data);
+}
+
+/// Places without a record are in order and apart, and within the file; a line that says nothing of a line before it is in
+/// one of them, unless it is torn.
+fn standing(data: &[u8]) {
+    let mut standing = Standing::new(None);
+    let mut lines = Lines::new(data);
+    let mut records = Vec::new();
+    while let Some(line) = lines.read_line().expect("no I/O here") {
+        let at = line.at;
+        if standing.add(&line).is_record() {
+            records.push(at);
+        }
+    }
+    let stood = standing.finish();
+    let size = u64::try_from(data.len()).expect("data is in memory");
+    assert!(stood.foreign.len() <= FOREIGN_PLACES_MAX + 2);
+    assert!(stood.foreign.iter().all(|foreign| foreign.at.start < foreign.at.end && foreign.at.end <= size));
+    assert!(stood.foreign.windows(2).all(|pair| pair[0].at.end <= pair[1].at.start));
+    assert!(stood.last.is_some() || records.is_empty());
+    assert!(stood.is_clean() || !stood.is_foreign(size));
+    if stood.is_clean() {
+        let torn = usize::from(stood.torn.is_some());
+        let lines = read(data, usize::MAX).len();
+        let torn = torn + usize::try_from(stood.torn_lines).expect("few");
+        assert_eq!(records.len() + torn, lines, "each line is a record or torn");
     }
 }
 

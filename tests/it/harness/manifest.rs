@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// One line of a manifest.
 #[derive(Clone, Debug)]
@@ -83,4 +84,27 @@ pub(crate) fn read(path: &Path) -> Vec<Record> {
 
 fn record(line: &[u8]) -> Record {
     Record { line: line.to_vec(), value: serde_json::from_slice(line).unwrap_or(Value::Null) }
+}
+
+/// A line with this `prev` in the place of its own, without a newline; one that has none is given it.
+pub(crate) fn following(line: &str, prev: &str) -> String {
+    let line = line.trim_end();
+    let body = line.rsplit_once(",\"prev\":").map_or_else(|| line.trim_end_matches('}'), |(body, _)| body);
+    format!("{body},\"prev\":\"{prev}\"}}")
+}
+
+/// The hash of a line.
+pub(crate) fn hash(line: &str) -> String {
+    Sha256::digest(line.trim_end()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// These lines, each of which is made to follow the one before it.
+pub(crate) fn chain_anew(lines: &[String]) -> Vec<String> {
+    let mut prev = "0".repeat(64);
+    let anew = lines.iter().map(|line| {
+        let line = following(line, &prev);
+        prev = hash(&line);
+        line + "\n"
+    });
+    anew.collect()
 }

@@ -31,7 +31,7 @@ pub(crate) use connection::{Connection, Reply};
 pub(crate) use dir::{TempDir, chmod};
 pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
 pub(crate) use invariants::check_files;
-pub(crate) use manifest::Record;
+pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use process::Pid;
 pub(crate) use program::{Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify};
 pub(crate) use setup::Setup;
