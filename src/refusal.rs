@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX};
+use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX, TAKING_MAX};
 use crate::rules::Miss;
 use crate::rules::escape::visible;
+use crate::sys::{Oddity, Unfit};
 use crate::wire::{Malformed, Status};
 
 /// Why a request did not run. One variant per thing an operator would do differently.
@@ -43,6 +44,10 @@ pub enum Refusal {
     },
     /// No process could be made for the command.
     NoLauncher(io::Error),
+    /// The process for the command was ended before it could begin.
+    LauncherEnded,
+    /// Descriptors cannot be passed on: the user's processes have too many on their way (`ETOOMANYREFS`).
+    InFlight,
     /// The rules ask for a scope, and none can be had.
     NoScope(io::Error),
     /// The listing is over its limit.
@@ -60,15 +65,33 @@ pub enum Descriptors {
     Count(usize),
     /// The kernel could not deliver them all.
     Cut,
-    /// One, counted from 0, is a directory.
-    Directory(usize),
-    /// One, counted from 0, is a path handle (`O_PATH`).
-    PathHandle(usize),
-    /// One, counted from 0, cannot be looked at.
-    Unreadable(usize),
+    /// One, counted from 0, is of a kind that is refused.
+    Kind(usize, Oddity),
+    /// They were not there in time: to take one in, or to let go of one that is over the number, takes too long.
+    Late,
+}
+
+impl From<Unfit> for Descriptors {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Count(count) => Self::Count(count.into()),
+            Unfit::Cut => Self::Cut,
+            Unfit::Kind(index, oddity) => Self::Kind(index.into(), oddity),
+        }
+    }
 }
 
 impl Refusal {
+    /// No process for the command, because of this.
+    pub fn no_launcher(source: io::Error) -> Self {
+        if is_in_flight(&source) { Self::InFlight } else { Self::NoLauncher(source) }
+    }
+
+    /// No scope for the command, because of this.
+    pub fn no_scope(source: io::Error) -> Self {
+        if is_in_flight(&source) { Self::InFlight } else { Self::NoScope(source) }
+    }
+
     /// What the caller is answered.
     pub fn status(&self) -> Status {
         match self {
@@ -77,6 +100,7 @@ impl Refusal {
             Self::Descriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
+            Self::LauncherEnded | Self::InFlight => Status::SPAWN,
             Self::AuditLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
@@ -100,6 +124,7 @@ impl Refusal {
             Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
                 self.to_string()
             }
+            Self::LauncherEnded | Self::InFlight => self.to_string(),
         }
     }
 
@@ -113,7 +138,8 @@ impl Refusal {
             Self::Descriptors(_) => "fds",
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
-            Self::NoLauncher(_) => "no_launcher",
+            Self::NoLauncher(_) | Self::LauncherEnded => "no_launcher",
+            Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
             Self::AuditLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
@@ -121,6 +147,10 @@ impl Refusal {
             Self::Left => "hangup",
         }
     }
+}
+
+fn is_in_flight(source: &io::Error) -> bool {
+    source.raw_os_error() == Some(Errno::ETOOMANYREFS as i32)
 }
 
 impl fmt::Display for Refusal {
@@ -140,6 +170,12 @@ impl fmt::Display for Refusal {
             Self::NoCredentials => write!(f, "the sender's credentials cannot be read"),
             Self::Unresolved { program, source } => write!(f, "{program}: {source}"),
             Self::NoLauncher(source) => write!(f, "no process for the command: {source}"),
+            Self::LauncherEnded => write!(f, "the process for the command was ended before it began"),
+            Self::InFlight => write!(
+                f,
+                "too many descriptors are on their way between processes of this user (ETOOMANYREFS): one of them does \
+                 not take what it was sent"
+            ),
             Self::NoScope(source) => write!(f, "no scope for the command: {source}"),
             Self::AuditLost { path, source } => write!(f, "{}: {source}", path.display()),
             Self::ListingTooLarge(bytes) => write!(f, "the listing has {bytes} bytes"),
@@ -154,9 +190,8 @@ impl fmt::Display for Descriptors {
         match self {
             Self::Count(count) => write!(f, "{count} descriptors, not {REQUEST_FDS}"),
             Self::Cut => write!(f, "descriptors lost on the way"),
-            Self::Directory(index) => write!(f, "descriptor {index} is a directory"),
-            Self::PathHandle(index) => write!(f, "descriptor {index} is a path handle"),
-            Self::Unreadable(index) => write!(f, "descriptor {index} cannot be looked at"),
+            Self::Kind(index, oddity) => write!(f, "descriptor {index} is {oddity}"),
+            Self::Late => write!(f, "descriptors that are not there within {} s", TAKING_MAX.as_secs()),
         }
     }
 }

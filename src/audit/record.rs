@@ -184,6 +184,11 @@ impl Outcome {
         Self::NotStarted { step: "relay", errno }
     }
 
+    /// Whether something that it left could not be ended.
+    pub fn leaves_some(&self) -> bool {
+        matches!(self, Self::Ran { left: 1.., .. })
+    }
+
     /// What of the call goes on after it.
     pub fn goes_on(&self) -> GoesOn {
         match self {

@@ -4,9 +4,8 @@
 //! [`Outcome`]. Nothing is answered before one of the two is on record.
 
 use std::ffi::CString;
-use std::fs::File;
-use std::io::{self, IsTerminal as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,17 +14,18 @@ use std::time::Instant;
 
 use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
 use crate::ids::{CallId, Claimed};
-use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
+use crate::limits::{LISTING_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
 use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings, Stdin, Tty};
+use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings};
 use crate::sd::described;
-use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Stdio, Want, divert, resolve, supervise};
-use crate::sys::{self, Kind, Received};
+use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Want, resolve, supervise};
+use crate::sys;
 use crate::wire::{Malformed, Reply, Request, Status};
 
 use super::captures::{Captures, Remains, say_failure, values};
 use super::disk::Disk;
 use super::gate::Guest;
+use super::intake::{Diversion, Intake, look};
 use super::notice::Notice;
 use super::ruleset::Ruleset;
 use super::state::{Broker, Socket};
@@ -42,7 +42,6 @@ pub(super) struct Admitted {
 #[derive(Debug)]
 struct Allowed {
     caller: Caller,
-    stdio: Stdio,
     matched: Matched,
     policy: Arc<Policy>,
 }
@@ -108,7 +107,7 @@ pub(super) fn turn_out(broker: &Broker, socket: &Socket, admitted: &Admitted) {
 
 /// From bytes to what they ask for. Nothing has changed yet.
 fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Refusal> {
-    let Some(message) = receive(visit)? else { return Ok(Asked::Nothing) };
+    let Some(message) = look(visit)? else { return Ok(Asked::Nothing) };
     let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
     if broker.events.is_stopping() {
         return Err(Refusal::Stopping);
@@ -117,31 +116,11 @@ fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Ref
     let Request::Call(argv) = request else { return listing(&policy) };
     visit.argv.clone_from(&argv);
     let caller = visit.caller.clone().ok_or(Refusal::NoCredentials)?;
-    let stdio = stdio(message)?;
+    if !message.brings_descriptors {
+        return Err(Refusal::Descriptors(Descriptors::Count(0)));
+    }
     let matched = policy.decide(&argv, &Disk).map_err(Refusal::NoRule)?;
-    Ok(Asked::Call(Box::new(Allowed { caller, stdio, matched, policy })))
-}
-
-/// One message, and who sent it; `None` when the caller left without a word. The size is asked first, so that a small
-/// request costs a small buffer.
-fn receive(visit: &mut Visit) -> Result<Option<Received>, Refusal> {
-    let connection = visit.connection.as_fd();
-    // Only a broker that stops looks at a connection that has not said anything yet.
-    let lost = |source: io::Error| {
-        let silent = source.kind() == io::ErrorKind::WouldBlock;
-        if silent { Refusal::Stopping } else { Refusal::Malformed(Malformed::Truncated) }
-    };
-    let bytes = sys::message_bytes(connection).map_err(lost)?;
-    let message = sys::receive(connection, bytes.min(MESSAGE_BYTES_MAX)).map_err(lost)?;
-    if message.bytes.is_empty() && message.descriptors.is_empty() && visit.is_over() {
-        return Ok(None);
-    }
-    let sender = message.sender.filter(|sender| sender.pid > 0);
-    visit.caller = sender.map(|sender| Caller::new(sender, visit.connector));
-    if bytes > MESSAGE_BYTES_MAX {
-        return Err(Refusal::Malformed(Malformed::TooLarge(bytes)));
-    }
-    Ok(Some(message))
+    Ok(Asked::Call(Box::new(Allowed { caller, matched, policy })))
 }
 
 fn listing(policy: &Policy) -> Result<Asked, Refusal> {
@@ -152,29 +131,11 @@ fn listing(policy: &Policy) -> Result<Asked, Refusal> {
     Ok(Asked::List(text))
 }
 
-/// Exactly three descriptors, each something that can be read or written.
-fn stdio(message: Received) -> Result<Stdio, Refusal> {
-    if message.descriptors_cut {
-        return Err(Refusal::Descriptors(Descriptors::Cut));
-    }
-    let count = message.descriptors.len();
-    let stdio: [OwnedFd; REQUEST_FDS] =
-        message.descriptors.try_into().map_err(|_| Refusal::Descriptors(Descriptors::Count(count)))?;
-    for (index, descriptor) in stdio.iter().enumerate() {
-        match sys::kind_of(descriptor.as_fd()) {
-            Ok(Kind::Stream) => {}
-            Ok(Kind::Directory) => return Err(Refusal::Descriptors(Descriptors::Directory(index))),
-            Ok(Kind::PathHandle) => return Err(Refusal::Descriptors(Descriptors::PathHandle(index))),
-            Err(_) => return Err(Refusal::Descriptors(Descriptors::Unreadable(index))),
-        }
-    }
-    Ok(Stdio(stdio))
-}
-
 /// Runs an admitted call and answers it.
 fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     let Admitted { mut visit, allowed } = admitted;
-    let ended = run(broker, socket, &mut visit, *allowed);
+    let mut launcher = None;
+    let ended = run(broker, socket, &mut visit, *allowed, &mut launcher);
     match &ended {
         Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, *call, why),
         Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
@@ -182,13 +143,18 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     }
     refuse_more(broker, socket, &visit);
     drop(visit);
-    let Ok(Ended { launcher, captures, remains, .. }) = ended else { return };
-    drop(launcher);
+    let stop = broker.events.as_stop();
+    let Ok(Ended { captures, remains, is_stuck, .. }) = ended else {
+        // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more of them than
+        // calls.
+        return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));
+    };
     broker.untold.note(&socket.rules);
-    if let Some(remains) = remains {
+    if is_stuck || remains.is_some() {
         broker.untold.tell();
-        remains.outlast(&socket.rules, &captures, broker.events.as_stop());
     }
+    remains.into_iter().for_each(|remains| remains.outlast(&socket.rules, &captures, stop));
+    launcher.filter(|_| is_stuck).into_iter().for_each(|launcher| launcher.outlast(stop));
 }
 
 /// A call that ran, or nearly.
@@ -197,8 +163,8 @@ struct Ended {
     status: Status,
     /// Why there is no exit status, as the caller is told.
     why: Option<String>,
-    /// Its descriptors are closed when the caller has its answer.
-    launcher: Launcher,
+    /// Whether its command could not be ended.
+    is_stuck: bool,
     captures: [Option<PathBuf>; REQUEST_FDS],
     remains: Option<Remains>,
 }
@@ -217,30 +183,33 @@ fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
     }
 }
 
-fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) -> Result<Ended, Refusal> {
-    let Allowed { caller, stdio, matched, policy } = allowed;
-    let rule = &matched.rule;
-    let settings = &rule.settings;
+/// The launcher is left in `launcher`: its descriptors here are closed when the caller has its answer.
+fn run(
+    broker: &Broker,
+    socket: &Socket,
+    visit: &mut Visit,
+    allowed: Allowed,
+    launcher: &mut Option<Launcher>,
+) -> Result<Ended, Refusal> {
+    let Allowed { caller, matched, policy } = allowed;
+    let (rule, settings) = (&matched.rule, &matched.rule.settings);
     if broker.events.is_stopping() {
         return Err(Refusal::Stopping);
     }
     if settings.on_hangup == OnHangup::Kill && visit.is_over() {
         return Err(Refusal::Left);
     }
-    let resolved = resolve(&rule.program, settings, &broker.environment)?;
-    let (plan, stdio) = (plan(broker, &matched, &resolved), redirect(stdio, settings.stdin)?);
     let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
-    let launcher = broker.scopes.take(&want)?;
+    let launcher = &*launcher.insert(broker.scopes.take(&want)?);
+    // It wakes, and has the descriptors by the time that they are waited for.
+    let intake = Intake::begin(visit, launcher, settings)?;
+    let resolved = resolve(&rule.program, settings, &broker.environment)?;
+    let plan = plan(broker, &matched, &resolved);
     // What is named by the call's number gives it one before its first record.
     let number = || *visit.call.insert(socket.rules.manifest().take_number());
     let mut files = Captures::create(&socket.rules, &policy, rule, values(&caller, &socket.name), number)?;
     let captures = files.paths();
-    let hide = |fd: BorrowedFd<'_>| settings.tty == Tty::Hide && fd.is_terminal();
-    let (stdio, streams) = divert(stdio, files.take_files(settings.capture_max), hide, policy.audit())
-        .map_err(Refusal::NoLauncher)?;
-    // It wakes while the start is put on record. The copies here are gone then: the caller must see the end of its pipes
-    // when the command closes them.
-    launcher.equip(stdio).map_err(Refusal::NoLauncher)?;
+    let diversion = Diversion { files: files.take_files(settings.capture_max), audit: policy.audit() };
     let resolved = resolved.path().to_string_lossy();
     let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
@@ -261,16 +230,17 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
+    let streams = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
     let started = begin(&socket.rules, visit.call, &opening)?;
     broker.untold.turn_to(&socket.rules);
     files.stay();
     let call = started.call();
-    let lasts = || broker.scopes.note_lasting(&launcher, || description(call, &opening));
+    let lasts = || broker.scopes.note_lasting(launcher, || description(call, &opening));
     let deadline = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (outcome, relay) = match Relay::begin(streams) {
         Ok(relay) => {
             let watched = watched(broker, visit, settings, deadline, relay.as_ref(), &lasts);
-            (supervise(&launcher, &plan, &watched), relay)
+            (supervise(launcher, &plan, &watched), relay)
         }
         Err(source) => (Ok(Outcome::not_relayed(&source)), None),
     };
@@ -278,13 +248,12 @@ fn run(broker: &Broker, socket: &Socket, visit: &mut Visit, allowed: Allowed) ->
         say_failure(&socket.rules, relay, &captures);
     }
     let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
-    let why = match &outcome {
-        Ok(outcome) => outcome.told(settings.timeout),
-        Err(_) => Some("how it ended is not known".into()),
-    };
+    let is_stuck = outcome.as_ref().is_ok_and(Outcome::leaves_some);
+    let unknown = |_: &io::Error| Some("how it ended is not known".into());
+    let why = outcome.as_ref().map_or_else(unknown, |outcome| outcome.told(settings.timeout));
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
-    Ok(Ended { call, status, why, launcher, captures, remains })
+    Ok(Ended { call, status, why, is_stuck, captures, remains })
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
@@ -362,13 +331,4 @@ fn plan(broker: &Broker, matched: &Matched, resolved: &Resolved) -> Plan {
         environment: broker.environment.of_command(settings),
         umask: settings.umask,
     }
-}
-
-fn redirect(stdio: Stdio, stdin: Stdin) -> Result<Stdio, Refusal> {
-    if stdin == Stdin::Caller {
-        return Ok(stdio);
-    }
-    let null = File::open("/dev/null").map_err(Refusal::NoLauncher)?;
-    let Stdio([_, stdout, stderr]) = stdio;
-    Ok(Stdio([null.into(), stdout, stderr]))
 }

@@ -11,6 +11,7 @@ mod disk;
 mod door;
 mod entrance;
 mod gate;
+mod intake;
 mod keeper;
 mod listen;
 mod lobby;

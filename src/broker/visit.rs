@@ -8,6 +8,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::audit::Caller;
 use crate::ids::{CallId, Claimed};
+use crate::limits::SECOND_REQUESTS_MAX;
 use crate::sys::{self, Sender};
 use crate::wire::{Explanation, Reply, Status};
 
@@ -59,5 +60,16 @@ impl Visit {
         self.reply(&Reply::Status(status));
         let explanation = Explanation::new(Some(call.get()), why);
         drop(sys::send(self.connection.as_fd(), &explanation.encode(), &[]));
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // A message that is left unread would destroy the answer on its way.
+        for _ in 0..SECOND_REQUESTS_MAX {
+            if sys::receive(self.connection.as_fd(), 1).map_or(true, |message| message.bytes.is_empty()) {
+                return;
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::plan::Stdio;
 use super::stream::Stream;
 
 /// Streams that are ready to flow.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Streams(pub(super) Vec<(usize, Stream<Descriptors>)>);
 
 /// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the command gets.

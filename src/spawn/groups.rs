@@ -16,8 +16,9 @@ use crate::limits::{GROUP_ROUND, NURSERY_WAIT};
 use crate::rules::Resource;
 use crate::sd::{Calls, Cgroup, Delegation, limit};
 
+use super::handle::{Launcher, dismiss};
 use super::kin::Kin;
-use super::pool::{Launcher, Ordered, Pool, dismiss};
+use super::pool::{Ordered, Pool};
 use super::scope::{Chore, Scope};
 use super::stock::{Habit, Stock};
 

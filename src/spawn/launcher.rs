@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -16,8 +17,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid};
 
-use crate::limits::MESSAGE_BYTES_MAX;
-use crate::sys::{self, Room};
+use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
+use crate::sys::{self, Room, Unfit};
 
 use super::plan::Orders;
 
@@ -109,27 +110,79 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
         return FAILED;
     }
     let ready = prepare();
-    let Ok(stdio) = sys::receive_three(stream.as_fd(), &mut [0]) else { return FAILED };
-    let Some((bytes, rest)) = receive(stream.as_fd(), room) else { return FAILED };
-    let Ok(orders) = Orders::read(bytes) else { return FAILED };
-    let Err(failure) = ready.and_then(|()| become_command(&orders, &stdio, birth.open_files, rest));
+    let Some(stdio) = take_stdio(stream.as_fd()) else { return FAILED };
+    let planned = match receive(stream.as_fd(), room) {
+        // The broker hung up: nobody wants a command, or a report.
+        Ok(None) => return FAILED,
+        Ok(Some(planned)) => Ok(planned),
+        Err(failure) => Err(failure),
+    };
+    let Err(failure) = planned.and_then(|(orders, rest)| {
+        ready.and_then(|()| become_command(&orders, &stdio, birth.open_files, rest))
+    });
     // A broker that is gone needs no report.
     sys::write(stream.as_fd(), &failure.encode()).ok();
     FAILED
+}
+
+/// Where a command's stdin, stdout and stderr come from: the first byte that a launcher is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Source {
+    /// Three descriptors that come with this byte.
+    Given,
+    /// The message that waits on the connection that comes with this byte. What became of it is reported.
+    Connection,
+    /// The same, and stdin is what the launcher has: `/dev/null`.
+    ConnectionWithoutStdin,
+}
+
+/// What a launcher reports when its command's descriptors are fit: as long as the report that they are not.
+pub(super) const FIT: [u8; Unfit::BYTES] = [0; Unfit::BYTES];
+
+/// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when there are
+/// none to be had.
+fn take_stdio(stream: BorrowedFd<'_>) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
+    let mut source = [0];
+    let (1, given) = sys::receive_few::<REQUEST_FDS>(stream, &mut source).ok()? else { return None };
+    if source == [Source::Given as u8] {
+        return given.iter().all(Option::is_some).then_some(given);
+    }
+    let [connection, ..] = given;
+    let taken = sys::take_stdio(connection.as_ref()?.as_fd());
+    // Closed before the report: after it, the connection is the broker's alone again.
+    drop(connection);
+    let report = taken.as_ref().map_or_else(|unfit| unfit.encode(), |_| FIT);
+    sys::write(stream, &report).ok()?;
+    let [stdin, stdout, stderr] = taken.ok()?.map(Some);
+    if source == [Source::ConnectionWithoutStdin as u8] {
+        // It stays open, and goes with exec: to close it may take as long as its caller likes.
+        mem::forget(stdin);
+        return Some([None, stdout, stderr]);
+    }
+    Some([stdin, stdout, stderr])
 }
 
 /// How a launcher ends that did not become a command.
 const FAILED: u8 = 1;
 
 /// The plan, and what is left of the room: enough for a pointer to each text, of which each takes five bytes at least.
-fn receive(stream: BorrowedFd<'_>, room: Room) -> Option<(&'static [u8], &'static mut [u8])> {
+/// `None` when the broker hung up.
+fn receive(
+    stream: BorrowedFd<'_>,
+    room: Room,
+) -> Result<Option<(Orders<'static>, &'static mut [u8])>, Failure> {
     let mut length = [0; 4];
-    fill(stream, &mut length)?;
-    let length = usize::try_from(u32::from_le_bytes(length)).ok()?;
-    let room = room.take((length <= 4 * MESSAGE_BYTES_MAX).then_some(3 * length + 64)?)?;
-    let (bytes, rest) = room.split_at_mut_checked(length)?;
-    fill(stream, bytes)?;
-    Some((bytes, rest))
+    let Some(()) = fill(stream, &mut length) else { return Ok(None) };
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    let failed = |errno| Failure { step: Step::Plan, errno };
+    if length > 4 * MESSAGE_BYTES_MAX {
+        return Err(failed(Errno::E2BIG));
+    }
+    let room = room.take(3 * length + 64).ok_or(failed(Errno::ENOMEM))?;
+    let (bytes, rest) = room.split_at_mut_checked(length).ok_or(failed(Errno::ENOMEM))?;
+    let Some(()) = fill(stream, bytes) else { return Ok(None) };
+    Ok(Some((Orders::read(bytes).map_err(|_| failed(Errno::EBADMSG))?, rest)))
 }
 
 fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
@@ -152,12 +205,14 @@ fn prepare() -> Result<(), Failure> {
 /// What else the command starts with: three descriptors, the rule's mask, place and environment. Signals are the nursery's already, and limits, but for the one of descriptors.
 fn become_command(
     orders: &Orders<'_>,
-    [stdin, stdout, stderr]: &[OwnedFd; 3],
+    [stdin, stdout, stderr]: &[Option<OwnedFd>; REQUEST_FDS],
     open_files: u64,
     room: &mut [u8],
 ) -> Result<Infallible, Failure> {
     at(Step::Limits, limit_descriptors(open_files))?;
-    at(Step::Stdio, dup2_stdin(stdin).and_then(|()| dup2_stdout(stdout)).and_then(|()| dup2_stderr(stderr)))?;
+    at(Step::Stdio, stdin.as_ref().map_or(Ok(()), dup2_stdin))?;
+    at(Step::Stdio, stdout.as_ref().map_or(Ok(()), dup2_stdout))?;
+    at(Step::Stdio, stderr.as_ref().map_or(Ok(()), dup2_stderr))?;
     // All others are close-on-exec already; this holds when one day one is not.
     sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })?;
     umask(Mode::from_bits_truncate(orders.umask));

@@ -11,13 +11,14 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
-use crate::limits::LAUNCHERS_ASKED_MAX;
+use crate::limits::{LAUNCHERS_ASKED_MAX, SEND_WAIT};
 use crate::sys::{self, Berths};
 
 use super::cradle;
@@ -144,39 +145,31 @@ impl Work {
     /// Makes launchers for whoever asks next.
     fn make(&mut self, wanted: usize) -> io::Result<()> {
         for _ in 0..wanted {
-            match self.make_one() {
-                Ok((child, pidfd, far)) => {
-                    let descriptors = [pidfd.as_fd(), far.as_fd()];
-                    let number = child.as_raw().to_le_bytes();
-                    sys::send_patiently(self.channel.as_fd(), &number, &descriptors, None)?;
-                }
-                // One that cannot be made is the matter of the call that waits for it, not the nursery's end.
-                Err(source) => report(self.channel.as_fd(), &source)?,
-            }
+            // One that cannot be made, or passed on, is the matter of the call that waits for it, not the nursery's end.
+            self.make_one().or_else(|source| report(self.channel.as_fd(), &source))?;
         }
         Ok(())
     }
 
-    fn make_one(&mut self) -> io::Result<(Pid, OwnedFd, OwnedFd)> {
+    fn make_one(&mut self) -> io::Result<()> {
         let (near, far) = sys::stream_pair()?;
         let (child, pidfd) = self.bear(None, &near)?;
-        Ok((child, pidfd, far))
+        let (number, descriptors) = (child.as_raw().to_le_bytes(), [pidfd.as_fd(), far.as_fd()]);
+        let give_up = Some(Instant::now() + SEND_WAIT);
+        sys::send_patiently(self.channel.as_fd(), &number, &descriptors, give_up).map(drop)
     }
 
     /// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. That there is none in one
     /// group is that group's matter, not the nursery's end.
     fn place(&mut self, group: &OwnedFd, stream: &OwnedFd) -> io::Result<()> {
-        let told = match self.bear(Some(group.as_fd()), stream) {
-            Ok((child, pidfd)) => {
-                let number = child.as_raw().to_le_bytes();
-                sys::send_patiently(stream.as_fd(), &number, &[pidfd.as_fd()], None)
-            }
-            Err(source) => report(stream.as_fd(), &source).map(|()| 0),
-        };
-        match told {
+        let give_up = Some(Instant::now() + SEND_WAIT);
+        let told = self.bear(Some(group.as_fd()), stream).and_then(|(child, pidfd)| {
+            sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], give_up)
+        });
+        match told.map(drop).or_else(|source| report(stream.as_fd(), &source)) {
             // Nobody waits for it any more; it sees that itself.
             Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            told => told.map(drop),
+            told => told,
         }
     }
 

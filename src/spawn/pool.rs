@@ -5,9 +5,8 @@
 //! has been answered, or by one that takes one of the last: a nursery at work takes the processor from the call it
 //! works beside.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,25 +15,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::limits::{
-    CALL_STACK_BYTES, KILL_ROUND, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_WAIT,
-};
+use crate::limits::{CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_WAIT};
 use crate::sys;
 
+use super::handle::{Launcher, dismiss};
 use super::kin::Kin;
-use super::launcher::Failure;
-use super::plan::{Plan, Stdio};
 use super::scope::Scope;
 use super::stock::{Habit, Stock};
-
-/// A process that waits for its plan. Dropped without one, it ends by itself.
-#[derive(Debug)]
-pub struct Launcher {
-    pid: Pid,
-    pidfd: OwnedFd,
-    stream: UnixStream,
-    scope: Option<Scope>,
-}
 
 /// Launchers ahead of need.
 #[derive(Debug)]
@@ -302,22 +289,7 @@ impl Ordered {
             return Err(io::Error::from_raw_os_error(-number));
         }
         let [pidfd] = answer.descriptors.try_into().map_err(|_| Errno::EMFILE)?;
-        Ok(Launcher { pid: Pid::from_raw(number), pidfd, stream: stream.into(), scope: Some(scope) })
-    }
-}
-
-/// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
-pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) {
-    let hang_up = |Launcher { pid, pidfd, stream, scope }| {
-        drop(stream);
-        (pid, pidfd, scope)
-    };
-    for (pid, pidfd, scope) in launchers.into_iter().map(hang_up).collect::<Vec<_>>() {
-        let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-        // One that does not end in time is reaped with the next call.
-        sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
-        kin.reap_unused(pid);
-        drop(scope);
+        Ok(Launcher::new(Pid::from_raw(number), pidfd, stream.into(), Some(scope)))
     }
 }
 
@@ -331,50 +303,5 @@ fn receive(channel: BorrowedFd<'_>) -> Result<Option<Launcher>, Errno> {
     }
     let descriptors: Result<[OwnedFd; 2], _> = message.descriptors.try_into();
     let Ok([pidfd, stream]) = descriptors else { return Err(Errno::EMFILE) };
-    Ok(Some(Launcher { pid: Pid::from_raw(number), pidfd, stream: stream.into(), scope: None }))
-}
-
-impl Launcher {
-    /// The process, before and after it becomes the command.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Its handle.
-    pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
-    }
-
-    /// The scope that it is in, if it is in one.
-    pub fn scope(&self) -> Option<&Scope> {
-        self.scope.as_ref()
-    }
-
-    /// It is in a scope from now on.
-    pub(super) fn enter(&mut self, scope: Scope) {
-        self.scope = Some(scope);
-    }
-
-    /// Gives it what becomes the command's stdin, stdout and stderr. It wakes, and is ready when the plan comes.
-    pub fn equip(&self, Stdio(stdio): Stdio) -> io::Result<()> {
-        let give_up = Some(Instant::now() + SEND_WAIT);
-        let descriptors = stdio.each_ref().map(AsFd::as_fd);
-        sys::send_patiently(self.stream.as_fd(), &[0], &descriptors, give_up).map(drop)
-    }
-
-    /// Has it become the command, with what it was equipped with. What fails from here on is told by [`Self::failure`].
-    pub fn launch(&self, plan: &Plan) -> io::Result<()> {
-        (&self.stream).write_all(&plan.encode())
-    }
-
-    /// Once it has ended: why it did not become the command, if it did not.
-    pub fn failure(&self) -> Option<Failure> {
-        Failure::read(&self.stream)
-    }
-
-    /// Whether it still waits: one that was killed while parked must not get a call.
-    pub(super) fn is_alive(&self) -> bool {
-        let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
-    }
+    Ok(Some(Launcher::new(Pid::from_raw(number), pidfd, stream.into(), None)))
 }

@@ -13,9 +13,10 @@ use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
 use crate::rules::Resource;
 use crate::sd::{Address, BusError, Cgroup, NewScope, ScopeName, Word};
 
+use super::handle::{Launcher, dismiss};
 use super::inbox::Inbox;
 use super::line::Line;
-use super::pool::{Launcher, Pool, dismiss};
+use super::pool::Pool;
 use super::scope::Scope;
 use super::shared::{Caption, Event, Manager, Order, ScopeNews, Shared};
 use super::stock::Stock;

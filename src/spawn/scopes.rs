@@ -16,9 +16,10 @@ use crate::rules::{Resource, ScopeMode};
 use crate::sd::{Address, BusError, Delegation, Undelegated};
 
 use super::groups::Groups;
+use super::handle::Launcher;
 use super::inbox::{Door, inbox};
 use super::kin::Kin;
-use super::pool::{Launcher, Pool};
+use super::pool::Pool;
 use super::scoper::Scoper;
 use super::shared::{Caption, Event, Instead, Manager, Order, ScopeNews, Shared, Tell};
 use super::stock::{Habit, Stock};
@@ -96,7 +97,7 @@ impl Scopes {
     pub fn take(&self, want: &Want<'_>) -> Result<Launcher, Refusal> {
         match want.mode {
             ScopeMode::Off => self.bare(),
-            ScopeMode::Delegate => self.grouped(want).map_err(Refusal::NoScope),
+            ScopeMode::Delegate => self.grouped(want).map_err(Refusal::no_scope),
             ScopeMode::Require => self.required(want).map_err(|why| Refusal::NoScope(io::Error::other(why))),
             ScopeMode::Auto => match self.scoped(want) {
                 Ok(launcher) => Ok(launcher),
@@ -127,7 +128,7 @@ impl Scopes {
             Instead::Nothing if limited => Err(Refusal::NoScope(io::Error::other(why))),
             Instead::Nothing => self.bare(),
             Instead::Group => match self.grouped(want) {
-                Err(source) if limited => Err(Refusal::NoScope(source)),
+                Err(source) if limited => Err(Refusal::no_scope(source)),
                 Err(source) => {
                     self.shared.note_ungrouped(Some(&source));
                     self.bare()
@@ -185,7 +186,7 @@ impl Scopes {
     }
 
     fn bare(&self) -> Result<Launcher, Refusal> {
-        self.pool.take().map_err(Refusal::NoLauncher)
+        self.pool.take().map_err(Refusal::no_launcher)
     }
 
     /// How long a call waits for the manager as it stands. One that could have a group instead does not wait as long for

@@ -11,8 +11,8 @@ use crate::ids::SocketName;
 use crate::rules::Resource;
 use crate::sd::{BusError, ScopeName, Undelegated};
 
+use super::handle::{Launcher, dismiss};
 use super::kin::Kin;
-use super::pool::{Launcher, dismiss};
 use super::stock::Stock;
 
 /// What an operator should know of the manager.

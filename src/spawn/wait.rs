@@ -17,29 +17,14 @@ use crate::sd::{Account, Cgroup, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
+use super::handle::Launcher;
 use super::kin::Kin;
 use super::launcher::Failure;
 use super::plan::Plan;
-use super::pool::Launcher;
 use super::relay::Relay;
 use super::scope::Scope;
+use super::stop::Stop;
 use super::tree::signal_tree;
-
-/// Two descriptors that become readable, for good, when the broker stops.
-#[derive(Clone, Copy, Debug)]
-pub struct Stop<'a> {
-    /// Running calls are to end.
-    pub stopping: BorrowedFd<'a>,
-    /// They are to end at once.
-    pub hurry: BorrowedFd<'a>,
-}
-
-impl Stop<'_> {
-    fn is_hurried(&self) -> io::Result<bool> {
-        let mut look = [PollFd::new(self.hurry, PollFlags::POLLIN)];
-        sys::poll_until(&mut look, Some(Instant::now()))
-    }
-}
 
 /// What a call is watched for.
 pub struct Call<'a> {

@@ -1,32 +1,9 @@
-//! What a descriptor is, and which ones survive exec.
+//! Descriptors by number, and which ones survive exec.
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{SFlag, fstat};
-
-/// What a caller passed as its stdin, stdout or stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Something that can be read or written.
-    Stream,
-    /// A directory.
-    Directory,
-    /// A path handle (`O_PATH`).
-    PathHandle,
-}
-
-/// What `descriptor` is; it stays untouched.
-pub fn kind_of(descriptor: BorrowedFd<'_>) -> io::Result<Kind> {
-    let flags = OFlag::from_bits_retain(fcntl(descriptor, FcntlArg::F_GETFL)?);
-    if flags.contains(OFlag::O_PATH) {
-        return Ok(Kind::PathHandle);
-    }
-    let format = SFlag::from_bits_truncate(fstat(descriptor)?.st_mode) & SFlag::S_IFMT;
-    Ok(if format == SFlag::S_IFDIR { Kind::Directory } else { Kind::Stream })
-}
 
 /// This process's stdin, stdout and stderr, without the buffers that the standard library makes to ask the same of them.
 /// Each is open: the Rust runtime puts /dev/null where the caller closed one.

@@ -11,7 +11,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::limits::{MESSAGE_FDS_MAX, SEND_RETRY};
 
-use super::uninterrupted;
+use super::{raw, uninterrupted};
 
 /// Who sent a message, in the kernel's words (`SCM_CREDENTIALS`), seen from this process's namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,137 +38,188 @@ pub struct Received {
     pub sender: Option<Sender>,
 }
 
-/// The size in bytes of the message that waits, without taking it; 0 is an empty message or the end.
-/// Errors: `EAGAIN` on a non-blocking socket without a message.
-#[allow(unsafe_code, reason = "nix's recv reports what it copied, not the message's size")]
-pub fn message_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
+/// A message that stays where it is, with the descriptors that it brings.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Peeked {
+    /// The bytes, cut at the capacity asked for.
+    pub bytes: Vec<u8>,
+    /// Bytes of the whole message.
+    pub length: usize,
+    /// Whether it brings descriptors, which are neither counted nor looked at.
+    pub brings_descriptors: bool,
+    /// The sender, where credentials are passed on.
+    pub sender: Option<Sender>,
+}
+
+/// Looks at the next message, at most `capacity` bytes of it; `None` is the end of the connection. `MSG_PEEK`, with
+/// room for credentials and no more: the kernel says that the message brings descriptors (`MSG_CTRUNC`) and installs
+/// none. While this runs, nobody else may take the message: then the last reference to its descriptors would be this
+/// call's. Errors: `EAGAIN` on a non-blocking socket without a message.
+pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked>> {
+    let mut few = [0; PEEK_BYTES];
+    let mut control = [0; CREDENTIALS_WORDS];
     let flags = libc::MSG_PEEK | libc::MSG_TRUNC;
-    uninterrupted(|| {
-        // SAFETY: with length 0 the kernel writes nothing; MSG_TRUNC makes it return the message's whole size.
-        Errno::result(unsafe { libc::recv(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags) })
-    })
-    .map(isize::cast_unsigned)
+    let room = capacity.min(PEEK_BYTES);
+    let arrived = receive_raw(socket, &mut few[..room], &mut control, flags)?;
+    let (length, brings_descriptors) = (arrived.length, arrived.flags & libc::MSG_CTRUNC != 0);
+    let mut sender = None;
+    each_item(&control, &arrived, |kind, data| {
+        sender = credentials(data).filter(|_| kind == libc::SCM_CREDENTIALS).or(sender);
+    });
+    if length == 0 && sender.is_none() && !brings_descriptors {
+        return Ok(None);
+    }
+    let wanted = length.min(capacity);
+    let mut bytes = few[..wanted.min(room)].to_vec();
+    if wanted > room {
+        bytes = vec![0; wanted];
+        // The first message of a queue stays the first until this process or one that it asked takes it.
+        let again = receive_raw(socket, &mut bytes, &mut control, flags)?;
+        bytes.truncate(again.length);
+    }
+    Ok(Some(Peeked { bytes, length, brings_descriptors, sender }))
 }
 
 /// Takes the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
 pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Received> {
     let mut bytes = vec![0; capacity];
     let mut control = Control::new();
-    let (length, control_length, flags) = receive_raw(socket, &mut bytes, &mut control)?;
-    bytes.truncate(length);
+    let arrived = receive_raw(socket, &mut bytes, &mut control.0, 0)?;
+    bytes.truncate(arrived.length);
     let mut received = Received {
         bytes,
         descriptors: Vec::new(),
-        descriptors_cut: flags & libc::MSG_CTRUNC != 0,
+        descriptors_cut: arrived.flags & libc::MSG_CTRUNC != 0,
         sender: None,
     };
-    for (kind, data) in control.items(control_length) {
-        match kind {
-            libc::SCM_RIGHTS => received.descriptors.extend(data.chunks_exact(4).map(own)),
-            libc::SCM_CREDENTIALS => received.sender = credentials(&data),
-            _ => {}
-        }
-    }
+    control.each_item(&arrived, |kind, data| match kind {
+        libc::SCM_RIGHTS => received.descriptors.extend(data.chunks_exact(4).map(own)),
+        libc::SCM_CREDENTIALS => received.sender = credentials(data),
+        _ => {}
+    });
     Ok(received)
 }
 
-/// Fills `bytes` with the first of what comes, which brings exactly three descriptors. Allocates nothing.
-/// Errors: `UnexpectedEof` (it was the end, or less), `InvalidData` (other descriptors; those stay open).
-pub fn receive_three(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<[OwnedFd; 3]> {
-    let mut control = Control::new();
-    let (length, control_length, _) = receive_raw(socket, bytes, &mut control)?;
-    if length < bytes.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    let numbers = control.three(control_length).ok_or(io::ErrorKind::InvalidData)?;
-    Ok(numbers.map(|number| own(&number)))
-}
-
-#[allow(unsafe_code, reason = "nix loses the descriptors of a message whose control data was cut")]
-fn receive_raw(
+/// Fills `bytes` with the first of what comes, and gives how many came and the first descriptors of it. For a process that
+/// lives in another's memory: nothing is allocated, and `errno` stays.
+pub fn receive_few<const N: usize>(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
-    control: &mut Control,
-) -> io::Result<(usize, usize, libc::c_int)> {
+) -> nix::Result<(usize, [Option<OwnedFd>; N])> {
+    let mut control = Control::new();
+    let arrived = receive_raw(socket, bytes, &mut control.0, 0)?;
+    let mut few = [const { None }; N];
+    let mut places = few.iter_mut();
+    control.each_item(&arrived, |kind, data| {
+        if kind == libc::SCM_RIGHTS {
+            data.as_chunks::<4>()
+                .0
+                .iter()
+                .zip(&mut places)
+                .for_each(|(number, place)| *place = Some(own(number)));
+        }
+    });
+    Ok((arrived.length, few))
+}
+
+/// One message as it came: its length and that of its control data, in bytes, and `MSG_` flags.
+pub(super) struct Arrived {
+    pub(super) length: usize,
+    control_length: usize,
+    pub(super) flags: libc::c_int,
+}
+
+/// Takes or looks at (`MSG_PEEK`) the next message. `recvmsg(2)`, without `errno` and without an allocation.
+#[allow(unsafe_code, reason = "nix loses the descriptors of a message whose control data was cut")]
+pub(super) fn receive_raw(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    control: &mut [u64],
+    flags: libc::c_int,
+) -> nix::Result<Arrived> {
     let mut part = IoSliceMut::new(bytes);
     // SAFETY: all zeroes is an empty msghdr.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
     header.msg_iov = (&raw mut part).cast();
     header.msg_iovlen = 1;
-    header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = size_of::<Control>() as _;
-    let length = uninterrupted(|| {
+    header.msg_control = control.as_mut_ptr().cast();
+    let number = socket.as_raw_fd().unsigned_abs() as usize;
+    let flags = (flags | libc::MSG_CMSG_CLOEXEC).unsigned_abs() as usize;
+    let length = loop {
+        header.msg_controllen = size_of_val(control) as _;
+        let arguments = [number, (&raw mut header).addr(), flags];
         // SAFETY: the header points to one iovec (IoSliceMut has its layout) and one control buffer, both of the
         // lengths given and both alive until after the call.
-        Errno::result(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) })
-    })?;
-    Ok((length.cast_unsigned(), header.msg_controllen as usize, header.msg_flags))
+        match unsafe { raw::call(libc::SYS_recvmsg, arguments) } {
+            Err(Errno::EINTR) => {}
+            result => break result?,
+        }
+    };
+    Ok(Arrived { length, control_length: header.msg_controllen as usize, flags: header.msg_flags })
 }
 
 /// Words of control data: a header and credentials, which come first, a header and the most descriptors. Exact, as it
 /// is what limits the descriptors.
-const CONTROL_WORDS: usize =
-    (HEADER_BYTES + 12).div_ceil(8) + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
+const CONTROL_WORDS: usize = CREDENTIALS_WORDS + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
+
+/// Words of control data for a header and credentials.
+const CREDENTIALS_WORDS: usize = (HEADER_BYTES + 12).div_ceil(8);
+
+/// Bytes of a message that are looked at without an allocation: nearly every request has fewer.
+const PEEK_BYTES: usize = 2048;
 
 /// Bytes of a control header: a word of length, two `int`s.
 const HEADER_BYTES: usize = size_of::<usize>() + 8;
 
 /// Room for what a message carries beside its bytes, aligned as the kernel writes it.
-struct Control([u64; CONTROL_WORDS]);
+pub(super) struct Control(pub(super) [u64; CONTROL_WORDS]);
 
 impl Control {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self([0; CONTROL_WORDS])
     }
 
-    /// The three descriptors that are all of the first `length` bytes.
-    fn three(&self, length: usize) -> Option<[[u8; 4]; 3]> {
-        let mut bytes = [0; CONTROL_WORDS * 8];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(&self.0) {
-            place.copy_from_slice(&word.to_ne_bytes());
-        }
-        let (header, data) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-        let (total, kind) = header.split_first_chunk::<{ size_of::<usize>() }>()?;
-        let is_rights = int(&kind[..4]) == libc::SOL_SOCKET && int(&kind[4..]) == libc::SCM_RIGHTS;
-        let is_all = usize::from_ne_bytes(*total) == HEADER_BYTES + 12 && length >= HEADER_BYTES + 12;
-        data.as_chunks().0.first_chunk().filter(|_| is_rights && is_all).copied()
-    }
-
-    /// The type and data of each item of level `SOL_SOCKET` in the first `length` bytes.
-    fn items(&self, length: usize) -> Vec<(libc::c_int, Vec<u8>)> {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_ne_bytes()).take(length).collect();
-        let mut rest = bytes.as_slice();
-        let mut items = Vec::new();
-        while let Some((header, data)) = rest.split_first_chunk::<HEADER_BYTES>() {
-            let (total, level_and_kind) = header.split_at(size_of::<usize>());
-            let total = usize::from_ne_bytes(total.try_into().expect("split at a word"));
-            let level = int(&level_and_kind[..4]);
-            let Some(data_length) = total.checked_sub(HEADER_BYTES).filter(|&length| length <= data.len())
-            else {
-                break;
-            };
-            if level == libc::SOL_SOCKET {
-                items.push((int(&level_and_kind[4..]), data[..data_length].to_vec()));
-            }
-            rest = &rest[total.next_multiple_of(size_of::<usize>()).min(rest.len())..];
-        }
-        items
+    /// Gives `take` the type and data of each item of level `SOL_SOCKET`. Allocates nothing and cannot panic.
+    pub(super) fn each_item(&self, arrived: &Arrived, take: impl FnMut(libc::c_int, &[u8])) {
+        each_item(&self.0, arrived, take);
     }
 }
 
+fn each_item(words: &[u64], arrived: &Arrived, mut take: impl FnMut(libc::c_int, &[u8])) {
+    let mut bytes = [0; CONTROL_WORDS * 8];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    let mut rest = bytes.get(..arrived.control_length).unwrap_or_default();
+    while let Some((header, data)) = rest.split_first_chunk::<HEADER_BYTES>() {
+        let Some((total, kind)) = header.split_first_chunk::<{ size_of::<usize>() }>() else { return };
+        let Some((level, kind)) = kind.split_first_chunk::<4>() else { return };
+        let total = usize::from_ne_bytes(*total);
+        let Some(data) = total.checked_sub(HEADER_BYTES).and_then(|length| data.get(..length)) else {
+            return;
+        };
+        if i32::from_ne_bytes(*level) == libc::SOL_SOCKET {
+            take(int(kind), data);
+        }
+        rest = rest.get(total.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+    }
+}
+
+/// The number in four bytes; of fewer there is none, which the kernel never gives.
 fn int(bytes: &[u8]) -> i32 {
-    i32::from_ne_bytes(bytes.try_into().expect("four bytes"))
+    bytes.first_chunk().map_or(-1, |bytes| i32::from_ne_bytes(*bytes))
 }
 
+/// The owner of a descriptor that `recvmsg` has just installed for this message, and that is owned once.
 #[allow(unsafe_code, reason = "received descriptors come as numbers")]
-fn own(number: &[u8]) -> OwnedFd {
+pub(super) fn own(number: &[u8]) -> OwnedFd {
     let number: RawFd = int(number);
     // SAFETY: recvmsg has just installed this descriptor for this message, and each is taken once.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 fn credentials(data: &[u8]) -> Option<Sender> {
-    let [pid, uid, gid] = data.chunks_exact(4).map(int).collect::<Vec<_>>().try_into().ok()?;
+    let [pid, uid, gid] = data.as_chunks::<4>().0.first_chunk()?.map(i32::from_ne_bytes);
     Some(Sender { pid, uid: uid.cast_unsigned(), gid: gid.cast_unsigned() })
 }
 
@@ -216,7 +267,11 @@ mod tests {
         let (near, far) = pair().expect("a socket pair");
         pass_credentials(far.as_fd()).expect("credentials on");
         send(near.as_fd(), b"hello", &[near.as_fd(), far.as_fd(), near.as_fd()]).expect("sent");
-        assert_eq!(message_bytes(far.as_fd()).expect("a size"), 5);
+        for (capacity, bytes) in [(5, "hello"), (2, "he"), (0, "")] {
+            let peeked = peek(far.as_fd(), capacity).expect("peeked").expect("a message");
+            assert_eq!((peeked.bytes.as_slice(), peeked.length), (bytes.as_bytes(), 5));
+            assert!(peeked.brings_descriptors && peeked.sender.is_some());
+        }
         let received = receive(far.as_fd(), 5).expect("received");
         assert_eq!((received.bytes.as_slice(), received.descriptors.len()), (&b"hello"[..], 3));
         assert!(!received.descriptors_cut);
@@ -234,5 +289,27 @@ mod tests {
             assert_eq!(received.descriptors_cut, sent > arrived);
             assert!(received.sender.is_some());
         }
+    }
+
+    #[test]
+    fn an_empty_message_is_not_the_end() {
+        let (near, far) = pair().expect("a socket pair");
+        pass_credentials(far.as_fd()).expect("credentials on");
+        send(near.as_fd(), b"", &[]).expect("sent");
+        let empty = peek(far.as_fd(), 9).expect("peeked").expect("a message");
+        assert_eq!((empty.length, empty.brings_descriptors), (0, false));
+        assert!(receive(far.as_fd(), 9).expect("received").bytes.is_empty());
+        drop(near);
+        assert_eq!(peek(far.as_fd(), 9).expect("peeked"), None);
+    }
+
+    #[test]
+    fn a_long_message_is_looked_at_as_a_whole() {
+        let (near, far) = pair().expect("a socket pair");
+        let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+        send(near.as_fd(), &sent, &[]).expect("sent");
+        let peeked = peek(far.as_fd(), 1 << 20).expect("peeked").expect("a message");
+        assert_eq!((peeked.length, &peeked.bytes), (sent.len(), &sent));
+        assert_eq!(peek(far.as_fd(), 5000).expect("peeked").expect("a message").bytes, sent[..5000]);
     }
 }

@@ -18,27 +18,31 @@ mod ready;
 mod reap;
 mod seqpacket;
 mod signals;
+mod stdio;
 mod terminal;
+mod unfit;
 mod xattr;
 
 pub use adopt::adopt_descriptor;
 pub use berth::{Berths, Room, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
-pub use descriptors::{Kind, close_on_exec_from, kind_of, stdio};
+pub use descriptors::{close_on_exec_from, stdio};
 pub use exec::{alone_with, enter_directory, execute};
 pub use file::allocate;
 pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
-pub use message::{Received, Sender, message_bytes, receive, receive_three, send, send_patiently};
+pub use message::{Peeked, Received, Sender, peek, receive, receive_few, send, send_patiently};
 pub use needs::{LEAST_KERNEL, Missing, check_kernel};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use ready::poll_until;
 pub use reap::{End, reap};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::default_dispositions;
+pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
+pub use unfit::{Oddity, Unfit};
 pub use xattr::attribute_is;
 
 /// Runs a system call again for as long as a signal interrupts it.

@@ -3,14 +3,14 @@
 
 use nix::errno::Errno;
 
-/// One system call of up to three arguments.
+/// One system call of up to five arguments.
 ///
 /// # Safety
 /// As the system call's own.
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "a system call that leaves errno alone")]
-pub(super) unsafe fn call(number: libc::c_long, arguments: [usize; 3]) -> nix::Result<usize> {
-    let [first, second, third] = arguments;
+pub(super) unsafe fn call<const N: usize>(number: libc::c_long, arguments: [usize; N]) -> nix::Result<usize> {
+    let [first, second, third, fourth, fifth] = filled(arguments);
     let result: libc::c_long;
     // SAFETY: the caller answers for the call; the kernel changes rax, rcx and r11 alone, and memory as the call says.
     unsafe {
@@ -20,6 +20,8 @@ pub(super) unsafe fn call(number: libc::c_long, arguments: [usize; 3]) -> nix::R
             in("rdi") first,
             in("rsi") second,
             in("rdx") third,
+            in("r10") fourth,
+            in("r8") fifth,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),
@@ -34,10 +36,19 @@ pub(super) unsafe fn call(number: libc::c_long, arguments: [usize; 3]) -> nix::R
 /// As the system call's own.
 #[cfg(not(target_arch = "x86_64"))]
 #[allow(unsafe_code, reason = "the C library has no function for a call by number that is safe")]
-pub(super) unsafe fn call(number: libc::c_long, arguments: [usize; 3]) -> nix::Result<usize> {
-    let [first, second, third] = arguments;
+pub(super) unsafe fn call<const N: usize>(number: libc::c_long, arguments: [usize; N]) -> nix::Result<usize> {
+    let [first, second, third, fourth, fifth] = filled(arguments);
     // SAFETY: the caller answers for the call.
-    Errno::result(unsafe { libc::syscall(number, first, second, third) }).map(|result| result as usize)
+    Errno::result(unsafe { libc::syscall(number, first, second, third, fourth, fifth) })
+        .map(|result| result as usize)
+}
+
+/// The arguments, and 0 in the place of those that are not given.
+fn filled<const N: usize>(arguments: [usize; N]) -> [usize; 5] {
+    const { assert!(N <= 5) };
+    let mut all = [0; 5];
+    all.iter_mut().zip(arguments).for_each(|(place, argument)| *place = argument);
+    all
 }
 
 /// What the kernel's word means: a result, or an error, negative.

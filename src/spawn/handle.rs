@@ -1,0 +1,161 @@
+//! A launcher as the broker holds it: what it is given, what it reports, and how it is let go of.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::unistd::Pid;
+
+use crate::limits::{KILL_ROUND, SEND_WAIT, TAKING_MAX};
+use crate::refusal::{Descriptors, Refusal};
+use crate::rules::Stdin;
+use crate::sys::{self, Unfit};
+
+use super::kin::Kin;
+use super::launcher::{FIT, Failure, Source};
+use super::plan::{Plan, Stdio};
+use super::scope::Scope;
+use super::stop::Stop;
+
+/// A process that waits for its plan. Dropped without one, it ends by itself.
+#[derive(Debug)]
+pub struct Launcher {
+    pid: Pid,
+    pidfd: OwnedFd,
+    stream: UnixStream,
+    scope: Option<Scope>,
+}
+
+impl Launcher {
+    /// One that was just made.
+    pub(super) fn new(pid: Pid, pidfd: OwnedFd, stream: UnixStream, scope: Option<Scope>) -> Self {
+        Self { pid, pidfd, stream, scope }
+    }
+
+    /// The process, before and after it becomes the command.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its handle.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The scope that it is in, if it is in one.
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// It is in a scope from now on.
+    pub(super) fn enter(&mut self, scope: Scope) {
+        self.scope = Some(scope);
+    }
+
+    /// Gives it what becomes the command's stdin, stdout and stderr. It wakes, and is ready when the plan comes.
+    /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
+    pub fn equip(&self, Stdio(stdio): Stdio) -> io::Result<()> {
+        self.send(Source::Given, &stdio.each_ref().map(AsFd::as_fd))
+    }
+
+    /// Has it take the descriptors of the request that waits on `connection`, of which it gets a copy: they never come to
+    /// this process. Until [`Self::await_stdio`] was answered, nobody else may take or look at what waits there.
+    /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
+    pub fn send_connection(&self, connection: BorrowedFd<'_>, stdin: Stdin) -> io::Result<()> {
+        let source = match stdin {
+            Stdin::Caller => Source::Connection,
+            Stdin::Null => Source::ConnectionWithoutStdin,
+        };
+        self.send(source, &[connection])
+    }
+
+    fn send(&self, source: Source, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let give_up = Some(Instant::now() + SEND_WAIT);
+        sys::send_patiently(self.stream.as_fd(), &[source as u8], descriptors, give_up).map(drop)
+    }
+
+    /// Waits until it has the descriptors of its request, as long as somebody wants the command.
+    /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left, or the
+    /// launcher has ended. Then it has no use, and may end whenever its descriptors let it.
+    pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: Stop<'_>) -> Result<(), Refusal> {
+        let until = Instant::now() + TAKING_MAX;
+        let mut report = [0; Unfit::BYTES];
+        let failed = |source| Refusal::no_launcher(source);
+        loop {
+            match sys::receive_now(self.stream.as_fd(), &mut report) {
+                Ok(Unfit::BYTES) if report == FIT => return Ok(()),
+                Ok(length) => {
+                    let unfit = Unfit::decode(report).filter(|_| length == report.len());
+                    return Err(
+                        unfit.map_or(Refusal::LauncherEnded, |unfit| Refusal::Descriptors(unfit.into()))
+                    );
+                }
+                Err(source) if source.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Err(Refusal::LauncherEnded),
+            }
+            let mut looked_at = vec![PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+            looked_at.push(PollFd::new(stop.stopping, PollFlags::POLLIN));
+            looked_at.extend(caller.map(|caller| PollFd::new(caller, PollFlags::empty())));
+            if !sys::poll_until(&mut looked_at, Some(until)).map_err(failed)? {
+                return Err(Refusal::Descriptors(Descriptors::Late));
+            }
+            match looked_at.iter().position(|fd| fd.any() == Some(true)) {
+                Some(1) => return Err(Refusal::Stopping),
+                Some(2) => return Err(Refusal::Left),
+                _ => {}
+            }
+        }
+    }
+
+    /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing else to do,
+    /// but what descriptors it took may keep it.
+    pub fn dismiss(self, kin: &Kin, stop: Stop<'_>) {
+        let Self { pid, pidfd, stream, scope } = self;
+        drop(stream);
+        let mut looked_at = [pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A wait that fails is over: it is reaped in passing, with a later call.
+        sys::poll_until(&mut looked_at, None).ok();
+        kin.reap_unused(pid);
+        drop(scope);
+    }
+
+    /// Has it become the command, with what it was equipped with. What fails from here on is told by [`Self::failure`].
+    pub fn launch(&self, plan: &Plan) -> io::Result<()> {
+        (&self.stream).write_all(&plan.encode())
+    }
+
+    /// Once it has ended: why it did not become the command, if it did not.
+    pub fn failure(&self) -> Option<Failure> {
+        Failure::read(&self.stream)
+    }
+
+    /// Waits until the command has ended after all, or the broker stops.
+    pub fn outlast(self, stop: Stop<'_>) {
+        let mut looked_at = [self.pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A wait that fails is over.
+        sys::poll_until(&mut looked_at, None).ok();
+    }
+
+    /// Whether it still waits: one that was killed while parked must not get a call.
+    pub(super) fn is_alive(&self) -> bool {
+        let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
+    }
+}
+
+/// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
+pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) {
+    let hang_up = |Launcher { pid, pidfd, stream, scope }| {
+        drop(stream);
+        (pid, pidfd, scope)
+    };
+    for (pid, pidfd, scope) in launchers.into_iter().map(hang_up).collect::<Vec<_>>() {
+        let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        // One that does not end in time is reaped with the next call.
+        sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
+        kin.reap_unused(pid);
+        drop(scope);
+    }
+}

@@ -1,0 +1,26 @@
+//! The broker's stop, as those see it who wait for something else.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+
+use crate::sys;
+
+/// Two descriptors that become readable, for good, when the broker stops.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop<'a> {
+    /// Running calls are to end.
+    pub stopping: BorrowedFd<'a>,
+    /// They are to end at once.
+    pub hurry: BorrowedFd<'a>,
+}
+
+impl Stop<'_> {
+    /// Whether running calls are to end at once.
+    pub(super) fn is_hurried(&self) -> io::Result<bool> {
+        let mut look = [PollFd::new(self.hurry, PollFlags::POLLIN)];
+        sys::poll_until(&mut look, Some(Instant::now()))
+    }
+}

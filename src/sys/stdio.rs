@@ -1,0 +1,248 @@
+//! The descriptors of a request, taken from its connection by a process that is nobody's but the call's. It may live in
+//! another's memory (`berth.rs`): nothing here allocates, can panic, or looks at `errno`. What they are is asked of the
+//! kernel and never of a file system, which may be the caller's own and not answer.
+
+use std::mem::zeroed;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use crate::limits::{MESSAGE_FDS_MAX, REQUEST_FDS};
+
+use super::message::{Control, own, receive_raw};
+use super::raw;
+use super::unfit::{Oddity, Unfit};
+
+/// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and stderr; its bytes
+/// are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every descriptor that came is left open,
+/// and nobody owns it: a close might never return, so they go when this process does.
+pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], Unfit> {
+    let mut control = Control::new();
+    let arrived = receive_raw(connection, &mut [0], &mut control.0, libc::MSG_DONTWAIT);
+    let Ok(arrived) = arrived else { return Err(Unfit::Count(0)) };
+    let mut numbers = [[0; 4]; MESSAGE_FDS_MAX];
+    let mut count: u8 = 0;
+    control.each_item(&arrived, |kind, data| {
+        if kind == libc::SCM_RIGHTS {
+            for number in data.as_chunks().0 {
+                if let Some(place) = numbers.get_mut(usize::from(count)) {
+                    *place = *number;
+                }
+                count = count.saturating_add(1);
+            }
+        }
+    });
+    if arrived.flags & libc::MSG_CTRUNC != 0 {
+        return Err(Unfit::Cut);
+    }
+    let three = numbers.first_chunk().filter(|_| usize::from(count) == REQUEST_FDS);
+    let Some(three) = three else { return Err(Unfit::Count(count)) };
+    for (index, number) in (0..).zip(three) {
+        if let Some(oddity) = oddity(i32::from_ne_bytes(*number)) {
+            return Err(Unfit::Kind(index, oddity));
+        }
+    }
+    Ok(three.map(|number| own(&number)))
+}
+
+/// What keeps a descriptor from being a command's stdin, stdout or stderr, if anything does. Neither waits for a file
+/// system nor changes anything.
+pub fn oddity_of(descriptor: BorrowedFd<'_>) -> Option<Oddity> {
+    oddity(descriptor.as_raw_fd())
+}
+
+fn oddity(number: i32) -> Option<Oddity> {
+    let Ok(flags) = status_flags(number) else { return Some(Oddity::Unreadable) };
+    if flags & libc::O_PATH != 0 {
+        return Some(Oddity::PathHandle);
+    }
+    let Ok(format) = format_of(number) else { return Some(Oddity::Unreadable) };
+    match format {
+        libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK => None,
+        libc::S_IFSOCK => listens(number).unwrap_or(true).then_some(Oddity::Listener),
+        libc::S_IFREG => named(number, |link| match link {
+            // Of a namespace, the kernel says that it is a regular file; its name is `mnt:[4026531840]`.
+            [b'/', ..] => None,
+            _ if link.starts_with(b"anon_inode:") || link.starts_with(b"pidfd:") => {
+                Some(Oddity::of_link(link))
+            }
+            _ => Some(Oddity::Namespace),
+        }),
+        libc::S_IFDIR => Some(Oddity::Directory),
+        0 => named(number, |link| Some(Oddity::of_link(link))),
+        _ => Some(Oddity::Unknown),
+    }
+}
+
+/// The name of what a descriptor is of, as `/proc/self/fd` shows it; of a long one, the beginning. `readlink(2)`.
+#[allow(unsafe_code, reason = "nix's readlink allocates, and reads errno")]
+fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<Oddity>) -> Option<Oddity> {
+    let path = link_path(number.unsigned_abs());
+    let mut link = [0; LINK_BYTES];
+    let arguments = [path.as_ptr().addr(), link.as_mut_ptr().addr(), link.len()];
+    // SAFETY: the path is a C string and the buffer is as long as is said; both outlive the call.
+    let read = unsafe { raw::call(libc::SYS_readlink, arguments) };
+    match read.ok().and_then(|length| link.get(..length)) {
+        Some(link) => judge(link),
+        None => Some(Oddity::Unreadable),
+    }
+}
+
+/// Enough for every name that is compared.
+const LINK_BYTES: usize = 64;
+
+const LINK_PREFIX: &[u8] = b"/proc/self/fd/";
+
+/// The path of a descriptor's link, and NULs after it.
+fn link_path(number: u32) -> [u8; LINK_PREFIX.len() + 11] {
+    let mut digits = [0; 10];
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    let first = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len() - 1);
+    let mut path = [0; LINK_PREFIX.len() + 11];
+    let text = LINK_PREFIX.iter().chain(digits.iter().skip(first));
+    path.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+    path
+}
+
+/// `fcntl(2)`, `F_GETFL`.
+#[allow(unsafe_code, reason = "nix's fcntl reads errno")]
+fn status_flags(number: i32) -> nix::Result<i32> {
+    let arguments = [number.unsigned_abs() as usize, libc::F_GETFL.unsigned_abs() as usize, 0];
+    // SAFETY: three integers go in, no memory is touched.
+    let flags = unsafe { raw::call(libc::SYS_fcntl, arguments) }?;
+    i32::try_from(flags).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// The type of a file, from what the kernel knows already. `statx(2)`, Linux 4.11: `AT_STATX_DONT_SYNC` has FUSE and
+/// network file systems answer from memory.
+#[allow(unsafe_code, reason = "nix has no statx")]
+fn format_of(number: i32) -> nix::Result<u32> {
+    // SAFETY: all zeroes is a valid statx.
+    let mut found: libc::statx = unsafe { zeroed() };
+    let flags = (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC).unsigned_abs() as usize;
+    let (path, mask) = (c"".as_ptr().addr(), libc::STATX_TYPE as usize);
+    let arguments = [number.unsigned_abs() as usize, path, flags, mask, (&raw mut found).addr()];
+    // SAFETY: the path is a C string, and `found` is a whole statx; both outlive the call.
+    unsafe { raw::call(libc::SYS_statx, arguments) }?;
+    Ok(u32::from(found.stx_mode) & libc::S_IFMT)
+}
+
+/// Whether a socket listens. `getsockopt(2)`, `SO_ACCEPTCONN`.
+#[allow(unsafe_code, reason = "nix's getsockopt reads errno")]
+fn listens(number: i32) -> nix::Result<bool> {
+    let mut listens: libc::c_int = 0;
+    let mut length: libc::socklen_t = 4;
+    let [level, option] =
+        [libc::SOL_SOCKET, libc::SO_ACCEPTCONN].map(|number| number.unsigned_abs() as usize);
+    let (value, length) = ((&raw mut listens).addr(), (&raw mut length).addr());
+    // SAFETY: one int is written, of which the length is given; both outlive the call.
+    unsafe {
+        raw::call(libc::SYS_getsockopt, [number.unsigned_abs() as usize, level, option, value, length])
+    }?;
+    Ok(listens != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use nix::sys::epoll::{Epoll, EpollCreateFlags};
+    use nix::sys::eventfd::EventFd;
+    use nix::sys::inotify::{InitFlags, Inotify};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use nix::unistd::{Pid, getpid};
+
+    use super::super::{open_pidfd, pair, pass_credentials, send};
+    use super::*;
+
+    fn null() -> File {
+        File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
+    }
+
+    #[test]
+    fn what_can_be_read_or_written_is_taken() {
+        let (near, far) = pair().expect("a pair");
+        let (read, write) = nix::unistd::pipe().expect("a pipe");
+        let memory = memfd_create(c"a", MFdFlags::MFD_CLOEXEC).expect("a memfd");
+        let (null, file) = (null(), File::open("/proc/self/status").expect("a file"));
+        pass_credentials(far.as_fd()).expect("credentials on");
+        let stream = UnixStream::pair().expect("a pair");
+        let taken =
+            [[null.as_fd(), file.as_fd(), memory.as_fd()], [read.as_fd(), write.as_fd(), stream.0.as_fd()]];
+        for three in taken {
+            send(near.as_fd(), b"whatever", &three).expect("sent");
+            let got = take_stdio(far.as_fd()).expect("three that are fit");
+            assert!(got.iter().all(|fd| fd.as_raw_fd() > 2));
+        }
+        assert_eq!(take_stdio(far.as_fd()).expect_err("nothing there"), Unfit::Count(0));
+    }
+
+    #[test]
+    fn what_cannot_is_named_with_its_place() {
+        let directory = File::open("/").expect("a directory");
+        let socket = UnixListener::bind_addr(&abstract_name()).expect("a listener");
+        let event = EventFd::new().expect("an eventfd");
+        let epoll = Epoll::new(EpollCreateFlags::empty()).expect("an epoll");
+        let watch = Inotify::init(InitFlags::empty()).expect("an inotify");
+        let process = open_pidfd(getpid()).expect("a pidfd");
+        let namespace = File::open("/proc/self/ns/mnt").expect("a namespace");
+        let odd = [
+            (directory.as_fd(), Oddity::Directory),
+            (socket.as_fd(), Oddity::Listener),
+            (event.as_fd(), Oddity::Eventfd),
+            (epoll.0.as_fd(), Oddity::Epoll),
+            (watch.as_fd(), Oddity::Inotify),
+            (process.as_fd(), Oddity::Pidfd),
+            (namespace.as_fd(), Oddity::Namespace),
+        ];
+        let (near, far) = pair().expect("a pair");
+        for (fd, want) in odd {
+            let null = null();
+            for place in 0..REQUEST_FDS {
+                let mut three = [null.as_fd(); REQUEST_FDS];
+                three[place] = fd;
+                send(near.as_fd(), b"x", &three).expect("sent");
+                let unfit = take_stdio(far.as_fd()).expect_err("one is odd");
+                assert_eq!(unfit, Unfit::Kind(u8::try_from(place).expect("small"), want));
+            }
+        }
+    }
+
+    fn abstract_name() -> std::os::unix::net::SocketAddr {
+        use std::os::linux::net::SocketAddrExt as _;
+        let name = format!("sluice-stdio-{}", Pid::this());
+        std::os::unix::net::SocketAddr::from_abstract_name(name).expect("a name")
+    }
+
+    #[test]
+    fn other_numbers_of_descriptors_are_told() {
+        let (near, far) = pair().expect("a pair");
+        let null = null();
+        for count in [1, 2, 4, MESSAGE_FDS_MAX, MESSAGE_FDS_MAX + 1] {
+            send(near.as_fd(), b"x", &vec![null.as_fd(); count]).expect("sent");
+            let unfit = take_stdio(far.as_fd()).expect_err("not three");
+            assert_eq!(unfit, Unfit::Count(u8::try_from(count).expect("small")));
+        }
+        // A few more than there is room for find it where no credentials take theirs.
+        send(near.as_fd(), b"x", &[null.as_fd(); 4 * MESSAGE_FDS_MAX]).expect("sent");
+        assert_eq!(take_stdio(far.as_fd()).expect_err("far too many"), Unfit::Cut);
+    }
+
+    #[test]
+    fn a_link_has_its_path() {
+        for (number, want) in
+            [(0, "/proc/self/fd/0"), (42, "/proc/self/fd/42"), (u32::MAX, "/proc/self/fd/4294967295")]
+        {
+            let path = link_path(number);
+            let text: Vec<u8> = path.into_iter().take_while(|byte| *byte != 0).collect();
+            assert_eq!(String::from_utf8_lossy(&text), want);
+            assert_eq!(path.last(), Some(&0));
+        }
+    }
+}
