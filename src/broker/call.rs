@@ -193,12 +193,7 @@ fn run(
 ) -> Result<Ended, Refusal> {
     let Allowed { caller, matched, policy } = allowed;
     let (rule, settings) = (&matched.rule, &matched.rule.settings);
-    if broker.events.is_stopping() {
-        return Err(Refusal::Stopping);
-    }
-    if settings.on_hangup == OnHangup::Kill && visit.is_over() {
-        return Err(Refusal::Left);
-    }
+    is_wanted(broker, visit, settings)?;
     let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
     let launcher = &*launcher.insert(broker.scopes.take(&want)?);
     // It wakes, and has the descriptors by the time that they are waited for.
@@ -254,6 +249,15 @@ fn run(
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
     Ok(Ended { call, status, why, is_stuck, captures, remains })
+}
+
+/// Whether a call whose place has come is wanted still.
+fn is_wanted(broker: &Broker, visit: &Visit, settings: &Settings) -> Result<(), Refusal> {
+    if broker.events.is_stopping() {
+        return Err(Refusal::Stopping);
+    }
+    let is_left = settings.on_hangup == OnHangup::Kill && visit.is_over();
+    if is_left { Err(Refusal::Left) } else { Ok(()) }
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
