@@ -4,11 +4,10 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
-use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, have, serve, serve_words, skip};
+use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, needs, serve, serve_words};
 
 fn activated(names: &[&str]) -> Option<Setup> {
-    if !have("systemd-socket-activate") {
-        skip("needs systemd-socket-activate");
+    if !needs("systemd-socket-activate", "systemd") {
         return None;
     }
     Some(Broker::new(SHELL).activated(names))
@@ -113,8 +112,8 @@ fn a_descriptor_that_is_no_listening_seqpacket_socket_is_refused() {
 
 #[test]
 fn a_stream_socket_is_refused() {
-    if !have("systemd-socket-activate") {
-        return skip("needs systemd-socket-activate");
+    if !(needs("systemd-socket-activate", "systemd") && needs("python3", "python3")) {
+        return;
     }
     let dir = TempDir::new();
     let rules =

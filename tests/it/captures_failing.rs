@@ -6,14 +6,13 @@ use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
 
 use crate::captures::{capturing, held};
-use crate::harness::{Broker, Setup, Status, chmod, is_root, skip};
+use crate::harness::{Broker, Setup, Status, chmod, is_root, needs_mounts, needs_root};
 
 const TMPFS: &str = "mount -t tmpfs -o mode=700,$OPTIONS none @DIR@/disk && exec \"$@\"";
 
 /// A broker to be whose captures are on a small disk of their own, in a mount namespace.
 fn on_disk(options: &str, audit: &str) -> Option<Setup> {
-    if !is_root() {
-        skip("needs root, to mount a small disk");
+    if !needs_mounts() {
         return None;
     }
     let rules = format!(
@@ -163,8 +162,8 @@ fn a_link_that_is_swapped_in_at_any_level_is_not_followed() {
 
 #[test]
 fn a_place_of_somebody_elses_holds_no_capture() {
-    if !is_root() {
-        return skip("needs root, to give a directory away");
+    if !needs_root() {
+        return;
     }
     let broker = capturing("").start();
     broker.sh("echo first").exited(0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, frame, have, skip, within};
+use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, frame, needs, within};
 
 fn null() -> std::fs::File {
     std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
@@ -89,8 +89,7 @@ fn refusals_do_not_wait_for_running_calls() {
 }
 
 fn two_sockets() -> Option<Setup> {
-    if !have("systemd-socket-activate") {
-        skip("needs systemd-socket-activate");
+    if !needs("systemd-socket-activate", "systemd") {
         return None;
     }
     Some(

@@ -5,14 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::thread;
 
-use crate::harness::{Broker, Record, Status, Traced, have, skip};
+use crate::harness::{Broker, Record, Status, Traced, needs_strace};
 
 const RULES: &str = "defaults:\n  sync = yes\n\n/bin/echo #word\n  word = [a-z0-9]+\n";
 
 /// A broker that strace follows from its start, if there is one.
 fn traced(rules: &str) -> Option<(Broker, PathBuf)> {
-    if !have("strace") {
-        skip("strace is not installed");
+    if !needs_strace() {
         return None;
     }
     let calls = "trace=write,sendto,sendmsg,fdatasync,fsync,execve";

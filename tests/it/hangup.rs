@@ -1,6 +1,6 @@
 //! What a caller that goes away means to its call.
 
-use crate::harness::{Broker, SHELL, python};
+use crate::harness::{Broker, SHELL, needs, python};
 
 /// The shell rule with further attributes.
 fn shell_with(attributes: &str) -> String {
@@ -35,6 +35,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 #[test]
 fn a_caller_that_dies_ends_its_call() {
+    if !needs("python3", "python3") {
+        return;
+    }
     let broker = Broker::shell();
     python(DYING, [broker.socket()]);
     let record = broker.record("exit hangup=true");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, Traced, found, have, is_root, skip};
+use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, Traced, found, needs, needs_mounts};
 
 /// A shell that arranges the broker's `/run` and becomes the broker.
 const ARRANGE: &str = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && \
@@ -111,8 +111,7 @@ impl Entry {
 
 /// A broker to be whose journal is a directory of the test's; `None` where that cannot be had.
 fn apart(rules: &str) -> Option<Setup> {
-    if !is_root() {
-        skip("a journal of the test's own needs root");
+    if !needs_mounts() {
         return None;
     }
     let setup = Broker::new(rules).arranged(|dir| drop(dir.mkdir("journal", 0o700)));
@@ -188,8 +187,8 @@ fn the_end_of_a_call_is_told_while_the_next_one_runs() {
 #[test]
 fn the_end_of_a_call_is_told_while_one_by_other_rules_runs() {
     let Some(setup) = apart(SHELL) else { return };
-    if !have("systemd-socket-activate") {
-        return skip("needs systemd-socket-activate");
+    if !needs("systemd-socket-activate", "systemd") {
+        return;
     }
     let rules = |name| format!("defaults:\n  logfile = @DIR@/{name}.jsonl\n\n{SHELL}");
     let setup = setup.activated(&["one", "two"]).file("one.rules", &rules("one"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Pid, SHELL, SOON, Status, within};
+use crate::harness::{Broker, Pid, SHELL, SOON, Status, needs, within};
 
 /// The shell rule with further attributes.
 fn shell_with(attributes: &str) -> String {
@@ -102,6 +102,9 @@ while time.monotonic() < end:
 
 #[test]
 fn what_forks_away_again_and_again_is_caught() {
+    if !needs("python3", "python3") {
+        return;
+    }
     let broker = Broker::shell();
     let last = broker.dir().join("last");
     let script = RUNAWAY.replace("@LAST@", &last.to_string_lossy());

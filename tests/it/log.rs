@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Ended, Pid, SHELL, Status, TempDir, have, run, skip, sluice, sluice_bin};
+use crate::harness::{Broker, Ended, Pid, SHELL, Status, TempDir, needs, run, sluice, sluice_bin};
 
 fn log(broker: &Broker, words: &[&str]) -> Ended {
     log_of(&broker.manifest_path(), words)
@@ -140,10 +140,8 @@ fn rotated_files_are_read_in_order_packed_or_not() {
     }
     broker.sh("exit 4").exited(4);
     run("gzip".into(), [beside(".3")], b"").exited(0);
-    if have("zstd") {
+    if needs("zstd", "zstd") {
         run("zstd".into(), ["--rm".as_ref(), "-q".as_ref(), beside(".2").as_os_str()], b"").exited(0);
-    } else {
-        skip("no zstd");
     }
     let calls = |words: &[&str]| {
         let shown = rows(&log(&broker, words).exited(0));
@@ -262,8 +260,8 @@ fn a_capture_is_printed_as_it_is_and_through_no_link() {
 
 #[test]
 fn a_terminal_gets_lines_that_fit_it_and_colour_unless_unwanted() {
-    if !have("script") {
-        return skip("no script");
+    if !needs("script", "bsdutils") {
+        return;
     }
     let broker = Broker::shell();
     broker.sh(&format!("exit 1; {}", "x".repeat(300))).exited(1);

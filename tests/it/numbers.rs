@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Broker, Record, SHELL, Setup, Status, check_files, have, skip};
+use crate::harness::{Broker, Record, SHELL, Setup, Status, check_files, find, needs};
 
 fn any_word() -> Setup {
     Broker::new("/bin/echo #word\n  allow_any = word\n")
@@ -236,8 +236,8 @@ fn two_brokers_do_not_share_a_manifest_that_was_removed() {
 
 #[test]
 fn logrotate_rotates_under_load() {
-    if !have("logrotate") {
-        return skip("logrotate is not installed");
+    if !needs("logrotate", "logrotate") {
+        return;
     }
     let mut broker = any_word().start();
     let conf = format!(
@@ -250,7 +250,7 @@ fn logrotate_rotates_under_load() {
     let mut ran = 0;
     for round in 1..=3 {
         (0..5).for_each(|_| ran += u64::from(number(&broker) > 0));
-        let mut logrotate = Command::new("logrotate");
+        let mut logrotate = Command::new(find("logrotate").expect("it is installed"));
         logrotate.arg("--force").arg("--state").arg(&state).arg(&conf_path);
         assert!(logrotate.status().expect("it can be started").success());
         crate::harness::within(crate::harness::SOON, "a manifest after the rotation", || {

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, chown};
 
-use crate::harness::{Broker, Pid, Setup, TempDir, chmod, is_root, python, run, skip, sluice, sluice_bin};
+use crate::harness::{
+    Broker, Pid, Setup, TempDir, chmod, needs, needs_root, python, run, skip, sluice, sluice_bin,
+};
 
 /// The sets of a process, as the kernel calls them. The last is what an exec can bring back.
 const SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"];
@@ -32,8 +34,7 @@ fn give(path: &Path, user: u32) {
 /// A broker to be of an ordinary user's, which `setpriv` starts with these capabilities, in every set that outlives
 /// an exec; `None` where that takes a root that is not there.
 fn unprivileged(capabilities: &str) -> Option<Setup> {
-    if !is_root() {
-        skip("starting a broker as another user needs root");
+    if !needs_root() {
         return None;
     }
     let setup = Broker::new(SHOW).arranged(|dir| give(dir.path(), NOBODY));
@@ -81,8 +82,8 @@ fn bounding() -> u64 {
 
 #[test]
 fn root_is_refused_before_anything_is_made() {
-    if !is_root() {
-        return skip("only root can be refused as root");
+    if !needs_root() {
+        return;
     }
     let dir = TempDir::new();
     let rules =
@@ -96,8 +97,8 @@ fn root_is_refused_before_anything_is_made() {
 
 #[test]
 fn root_may_serve_where_it_is_meant() {
-    if !is_root() {
-        return skip("only root can serve as root");
+    if !needs_root() {
+        return;
     }
     let inherited = ["setpriv", "--inh-caps=+net_raw,+setpcap", "--ambient-caps=+net_raw,+setpcap"];
     let broker = Broker::new(SHOW).under(&inherited).start();
@@ -126,6 +127,9 @@ fn where_it_may_it_empties_the_bounding_set_too() {
 
 #[test]
 fn what_the_programs_file_gives_is_given_up_by_each_process() {
+    if !needs("python3", "python3") {
+        return;
+    }
     let Some(setup) = unprivileged("-all") else { return };
     let setup = setup.arranged(|dir| {
         let program = copy(dir, NOBODY, 0o755);
@@ -137,13 +141,16 @@ fn what_the_programs_file_gives_is_given_up_by_each_process() {
     all_have(&setup.start(), [0, 0, 0, 0, bounding()]);
 }
 
+/// Why a setuid program is an ordinary one everywhere a test may put it.
+const NO_SETUID: &str = "/tmp and /var/tmp are nosuid: mount -o remount,suid /var/tmp";
+
 #[test]
 fn rights_that_are_borrowed_are_refused_whatever_the_words() {
-    if !is_root() {
-        return skip("making a setuid program of another user's needs root");
+    if !needs_root() {
+        return;
     }
     for (owner, mode, user) in [(0, 0o4755, NOBODY), (NOBODY, 0o4755, 0), (0, 0o2755, NOBODY)] {
-        let dir = TempDir::new();
+        let Some(dir) = TempDir::with_setuid() else { return skip(NO_SETUID) };
         chmod(dir.path(), 0o755);
         let program = copy(&dir, owner, mode);
         let socket = dir.join("s/sock").to_string_lossy().into_owned();

@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 
 use crate::captures::{capturing, held};
-use crate::harness::{Broker, SOON, Status, python, skip, within};
+use crate::harness::{Broker, SOON, Status, needs, python, skip, within};
 
 /// Waits until a file has this many bytes.
 #[track_caller]
@@ -328,7 +328,7 @@ libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [
 libc.read.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 handle = libc.syscall({"x86_64": 323, "aarch64": 282}[platform.machine()], os.O_CLOEXEC)
 if handle < 0:
-    print("no userfaultfd")
+    print("no userfaultfd", flush=True)
     os._exit(0)
 fcntl.ioctl(handle, 0xc018aa3f, bytearray(struct.pack("QQQ", 0xAA, 0, 0)))
 page = libc.mmap(None, 4096, 3, 0x22, -1, 0)
@@ -351,10 +351,13 @@ os._exit(0)
 
 #[test]
 fn a_pipe_whose_lock_is_held_holds_up_only_its_call() {
+    if !needs("python3", "python3") {
+        return;
+    }
     let broker = capturing("timeout = 1s\n  max_calls = 2").start();
     let ended = python(LOCK_HOLDER, [broker.socket()]).exited(0).in_less_than(Duration::from_secs(10));
     if ended.stdout().contains("no userfaultfd") {
-        return skip("userfaultfd(2) is not to be had");
+        return skip("userfaultfd(2) is kept from users: sysctl -w vm.unprivileged_userfaultfd=1");
     }
     ended.printed("-7\n");
     broker.record("exit timed_out=true drain_timeout=true stdout_bytes=6");

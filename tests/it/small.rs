@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{Broker, SHELL, SOON, Setup, Status, TempDir, apart, have, is_root, skip, within};
+use crate::harness::{
+    Broker, SHELL, SOON, Setup, Status, TempDir, apart, is_root, needs_loop_devices, needs_mounts, within,
+};
 
 /// A file system of some kilobytes.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +17,6 @@ enum Kind {
     Tmpfs,
     Ext4,
 }
-
-const KINDS: [Kind; 2] = [Kind::Tmpfs, Kind::Ext4];
 
 fn sh(script: &str) {
     let output = Command::new("sh").args(["-ec", script]).output().expect("there is a shell");
@@ -41,13 +41,10 @@ fn on(kind: Kind, more: &str) -> Setup {
     Broker::new(&rules).arranged(|dir| mount(kind, dir))
 }
 
-/// Whether these tests can be made here.
-fn can_mount() -> bool {
-    if is_root() && have("mkfs.ext4") {
-        return true;
-    }
-    skip("a small file system needs root and mkfs.ext4");
-    false
+/// The kinds that can be mounted here; the others are skipped.
+fn kinds() -> Vec<Kind> {
+    let kinds = [(Kind::Tmpfs, needs_mounts()), (Kind::Ext4, needs_loop_devices())];
+    kinds.into_iter().filter(|(_, works)| *works).map(|(kind, _)| kind).collect()
 }
 
 /// Takes every byte and every inode that is left.
@@ -65,10 +62,7 @@ fn make_room(broker: &Broker) {
 
 #[test]
 fn on_a_full_disk_running_calls_get_their_ends_and_new_ones_do_not_run() {
-    if !can_mount() {
-        return;
-    }
-    for kind in KINDS {
+    for kind in kinds() {
         apart(move || {
             let broker = on(kind, "").start();
             broker.sh("true").exited(0);
@@ -98,10 +92,7 @@ fn on_a_full_disk_running_calls_get_their_ends_and_new_ones_do_not_run() {
 
 #[test]
 fn on_a_full_disk_best_effort_runs_and_says_so_once() {
-    if !can_mount() {
-        return;
-    }
-    for kind in KINDS {
+    for kind in kinds() {
         apart(move || {
             let broker = on(kind, "  audit = best-effort\n").start();
             fill(&broker);
@@ -118,7 +109,7 @@ fn on_a_full_disk_best_effort_runs_and_says_so_once() {
 
 #[test]
 fn ends_that_could_not_be_written_outlast_a_rotation_that_fails() {
-    if !can_mount() {
+    if !needs_mounts() {
         return;
     }
     apart(|| {
@@ -140,7 +131,7 @@ fn ends_that_could_not_be_written_outlast_a_rotation_that_fails() {
 
 #[test]
 fn a_full_disk_stops_a_start_of_the_broker_and_loses_no_record() {
-    if !can_mount() {
+    if !needs_mounts() {
         return;
     }
     apart(|| {
@@ -163,7 +154,7 @@ fn a_full_disk_stops_a_start_of_the_broker_and_loses_no_record() {
 
 #[test]
 fn without_inodes_a_rotation_waits_for_one() {
-    if !can_mount() {
+    if !needs_mounts() {
         return;
     }
     apart(|| {
@@ -185,7 +176,7 @@ fn without_inodes_a_rotation_waits_for_one() {
 
 #[test]
 fn a_file_system_that_turned_read_only_refuses_calls_until_there_is_another() {
-    if !can_mount() {
+    if !needs_loop_devices() {
         return;
     }
     apart(|| {
@@ -211,7 +202,7 @@ fn a_file_system_that_turned_read_only_refuses_calls_until_there_is_another() {
 
 #[test]
 fn what_is_mounted_over_the_manifest_refuses_calls_as_long_as_it_is() {
-    if !can_mount() {
+    if !needs_mounts() {
         return;
     }
     apart(|| {

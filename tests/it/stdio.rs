@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, SHELL, Status, have, skip};
+use crate::harness::{Broker, SHELL, Status, needs};
 
 /// A block of no round length, so that a lost or doubled piece of any usual size shows.
 const BLOCK_BYTES: usize = (1 << 20) - 3;
@@ -158,8 +158,8 @@ fn one_pipe_may_be_stdout_and_stderr() {
 
 #[test]
 fn a_terminal_is_passed_on_but_does_not_control() {
-    if !have("script") {
-        return skip("needs script(1)");
+    if !needs("script", "bsdutils") {
+        return;
     }
     let broker = Broker::shell();
     let script =

@@ -4,15 +4,29 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 /// A fresh directory that only this uid can enter.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     pub(crate) fn new() -> Self {
-        let template = std::env::temp_dir().join("sluice-it-XXXXXX");
+        Self::within(&std::env::temp_dir())
+    }
+
+    fn within(place: &Path) -> Self {
+        let template = place.join("sluice-it-XXXXXX");
         let path = nix::unistd::mkdtemp(&template).expect("the temporary directory takes another");
         Self(path)
+    }
+
+    /// One on a file system that honours setuid bits, which the usual place, `/tmp`, may not; `None` where there is none.
+    pub(crate) fn with_setuid() -> Option<Self> {
+        let places = [std::env::temp_dir(), "/var/tmp".into()];
+        let honours =
+            |place: &PathBuf| statvfs(place).is_ok_and(|of| !of.flags().contains(FsFlags::ST_NOSUID));
+        Some(Self::within(&places.into_iter().find(honours)?))
     }
 
     pub(crate) fn path(&self) -> &Path {

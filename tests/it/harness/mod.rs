@@ -35,6 +35,9 @@ pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use process::Pid;
 pub(crate) use program::{Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify};
 pub(crate) use setup::Setup;
-pub(crate) use skip::{have, is_root, skip};
+pub(crate) use skip::{
+    Capability, find, is_root, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root,
+    needs_strace, skip,
+};
 pub(crate) use traced::Traced;
 pub(crate) use wait::{SOON, found, within};

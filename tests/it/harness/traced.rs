@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::broker::Broker;
 use super::process::Pid;
-use super::skip::{have, skip};
+use super::skip::needs_strace;
 use super::wait::{SOON, found};
 
 /// An strace that is attached to every thread of a broker. Counts of system calls are each thread's own.
@@ -37,8 +37,7 @@ impl Traced {
 
     /// Returns when it is attached; `None` where there is no strace, and for a broker that has ended.
     fn attach(broker: &Broker, args: &[&str]) -> Option<Self> {
-        if !have("strace") {
-            skip("strace is not installed");
+        if !needs_strace() {
             return None;
         }
         let mut command = Command::new("strace");
