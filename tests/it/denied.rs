@@ -1,7 +1,7 @@
 //! A broker where a container's filter denies newer system calls: it does without them, or leaves and names the one that
 //! it needs, before it is ready.
 
-use crate::harness::{Broker, SHELL, Setup, have, skip};
+use crate::harness::{Broker, SHELL, Setup, needs};
 
 /// Denies the system calls of these numbers with this errno, and becomes the program that follows.
 const DENY: &str = "\
@@ -32,8 +32,7 @@ const CLOSE_RANGE: &str = "436";
 const OPENAT2: &str = "437";
 
 fn denied(rules: &str, errno: &str, number: &str) -> Option<Setup> {
-    if !have("python3") {
-        skip("there is no python3");
+    if !needs("python3", "python3") {
         return None;
     }
     Some(Broker::new(rules).under(&["python3", "-c", DENY, errno, number]))
