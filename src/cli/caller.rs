@@ -2,6 +2,7 @@
 //! No argument parser of the crates': the program is to start in microseconds and to be small.
 
 mod advice;
+mod unit;
 mod unreached;
 
 use std::ffi::OsString;
@@ -19,8 +20,8 @@ use advice::Asked;
 const HELP: &str = "\
 Has a command run outside of this sandbox, by the broker that listens on SOCKET.
 
-usage: sluicify SOCKET CMD [ARGS...]   run CMD with this stdin, stdout and stderr
-       sluicify --list SOCKET          show what may be called
+usage: sluicify SOCKET [--] CMD [ARGS...]   run CMD with this stdin, stdout and stderr
+       sluicify --list SOCKET               show what may be called
        sluicify --version | --help
 
 Exits as the command did (128 + signal when one ended it), or with
@@ -34,7 +35,7 @@ Others are the broker's own status s as 128 + |s|; REFERENCE.md has them all.
 ";
 
 /// How `sluicify` is used, for the line on a wrong use.
-const USAGE: &str = "sluicify SOCKET CMD [ARGS...], or sluicify --list SOCKET, or sluicify --help";
+const USAGE: &str = "sluicify SOCKET [--] CMD [ARGS...], or sluicify --list SOCKET, or sluicify --help";
 
 /// Exit code for arguments that make no request.
 const USAGE_ERROR: u8 = 2;
@@ -69,7 +70,7 @@ pub fn sluicify(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Only the first argument is looked at: everything after SOCKET belongs to the command.
 fn parse(arguments: &[OsString]) -> Result<Wanted<'_>, String> {
-    let (first, rest) = arguments.split_first().ok_or("what is to be run, and where?")?;
+    let (first, rest) = arguments.split_first().ok_or("missing SOCKET and CMD")?;
     match (first.to_str(), rest) {
         (Some("--version" | "-V"), []) => Ok(Wanted::Version),
         (Some("--help" | "-h"), []) => Ok(Wanted::Help),
@@ -82,7 +83,10 @@ fn parse(arguments: &[OsString]) -> Result<Wanted<'_>, String> {
         (Some(option), _) if option.starts_with('-') => {
             Err(format!("no option {} here (a socket of that name is ./-name)", quoted(option)))
         }
-        (_, []) => Err("no command after the socket".into()),
+        (_, []) => Err("missing CMD after the socket".into()),
+        (_, [dashes]) if dashes == "--" => Err("missing CMD after the socket and --".into()),
+        // Once, as other programs have it that run a command: no program has this name.
+        (_, [dashes, words @ ..]) if dashes == "--" => Ok(Wanted::Call(Path::new(first), words)),
         (_, words) => Ok(Wanted::Call(Path::new(first), words)),
     }
 }
@@ -157,6 +161,9 @@ mod tests {
     fn the_first_argument_decides() {
         let words = [OsString::from("git"), "--help".into()];
         check("sluicify /run/s git --help", Ok(Wanted::Call(Path::new("/run/s"), &words)));
+        check("sluicify /run/s -- git --help", Ok(Wanted::Call(Path::new("/run/s"), &words)));
+        let dashes = ["--".into(), "--".into()];
+        check("sluicify /run/s -- -- --", Ok(Wanted::Call(Path::new("/run/s"), &dashes)));
         check("sluicify --list /run/s", Ok(Wanted::List(Path::new("/run/s"))));
         check("sluicify --version", Ok(Wanted::Version));
         check("sluicify --help", Ok(Wanted::Help));
@@ -164,8 +171,9 @@ mod tests {
 
     #[test]
     fn a_wrong_use_says_what_is_wrong() {
-        check("sluicify", Err("what is to be run"));
-        check("sluicify /run/s", Err("no command after the socket"));
+        check("sluicify", Err("missing SOCKET and CMD"));
+        check("sluicify /run/s", Err("missing CMD after the socket"));
+        check("sluicify /run/s --", Err("missing CMD"));
         check("sluicify --list", Err("--list needs the socket"));
         check("sluicify --list /run/s git", Err("--list was given more"));
         check("sluicify --version now", Err("--version was given more"));

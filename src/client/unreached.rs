@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 
 /// Why nobody was asked. One variant per thing that the caller would do differently.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub enum Unreached {
     NotSocket(Kind),
     /// The socket is there, and nobody listens.
     Silent,
+    /// The same, on a file system that is shared with another machine: whoever listens may do so on that kernel.
+    Foreign,
     /// The file system says no; the uid that the socket belongs to, where it can be seen.
     Denied {
         /// The socket's owner.
@@ -71,9 +74,22 @@ fn missing(path: &Path) -> Unreached {
 fn refused(path: &Path) -> Unreached {
     match fs::metadata(path).map(|found| found.file_type()) {
         Ok(found) if !found.is_socket() => Unreached::NotSocket(kind(found)),
+        Ok(_) if statfs(path).is_ok_and(|of| is_shared(of.filesystem_type())) => Unreached::Foreign,
         _ => Unreached::Silent,
     }
 }
+
+/// Whether a file system brings files of another machine: a network's, or a virtual machine's share (9p; virtiofs has the
+/// number of FUSE).
+fn is_shared(kind: FsType) -> bool {
+    [V9FS, FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2, VBOXSF].contains(&kind)
+}
+
+/// See statfs(2), and in the kernel `fs/smb` and `fs/vboxsf`.
+const V9FS: FsType = FsType(0x0102_1997);
+const CIFS: FsType = FsType(0xff53_4d42);
+const SMB2: FsType = FsType(0xfe53_4d42);
+const VBOXSF: FsType = FsType(0x786f_4256);
 
 fn kind(found: FileType) -> Kind {
     match () {
@@ -110,6 +126,13 @@ mod tests {
         check("/proc/self/status", Errno::ECONNREFUSED, "NotSocket(File)");
         check("/dev/null", Errno::ECONNREFUSED, "NotSocket(Other)");
         check("/proc/none", Errno::ECONNREFUSED, "Silent");
+    }
+
+    #[test]
+    fn a_share_of_another_machine_is_known_by_its_file_system() {
+        assert!(is_shared(V9FS) && is_shared(FUSE_SUPER_MAGIC) && is_shared(SMB2));
+        let local = statfs("/proc").expect("it is there").filesystem_type();
+        assert!(!is_shared(local) && !is_shared(nix::sys::statfs::TMPFS_MAGIC));
     }
 
     #[test]

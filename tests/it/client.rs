@@ -36,6 +36,23 @@ fn words_after_the_socket_are_the_commands() {
 }
 
 #[test]
+fn dashes_after_the_socket_are_not_the_program() {
+    let broker = Broker::new("/bin/echo #words...\n  words = .*\n  allow_dash = words\n").start();
+    through(&broker, &["--", "/bin/echo", "--", "a"]).exited(0).printed("-- a\n");
+    through(&broker, &["--", "--"]).exited(129).complained(&["no rule allows: -- (call 2"]);
+}
+
+#[test]
+fn a_forgotten_socket_is_said_to_be_one() {
+    sluicify(["git", "push"])
+        .exited(125)
+        .complained(&["the first argument is the broker's socket", "SOCKET git"]);
+    sluicify([""; 0]).exited(2).complained(&["missing SOCKET and CMD"]);
+    let unit = "/run/sluice/nobody-has-this-name/sock";
+    sluicify([unit, "true"]).exited(125).complained(&["systemctl status sluice@nobody-has-this-name.socket"]);
+}
+
+#[test]
 fn a_refusal_is_one_line_that_says_what_to_do() {
     let broker = Broker::new("/bin/echo greet #name\n  name = [a-z]+\n").start();
     through(&broker, &["/bin/echo", "greet", "Bob"])

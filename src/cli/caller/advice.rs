@@ -12,10 +12,8 @@ use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MA
 use crate::rules::escape::{command_line, quoted, visible};
 use crate::wire::{Explanation, Status};
 
+use super::unit::Unit;
 use super::unreached;
-
-/// Where an operator sees why a broker that systemd starts did not.
-pub(super) const STATUS: &str = "systemctl --user status 'sluice*'";
 
 /// What was asked, to be named in the advice.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ impl Asked<'_> {
     pub(super) fn advice(&self, failure: &Failure) -> String {
         match failure {
             Failure::Words(bad) => words(*bad),
-            Failure::Unreached(why) => unreached::advice(self.socket, why),
+            Failure::Unreached(why) => unreached::advice(self.socket, self.words, why),
             Failure::Unsent(error) => self.unsent(error),
             Failure::Unanswered if self.words.is_empty() => {
                 format!("the broker on {} closed the connection without an answer; try again", self.socket())
@@ -61,8 +59,9 @@ impl Asked<'_> {
             Some(Errno::EPIPE | Errno::ECONNRESET) => {
                 format!(
                     "the broker on {} hung up before it was asked, and nothing ran: it stops, or could not start \
-                     ({STATUS} says why); try again",
-                    self.socket()
+                     ({} says why); try again",
+                    self.socket(),
+                    Unit::at(self.socket).status()
                 )
             }
             _ => format!("cannot send to {}: {error}; nothing ran", self.socket()),
@@ -145,7 +144,9 @@ fn words(bad: BadWords) -> String {
         BadWords::Long { place, bytes } => format!(
             "word {place} has {bytes} bytes, and a word of a request at most {ARG_BYTES_MAX}: use stdin for bulk"
         ),
-        BadWords::NotUtf8 { place } => format!("word {place} is not UTF-8: a request can carry nothing else"),
+        BadWords::NotUtf8 { place } => format!(
+            "word {place} is not UTF-8, and a request can carry nothing else: rename the file, or send its bytes on stdin"
+        ),
         BadWords::Large => {
             format!("all words together are over {MESSAGE_BYTES_MAX} bytes: use stdin for bulk")
         }
@@ -224,7 +225,8 @@ mod tests {
         );
         let want = "word 2 has 20000 bytes, and a word of a request at most 16384: use stdin for bulk";
         check(BadWords::Long { place: 2, bytes: 20_000 }, want);
-        check(BadWords::NotUtf8 { place: 3 }, "word 3 is not UTF-8: a request can carry nothing else");
+        let want = "word 3 is not UTF-8, and a request can carry nothing else: rename the file, or send its bytes on stdin";
+        check(BadWords::NotUtf8 { place: 3 }, want);
         check(BadWords::Large, "all words together are over 1048576 bytes: use stdin for bulk");
     }
 

@@ -1,22 +1,41 @@
 //! The line for each way of not reaching a broker: what is at the path, and what to do about it.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use crate::client::{Kind, Unreached};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 
-use super::advice::{STATUS, path};
+use super::advice::path;
+use super::unit::Unit;
 
-/// What to say when the broker on `socket` could not be reached.
-pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
+/// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the listing).
+pub(super) fn advice(socket: &Path, words: &[OsString], why: &Unreached) -> String {
+    let (unit, is_bare) = (Unit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
     let socket = path(socket);
     match why {
+        Unreached::Missing if is_bare && !words.is_empty() => format!(
+            "the first argument is the broker's socket, and there is none called {socket} here: \
+             sluicify SOCKET {socket} ... (a sandbox often has it at /gate/sock)"
+        ),
+        Unreached::Missing | Unreached::NoDirectory(_) if unit.is_certain() => format!(
+            "no socket at {socket}, where systemd makes it: outside, {} says why; then  {}  (or, in a sandbox: bind its \
+             directory)",
+            unit.status(),
+            unit.restart()
+        ),
+        Unreached::Silent if unit.is_certain() => format!(
+            "nobody listens on {socket}: outside, {} says why; then  {}  (start no broker there by hand)",
+            unit.status(),
+            unit.restart()
+        ),
         Unreached::Forbidden(error) => {
             format!("cannot use unix sockets here ({error}): the sandbox's own filter has to allow them")
         }
         Unreached::Missing => format!(
             "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}; where systemd does, \
-             {STATUS} says why it is gone), or bind its socket's directory into this sandbox"
+             {} says why it is gone), or bind its socket's directory into this sandbox",
+            unit.status()
         ),
         Unreached::NoDirectory(directory) => format!(
             "no directory {}, so no socket in it: check the path, or bind the directory into this sandbox",
@@ -26,8 +45,13 @@ pub(super) fn advice(socket: &Path, why: &Unreached) -> String {
             format!("{socket} is {}, not a socket: name the broker's socket itself", name(*kind))
         }
         Unreached::Silent => format!(
-            "nobody listens on {socket}: its broker has ended, or could not start ({STATUS} says why); start it again, \
-             and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there"
+            "nobody listens on {socket}: its broker has ended, or could not start ({} says why); start it again, \
+             and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there",
+            unit.status()
+        ),
+        Unreached::Foreign => format!(
+            "nobody listens on {socket} on this kernel: its directory is shared with another machine, and a unix socket \
+             reaches none but its own kernel's; run the broker here, or its caller there"
         ),
         Unreached::Denied { owner: Some(uid) } => {
             format!("permission denied on {socket}, which belongs to uid {uid}: a broker serves its own uid")
@@ -61,7 +85,44 @@ mod tests {
     use super::*;
 
     fn check(why: &Unreached, want: &str) {
-        assert_eq!(advice(Path::new("/run/a b"), why), want);
+        assert_eq!(advice(Path::new("/run/a b"), &["true".into()], why), want);
+    }
+
+    fn check_at(socket: &str, why: &Unreached, parts: &[&str]) {
+        let said = advice(Path::new(socket), &["push".into()], why);
+        parts.iter().for_each(|part| assert!(said.contains(part), "{said}"));
+        assert!(!said.contains("sluice serve"), "{said}");
+    }
+
+    #[test]
+    fn a_socket_of_systemds_is_not_to_be_served_by_hand() {
+        let agent = "systemctl --user status sluice@agent.socket sluice@agent.service says why";
+        let again = "systemctl --user reset-failed sluice@agent.socket sluice@agent.service; systemctl --user start \
+                     sluice@agent.socket";
+        for why in
+            [Unreached::Missing, Unreached::Silent, Unreached::NoDirectory("/run/user/7/sluice".into())]
+        {
+            check_at("/run/user/7/sluice/agent/sock", &why, &[agent, again]);
+        }
+        check_at("/run/sluice/ci/sock", &Unreached::Silent, &["systemctl status sluice@ci.socket"]);
+    }
+
+    #[test]
+    fn a_forgotten_socket_is_told_from_a_missing_one() {
+        check_at(
+            "git",
+            &Unreached::Missing,
+            &["the first argument is the broker's socket", "sluicify SOCKET git ..."],
+        );
+    }
+
+    #[test]
+    fn a_socket_of_another_kernels_cannot_be_reached() {
+        check_at(
+            "/mnt/shared/sock",
+            &Unreached::Foreign,
+            &["shared with another machine", "its own kernel's"],
+        );
     }
 
     #[test]

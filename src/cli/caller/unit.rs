@@ -1,0 +1,116 @@
+//! Which systemd unit holds a socket, by the socket's path: the project's units have one shape of it. Nothing is asked of
+//! systemd, which a sandbox cannot reach; what is said is for a person outside.
+
+use std::path::Path;
+
+/// The manager that a unit belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manager {
+    User,
+    System,
+}
+
+/// The socket unit of a path, as far as the path tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unit {
+    manager: Manager,
+    /// The part after the `@`, or `default`; `None` for a path of another shape, as inside a sandbox.
+    name: Option<String>,
+}
+
+impl Unit {
+    /// The unit of a socket at `path`: `RUN/sluice/NAME/sock` or `RUN/sluice/NAME.sock`. In `/run` itself it is the
+    /// system's, elsewhere a user's.
+    pub(super) fn at(path: &Path) -> Self {
+        let text = path.to_str().unwrap_or_default();
+        let named = text.rsplit_once("/sluice/").and_then(|(run, rest)| {
+            let name = rest.strip_suffix("/sock").or_else(|| rest.strip_suffix(".sock"))?;
+            let is_plain = !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-:".contains(&byte));
+            let is_run = run == "/run" || run == "/var/run" || run.starts_with("/run/user/");
+            (is_plain && is_run).then_some((run, name))
+        });
+        let manager = match named {
+            Some(("/run" | "/var/run", _)) => Manager::System,
+            Some(_) | None => Manager::User,
+        };
+        Self { manager, name: named.map(|(_, name)| name.to_owned()) }
+    }
+
+    /// Whether the path is one of a unit's, so that nobody should start a broker there by hand.
+    pub(super) fn is_certain(&self) -> bool {
+        self.name.is_some()
+    }
+
+    /// The command that shows how the socket and its broker are.
+    pub(super) fn status(&self) -> String {
+        let units = match self.name.as_deref() {
+            Some("default") => "sluice.socket sluice.service".to_owned(),
+            Some(name) => format!("sluice@{name}.socket sluice@{name}.service"),
+            None => "'sluice*'".to_owned(),
+        };
+        format!("{} status {units}", self.systemctl())
+    }
+
+    /// The command that starts the socket again, from a failure too.
+    pub(super) fn restart(&self) -> String {
+        let instance = match self.name.as_deref() {
+            Some("default") | None => String::new(),
+            Some(name) => format!("@{name}"),
+        };
+        let systemctl = self.systemctl();
+        format!(
+            "{systemctl} reset-failed sluice{instance}.socket sluice{instance}.service; {systemctl} start \
+             sluice{instance}.socket"
+        )
+    }
+
+    fn systemctl(&self) -> &'static str {
+        match self.manager {
+            Manager::User => "systemctl --user",
+            Manager::System => "systemctl",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(path: &str, status: &str) {
+        assert_eq!(Unit::at(Path::new(path)).status(), status);
+    }
+
+    #[test]
+    fn a_units_path_names_it() {
+        let agent = "systemctl --user status sluice@agent.socket sluice@agent.service";
+        check("/run/user/1000/sluice/agent/sock", agent);
+        check("/run/user/1000/sluice/agent.sock", agent);
+        check("/run/user/0/sluice/default/sock", "systemctl --user status sluice.socket sluice.service");
+        check("/run/sluice/ci/sock", "systemctl status sluice@ci.socket sluice@ci.service");
+        check("/run/sluice/default/sock", "systemctl status sluice.socket sluice.service");
+    }
+
+    #[test]
+    fn another_path_names_none() {
+        let any = "systemctl --user status 'sluice*'";
+        for path in [
+            "/gate/sock",
+            "sock",
+            "/home/you/sluice/agent/sock",
+            "/run/sluice/$(id)/sock",
+            "/run/sluice/a/b/sock",
+        ] {
+            check(path, any);
+            assert!(!Unit::at(Path::new(path)).is_certain(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_failed_socket_is_started_again() {
+        assert_eq!(
+            Unit::at(Path::new("/run/sluice/ci/sock")).restart(),
+            "systemctl reset-failed sluice@ci.socket sluice@ci.service; systemctl start sluice@ci.socket"
+        );
+    }
+}
