@@ -201,6 +201,22 @@ pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
 pub const FOLD_AFTER: u64 = 2;
 /// Different refusals that are being counted at one time.
 pub const FOLD_KINDS_MAX: usize = 64;
+/// Bytes of records of refusals that a socket has for itself, and how many of them come back each second.
+pub const REFUSAL_OWN_BYTES: u64 = 64 * 1024;
+/// See [`REFUSAL_OWN_BYTES`].
+pub const REFUSAL_OWN_BYTES_PER_SECOND: u64 = 4 * 1024;
+/// What a socket has beside, as long as all sockets together have it, and what of it comes back each second.
+pub const REFUSAL_SOCKET_BYTES: u64 = 192 * 1024;
+/// See [`REFUSAL_SOCKET_BYTES`].
+pub const REFUSAL_SOCKET_BYTES_PER_SECOND: u64 = 24 * 1024;
+/// What all sockets of a broker together have, beside each one's own, and what of it comes back each second.
+pub const REFUSAL_BROKER_BYTES: u64 = 512 * 1024;
+/// See [`REFUSAL_BROKER_BYTES`].
+pub const REFUSAL_BROKER_BYTES_PER_SECOND: u64 = 64 * 1024;
+/// What the record of a refusal costs at the least, however short it is.
+pub const REFUSAL_COST_BYTES_MIN: u64 = 2 * 1024;
+/// Processes, and users, that a record of many refusals names.
+pub const REFUSAL_CALLERS_MAX: usize = 8;
 /// Most bytes of a refusal's explanation in its record.
 pub const RECORD_DETAIL_BYTES_MAX: usize = 1024;
 /// Bytes of the mark beside a manifest.

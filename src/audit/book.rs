@@ -7,7 +7,6 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::Flock;
@@ -22,13 +21,13 @@ use super::calls::{Calls, GoesOn};
 use super::chain::{LineHash, chained, no_line};
 use super::diary::{Author, Close, Open, boot_id};
 use super::entry::Record;
-use super::fold::{Fold, Repeats};
+use super::fold::Fold;
 use super::history::{History, look_back};
+use super::listed::Lists;
 use super::mark::{Mark, Point};
 use super::owed::{End, Owed};
 use super::place::{self, OpenError};
 use super::record::now_ms;
-use super::rejected::{Reject, Rejected};
 use super::room::{Room, Space};
 use super::sink::Sink;
 use super::stray::{Begun, Trace};
@@ -55,6 +54,7 @@ pub(super) struct Book {
     /// Ends that could not be written when they came: they stand before the next line.
     owed: Owed,
     pub(super) fold: Fold,
+    pub(super) lists: Lists,
     pub(super) sink: Arc<Sink>,
 }
 
@@ -102,6 +102,7 @@ impl Book {
         self.enter(&close, &closed).ok();
         self.give_back();
         std::mem::swap(&mut fresh.fold, &mut self.fold);
+        std::mem::swap(&mut fresh.lists, &mut self.lists);
         *self = fresh;
         Ok(())
     }
@@ -140,6 +141,7 @@ impl Book {
             calls: Calls::default(),
             owed: Owed::default(),
             fold: Fold::default(),
+            lists: Lists::default(),
             sink,
         };
         let io = |source| OpenError::Io { path: path.to_owned(), source };
@@ -210,25 +212,12 @@ impl Book {
         Point { next: self.next, prev: self.prev.clone() }
     }
 
-    /// Writes the counts of refusals whose time has come.
-    pub(super) fn settle(&mut self, now: Instant) -> io::Result<()> {
-        let due = self.fold.take_due(now);
-        self.write_counts(&due)
-    }
-
     /// Writes the last records, and gives back what was taken ahead.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        let counts = self.fold.take_all();
-        let counted = self.write_counts(&counts);
+        let counted = self.settle_all();
         let closed = self.write(&self.closing());
         self.give_back();
         counted.and(closed)
-    }
-
-    /// Each of them, whatever becomes of the others: what cannot be written here is in the journal at least.
-    fn write_counts(&mut self, counts: &[(Rejected, Repeats)]) -> io::Result<()> {
-        let counts = counts.iter().map(|(rejected, of)| Reject::many(of.first, of.last, of.count, rejected));
-        counts.map(|counted| self.write(&counted)).fold(Ok(()), io::Result::and)
     }
 
     fn closing(&self) -> Close {

@@ -12,6 +12,8 @@ use crate::sd::{Entry, Priority};
 use crate::wire::Status;
 
 use super::diary::{Close, Open, Reload};
+use super::listed::List;
+use super::many::RejectMany;
 use super::record::{Ending, Start};
 use super::rejected::Reject;
 use super::sequel::{Capture, Carried, Kept, Lost};
@@ -24,7 +26,7 @@ pub(super) trait Record: Serialize {
 }
 
 /// The `MESSAGE_ID` of each kind of record. Fixed for good: the catalog and people's filters know them.
-pub const MESSAGE_IDS: [(&str, &str); 10] = [
+pub const MESSAGE_IDS: [(&str, &str); 11] = [
     ("open", "7e30a8876d264a558e3d7d379dfcba9c"),
     ("start", "4cf1fe9ee9f94a90870485fb32a48806"),
     ("exit", "eab01940a3634ccb81326df142e3a23d"),
@@ -32,6 +34,7 @@ pub const MESSAGE_IDS: [(&str, &str); 10] = [
     ("kept", "49f0a394f7f64ab3bde41f5a3ee10768"),
     ("carried", "da0f7b92c7674f87b45e25b8a4acd5cb"),
     ("reject", "2457eaa160c24f4585ca18d9d4a8a552"),
+    ("list", "6c4d09ddf3f54c75a64c3622e72c1189"),
     ("lost", "031199993ffa483cb9e99400eb5e6cc6"),
     ("reload", "478b98e24f674643990aed65f26bb3e4"),
     ("close", "7263cf80328a47c997d7b9de8da96bed"),
@@ -245,6 +248,40 @@ impl Reject<'_> {
             _ => format!("call {}", self.call),
         };
         format!("{which} on {} refused: {}{why}", rejected.socket, rejected.reason)
+    }
+}
+
+impl Record for RejectMany<'_> {
+    fn entry(&self) -> Entry {
+        let Self { call, last, count, socket, detail, .. } = self;
+        let message = format!("{count} calls from {call} to {last} on {socket} refused, {detail}");
+        let mut entry = new("reject", Priority::Notice, &message);
+        add_call(&mut entry, self.call, socket);
+        entry.add("SLUICE_REASON", self.reason);
+        entry.add("SLUICE_COUNT", &count.to_string());
+        entry.add("SLUICE_LAST", &last.to_string());
+        entry
+    }
+}
+
+impl Record for List {
+    fn entry(&self) -> Entry {
+        let message = match (self.count, &self.caller) {
+            (Some(count), _) => format!("the listing of {} was given {count} times more", self.socket),
+            (None, Some(caller)) => {
+                format!("the listing of {} was given to process {}", self.socket, caller.pid())
+            }
+            (None, None) => format!("the listing of {} was given", self.socket),
+        };
+        let mut entry = new("list", Priority::Info, &message);
+        entry.add("SLUICE_SOCKET", self.socket.as_str());
+        if let Some(count) = self.count {
+            entry.add("SLUICE_COUNT", &count.to_string());
+        }
+        if let Some(caller) = &self.caller {
+            add_caller(&mut entry, caller);
+        }
+        entry
     }
 }
 

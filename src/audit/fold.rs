@@ -1,17 +1,25 @@
-//! Equal refusals in quick succession become one record with a count, so that a caller cannot flood the disk.
-//! Knows numbers and times; writes nothing.
+//! What of refusals is written and what is only counted, so that a caller cannot flood the disk. Equal ones in quick
+//! succession become one record with a count. Where those of a socket are more than its budget has room for, whatever they are,
+//! they become one record a second that counts them by their reasons. Knows numbers and times; writes nothing.
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use crate::ids::CallId;
-use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW};
+use crate::ids::{CallId, SocketName};
+use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW, REFUSAL_CALLERS_MAX};
 
+use super::budget::Budget;
 use super::rejected::Rejected;
 
-/// Refusals that were written and may come again.
+/// Refusals that were written and may come again, and those that were too many.
 #[derive(Debug, Default)]
-pub(super) struct Fold(HashMap<Rejected, Repeats>);
+pub(super) struct Fold {
+    equal: HashMap<Rejected, Repeats>,
+    sockets: HashMap<SocketName, Share>,
+}
 
 /// How often one came again since.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +31,26 @@ pub(super) struct Repeats {
     pub(super) count: u64,
 }
 
+/// What refusals of one socket may take, and those that found nothing left.
+#[derive(Debug, Default)]
+struct Share {
+    budget: Budget,
+    many: Option<Many>,
+}
+
+/// Refusals of one socket that are counted together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Many {
+    until: Instant,
+    pub(super) first: CallId,
+    pub(super) last: CallId,
+    pub(super) count: u64,
+    pub(super) reasons: BTreeMap<&'static str, u64>,
+    /// The first processes, and users, that were refused.
+    pub(super) pids: Vec<i32>,
+    pub(super) uids: Vec<u32>,
+}
+
 /// What to do with a refusal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -32,19 +60,37 @@ pub(super) enum Heard {
     Again,
 }
 
+/// A record that is due.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// Of refusals that are equal.
+    Equal(Rejected, Repeats),
+    /// Of those of a socket that are not.
+    Many(SocketName, Many),
+}
+
+/// The bytes that a record of a refusal takes.
+type Cost<'a> = &'a dyn Fn(&Rejected) -> u64;
+
 impl Fold {
     /// Takes note of a refusal with this number.
-    pub(super) fn hear(&mut self, call: CallId, rejected: &Rejected, now: Instant) -> Heard {
+    pub(super) fn hear(&mut self, call: CallId, rejected: &Rejected, now: Instant, cost: Cost<'_>) -> Heard {
+        if self.is_over(&rejected.socket) {
+            self.count(rejected, Repeats::of(call, now), now);
+            return Heard::Again;
+        }
         // A window that has closed takes more until its count is taken out: a new one in its place would drop it.
         let is_open = |repeats: &&mut Repeats| now < repeats.until || repeats.count > 0;
-        let Some(repeats) = self.0.get_mut(rejected).filter(is_open) else {
-            let repeats = Repeats { until: now + FOLD_WINDOW, written: 1, first: call, last: call, count: 0 };
-            self.0.insert(rejected.clone(), repeats);
-            return Heard::First;
+        let Some(repeats) = self.equal.get_mut(rejected).filter(is_open) else {
+            let heard = self.write_or_count(call, rejected, now, cost);
+            if heard == Heard::First {
+                self.equal.insert(rejected.clone(), Repeats { count: 0, ..Repeats::of(call, now) });
+            }
+            return heard;
         };
         if repeats.written < FOLD_AFTER {
             repeats.written += 1;
-            return Heard::First;
+            return self.write_or_count(call, rejected, now, cost);
         }
         // A number that was taken early may come late.
         repeats.first = if repeats.count == 0 { call } else { repeats.first.min(call) };
@@ -53,82 +99,104 @@ impl Fold {
         Heard::Again
     }
 
+    fn write_or_count(&mut self, call: CallId, rejected: &Rejected, now: Instant, cost: Cost<'_>) -> Heard {
+        let share = self.share(&rejected.socket);
+        if share.budget.take(cost(rejected), now) {
+            return Heard::First;
+        }
+        self.count(rejected, Repeats::of(call, now), now);
+        Heard::Again
+    }
+
+    /// Counts refusals together with others of their socket.
+    fn count(&mut self, rejected: &Rejected, repeats: Repeats, now: Instant) {
+        let many = self.share(&rejected.socket).many.get_or_insert_with(|| Many {
+            until: now + FOLD_WINDOW,
+            first: repeats.first,
+            last: repeats.last,
+            count: 0,
+            reasons: BTreeMap::new(),
+            pids: Vec::new(),
+            uids: Vec::new(),
+        });
+        many.first = many.first.min(repeats.first);
+        many.last = many.last.max(repeats.last);
+        many.count += repeats.count;
+        *many.reasons.entry(rejected.reason).or_default() += repeats.count;
+        if let Some(caller) = &rejected.caller {
+            add(&mut many.pids, caller.pid());
+            add(&mut many.uids, caller.uid());
+        }
+    }
+
+    fn is_over(&self, socket: &SocketName) -> bool {
+        self.sockets.get(socket).is_some_and(|share| share.many.is_some())
+    }
+
+    fn share(&mut self, socket: &SocketName) -> &mut Share {
+        self.sockets.entry(socket.clone()).or_default()
+    }
+
     /// Takes out what needs a record now: windows that have closed, and the oldest where there are too many.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Rejected, Repeats)> {
-        let overflow = self.0.len().saturating_sub(FOLD_KINDS_MAX);
-        let mut ends: Vec<_> = self.0.values().map(|repeats| repeats.until).collect();
+    pub(super) fn take_due(&mut self, now: Instant, cost: Cost<'_>) -> Vec<Due> {
+        let overflow = self.equal.len().saturating_sub(FOLD_KINDS_MAX);
+        let mut ends: Vec<_> = self.equal.values().map(|repeats| repeats.until).collect();
         ends.sort_unstable();
         let limit = ends.get(overflow.wrapping_sub(1)).copied();
-        self.take(|repeats| repeats.until <= now || limit.is_some_and(|limit| repeats.until <= limit))
+        let is_due = |until: Instant| until <= now || limit.is_some_and(|limit| until <= limit);
+        let mut due = Vec::new();
+        for (rejected, repeats) in self.take_equal(|repeats| is_due(repeats.until)) {
+            // A count has the words of what it counts: it costs as much.
+            if !self.is_over(&rejected.socket)
+                && self.share(&rejected.socket).budget.take(cost(&rejected), now)
+            {
+                due.push(Due::Equal(rejected, repeats));
+            } else {
+                self.count(&rejected, repeats, now);
+            }
+        }
+        due.extend(self.take_many(|many| many.until <= now));
+        due
     }
 
     /// Takes out everything: the manifest is about to close.
-    pub(super) fn take_all(&mut self) -> Vec<(Rejected, Repeats)> {
-        self.take(|_| true)
+    pub(super) fn take_all(&mut self) -> Vec<Due> {
+        let equal = self.take_equal(|_| true).into_iter();
+        let mut all: Vec<_> = equal.map(|(rejected, repeats)| Due::Equal(rejected, repeats)).collect();
+        all.extend(self.take_many(|_| true));
+        all
     }
 
-    /// When the next window closes on something that came again.
+    /// When the next window closes on something that was counted.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.0.values().filter(|repeats| repeats.count > 0).map(|repeats| repeats.until).min()
+        let equal = self.equal.values().filter(|repeats| repeats.count > 0).map(|repeats| repeats.until);
+        let many = self.sockets.values().filter_map(|share| share.many.as_ref()).map(|many| many.until);
+        equal.chain(many).min()
     }
 
-    fn take(&mut self, due: impl Fn(&Repeats) -> bool) -> Vec<(Rejected, Repeats)> {
-        let mut taken: Vec<_> =
-            self.0.extract_if(|_, repeats| due(repeats)).filter(|(_, repeats)| repeats.count > 0).collect();
+    fn take_equal(&mut self, due: impl Fn(&Repeats) -> bool) -> Vec<(Rejected, Repeats)> {
+        let taken = self.equal.extract_if(|_, repeats| due(repeats));
+        let mut taken: Vec<_> = taken.filter(|(_, repeats)| repeats.count > 0).collect();
         taken.sort_unstable_by_key(|(_, repeats)| repeats.first);
         taken
     }
+
+    fn take_many(&mut self, due: impl Fn(&Many) -> bool) -> Vec<Due> {
+        let taken = self.sockets.iter_mut().filter_map(|(socket, share)| {
+            share.many.take_if(|many| due(many)).map(|many| Due::Many(socket.clone(), many))
+        });
+        taken.collect()
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use crate::ids::SocketName;
-    use crate::refusal::Refusal;
-
-    use super::*;
-
-    fn refusal(word: &str) -> Rejected {
-        Rejected::new(&SocketName::new("agent"), None, &[word], &Refusal::Stopping)
+impl Repeats {
+    fn of(call: CallId, now: Instant) -> Self {
+        Self { until: now + FOLD_WINDOW, written: 1, first: call, last: call, count: 1 }
     }
+}
 
-    #[test]
-    fn the_first_are_written_and_the_rest_are_counted() {
-        let (mut fold, now) = (Fold::default(), Instant::now());
-        assert_eq!(fold.hear(CallId::new(0), &refusal("a"), now), Heard::First);
-        assert_eq!(fold.hear(CallId::new(1), &refusal("a"), now), Heard::First);
-        assert_eq!(fold.hear(CallId::new(2), &refusal("b"), now), Heard::First);
-        for number in 3..6 {
-            assert_eq!(fold.hear(CallId::new(number), &refusal("a"), now), Heard::Again);
-        }
-        assert!(fold.take_due(now).is_empty());
-        assert_eq!(fold.next_due(), Some(now + FOLD_WINDOW));
-        let due = fold.take_due(now + FOLD_WINDOW);
-        let counts: Vec<_> = due.iter().map(|(_, r)| (r.first.get(), r.last.get(), r.count)).collect();
-        assert_eq!(counts, [(3, 5, 3)]);
-        assert_eq!(fold.hear(CallId::new(6), &refusal("a"), now + FOLD_WINDOW), Heard::First);
-    }
-
-    #[test]
-    fn a_count_that_is_overdue_is_not_dropped() {
-        let (mut fold, now) = (Fold::default(), Instant::now());
-        for number in 0..3 {
-            fold.hear(CallId::new(number), &refusal("a"), now);
-        }
-        let late = now + FOLD_WINDOW;
-        assert_eq!(fold.hear(CallId::new(3), &refusal("a"), late), Heard::Again);
-        let due = fold.take_due(late);
-        let counts: Vec<_> = due.iter().map(|(_, r)| (r.first.get(), r.last.get(), r.count)).collect();
-        assert_eq!(counts, [(2, 3, 2)]);
-        assert_eq!(fold.hear(CallId::new(4), &refusal("a"), late), Heard::First);
-    }
-
-    #[test]
-    fn kinds_are_bounded() {
-        let (mut fold, now) = (Fold::default(), Instant::now());
-        for number in 0..1000 {
-            fold.hear(CallId::new(number), &refusal(&number.to_string()), now);
-            fold.take_due(now);
-        }
-        assert!(fold.0.len() <= FOLD_KINDS_MAX + 1);
+fn add<T: PartialEq>(list: &mut Vec<T>, one: T) {
+    if list.len() < REFUSAL_CALLERS_MAX && !list.contains(&one) {
+        list.push(one);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::ids::CallId;
+use crate::ids::{CallId, SocketName};
 use crate::rules::{Durability, Journal};
 
 use super::book::Book;
@@ -15,14 +15,14 @@ use super::calls::GoesOn;
 use super::commit::Commit;
 use super::diary::{Author, Reload};
 use super::entry::Record;
-use super::fold::Heard;
 use super::place::OpenError;
 use super::record::{Captured, now_ms};
-use super::rejected::{Reject, Rejected};
+use super::rejected::Rejected;
 use super::sequel::Capture;
 use super::sink::Sink;
 use super::stray::Trace;
 use super::trust::Trusted;
+use super::words::Caller;
 
 /// The manifest of one broker.
 #[derive(Debug)]
@@ -114,29 +114,34 @@ impl Manifest {
         self.book().number()
     }
 
-    /// Records a refusal under its number, or else one of its own. Of many equal ones within a second, most are only counted:
-    /// [`Self::settle`] writes the count when [`Self::next_due`] says so. Gives the number, and
-    /// whether there is a count to write since now.
+    /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that are more than
+    /// their socket's budget has room for, are only counted: [`Self::settle`] writes the count when [`Self::next_due`] says so.
+    /// Gives the number, and whether there is a count to write since now.
     pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool, io::Result<()>) {
         let mut book = self.book();
-        let was_due = book.fold.next_due().is_some();
+        let was_due = book.next_due().is_some();
         let call = call.unwrap_or_else(|| book.number());
-        let written = match book.fold.hear(call, rejected, Instant::now()) {
-            Heard::First => book.write(&Reject::one(call, rejected)),
-            Heard::Again => book.note(),
-        };
-        let written = written.and_then(|()| book.settle(Instant::now()));
-        (call, !was_due && book.fold.next_due().is_some(), written)
+        let written = book.refuse(call, rejected, Instant::now());
+        (call, !was_due && book.next_due().is_some(), written)
     }
 
-    /// Writes the counts of refusals whose time has come.
+    /// Records that a caller is given the listing of a socket; further ones within a second are only counted. Gives
+    /// whether there is a count to write since now.
+    pub fn list(&self, socket: &SocketName, caller: Option<Caller>) -> (bool, io::Result<()>) {
+        let mut book = self.book();
+        let was_due = book.next_due().is_some();
+        let written = book.list(socket, caller, Instant::now());
+        (!was_due && book.next_due().is_some(), written)
+    }
+
+    /// Writes the counts whose time has come.
     pub fn settle(&self) -> io::Result<()> {
         self.book().settle(Instant::now())
     }
 
     /// When there is a count to write.
     pub fn next_due(&self) -> Option<Instant> {
-        self.book().fold.next_due()
+        self.book().next_due()
     }
 
     /// Records that the broker leaves.

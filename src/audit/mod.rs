@@ -6,16 +6,20 @@
 
 mod ascii;
 mod book;
+mod budget;
 mod calls;
 mod capture;
 mod chain;
 mod commit;
+mod counts;
 mod diary;
 mod disturbed;
 mod entry;
 mod fold;
 mod history;
+mod listed;
 mod manifest;
+mod many;
 mod mark;
 mod owed;
 mod place;

@@ -71,7 +71,12 @@ impl Guest for Admitted {
 pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
     let mut next = match ask(broker, socket, &mut visit) {
         Ok(Asked::Call(allowed)) => socket.gate.enter(Admitted { visit, allowed }),
-        Ok(Asked::List(text)) => return visit.reply(&Reply::Listing(text)),
+        Ok(Asked::List(text)) => {
+            return match broker.record_listing(socket, visit.caller.clone()) {
+                Ok(()) => visit.reply(&Reply::Listing(text)),
+                Err(refusal) => refuse(broker, socket, &visit, &refusal),
+            };
+        }
         Ok(Asked::Nothing) => return,
         Err(refusal) => return refuse(broker, socket, &visit, &refusal),
     };

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::audit::Rejected;
+use crate::audit::{Caller, Rejected};
 use crate::ids::{CallId, SocketName};
 use crate::limits::SOCKET_THREADS_SPARE;
+use crate::refusal::Refusal;
 use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
 use super::call::Admitted;
@@ -135,6 +136,24 @@ impl Broker {
             self.events.wake();
         }
         call
+    }
+
+    /// Puts on record that a caller is given the listing, before it is.
+    pub(super) fn record_listing(&self, socket: &Socket, caller: Option<Caller>) -> Result<(), Refusal> {
+        let (is_counted, written) = socket.rules.manifest().list(&socket.name, caller);
+        if is_counted {
+            self.counting().push(socket.rules.clone());
+            self.events.wake();
+        }
+        match written {
+            Err(source) if socket.rules.is_strict() => {
+                Err(Refusal::AuditLost { path: socket.rules.manifest().path(), source })
+            }
+            written => {
+                socket.rules.heed(written);
+                Ok(())
+            }
+        }
     }
 
     /// Adds the rulesets that have begun to count refusals to those that are `known` to.

@@ -18,6 +18,7 @@ mod environment;
 mod explained;
 mod faults;
 mod fds;
+mod flood;
 mod fuzz_corpus;
 mod hangup;
 mod harness;

@@ -28,6 +28,8 @@ pub enum Kind {
     Carried,
     /// A request was refused.
     Reject,
+    /// A caller was given the listing.
+    List,
     /// A call whose end nobody saw.
     Lost,
     /// The rules were read again.
@@ -37,7 +39,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const NAMES: [(&'static str, Self); 10] = [
+    const NAMES: [(&'static str, Self); 11] = [
         ("open", Self::Open),
         ("start", Self::Start),
         ("exit", Self::Exit),
@@ -45,6 +47,7 @@ impl Kind {
         ("kept", Self::Kept),
         ("carried", Self::Carried),
         ("reject", Self::Reject),
+        ("list", Self::List),
         ("lost", Self::Lost),
         ("reload", Self::Reload),
         ("close", Self::Close),
@@ -74,6 +77,7 @@ impl Kind {
             | Self::Capture
             | Self::Kept
             | Self::Carried
+            | Self::List
             | Self::Lost
             | Self::Reload
             | Self::Close => false,

@@ -90,6 +90,7 @@ pub struct Standing {
     foreign: Vec<Foreign>,
     bare: Option<Bare>,
     anchor: Option<Digest>,
+    hash: Option<Digest>,
     is_within: bool,
     is_full: bool,
     torn: u64,
@@ -123,16 +124,23 @@ impl Standing {
         let whole =
             whole.filter(|prev| !begins(*prev) || serde_json::from_slice::<IgnoredAny>(line.bytes).is_ok());
         let Some(prev) = whole else { return self.add_bare(line, at) };
+        let hash = Digest::of_line(line.bytes);
+        self.hash = Some(hash);
         let run = Run {
             first: at.start,
             last: (at.start, line.number),
             end: (at.end, line.number + 1),
-            hash: Digest::of_line(line.bytes),
+            hash,
             before: prev,
             has_anchor: false,
         };
         self.settle_bare(line.bytes, prev);
         self.add_whole(run)
+    }
+
+    /// The hash of the last line that has a `prev`.
+    pub(in crate::audit) fn last_hash(&self) -> Option<Digest> {
+        self.hash
     }
 
     /// Torn lines so far that the record after them vouches for.

@@ -59,11 +59,11 @@ impl Scan {
         if line.continues {
             return;
         }
-        match Digest::before(line.bytes).filter(|_| relation != Relation::Bare) {
-            Some(prev) => {
+        match Digest::before(line.bytes).zip(self.standing.last_hash()).filter(|_| relation != Relation::Bare)
+        {
+            Some((prev, hash)) => {
                 self.settle_bare(self.standing.torn_lines() > torn);
-                let (before, hash) = (self.last, Digest::of_line(line.bytes));
-                self.last = Some(hash);
+                let before = self.last.replace(hash);
                 self.add_whole(Whole { line, prev, hash, before }, numbers, witness);
             }
             None => {

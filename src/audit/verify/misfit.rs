@@ -93,7 +93,7 @@ pub enum Misfit {
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRecord => f.write_str("is not a record: it was changed"),
+            Self::NotRecord => f.write_str("is not a record: no broker wrote it, or it was changed"),
             Self::Unfinished { bytes } => write!(
                 f,
                 "torn: {bytes} bytes without an end, as a crash or a full disk leaves them; a broker that starts sets \

@@ -34,7 +34,13 @@ impl Numbers {
                 self.end(call)
             }
             Kind::Exit | Kind::Lost => self.end(call),
-            Kind::Open | Kind::Capture | Kind::Kept | Kind::Carried | Kind::Reload | Kind::Close => Ok(()),
+            Kind::Open
+            | Kind::Capture
+            | Kind::Kept
+            | Kind::Carried
+            | Kind::List
+            | Kind::Reload
+            | Kind::Close => Ok(()),
         }
     }
 

@@ -28,8 +28,8 @@ pub(crate) struct Fate {
     pub(crate) lost_records: bool,
 }
 
-const KINDS: [&str; 10] =
-    ["open", "start", "exit", "capture", "kept", "carried", "reject", "lost", "reload", "close"];
+const KINDS: [&str; 11] =
+    ["open", "start", "exit", "capture", "kept", "carried", "reject", "list", "lost", "reload", "close"];
 
 /// Fails when the manifest at this path breaks a promise.
 #[track_caller]

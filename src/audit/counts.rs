@@ -1,0 +1,69 @@
+//! Refusals and listings on their way to the record: each is written, or counted until its count is.
+
+use std::io;
+use std::time::Instant;
+
+use crate::ids::{CallId, SocketName};
+
+use super::ascii::to_ascii;
+use super::book::Book;
+use super::fold::{Due, Heard};
+use super::listed::List;
+use super::many::RejectMany;
+use super::rejected::{Reject, Rejected};
+use super::words::Caller;
+
+impl Book {
+    /// Puts a refusal on record, or counts it.
+    pub(super) fn refuse(&mut self, call: CallId, rejected: &Rejected, now: Instant) -> io::Result<()> {
+        let written = match self.fold.hear(call, rejected, now, &cost) {
+            Heard::First => self.write(&Reject::one(call, rejected)),
+            Heard::Again => self.note(),
+        };
+        written.and_then(|()| self.settle(now))
+    }
+
+    /// Puts a listing on record, or counts it.
+    pub(super) fn list(
+        &mut self,
+        socket: &SocketName,
+        caller: Option<Caller>,
+        now: Instant,
+    ) -> io::Result<()> {
+        let written = self.lists.hear(socket, caller, now).map_or(Ok(()), |list| self.write(&list));
+        written.and_then(|()| self.settle(now))
+    }
+
+    /// When there is a count to write.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.fold.next_due().into_iter().chain(self.lists.next_due()).min()
+    }
+
+    /// Writes the counts whose time has come.
+    pub(super) fn settle(&mut self, now: Instant) -> io::Result<()> {
+        let due = self.fold.take_due(now, &cost);
+        let lists = self.lists.take_due(Some(now));
+        self.write_counts(&due, &lists)
+    }
+
+    /// Writes all counts: the manifest is about to close.
+    pub(super) fn settle_all(&mut self) -> io::Result<()> {
+        let (counts, lists) = (self.fold.take_all(), self.lists.take_due(None));
+        self.write_counts(&counts, &lists)
+    }
+
+    /// Each of them, whatever becomes of the others: what cannot be written here is in the journal at least.
+    fn write_counts(&mut self, counts: &[Due], lists: &[List]) -> io::Result<()> {
+        let counts = counts.iter().map(|due| match due {
+            Due::Equal(rejected, of) => self.write(&Reject::many(of.first, of.last, of.count, rejected)),
+            Due::Many(socket, many) => self.write(&RejectMany::new(socket, many)),
+        });
+        let counted = counts.fold(Ok(()), io::Result::and);
+        lists.iter().map(|list| self.write(list)).fold(counted, io::Result::and)
+    }
+}
+
+/// The bytes that the record of a refusal takes.
+fn cost(rejected: &Rejected) -> u64 {
+    to_ascii(&Reject::one(CallId::FIRST, rejected)).len() as u64
+}
