@@ -119,8 +119,9 @@ pub const LAUNCHERS_ASKED_MAX: usize = 64;
 pub const PARKED_ROUND: Duration = Duration::from_secs(1);
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
-/// Descriptors that it holds beside, where rules capture or hide terminals.
-pub const RELAY_FDS_MAX: usize = 12;
+/// Descriptors that it holds beside, where rules capture or hide terminals: captures, their directories, the relay's channel
+/// and handle.
+pub const RELAY_FDS_MAX: usize = 11;
 /// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next manifest takes
 /// while it is opened is of the broker's own.
 pub const RULESET_FDS_MAX: usize = 3;
@@ -241,6 +242,8 @@ pub const LINKS_MAX: usize = 40;
 pub const NURSERY_WAIT: Duration = Duration::from_secs(10);
 /// How long one round of killing waits for an end before it looks again.
 pub const KILL_ROUND: Duration = Duration::from_millis(20);
+/// How long a scope is waited for to be frozen before it is looked at again.
+pub const FREEZE_ROUND: Duration = Duration::from_millis(1);
 /// How long a scope is waited for to be empty before it is looked at, or killed, again.
 pub const SCOPE_ROUND: Duration = Duration::from_millis(100);
 /// How long after the start of one nursery the next is started at the earliest.
@@ -268,6 +271,10 @@ pub const RELAY_AHEAD_MAX: u64 = 1 << 20;
 pub const RELAY_BUFFER_BYTES: usize = 256 * 1024;
 /// How long a call that is being ended waits for its caller to take the next byte.
 pub const RELAY_PATIENCE: Duration = Duration::from_millis(200);
+/// How long what is in a scope with a relay is killed one by one before it is killed at once, and the relay with it.
+pub const RELAY_SPARED_MAX: Duration = Duration::from_secs(2);
+/// How long a relay that was killed may take to be gone before it is left to itself.
+pub const RELAY_KILL_GRACE: Duration = Duration::from_millis(500);
 /// How long after its end, or its timeout, a call's last bytes may be on their way.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 

@@ -135,6 +135,8 @@ pub enum Cause {
 pub struct Captured {
     /// Bytes, of stdin, stdout and stderr, where there is a capture.
     pub bytes: [Option<u64>; REQUEST_FDS],
+    /// Bytes of stdin that were handed to the command and that it left in its pipe.
+    pub stdin_unread: u64,
     /// One lacks something that passed.
     pub truncated: bool,
     /// The streams were cut off while somebody held them open, or before the caller had all.
@@ -178,12 +180,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Nothing of the command ran, because nothing could pass on what it writes.
-    pub fn not_relayed(source: &std::io::Error) -> Self {
-        let errno = nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or_default());
-        Self::NotStarted { step: "relay", errno }
-    }
-
     /// Whether something that it left could not be ended.
     pub fn leaves_some(&self) -> bool {
         matches!(self, Self::Ran { left: 1.., .. })
@@ -331,6 +327,8 @@ impl<'a> Ending<'a> {
 pub(super) struct Tally {
     #[serde(skip_serializing_if = "Option::is_none")]
     stdin_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "is_none_left")]
+    stdin_unread: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdout_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -346,8 +344,16 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn new(captured: &Captured) -> Self {
         let [stdin_bytes, stdout_bytes, stderr_bytes] = captured.bytes;
-        let Captured { truncated, drain_timeout, goes_on, .. } = *captured;
-        Self { stdin_bytes, stdout_bytes, stderr_bytes, truncated, drain_timeout, capturing: goes_on }
+        let Captured { stdin_unread, truncated, drain_timeout, goes_on, .. } = *captured;
+        Self {
+            stdin_bytes,
+            stdin_unread,
+            stdout_bytes,
+            stderr_bytes,
+            truncated,
+            drain_timeout,
+            capturing: goes_on,
+        }
     }
 }
 
@@ -365,4 +371,9 @@ pub(super) fn is_false(value: &bool) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(super) fn is_zero(value: &usize) -> bool {
     *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none_left(bytes: &u64) -> bool {
+    *bytes == 0
 }

@@ -149,17 +149,22 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     refuse_more(broker, socket, &visit);
     drop(visit);
     let stop = broker.events.as_stop();
-    let Ok(Ended { captures, remains, is_stuck, .. }) = ended else {
+    let Ok(Ended { captures, relay, remains, is_stuck, .. }) = ended else {
         // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more of them than
         // calls.
         return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));
     };
+    // Before its scope is let go of: a group in which nobody is left can be removed.
+    let stuck = relay.and_then(Relay::end);
+    let launcher = launcher.filter(|_| is_stuck);
     broker.untold.note(&socket.rules);
-    if is_stuck || remains.is_some() {
+    if is_stuck || stuck.is_some() || remains.is_some() {
         broker.untold.tell();
     }
+    // It keeps its call's place as such a command does.
+    stuck.into_iter().for_each(|relay| relay.outlast(stop.stopping));
     remains.into_iter().for_each(|remains| remains.outlast(&socket.rules, &captures, stop));
-    launcher.filter(|_| is_stuck).into_iter().for_each(|launcher| launcher.outlast(stop));
+    launcher.into_iter().for_each(|launcher| launcher.outlast(stop));
 }
 
 /// A call that ran, or nearly.
@@ -171,6 +176,8 @@ struct Ended {
     /// Whether its command could not be ended.
     is_stuck: bool,
     captures: [Option<PathBuf>; REQUEST_FDS],
+    /// One that has no more to do.
+    relay: Option<Relay>,
     remains: Option<Remains>,
 }
 
@@ -202,14 +209,14 @@ fn run(
     let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
     let launcher = &*launcher.insert(broker.scopes.take(&want)?);
     // It wakes, and has the descriptors by the time that they are waited for.
-    let intake = Intake::begin(visit, launcher, settings)?;
+    let intake = Intake::begin(&broker.pool, visit, launcher, settings)?;
     let resolved = resolve(&rule.program, settings, &broker.environment)?;
     let plan = plan(broker, &matched, &resolved);
     // What is named by the call's number gives it one before its first record.
     let number = || *visit.call.insert(socket.rules.manifest().take_number());
     let mut files = Captures::create(&socket.rules, &policy, rule, values(&caller, &socket.name), number)?;
     let captures = files.paths();
-    let diversion = Diversion { files: files.take_files(settings.capture_max), audit: policy.audit() };
+    let diversion = Diversion { captures: files.take_files(settings.capture_max), audit: policy.audit() };
     let resolved = resolved.path().to_string_lossy();
     let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
@@ -230,20 +237,15 @@ fn run(
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
-    let streams = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
+    let relay = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
     let started = begin(&socket.rules, visit.call, &opening)?;
     broker.untold.turn_to(&socket.rules);
     files.stay();
     let call = started.call();
     let lasts = || broker.scopes.note_lasting(launcher, || description(call, &opening));
     let deadline = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let (outcome, relay) = match Relay::begin(streams) {
-        Ok(relay) => {
-            let watched = watched(broker, visit, settings, deadline, relay.as_ref(), &lasts);
-            (supervise(launcher, &plan, &watched), relay)
-        }
-        Err(source) => (Ok(Outcome::not_relayed(&source)), None),
-    };
+    let watched = watched(broker, visit, settings, deadline, relay.as_ref(), &lasts);
+    let outcome = supervise(launcher, &plan, &watched);
     if let Some(relay) = &relay {
         say_failure(&socket.rules, relay, &captures);
     }
@@ -252,8 +254,9 @@ fn run(
     let unknown = |_: &io::Error| Some("how it ended is not known".into());
     let why = outcome.as_ref().map_or_else(unknown, |outcome| outcome.told(settings.timeout));
     let status = end(broker, &socket.rules, started, outcome, &opening);
-    let remains = relay.map(|relay| Remains { call, relay, deadline, goes_on });
-    Ok(Ended { call, status, why, is_stuck, captures, remains })
+    let (remains, relay) = if goes_on { (relay, None) } else { (None, relay) };
+    let remains = remains.map(|relay| Remains { call, relay, deadline });
+    Ok(Ended { call, status, why, is_stuck, captures, relay, remains })
 }
 
 /// Whether a call whose place has come is wanted still.

@@ -78,35 +78,27 @@ pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
     }
 }
 
-/// The streams of a call that has been answered.
+/// The streams of a call that has been answered, and whose command left something running that goes on writing.
 #[derive(Debug)]
 pub(super) struct Remains {
     pub(super) call: CallId,
     pub(super) relay: Relay,
     /// When the rule's timeout fires, or would have.
     pub(super) deadline: Option<Instant>,
-    /// What the command left running goes on writing, and the exit record says so.
-    pub(super) goes_on: bool,
 }
 
 impl Remains {
-    /// Captures what the command left running goes on to write, and puts on record how much that was. A relay that is
-    /// held up keeps its call's place until it is let go, so that no caller has more of them than calls.
+    /// Captures what the command left running goes on to write, and puts on record how much that was.
     pub(super) fn outlast(self, rules: &Ruleset, paths: &[Option<PathBuf>], stop: Stop<'_>) {
         let until = self.deadline.map(|deadline| deadline + DRAIN_MAX);
         // A wait that fails is over; what follows does without.
         self.relay.wait_over(until, stop.stopping).ok();
-        if self.goes_on {
-            let until = Instant::now() + DRAIN_MAX;
-            self.relay.finish(Instant::now());
-            self.relay.wait_over(Some(until), stop.hurry).ok();
-            say_failure(rules, &self.relay, paths);
-            rules.heed(Started::close_captures(rules.manifest(), self.call, &self.relay.captured()));
-        }
-        self.relay.wait_over(None, stop.stopping).ok();
-        if self.relay.is_over() {
-            self.relay.join();
-        }
+        self.relay.finish(Instant::now());
+        self.relay.wait_over(Some(Instant::now() + DRAIN_MAX), stop.hurry).ok();
+        self.relay.cut_off();
+        say_failure(rules, &self.relay, paths);
+        rules.heed(Started::close_captures(rules.manifest(), self.call, &self.relay.captured()));
+        self.relay.end().into_iter().for_each(|relay| relay.outlast(stop.stopping));
     }
 }
 

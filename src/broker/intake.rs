@@ -1,16 +1,16 @@
 //! A request and its descriptors. The bytes are looked at and stay where they are; the descriptors are taken by the process
-//! that becomes the command, and never come to this one: a `close`, `fstat` or `write` of a caller's descriptor may never
+//! that becomes the command, or by a relay, and never come to this one: a `close`, `fstat` or `write` of a caller's descriptor may never
 //! return.
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 
 use crate::audit::Caller;
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
-use crate::refusal::{Descriptors, Refusal};
+use crate::refusal::Refusal;
 use crate::rules::{Audit, OnHangup, Settings, Stdin, Tty};
-use crate::spawn::{Launcher, Stdio, Stop, Streams, divert};
+use crate::spawn::{Launcher, Pool, Relay, RelayTask, Stop, Summoned};
 use crate::sys::{self, Peeked};
 use crate::wire::Malformed;
 
@@ -36,30 +36,37 @@ pub(super) fn look(visit: &mut Visit) -> Result<Option<Peeked>, Refusal> {
 }
 
 /// The way of a request's descriptors to its command.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Intake {
-    /// The launcher takes them.
-    ByLauncher(OnHangup),
-    /// Some pass through a relay, which is a thread of this process.
-    ByRelay { stdin: Stdin, tty: Tty },
+#[derive(Debug)]
+pub(super) struct Intake {
+    on_hangup: OnHangup,
+    /// Where some are captured or hidden, the relay takes them, else the launcher.
+    relay: Option<(Summoned, Stdin, Tty)>,
 }
 
 /// What is put in the place of the caller's descriptors.
 #[derive(Debug)]
 pub(super) struct Diversion {
-    pub(super) files: [Option<(File, u64)>; REQUEST_FDS],
+    pub(super) captures: [Option<(File, u64)>; REQUEST_FDS],
     pub(super) audit: Audit,
 }
 
 impl Intake {
-    /// Has the launcher take the descriptors, where they need not pass through here.
-    pub(super) fn begin(visit: &Visit, launcher: &Launcher, settings: &Settings) -> Result<Self, Refusal> {
+    /// Has the launcher take the descriptors, or has a relay made that will.
+    pub(super) fn begin(
+        pool: &Pool,
+        visit: &Visit,
+        launcher: &Launcher,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
         let Settings { stdin, tty, on_hangup, captures, .. } = settings;
+        let mut intake = Self { on_hangup: *on_hangup, relay: None };
         if *tty == Tty::Hide || captures.iter().any(Option::is_some) {
-            return Ok(Self::ByRelay { stdin: *stdin, tty: *tty });
+            let summoned = pool.summon(launcher.scope()).map_err(Refusal::no_launcher)?;
+            intake.relay = Some((summoned, *stdin, *tty));
+        } else {
+            launcher.send_connection(visit.connection.as_fd(), *stdin).map_err(Refusal::no_launcher)?;
         }
-        launcher.send_connection(visit.connection.as_fd(), *stdin).map_err(Refusal::no_launcher)?;
-        Ok(Self::ByLauncher(*on_hangup))
+        Ok(intake)
     }
 
     /// Waits until the command has its descriptors, or what is put in their place.
@@ -69,46 +76,14 @@ impl Intake {
         launcher: &Launcher,
         diversion: Diversion,
         stop: Stop<'_>,
-    ) -> Result<Streams, Refusal> {
-        let (stdin, tty) = match self {
-            Self::ByLauncher(on_hangup) => {
-                let caller = (on_hangup == OnHangup::Kill).then_some(visit.connection.as_fd());
-                return launcher.await_stdio(caller, stop).map(|()| Streams::default());
-            }
-            Self::ByRelay { stdin, tty } => (stdin, tty),
+    ) -> Result<Option<Relay>, Refusal> {
+        let connection = visit.connection.as_fd();
+        let caller = (self.on_hangup == OnHangup::Kill).then_some(connection);
+        let Some((summoned, stdin, tty)) = self.relay else {
+            return launcher.await_stdio(caller, stop).map(|()| None);
         };
-        let stdio = redirect(receive(visit)?, stdin)?;
-        let hide = |fd: BorrowedFd<'_>| tty == Tty::Hide && fd.is_terminal();
-        let diverted = divert(stdio, diversion.files, hide, diversion.audit);
-        let (stdio, streams) = diverted.map_err(Refusal::no_launcher)?;
-        // The copies here are gone then: the caller must see the end of its pipes when the command closes them.
-        launcher.equip(stdio).map_err(Refusal::no_launcher)?;
-        Ok(streams)
+        let Diversion { captures, audit } = diversion;
+        let task = RelayTask { connection, captures, stdin, tty, audit };
+        summoned.equip(launcher, task, caller, stop).map(Some)
     }
-}
-
-/// The descriptors of a request whose streams pass through this process.
-fn receive(visit: &Visit) -> Result<Stdio, Refusal> {
-    let message = sys::receive(visit.connection.as_fd(), 1).map_err(Refusal::no_launcher)?;
-    if message.descriptors_cut {
-        return Err(Refusal::Descriptors(Descriptors::Cut));
-    }
-    let count = message.descriptors.len();
-    let stdio: [OwnedFd; REQUEST_FDS] =
-        message.descriptors.try_into().map_err(|_| Refusal::Descriptors(Descriptors::Count(count)))?;
-    for (index, descriptor) in stdio.iter().enumerate() {
-        if let Some(oddity) = sys::oddity_of(descriptor.as_fd()) {
-            return Err(Refusal::Descriptors(Descriptors::Kind(index, oddity)));
-        }
-    }
-    Ok(Stdio(stdio))
-}
-
-fn redirect(stdio: Stdio, stdin: Stdin) -> Result<Stdio, Refusal> {
-    if stdin == Stdin::Caller {
-        return Ok(stdio);
-    }
-    let null = File::open("/dev/null").map_err(Refusal::no_launcher)?;
-    let Stdio([_, stdout, stderr]) = stdio;
-    Ok(Stdio([null.into(), stdout, stderr]))
 }

@@ -20,7 +20,7 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs, statfs};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
-use crate::limits::{CGROUP_FILE_BYTES_MAX, CGROUPS_BELOW_MAX, KILL_ROUND};
+use crate::limits::{CGROUP_FILE_BYTES_MAX, CGROUPS_BELOW_MAX, FREEZE_ROUND, KILL_ROUND};
 use crate::sys;
 
 /// Where cgroup v2 is mounted, alone or beside version 1.
@@ -254,7 +254,12 @@ impl Cgroup {
 
     /// Sends `signal` to every process in it and below it. One that is gone meanwhile is passed over.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
-        for pid in self.processes()? {
+        self.signal_others(signal, None)
+    }
+
+    /// The same, but not to `spared`.
+    pub fn signal_others(&self, signal: Signal, spared: Option<Pid>) -> io::Result<()> {
+        for pid in self.processes()?.into_iter().filter(|pid| Some(*pid) != spared) {
             // By handle, and only while it is still in here: the number may mean another process by now.
             if let Ok(pidfd) = sys::open_pidfd(pid)
                 && path_of(pid).is_ok_and(|path| Path::new(&path).starts_with(&self.path))
@@ -270,6 +275,32 @@ impl Cgroup {
     pub fn kill(&self) -> io::Result<()> {
         let at_once = self.file("cgroup.kill", OFlag::O_WRONLY).and_then(|file| (&file).write_all(b"1"));
         at_once.or_else(|_| self.signal(Signal::SIGKILL))
+    }
+
+    /// Kills everything in it and below it but `spared`, one by one. Meanwhile all are frozen, where the kernel can (Linux
+    /// 5.2), so that none can make another that is not listed.
+    pub fn kill_others(&self, spared: Pid) -> io::Result<()> {
+        let freezes = self.set("cgroup.freeze", "1").is_ok();
+        if freezes {
+            // One that the kernel cannot stop is killed as it is.
+            self.wait_frozen(Instant::now() + KILL_ROUND).ok();
+        }
+        let killed = self.signal_others(Signal::SIGKILL, Some(spared));
+        if freezes {
+            // What was killed has ended meanwhile; the spared one goes on.
+            self.set("cgroup.freeze", "0")?;
+        }
+        killed
+    }
+
+    /// Waits until all in it are frozen, or `until`.
+    fn wait_frozen(&self, until: Instant) -> io::Result<()> {
+        let events = self.file("cgroup.events", OFlag::O_RDONLY)?;
+        while field(&read_at_start(&events)?, "frozen") == Some(0) && Instant::now() < until {
+            let round = Instant::now() + FREEZE_ROUND;
+            sys::poll_until(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], Some(round.min(until)))?;
+        }
+        Ok(())
     }
 
     /// The processes in it and below it.

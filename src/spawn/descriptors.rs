@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::stat::{SFlag, fstat, major, minor};
+use nix::sys::stat::SFlag;
 
 use crate::sys;
 
@@ -57,14 +57,12 @@ impl End {
         if OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE == barred {
             return Ok(Self { fd, kind: Kind::Shut });
         }
-        let stat = fstat(&fd)?;
-        let kind = match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        let (form, device) = sys::form(fd.as_fd())?;
+        let kind = match form {
             SFlag::S_IFIFO => Kind::Pipe,
             SFlag::S_IFSOCK => Kind::Socket,
-            SFlag::S_IFCHR if fd.is_terminal() && !is_device(stat.st_rdev, PTMX) => {
-                return Ok(Self::terminal(fd, used));
-            }
-            SFlag::S_IFCHR if is_device(stat.st_rdev, NULL) => Kind::Null,
+            SFlag::S_IFCHR if device == NULL => Kind::Null,
+            SFlag::S_IFCHR if device != PTMX && fd.is_terminal() => return Ok(Self::terminal(fd, used)),
             SFlag::S_IFCHR => Kind::Slow,
             SFlag::S_IFREG => Kind::File,
             _ => Kind::Ready,
@@ -95,12 +93,14 @@ impl End {
 }
 
 /// `/dev/null`, by major and minor number.
-const NULL: (u64, u64) = (1, 3);
+const NULL: (u32, u32) = (1, 3);
 /// The masters of all terminals: to open one again would make a new terminal.
-const PTMX: (u64, u64) = (5, 2);
+const PTMX: (u32, u32) = (5, 2);
 
-fn is_device(device: u64, which: (u64, u64)) -> bool {
-    (major(device), minor(device)) == which
+/// Whether a descriptor is a terminal. Nothing but a device is asked.
+pub(super) fn is_terminal(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let (form, _) = sys::form(fd)?;
+    Ok(form == SFlag::S_IFCHR && fd.is_terminal())
 }
 
 /// The ends of a stream, and its capture.
@@ -140,19 +140,6 @@ impl Descriptors {
             // Of a pipe without a writer, another reader that never reads changes nothing.
             self.handed = sys::open_again(sink.fd.as_fd(), OFlag::O_RDONLY).ok();
         }
-    }
-
-    /// Of what the command did not read of its stdin, others that have it too may read all: from now on it counts as read.
-    pub(super) fn leave_to_readers(&mut self) {
-        let Some(handed) = self.handed.take() else { return };
-        let writer = sys::open_again(handed.as_fd(), OFlag::O_WRONLY);
-        drop(handed);
-        // A pipe that nobody reads is an error to its writer.
-        let is_read = |writer: &OwnedFd| {
-            let mut look = [PollFd::new(writer.as_fd(), PollFlags::empty())];
-            !sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(false)
-        };
-        self.handed = writer.ok().filter(|writer| !is_read(writer));
     }
 
     /// Bytes that were handed to the command and that it did not read.

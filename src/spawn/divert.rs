@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::poll::PollFlags;
 
@@ -11,21 +11,21 @@ use crate::limits::{RELAY_PIPE_BYTES, REQUEST_FDS};
 use crate::rules::Audit;
 use crate::sys;
 
-use super::descriptors::{Descriptors, End, Use};
+use super::descriptors::{Descriptors, End, Use, is_terminal};
 use super::ends::{OnLoss, Wants, Way};
 use super::plan::Stdio;
 use super::stream::Stream;
 
 /// Streams that are ready to flow.
-#[derive(Debug, Default)]
-pub struct Streams(pub(super) Vec<(usize, Stream<Descriptors>)>);
+#[derive(Debug)]
+pub(super) struct Streams(pub(super) Vec<(usize, Stream<Descriptors>)>);
 
 /// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the command gets.
 /// Errors: `EMFILE`, and what looking at the caller's descriptors gives.
-pub fn divert(
+pub(super) fn divert(
     stdio: Stdio,
     captures: [Option<(File, u64)>; REQUEST_FDS],
-    hide: impl Fn(BorrowedFd<'_>) -> bool,
+    hides_terminals: bool,
     audit: Audit,
 ) -> io::Result<(Stdio, Streams)> {
     let on_loss = if audit == Audit::Strict { OnLoss::End } else { OnLoss::GoOn };
@@ -33,7 +33,7 @@ pub fn divert(
     let Stdio(descriptors) = stdio;
     let mut commands = Vec::new();
     for (index, (theirs, capture)) in descriptors.into_iter().zip(captures).enumerate() {
-        if capture.is_none() && !hide(theirs.as_fd()) {
+        if capture.is_none() && !(hides_terminals && is_terminal(theirs.as_fd())?) {
             commands.push(theirs);
             continue;
         }
@@ -88,24 +88,28 @@ impl Stream<Descriptors> {
         }
     }
 
-    /// Bytes that its capture holds, or, of a stdin, those that the command read.
+    /// Bytes that its capture holds, or, of a stdin, those of them that were handed to the command: the broker is ahead of it,
+    /// but whoever looked at a pipe without reading it, or put back what it read, has seen all that was in there.
     pub(super) fn captured(&self) -> Option<u64> {
         let kept = self.kept()?;
-        let read = || self.given().saturating_sub(self.ends.left_unread());
-        Some(if self.way() == Way::In { read() } else { kept })
+        Some(if self.way() == Way::In { self.given() } else { kept })
     }
 
-    /// Whether it is known how much of it counts: of a stdin that is handed over, the command may read the rest yet.
+    /// Bytes of a captured stdin that were handed to the command and stand in its pipe.
+    pub(super) fn unread(&self) -> u64 {
+        if self.is_known() { 0 } else { self.ends.left_unread() }
+    }
+
+    /// Whether it is known that nothing of it is left: of a stdin that is handed over, the command may read the rest yet.
     pub(super) fn is_known(&self) -> bool {
         self.way() == Way::Out || self.kept().is_none() || self.ends.left_unread() == 0
     }
 
-    /// The end, whatever is left. Of a stdin, the capture keeps what was read, or may be read yet by what the command left;
-    /// of nothing, it keeps no room either.
+    /// The end, whatever is left. Of a stdin, the capture keeps what was handed to the command; of nothing, it keeps no room
+    /// either.
     pub(super) fn close(&mut self) {
         self.lose_source();
         self.ends.close_source();
-        self.ends.leave_to_readers();
         if let Some(bytes) = self.captured().filter(|bytes| self.way() == Way::In || *bytes == 0) {
             self.ends.cut(bytes).ok();
         }

@@ -54,10 +54,9 @@ impl Launcher {
         self.scope = Some(scope);
     }
 
-    /// Gives it what becomes the command's stdin, stdout and stderr. It wakes, and is ready when the plan comes.
-    /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
-    pub fn equip(&self, Stdio(stdio): Stdio) -> io::Result<()> {
-        self.send(Source::Given, &stdio.each_ref().map(AsFd::as_fd))
+    /// Where it is given what becomes the command's stdin, stdout and stderr, by [`equip`].
+    pub(super) fn stream(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Has it take the descriptors of the request that waits on `connection`, of which it gets a copy: they never come to
@@ -68,12 +67,7 @@ impl Launcher {
             Stdin::Caller => Source::Connection,
             Stdin::Null => Source::ConnectionWithoutStdin,
         };
-        self.send(source, &[connection])
-    }
-
-    fn send(&self, source: Source, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let give_up = Some(Instant::now() + SEND_WAIT);
-        sys::send_patiently(self.stream.as_fd(), &[source as u8], descriptors, give_up).map(drop)
+        send(self.stream(), source, &[connection])
     }
 
     /// Waits until it has the descriptors of its request, as long as somebody wants the command.
@@ -82,7 +76,6 @@ impl Launcher {
     pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: Stop<'_>) -> Result<(), Refusal> {
         let until = Instant::now() + TAKING_MAX;
         let mut report = [0; Unfit::BYTES];
-        let failed = |source| Refusal::no_launcher(source);
         loop {
             match sys::receive_now(self.stream.as_fd(), &mut report) {
                 Ok(Unfit::BYTES) if report == FIT => return Ok(()),
@@ -95,17 +88,7 @@ impl Launcher {
                 Err(source) if source.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(Refusal::LauncherEnded),
             }
-            let mut looked_at = vec![PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
-            looked_at.push(PollFd::new(stop.stopping, PollFlags::POLLIN));
-            looked_at.extend(caller.map(|caller| PollFd::new(caller, PollFlags::empty())));
-            if !sys::poll_until(&mut looked_at, Some(until)).map_err(failed)? {
-                return Err(Refusal::Descriptors(Descriptors::Late));
-            }
-            match looked_at.iter().position(|fd| fd.any() == Some(true)) {
-                Some(1) => return Err(Refusal::Stopping),
-                Some(2) => return Err(Refusal::Left),
-                _ => {}
-            }
+            await_word(self.stream(), until, caller, stop)?;
         }
     }
 
@@ -142,6 +125,38 @@ impl Launcher {
     pub(super) fn is_alive(&self) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
+    }
+}
+
+/// Gives a launcher, at its stream, what becomes the command's stdin, stdout and stderr. It wakes, and is ready when the plan
+/// comes. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
+pub(super) fn equip(stream: BorrowedFd<'_>, Stdio(stdio): &Stdio) -> io::Result<()> {
+    send(stream, Source::Given, &stdio.each_ref().map(AsFd::as_fd))
+}
+
+fn send(stream: BorrowedFd<'_>, source: Source, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let give_up = Some(Instant::now() + SEND_WAIT);
+    sys::send_patiently(stream, &[source as u8], descriptors, give_up).map(drop)
+}
+
+/// Waits until whoever takes a request's descriptors says something, as long as somebody wants the command.
+/// Errors: it does not in time, the broker stops, the caller left.
+pub(super) fn await_word(
+    from: BorrowedFd<'_>,
+    until: Instant,
+    caller: Option<BorrowedFd<'_>>,
+    stop: Stop<'_>,
+) -> Result<(), Refusal> {
+    let mut looked_at = vec![PollFd::new(from, PollFlags::POLLIN)];
+    looked_at.push(PollFd::new(stop.stopping, PollFlags::POLLIN));
+    looked_at.extend(caller.map(|caller| PollFd::new(caller, PollFlags::empty())));
+    if !sys::poll_until(&mut looked_at, Some(until)).map_err(Refusal::no_launcher)? {
+        return Err(Refusal::Descriptors(Descriptors::Late));
+    }
+    match looked_at.iter().position(|fd| fd.any() == Some(true)) {
+        Some(1) => Err(Refusal::Stopping),
+        Some(2) => Err(Refusal::Left),
+        _ => Ok(()),
     }
 }
 

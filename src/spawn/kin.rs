@@ -31,6 +31,8 @@ pub struct Kin(Mutex<Family>);
 struct Family {
     orphans: Children,
     nurseries: HashSet<Pid>,
+    /// Relays that calls hold. Their numbers mean them for as long as they stand here.
+    relays: HashSet<Pid>,
     /// When launchers were last looked at.
     looked: Instant,
     /// Commands, and launchers that are about to be one.
@@ -63,6 +65,18 @@ impl Kin {
     /// A nursery has ended.
     pub fn forget_nursery(&self, pid: Pid) {
         self.family().nurseries.remove(&pid);
+    }
+
+    /// Takes note of a relay.
+    pub(super) fn note_relay(&self, pid: Pid) {
+        self.family().relays.insert(pid);
+    }
+
+    /// Reaps a relay that has ended. One that cannot be killed is reaped when it ends after all.
+    pub(super) fn let_go(&self, pid: Pid) {
+        let mut family = self.family();
+        family.relays.remove(&pid);
+        family.is_over(pid);
     }
 
     /// Takes note of a launcher that becomes a command now.
@@ -101,12 +115,11 @@ impl Kin {
         self.family().claim(pid)
     }
 
-    /// Lets go on what an ended command left, in its scope where it has one. Gives whether there is anything.
+    /// Lets go on what an ended command left, in its scope where something is left in one. Gives whether there is anything.
     pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
         let mut family = self.family();
         let populated = |cgroup: &Cgroup| cgroup.is_populated().unwrap_or(true);
         family.scopes.retain(|path| Cgroup::open(path).is_ok_and(|cgroup| populated(&cgroup)));
-        let scope = scope.filter(|scope| populated(scope));
         family.scopes.extend(scope.map(|scope| scope.path().to_owned()));
         let (kept, claimed) = family.claimed.drain().partition(|(_, owner)| *owner == pid);
         family.claimed = claimed;
@@ -144,6 +157,7 @@ impl Family {
         Self {
             orphans,
             nurseries: HashSet::new(),
+            relays: HashSet::new(),
             looked: Instant::now(),
             commands: HashMap::new(),
             claimed: HashMap::new(),
@@ -180,13 +194,14 @@ impl Family {
         Ok(somebody_ended)
     }
 
-    /// Reaps launchers that ended unused, and commands that were given up and ended after all. From time to time only:
+    /// Reaps launchers that ended unused, and relays and commands that were given up and ended after all. From time to time only:
     /// their list is as long as there are calls.
     fn sweep(&mut self) -> io::Result<()> {
         self.looked = Instant::now();
         let Some(thread) = cradle::thread() else { return Ok(()) };
         for child in Children::of(thread)?.list()? {
-            if !self.nurseries.contains(&child) && !self.commands.contains_key(&child) {
+            let is_held = self.nurseries.contains(&child) || self.relays.contains(&child);
+            if !is_held && !self.commands.contains_key(&child) {
                 self.is_over(child);
             }
         }

@@ -1,7 +1,7 @@
 //! Running what a rule allowed: the nursery makes launchers, a launcher waits for its plan and becomes the command,
 //! `wait.rs` sees it to its end, and `kin.rs` knows which process belongs to which call. The broker itself never
 //! forks. Read `plan.rs` for what is passed on, `launcher.rs` for what the command starts with,
-//! `relay.rs` for what passes through the broker, where a rule wants that.
+//! `relay.rs` for the process through which bytes pass where a rule wants that.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod inbox;
 mod kin;
 mod launcher;
 mod line;
+mod members;
 mod nursery;
 mod plan;
 mod pool;
@@ -31,7 +32,6 @@ mod stream;
 mod tree;
 mod wait;
 
-pub use divert::{Streams, divert};
 pub use handle::Launcher;
 pub use kin::Kin;
 pub use launcher::Failure;
@@ -39,7 +39,7 @@ pub use nursery::{Nursery, Role, run as run_nursery};
 pub use plan::{Plan, Stdio};
 pub use pool::Pool;
 pub use privileges::{AsRoot, Privileged, own_rights, shed};
-pub use relay::Relay;
+pub use relay::{Relay, RelayTask, Summoned};
 pub use resolve::{Environment, Resolved, resolve};
 pub use scope::Scope;
 pub use scopes::{Scopes, Want};

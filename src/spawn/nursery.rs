@@ -5,6 +5,8 @@
 //! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream; or where
 //! none could be made, the error's number, negative. What waits in the channel's queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two
 //! descriptors, the cgroup's directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream.
+//! A relay is asked for with another byte, its channel and, where it is to be in a cgroup, that one's directory; it answers
+//! itself.
 
 use std::fs;
 use std::io;
@@ -24,6 +26,7 @@ use crate::sys::{self, Berths};
 use super::cradle;
 use super::launcher::{Birth, live};
 use super::privileges::shed_capabilities;
+use super::relay;
 
 /// The hidden argument that makes this program the nursery.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +35,17 @@ pub struct Role;
 impl Role {
     /// Its first argument.
     pub const ARGUMENT: &'static str = "nursery";
+}
+
+/// What the broker asks for: the first byte of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish;
+
+impl Wish {
+    /// A launcher for each byte; or one, where descriptors come with it.
+    pub(super) const LAUNCHER: u8 = 0;
+    /// A relay.
+    pub(super) const RELAY: u8 = 1;
 }
 
 /// A running nursery, as the broker holds it.
@@ -135,6 +149,10 @@ impl Work {
             if message.bytes.is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }
+            if message.bytes == [Wish::RELAY] {
+                self.relay(message.descriptors);
+                continue;
+            }
             match <[OwnedFd; 2]>::try_from(message.descriptors) {
                 Ok([group, stream]) => self.place(&group, &stream)?,
                 Err(_) => self.make(message.bytes.len())?,
@@ -170,6 +188,23 @@ impl Work {
             // Nobody waits for it any more; it sees that itself.
             Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             told => told,
+        }
+    }
+
+    /// Makes a relay, in the cgroup that comes with its channel or, where the kernel does not let it, where this process is.
+    /// That there is none is its call's matter.
+    fn relay(&self, descriptors: Vec<OwnedFd>) {
+        let mut descriptors = descriptors.into_iter();
+        // The call sees the end of its channel.
+        let Some(channel) = descriptors.next() else { return };
+        let bear = |group: Option<&OwnedFd>| {
+            let (channel, broker) = (channel.as_raw_fd(), self.broker);
+            let birth = relay::Birth { channel, broker, is_inside: group.is_some() };
+            sys::copy_sibling(group.map(AsFd::as_fd), || relay::live(birth))
+        };
+        let inside = descriptors.next().and_then(|group| bear(Some(&group)).ok());
+        if let Err(source) = inside.map_or_else(|| bear(None), Ok) {
+            relay::tell_failure(channel.as_fd(), &source);
         }
     }
 

@@ -20,6 +20,8 @@ use crate::sys;
 
 use super::handle::{Launcher, dismiss};
 use super::kin::Kin;
+use super::nursery::Wish;
+use super::relay::Summoned;
 use super::scope::Scope;
 use super::stock::{Habit, Stock};
 
@@ -151,12 +153,28 @@ impl Pool {
     pub(super) fn order(&self, scope: Scope) -> io::Result<Ordered> {
         let (stream, far) = sys::stream_pair()?;
         let descriptors = [scope.cgroup().directory(), far.as_fd()];
+        self.send(&[Wish::LAUNCHER], &descriptors)?;
+        Ok(Ordered { stream, scope })
+    }
+
+    /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not wait for it.
+    /// Errors: `TimedOut` (no nursery makes one).
+    pub fn summon(&self, scope: Option<&Scope>) -> io::Result<Summoned> {
+        let (channel, far) = sys::pair()?;
+        let mut descriptors = vec![far.as_fd()];
+        descriptors.extend(scope.map(|scope| scope.cgroup().directory()));
+        self.send(&[Wish::RELAY], &descriptors)?;
+        Ok(Summoned::new(channel, self.kin.clone()))
+    }
+
+    /// Asks the nursery for something that takes descriptors.
+    fn send(&self, wish: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let give_up = Instant::now() + NURSERY_WAIT;
         loop {
             let (channel, until) = (self.channel(give_up)?, Some(Instant::now() + SEND_WAIT));
-            match sys::send_patiently(channel.as_fd(), &[0], &descriptors, until) {
+            match sys::send_patiently(channel.as_fd(), wish, descriptors, until) {
                 Err(source) if is_gone(&source) => self.lose(&channel),
-                sent => return sent.map(|_| Ordered { stream, scope }),
+                sent => return sent.map(drop),
             }
         }
     }
@@ -238,7 +256,7 @@ impl State {
         let asked = self.missing().min(LAUNCHERS_ASKED_MAX);
         let Some(channel) = self.channel.as_ref().filter(|_| asked > 0) else { return };
         // A nursery that is gone is noticed by who receives from it.
-        if sys::send(channel.as_fd(), &[0; LAUNCHERS_ASKED_MAX][..asked], &[]).is_ok() {
+        if sys::send(channel.as_fd(), &[Wish::LAUNCHER; LAUNCHERS_ASKED_MAX][..asked], &[]).is_ok() {
             self.coming += asked;
         }
     }
@@ -262,7 +280,8 @@ fn none_in_time() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
-fn is_gone(source: &io::Error) -> bool {
+/// Whether the other side of a channel is.
+pub(super) fn is_gone(source: &io::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 

@@ -1,120 +1,174 @@
-//! The relay of one call: a thread that moves the bytes of its captured streams. It keeps no deadline of its own and
-//! nobody waits for it without one: even a call that must not wait can be held up by the other side's file system, or
-//! by a pipe's lock that a reader holds while its memory is fetched. Then the call goes on without it.
+//! The relay of one call, as the broker holds it: a process that moves the bytes of its captured streams. It is the relay
+//! that reads, writes and closes what the caller passed, so its signals are what a signalfd gives, its credentials what a
+//! socket sees, and it alone waits for a file system of the caller's. It holds nothing else, and can be killed.
 //!
-//! The call says what it wants as an [`Order`]; the relay says what has become of it as [`News`]. Read `stream.rs` for
-//! what moves when.
+//! Nobody waits for a relay without a deadline. One that dies has cut its streams: what the files of the captures hold
+//! counts then. Read `relay/process.rs` for its life, `stream.rs` for what moves when.
 
+use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::audit::Captured;
-use crate::limits::{CALL_STACK_BYTES, RELAY_PATIENCE};
+use crate::limits::{RELAY_KILL_GRACE, REQUEST_FDS, SEND_WAIT, TAKING_MAX};
+use crate::refusal::Refusal;
+use crate::rules::{Audit, Stdin, Tty};
 use crate::sys;
 
-use super::descriptors::{Descriptors, Use};
-use super::divert::Streams;
-use super::stream::Stream;
+use super::handle::{Launcher, await_word};
+use super::kin::Kin;
+use super::pool::is_gone;
+use super::stop::Stop;
 
-/// What a call wants of its relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// Moving bytes as they come.
-    Flow,
-    /// The same, and to be told when all that was written so far has been given.
-    Settle,
-    /// What can be moved until then without waiting long, and the end.
-    Finish(Instant),
-}
+use words::{News, Order, Task, WORD_BYTES_MAX, Word};
 
-/// What has become of the streams.
-#[derive(Debug, Default)]
-struct News {
-    /// All that was written when the call asked has been given.
-    is_calm: bool,
-    /// The thread has ended.
-    is_over: bool,
-    /// Something was still open or not given when it did.
-    is_cut: bool,
-    /// The call is to end: nothing may pass any more.
-    is_lost: bool,
-    /// The first capture that failed, by its descriptor, and why.
-    failure: Option<(usize, i32)>,
-    captured: Captured,
-}
+pub(super) use process::{Birth, live, tell_failure};
 
-/// What both sides see.
+mod process;
+mod words;
+
+/// A relay that the nursery was asked for.
 #[derive(Debug)]
-struct Board {
-    order: Mutex<Order>,
-    ordered: EventFd,
-    news: Mutex<News>,
-    told: EventFd,
+pub struct Summoned {
+    channel: OwnedFd,
+    kin: Arc<Kin>,
 }
 
-impl Board {
-    fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn order(&self) -> MutexGuard<'_, Order> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What a relay is to do.
+#[derive(Debug)]
+pub struct RelayTask<'a> {
+    /// The connection on which the request with the caller's descriptors waits.
+    pub connection: BorrowedFd<'a>,
+    /// The files of the captures, each with the most bytes that it may hold.
+    pub captures: [Option<(File, u64)>; REQUEST_FDS],
+    /// Whose the command's stdin is.
+    pub stdin: Stdin,
+    /// Whether terminals are hidden.
+    pub tty: Tty,
+    /// Whether a capture that fails ends the call.
+    pub audit: Audit,
 }
 
-/// A relay that runs.
+/// A relay that has equipped the launcher of its call.
 #[derive(Debug)]
 pub struct Relay {
-    board: Arc<Board>,
-    thread: JoinHandle<()>,
+    channel: OwnedFd,
+    process: Process,
+    /// Until its last word.
+    captures: RefCell<[Option<File>; REQUEST_FDS]>,
+    /// The last that it said.
+    news: Cell<News>,
+    /// The channel has ended.
+    is_gone: Cell<bool>,
+    is_finishing: Cell<bool>,
+}
+
+impl Summoned {
+    /// A relay that will speak at the other end of `channel`.
+    pub(super) fn new(channel: OwnedFd, kin: Arc<Kin>) -> Self {
+        Self { channel, kin }
+    }
+
+    /// Has the relay take the caller's descriptors, put pipes in the place of captured and of hidden ones, and give the
+    /// launcher what becomes the command's stdin, stdout and stderr. Until then nobody else may take or look at what waits
+    /// on the connection. Waits for it as long as somebody wants the command.
+    /// Errors: the descriptors are not fit for a command, they are not there in time, the broker stops, the caller left, the
+    /// relay has ended, or there was none to be had.
+    pub fn equip(
+        self,
+        launcher: &Launcher,
+        task: RelayTask<'_>,
+        caller: Option<BorrowedFd<'_>>,
+        stop: Stop<'_>,
+    ) -> Result<Relay, Refusal> {
+        let RelayTask { connection, captures, stdin, tty, audit } = task;
+        let most = captures.each_ref().map(|capture| capture.as_ref().map(|(_, most)| *most));
+        let captures = captures.map(|capture| capture.map(|(file, _)| file));
+        let mut descriptors = vec![connection, launcher.stream()];
+        descriptors.extend(captures.iter().flatten().map(AsFd::as_fd));
+        let (channel, now) = (self.channel.as_fd(), Instant::now());
+        let words = Task { audit, tty, stdin, captures: most }.encode();
+        let sent = sys::send_patiently(channel, &words, &descriptors, Some(now + SEND_WAIT));
+        // One that could not be made has said why.
+        sent.map(drop)
+            .or_else(|source| is_gone(&source).then_some(()).ok_or(Refusal::no_launcher(source)))?;
+        await_word(channel, now + TAKING_MAX, caller, stop)?;
+        let message = sys::receive(channel, WORD_BYTES_MAX).map_err(Refusal::no_launcher)?;
+        match Word::decode(&message.bytes) {
+            Ok(Word::Equipped { pid, is_inside }) => {
+                let handle = message.descriptors.into_iter().next();
+                let pidfd = handle.ok_or(Refusal::NoLauncher(Errno::EMFILE.into()))?;
+                let process = Process::new(Pid::from_raw(pid), pidfd, is_inside, self.kin);
+                Ok(Relay::new(self.channel, process, captures))
+            }
+            Ok(Word::Unfit(unfit)) => Err(Refusal::Descriptors(unfit.into())),
+            Ok(Word::Failed(errno)) => Err(Refusal::no_launcher(io::Error::from_raw_os_error(errno))),
+            Ok(Word::News(_)) | Err(_) => Err(Refusal::LauncherEnded),
+        }
+    }
 }
 
 impl Relay {
-    /// Has the streams flow; `None` where there are none. Errors: `EAGAIN` (no thread to be had), `EMFILE`.
-    pub fn begin(streams: Streams) -> io::Result<Option<Self>> {
-        if streams.0.is_empty() {
-            return Ok(None);
-        }
-        let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let (order, news) = (Mutex::new(Order::Flow), Mutex::default());
-        let board = Arc::new(Board { order, ordered: event()?, news, told: event()? });
-        let work = Work { streams: streams.0, board: board.clone() };
-        let begun = thread::Builder::new().name("relay".into()).stack_size(CALL_STACK_BYTES);
-        let thread = begun.spawn(move || work.run())?;
-        Ok(Some(Self { board, thread }))
+    fn new(channel: OwnedFd, process: Process, captures: [Option<File>; REQUEST_FDS]) -> Self {
+        let (news, is_gone, is_finishing) = Default::default();
+        Self { channel, process, captures: RefCell::new(captures), news, is_gone, is_finishing }
     }
 
     /// Readable when there is news.
     pub fn told(&self) -> BorrowedFd<'_> {
-        self.board.told.as_fd()
+        self.channel.as_fd()
     }
 
-    /// The news was heard.
-    pub(super) fn heard(&self) {
-        // Nothing to read means that it was heard already.
-        self.board.told.read().ok();
+    /// Its process, where that is in the call's cgroup.
+    pub(super) fn lodger(&self) -> Option<Pid> {
+        Some(self.process.pid).filter(|_| self.process.is_inside && !self.is_gone.get())
     }
 
-    /// Whether the call is to end because a capture failed.
+    /// Takes in the news that there is, without waiting.
+    pub(super) fn hear(&self) {
+        let mut word = [0; WORD_BYTES_MAX];
+        while !self.is_gone.get() {
+            match sys::receive_now(self.told(), &mut word) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Told once, of a relay that ended before it read an order; what it said before is still there.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Ok(bytes) if bytes > 0 => {
+                    if let Ok(Word::News(news)) = Word::decode(&word[..bytes]) {
+                        self.news.set(news);
+                        if news.is_over {
+                            // Its copies are closed too: a file system can be unmounted when the caller has its answer.
+                            drop(self.captures.take());
+                        }
+                    }
+                }
+                Ok(_) | Err(_) => self.is_gone.set(true),
+            }
+        }
+    }
+
+    /// Whether the call is to end: a capture failed, or the relay died.
     pub(super) fn is_lost(&self) -> bool {
-        self.board.news().is_lost
+        let news = self.news.get();
+        let has_died = self.is_gone.get() && !news.is_over && !self.is_finishing.get();
+        news.is_lost || has_died
     }
 
     /// Whether all that was written before [`Self::settle`] has been given.
     pub(super) fn is_calm(&self) -> bool {
-        let news = self.board.news();
-        news.is_calm || news.is_over
+        self.news.get().is_calm || self.is_over()
     }
 
     /// Whether nothing moves any more.
     pub fn is_over(&self) -> bool {
-        self.board.news().is_over
+        self.is_gone.get() || self.news.get().is_over
     }
 
     /// Asks to be told when all that was written so far has been given.
@@ -124,189 +178,101 @@ impl Relay {
 
     /// Has it end, after what can be moved until then without waiting long.
     pub fn finish(&self, until: Instant) {
-        self.tell(Order::Finish(until));
+        self.is_finishing.set(true);
+        self.tell(Order::Finish(until.saturating_duration_since(Instant::now())));
     }
 
     fn tell(&self, order: Order) {
-        *self.board.order() = order;
-        // It fails only when the counter is full, and then it is readable already.
-        self.board.ordered.write(1).ok();
+        // One that is gone is known by the end of its channel, and one that does not listen is killed.
+        sys::send_now(self.told(), &order.encode()).ok();
     }
 
     /// The first capture that failed, by its descriptor, and why.
     pub fn failure(&self) -> Option<(usize, io::Error)> {
-        self.board.news().failure.map(|(index, errno)| (index, io::Error::from_raw_os_error(errno)))
+        self.news.get().failure.map(|(index, errno)| (index, io::Error::from_raw_os_error(errno)))
     }
 
-    /// What the captures hold. Of a relay that is held up nobody knows what they lack.
+    /// What the captures hold. Of a relay that did not say its last word nobody knows what they lack.
     pub fn captured(&self) -> Captured {
-        let news = self.board.news();
-        let drain_timeout = news.is_cut || !news.is_over;
-        let is_captured = news.captured.bytes.iter().any(Option::is_some);
-        let truncated = news.captured.truncated || (is_captured && !news.is_over);
-        Captured { drain_timeout, truncated, ..news.captured }
+        let News { is_over, is_cut, captured, .. } = self.news.get();
+        if is_over {
+            return Captured { drain_timeout: is_cut, ..captured };
+        }
+        let files = self.captures.borrow();
+        let bytes = files.each_ref().map(|file| Some(file.as_ref()?.metadata().ok()?.len()));
+        let truncated = captured.truncated || bytes.iter().any(Option::is_some);
+        Captured { bytes, truncated, drain_timeout: true, ..captured }
     }
 
     /// The same while they go on.
     pub(super) fn captured_so_far(&self) -> Captured {
-        Captured { goes_on: true, ..self.board.news().captured }
+        Captured { goes_on: true, ..self.news.get().captured }
     }
 
     /// Waits until all is over, as long as `until` says and the broker does not stop.
     pub fn wait_over(&self, until: Option<Instant>, stopping: BorrowedFd<'_>) -> io::Result<()> {
         while !self.is_over() {
-            let mut looked_at =
-                [PollFd::new(stopping, PollFlags::POLLIN), PollFd::new(self.told(), PollFlags::POLLIN)];
+            let mut looked_at = [stopping, self.told()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             if !sys::poll_until(&mut looked_at, until)? || looked_at[0].any() == Some(true) {
                 return Ok(());
             }
-            self.heard();
+            self.hear();
         }
         Ok(())
     }
 
-    /// Waits for the thread itself, which is over.
-    pub fn join(self) {
-        // One that panicked has said so.
-        self.thread.join().ok();
+    /// Kills it where it is not over, and waits a while for its end: then its captures do not grow any more.
+    pub fn cut_off(&self) {
+        self.hear();
+        if !self.is_over() {
+            self.process.end();
+            self.hear();
+        }
+    }
+
+    /// Sees it to its end. Gives the relay back where that does not come, though it was killed.
+    pub fn end(self) -> Option<Self> {
+        let has_ended = self.process.end();
+        (!has_ended).then_some(self)
+    }
+
+    /// Waits until it has ended after all, or the broker stops.
+    pub fn outlast(self, stopping: BorrowedFd<'_>) {
+        let ended = self.process.pidfd.as_fd();
+        let mut looked_at = [ended, stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A wait that fails is over.
+        sys::poll_until(&mut looked_at, None).ok();
     }
 }
 
-/// The thread's side.
-struct Work {
-    streams: Vec<(usize, Stream<Descriptors>)>,
-    board: Arc<Board>,
+/// The process of a relay. Dropped, it is killed, and left to be reaped by whoever looks when it does not end at once: in a
+/// file system of the caller's, even a process that was killed stays for as long as that does not answer.
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+    is_inside: bool,
+    kin: Arc<Kin>,
 }
 
-impl Work {
-    fn run(mut self) {
-        let mut last_moved = Instant::now();
-        let mut heard = Order::Flow;
-        loop {
-            let order = *self.board.order();
-            let moved = self.pump(order);
-            if moved {
-                last_moved = Instant::now();
-            }
-            self.report();
-            let now = Instant::now();
-            let until = match order {
-                _ if self.is_done(order) => return,
-                Order::Finish(until) if now >= until.min(last_moved + RELAY_PATIENCE) => return,
-                // What comes after a look is known only then.
-                _ if moved || order != heard => Some(now),
-                Order::Finish(until) => Some(until.min(last_moved + RELAY_PATIENCE)),
-                Order::Flow | Order::Settle => None,
-            };
-            heard = order;
-            if self.look(until).is_err() {
-                return;
-            }
-            let is_calm = order == Order::Settle && self.streams.iter().all(|(_, stream)| stream.is_calm());
-            if is_calm && !self.board.news().is_calm {
-                self.tell(|news| news.is_calm = true);
-            }
-        }
+impl Process {
+    fn new(pid: Pid, pidfd: OwnedFd, is_inside: bool, kin: Arc<Kin>) -> Self {
+        kin.note_relay(pid);
+        Self { pid, pidfd, is_inside, kin }
     }
 
-    /// Whether nothing is left to do. After a loss, the command must not take the end of its stdin for the whole of it:
-    /// that stays open until the command has ended. And until then it may read what was handed to it.
-    fn is_done(&self, order: Order) -> bool {
-        let may_close = matches!(order, Order::Finish(_)) || !self.streams.iter().any(|(_, s)| s.is_lost());
-        let is_done = |stream: &Stream<_>| stream.is_over() && (order != Order::Flow || stream.is_known());
-        may_close && self.streams.iter().all(|(_, stream)| is_done(stream))
-    }
-
-    /// Moves what can be moved now, and lets go of what is over.
-    fn pump(&mut self, order: Order) -> bool {
-        let mut moved = false;
-        for (_, stream) in &mut self.streams {
-            if matches!(order, Order::Finish(_)) {
-                stream.hurry();
-            }
-            moved |= stream.take();
-        }
-        // Giving may be held up: what is captured is told before.
-        self.report();
-        for (_, stream) in &mut self.streams {
-            moved |= stream.give();
-            stream.release();
-        }
-        moved
-    }
-
-    /// Puts down how far the captures are, and a loss that ends the call.
-    fn report(&self) {
-        let mut captured = Captured::default();
-        let (mut is_lost, mut failure) = (false, None);
-        for (index, stream) in &self.streams {
-            captured.bytes[*index] = stream.captured();
-            captured.truncated |= stream.is_truncated();
-            is_lost |= stream.is_lost();
-            let errno = |loss: &io::Error| (*index, loss.raw_os_error().unwrap_or_default());
-            failure = failure.or_else(|| stream.loss().map(errno));
-        }
-        let mut news = self.board.news();
-        (news.captured, news.failure) = (captured, failure);
-        let is_new = is_lost && !news.is_lost;
-        drop(news);
-        if is_new {
-            self.tell(|news| news.is_lost = true);
-        }
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut News)) {
-        change(&mut self.board.news());
-        // It fails only when the counter is full, and then it is readable already.
-        self.board.told.write(1).ok();
-    }
-
-    /// Waits until something can be moved, somebody is gone, there is an order, or the time is up.
-    fn look(&mut self, until: Option<Instant>) -> io::Result<()> {
-        let mut looked_at = vec![PollFd::new(self.board.ordered.as_fd(), PollFlags::POLLIN)];
-        let mut places = Vec::new();
-        for (place, (_, stream)) in self.streams.iter().enumerate().filter(|(_, (_, s))| !s.is_over()) {
-            let wants = stream.wants();
-            if let Some(source) = stream.ends.source().filter(|_| wants.source) {
-                places.push((place, Use::Read));
-                looked_at.push(PollFd::new(source, PollFlags::POLLIN));
-            }
-            // Without an event asked for, it tells only that nobody reads any more.
-            let room = if wants.sink { PollFlags::POLLOUT } else { PollFlags::empty() };
-            if let Some(sink) = stream.ends.sink() {
-                places.push((place, Use::Write));
-                looked_at.push(PollFd::new(sink, room));
-            }
-        }
-        sys::poll_until(&mut looked_at, until)?;
-        let seen: Vec<PollFlags> =
-            looked_at.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
-        drop(looked_at);
-        if !seen[0].is_empty() {
-            self.board.ordered.read().ok();
-        }
-        for (place, (_, stream)) in self.streams.iter_mut().enumerate() {
-            let of = |used| places.iter().position(|at| *at == (place, used)).map(|at| seen[at + 1]);
-            stream.heed(of(Use::Read), of(Use::Write));
-        }
-        Ok(())
+    /// Kills it, and waits a while for its end. Gives whether that came.
+    fn end(&self) -> bool {
+        // One that has ended needs no signal.
+        sys::send_signal(self.pidfd.as_fd(), Signal::SIGKILL).ok();
+        let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        sys::poll_until(&mut ended, Some(Instant::now() + RELAY_KILL_GRACE)).unwrap_or(false)
     }
 }
 
-impl Drop for Work {
-    /// The last word, from a panic too: what the command and the reader wait for is closed before.
+impl Drop for Process {
     fn drop(&mut self) {
-        let is_cut = self.streams.iter().any(|(_, stream)| !stream.is_over());
-        // Not because the call wanted it: the relay failed.
-        let is_lost = is_cut && !matches!(*self.board.order(), Order::Finish(_));
-        for (_, stream) in &mut self.streams {
-            stream.close();
-        }
-        self.report();
-        self.streams.clear();
-        self.tell(|news| {
-            (news.is_over, news.is_cut) = (true, is_cut);
-            news.is_lost |= is_lost;
-        });
+        self.end();
+        self.kin.let_go(self.pid);
     }
 }

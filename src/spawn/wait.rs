@@ -9,20 +9,18 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::audit::{Captured, Cause, Outcome};
-use crate::limits::{
-    DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, SCOPE_ROUND, TERM_GRACE,
-};
+use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, TERM_GRACE};
 use crate::rules::{Background, OnHangup};
-use crate::sd::{Account, Cgroup, Kills};
+use crate::sd::{Account, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
 use super::handle::Launcher;
 use super::kin::Kin;
 use super::launcher::Failure;
+use super::members::Members;
 use super::plan::Plan;
 use super::relay::Relay;
-use super::scope::Scope;
 use super::stop::Stop;
 use super::tree::signal_tree;
 
@@ -49,14 +47,20 @@ pub struct Call<'a> {
 /// Has `launcher` become the command, and sees it and all that it started to the end.
 /// Errors: the command ran, but how it ended cannot be known.
 pub fn supervise(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<Outcome> {
-    see_through(launcher, plan, call).inspect_err(|_| kill_outright(launcher))
+    let end_it = |_: &io::Error| {
+        if let Some(scope) = launcher.scope() {
+            scope.cgroup().kill().ok();
+        }
+        kill_outright(launcher, call);
+    };
+    see_through(launcher, plan, call).inspect_err(end_it)
 }
 
 /// The last resort, with what is at hand already: a broker that has no descriptor left must still end its calls. What
 /// is gone needs no signal.
-fn kill_outright(launcher: &Launcher) {
-    if let Some(scope) = launcher.scope() {
-        scope.cgroup().kill().ok();
+fn kill_outright(launcher: &Launcher, call: &Call<'_>) {
+    if let Some(members) = members(launcher, call) {
+        members.kill().ok();
     }
     signal_tree(launcher.pid(), Signal::SIGKILL);
     sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
@@ -94,6 +98,12 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
     }
     Ok(outcome(end, cause, rest, account, captured))
+}
+
+/// Those of the call in its scope, where it has one.
+fn members<'a>(launcher: &'a Launcher, call: &Call<'_>) -> Option<Members<'a>> {
+    let relay = call.relay.and_then(Relay::lodger);
+    launcher.scope().map(|scope| Members::new(scope.cgroup(), relay))
 }
 
 fn account(launcher: &Launcher) -> Account {
@@ -204,7 +214,7 @@ fn next_event(
         let is_hangup = ready.next() == Some(true);
         return Ok(if is_hangup { Event::Cause(Cause::Hangup) } else { Event::News });
     };
-    relay.heard();
+    relay.hear();
     Ok(Event::News)
 }
 
@@ -225,22 +235,23 @@ fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, 
     let until = Instant::now() + DRAIN_MAX;
     relay.finish(until);
     relay.wait_over(Some(until + RELAY_PATIENCE), call.stop.hurry)?;
+    relay.cut_off();
     Ok((cause, relay.captured()))
 }
 
 /// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the
 /// command has ended: one that runs as another user now cannot be killed.
 fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
-    match launcher.scope() {
+    match members(launcher, call) {
         // Those who could not be asked are killed all the same, below.
-        Some(scope) => scope.cgroup().signal(Signal::SIGTERM).unwrap_or_default(),
+        Some(members) => members.signal(Signal::SIGTERM).unwrap_or_default(),
         None => signal_tree(launcher.pid(), Signal::SIGTERM),
     }
     if wait_for_any(&[launcher.pidfd()], call.stop, give_up, true)? {
         return Ok(true);
     }
     // By its pid too: a command that left its scope is still the launcher's process.
-    kill_outright(launcher);
+    kill_outright(launcher, call);
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
     sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
 }
@@ -254,18 +265,21 @@ fn settle(
     call: &Call<'_>,
     give_up: Instant,
 ) -> io::Result<(Rest, Account)> {
-    let (command, scope) = (launcher.pid(), launcher.scope().map(Scope::cgroup));
+    let command = launcher.pid();
+    // A look at it fails where it is gone, or where no descriptor is left: then what may be there is ended all the same.
+    let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
     if call.background == Background::Keep && cause.is_none() {
+        let scope = members.map(|members| members.cgroup());
         return Ok((Rest { left: 0, keeps: call.kin.keep(command, scope) }, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
-    let Some(scope) = scope.filter(|scope| scope.is_populated().unwrap_or(true)) else {
+    let Some(members) = members else {
         // What moved itself out of the scope is still found by its descent.
         let left = end_all(left, || call.kin.left_of(command), kill_from, call.stop)?;
         return Ok((Rest { left, keeps: false }, account));
     };
-    let stay = end_scope(scope, cause.is_none(), kill_from, call.stop)?;
-    let account = account.or(scope.account());
+    let stay = members.end(cause.is_none(), kill_from, call.stop)?;
+    let account = account.or(members.cgroup().account());
     let left = end_all(call.kin.left_of(command)?, || call.kin.left_of(command), kill_from, call.stop)?;
     Ok((Rest { left: left.max(stay), keeps: false }, account))
 }
@@ -280,30 +294,9 @@ pub fn end_kept(kin: &Kin, stop: Stop<'_>) -> io::Result<usize> {
     let (scopes, told) = kin.kept_scopes();
     let now = Instant::now();
     for scope in &scopes {
-        end_scope(scope, told.is_none(), told.unwrap_or(now) + TERM_GRACE, stop)?;
+        Members::new(scope, None).end(told.is_none(), told.unwrap_or(now) + TERM_GRACE, stop)?;
     }
     end_all(kin.kept()?, || kin.kept(), now + TERM_GRACE, stop)
-}
-
-/// SIGTERM to all in the scope, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
-/// stay all the same.
-fn end_scope(scope: &Cgroup, ask: bool, kill_from: Instant, stop: Stop<'_>) -> io::Result<usize> {
-    if ask {
-        scope.signal(Signal::SIGTERM)?;
-    }
-    while !stop.is_hurried()? && Instant::now() < kill_from {
-        if scope.wait_empty(kill_from.min(Instant::now() + SCOPE_ROUND))? {
-            return Ok(0);
-        }
-    }
-    let give_up = Instant::now() + KILL_GRACE;
-    while Instant::now() < give_up {
-        scope.kill()?;
-        if scope.wait_empty(give_up.min(Instant::now() + SCOPE_ROUND))? {
-            return Ok(0);
-        }
-    }
-    Ok(scope.processes()?.len())
 }
 
 /// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.

@@ -23,7 +23,7 @@ const ROOM_BYTES: usize = 60 * 1024;
 const BERTH_BYTES: usize = GUARD_BYTES + STACK_BYTES + HEAD_BYTES + ROOM_BYTES;
 
 /// `CLONE_INTO_CGROUP`; what `libc` has under this name is 0, cut to an `int`.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Whether the memory is shared. Where that is not written for the processor, the process gets a copy.
 const SHARES: bool = cfg!(target_arch = "x86_64");
@@ -69,6 +69,11 @@ fn map(bytes: usize) -> io::Result<NonNull<libc::c_void>> {
     let start = unsafe { libc::mmap(null_mut(), bytes, access, kind | libc::MAP_NORESERVE, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    if SHARES {
+        // A copy of this process (`copy.rs`) has no use for it, and must not hold what is here of other calls.
+        // SAFETY: the whole of a new mapping, whose contents stay.
+        Errno::result(unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) })?;
     }
     NonNull::new(start).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }

@@ -5,6 +5,7 @@
 mod adopt;
 mod berth;
 mod connect;
+mod copy;
 mod descriptors;
 mod exec;
 mod file;
@@ -26,7 +27,8 @@ mod xattr;
 pub use adopt::adopt_descriptor;
 pub use berth::{Berths, Room, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
-pub use descriptors::{close_on_exec_from, stdio};
+pub use copy::{block_signals, copy_sibling};
+pub use descriptors::{close_on_exec_from, form, stdio};
 pub use exec::{alone_with, enter_directory, execute};
 pub use file::allocate;
 pub use flow::{

@@ -72,39 +72,77 @@ fn both_outputs_at_once_are_kept_apart() {
     holds(&answer, b"", &stdout, &stderr);
 }
 
-#[test]
-fn a_stdin_capture_holds_what_the_command_read_and_no_more() {
-    let broker = capturing("").start();
-    let read = |script: &str| {
-        let answer = broker.request(&["/bin/sh", "-c", script]).stdin(&b"first\nsecond\n"[..]).run();
-        let answer = answer.exited(0);
-        String::from_utf8(held(&answer.record("start"), "stdin")).expect("text")
-    };
-    assert_eq!(read("read line; echo $line"), "first\n");
-    assert_eq!(read("cat"), "first\nsecond\n");
-    assert_eq!(read("exec <&-"), "");
-    let mut open = broker.request(&["/bin/sh", "-c", "read line; echo $line"]).stdin_open().begin();
-    open.write(b"first\nsecond\n");
-    assert_eq!(open.line(), "first");
-    let answer = open.wait().exited(0);
-    assert_eq!(held(&answer.record("start"), "stdin"), b"first\n");
+/// A rule with a capture of stdin alone: nothing else goes on for as long as the command does.
+const STDIN: &str = "/bin/sh -c #script\n  allow_any = script\n  stdinfile = @DIR@/audit/in-#$call\n";
+
+/// What the capture of a script's stdin holds, and how many bytes of it the record says were left in the pipe.
+#[track_caller]
+fn stdin_of(broker: &Broker, script: &str, stdin: &[u8]) -> (String, u64) {
+    let answer = broker.request(&["/bin/sh", "-c", script]).stdin(stdin).run().exited(0);
+    let (start, exit) = (answer.record("start"), answer.record("exit"));
+    let held = held(&start, "stdin");
+    assert_eq!(exit.number("stdin_bytes"), held.len() as u64, "{exit}");
+    let unread = if exit.is("exit stdin_unread") { exit.number("stdin_unread") } else { 0 };
+    (String::from_utf8(held).expect("text"), unread)
 }
 
-/// All of it is handed over long before it is read, and nothing else is captured that would go on until then.
 #[test]
-fn what_is_read_late_is_captured() {
-    let rules = "/bin/sh -c #script\n  allow_any = script\n  stdinfile = @DIR@/audit/in-#$call\n";
+fn a_stdin_capture_holds_what_the_command_was_handed_and_the_record_what_it_left() {
+    for rules in [STDIN.to_owned(), format!("{STDIN}  stdoutfile = @DIR@/audit/out-#$call\n")] {
+        let broker = Broker::new(&rules).start();
+        let check = |script: &str, unread: u64| {
+            assert_eq!(stdin_of(&broker, script, b"one\ntwo\n"), ("one\ntwo\n".into(), unread), "{script}");
+        };
+        check("exec cat", 0);
+        check("sleep 0.3; exec cat", 0);
+        check("read line; echo $line", 4);
+        check("sleep 0.3; read line", 4);
+        // Whether it is handed anything is a race, so it waits.
+        check("sleep 0.3", 8);
+    }
+}
+
+#[test]
+fn what_a_command_closes_without_reading_is_not_captured() {
+    let broker = Broker::new(STDIN).start();
+    let script = "exec <&-; echo closed; exec cat /dev/null";
+    let mut call = broker.request(&["/bin/sh", "-c", script]).stdin_open().begin();
+    assert_eq!(call.line(), "closed");
+    call.write(b"too late\n");
+    let answer = call.wait().exited(0).audited(["start", "exit stdin_bytes=0 !stdin_unread"]);
+    assert_eq!(held(&answer.record("start"), "stdin"), b"");
+}
+
+/// Looks at its stdin in the ways that leave it there, or puts it back, and prints what it saw.
+const LOOKERS: [&str; 4] = [
+    // tee(2)
+    "r, w = os.pipe(); n = libc.tee(0, w, 100, 0); out(os.read(r, n))",
+    // splice(2), there and back
+    "r, w = os.pipe(); n = libc.splice(0, None, w, None, 100, 0); \
+     back = os.open('/proc/self/fd/0', os.O_WRONLY); seen = os.read(r, n); os.write(back, seen); out(seen)",
+    // read(2), and written into the pipe again
+    "seen = os.read(0, 100); os.write(os.open('/proc/self/fd/0', os.O_WRONLY), seen); out(seen)",
+    // FIONREAD, which tells no more than how much there is
+    "n = bytearray(4); fcntl.ioctl(0, termios.FIONREAD, n); out(b'x' * n[0])",
+];
+
+#[test]
+fn what_a_command_looks_at_or_puts_back_is_captured() {
+    let rules = "python3 -c #code\n  allow_any = code\n  stdinfile = @DIR@/audit/in-#$call\n";
     let broker = Broker::new(rules).start();
-    let captured = |script: &str| {
-        let answer = broker.request(&["/bin/sh", "-c", script]).stdin(&b"one\ntwo\n"[..]).run().exited(0);
-        let (start, exit) = (answer.record("start"), answer.record("exit"));
-        (held(&start, "stdin"), exit.number("stdin_bytes"))
-    };
-    assert_eq!(captured("sleep 0.3; exec cat"), (b"one\ntwo\n".to_vec(), 8));
-    assert_eq!(captured("exec cat"), (b"one\ntwo\n".to_vec(), 8));
-    assert_eq!(captured("sleep 0.3; read line"), (b"one\n".to_vec(), 4));
-    assert_eq!(captured("sleep 0.3"), (Vec::new(), 0));
-    assert_eq!(captured("exec <&-; sleep 0.3"), (Vec::new(), 0));
+    for looker in LOOKERS {
+        let code = format!(
+            "import ctypes, fcntl, os, select, termios, time\n\
+             libc = ctypes.CDLL(None)\n\
+             out = lambda seen: os.write(1, b'%d' % len(seen))\n\
+             select.select([0], [], [])\n{looker}"
+        );
+        let mut call = broker.request(&["python3", "-c", &*code]).stdin_open().begin();
+        call.write(b"secret\n");
+        let answer = call.wait().exited(0).printed("7");
+        assert_eq!(held(&answer.record("start"), "stdin"), b"secret\n", "{looker}");
+        answer.audited(["start", "exit stdin_bytes=7 stdin_unread=7"]);
+    }
 }
 
 #[test]
@@ -115,7 +153,8 @@ fn what_is_left_to_a_kept_process_to_read_is_captured() {
     let answer = broker.request(&["/bin/sh", "-c", script]).stdin(&b"one\ntwo\n"[..]).run().exited(0);
     assert_eq!(answer.stdout, b"two\n");
     assert_eq!(held(&answer.record("start"), "stdin"), b"one\ntwo\n");
-    assert_eq!(answer.record("exit").number("stdin_bytes"), 8);
+    // What the kept process reads later stands in the pipe now.
+    answer.audited(["start", "exit stdin_bytes=8 stdin_unread=4"]);
 }
 
 #[test]

@@ -40,12 +40,15 @@ fn denied(rules: &str, errno: &str, number: &str) -> Option<Setup> {
 
 #[test]
 fn without_clone3_calls_run_as_ever() {
-    let Some(setup) = denied(&format!("{SHELL}  timeout = 10s\n"), ENOSYS, CLONE3) else { return };
+    let captured = "/bin/echo captured\n  stdoutfile = @DIR@/audit/out-#$call\n";
+    let rules = format!("{SHELL}  timeout = 10s\n\n{captured}");
+    let Some(setup) = denied(&rules, ENOSYS, CLONE3) else { return };
     let broker = setup.start();
     for _ in 0..40 {
         broker.sh("echo up").exited(0).printed("up\n");
     }
     broker.sh("setsid sleep 60 & echo $!").exited(0).printed_pid_is_gone();
+    broker.call(["/bin/echo", "captured"]).exited(0).printed("captured\n");
     assert!(!broker.said().contains("nursery"), "{}", broker.said());
 }
 

@@ -33,6 +33,7 @@ mod paths;
 mod privileges;
 mod recovery;
 mod relay;
+mod relayed;
 mod scope;
 mod sink;
 mod small;

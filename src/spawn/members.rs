@@ -1,0 +1,100 @@
+//! The processes of a call in its cgroup: all but its relay, which still delivers what they wrote when they are ended.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::limits::{KILL_GRACE, KILL_ROUND, RELAY_SPARED_MAX, SCOPE_ROUND};
+use crate::sd::Cgroup;
+use crate::sys;
+
+use super::stop::Stop;
+
+/// The processes of one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Members<'a> {
+    cgroup: &'a Cgroup,
+    relay: Option<Pid>,
+}
+
+impl<'a> Members<'a> {
+    /// Those in `cgroup`, but for the call's relay where that is in there.
+    pub(super) fn new(cgroup: &'a Cgroup, relay: Option<Pid>) -> Self {
+        Self { cgroup, relay }
+    }
+
+    /// Their cgroup.
+    pub(super) fn cgroup(&self) -> &'a Cgroup {
+        self.cgroup
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_populated(&self) -> io::Result<bool> {
+        if self.relay.is_none() { self.cgroup.is_populated() } else { Ok(!self.list()?.is_empty()) }
+    }
+
+    /// Sends a signal to each.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.cgroup.signal_others(signal, self.relay)
+    }
+
+    /// Kills each: all at once, where no relay has to be spared.
+    pub(super) fn kill(&self) -> io::Result<()> {
+        self.relay.map_or_else(|| self.cgroup.kill(), |relay| self.cgroup.kill_others(relay))
+    }
+
+    /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many stay all the same.
+    /// What cannot be ended one by one is ended together with the relay.
+    pub(super) fn end(&self, ask: bool, kill_from: Instant, stop: Stop<'_>) -> io::Result<usize> {
+        if ask {
+            self.signal(Signal::SIGTERM)?;
+        }
+        while !stop.is_hurried()? && Instant::now() < kill_from {
+            if self.wait_empty(kill_from.min(Instant::now() + SCOPE_ROUND))? {
+                return Ok(0);
+            }
+        }
+        let now = Instant::now();
+        let (sparing, give_up) = (now + RELAY_SPARED_MAX, now + KILL_GRACE);
+        while Instant::now() < give_up {
+            if Instant::now() < sparing {
+                self.kill()?
+            } else {
+                self.cgroup.kill()?
+            }
+            if self.wait_empty(give_up.min(Instant::now() + SCOPE_ROUND))? {
+                return Ok(0);
+            }
+        }
+        Ok(self.list()?.len())
+    }
+
+    /// Waits until none is left, or `until`. Gives whether none is.
+    fn wait_empty(&self, until: Instant) -> io::Result<bool> {
+        if self.relay.is_none() {
+            return self.cgroup.wait_empty(until);
+        }
+        loop {
+            let left = self.list()?;
+            if left.is_empty() || Instant::now() >= until {
+                return Ok(left.is_empty());
+            }
+            // The cgroup says nothing while the relay is in it, so the end of one is waited for, and not for long: it may be another's
+            // child that ends later.
+            let end = left.first().and_then(|pid| sys::open_pidfd(*pid).ok());
+            let mut ended: Vec<_> =
+                end.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)).collect();
+            sys::poll_until(&mut ended, Some(until.min(Instant::now() + KILL_ROUND)))?;
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<Pid>> {
+        let mut list = self.cgroup.processes()?;
+        list.retain(|pid| Some(*pid) != self.relay);
+        Ok(list)
+    }
+}

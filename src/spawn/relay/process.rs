@@ -1,0 +1,295 @@
+//! The life of a relay: a copy of the nursery that has let go of everything, and holds the ends and the captures of one
+//! call. It ends with its call, with the broker, or by SIGKILL; no other signal reaches it, because what is sent to all
+//! processes of a call's scope is meant for the command.
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid};
+
+use crate::audit::Captured;
+use crate::limits::{RELAY_PATIENCE, SEND_WAIT};
+use crate::rules::{Stdin, Tty};
+use crate::sys::{self, Unfit};
+
+use super::super::descriptors::{Descriptors, Use};
+use super::super::divert::{Streams, divert};
+use super::super::handle::equip;
+use super::super::plan::Stdio;
+use super::super::stream::Stream;
+use super::words::{News, ORDER_BYTES_MAX, Order, TASK_BYTES, Task, Word};
+
+/// What a relay is born with.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::spawn) struct Birth {
+    /// Its channel, among the descriptors that it has copies of.
+    pub(in crate::spawn) channel: RawFd,
+    /// Its parent, which it does not outlive.
+    pub(in crate::spawn) broker: Pid,
+    /// Whether it is in its call's cgroup.
+    pub(in crate::spawn) is_inside: bool,
+}
+
+/// How a relay ends that has nothing more to do.
+const DONE: u8 = 0;
+/// How a relay ends that could not begin.
+const FAILED: u8 = 1;
+
+/// A relay's whole life.
+pub(in crate::spawn) fn live(birth: Birth) -> u8 {
+    let channel = sys::alone_with(birth.channel);
+    // Asked for before looking, so that a broker that dies in between is noticed.
+    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != birth.broker {
+        return FAILED;
+    }
+    let begun = settle_in().map_err(Unable::Io).and_then(|()| begin(channel.as_fd(), birth.is_inside));
+    match begun {
+        Ok(streams) => Work::new(streams, channel).run(),
+        Err(Unable::Io(source)) => {
+            tell_failure(channel.as_fd(), &source);
+            return FAILED;
+        }
+        Err(Unable::Unfit(unfit)) => {
+            // Nobody may hear it any more.
+            sys::send_now(channel.as_fd(), &Word::Unfit(unfit).encode()).ok();
+            return FAILED;
+        }
+    }
+    DONE
+}
+
+/// Says that there is no relay. Nobody may hear it any more.
+pub(in crate::spawn) fn tell_failure(channel: BorrowedFd<'_>, source: &io::Error) {
+    let errno = source.raw_os_error().unwrap_or(libc::EIO);
+    sys::send_now(channel, &Word::Failed(errno).encode()).ok();
+}
+
+/// Lets go of what a process has beside memory and numbered descriptors.
+fn settle_in() -> io::Result<()> {
+    sys::block_signals()?;
+    prctl::set_dumpable(false)?;
+    prctl::set_name(c"sluice-relay")?;
+    // A terminal of the caller's is not this session's: no rule of job control stops who reads it.
+    setsid()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// Why a relay does not begin.
+enum Unable {
+    Unfit(Unfit),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unable {
+    fn from(source: io::Error) -> Self {
+        Self::Io(source)
+    }
+}
+
+/// Takes the task and the caller's descriptors, and gives the launcher the command's.
+fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<Streams, Unable> {
+    let message = sys::receive(channel, TASK_BYTES)?;
+    let task = Task::decode(&message.bytes).map_err(|_| Unable::Io(io::ErrorKind::BrokenPipe.into()))?;
+    let mut descriptors = message.descriptors.into_iter();
+    let mut next = || descriptors.next().ok_or(io::Error::from(io::ErrorKind::BrokenPipe));
+    let (connection, launcher) = (next()?, next()?);
+    let mut captures = [None, None, None];
+    for (capture, most) in captures.iter_mut().zip(task.captures) {
+        *capture = most.map(|most| next().map(|file| (File::from(file), most))).transpose()?;
+    }
+    let [mut stdin, stdout, stderr] = sys::take_stdio(connection.as_fd()).map_err(Unable::Unfit)?;
+    // Before the report: after it, the connection is the broker's alone again.
+    drop(connection);
+    if task.stdin == Stdin::Null {
+        // The caller's stays open, and goes with this process: to close it may take as long as its caller likes.
+        mem::forget(mem::replace(&mut stdin, File::open("/dev/null")?.into()));
+    }
+    let hides_terminals = task.tty == Tty::Hide;
+    let (stdio, streams) = divert(Stdio([stdin, stdout, stderr]), captures, hides_terminals, task.audit)?;
+    equip(launcher.as_fd(), &stdio)?;
+    let pidfd = sys::open_pidfd(getpid())?;
+    let equipped = Word::Equipped { pid: getpid().as_raw(), is_inside };
+    let give_up = Some(Instant::now() + SEND_WAIT);
+    sys::send_patiently(channel, &equipped.encode(), &[pidfd.as_fd()], give_up)?;
+    Ok(streams)
+}
+
+/// A relay at work.
+struct Work {
+    streams: Vec<(usize, Stream<Descriptors>)>,
+    channel: OwnedFd,
+    order: Order,
+    /// Until when it moves what it can, once it is to finish.
+    until: Option<Instant>,
+    /// What the call knows.
+    news: News,
+    /// The call could not be told of something, because it does not listen.
+    is_owing: bool,
+}
+
+impl Work {
+    fn new(Streams(streams): Streams, channel: OwnedFd) -> Self {
+        let news = News::default();
+        Self { streams, channel, order: Order::Flow, until: None, news, is_owing: false }
+    }
+
+    /// Moves bytes until nothing is left to do, the call has it end, or nobody is there who wants it.
+    fn run(mut self) {
+        let mut last_moved = Instant::now();
+        let mut heard = Order::Flow;
+        loop {
+            let order = self.order;
+            let moved = self.pump();
+            if moved {
+                last_moved = Instant::now();
+            }
+            self.report();
+            let now = Instant::now();
+            let deadline = self.until.map(|until| until.min(last_moved + RELAY_PATIENCE));
+            if self.is_done() || deadline.is_some_and(|deadline| now >= deadline) {
+                break;
+            }
+            // What comes after a look is known only then.
+            let until = if moved || order != heard { Some(now) } else { deadline };
+            heard = order;
+            if self.look(until).is_err() {
+                break;
+            }
+            let is_calm = order == Order::Settle && self.streams.iter().all(|(_, stream)| stream.is_calm());
+            if is_calm && !self.news.is_calm {
+                self.news.is_calm = true;
+                self.tell();
+            }
+        }
+        self.end();
+    }
+
+    /// Whether nothing is left to do. After a loss, the command must not take the end of its stdin for the whole of it:
+    /// that stays open until the command has ended. And until then it may read what was handed to it.
+    fn is_done(&self) -> bool {
+        let is_asked = self.order != Order::Flow;
+        let may_close = self.until.is_some() || !self.streams.iter().any(|(_, stream)| stream.is_lost());
+        let is_done = |stream: &Stream<_>| stream.is_over() && (is_asked || stream.is_known());
+        may_close && self.streams.iter().all(|(_, stream)| is_done(stream))
+    }
+
+    /// Moves what can be moved now, and lets go of what is over.
+    fn pump(&mut self) -> bool {
+        let mut moved = false;
+        for (_, stream) in &mut self.streams {
+            if self.until.is_some() {
+                stream.hurry();
+            }
+            moved |= stream.take();
+        }
+        // Giving may be held up: a loss is told before.
+        self.report();
+        for (_, stream) in &mut self.streams {
+            moved |= stream.give();
+            stream.release();
+        }
+        moved
+    }
+
+    /// Tells of a loss that ends the call, and what could not be told before.
+    fn report(&mut self) {
+        let is_lost = self.streams.iter().any(|(_, stream)| stream.is_lost());
+        if (is_lost && !self.news.is_lost) || self.is_owing {
+            self.news.is_lost |= is_lost;
+            self.tell();
+        }
+    }
+
+    /// Notes how far the captures are.
+    fn note(&mut self) {
+        let (mut captured, mut failure) = (Captured::default(), None);
+        for (index, stream) in &self.streams {
+            captured.bytes[*index] = stream.captured();
+            captured.stdin_unread += stream.unread();
+            captured.truncated |= stream.is_truncated();
+            let errno = |loss: &io::Error| (*index, loss.raw_os_error().unwrap_or_default());
+            failure = failure.or_else(|| stream.loss().map(errno));
+        }
+        (self.news.captured, self.news.failure) = (captured, failure);
+    }
+
+    /// Tells the call all that is known now. What there is no room for is told at the next look.
+    fn tell(&mut self) {
+        self.note();
+        self.send();
+    }
+
+    fn send(&mut self) {
+        let told = sys::send_now(self.channel.as_fd(), &Word::News(self.news).encode());
+        self.is_owing = told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+    }
+
+    /// Waits until something can be moved, somebody is gone, there is an order, or the time is up.
+    /// Errors: there is no call any more.
+    fn look(&mut self, until: Option<Instant>) -> io::Result<()> {
+        let answers = if self.is_owing { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let mut looked_at = vec![PollFd::new(self.channel.as_fd(), answers)];
+        let mut places = Vec::new();
+        for (place, (_, stream)) in self.streams.iter().enumerate().filter(|(_, (_, s))| !s.is_over()) {
+            let wants = stream.wants();
+            if let Some(source) = stream.ends.source().filter(|_| wants.source) {
+                places.push((place, Use::Read));
+                looked_at.push(PollFd::new(source, PollFlags::POLLIN));
+            }
+            // Without an event asked for, it tells only that nobody reads any more.
+            let room = if wants.sink { PollFlags::POLLOUT } else { PollFlags::empty() };
+            if let Some(sink) = stream.ends.sink() {
+                places.push((place, Use::Write));
+                looked_at.push(PollFd::new(sink, room));
+            }
+        }
+        sys::poll_until(&mut looked_at, until)?;
+        let seen: Vec<PollFlags> =
+            looked_at.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        drop(looked_at);
+        for (place, (_, stream)) in self.streams.iter_mut().enumerate() {
+            let of = |used| places.iter().position(|at| *at == (place, used)).map(|at| seen[at + 1]);
+            stream.heed(of(Use::Read), of(Use::Write));
+        }
+        if seen[0].intersects(!PollFlags::POLLOUT) { self.obey() } else { Ok(()) }
+    }
+
+    /// Takes the orders that there are; the last one holds. Errors: nobody gives any more.
+    fn obey(&mut self) -> io::Result<()> {
+        let mut bytes = [0; ORDER_BYTES_MAX];
+        loop {
+            let length = match sys::receive_now(self.channel.as_fd(), &mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                received => received?,
+            };
+            self.order = Order::decode(&bytes[..length]).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            if let Order::Finish(left) = self.order {
+                self.until = Instant::now().checked_add(left);
+            }
+        }
+    }
+
+    /// The last word: what the command and the reader wait for is closed before.
+    fn end(mut self) {
+        let is_cut = self.streams.iter().any(|(_, stream)| !stream.is_over());
+        // Not because the call wanted it: the relay failed.
+        self.news.is_lost |= is_cut && self.until.is_none();
+        for (_, stream) in &mut self.streams {
+            stream.close();
+        }
+        self.note();
+        self.streams.clear();
+        (self.news.is_over, self.news.is_cut) = (true, is_cut);
+        self.send();
+    }
+}

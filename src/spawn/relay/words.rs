@@ -1,0 +1,243 @@
+//! What a call and its relay say to each other, one message each, on a `SOCK_SEQPACKET` pair: the call gives a task, then
+//! orders; the relay says what becomes of its streams. All integers are little-endian.
+
+use std::time::Duration;
+
+use crate::audit::Captured;
+use crate::limits::REQUEST_FDS;
+use crate::rules::{Audit, Stdin, Tty};
+use crate::sys::Unfit;
+use crate::wire::{Malformed, Reader};
+
+/// What a relay is to do. Its message brings the connection on which the caller's descriptors wait, the launcher's stream,
+/// and the captures in the order of their streams.
+///
+/// Shape: `u32` 1 where a failed capture ends the call, `u32` 1 where terminals are hidden, `u32` 1 where stdin is
+/// `/dev/null`, and of each stream `u64`, the
+/// most bytes of its capture, or 0 where it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Task {
+    pub(super) audit: Audit,
+    pub(super) tty: Tty,
+    pub(super) stdin: Stdin,
+    pub(super) captures: [Option<u64>; REQUEST_FDS],
+}
+
+/// Bytes of a [`Task`].
+pub(super) const TASK_BYTES: usize = 12 + 8 * REQUEST_FDS;
+
+impl Task {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(TASK_BYTES);
+        bytes.extend(u32::from(self.audit == Audit::Strict).to_le_bytes());
+        bytes.extend(u32::from(self.tty == Tty::Hide).to_le_bytes());
+        bytes.extend(u32::from(self.stdin == Stdin::Null).to_le_bytes());
+        self.captures.iter().for_each(|max| bytes.extend(max.unwrap_or(0).to_le_bytes()));
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let audit = if reader.u32()? == 1 { Audit::Strict } else { Audit::BestEffort };
+        let tty = if reader.u32()? == 1 { Tty::Hide } else { Tty::Pass };
+        let stdin = if reader.u32()? == 1 { Stdin::Null } else { Stdin::Caller };
+        let mut captures = [None; REQUEST_FDS];
+        for max in &mut captures {
+            *max = Some(number(&mut reader)?).filter(|max| *max > 0);
+        }
+        reader.end()?;
+        Ok(Self { audit, tty, stdin, captures })
+    }
+}
+
+/// What a call wants of its relay.
+///
+/// Shape: `u32` 0 or 1, or 2 with `u64`, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Moving bytes as they come.
+    Flow,
+    /// The same, and to be told when all that was written so far has been given.
+    Settle,
+    /// What can be moved in this time without waiting long, and the end.
+    Finish(Duration),
+}
+
+/// Most bytes of an [`Order`].
+pub(super) const ORDER_BYTES_MAX: usize = 12;
+
+impl Order {
+    pub(super) fn encode(self) -> Vec<u8> {
+        match self {
+            Self::Flow => 0u32.to_le_bytes().into(),
+            Self::Settle => 1u32.to_le_bytes().into(),
+            Self::Finish(left) => {
+                let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+                [&2u32.to_le_bytes()[..], &left.to_le_bytes()].concat()
+            }
+        }
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let order = match reader.u32()? {
+            0 => Self::Flow,
+            1 => Self::Settle,
+            _ => Self::Finish(Duration::from_micros(number(&mut reader)?)),
+        };
+        reader.end()?;
+        Ok(order)
+    }
+}
+
+/// What a call hears on its relay's channel.
+///
+/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`News`]; `u32` 3 and
+/// [`Unfit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// There is no relay, for this error, and the launcher has no descriptors.
+    Failed(i32),
+    /// It was made, and has given the launcher what becomes the command's stdin, stdout and stderr.
+    Equipped {
+        pid: i32,
+        /// Whether it is in the call's cgroup.
+        is_inside: bool,
+    },
+    /// This has become of the streams since.
+    News(News),
+    /// The caller's descriptors cannot be a command's.
+    Unfit(Unfit),
+}
+
+/// Most bytes of a [`Word`].
+pub(super) const WORD_BYTES_MAX: usize = 4 + 12 + 8 * (REQUEST_FDS + 1);
+
+impl Word {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(WORD_BYTES_MAX);
+        match self {
+            Self::Failed(errno) => [0, errno].iter().for_each(|number| bytes.extend(number.to_le_bytes())),
+            Self::Equipped { pid, is_inside } => {
+                [1, pid, is_inside.into()].iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+            }
+            Self::News(news) => {
+                bytes.extend(2u32.to_le_bytes());
+                news.encode(&mut bytes);
+            }
+            Self::Unfit(unfit) => {
+                bytes.extend(3u32.to_le_bytes());
+                bytes.extend(unfit.encode());
+            }
+        }
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let word = match reader.u32()? {
+            0 => Self::Failed(reader.u32()?.cast_signed()),
+            1 => Self::Equipped { pid: reader.u32()?.cast_signed(), is_inside: reader.u32()? == 1 },
+            2 => Self::News(News::decode(&mut reader)?),
+            _ => {
+                let report = reader.bytes(Unfit::BYTES)?.try_into().map_err(|_| Malformed::Truncated)?;
+                Self::Unfit(Unfit::decode(report).ok_or(Malformed::Truncated)?)
+            }
+        };
+        reader.end()?;
+        Ok(word)
+    }
+}
+
+/// What has become of the streams. Each message has all of it.
+///
+/// Shape: `u32` bits in the order of the fields, from the lowest; the failure as `u32` descriptor and `u32` errno (0: none);
+/// of each stream `u64` bytes, all ones where it has no capture; `u64` bytes of stdin that were left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// All that was written when the call asked has been given.
+    pub(super) is_calm: bool,
+    /// The relay ends.
+    pub(super) is_over: bool,
+    /// Something was still open or not given when it did.
+    pub(super) is_cut: bool,
+    /// The call is to end: nothing may pass any more.
+    pub(super) is_lost: bool,
+    /// The first capture that failed, by its descriptor, and why.
+    pub(super) failure: Option<(usize, i32)>,
+    pub(super) captured: Captured,
+}
+
+impl News {
+    fn encode(self, bytes: &mut Vec<u8>) {
+        let bits = [self.is_calm, self.is_over, self.is_cut, self.is_lost, self.captured.truncated];
+        let bits = bits.iter().rev().fold(0u32, |bits, bit| (bits << 1) | u32::from(*bit));
+        let (index, errno) = self.failure.unwrap_or_default();
+        bytes.extend(bits.to_le_bytes());
+        bytes.extend(u32::try_from(index).unwrap_or_default().to_le_bytes());
+        bytes.extend(errno.to_le_bytes());
+        self.captured.bytes.iter().for_each(|held| bytes.extend(held.unwrap_or(u64::MAX).to_le_bytes()));
+        bytes.extend(self.captured.stdin_unread.to_le_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let bits = reader.u32()?;
+        let is = |place: u32| bits & (1 << place) != 0;
+        let (index, errno) = (reader.u32()?, reader.u32()?.cast_signed());
+        let index = usize::try_from(index).map_err(|_| Malformed::Truncated)?;
+        let mut captured = Captured { truncated: is(4), ..Captured::default() };
+        for held in &mut captured.bytes {
+            *held = Some(number(reader)?).filter(|held| *held != u64::MAX);
+        }
+        captured.stdin_unread = number(reader)?;
+        let failure = (errno != 0).then_some((index, errno));
+        Ok(Self { is_calm: is(0), is_over: is(1), is_cut: is(2), is_lost: is(3), failure, captured })
+    }
+}
+
+fn number(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
+    let (low, high) = (reader.u32()?, reader.u32()?);
+    Ok(u64::from(high) << 32 | u64::from(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_said_is_heard(
+            bits in any::<[bool; 5]>(),
+            failure in prop::option::of((0usize..3, 1i32..200)),
+            held in any::<[Option<u32>; 3]>(),
+            number in any::<u32>(),
+        ) {
+            let bytes = held.map(|held| held.map(u64::from));
+            let [is_calm, is_over, is_cut, is_lost, truncated] = bits;
+            let captured =
+                Captured { bytes, truncated, stdin_unread: u64::from(number) << 20, ..Captured::default() };
+            let errno = number.cast_signed();
+            let news = News { is_calm, is_over, is_cut, is_lost, failure, captured };
+            let equipped = Word::Equipped { pid: errno, is_inside: is_calm };
+            for word in [Word::News(news), Word::Failed(errno), equipped, Word::Unfit(Unfit::Count(4))] {
+                let said = word.encode();
+                prop_assert!(said.len() <= WORD_BYTES_MAX);
+                prop_assert_eq!(Word::decode(&said), Ok(word));
+                prop_assert!((0..said.len()).all(|cut| Word::decode(&said[..cut]).is_err()));
+            }
+            for order in [Order::Flow, Order::Settle, Order::Finish(Duration::from_micros(number.into()))] {
+                prop_assert!(order.encode().len() <= ORDER_BYTES_MAX);
+                prop_assert_eq!(Order::decode(&order.encode()), Ok(order));
+            }
+            let audit = if is_cut { Audit::Strict } else { Audit::BestEffort };
+            let tty = if is_lost { Tty::Hide } else { Tty::Pass };
+            let stdin = if is_over { Stdin::Null } else { Stdin::Caller };
+            let captures = bytes.map(|max| max.filter(|max| *max > 0));
+            let task = Task { audit, tty, stdin, captures };
+            prop_assert_eq!(task.encode().len(), TASK_BYTES);
+            prop_assert_eq!(Task::decode(&task.encode()), Ok(task));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A process that begins as a copy of this one, with memory of its own: `fork(2)`, but a child of this process's parent.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::unistd::Pid;
+
+use super::berth::CLONE_INTO_CGROUP;
+
+/// How a copy ends whose work panicked.
+const PANICKED: u8 = 101;
+
+/// Makes a copy of this process that does `work` and ends with what that gives, and gives its pid and a pidfd. The copy is
+/// a child of this process's parent (`CLONE_PARENT`), and has copies of all descriptors. With `group`, the directory of a
+/// cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7).
+///
+/// Only for a process with one thread: a copy has the calling thread alone, and a lock that another one held stays locked.
+///
+/// Where `clone3` cannot be called, `clone` does the same, but for the group.
+///
+/// Linux 5.3, `clone(2)`. Errors: `ENOSYS`, `EPERM` (a group is asked for, and there is no `clone3`), `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group
+/// `EACCES` (this process may not move a process there), `EBUSY`, `ENODEV` (it was removed).
+#[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT")]
+pub fn copy_sibling(group: Option<BorrowedFd<'_>>, work: impl FnOnce() -> u8) -> io::Result<(Pid, OwnedFd)> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = u64::from((libc::CLONE_PARENT | libc::CLONE_PIDFD).cast_unsigned());
+    // SAFETY: all zeroes are arguments of clone3.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | group.map_or(0, |_| CLONE_INTO_CGROUP);
+    args.pidfd = (&raw mut pidfd).addr() as u64;
+    args.cgroup = group.map_or(0, |group| u64::from(group.as_raw_fd().unsigned_abs()));
+    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call; without CLONE_VM and a stack the copy goes on here, with
+    // memory of its own.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let child = match Errno::result(child) {
+        Err(Errno::ENOSYS | Errno::EPERM) if group.is_none() => {
+            // SAFETY: as above; the handle is stored where a parent's copy of the child's number would be.
+            Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) })
+        }
+        child => child,
+    }?;
+    if child == 0 {
+        // A panic must not unwind into what the other process was doing.
+        let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(PANICKED);
+        // SAFETY: ends the copy; what the other process owns is not dropped here a second time.
+        unsafe { libc::_exit(code.into()) }
+    }
+    // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((Pid::from_raw(i32::try_from(child).expect("the kernel's pids fit i32")), pidfd))
+}
+
+/// Blocks every signal that can be blocked in this process, which has one thread. `sigprocmask(2)`.
+pub fn block_signals() -> io::Result<()> {
+    Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags};
+
+    use super::*;
+
+    #[test]
+    fn a_copy_does_its_work_in_memory_of_its_own_and_ends() {
+        // Whose parent is the test's parent: nobody here can wait for it.
+        let (listen, speak) = super::super::pair().expect("a pair");
+        let mut number = [7];
+        let work = || {
+            number[0] += 1;
+            // Whoever listens sees it.
+            super::super::write(speak.as_fd(), &number).ok();
+            0
+        };
+        let (_, pidfd) = copy_sibling(None, work).expect("a process");
+        let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        assert!(super::super::poll_until(&mut end, None).expect("polled"));
+        let mut told = [0];
+        assert_eq!(super::super::read(listen.as_fd(), &mut told).expect("told"), 1);
+        assert_eq!((told, number), ([8], [7]));
+    }
+}
