@@ -146,7 +146,10 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
         Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
         Err(refusal) => refuse(broker, socket, &visit, refusal),
     }
-    refuse_more(broker, socket, &visit);
+    // Of a refused call, the request itself may wait there still.
+    if ended.is_ok() {
+        refuse_more(broker, socket, &visit);
+    }
     drop(visit);
     let stop = broker.events.as_stop();
     let Ok(Ended { captures, relay, remains, is_stuck, .. }) = ended else {

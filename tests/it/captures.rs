@@ -1,7 +1,7 @@
 //! What a command writes and reads is in files of its own, byte for byte, and the caller has it too.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::PathBuf;
@@ -105,11 +105,14 @@ fn a_stdin_capture_holds_what_the_command_was_handed_and_the_record_what_it_left
 #[test]
 fn what_a_command_closes_without_reading_is_not_captured() {
     let broker = Broker::new(STDIN).start();
-    let script = "exec <&-; echo closed; exec cat /dev/null";
-    let mut call = broker.request(&["/bin/sh", "-c", script]).stdin_open().begin();
+    let (read, write) = std::io::pipe().expect("a pipe");
+    let reader = read.try_clone().expect("another handle");
+    let script = "exec <&-; echo closed; exec sleep 0.2";
+    let mut call = broker.request(&["/bin/sh", "-c", script]).given(0, read).begin();
     assert_eq!(call.line(), "closed");
-    call.write(b"too late\n");
+    (&write).write_all(b"too late\n").expect("there is a reader");
     let answer = call.wait().exited(0).audited(["start", "exit stdin_bytes=0 !stdin_unread"]);
+    drop(reader);
     assert_eq!(held(&answer.record("start"), "stdin"), b"");
 }
 
