@@ -70,8 +70,15 @@ pub const REGEX_SOURCE_BYTES_MAX: usize = 8 * 1024;
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is written.
 pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
-/// Most bytes that matching one regex in one thread keeps for the next time.
-pub const REGEX_CACHE_BYTES_MAX: usize = 256 * 1024;
+/// Most steps of one decision: a step moves one place in a regex by one byte of a value. A request that would take more
+/// is refused (`too_costly`).
+pub const DECISION_STEPS_MAX: u64 = 4_000_000;
+/// Steps after which a decision is a long one: of those of one socket, one at a time goes on.
+pub const DECISION_STEPS_LONG: u64 = 100_000;
+/// Steps that looking for one path on disk counts as.
+pub const LOCATE_STEPS: u64 = 4_000;
+/// Steps that each byte of such a path adds.
+pub const LOCATE_STEPS_PER_BYTE: u64 = 100;
 /// Deepest nesting of a slot regex.
 pub const REGEX_NEST_MAX: u32 = 64;
 /// The longest timeout that may be written: ten years.

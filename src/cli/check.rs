@@ -233,12 +233,12 @@ mod tests {
 /r/a.rules:1: git log <n> <any>
   runs git, the first in /bin:/usr/bin:/sbin:/usr/sbin
   <n> matches -?[0-9], and may start with -
-  <any> is any value
+  <any> is any value, at most 4096 bytes
   widened: <n> (allow_dash)
   widened: <any> (allow_any)
 /r/a.rules:5: /bin/rm <f>...
   runs /bin/rm
-  <f>... is a path in /w
+  <f>... is a path in /w, at most 64 values of 4096 bytes
   captures stdout in /c/#$call.out
 /r/a.rules: good; rules: 2, widened slots: 2
 ";

@@ -92,21 +92,27 @@ impl Index {
 
     /// The rules whose literals and number of words fit, in file order.
     pub(super) fn candidates(&self, argv: &[&str]) -> Candidates {
-        let (mut found, mut nodes) = (Vec::new(), vec![0]);
+        let (mut fitting, mut nodes, mut depth) = (Vec::new(), vec![0], argv.len());
+        let mut overfull = None;
         for (at, word) in argv.iter().enumerate() {
+            let rests = nodes.iter().flat_map(|&node| &self.nodes[node].rests);
             if argv.len() - at <= REST_VALUES_MAX {
-                found.extend(nodes.iter().flat_map(|&node| &self.nodes[node].rests));
+                fitting.extend(rests);
+            } else {
+                overfull = rests.min().copied().or(overfull);
             }
             let next = self.step(&nodes, word);
             if next.is_empty() {
-                found.sort_unstable();
-                return Candidates { fitting: found, closest: self.closest(&nodes, at) };
+                depth = at;
+                break;
             }
             nodes = next;
         }
-        found.extend(nodes.iter().flat_map(|&node| &self.nodes[node].ends));
-        found.sort_unstable();
-        Candidates { fitting: found, closest: self.closest(&nodes, argv.len()) }
+        if depth == argv.len() {
+            fitting.extend(nodes.iter().flat_map(|&node| &self.nodes[node].ends));
+        }
+        fitting.sort_unstable();
+        Candidates { fitting, closest: overfull.or_else(|| self.closest(&nodes, depth)) }
     }
 
     /// Where one more word leads.
@@ -133,7 +139,8 @@ impl Index {
 pub(super) struct Candidates {
     /// The rules that have its shape, in file order.
     pub(super) fitting: Vec<Place>,
-    /// The first rule that shares the longest beginning with it.
+    /// The first rule that it would have, were its values not too many; else the first that shares the longest beginning
+    /// with it.
     pub(super) closest: Option<Place>,
 }
 

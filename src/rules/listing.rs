@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::limits::{REST_VALUES_MAX, VALUE_BYTES_MAX};
+
 use super::escape::visible;
-use super::rule::{Accepts, Dash, Rule, Slot};
+use super::rule::{Accepts, Dash, Rule, Slot, Takes};
 
 /// The rules in file order, a blank line between them.
 pub(super) fn listing(rules: &[Arc<Rule>]) -> String {
@@ -26,12 +28,31 @@ pub(super) fn listing(rules: &[Arc<Rule>]) -> String {
 impl Slot {
     /// What the slot accepts, as callers are shown it.
     pub fn description(&self) -> String {
-        let (name, dash) =
-            (self.shown(), if self.dash == Dash::Allowed { ", and may start with -" } else { "" });
+        let (name, bounds) = (self.shown(), self.bounds());
+        let dash = if self.dash == Dash::Allowed { ", and may start with -" } else { "" };
         match &self.accepts {
-            Accepts::Anything => format!("{name} is any value"),
-            Accepts::Matching(pattern) => format!("{name} matches {}{dash}", visible(pattern.source())),
-            Accepts::Under(dir) => format!("{name} is a path in {}", visible(&dir.to_string_lossy())),
+            Accepts::Anything => format!("{name} is any value{bounds}"),
+            Accepts::Matching(pattern) => {
+                format!("{name} matches {}{dash}{bounds}", visible(pattern.source()))
+            }
+            Accepts::Under(dir) => format!("{name} is a path in {}{bounds}", visible(&dir.to_string_lossy())),
+        }
+    }
+
+    /// How long values may be, where nothing else says so, and how many.
+    fn bounds(&self) -> String {
+        let longest = match &self.accepts {
+            Accepts::Matching(pattern) => pattern.longest(),
+            Accepts::Anything | Accepts::Under(_) => None,
+        };
+        let is_long = longest.is_none_or(|longest| longest > VALUE_BYTES_MAX);
+        match (self.takes, is_long) {
+            (Takes::One, false) => String::new(),
+            (Takes::One, true) => format!(", at most {VALUE_BYTES_MAX} bytes"),
+            (Takes::Several, false) => format!(", at most {REST_VALUES_MAX} values"),
+            (Takes::Several, true) => {
+                format!(", at most {REST_VALUES_MAX} values of {VALUE_BYTES_MAX} bytes")
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
@@ -29,6 +30,7 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
         index: Index::new(&lowered.rules),
         secrecy: Secrecy::new(&lowered.rules),
         relays: lowered.rules.iter().any(|rule| rule.settings.relays()),
+        turns: Mutex::default(),
         rules: lowered.rules,
         hash: hash(&files, &vars),
         files: files.iter().map(|(path, _)| path.to_path_buf()).collect(),

@@ -10,6 +10,7 @@ use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 use super::diagnostic::{Fault, Report, Span};
 use super::draft::{Draft, drafts, slot_name};
 use super::files::Files;
+use super::machine::Effort;
 use super::matcher::{LexicalPaths, fit};
 use super::pattern::Patterns;
 use super::resources::ResourceKey;
@@ -202,7 +203,7 @@ fn program(word: &Word, first: &Expected) -> Result<Program, Fault> {
 /// Checked by the text alone: of a path slot, `..` takes the last component away and no symlink is followed.
 fn check_promise(rule: &Rule, promise: &Promise) -> Result<(), Fault> {
     let argv: Vec<_> = promise.argv.iter().map(String::as_str).collect();
-    match (promise.holds, fit(rule, &argv, &LexicalPaths)) {
+    match (promise.holds, fit(rule, &argv, &LexicalPaths, &mut Effort::alone())) {
         (Holds::Accepts, Ok(_)) | (Holds::Refuses, Err(_)) => Ok(()),
         (Holds::Accepts, Err(misfit)) => {
             let why = misfit.explain(&argv);

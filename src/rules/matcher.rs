@@ -8,6 +8,7 @@ use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
 
 use super::escape::visible;
 use super::files::normalized;
+use super::machine::{Effort, Exhausted};
 use super::policy::MissReason;
 use super::rule::{Accepts, Dash, Expected, Rule, Slot};
 
@@ -63,6 +64,7 @@ enum Kind<'r> {
     Extra,
     TooMany(&'r Slot),
     TooLong(&'r Slot),
+    TooCostly(&'r Slot),
     Mismatch(&'r Slot, &'r str),
     Dash(&'r Slot),
     Outside(&'r Slot, &'r Path),
@@ -70,16 +72,22 @@ enum Kind<'r> {
 
 /// The places of the paths in a command line that the rule matches; else what keeps it from matching. The disk is asked
 /// last, and only when nothing else is wrong.
-pub(super) fn fit<'r>(rule: &'r Rule, argv: &[&str], paths: &dyn Paths) -> Result<Vec<Place>, Misfit<'r>> {
+pub(super) fn fit<'r>(
+    rule: &'r Rule,
+    argv: &[&str],
+    paths: &dyn Paths,
+    effort: &mut Effort<'_>,
+) -> Result<Vec<Place>, Misfit<'r>> {
     let values = || slots(rule, argv);
-    let find = |check: &dyn Fn(&'r Slot, &str) -> Option<Kind<'r>>| {
-        values().find_map(|(at, slot, value)| check(slot, value).map(|kind| Misfit { at, kind }))
-    };
-    let misfit = shape(rule, argv).or_else(|| find(&content)).or_else(|| find(&dash));
-    misfit.map_or(Ok(()), Err)?;
+    let misfit = |at| move |kind| Misfit { at, kind };
+    shape(rule, argv)?;
+    values().try_for_each(|(at, slot, value)| length(slot, value).map_err(misfit(at)))?;
+    values().try_for_each(|(at, slot, value)| content(slot, value, effort).map_err(misfit(at)))?;
+    values().try_for_each(|(at, slot, value)| dash(slot, value).map_err(misfit(at)))?;
     let mut places = Vec::new();
     for (at, slot, value) in values() {
         let Accepts::Under(dir) = &slot.accepts else { continue };
+        effort.locate(value.len()).map_err(|Exhausted| Misfit { at, kind: Kind::TooCostly(slot) })?;
         match paths.locate(&rule.settings.cwd, value, dir) {
             Some(located) => places.push(Place { at, located }),
             None => return Err(Misfit { at, kind: Kind::Outside(slot, dir) }),
@@ -97,35 +105,39 @@ pub(super) fn slots<'r, 'a>(
     argv.iter().enumerate().filter_map(move |(at, value)| Some((at, expected(at)?, *value)))
 }
 
-fn shape<'r>(rule: &'r Rule, argv: &[&str]) -> Option<Misfit<'r>> {
+fn shape<'r>(rule: &'r Rule, argv: &[&str]) -> Result<(), Misfit<'r>> {
     for (at, expected) in rule.words.iter().enumerate() {
         let kind = match (expected, argv.get(at)) {
             (_, None) => Kind::Missing(expected),
             (Expected::Literal(literal), Some(word)) if **literal != **word => Kind::Literal(literal),
             (Expected::Literal(_) | Expected::Slot(_), Some(_)) => continue,
         };
-        return Some(Misfit { at, kind });
+        return Err(Misfit { at, kind });
     }
     let fixed = rule.words.len() - 1;
-    match rule.rest() {
-        None => (argv.len() > fixed + 1).then_some(Misfit { at: fixed + 1, kind: Kind::Extra }),
-        Some(slot) => (argv.len() > fixed + REST_VALUES_MAX)
-            .then_some(Misfit { at: fixed + REST_VALUES_MAX, kind: Kind::TooMany(slot) }),
+    let (most, kind) = match rule.rest() {
+        None => (fixed + 1, Kind::Extra),
+        Some(slot) => (fixed + REST_VALUES_MAX, Kind::TooMany(slot)),
+    };
+    if argv.len() > most { Err(Misfit { at: most, kind }) } else { Ok(()) }
+}
+
+fn length<'r>(slot: &'r Slot, value: &str) -> Result<(), Kind<'r>> {
+    if value.len() > VALUE_BYTES_MAX { Err(Kind::TooLong(slot)) } else { Ok(()) }
+}
+
+fn content<'r>(slot: &'r Slot, value: &str, effort: &mut Effort<'_>) -> Result<(), Kind<'r>> {
+    let Accepts::Matching(pattern) = &slot.accepts else { return Ok(()) };
+    match pattern.matches(value, effort) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Kind::Mismatch(slot, pattern.source())),
+        Err(Exhausted) => Err(Kind::TooCostly(slot)),
     }
 }
 
-fn content<'r>(slot: &'r Slot, value: &str) -> Option<Kind<'r>> {
-    if value.len() > VALUE_BYTES_MAX {
-        return Some(Kind::TooLong(slot));
-    }
-    match &slot.accepts {
-        Accepts::Matching(pattern) if !pattern.matches(value) => Some(Kind::Mismatch(slot, pattern.source())),
-        Accepts::Matching(_) | Accepts::Anything | Accepts::Under(_) => None,
-    }
-}
-
-fn dash<'r>(slot: &'r Slot, value: &str) -> Option<Kind<'r>> {
-    (slot.dash == Dash::Refused && value.starts_with('-')).then_some(Kind::Dash(slot))
+fn dash<'r>(slot: &'r Slot, value: &str) -> Result<(), Kind<'r>> {
+    let is_refused = slot.dash == Dash::Refused && value.starts_with('-');
+    if is_refused { Err(Kind::Dash(slot)) } else { Ok(()) }
 }
 
 impl Misfit<'_> {
@@ -134,8 +146,10 @@ impl Misfit<'_> {
         match self.kind {
             Kind::Dash(_) => MissReason::OptionLike,
             Kind::Outside(..) => MissReason::Outside,
-            Kind::Literal(_) | Kind::Missing(_) | Kind::Extra | Kind::TooMany(_) => MissReason::NoRule,
-            Kind::TooLong(_) | Kind::Mismatch(..) => MissReason::NoRule,
+            Kind::TooLong(_) => MissReason::TooLong,
+            Kind::TooMany(_) => MissReason::TooMany,
+            Kind::TooCostly(_) => MissReason::TooCostly,
+            Kind::Literal(_) | Kind::Missing(_) | Kind::Extra | Kind::Mismatch(..) => MissReason::NoRule,
         }
     }
 
@@ -146,8 +160,23 @@ impl Misfit<'_> {
             Kind::Literal(literal) => format!("argument {at} is {word}, not {}", shortened(literal)),
             Kind::Missing(expected) => format!("{} is missing as argument {at}", expected.shown()),
             Kind::Extra => format!("it ends before argument {at}, {word}"),
-            Kind::TooMany(slot) => format!("{} takes at most {REST_VALUES_MAX} values", slot.shown()),
-            Kind::TooLong(slot) => format!("{} takes at most {VALUE_BYTES_MAX} bytes", slot.shown()),
+            Kind::TooMany(slot) => {
+                let values = argv.len() - self.at + REST_VALUES_MAX;
+                format!("{} takes at most {REST_VALUES_MAX} values, and these are {values}", slot.shown())
+            }
+            Kind::TooLong(slot) => {
+                let bytes = argv.get(at).map_or(0, |word| word.len());
+                format!(
+                    "{} takes at most {VALUE_BYTES_MAX} bytes, and argument {at} has {bytes}",
+                    slot.shown()
+                )
+            }
+            Kind::TooCostly(slot) => {
+                format!(
+                    "finding out whether {} accepts argument {at} takes too long; send fewer or shorter values",
+                    slot.shown()
+                )
+            }
             Kind::Mismatch(slot, source) => {
                 format!("{} matches {}, and {word} does not", slot.shown(), visible(source))
             }

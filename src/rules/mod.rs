@@ -15,6 +15,7 @@ mod lexer;
 mod listing;
 mod load;
 mod lower;
+mod machine;
 mod matcher;
 mod pattern;
 mod policy;

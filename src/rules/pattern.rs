@@ -1,23 +1,23 @@
-//! Slot regexes. One is proven to compile within its bounds at load, alone, before it is tied to the whole value; the
-//! machine that runs it is made when it is first asked, so that ten thousand rules cost little until they are used.
+//! Slot regexes. One is proven to compile within its bounds at load, alone, before it is tied to the whole value; what
+//! `machine.rs` runs is made when it is first asked, so that ten thousand rules cost little until they are used.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta;
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_syntax::ast::ErrorKind;
 use regex_syntax::hir::{Hir, Look};
 
-use crate::limits::{
-    REGEX_BYTES_MAX, REGEX_CACHE_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REGEX_TOTAL_BYTES_MAX,
-};
+use crate::limits::{REGEX_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REGEX_TOTAL_BYTES_MAX};
+
+use super::machine::{Effort, Exhausted, matches};
 
 /// A regex that compiles within its bounds. It matches whole values only.
 pub(super) struct Pattern {
     source: Box<str>,
-    machine: OnceLock<meta::Regex>,
+    longest: Option<usize>,
+    nfa: OnceLock<NFA>,
 }
 
 impl Pattern {
@@ -26,9 +26,15 @@ impl Pattern {
         &self.source
     }
 
-    /// Whether the whole value matches.
-    pub(super) fn matches(&self, value: &str) -> bool {
-        self.machine.get_or_init(|| machine(&self.source)).is_match(value)
+    /// The bytes of the longest value that it matches, if there is one.
+    pub(super) fn longest(&self) -> Option<usize> {
+        self.longest
+    }
+
+    /// Whether the whole value matches, unless finding out takes more than the decision may.
+    pub(super) fn matches(&self, value: &str, effort: &mut Effort<'_>) -> Result<bool, Exhausted> {
+        let nfa = || compiled(&self.source).expect("it compiled within its bounds at load").0;
+        matches(self.nfa.get_or_init(nfa), value, effort)
     }
 }
 
@@ -66,10 +72,10 @@ impl Patterns {
                 "all regexes together compile to more than {REGEX_TOTAL_BYTES_MAX} bytes"
             )));
         }
-        let bytes = compiled_bytes(source);
-        self.spent_bytes += bytes.as_ref().map_or(REGEX_BYTES_MAX, |bytes| *bytes);
-        bytes?;
-        let pattern = Arc::new(Pattern { source: source.into(), machine: OnceLock::new() });
+        let compiled = compiled(source);
+        self.spent_bytes += compiled.as_ref().map_or(REGEX_BYTES_MAX, |(nfa, _)| nfa.memory_usage());
+        let (_, longest) = compiled?;
+        let pattern = Arc::new(Pattern { source: source.into(), longest, nfa: OnceLock::new() });
         self.known.insert(source.into(), Arc::clone(&pattern));
         Ok(pattern)
     }
@@ -79,8 +85,8 @@ fn whole(message: String) -> Flaw {
     Flaw { place: None, message, help: None }
 }
 
-/// How large the regex is once it is compiled, anchors and all.
-fn compiled_bytes(source: &str) -> Result<usize, Flaw> {
+/// The regex tied to both ends of the value and compiled, and the bytes of the longest value that it matches.
+fn compiled(source: &str) -> Result<(NFA, Option<usize>), Flaw> {
     if source.len() > REGEX_SOURCE_BYTES_MAX {
         return Err(whole(format!("this regex is longer than {REGEX_SOURCE_BYTES_MAX} bytes")));
     }
@@ -88,7 +94,7 @@ fn compiled_bytes(source: &str) -> Result<usize, Flaw> {
     let config = NFA::config().which_captures(WhichCaptures::None).nfa_size_limit(Some(REGEX_BYTES_MAX));
     let nfa = thompson::Compiler::new().configure(config).build_from_hir(&hir);
     let nfa = nfa.map_err(|_| whole(format!("this regex compiles to more than {REGEX_BYTES_MAX} bytes")))?;
-    Ok(nfa.memory_usage())
+    Ok((nfa, hir.properties().maximum_len()))
 }
 
 /// The regex tied to both ends of the value. They are tied on as values, not as text, so that no regex can be written
@@ -116,25 +122,13 @@ fn flaw(error: &regex_syntax::Error) -> Flaw {
 const NO_LOOK_AROUND: &str = "write what is accepted, not what is not: `feature/[a-z0-9-]+|fix/[a-z0-9-]+` instead of \
     `(?!main).*`; a line `refuses = …` then holds that `main` is none of it";
 
-fn machine(source: &str) -> meta::Regex {
-    let hir = anchored(source).expect("it was parsed at load");
-    let config = meta::Config::new()
-        .which_captures(WhichCaptures::None)
-        .nfa_size_limit(None)
-        .hybrid_cache_capacity(REGEX_CACHE_BYTES_MAX);
-    meta::Builder::new().configure(config).build_from_hir(&hir).expect("it compiled within a bound at load")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(source: &str, value: &str, want: bool) {
-        assert_eq!(
-            Patterns::default().get(source).expect("a good regex").matches(value),
-            want,
-            "{source} {value}"
-        );
+        let pattern = Patterns::default().get(source).expect("a good regex");
+        assert_eq!(pattern.matches(value, &mut Effort::alone()), Ok(want), "{source} {value}");
     }
 
     fn check_flaw(source: &str, place: Option<(usize, usize)>, message: &str) {

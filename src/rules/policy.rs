@@ -3,12 +3,13 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::ids::Claimed;
 
 use super::index::{Candidates, Index};
 use super::listing::listing;
+use super::machine::Effort;
 use super::matcher::{Located, Misfit, Paths, Place, fit, shortened, slots};
 use super::rule::Rule;
 use super::secrecy::Secrecy;
@@ -21,6 +22,8 @@ pub struct Policy {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) index: Index,
     pub(super) secrecy: Secrecy,
+    /// Whose turn it is among the decisions that take long.
+    pub(super) turns: Mutex<()>,
     pub(super) relays: bool,
     pub(super) hash: String,
     pub(super) files: Vec<PathBuf>,
@@ -38,15 +41,19 @@ impl Policy {
         let words: Vec<_> = argv.iter().map(Claimed::as_str).collect();
         let candidates = self.index.candidates(&words);
         let paths = &Noted { paths, asked: Cell::new(false) };
-        let mut misfits = Vec::new();
+        let (mut misfits, mut effort) = (Vec::new(), Effort::in_turn(&self.turns));
         for &place in &candidates.fitting {
             let rule = &self.rules[place];
-            match fit(rule, &words, paths) {
+            match fit(rule, &words, paths, &mut effort) {
                 Ok(places) => return Ok(Matched::new(rule, &words, places, paths.asked.get())),
+                // What this rule would have said is not known, so no later one may answer for it.
+                Err(misfit) if misfit.reason() == MissReason::TooCostly => {
+                    return Err(Miss::near(rule, &misfit, &words));
+                }
                 Err(misfit) => misfits.push((rule, misfit)),
             }
         }
-        Err(self.miss(&words, misfits, &candidates, paths))
+        Err(self.miss(&words, misfits, &candidates, paths, &mut effort))
     }
 
     /// Of the rules that have the shape, the nearest is the one that needs least to match; without any, the one that
@@ -57,13 +64,14 @@ impl Policy {
         misfits: Vec<Near<'_>>,
         candidates: &Candidates,
         paths: &dyn Paths,
+        effort: &mut Effort<'_>,
     ) -> Miss {
         let rank = |(_, misfit): &Near<'_>| (misfit.reason(), std::cmp::Reverse(misfit.at));
         if let Some((rule, misfit)) = misfits.into_iter().min_by_key(rank) {
             return Miss::near(rule, &misfit, argv);
         }
         if let Some(rule) = candidates.closest.map(|place| &self.rules[place])
-            && let Err(misfit) = fit(rule, argv, paths)
+            && let Err(misfit) = fit(rule, argv, paths, effort)
         {
             return Miss::near(rule, &misfit, argv);
         }
@@ -231,6 +239,12 @@ pub enum MissReason {
     OptionLike,
     /// A path lies outside its slot's directory.
     Outside,
+    /// A value has more than [`VALUE_BYTES_MAX`](crate::limits::VALUE_BYTES_MAX) bytes.
+    TooLong,
+    /// More than [`REST_VALUES_MAX`](crate::limits::REST_VALUES_MAX) values.
+    TooMany,
+    /// The decision would take more than [`DECISION_STEPS_MAX`](crate::limits::DECISION_STEPS_MAX).
+    TooCostly,
     /// No rule has these words.
     NoRule,
 }
@@ -241,6 +255,9 @@ impl MissReason {
         match self {
             Self::OptionLike => "option_like",
             Self::Outside => "outside",
+            Self::TooLong => "too_long",
+            Self::TooMany => "too_many",
+            Self::TooCostly => "too_costly",
             Self::NoRule => "no_rule",
         }
     }

@@ -252,9 +252,9 @@ fn the_listing_shows_what_may_be_asked_and_no_attribute() {
           path = in /usr/share
         ",
     );
-    let want = "/bin/echo twice <word> <2>\n  Says a word.\n  Twice.\n  <word> matches [a-z]+\n  \
+    let want = "/bin/echo twice <word> <2>\n  Says a word.\n  Twice.\n  <word> matches [a-z]+, at most 4096 bytes\n  \
         <2> matches -?[0-9], and may start with -\n\n/bin/sh -c 'date; uptime' <any> <path>\n  \
-        <any> is any value\n  <path> is a path in /usr/share\n";
+        <any> is any value, at most 4096 bytes\n  <path> is a path in /usr/share, at most 4096 bytes\n";
     assert_eq!(broker.start().listing(), want);
 }
 

@@ -139,7 +139,9 @@ fn the_listing_needs_no_descriptors_and_keeps_none() {
     let broker = Broker::new("; Says a word.\n/bin/echo #word\n  word = [a-z]+\n").start();
     let null = null();
     let list = header(MAGIC, VERSION, 0);
-    let want = Reply::Listing("/bin/echo <word>\n  Says a word.\n  <word> matches [a-z]+\n".to_owned());
+    let want = Reply::Listing(
+        "/bin/echo <word>\n  Says a word.\n  <word> matches [a-z]+, at most 4096 bytes\n".to_owned(),
+    );
     let (descriptors, threads) = (broker.descriptors(), broker.threads());
     for count in [0, 3] {
         assert_eq!(broker.raw(&list, &vec![null.as_fd(); count]).reply, want);

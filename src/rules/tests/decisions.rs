@@ -95,7 +95,11 @@ fn a_value_is_at_most_4096_bytes() {
     let (fits, long) = ("x".repeat(VALUE_BYTES_MAX), "x".repeat(VALUE_BYTES_MAX + 1));
     for rules in ["echo #a\n  a = x*\n", "echo #a\n  allow_any = a\n"] {
         check(rules, &["echo", &fits], &format!("1 a={fits}"));
-        check(rules, &["echo", &long], "no_rule: nearest is `echo <a>`: <a> takes at most 4096 bytes");
+        check(
+            rules,
+            &["echo", &long],
+            "too_long: nearest is `echo <a>`: <a> takes at most 4096 bytes, and argument 1 has 4097",
+        );
     }
 }
 
@@ -107,7 +111,7 @@ fn a_slot_for_several_values_takes_1_to_64() {
     argv.extend(["a"; REST_VALUES_MAX]);
     assert!(verdict(&load_text(rules).expect("good"), &argv).starts_with("1 f=a,a"));
     argv.push("a");
-    check(rules, &argv, "no_rule: nearest is `rm <f>...`: <f>... takes at most 64 values");
+    check(rules, &argv, "too_many: nearest is `rm <f>...`: <f>... takes at most 64 values, and these are 65");
     check(
         rules,
         &["rm", "a", "-b"],
@@ -172,4 +176,39 @@ sort #opt #file
                 .is_err()
         );
     }
+}
+
+#[test]
+fn too_many_values_are_told_of_the_rule_that_takes_several() {
+    let rules = "rm -r x\nrm #f...\n  allow_any = f\n";
+    let argv: Vec<_> = std::iter::once("rm").chain(std::iter::repeat_n("a", 66)).collect();
+    check(rules, &argv, "too_many: nearest is `rm <f>...`: <f>... takes at most 64 values, and these are 66");
+}
+
+#[test]
+fn a_decision_has_an_end() {
+    let value = "a".repeat(4096);
+    let rules = "echo #x\n  x = (?:[a-z]{0,99}){0,90}\n\necho #y\n  y = a+\n";
+    // The second rule takes the value; whether the first does not, nobody knows.
+    let want = "too_costly: nearest is `echo <x>`: finding out whether <x> accepts argument 1 takes too long; \
+                send fewer or shorter values";
+    check(rules, &["echo", &value], want);
+    check(rules, &["echo", "aaaa"], "1 x=aaaa");
+}
+
+#[test]
+fn the_steps_of_all_rules_and_values_count_together() {
+    let rule = |at: usize| format!("echo #x{at}...\n  x{at} = (?:[a-z]{{0,20}}){{0,20}}\n\n");
+    let rules: String = (0..40).map(rule).collect();
+    let policy = load_text(&rules).expect("the rules are good");
+    let value = "a".repeat(70);
+    let refused = |values| -> Vec<&str> {
+        let values = std::iter::repeat_n(value.as_str(), values);
+        std::iter::once("echo").chain(values).chain(["1"]).collect()
+    };
+    assert!(verdict(&policy, &refused(0)).starts_with("no_rule"));
+    assert!(verdict(&policy, &refused(9)).starts_with("too_costly"));
+    let policy = load_text(&rule(0)).expect("the rule is good");
+    assert!(verdict(&policy, &refused(9)).starts_with("no_rule"));
+    assert!(verdict(&policy, &refused(63)).starts_with("too_costly"));
 }

@@ -84,7 +84,7 @@ git --no-pager -C /home/u/review log -n <n>
 
 tar <opt> <file>...
   <opt> matches -[xt], and may start with -
-  <file>... is a path in /home/u/in
+  <file>... is a path in /home/u/in, at most 64 values of 4096 bytes
 ";
     assert_eq!(policy.listing(), want);
     let hidden = load_text("; a\u{1b}[0m\necho #x\n  x = \u{202e}\n").expect("odd, but good").listing();

@@ -39,7 +39,7 @@ fn by_the_manual(rule: &Rule, argv: &[&str]) -> Result<(), MissReason> {
 fn refusal(slot: &Slot, cwd: &Path, value: &str) -> Option<MissReason> {
     // A value is at most 4096 bytes.
     if value.len() > VALUE_BYTES_MAX {
-        return Some(MissReason::NoRule);
+        return Some(MissReason::TooLong);
     }
     // A regex is matched against the whole value. The generated ones have one meaning, spelled out here.
     if !slot.regex().is_none_or(|regex| matches(regex, value)) {

@@ -1,0 +1,256 @@
+//! Whether a regex matches a whole value, in steps that are counted. The machine keeps the set of places in the regex
+//! where it could be and moves all of them by one byte, so that no value takes more than its length times the size of the
+//! regex; [`Effort`] bounds what one decision takes of that. Instead of: the engine of the `regex` crate, which is
+//! several times faster on long values, and whose worst case cannot be counted, nor be the same each time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use regex_automata::nfa::thompson::{NFA, State};
+use regex_automata::util::primitives::StateID;
+
+use crate::limits::{DECISION_STEPS_LONG, DECISION_STEPS_MAX, LOCATE_STEPS, LOCATE_STEPS_PER_BYTE};
+
+/// What one decision may still cost, and the memory that its matches share.
+#[derive(Debug)]
+pub(super) struct Effort<'t> {
+    steps_left: u64,
+    turns: Option<&'t Mutex<()>>,
+    /// Held once the decision has turned out to be a long one.
+    turn: Option<MutexGuard<'t, ()>>,
+    now: Places,
+    next: Places,
+    ahead: Vec<StateID>,
+}
+
+/// A decision has taken all the steps that it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exhausted;
+
+impl<'t> Effort<'t> {
+    /// That of one decision: `DECISION_STEPS_MAX` steps, all but the first of them in its turn, so that the callers of one
+    /// socket keep one processor busy at most.
+    pub(super) fn in_turn(turns: &'t Mutex<()>) -> Self {
+        Self { turns: Some(turns), ..Self::alone() }
+    }
+
+    /// That of a decision that no caller waits for.
+    pub(super) fn alone() -> Self {
+        Self {
+            steps_left: DECISION_STEPS_MAX,
+            turns: None,
+            turn: None,
+            now: Places::default(),
+            next: Places::default(),
+            ahead: Vec::new(),
+        }
+    }
+
+    /// Takes what looking for a path of so many bytes costs.
+    pub(super) fn locate(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        self.spend(LOCATE_STEPS + LOCATE_STEPS_PER_BYTE * bytes as u64)
+    }
+
+    fn spend(&mut self, steps: u64) -> Result<(), Exhausted> {
+        self.steps_left = self.steps_left.checked_sub(steps).ok_or_else(|| {
+            self.steps_left = 0;
+            Exhausted
+        })?;
+        if self.turn.is_none() && self.steps_left < DECISION_STEPS_MAX - DECISION_STEPS_LONG {
+            self.turn = self.turns.map(|turns| turns.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn spent(&self) -> u64 {
+        DECISION_STEPS_MAX - self.steps_left
+    }
+}
+
+/// Whether the regex matches the value from its first byte to its last.
+pub(super) fn matches(nfa: &NFA, value: &str, effort: &mut Effort<'_>) -> Result<bool, Exhausted> {
+    effort.now.clear(nfa.states().len());
+    effort.next.clear(nfa.states().len());
+    let mut run = Run { nfa, value: value.as_bytes(), effort };
+    let steps = run.follow(nfa.start_anchored(), 0);
+    run.effort.spend(steps)?;
+    for at in 0..value.len() {
+        if run.effort.next.ids.is_empty() {
+            return Ok(false);
+        }
+        let steps = run.step(at);
+        run.effort.spend(steps)?;
+    }
+    Ok(effort.next.ids.iter().any(|&id| matches!(nfa.state(id), State::Match { .. })))
+}
+
+/// One match that is under way. The places that are reached stand in `effort.next`.
+struct Run<'a, 't> {
+    nfa: &'a NFA,
+    value: &'a [u8],
+    effort: &'a mut Effort<'t>,
+}
+
+impl Run<'_, '_> {
+    /// Moves every place by the byte at `at`. Gives the steps that it took.
+    fn step(&mut self, at: usize) -> u64 {
+        let Effort { now, next, .. } = &mut *self.effort;
+        std::mem::swap(now, next);
+        next.ids.clear();
+        let (byte, mut steps) = (self.value[at], 0);
+        for place in 0..self.effort.now.ids.len() {
+            let reached = match self.nfa.state(self.effort.now.ids[place]) {
+                State::ByteRange { trans } => trans.matches_byte(byte).then_some(trans.next),
+                State::Sparse(ranges) => {
+                    steps += ranges.transitions.len() as u64 / 8;
+                    ranges.matches_byte(byte)
+                }
+                State::Dense(table) => table.matches_byte(byte),
+                State::Look { .. } | State::Union { .. } | State::BinaryUnion { .. } => None,
+                State::Capture { .. } | State::Fail | State::Match { .. } => None,
+            };
+            steps += 1;
+            if let Some(reached) = reached {
+                steps += self.follow(reached, at + 1);
+            }
+        }
+        steps
+    }
+
+    /// Adds a place, and all that can be reached from it without a byte, before the byte at `at`.
+    fn follow(&mut self, from: StateID, at: usize) -> u64 {
+        let Effort { next, ahead, .. } = &mut *self.effort;
+        let mut steps = 0;
+        ahead.push(from);
+        while let Some(id) = ahead.pop() {
+            steps += 1;
+            if !next.insert(id) {
+                continue;
+            }
+            match self.nfa.state(id) {
+                State::Look { look, next: behind } => {
+                    if self.nfa.look_matcher().matches(*look, self.value, at) {
+                        ahead.push(*behind);
+                    }
+                }
+                State::Union { alternates } => ahead.extend(alternates.iter()),
+                State::BinaryUnion { alt1, alt2 } => ahead.extend([*alt1, *alt2]),
+                State::Capture { next: behind, .. } => ahead.push(*behind),
+                State::ByteRange { .. } | State::Sparse(_) | State::Dense(_) => {}
+                State::Fail | State::Match { .. } => {}
+            }
+        }
+        steps
+    }
+}
+
+/// A set of places in a regex, in the order in which they were added. What `index` says of a place holds only where `ids`
+/// agrees, so that clearing costs nothing.
+#[derive(Debug, Default)]
+struct Places {
+    ids: Vec<StateID>,
+    index: Vec<usize>,
+}
+
+impl Places {
+    /// Empties it, for a regex of so many places.
+    fn clear(&mut self, places: usize) {
+        self.ids.clear();
+        if self.index.len() < places {
+            self.index.resize(places, 0);
+        }
+    }
+
+    /// Whether the place was not in the set.
+    fn insert(&mut self, id: StateID) -> bool {
+        let known = self.index[id.as_usize()];
+        if self.ids.get(known) == Some(&id) {
+            return false;
+        }
+        self.index[id.as_usize()] = self.ids.len();
+        self.ids.push(id);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex_automata::meta;
+    use regex_automata::nfa::thompson::Compiler;
+
+    use crate::limits::VALUE_BYTES_MAX;
+
+    use super::*;
+
+    /// The regex, compiled as it stands.
+    fn nfa(regex: &str) -> NFA {
+        Compiler::new().build(regex).expect("a good regex")
+    }
+
+    fn check(regex: &str, value: &str, want: Result<bool, Exhausted>, most: u64) {
+        let mut effort = Effort::alone();
+        assert_eq!(matches(&nfa(regex), value, &mut effort), want, "{regex}");
+        assert!(effort.spent() <= most, "{regex}: {} steps", effort.spent());
+    }
+
+    #[test]
+    fn what_rules_usually_say_costs_few_steps_a_byte() {
+        let long = "a".repeat(VALUE_BYTES_MAX);
+        check("^[1-9][0-9]?$", "42", Ok(true), 20);
+        check("^[a-z0-9/._-]+$", &long, Ok(true), 12 * VALUE_BYTES_MAX as u64);
+        check("^[a-z]{1,4096}$", &long, Ok(true), 7 * VALUE_BYTES_MAX as u64);
+        check(r"^\w+$", &long, Ok(true), 100 * VALUE_BYTES_MAX as u64);
+        check("^x", &long, Ok(false), 10);
+    }
+
+    #[test]
+    fn what_could_take_seconds_ends_at_the_bound() {
+        let long = "a".repeat(VALUE_BYTES_MAX);
+        for regex in
+            ["^(?:(?:[a-z]?){0,95}){0,90}$", "^(?:.?){0,1500}.*$", "^(?:.{0,90}){0,90}$", "^.*(?:.*){0,500}$"]
+        {
+            check(regex, &long, Err(Exhausted), DECISION_STEPS_MAX);
+        }
+    }
+
+    #[test]
+    fn a_decision_that_is_exhausted_stays_so() {
+        let mut effort = Effort::alone();
+        assert_eq!(effort.spend(DECISION_STEPS_MAX), Ok(()));
+        assert_eq!(effort.spend(1), Err(Exhausted));
+        assert_eq!(matches(&nfa("a"), "a", &mut effort), Err(Exhausted));
+        assert_eq!(effort.locate(0), Err(Exhausted));
+    }
+
+    /// Regexes of all that the syntax has, over few letters, so that values often match.
+    fn regex() -> impl Strategy<Value = String> {
+        const ATOMS: &[&str] = &[
+            "a", "b", "\u{e9}", ".", "[ab]", "[^a]", r"\w", r"\b", r"\B", "^", "$", r"\A", r"\z", "(?m:^)",
+            "(?i:A)", r"\d", "",
+        ];
+        let leaf = prop::sample::select(ATOMS).prop_map(str::to_owned);
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 1..4).prop_map(|parts| parts.concat()),
+                prop::collection::vec(inner.clone(), 1..4)
+                    .prop_map(|parts| format!("(?:{})", parts.join("|"))),
+                (inner.clone(), prop::sample::select(&["*", "+", "?", "{2}", "{0,3}", "*?", "{1,2}?"][..]))
+                    .prop_map(|(inner, times)| format!("(?:{inner}){times}")),
+                inner.prop_map(|inner| format!("({inner})")),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+        #[test]
+        fn it_says_what_the_regex_crate_says(regex in regex(), value in "[ab\u{e9}A0 \n]{0,8}") {
+            let whole = format!(r"\A(?:{regex})\z");
+            let theirs = meta::Regex::new(&whole).expect("a good regex").is_match(&*value);
+            let ours = matches(&nfa(&whole), &value, &mut Effort::alone());
+            prop_assert_eq!(ours, Ok(theirs), "{} {:?}", whole, value);
+        }
+    }
+}
