@@ -287,6 +287,13 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 // systemd.
 
+/// Connections that a broker without rules in force holds until their request is read; more stay in the backlog.
+pub const UNSERVED_CONNECTIONS_MAX: usize = 64;
+/// How often such a broker looks whether its rules files were changed.
+pub const UNSERVED_ROUND: Duration = Duration::from_secs(2);
+/// How long after it read them it reads them again at the earliest, unless it is told to reload; ten times as long as
+/// that took, where that is more.
+pub const UNSERVED_TRY_MIN: Duration = Duration::from_millis(200);
 /// How long a broker that cannot start waits for room in the manager's queue, to say why.
 pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
 /// How long after a start, a reload or a stop found no room in that queue it is told again.

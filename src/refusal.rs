@@ -48,6 +48,8 @@ pub enum Refusal {
     LauncherEnded,
     /// Descriptors cannot be passed on: the user's processes have too many on their way (`ETOOMANYREFS`).
     InFlight,
+    /// No rules are in force, because of this error: each request is refused.
+    BrokenRules(String),
     /// The rules ask for a scope, and none can be had.
     NoScope(io::Error),
     /// The listing is over its limit.
@@ -95,7 +97,7 @@ impl Refusal {
     /// What the caller is answered.
     pub fn status(&self) -> Status {
         match self {
-            Self::NoRule(_) => Status::NO_RULE,
+            Self::NoRule(_) | Self::BrokenRules(_) => Status::NO_RULE,
             Self::Malformed(_) | Self::Silence | Self::Crowded => Status::PROTO,
             Self::Descriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
@@ -119,6 +121,11 @@ impl Refusal {
             Self::AuditLost { source, .. } => because("nothing ran: it cannot be put on record", source),
             Self::NoLauncher(source) => because("no process for the command", source),
             Self::NoScope(source) => because("no scope for the command", source),
+            Self::BrokenRules(_) => {
+                "no rules are in force here, because they are wrong or cannot be recorded; `systemctl status` of the gate's \
+                 service tells its operator why"
+                    .into()
+            }
             Self::Stopping => "nothing ran".into(),
             Self::NoRule(_) | Self::Malformed(_) | Self::Silence | Self::Crowded => self.to_string(),
             Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
@@ -141,6 +148,7 @@ impl Refusal {
             Self::NoLauncher(_) | Self::LauncherEnded => "no_launcher",
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
+            Self::BrokenRules(_) => "broken_rules",
             Self::AuditLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
             Self::Stopping => "stopping",
@@ -177,6 +185,7 @@ impl fmt::Display for Refusal {
                  not take what it was sent"
             ),
             Self::NoScope(source) => write!(f, "no scope for the command: {source}"),
+            Self::BrokenRules(why) => write!(f, "no rules are in force: {why}"),
             Self::AuditLost { path, source } => write!(f, "{}: {source}", path.display()),
             Self::ListingTooLarge(bytes) => write!(f, "the listing has {bytes} bytes"),
             Self::Stopping => write!(f, "the broker is shutting down"),

@@ -64,6 +64,6 @@ impl Book {
 }
 
 /// The bytes that the record of a refusal takes.
-fn cost(rejected: &Rejected) -> u64 {
+pub(super) fn cost(rejected: &Rejected) -> u64 {
     to_ascii(&Reject::one(CallId::FIRST, rejected)).len() as u64
 }

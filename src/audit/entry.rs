@@ -15,7 +15,7 @@ use super::diary::{Close, Open, Reload};
 use super::listed::List;
 use super::many::RejectMany;
 use super::record::{Ending, Start};
-use super::rejected::Reject;
+use super::rejected::{Reject, Rejected, Unfiled};
 use super::sequel::{Capture, Carried, Kept, Lost};
 use super::words::{Caller, Words};
 
@@ -221,18 +221,12 @@ impl Record for Carried {
 
 impl Record for Reject<'_> {
     fn entry(&self) -> Entry {
-        let rejected = self.rejected;
         let mut entry = new("reject", Priority::Notice, &self.sentence());
-        add_call(&mut entry, self.call, &rejected.socket);
-        add_words(&mut entry, &rejected.words);
-        entry.add("SLUICE_REASON", rejected.reason);
-        entry.add("SLUICE_STATUS", &rejected.status.to_string());
+        add_call(&mut entry, self.call, &self.rejected.socket);
+        add_rejected(&mut entry, self.rejected);
         if let (Some(count), Some(last)) = (self.count, self.last) {
             entry.add("SLUICE_COUNT", &count.to_string());
             entry.add("SLUICE_LAST", &last.to_string());
-        }
-        if let Some(caller) = &rejected.caller {
-            add_caller(&mut entry, caller);
         }
         entry
     }
@@ -240,14 +234,40 @@ impl Record for Reject<'_> {
 
 impl Reject<'_> {
     fn sentence(&self) -> String {
-        let rejected = self.rejected;
-        let detail = Some(&rejected.detail).filter(|detail| !detail.is_empty());
-        let why = detail.map_or_else(String::new, |detail| format!(", {detail}"));
         let which = match (self.count, self.last) {
             (Some(count), Some(last)) => format!("{count} calls from {} to {last}", self.call),
             _ => format!("call {}", self.call),
         };
-        format!("{which} on {} refused: {}{why}", rejected.socket, rejected.reason)
+        refused(&which, self.rejected)
+    }
+}
+
+impl Unfiled<'_> {
+    /// The only record that there is of it.
+    pub(super) fn entry(&self) -> Entry {
+        let which = if self.count == 1 { "a request".into() } else { format!("{} requests", self.count) };
+        let mut entry = new("reject", Priority::Warning, &refused(&which, self.rejected));
+        entry.add("SLUICE_SOCKET", self.rejected.socket.as_str());
+        add_rejected(&mut entry, self.rejected);
+        if self.count > 1 {
+            entry.add("SLUICE_COUNT", &self.count.to_string());
+        }
+        entry
+    }
+}
+
+fn refused(which: &str, rejected: &Rejected) -> String {
+    let detail = Some(&rejected.detail).filter(|detail| !detail.is_empty());
+    let why = detail.map_or_else(String::new, |detail| format!(", {detail}"));
+    format!("{which} on {} refused: {}{why}", rejected.socket, rejected.reason)
+}
+
+fn add_rejected(entry: &mut Entry, rejected: &Rejected) {
+    add_words(entry, &rejected.words);
+    entry.add("SLUICE_REASON", rejected.reason);
+    entry.add("SLUICE_STATUS", &rejected.status.to_string());
+    if let Some(caller) = &rejected.caller {
+        add_caller(entry, caller);
     }
 }
 
@@ -260,6 +280,19 @@ impl Record for RejectMany<'_> {
         entry.add("SLUICE_REASON", self.reason);
         entry.add("SLUICE_COUNT", &count.to_string());
         entry.add("SLUICE_LAST", &last.to_string());
+        entry
+    }
+}
+
+impl RejectMany<'_> {
+    /// The only record that there is of them.
+    pub(super) fn unfiled_entry(&self) -> Entry {
+        let Self { count, socket, detail, .. } = self;
+        let message = format!("{count} requests on {socket} refused, {detail}");
+        let mut entry = new("reject", Priority::Warning, &message);
+        entry.add("SLUICE_SOCKET", socket.as_str());
+        entry.add("SLUICE_REASON", self.reason);
+        entry.add("SLUICE_COUNT", &count.to_string());
         entry
     }
 }

@@ -34,6 +34,7 @@ mod sink;
 mod started;
 mod stray;
 mod trust;
+mod unfiled;
 mod verify;
 mod words;
 
@@ -55,5 +56,6 @@ pub use rejected::Rejected;
 pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
+pub use unfiled::UnfiledRefusals;
 pub use verify::{Ask, FileReport, Misfit, Place, Remark, Report, Testimony, VerifyError, Witness, verify};
 pub use words::Caller;

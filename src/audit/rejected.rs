@@ -102,3 +102,10 @@ impl<'a> Reject<'a> {
         Self { count: Some(count), last: Some(last), ..Self::one(first, rejected) }
     }
 }
+
+/// A refusal, or several equal ones, that no manifest can hold.
+#[derive(Debug)]
+pub(super) struct Unfiled<'a> {
+    pub(super) rejected: &'a Rejected,
+    pub(super) count: u64,
+}

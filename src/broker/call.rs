@@ -102,7 +102,7 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
     let is_hidden = argv.first().is_some_and(|program| socket.rules.policy().hides(program));
     let rejected = if is_hidden { rejected.without_words() } else { rejected };
     let call = broker.record_refusal(socket, visit.call, &rejected);
-    visit.reply_why(refusal.status(), call, &refusal.told());
+    visit.reply_why(refusal.status(), Some(call), &refusal.told());
 }
 
 /// Turns out a call that still waits for its place.
@@ -142,7 +142,7 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
     let mut launcher = None;
     let ended = run(broker, socket, &mut visit, *allowed, &mut launcher);
     match &ended {
-        Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, *call, why),
+        Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, Some(*call), why),
         Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
         Err(refusal) => refuse(broker, socket, &visit, refusal),
     }

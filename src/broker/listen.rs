@@ -58,6 +58,8 @@ pub enum ListenError {
     Activation(String),
     /// Another broker has the socket.
     Busy(PathBuf),
+    /// systemd has it, for a socket unit.
+    Held(PathBuf),
     /// Something that is not a socket is in its place.
     NotSocket(PathBuf),
     /// Others could replace it.
@@ -88,6 +90,16 @@ impl fmt::Display for ListenError {
             ),
             Self::Activation(why) => write!(f, "cannot take over systemd's sockets: {why}"),
             Self::Busy(path) => write!(f, "another broker listens on {}", path.display()),
+            Self::Held(path) => {
+                let user = if path.starts_with("/run/sluice") { "" } else { " --user" };
+                write!(
+                    f,
+                    "systemd holds {} for a socket unit, and starts its broker when somebody calls: nothing has to be \
+                     started by hand (systemctl{user} list-sockets names the unit). For a broker of your own, stop \
+                     that unit or give another --socket",
+                    path.display()
+                )
+            }
             Self::NotSocket(path) => write!(f, "{} is in the way and is not a socket", path.display()),
             Self::Distrust(distrust) => write!(f, "the socket's place is not safe: {distrust}"),
             Self::Io { path, source } => write!(f, "cannot listen on {}: {source}", path.display()),
@@ -150,7 +162,8 @@ pub(super) fn bind(
         _ => {}
     }
     let (lock_path, lock) = lock(path)?;
-    clear(path)?;
+    // A lock of ours beside another's socket would only be in the way.
+    clear(path).inspect_err(|_| drop(std::fs::remove_file(&lock_path)))?;
     // The mode must be right from the first moment, and bind takes it from the mask.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = sys::bind_listener(path, BACKLOG);
@@ -198,8 +211,16 @@ fn clear(path: &Path) -> Result<(), ListenError> {
     let address = UnixAddr::new(path).map_err(|errno| io(errno.into()))?;
     match socket::connect(probe.as_fd().as_raw_fd(), &address) {
         Err(Errno::ECONNREFUSED) => std::fs::remove_file(path).map_err(io),
+        Ok(()) if is_systemd(&probe) => Err(ListenError::Held(path.to_owned())),
         _ => Err(ListenError::Busy(path.to_owned())),
     }
+}
+
+/// Whether it is systemd that listens at the other end.
+fn is_systemd(probe: &OwnedFd) -> bool {
+    let Ok(listener) = sys::connector(probe.as_fd()) else { return false };
+    std::fs::read_to_string(format!("/proc/{}/comm", listener.pid))
+        .is_ok_and(|name| name.trim_end() == "systemd")
 }
 
 impl Own {

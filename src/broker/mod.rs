@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+mod arrange;
 mod attendant;
 mod call;
 mod captures;
+mod config;
 mod crowd;
 mod disk;
 mod door;
@@ -25,13 +27,15 @@ mod serve;
 mod state;
 mod status;
 mod token;
+mod unserved;
 mod untold;
 mod visit;
 mod workers;
 
+pub use config::{Config, Rules, ServeError};
 pub use disk::{Disk, load_rules};
 pub use listen::ListenError;
 pub use notice::{LoadError, Notice};
 pub use ruleset::manifest_of;
-pub use serve::{Config, Rules, ServeError, serve};
+pub use serve::serve;
 pub use state::Say;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::audit::{JournalNews, OpenError};
 use crate::rules::Diagnostic;
+use crate::sd::{BusError, JOURNAL_SOCKET};
 use crate::spawn::{Instead, ScopeNews};
 
 /// Something that an operator should know.
@@ -17,6 +18,15 @@ pub enum Notice<'a> {
         sockets: Vec<String>,
         /// How many rules are in force.
         rules: usize,
+    },
+    /// No rules can be put in force for now; whoever calls is refused.
+    Unserved(&'a str),
+    /// A refusal that is in no record.
+    Unfiled {
+        /// Who was refused what.
+        refused: String,
+        /// What the journal gave.
+        source: &'a io::Error,
     },
     /// The rules were read again.
     Reloaded {
@@ -111,8 +121,21 @@ impl fmt::Display for LoadError {
 impl fmt::Display for Notice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready { sockets, rules } => write!(f, "ready on {}, {rules} rules", sockets.join(", ")),
-            Self::Reloaded { file, rules } => write!(f, "reloaded {}, {rules} rules", file.display()),
+            Self::Ready { sockets, rules } => {
+                write!(f, "ready on {}, {}", sockets.join(", "), count(*rules, "rule"))
+            }
+            Self::Unserved(why) => write!(
+                f,
+                "no rules are in force, and callers are refused until they are mended; they are read again when the file \
+                 changes, when somebody calls, and at a reload\n{}",
+                why.trim_end()
+            ),
+            Self::Unfiled { refused, source } => {
+                write!(f, "a refusal that the journal does not take ({source}): {refused}")
+            }
+            Self::Reloaded { file, rules } => {
+                write!(f, "reloaded {}, {}", file.display(), count(*rules, "rule"))
+            }
             Self::ReloadFailed(error) => {
                 write!(f, "reload failed, the old rules stay\n{}", error.to_string().trim_end())
             }
@@ -126,6 +149,9 @@ impl fmt::Display for Notice<'_> {
             }
             Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
             Self::RecordBack(path) => write!(f, "{} is written again", path.display()),
+            Self::Journal(JournalNews::Lost(source)) if source.kind() == io::ErrorKind::NotFound => {
+                write!(f, "there is no journal here ({JOURNAL_SOCKET}); records are in the manifest alone")
+            }
             Self::Journal(JournalNews::Lost(source)) => {
                 write!(f, "cannot write the journal, records go to the manifest alone: {source}")
             }
@@ -141,8 +167,18 @@ impl fmt::Display for Notice<'_> {
     }
 }
 
+/// A number of things, as a person writes it: `1 rule`, `2 rules`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 fn write_scope_news(f: &mut fmt::Formatter<'_>, news: &ScopeNews<'_>) -> fmt::Result {
     match news {
+        // So it always is with the system's units, which delegate for that: no cause for alarm.
+        ScopeNews::Lost(BusError::Denied(_), Instead::Group) => write!(
+            f,
+            "calls run in groups of the broker's own cgroup: the system's manager makes scopes for root alone"
+        ),
         ScopeNews::Lost(why, Instead::Group) => {
             write!(f, "no scopes: {why}; with `scope = auto`, calls run in groups of the broker's own cgroup")
         }

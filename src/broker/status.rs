@@ -14,7 +14,7 @@ use crate::rules::escape::visible;
 use crate::sd::Notifier;
 use crate::spawn::Instead;
 
-use super::notice::Notice;
+use super::notice::{Notice, count};
 use super::state::Broker;
 
 /// What threads leave for the status line.
@@ -176,16 +176,15 @@ impl Herald {
 fn describe(broker: &Broker) -> String {
     let rulesets = &broker.rulesets;
     let rules: usize = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
-    let running: u32 = broker.sockets.iter().map(|socket| socket.gate.running()).sum();
+    let running = broker.sockets.iter().map(|socket| socket.gate.running() as usize).sum();
     let stopping = if broker.events.is_stopping() { "stopping, " } else { "" };
-    let mut parts = vec![format!("{stopping}{rules} rules, {running} calls running")];
+    let mut parts = vec![format!("{stopping}{}, {} running", count(rules, "rule"), count(running, "call"))];
     let faults = rulesets.iter().filter_map(|ruleset| ruleset.fault());
     parts.extend(faults.map(|fault| format!("reload failed, the old rules stay: {fault}")));
     if rulesets.iter().any(|ruleset| ruleset.policy().scope() == ScopeMode::Auto) {
-        parts.extend(broker.scopes.instead().map(|instead| {
-            let place =
-                if instead == Instead::Group { "in groups of the broker's own cgroup" } else { "without" };
-            format!("no scopes, calls run {place}")
+        parts.extend(broker.scopes.instead().map(|instead| match instead {
+            Instead::Group => "calls run in groups of the broker's own cgroup".to_owned(),
+            Instead::Nothing => "no scopes, calls run without".to_owned(),
         }));
     }
     parts.extend(broker.board.last_refused().map(|refused| format!("last refused: {refused}")));

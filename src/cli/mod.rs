@@ -66,6 +66,9 @@ enum Verb {
         /// Answer as JSON, one value a line.
         #[arg(long)]
         json: bool,
+        /// Say nothing of what is good.
+        #[arg(short, long)]
+        quiet: bool,
     },
     /// Say which rule a command line meets, or why none. Runs nothing.
     Match {
@@ -170,7 +173,7 @@ fn run(verb: Verb) -> ExitCode {
         Verb::Serve { rules, rules_dir, socket, allow_root } => {
             serve::run(rules, rules_dir, socket, if allow_root { AsRoot::Serve } else { AsRoot::Refuse })
         }
-        Verb::Check { rules, json } => check_all(&rules, form(json)),
+        Verb::Check { rules, json, quiet } => check_all(&rules, form(json), quiet),
         Verb::Match { json, rules, argv } => match_one(&rules, &argv, form(json)),
         Verb::Log(args) => log::run(&args),
         Verb::Verify { files, journal, strict, json } => {
@@ -189,10 +192,15 @@ fn form(json: bool) -> Form {
     if json { Form::Json } else { Form::Text }
 }
 
-fn check_all(rules: &[OsString], form: Form) -> ExitCode {
+fn check_all(rules: &[OsString], form: Form, is_quiet: bool) -> ExitCode {
     let asked = rules.iter().map(|word| RulesAsked::find(word)).collect::<Result<Vec<_>, _>>();
     match asked {
-        Ok(asked) => answer_whole(|out| check::run(&asked, form, &load, out)),
+        Ok(asked) => answer_whole(|out| {
+            let mut said = Vec::new();
+            let code = check::run(&asked, form, &load, &mut said)?;
+            let is_said = !is_quiet || code != ExitCode::SUCCESS;
+            out.write_all(if is_said { &said } else { &[] }).map(|()| code)
+        }),
         Err(why) => serve::fail(&format!("sluice: {why}")),
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, needs, serve, serve_words};
 
-fn activated(names: &[&str]) -> Option<Setup> {
+pub(crate) fn activated(names: &[&str]) -> Option<Setup> {
     if !needs("systemd-socket-activate", "systemd") {
         return None;
     }
@@ -33,7 +33,7 @@ fn every_socket_that_systemd_holds_is_served_under_its_name() {
 }
 
 /// Rules for a socket of this name, recorded where the harness looks.
-fn named(setup: Setup, name: &str, rules: &str) -> Setup {
+pub(crate) fn named(setup: Setup, name: &str, rules: &str) -> Setup {
     let rules = format!("defaults:\n  logfile = @DIR@/audit/manifest.jsonl\n\n{rules}\n");
     setup.file(&format!("{name}.rules"), &rules)
 }
@@ -49,15 +49,6 @@ fn each_name_has_its_own_rules_in_a_directory() {
         let refused = broker.request(&["/bin/echo", other]).over(&socket).run().refused(Status::NO_RULE);
         refused.audited([&*format!("reject socket={name} reason=no_rule")]);
     }
-}
-
-#[test]
-fn a_name_whose_rules_are_wrong_or_missing_stops_the_start() {
-    let Some(setup) = activated(&["one", "two"]) else { return };
-    let wrong = named(named(setup, "one", "/bin/echo one"), "two", "/bin/echo #two").by_name();
-    wrong.start_fails().said(&["two.rules:4:11", "nothing says what the slot `two` accepts"]);
-    let Some(setup) = activated(&["one", "two"]) else { return };
-    named(setup, "one", "/bin/echo one").by_name().start_fails().said(&["two.rules", "No such file"]);
 }
 
 #[test]

@@ -41,5 +41,6 @@ mod stdio;
 mod stop;
 mod tidy;
 mod told;
+mod unserved;
 mod verify;
 mod wire;

@@ -74,9 +74,9 @@ fn managed_as(rules: &str) -> (Manager, Setup) {
 fn a_manager_hears_of_the_start_and_of_the_stop() {
     let (manager, setup) = managed(SHELL);
     let mut broker = setup.start();
-    manager.hears("READY=1\nSTATUS=1 rules, 0 calls running\n");
+    manager.hears("READY=1\nSTATUS=1 rule, 0 calls running\n");
     broker.stop();
-    manager.hears("STOPPING=1\nSTATUS=stopping, 1 rules, 0 calls running\n");
+    manager.hears("STOPPING=1\nSTATUS=stopping, 1 rule, 0 calls running\n");
     assert_eq!(manager.heard(), Vec::<String>::new());
 }
 
@@ -86,7 +86,7 @@ fn an_abstract_socket_serves_as_well() {
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let manager = Manager(UnixDatagram::bind_addr(&address).expect("a name of our own"));
     let _broker = Broker::new(&scopeless(SHELL)).env("NOTIFY_SOCKET", &format!("@{name}")).start();
-    manager.hears("READY=1\nSTATUS=1 rules, 0 calls running\n");
+    manager.hears("READY=1\nSTATUS=1 rule, 0 calls running\n");
 }
 
 #[test]
@@ -106,10 +106,10 @@ fn the_status_follows_the_calls() {
     manager.comes_to_hear("READY=1");
     let mut call = broker.request(&["/bin/sh", "-c", "echo up; read go"]).stdin_open().begin();
     call.line();
-    manager.hears("STATUS=1 rules, 1 calls running\n");
+    manager.hears("STATUS=1 rule, 1 call running\n");
     call.write(b"go\n");
     call.wait().exited(0);
-    manager.hears("STATUS=1 rules, 0 calls running\n");
+    manager.hears("STATUS=1 rule, 0 calls running\n");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn the_status_names_the_last_refusal_and_cannot_be_forged_by_it() {
     manager.comes_to_hear("READY=1");
     broker.call(["/bin/echo", "b\nMAINPID=1\nREADY=1\u{1b}[31m"]).refused(Status::NO_RULE);
     manager.hears(
-        "STATUS=1 rules, 0 calls running; last refused: no_rule on it: \
+        "STATUS=1 rule, 0 calls running; last refused: no_rule on it: \
          /bin/echo $'b\\u{a}MAINPID=1\\u{a}READY=1\\u{1b}[31m'\n",
     );
 }
@@ -128,7 +128,7 @@ fn the_status_names_the_last_refusal_and_cannot_be_forged_by_it() {
 fn the_status_says_what_calls_run_in_where_there_are_no_scopes() {
     let (manager, setup) = managed_as("/bin/echo a\n");
     let broker = setup.start();
-    manager.comes_to_hear("1 rules, 0 calls running; no scopes, calls run without\n");
+    manager.comes_to_hear("1 rule, 0 calls running; no scopes, calls run without\n");
     broker.call(["/bin/echo", "a"]).exited(0);
 }
 
@@ -138,7 +138,7 @@ fn words_that_no_record_keeps_are_not_in_the_status() {
     let broker = setup.start();
     manager.comes_to_hear("READY=1");
     broker.call(["/bin/echo", "secret"]).refused(Status::NO_RULE);
-    manager.hears("STATUS=1 rules, 0 calls running; last refused: no_rule on it\n");
+    manager.hears("STATUS=1 rule, 0 calls running; last refused: no_rule on it\n");
 }
 
 #[test]

@@ -86,15 +86,21 @@ impl Broker {
     /// Starts it on the same directory, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
+        self.start_until("sluice: ready");
+    }
+
+    /// Starts it on the same directory, and waits until it says this.
+    #[track_caller]
+    pub(super) fn start_until(&mut self, said: &str) {
         assert!(self.process.is_none(), "it runs already");
         let process = self.setup.spawn();
         let stderr = process.stderr.clone();
         self.process = Some(process);
         self.setup.knock(&stderr);
-        let ready = stderr.line_with("sluice: ready", 0, SOON);
+        let line = stderr.line_with(said, 0, SOON);
         assert!(
-            ready.is_some(),
-            "the broker is not ready; it said:\n{}\nrules:\n{}",
+            line.is_some(),
+            "the broker does not say {said:?}; it said:\n{}\nrules:\n{}",
             stderr.text(),
             self.setup.text()
         );

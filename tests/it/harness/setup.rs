@@ -123,6 +123,14 @@ impl Setup {
         broker
     }
 
+    /// Starts the broker, and waits until it says that it has no rules to serve.
+    #[track_caller]
+    pub(crate) fn start_unserved(self) -> Broker {
+        let mut broker = Broker::stopped(self);
+        broker.start_until("sluice: no rules are in force");
+        broker
+    }
+
     /// Starts a broker that must not become ready.
     #[track_caller]
     pub(crate) fn start_fails(self) -> Failed {

@@ -123,10 +123,7 @@ fn a_call_is_in_a_group_of_its_own_because_the_manager_makes_no_scope() {
     let command = call.pid();
     assert!(group(command).starts_with(&calls(&gate)), "{}", group(command));
     assert_eq!(last(&gate, "start")["scope"], format!("cgroup:{}", group(command)));
-    gate.becomes(
-        "StatusText",
-        "1 rules, 1 calls running; no scopes, calls run in groups of the broker's own cgroup",
-    );
+    gate.becomes("StatusText", "1 rule, 1 call running; calls run in groups of the broker's own cgroup");
     let entry = gate.journal().has("the start", |entry| entry.get_field("SLUICE_KIND") == Some("start"));
     assert_eq!(entry.get_field("SLUICE_SCOPE"), Some(&*format!("cgroup:{}", group(command))));
     call.kill();

@@ -35,8 +35,9 @@ pub(crate) fn install(manager: Manager, name: &str) -> Vec<Removed> {
     fs::create_dir_all(&dir).expect("the directory for units can be made");
     let copy = |kind: &str| {
         let text = fs::read_to_string(Path::new(&source).join(format!("sluice@.{kind}")));
-        let text =
-            text.expect("the unit is there").replace("ExecStart=sluice", &format!("ExecStart={program}"));
+        let text = text.expect("the unit is there");
+        let text = text.replace("ExecStart=sluice", &format!("ExecStart={program}"));
+        let text = text.replace("ExecReload=sluice", &format!("ExecReload={program}"));
         let path = dir.join(format!("sluice@{name}.{kind}"));
         fs::write(&path, text).expect("a unit can be written");
         Removed(path)

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Gate, Journal, Manager, Pid, SOON, within};
+use crate::harness::{Gate, Pid, SOON, within};
 
 /// Waits until systemd, and no call, has started another broker.
 #[track_caller]
@@ -13,38 +13,63 @@ fn started_again(gate: &Gate, broker: Pid) {
     assert_ne!(gate.broker(), broker);
 }
 
-#[test]
-fn rules_with_an_error_fail_the_start_and_show_where() {
-    let gate = Gate::new("echo hi\n  timeout = soon\n").enable();
-    gate.systemctl("start").failed();
-    let place = format!("{}:2:13: error: ", gate.rules_file().display());
-    gate.systemctl("status").said(&["failed", &place]);
-    // A process that ends at once may be gone before the journal has looked which unit it was of.
-    Journal::filtered("SYSLOG_IDENTIFIER=sluice").says(&place);
-    assert_eq!(gate.property("NRestarts"), "0", "no second try mends the rules");
+const WRONG: &str = "echo hi\n  timeout = soon\n";
+
+/// Where the error is.
+fn place(gate: &Gate) -> String {
+    format!("{}:2:13: error: ", gate.rules_file().display())
 }
 
 #[test]
-fn a_caller_is_not_left_waiting_for_a_broker_that_does_not_start() {
-    let gate = Gate::new("echo hi\n  timeout = soon\n").enable();
-    gate.call(["echo", "hi"]).exited(125).said(&["systemctl --user status 'sluice*' says why"]);
-    let place = format!("{}:2:13: error: ", gate.rules_file().display());
-    Manager::User.systemctl(&["status", "sluice*"]).said(&[&place]);
-    gate.becomes("ActiveState", "failed");
-    gate.write_rules("echo hi\n");
-    // The tries were too many for the next ten seconds, unless they are forgotten.
-    Manager::User.systemctl(&["reset-failed", &gate.service_unit()]).exited(0);
-    // It brings back its socket, which systemd had closed to end the tries.
+fn rules_with_an_error_show_where_and_refuse_callers() {
+    let gate = Gate::new(WRONG).enable();
     gate.systemctl("start").exited(0);
+    gate.systemctl("status").said(&["active (running)", "no rules in force", &place(&gate)]);
+    gate.journal().says(&place(&gate));
+    gate.call(["echo", "hi"]).exited(129).said(&["no rules are in force here"]);
+    gate.journal().says("a request on ");
+}
+
+#[test]
+fn who_mends_the_rules_just_calls_again() {
+    let gate = Gate::new(WRONG).enable();
+    for _ in 0..20 {
+        gate.call(["echo", "hi"]).exited(129);
+    }
+    gate.becomes("ActiveState", "active");
+    gate.write_rules("echo hi\n");
+    gate.call(["echo", "hi"]).exited(0).printed("hi\n");
+    gate.systemctl("status").said(&["1 rule, "]);
+    assert_eq!(gate.property("NRestarts"), "0");
+}
+
+#[test]
+fn rules_that_are_not_written_yet_are_waited_for() {
+    let gate = Gate::new("echo hi\n").enable();
+    std::fs::remove_file(gate.rules_file()).expect("the rules are there");
+    gate.call(["echo", "hi"]).exited(129);
+    gate.systemctl("status").said(&["cannot be read: No such file"]);
+    gate.write_rules("echo hi\n");
     gate.call(["echo", "hi"]).exited(0).printed("hi\n");
 }
 
 #[test]
-fn mended_rules_start() {
-    let gate = Gate::new("echo hi\n  timeout = soon\n").enable();
-    gate.systemctl("start").failed();
+fn rules_that_are_mended_can_be_reloaded() {
+    let gate = Gate::new(WRONG).enable();
+    gate.call(["echo", "hi"]).exited(129);
+    gate.systemctl("reload").failed();
     gate.write_rules("echo hi\n");
-    gate.systemctl("start").exited(0);
+    gate.systemctl("reload").exited(0);
+    gate.call(["echo", "hi"]).exited(0).printed("hi\n");
+}
+
+#[test]
+fn brokers_that_crash_again_and_again_leave_the_gate_open() {
+    let gate = Gate::new("echo hi\n").enable();
+    for _ in 0..8 {
+        gate.call(["echo", "hi"]).exited(0).printed("hi\n");
+        gate.broker().signal(Signal::SIGKILL);
+    }
     gate.call(["echo", "hi"]).exited(0).printed("hi\n");
 }
 

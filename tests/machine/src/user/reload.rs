@@ -31,21 +31,21 @@ fn a_reload_brings_other_rules() {
 fn a_reload_with_an_error_keeps_the_old_rules_and_says_so() {
     let gate = Gate::new("echo hi\n").start();
     gate.write_rules("echo ho\n  timeout = soon\n");
-    gate.systemctl("reload").exited(0);
+    gate.systemctl("reload").failed();
     let place = format!("{}:2:13: error: ", gate.rules_file().display());
     let mut journal = gate.journal();
     journal.says(&place);
     journal.says("reload failed, the old rules stay");
     gate.call(["echo", "hi"]).exited(0).printed("hi\n");
     status_says(&gate, "the old rules stay");
-    gate.systemctl("status").said(&["the old rules stay"]);
+    gate.systemctl("status").said(&["active (running)", "the old rules stay", &place]);
 }
 
 #[test]
 fn a_good_reload_takes_the_word_of_a_bad_one_back() {
     let gate = Gate::new("echo hi\n").start();
     gate.write_rules("echo ho\n  timeout = soon\n");
-    gate.systemctl("reload").exited(0);
+    gate.systemctl("reload").failed();
     status_says(&gate, "the old rules stay");
     gate.write_rules("echo ho\n");
     gate.systemctl("reload").exited(0);

@@ -1,0 +1,58 @@
+//! The refusals of a broker that has no manifest, because its rules cannot be read: they are recorded in the journal
+//! alone, without a call's number. Many are counted as ever.
+
+use std::io;
+use std::time::Instant;
+
+use crate::ids::CallId;
+use crate::rules::Journal;
+
+use super::counts::cost;
+use super::fold::{Due, Fold, Heard};
+use super::many::RejectMany;
+use super::rejected::{Rejected, Unfiled};
+use super::sink::{Hear, Sink};
+
+/// Refusals that no manifest can hold.
+#[derive(Debug)]
+pub struct UnfiledRefusals {
+    sink: Sink,
+    fold: Fold,
+    /// For the counting of equal ones; in no record.
+    next: CallId,
+}
+
+impl UnfiledRefusals {
+    /// None yet. `hear` is told when the journal takes no entries. Errors: there is no socket to write to it.
+    pub fn new(hear: Hear) -> io::Result<Self> {
+        Ok(Self { sink: Sink::new(Journal::Require, hear)?, fold: Fold::default(), next: CallId::FIRST })
+    }
+
+    /// Records one, or counts it where equal ones came just before.
+    /// Errors: the journal does not take it.
+    pub fn reject(&mut self, rejected: &Rejected) -> io::Result<()> {
+        let call = self.next;
+        self.next = call.next();
+        match self.fold.hear(call, rejected, Instant::now(), &cost) {
+            Heard::First => self.sink.enter(|| Unfiled { rejected, count: 1 }.entry()),
+            Heard::Again => Ok(()),
+        }
+    }
+
+    /// Records the counts whose time has come.
+    pub fn settle(&mut self) {
+        for due in self.fold.take_due(Instant::now(), &cost) {
+            let entry = || match &due {
+                Due::Equal(rejected, repeats) => Unfiled { rejected, count: repeats.count }.entry(),
+                Due::Many(socket, many) => RejectMany::new(socket, many).unfiled_entry(),
+            };
+            // The sink says what the journal does not take.
+            self.sink.enter(entry).ok();
+        }
+    }
+
+    /// When there is a count to record.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.fold.next_due()
+    }
+}

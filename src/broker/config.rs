@@ -1,0 +1,98 @@
+//! What an operator asks of a broker, and why it cannot be had.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::audit::OpenError;
+use crate::spawn::{AsRoot, Privileged};
+use crate::sys;
+
+use super::listen::ListenError;
+use super::notice::LoadError;
+
+/// Where the system's brokers keep their records: the home of their user (`tmpfiles.d/sluice.conf`).
+const SYSTEM_STATE: &str = "/var/lib/sluice";
+
+/// What an operator asks of a broker.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The rules.
+    pub rules: Rules,
+    /// The socket to bind; without it, systemd's.
+    pub socket: Option<PathBuf>,
+    /// Whether root may serve.
+    pub as_root: AsRoot,
+}
+
+/// Where rules are.
+#[derive(Clone, Debug)]
+pub enum Rules {
+    /// One file, absolute, for every socket.
+    File(PathBuf),
+    /// In this directory, absolute: `NAME.rules` for the socket that systemd calls NAME.
+    Directory(PathBuf),
+}
+
+/// Why a broker did not start, or could not go on.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The process has too many privileges.
+    Privileged(Privileged),
+    /// The rules are wrong.
+    Load(LoadError),
+    /// There is no socket.
+    Listen(ListenError),
+    /// There is no manifest.
+    Manifest(OpenError),
+    /// Somebody took the socket's file away while the broker served.
+    SocketTaken,
+    /// The kernel, or a filter of system calls, denies what a broker cannot do without.
+    Kernel(sys::Missing),
+    /// No process can be made for calls.
+    NoProcess(io::Error),
+    /// The process tree of calls cannot be followed.
+    NoTree(io::Error),
+    /// A system call failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Privileged(error) => error.fmt(f),
+            Self::Load(error) => error.fmt(f),
+            Self::Listen(error) => error.fmt(f),
+            Self::Manifest(error) => {
+                error.fmt(f)?;
+                // The home of the system's brokers, which a package's scripts make, or nobody has yet.
+                let is_missing =
+                    !Path::new(SYSTEM_STATE).exists() && error.to_string().contains(SYSTEM_STATE);
+                let tip = "; the directories of the system's brokers are made by: systemd-tmpfiles --create sluice.conf";
+                f.write_str(if is_missing { tip } else { "" })
+            }
+            Self::SocketTaken => {
+                write!(f, "somebody removed or replaced the socket; callers do not come here any more")
+            }
+            Self::Kernel(missing) => missing.fmt(f),
+            Self::NoProcess(source) => write!(
+                f,
+                "no process can be made for calls, so nothing is served: {source}. Where a container's seccomp profile or \
+                 a unit's SystemCallFilter= denies clone3, it has to answer ENOSYS, and to allow clone; TasksMax= and \
+                 ulimit -u limit how many there may be"
+            ),
+            Self::NoTree(source) => {
+                write!(f, "cannot follow what calls start (/proc/PID/task/TID/children): {source}")
+            }
+            Self::Io(source) => source.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<io::Error> for ServeError {
+    fn from(source: io::Error) -> Self {
+        Self::Io(source)
+    }
+}

@@ -1,0 +1,271 @@
+//! A broker whose rules cannot be put in force, on sockets that systemd handed over. To leave would have systemd start it
+//! again for the caller that waits, until the start limit closes the socket, which mended rules do not open. So it stays:
+//! each request is refused and recorded, the status says what is wrong, and the rules are read again when their file
+//! changes, when a caller comes, and at HUP. One thread, no process is made, nothing is run.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+
+use crate::audit::{Caller, JournalNews, Rejected, UnfiledRefusals};
+use crate::ids::Claimed;
+use crate::limits::{
+    MESSAGE_BYTES_MAX, NOTIFY_RETRY, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND, UNSERVED_TRY_MIN,
+};
+use crate::refusal::Refusal;
+use crate::sd::Notifier;
+use crate::sys;
+use crate::wire::Request;
+
+use super::listen::Listener;
+use super::notice::Notice;
+use super::state::Say;
+use super::status::one_line;
+use super::visit::Visit;
+
+/// What ended the wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The rules are to be tried again.
+    Try,
+    /// The broker is to leave.
+    Stop,
+}
+
+/// The sockets, and who waits at them for a refusal.
+pub(super) struct Unserved<'a> {
+    listeners: &'a [Listener],
+    signals: &'a SignalFd,
+    notifier: &'a Notifier,
+    say: Say,
+    /// The rules files, and what they were like when they were last tried.
+    files: Vec<PathBuf>,
+    tried: Vec<Option<Likeness>>,
+    /// They are different by now.
+    is_stale: bool,
+    /// When that was, and how long it took.
+    try_began: Instant,
+    try_took: Duration,
+    /// Those who have said nothing yet, each at a socket since a time.
+    visits: Vec<(usize, Visit, Instant)>,
+    refusals: UnfiledRefusals,
+    /// The manager was told that the broker is there, with this status.
+    told: Option<String>,
+    next_ping: Instant,
+}
+
+/// What shows that a file was changed: its inode, size, and times in nanoseconds.
+type Likeness = (u64, u64, i64, i64, i64, i64);
+
+impl<'a> Unserved<'a> {
+    /// Nobody waits yet. Errors: there is no socket for the journal.
+    pub(super) fn new(
+        listeners: &'a [Listener],
+        files: Vec<PathBuf>,
+        signals: &'a SignalFd,
+        notifier: &'a Notifier,
+        say: Say,
+    ) -> io::Result<Self> {
+        let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
+        let now = Instant::now();
+        let mut unserved = Self {
+            listeners,
+            signals,
+            notifier,
+            say,
+            files,
+            tried: Vec::new(),
+            is_stale: false,
+            try_began: now,
+            try_took: Duration::ZERO,
+            visits: Vec::new(),
+            refusals: UnfiledRefusals::new(Box::new(hear))?,
+            told: None,
+            next_ping: now,
+        };
+        unserved.begin_try();
+        Ok(unserved)
+    }
+
+    /// The rules are tried from now on.
+    pub(super) fn begin_try(&mut self) {
+        (self.tried, self.is_stale) = (self.look(), false);
+        self.try_began = Instant::now();
+    }
+
+    /// Refuses everybody because of `why`, until there is a reason to try the rules again, or to leave.
+    pub(super) fn wait(&mut self, why: &str) -> io::Result<Next> {
+        self.try_took = self.try_began.elapsed();
+        let first = why.lines().next().unwrap_or_default();
+        let status = one_line(&format!("no rules in force, callers are refused: {first}"));
+        if self.told.as_ref() != Some(&status) {
+            (self.say)(&Notice::Unserved(why));
+        }
+        loop {
+            let is_told = self.tell(&status);
+            self.poll(is_told)?;
+            if let Some(next) = self.obey() {
+                return Ok(next);
+            }
+            self.is_stale = self.has_changed();
+            if self.may_try() && (self.is_stale || self.is_asked()?) {
+                return Ok(Next::Try);
+            }
+            // Who calls after the file was changed is answered by what stands in it now.
+            if !self.is_stale {
+                self.let_in()?;
+            }
+            self.answer(first);
+            self.refusals.settle();
+        }
+    }
+
+    /// Tells the manager that the broker is there, once, and that it lives. Gives whether it has the status.
+    fn tell(&mut self, status: &str) -> bool {
+        let now = Instant::now();
+        if let Some(interval) = self.notifier.ping_interval().filter(|_| self.next_ping <= now) {
+            self.notifier.ping().ok();
+            self.next_ping = now + interval;
+        }
+        if self.told.as_deref() == Some(status) {
+            return true;
+        }
+        let told = self.notifier.ready(status);
+        let is_full = told.as_ref().is_err_and(|source| source.kind() == io::ErrorKind::WouldBlock);
+        if !is_full {
+            told.unwrap_or_else(|source| (self.say)(&Notice::NoManager(&source)));
+            self.told = Some(status.to_owned());
+        }
+        !is_full
+    }
+
+    fn poll(&self, is_told: bool) -> io::Result<()> {
+        let has_room = !self.is_stale && self.visits.len() < UNSERVED_CONNECTIONS_MAX;
+        let wanted = |is_wanted| if is_wanted { PollFlags::POLLIN } else { PollFlags::empty() };
+        let mut looked_at = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        looked_at.extend(
+            self.listeners.iter().map(|listener| PollFd::new(listener.socket.as_fd(), wanted(has_room))),
+        );
+        let visits = self.visits.iter();
+        looked_at
+            .extend(visits.map(|(_, visit, _)| PollFd::new(visit.connection.as_fd(), PollFlags::POLLIN)));
+        let now = Instant::now();
+        let again = if is_told { UNSERVED_ROUND } else { NOTIFY_RETRY };
+        let ping = self.notifier.ping_interval().map(|_| self.next_ping);
+        let silence = self.visits.first().map(|(_, _, since)| *since + SILENCE_MAX);
+        let trial = self.is_stale.then(|| self.next_try());
+        let dates = [Some(now + again), ping, silence, trial, self.refusals.next_due()];
+        sys::poll_until(&mut looked_at, dates.into_iter().flatten().min()).map(drop)
+    }
+
+    /// HUP tries the rules again, TERM and INT end the broker.
+    fn obey(&mut self) -> Option<Next> {
+        let mut next = None;
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGHUP as u32 {
+                // A manager that has no room for these words sees the process end.
+                self.notifier.stopping("stopping, no rules were in force").ok();
+                return Some(Next::Stop);
+            }
+            self.notifier.reloading().ok();
+            (self.told, next) = (None, Some(Next::Try));
+        }
+        next
+    }
+
+    /// Whether enough time has passed: trying broken rules must not keep a processor busy, whoever calls how often.
+    fn may_try(&self) -> bool {
+        self.next_try() <= Instant::now()
+    }
+
+    fn next_try(&self) -> Instant {
+        self.try_began + UNSERVED_TRY_MIN.max(10 * self.try_took)
+    }
+
+    fn has_changed(&self) -> bool {
+        self.look() != self.tried
+    }
+
+    fn look(&self) -> Vec<Option<Likeness>> {
+        let likeness = |file: fs::Metadata| {
+            (file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
+        };
+        self.files.iter().map(|file| fs::metadata(file).ok().map(likeness)).collect()
+    }
+
+    /// Whether somebody waits who was not let in yet. What is wrong may be elsewhere than in the rules files.
+    fn is_asked(&self) -> io::Result<bool> {
+        let listeners = self.listeners.iter();
+        let mut look: Vec<_> =
+            listeners.map(|listener| PollFd::new(listener.socket.as_fd(), PollFlags::POLLIN)).collect();
+        sys::poll_until(&mut look, Some(Instant::now()))
+    }
+
+    fn let_in(&mut self) -> io::Result<()> {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            while self.visits.len() < UNSERVED_CONNECTIONS_MAX {
+                match sys::accept(listener.socket.as_fd()) {
+                    Ok(connection) => self.visits.push((index, Visit::new(connection), Instant::now())),
+                    Err(source) if source.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(source) => return Err(source),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers those who have spoken, or have been silent for too long.
+    fn answer(&mut self, why: &str) {
+        let now = Instant::now();
+        let (ready, silent) = std::mem::take(&mut self.visits)
+            .into_iter()
+            .partition(|(_, visit, since)| visit.has_spoken() || *since + SILENCE_MAX <= now);
+        self.visits = silent;
+        let ready: Vec<(usize, Visit, Instant)> = ready;
+        for (index, mut visit, _) in ready {
+            let refusal = if visit.has_spoken() {
+                // Nothing was asked, or nobody is there to hear.
+                let Some(refusal) = hear(&mut visit, why) else { continue };
+                refusal
+            } else {
+                Refusal::Silence
+            };
+            self.refuse(index, &visit, &refusal);
+        }
+    }
+
+    fn refuse(&mut self, index: usize, visit: &Visit, refusal: &Refusal) {
+        let caller = visit.caller.clone();
+        let caller = caller.or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
+        let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
+        let rejected = Rejected::new(&self.listeners[index].name, caller, &argv, refusal);
+        if let Err(source) = self.refusals.reject(&rejected) {
+            (self.say)(&Notice::Unfiled { refused: rejected.summary(), source: &source });
+        }
+        visit.reply_why(refusal.status(), None, &refusal.told());
+    }
+}
+
+/// Reads a request. Gives why it is refused, or `None` where there was none.
+fn hear(visit: &mut Visit, why: &str) -> Option<Refusal> {
+    let message = sys::receive(visit.connection.as_fd(), MESSAGE_BYTES_MAX).ok()?;
+    if message.bytes.is_empty() && message.descriptors.is_empty() {
+        return None;
+    }
+    let sender = message.sender.filter(|sender| sender.pid > 0);
+    visit.caller = sender.map(|sender| Caller::new(sender, visit.connector));
+    match Request::decode(&message.bytes) {
+        Ok(Request::Call(argv)) => visit.argv = argv,
+        Ok(Request::List) => {}
+        Err(malformed) => return Some(Refusal::Malformed(malformed)),
+    }
+    Some(Refusal::BrokenRules(why.to_owned()))
+}

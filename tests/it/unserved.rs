@@ -1,0 +1,121 @@
+//! Rules that cannot be put in force where systemd holds the socket: callers are refused until somebody mends them, and
+//! are served from then on. With a socket of the broker's own, it leaves instead (`config.rs`).
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::activation::{activated, named};
+use crate::harness::{
+    Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, VERSION, chmod, found, frame, header,
+};
+
+const WRONG: &str = "/bin/echo #n\n";
+
+fn with_rules(rules: &str) -> Option<Setup> {
+    let mut setup = activated(&["agent"])?;
+    setup.rewrite(rules);
+    Some(setup)
+}
+
+/// It serves the next caller, stops in order, and left a whole record.
+#[track_caller]
+fn serves_now(mut broker: Broker) {
+    broker.sh("echo up").exited(0).printed("up\n").audited(["start socket=agent", "exit status=0"]);
+    broker.says("sluice: ready");
+    broker.stop();
+}
+
+#[test]
+fn who_mends_the_rules_just_calls_again() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    broker.says("it.rules:4:11: error: ");
+    for _ in 0..20 {
+        broker.sh("echo up").refused(Status::NO_RULE).printed("");
+    }
+    let connection = broker.connect();
+    connection.send(&header(MAGIC, VERSION, 0), &[]);
+    assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
+    broker.rewrite(SHELL);
+    serves_now(broker);
+}
+
+#[test]
+fn rules_that_are_not_written_yet_are_waited_for() {
+    let Some(setup) = with_rules(SHELL) else { return };
+    let setup = setup.arranged(|dir| std::fs::remove_file(dir.join("it.rules")).expect("an own file"));
+    let mut broker = setup.start_unserved();
+    broker.sh("echo up").refused(Status::NO_RULE);
+    broker.rewrite(SHELL);
+    serves_now(broker);
+}
+
+#[test]
+fn a_place_of_records_that_is_mended_is_seen_by_the_next_caller() {
+    let Some(setup) = with_rules(SHELL) else { return };
+    let broker = setup.mode("audit", 0o777).start_unserved();
+    broker.sh("echo up").refused(Status::NO_RULE);
+    chmod(&broker.dir().join("audit"), 0o700);
+    // Nothing tells of this but a try, and tries are rare.
+    let served = || (broker.sh("true").reply == Reply::Status(Status(0))).then_some(());
+    assert!(found(SOON, served).is_some(), "{}", broker.said());
+    serves_now(broker);
+}
+
+#[test]
+fn mended_rules_are_read_without_a_caller_too() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    broker.rewrite(SHELL);
+    broker.says("sluice: ready");
+    serves_now(broker);
+}
+
+#[test]
+fn a_reload_reads_them_and_says_what_is_wrong_now() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    broker.rewrite("/bin/echo a\n  timeout = soon\n");
+    broker.signal(Signal::SIGHUP);
+    broker.says("it.rules:5:13: error: ");
+    broker.rewrite(SHELL);
+    broker.signal(Signal::SIGHUP);
+    broker.says("sluice: ready");
+    serves_now(broker);
+}
+
+#[test]
+fn a_stop_ends_a_broker_without_rules() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    let silent = broker.connect();
+    broker.stop();
+    drop(silent);
+}
+
+#[test]
+fn callers_who_say_nothing_or_nonsense_keep_nobody_from_an_answer() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    let _silent: Vec<_> = (0..40).map(|_| broker.connect()).collect();
+    broker.raw(b"nonsense", &[]).refused(Status::PROTO);
+    broker.raw(&frame(&["/bin/echo"]), &[]).refused(Status::NO_RULE);
+    let began = Instant::now();
+    broker.sh("true").refused(Status::NO_RULE);
+    assert!(began.elapsed() < Duration::from_secs(2));
+    broker.stop();
+}
+
+#[test]
+fn of_several_names_one_with_wrong_or_missing_rules_has_all_wait() {
+    let Some(setup) = activated(&["one", "two"]) else { return };
+    let mut broker =
+        named(named(setup, "one", "/bin/echo one"), "two", "/bin/echo #two").by_name().start_unserved();
+    broker.says("two.rules:4:11: error: ");
+    let one = broker.socket_of("one");
+    broker.request(&["/bin/echo", "one"]).over(&one).run().refused(Status::NO_RULE);
+    std::fs::remove_file(broker.dir().join("two.rules")).expect("an own file");
+    broker.says("two.rules cannot be read: No such file");
+    broker.stop();
+}
