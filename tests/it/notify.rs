@@ -120,7 +120,7 @@ fn the_status_names_the_last_refusal_and_cannot_be_forged_by_it() {
     broker.call(["/bin/echo", "b\nMAINPID=1\nREADY=1\u{1b}[31m"]).refused(Status::NO_RULE);
     manager.hears(
         "STATUS=1 rule, 0 calls running; last refused: no_rule on it: \
-         /bin/echo $'b\\u{a}MAINPID=1\\u{a}READY=1\\u{1b}[31m'\n",
+         /bin/echo $'b\\nMAINPID=1\\nREADY=1\\x1b[31m'\n",
     );
 }
 
