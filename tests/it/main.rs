@@ -41,6 +41,7 @@ mod stdio;
 mod stop;
 mod tidy;
 mod told;
+mod tutorial;
 mod unserved;
 mod verify;
 mod wire;

@@ -25,7 +25,7 @@ mod wait;
 
 pub(crate) use answer::Answer;
 pub(crate) use apart::apart;
-pub(crate) use broker::{Broker, SHELL};
+pub(crate) use broker::{Broker, Process, SHELL};
 pub(crate) use call::Running;
 pub(crate) use connection::{Connection, Reply};
 pub(crate) use dir::{TempDir, chmod};
@@ -33,7 +33,9 @@ pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
 pub(crate) use invariants::check_files;
 pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use process::Pid;
-pub(crate) use program::{Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify};
+pub(crate) use program::{
+    Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify, sluicify_bin,
+};
 pub(crate) use setup::Setup;
 pub(crate) use skip::{
     Capability, find, is_root, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root,
