@@ -320,6 +320,8 @@ pub const JOURNAL_REST: Duration = Duration::from_secs(3);
 pub const JOURNAL_MESSAGE_CHARS_MAX: usize = 400;
 /// Most bytes of one entry that `journalctl` prints of the fields that are asked for.
 pub const JOURNAL_LINE_BYTES_MAX: u64 = 64 * 1024;
+/// How much later than its record an entry may stand in the journal, in milliseconds.
+pub const JOURNAL_LATE_MAX_MS: u64 = 100;
 /// Most bytes that are repeated of what `journalctl` complains.
 pub const JOURNAL_SAID_BYTES_MAX: u64 = 1024;
 

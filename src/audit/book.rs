@@ -281,6 +281,7 @@ impl Book {
             self.append_line(&body, Space::Kept)?;
             let Some(mut end) = self.owed.shift() else { return Ok(()) };
             self.calls.end(end.call, end.goes_on);
+            end.entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
             end.entry.add("SLUICE_HASH", &self.prev);
             end.entry.add("SLUICE_PREV", &self.before);
             self.sink.enter(|| end.entry).ok();
@@ -299,6 +300,7 @@ impl Book {
 
     fn entry(&self, record: &impl Record, written: &io::Result<()>) -> Entry {
         let mut entry = record.entry();
+        entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
         match written {
             Ok(()) => {
                 entry.add("SLUICE_HASH", &self.prev);

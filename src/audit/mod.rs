@@ -49,7 +49,7 @@ pub use place::OpenError;
 pub use query::{Asked, Count, Filter, Follow, Found, History, Matcher, Reached, RuleAsked, Take, Unshown};
 pub use read::{
     Fields, Foreign, Head, Kind, Line, Lines, ReadError, Recorded, Relation, Source, Standing, Stood, Torn,
-    rotated,
+    rotated, unrotated,
 };
 pub use record::{Captured, Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
@@ -57,5 +57,7 @@ pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;
 pub use trust::{Distrust, Trusted, trusted_directory, trusted_file};
 pub use unfiled::UnfiledRefusals;
-pub use verify::{Ask, FileReport, Misfit, Place, Remark, Report, Testimony, VerifyError, Witness, verify};
+pub use verify::{
+    Ask, FileReport, Misfit, Place, Process, Program, Remark, Report, Testimony, VerifyError, Witness, verify,
+};
 pub use words::Caller;

@@ -1,13 +1,18 @@
 //! `sluice verify`: whether a manifest is what its broker wrote, and the first line that is not.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::audit::{Digest, FileReport, Kind, Remark, Report, Testimony, VerifyError, Witness, verify};
+use crate::audit::{
+    Digest, FileReport, Kind, Process, Program, Remark, Report, Testimony, VerifyError, Witness,
+    trusted_file, unrotated, verify,
+};
 use crate::ids::CallId;
 use crate::limits::SHOWN_CALLS_MAX;
 use crate::rules::escape::visible;
@@ -48,9 +53,10 @@ pub(super) enum Rigour {
 
 /// Verifies files.
 pub(super) fn read(files: &[PathBuf], compare: &Compare) -> Result<Report, VerifyError> {
+    let here = files.iter().map(|file| unrotated(file)).collect();
     verify(files, &|uid, since_ms| match compare {
         Compare::Nothing => Err("it was not asked for".into()),
-        Compare::With(journals) => witness(journals, uid, since_ms),
+        Compare::With(journals) => witness(journals, &here, uid, since_ms),
     })
 }
 
@@ -69,22 +75,48 @@ pub(super) fn write(
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
-fn witness(journals: &Journals, uid: u32, since_ms: u64) -> Result<Witness, String> {
+fn witness(journals: &Journals, here: &HashSet<PathBuf>, uid: u32, since_ms: u64) -> Result<Witness, String> {
     let mut entries = Vec::new();
-    read_journal(journals, uid, since_ms, |told| entries.extend(testimony(&told)))
+    let mut programs = HashMap::new();
+    read_journal(journals, uid, since_ms, |told| entries.extend(testimony(&told, here, &mut programs)))
         .map_err(|error| error.to_string())?;
     Ok(Witness::new(entries))
 }
 
 /// What an entry says, unless it says nothing that a manifest could have.
-fn testimony(told: &Told) -> Option<Testimony> {
+fn testimony(
+    told: &Told,
+    here: &HashSet<PathBuf>,
+    programs: &mut HashMap<String, Program>,
+) -> Option<Testimony> {
+    let pid = told.pid.as_ref().and_then(|pid| pid.parse().ok());
+    let boot = told.boot.as_ref().and_then(|boot| u128::from_str_radix(boot, 16).ok());
+    let micros: u64 = told.realtime.as_ref().and_then(|micros| micros.parse().ok()).unwrap_or_default();
+    let program = told
+        .exe
+        .as_ref()
+        .map_or(Program::Unknown, |exe| *programs.entry(exe.clone()).or_insert_with(|| program(exe)));
     Some(Testimony {
         prev: Digest::of(told.prev.as_bytes())?,
         hash: Digest::of(told.hash.as_bytes())?,
         call: told.call.as_ref().and_then(|call| call.parse().ok()).map(CallId::new),
         kind: Kind::of(told.kind.as_bytes())?,
         begins_file: told.at.is_none(),
+        ts: micros / 1000,
+        process: pid.zip(boot).map(|(pid, boot)| Process { pid, boot }),
+        program,
+        is_here: told.manifest.as_ref().is_some_and(|manifest| here.contains(Path::new(manifest))),
     })
+}
+
+/// Whether the program at this path, as the journal has it, is a broker: it is the file that verifies, or one of that
+/// name that only root can have put there.
+fn program(exe: &str) -> Program {
+    let path = Path::new(exe.strip_suffix(" (deleted)").unwrap_or(exe));
+    let is_this = std::env::current_exe().is_ok_and(|this| this == path);
+    let is_named = path.file_name().is_some_and(|name| name == "sluice");
+    let is_roots = || trusted_file(path).map(|file| file.metadata().is_ok_and(|file| file.uid() == 0));
+    if is_this || is_named && is_roots().unwrap_or(false) { Program::Broker } else { Program::Other }
 }
 
 fn write_report(report: &Report, is_good: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -128,6 +160,19 @@ fn said(remark: &Remark) -> String {
         }
         Remark::NotInJournal { missing, of } => format!(
             "the journal does not have {missing} of the {of} records: it was off, forgot them, or may not be read"
+        ),
+        Remark::OtherRecords { records } => {
+            format!("the journal has {records} other records of this manifest, of other times")
+        }
+        Remark::OtherPlace { records } => {
+            format!(
+                "the journal has {records} of the records as of a manifest in another place: it was moved or copied"
+            )
+        }
+        Remark::OtherProcess { records } => format!(
+            "the journal has {records} of the records from another process than the broker that is named here, or from \
+             another program than {}: they prove nothing",
+            std::env::current_exe().unwrap_or_default().display()
         ),
         Remark::OpenCalls(calls) => {
             format!("no end of {} is on record: they run, or their broker was killed", list(calls))

@@ -41,6 +41,21 @@ pub struct Told {
     /// `SLUICE_AT`.
     #[serde(rename = "SLUICE_AT")]
     pub at: Option<String>,
+    /// `SLUICE_MANIFEST`.
+    #[serde(rename = "SLUICE_MANIFEST")]
+    pub manifest: Option<String>,
+    /// `_PID`: the process that sent the entry, by the kernel's word, as all that follows.
+    #[serde(rename = "_PID")]
+    pub pid: Option<String>,
+    /// `_EXE`: its program; missing where it had ended before the journal looked.
+    #[serde(rename = "_EXE")]
+    pub exe: Option<String>,
+    /// `_BOOT_ID`: the host's boot.
+    #[serde(rename = "_BOOT_ID")]
+    pub boot: Option<String>,
+    /// `__REALTIME_TIMESTAMP`: when the journal took it, in microseconds since 1970.
+    #[serde(rename = "__REALTIME_TIMESTAMP")]
+    pub realtime: Option<String>,
 }
 
 /// Why the journal cannot be read.
@@ -84,7 +99,9 @@ pub fn read_journal(
 fn command(journals: &Journals, uid: u32, since_ms: u64) -> Command {
     let mut command = Command::new("journalctl");
     command.args(["--quiet", "--no-pager", "--output=json"]);
-    command.arg("--output-fields=SLUICE_KIND,SLUICE_HASH,SLUICE_PREV,SLUICE_CALL,SLUICE_AT");
+    command.arg(
+        "--output-fields=SLUICE_KIND,SLUICE_HASH,SLUICE_PREV,SLUICE_CALL,SLUICE_AT,SLUICE_MANIFEST,_PID,_EXE",
+    );
     command.arg(format!("--since=@{}", since_ms / 1000));
     match journals {
         Journals::All => &mut command,

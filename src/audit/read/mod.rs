@@ -11,6 +11,6 @@ mod unpack;
 
 pub use lines::{Line, Lines};
 pub use record::{Fields, Head, Kind, Recorded};
-pub use rotation::rotated;
+pub use rotation::{rotated, unrotated};
 pub use source::{ReadError, Source};
 pub use standing::{Foreign, Relation, Standing, Stood, Torn};

@@ -173,6 +173,10 @@ pub struct Recorded {
     pub count: Option<u64>,
     /// The number of the last of them.
     pub last: Option<CallId>,
+    /// The broker's process, in an `open`.
+    pub broker: Option<i64>,
+    /// The host's boot, in an `open`.
+    pub boot: Option<String>,
     /// Bytes of the file before this line, in an `open`.
     #[serde(default)]
     pub at: u64,

@@ -22,6 +22,18 @@ pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The manifest that rotation made this file of, or the file itself; absolute, as far as its directory is there.
+pub fn unrotated(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+    let Some((directory, name)) = directory.zip(path.file_name()) else { return path };
+    let name = name.to_string_lossy();
+    let ends = name.match_indices(['.', '-']).map(|(at, _)| at);
+    let base =
+        ends.into_iter().find(|at| *at > 0 && age(name[..*at].as_ref(), name.as_ref().as_ref()).is_some());
+    directory.join(base.map_or(&*name, |at| &name[..at]))
+}
+
 /// A longer number is a date.
 const COUNT_DIGITS_MAX: usize = 5;
 
@@ -49,6 +61,13 @@ fn age(name: &OsStr, entry: &OsStr) -> Option<Age> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_rotation_made_is_known_by_its_name() {
+        let check = |name: &str| unrotated(&Path::new("/").join(name)).display().to_string();
+        let names = ["m.jsonl.1", "m.jsonl.2.gz", "m.jsonl-20261121.zst", "m.jsonl", "m.1x", "copy"];
+        assert_eq!(names.map(check), ["/m.jsonl", "/m.jsonl", "/m.jsonl", "/m.jsonl", "/m.1x", "/copy"]);
+    }
 
     #[test]
     fn names_tell_the_order() {

@@ -5,7 +5,7 @@ use super::super::chain::Digest;
 use super::super::read::{Kind, Line, Recorded, Relation, Standing};
 use super::misfit::Misfit;
 use super::numbers::Numbers;
-use super::witness::Witness;
+use super::witness::{Confirmed, Process, Witness};
 
 /// What one file holds, and the first line of it that does not fit.
 #[derive(Debug, Default)]
@@ -22,7 +22,15 @@ pub(super) struct Scan {
     pub(super) is_headless: bool,
     pub(super) records: u64,
     pub(super) torn_lines: u64,
+    /// Records that the journal has from the broker; those of them that it has as of another place.
     pub(super) confirmed: u64,
+    pub(super) elsewhere: u64,
+    /// Records that it has from other processes.
+    pub(super) by_others: u64,
+    /// The times of the first record and the last, in milliseconds since 1970.
+    pub(super) times: Option<(u64, u64)>,
+    /// The broker that wrote the records that come.
+    broker: Option<Process>,
     pub(super) misfit: Option<(u64, Misfit)>,
 }
 
@@ -119,8 +127,12 @@ impl Scan {
             Some(_) => {}
             None => self.first = Some(prev),
         }
+        let record = Recorded::of(line.bytes);
+        if let Some(record) = &record {
+            self.learn(record);
+        }
         self.ask(line.number, prev, hash, witness);
-        let Some(record) = Recorded::of(line.bytes) else { return self.note(line.number, Misfit::NotRecord) };
+        let Some(record) = record else { return self.note(line.number, Misfit::NotRecord) };
         self.judge(&record, &line, before.is_none());
         if let Err(misfit) = numbers.add(&record)
             && self.held.is_none()
@@ -161,11 +173,28 @@ impl Scan {
 
     fn ask(&mut self, number: u64, prev: Digest, hash: Digest, witness: Option<&Witness>) {
         let Some(witness) = witness else { return };
-        self.confirmed += u64::from(witness.confirms(prev, hash));
+        match witness.confirms(prev, hash, self.broker) {
+            Confirmed::Here => self.confirmed += 1,
+            Confirmed::Elsewhere => {
+                (self.confirmed, self.elsewhere) = (self.confirmed + 1, self.elsewhere + 1)
+            }
+            Confirmed::ByOther => self.by_others += 1,
+            Confirmed::No => {}
+        }
         if let Some(entry) = witness.denies(prev, hash)
             && self.held.is_none()
         {
             self.note(number, Misfit::Denied { kind: entry.kind, call: entry.call });
+        }
+    }
+
+    /// Which process wrote the records from here on, and when.
+    fn learn(&mut self, record: &Recorded) {
+        let first = self.times.map_or(record.ts, |(first, _)| first);
+        self.times = Some((first, record.ts));
+        if record.kind == Kind::Open {
+            let boot = record.boot.as_deref().and_then(|boot| u128::from_str_radix(boot, 16).ok());
+            self.broker = record.broker.zip(boot).map(|(pid, boot)| Process { pid, boot });
         }
     }
 

@@ -4,13 +4,15 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::limits::JOURNAL_LATE_MAX_MS;
+
 use super::super::chain::Digest;
 use super::super::read::{Head, Kind, Lines, ReadError, Recorded, Source};
 use super::chain::Scan;
 use super::misfit::Misfit;
 use super::numbers::Numbers;
 use super::report::{FileReport, Remark, Report};
-use super::witness::Witness;
+use super::witness::{Testimony, Witness};
 
 /// Why no answer can be had.
 #[derive(Debug)]
@@ -60,6 +62,9 @@ pub fn verify(paths: &[PathBuf], ask: Ask<'_>) -> Result<Report, VerifyError> {
         return Err(VerifyError::Empty);
     }
     let mut remarks = link(&mut scans, witness.as_ref().ok());
+    if let Ok(witness) = &witness {
+        remarks.extend(find_strangers(&mut scans, witness));
+    }
     remarks.extend(recount(&numbers));
     remarks.extend(compare(&scans, witness.err()));
     let files = scans.into_iter().map(|(path, scan)| report(path, scan)).collect();
@@ -159,6 +164,38 @@ fn look_past(path: &Path, scan: &mut Scan, witness: &Witness) -> Option<Remark> 
     let records = witness.run_after(last);
     scan.note(scan.lines(), Misfit::Cut { records, kind: next.kind, call: next.call });
     None
+}
+
+/// What brokers wrote to this manifest, by the journal's word, and that is in none of the files. Where it is of the time of
+/// a file, that is another one than was written then.
+fn find_strangers(scans: &mut [(PathBuf, Scan)], witness: &Witness) -> Vec<Remark> {
+    let firsts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.first).collect();
+    let lasts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.last()).collect();
+    let strangers = witness.strangers(&firsts, &lasts);
+    let (mut others, mut elsewhere, mut by_others) = (0, 0, 0);
+    for (_, scan) in scans {
+        let Some((first, last)) = scan.times else { continue };
+        // An end is told of a moment late, when the next file may have been begun.
+        let late = if scan.confirmed == 0 { 0 } else { JOURNAL_LATE_MAX_MS };
+        let is_of_its_time = |entry: &&&Testimony| (first + late..=last).contains(&entry.ts);
+        let is_of_elsewhere = scan.confirmed > 0 && scan.elsewhere == scan.confirmed;
+        let records = match is_of_elsewhere {
+            true => strangers.len(),
+            false => strangers.iter().filter(is_of_its_time).count(),
+        };
+        if records > 0 && scan.misfit.is_none() {
+            scan.note(1, Misfit::OtherRecords { records: records as u64 });
+        } else if scan.confirmed == 0 {
+            others = strangers.len() as u64;
+        }
+        (elsewhere, by_others) = (elsewhere + scan.elsewhere, by_others + scan.by_others);
+    }
+    let remarks = [
+        (others, Remark::OtherRecords { records: others }),
+        (elsewhere, Remark::OtherPlace { records: elsewhere }),
+        (by_others, Remark::OtherProcess { records: by_others }),
+    ];
+    remarks.into_iter().filter(|(count, _)| *count > 0).map(|(_, remark)| remark).collect()
 }
 
 fn recount(numbers: &Numbers) -> impl Iterator<Item = Remark> {

@@ -86,6 +86,11 @@ pub enum Misfit {
         /// Its call.
         call: Option<CallId>,
     },
+    /// The journal has other records of this manifest, of the same time.
+    OtherRecords {
+        /// How many.
+        records: u64,
+    },
     /// What the file is packed in is damaged.
     Damaged(String),
 }
@@ -133,6 +138,11 @@ impl fmt::Display for Misfit {
                 f,
                 "the last line here, but the journal has {records} more: {} is missing first",
                 Told(*kind, *call)
+            ),
+            Self::OtherRecords { records } => write!(
+                f,
+                "another manifest than was written here: the journal has {records} records of that time that are in none \
+                 of these files"
             ),
             Self::Damaged(why) => write!(f, "cannot be unpacked from here on: {why}"),
         }

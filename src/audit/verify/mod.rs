@@ -13,4 +13,4 @@ mod witness;
 pub use files::{Ask, VerifyError, verify};
 pub use misfit::{Misfit, Place};
 pub use report::{FileReport, Remark, Report};
-pub use witness::{Testimony, Witness};
+pub use witness::{Process, Program, Testimony, Witness};

@@ -48,6 +48,21 @@ pub enum Remark {
         /// Of how many.
         of: u64,
     },
+    /// The journal has as many other records of this manifest, of other times.
+    OtherRecords {
+        /// How many.
+        records: u64,
+    },
+    /// It has records of these files as of a manifest in another place.
+    OtherPlace {
+        /// How many.
+        records: u64,
+    },
+    /// It has records of these files that another process sent than the broker, or that runs another program.
+    OtherProcess {
+        /// How many.
+        records: u64,
+    },
     /// Calls that have no end: they run, or their broker was killed.
     OpenCalls(Vec<CallId>),
     /// Calls that have an end only.

@@ -12,18 +12,18 @@ use crate::audit::{Head, Kind, Lines, Recorded, Standing};
 /// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
 fn files() -> [Vec<u8>; 2] {
     let mut writer = Writer::default();
-    writer.line(r#"{"kind":"open","ts":1700000000000,"next":1"#);
+    writer.line(r#"{"kind":"open","ts":1700000000000,"broker":7,"boot":"b","next":1"#);
     writer.line(r#"{"kind":"start","call":1,"ts":1700000000001,"argv":["a"]"#);
     writer.line(r#"{"kind":"reject","call":2,"ts":1700000000002,"socket":"s","reason":"no_rule""#);
     writer.line(r#"{"kind":"exit","call":1,"ts":1700000000003,"status":0"#);
     writer.torn(r#"{"kind":"start","call":3,"ts":17000"#);
     let (at, torn) = (writer.file.len(), hash_line(br#"{"kind":"start","call":3,"ts":17000"#));
     writer.line(&format!(
-        r#"{{"kind":"open","ts":1700000000004,"next":3,"torn":35,"torn_sha256":"{torn}","at":{at}"#
+        r#"{{"kind":"open","ts":1700000000004,"broker":7,"boot":"b","next":3,"torn":35,"torn_sha256":"{torn}","at":{at}"#
     ));
     writer.line(r#"{"kind":"exit","call":3,"ts":1700000000005,"socket":"s","rule":1,"status":0"#);
     let first = std::mem::take(&mut writer.file);
-    writer.line(r#"{"kind":"open","ts":1700000000006,"next":4"#);
+    writer.line(r#"{"kind":"open","ts":1700000000006,"broker":7,"boot":"b","next":4"#);
     writer.line(r#"{"kind":"start","call":4,"ts":1700000000007,"argv":["b"]"#);
     writer.line(r#"{"kind":"start","call":5,"ts":1700000000008,"argv":["c"]"#);
     writer.line(r#"{"kind":"exit","call":5,"ts":1700000000009,"status":1"#);
@@ -56,8 +56,11 @@ impl Writer {
     }
 }
 
+/// The broker that wrote them.
+const BROKER: Process = Process { pid: 7, boot: 0xb };
+
 /// What the journal has of these files.
-fn journal(files: &[Vec<u8>]) -> Witness {
+fn journal(files: &[Vec<u8>]) -> Vec<Testimony> {
     let lines = files.iter().flat_map(|file| file.split(|&byte| byte == b'\n'));
     let entries = lines.filter_map(|line| {
         let record = Recorded::of(line).filter(|_| prev_of(line).is_some())?;
@@ -67,23 +70,34 @@ fn journal(files: &[Vec<u8>]) -> Witness {
             call: record.call,
             kind: record.kind,
             begins_file: record.at == 0,
+            ts: record.ts,
+            process: Some(BROKER),
+            program: Program::Broker,
+            is_here: true,
         })
     });
-    Witness::new(entries.collect())
+    entries.collect()
 }
 
 /// What is wrong with these files, given in the wrong order, with or without a journal.
 fn misfit(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, Misfit)> {
+    first_misfit(&report(dir, files, journal.map(self::journal)))
+}
+
+fn first_misfit(report: &Report) -> Option<(String, Misfit)> {
+    let (place, misfit) = report.misfit()?;
+    let name = place.file.file_name().expect("it has a name").to_string_lossy();
+    Some((format!("{name}:{}", place.line), misfit.clone()))
+}
+
+fn report(dir: &TempDir, files: &[Vec<u8>], journal: Option<Vec<Testimony>>) -> Report {
     let paths = ["old", "new"].map(|name| dir.path().join(name));
     for (path, file) in paths.iter().zip(files) {
         fs::write(path, file).expect("written");
     }
     let given: Vec<_> = paths[..files.len()].iter().rev().cloned().collect();
-    let report = verify(&given, &|_, _| journal.map(self::journal).ok_or_else(|| "none".to_owned()));
-    let report = report.expect("files can be read");
-    let (place, misfit) = report.misfit()?;
-    let name = place.file.file_name().expect("it has a name").to_string_lossy();
-    Some((format!("{name}:{}", place.line), misfit.clone()))
+    let ask = |_, _| journal.clone().map(Witness::new).ok_or_else(|| "none".to_owned());
+    verify(&given, &ask).expect("files can be read")
 }
 
 /// A line taken out, put in again, or exchanged with another.
@@ -192,6 +206,85 @@ fn a_history_written_anew_is_found_by_the_journal_alone() {
     let (place, found) = misfit(&dir, &forged, Some(&files)).expect("the journal knows");
     assert_eq!(place, "old:3");
     assert_eq!(found, Misfit::Denied { kind: Kind::Reject, call: Some(crate::ids::CallId::new(2)) });
+}
+
+/// The same records with other words in the first line, and the chain after it.
+fn written_anew(file: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    for line in lines(file) {
+        let text = String::from_utf8(line)
+            .expect("ASCII")
+            .trim_end()
+            .replace("\"ts\":170", "\"forged\":1,\"ts\":170");
+        match text.split_once(",\"prev\"") {
+            Some((head, _)) => writer.line(head),
+            None => writer.torn(&text),
+        }
+    }
+    writer.file
+}
+
+#[test]
+fn a_manifest_of_which_the_journal_knows_nothing_is_none_where_it_knows_another() {
+    let (dir, [_, file]) = (tempdir().expect("a directory"), files());
+    let real = journal(std::slice::from_ref(&file));
+    let forged = [written_anew(&file)];
+    let records = real.len() as u64;
+    let found = |journal: Vec<Testimony>| first_misfit(&report(&dir, &forged, Some(journal)));
+    let other = Some(("old:1".to_owned(), Misfit::OtherRecords { records }));
+    assert_eq!(found(real.clone()), other);
+    // Nor does it help to have another process, or another program, say that it is so.
+    let sent =
+        |change: fn(Testimony) -> Testimony| journal(&forged).into_iter().map(change).collect::<Vec<_>>();
+    let by_program = sent(|entry| Testimony { program: Program::Other, ..entry });
+    let by_process = sent(|entry| Testimony { process: Some(Process { pid: 8, ..BROKER }), ..entry });
+    let of_other_boot = sent(|entry| Testimony { process: Some(Process { boot: 1, ..BROKER }), ..entry });
+    let unknown = sent(|entry| Testimony { program: Program::Unknown, process: None, ..entry });
+    for forged in [by_program.clone(), by_process, of_other_boot, unknown] {
+        assert_eq!(found([real.clone(), forged].concat()), other);
+    }
+    // Where the journal has forgotten the real ones, it can only be said that these prove nothing.
+    let report = report(&dir, &forged, Some(by_program));
+    assert_eq!(first_misfit(&report), None);
+    assert!(report.remarks.contains(&Remark::OtherProcess { records }), "{:?}", report.remarks);
+    assert!(report.remarks.contains(&Remark::NotInJournal { missing: records, of: records }));
+}
+
+#[test]
+fn an_entry_of_a_process_that_has_ended_counts_where_another_says_what_it_ran() {
+    let (dir, files) = (tempdir().expect("a directory"), files());
+    let mut entries = journal(&files);
+    entries.last_mut().expect("entries").program = Program::Unknown;
+    assert!(report(&dir, &files, Some(entries)).remarks.is_empty());
+}
+
+#[test]
+fn a_manifest_of_another_place_is_told_of_and_is_none_where_there_was_one() {
+    let (dir, files) = (tempdir().expect("a directory"), files());
+    let moved: Vec<_> =
+        journal(&files).into_iter().map(|entry| Testimony { is_here: false, ..entry }).collect();
+    let records = moved.len() as u64;
+    let found = report(&dir, &files, Some(moved.clone()));
+    assert_eq!((first_misfit(&found), &*found.remarks), (None, &[Remark::OtherPlace { records }][..]));
+    // Another gate's, of whatever time.
+    let other = journal(&[written_anew(&files[1])]);
+    let other: Vec<_> =
+        other.into_iter().map(|entry| Testimony { ts: entry.ts + 1_000_000, ..entry }).collect();
+    let want = Misfit::OtherRecords { records: other.len() as u64 };
+    let found = report(&dir, &files, Some([moved, other].concat()));
+    assert_eq!(first_misfit(&found), Some(("old:1".into(), want)));
+}
+
+#[test]
+fn what_comes_before_and_after_the_files_is_no_other_history() {
+    let (dir, files) = (tempdir().expect("a directory"), files());
+    // As if all of it had been taken in one moment.
+    let entries: Vec<_> =
+        journal(&files).into_iter().map(|entry| Testimony { ts: 1_700_000_000_006, ..entry }).collect();
+    for one in [0, 1] {
+        let found = report(&dir, &files[one..=one], Some(entries.clone()));
+        assert_eq!(first_misfit(&found), None, "{one}");
+    }
 }
 
 #[test]

@@ -4,9 +4,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-
-use super::program::run;
 
 /// How an ordinary user runs what only root can test.
 const AS_ROOT: &str = "not root: sudo env \"PATH=$PATH\" \"RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}\" \
@@ -97,11 +96,14 @@ pub(crate) fn needs_loop_devices() -> bool {
     needs_mounts() && needs("mkfs.ext4", "e2fsprogs") && unless(*WORKS.get_or_init(try_out), CONFINED)
 }
 
-/// Whether a script works as root, with its mounts in a namespace that ends with it.
+/// Whether a script works as root, with its mounts in a namespace that ends with it, and its files in a directory that
+/// is removed.
 fn in_namespace(script: &str) -> bool {
-    let dir = tempfile::tempdir().expect("there is a directory for temporary files");
-    let script = format!("export TMPDIR={}; {script}", dir.path().display());
-    run("unshare".into(), ["--mount", "sh", "-ec", &script], b"").code() == Some(0)
+    let around =
+        "dir=$(mktemp -d); TMPDIR=$dir unshare --mount sh -ec \"$0\"; code=$?; rm -rf \"$dir\"; exit $code";
+    let mut command = Command::new("timeout");
+    command.args(["60", "sh", "-c", around, script]).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 /// Whether the tests run as root.

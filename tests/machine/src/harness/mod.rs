@@ -9,6 +9,9 @@ mod gate;
 mod group;
 mod journal;
 mod manager;
+#[path = "../../../it/harness/manifest.rs"]
+#[allow(dead_code, reason = "the end-to-end tests use more of it")]
+pub(crate) mod manifest;
 mod monitor;
 #[path = "../../../it/harness/process.rs"]
 #[allow(dead_code, reason = "the end-to-end tests use more of it")]
