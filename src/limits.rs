@@ -92,6 +92,8 @@ pub const SOCKET_CALLS_DEFAULT: u32 = 64;
 pub const CALLS_MAX: u32 = 4096;
 /// Threads of one socket beside those of its running calls: they read, decide and refuse.
 pub const SOCKET_THREADS_SPARE: u32 = 16;
+/// How often one request that waits may be found to be another rule's than before.
+pub const DECISIONS_MAX: u32 = 16;
 /// Requests of one socket, read and allowed, that wait for a place.
 pub const SOCKET_WAITING_MAX: usize = 256;
 /// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.

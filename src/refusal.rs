@@ -54,6 +54,10 @@ pub enum Refusal {
     NoScope(io::Error),
     /// The listing is over its limit.
     ListingTooLarge(usize),
+    /// Which rule decides changed while the call was made ready, or too often while it waited.
+    Unsettled,
+    /// A part of the broker failed before anything ran.
+    Failed,
     /// The broker is shutting down.
     Stopping,
     /// The caller went away before its turn came.
@@ -103,6 +107,7 @@ impl Refusal {
             Self::NoCredentials => Status::PEER,
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
             Self::LauncherEnded | Self::InFlight => Status::SPAWN,
+            Self::Unsettled | Self::Failed => Status::SPAWN,
             Self::AuditLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
@@ -132,6 +137,7 @@ impl Refusal {
                 self.to_string()
             }
             Self::LauncherEnded | Self::InFlight => self.to_string(),
+            Self::Unsettled | Self::Failed => self.to_string(),
         }
     }
 
@@ -151,6 +157,8 @@ impl Refusal {
             Self::BrokenRules(_) => "broken_rules",
             Self::AuditLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
+            Self::Unsettled => "unsettled",
+            Self::Failed => "failed",
             Self::Stopping => "stopping",
             Self::Left => "hangup",
         }
@@ -188,6 +196,8 @@ impl fmt::Display for Refusal {
             Self::BrokenRules(why) => write!(f, "no rules are in force: {why}"),
             Self::AuditLost { path, source } => write!(f, "{}: {source}", path.display()),
             Self::ListingTooLarge(bytes) => write!(f, "the listing has {bytes} bytes"),
+            Self::Unsettled => write!(f, "which rule decides changed while it waited; ask again"),
+            Self::Failed => write!(f, "a part of the broker failed; nothing ran"),
             Self::Stopping => write!(f, "the broker is shutting down"),
             Self::Left => write!(f, "the caller left before its turn"),
         }

@@ -1,9 +1,9 @@
-//! What a thread does that answers one visitor. Its socket's gate has counted it before, and is told when it ends.
+//! What threads are given to do at a socket. Its gate has counted the thread before, and is told when it ends.
 
 use std::sync::Arc;
 
-use super::call::answer;
 use super::state::{Broker, Socket};
+use super::turns::{answer, attend};
 use super::visit::Visit;
 
 /// A connection that said something, and the place of a thread that answers it.
@@ -11,6 +11,15 @@ use super::visit::Visit;
 pub(super) struct Spoken {
     pub(super) place: Place,
     pub(super) visit: Visit,
+}
+
+/// What a thread is given to do.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Answer somebody.
+    Answer(Spoken),
+    /// Look after those who wait for a place.
+    Attend(Place),
 }
 
 /// A thread's place at a socket, which is given back even from a panic.
@@ -21,8 +30,17 @@ pub(super) struct Place {
 }
 
 /// The work of a thread.
-pub(super) fn serve(Spoken { place, visit }: Spoken) {
-    answer(&place.broker, place.socket(), visit);
+pub(super) fn serve(errand: Errand) {
+    let place = match errand {
+        Errand::Answer(Spoken { place, visit }) => {
+            answer(&place.broker, place.socket(), visit);
+            place
+        }
+        Errand::Attend(place) => {
+            attend(&place.broker, place.socket());
+            place
+        }
+    };
     place.broker.pool.refill();
     place.broker.scopes.refill();
 }

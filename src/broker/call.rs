@@ -7,9 +7,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
@@ -20,77 +18,22 @@ use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings};
 use crate::sd::described;
 use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Want, resolve, supervise};
 use crate::sys;
-use crate::wire::{Malformed, Reply, Request, Status};
+use crate::wire::{Malformed, Request, Status};
 
+use super::admitted::{Admitted, Allowed, Still};
 use super::captures::{Captures, Remains, say_failure, values};
 use super::disk::Disk;
-use super::gate::Guest;
 use super::intake::{Diversion, Intake, look};
 use super::notice::Notice;
 use super::ruleset::Ruleset;
 use super::state::{Broker, Socket};
 use super::visit::Visit;
 
-/// A call that a rule allows.
-#[derive(Debug)]
-pub(super) struct Admitted {
-    visit: Visit,
-    allowed: Box<Allowed>,
-}
-
-/// What it is allowed, by which rules.
-#[derive(Debug)]
-struct Allowed {
-    caller: Caller,
-    matched: Matched,
-    policy: Arc<Policy>,
-}
-
 /// What a request turned out to be.
-enum Asked {
+pub(super) enum Asked {
     Nothing,
     Call(Box<Allowed>),
     List(String),
-}
-
-impl Guest for Admitted {
-    fn rule(&self) -> &Arc<str> {
-        &self.allowed.matched.rule.text
-    }
-
-    fn rule_limit(&self) -> Option<u32> {
-        self.allowed.matched.rule.settings.max_calls
-    }
-
-    fn socket_limit(&self) -> u32 {
-        self.allowed.policy.max_calls()
-    }
-}
-
-/// Answers the request that waits on a connection, and after it the calls that waited for its place.
-pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
-    let mut next = match ask(broker, socket, &mut visit) {
-        Ok(Asked::Call(allowed)) => socket.gate.enter(Admitted { visit, allowed }),
-        Ok(Asked::List(text)) => {
-            return match broker.record_listing(socket, visit.caller.clone()) {
-                Ok(()) => visit.reply(&Reply::Listing(text)),
-                Err(refusal) => refuse(broker, socket, &visit, &refusal),
-            };
-        }
-        Ok(Asked::Nothing) => return,
-        Err(refusal) => return refuse(broker, socket, &visit, &refusal),
-    };
-    while let Some(admitted) = next {
-        broker.note_change();
-        let rule = admitted.rule().clone();
-        // A call that panics is on record as lost; its place and those who wait for it must not be lost with it.
-        let work = AssertUnwindSafe(|| execute(broker, socket, admitted));
-        if catch_unwind(work).is_err() {
-            (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
-        }
-        next = socket.gate.leave(&rule);
-        broker.note_change();
-    }
 }
 
 /// Puts a refusal on record, then answers with it.
@@ -111,7 +54,7 @@ pub(super) fn turn_out(broker: &Broker, socket: &Socket, admitted: &Admitted) {
 }
 
 /// From bytes to what they ask for. Nothing has changed yet.
-fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Refusal> {
+pub(super) fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Refusal> {
     let Some(message) = look(visit)? else { return Ok(Asked::Nothing) };
     let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
     if broker.events.is_stopping() {
@@ -125,7 +68,7 @@ fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Ref
         return Err(Refusal::Descriptors(Descriptors::Count(0)));
     }
     let matched = policy.decide(&argv, &Disk).map_err(Refusal::NoRule)?;
-    Ok(Asked::Call(Box::new(Allowed { caller, matched, policy })))
+    Ok(Asked::Call(Box::new(Allowed::new(caller, matched, policy))))
 }
 
 fn listing(policy: &Policy) -> Result<Asked, Refusal> {
@@ -136,57 +79,23 @@ fn listing(policy: &Policy) -> Result<Asked, Refusal> {
     Ok(Asked::List(text))
 }
 
-/// Runs an admitted call and answers it.
-fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) {
-    let Admitted { mut visit, allowed } = admitted;
-    let mut launcher = None;
-    let ended = run(broker, socket, &mut visit, *allowed, &mut launcher);
-    match &ended {
-        Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, Some(*call), why),
-        Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
-        Err(refusal) => refuse(broker, socket, &visit, refusal),
-    }
-    // Of a refused call, the request itself may wait there still.
-    if ended.is_ok() {
-        refuse_more(broker, socket, &visit);
-    }
-    drop(visit);
-    let stop = broker.events.as_stop();
-    let Ok(Ended { captures, relay, remains, is_stuck, .. }) = ended else {
-        // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more of them than
-        // calls.
-        return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));
-    };
-    // Before its scope is let go of: a group in which nobody is left can be removed.
-    let stuck = relay.and_then(Relay::end);
-    let launcher = launcher.filter(|_| is_stuck);
-    broker.untold.note(&socket.rules);
-    if is_stuck || stuck.is_some() || remains.is_some() {
-        broker.untold.tell();
-    }
-    // It keeps its call's place as such a command does.
-    stuck.into_iter().for_each(|relay| relay.outlast(stop.stopping));
-    remains.into_iter().for_each(|remains| remains.outlast(&socket.rules, &captures, stop));
-    launcher.into_iter().for_each(|launcher| launcher.outlast(stop));
-}
-
 /// A call that ran, or nearly.
-struct Ended {
-    call: CallId,
-    status: Status,
+pub(super) struct Ended {
+    pub(super) call: CallId,
+    pub(super) status: Status,
     /// Why there is no exit status, as the caller is told.
-    why: Option<String>,
+    pub(super) why: Option<String>,
     /// Whether its command could not be ended.
-    is_stuck: bool,
-    captures: [Option<PathBuf>; REQUEST_FDS],
+    pub(super) is_stuck: bool,
+    pub(super) captures: [Option<PathBuf>; REQUEST_FDS],
     /// One that has no more to do.
-    relay: Option<Relay>,
-    remains: Option<Remains>,
+    pub(super) relay: Option<Relay>,
+    pub(super) remains: Option<Remains>,
 }
 
 /// A connection carries one request. What else its caller sent is taken off it, so that the close does not destroy
 /// the reply on its way, and is put on record as refused.
-fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
+pub(super) fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
     let connection = visit.connection.as_fd();
     for _ in 0..SECOND_REQUESTS_MAX {
         if sys::receive(connection, 1).map_or(true, |message| message.bytes.is_empty()) {
@@ -198,28 +107,45 @@ fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
     }
 }
 
-/// The launcher is left in `launcher`: its descriptors here are closed when the caller has its answer.
-fn run(
+/// How far a request has come: what can still become of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stage {
+    Asked,
+    Started,
+    Answered,
+}
+
+/// Runs a call that has a place. Gives nothing when it is another rule's by now, whose place it has to have. The launcher
+/// is left in `launcher`: its descriptors here are closed when the caller has its answer.
+pub(super) fn run(
     broker: &Broker,
     socket: &Socket,
     visit: &mut Visit,
-    allowed: Allowed,
+    allowed: &mut Allowed,
     launcher: &mut Option<Launcher>,
-) -> Result<Ended, Refusal> {
-    let Allowed { caller, matched, policy } = allowed;
-    let (rule, settings) = (&matched.rule, &matched.rule.settings);
-    is_wanted(broker, visit, settings)?;
-    let want = Want { socket: &socket.name, mode: policy.scope(), resources: &settings.resources };
-    let launcher = &*launcher.insert(broker.scopes.take(&want)?);
+    stage: &mut Stage,
+) -> Result<Option<Ended>, Refusal> {
+    let Some(taken) = take_launcher(broker, socket, visit, allowed)? else { return Ok(None) };
+    let launcher = &*launcher.insert(taken);
+    let rule = allowed.matched.rule.clone();
+    let settings = &rule.settings;
     // It wakes, and has the descriptors by the time that they are waited for.
     let intake = Intake::begin(&broker.pool, visit, launcher, settings)?;
-    let resolved = resolve(&rule.program, settings, &broker.environment)?;
-    let plan = plan(broker, &matched, &resolved);
+    let mut planned = Planned::new(broker, &allowed.matched)?;
     // What is named by the call's number gives it one before its first record.
     let number = || *visit.call.insert(socket.rules.manifest().take_number());
-    let mut files = Captures::create(&socket.rules, &policy, rule, values(&caller, &socket.name), number)?;
+    let values = values(&allowed.caller, &socket.name);
+    let mut files = Captures::create(&socket.rules, &allowed.policy, &rule, values, number)?;
     let captures = files.paths();
-    let diversion = Diversion { captures: files.take_files(settings.capture_max), audit: policy.audit() };
+    let diversion =
+        Diversion { captures: files.take_files(settings.capture_max), audit: allowed.policy.audit() };
+    let relay = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
+    if allowed.settle(socket, visit)? == Still::Other {
+        planned = Planned::new(broker, &allowed.matched)?;
+    }
+    let Allowed { caller, matched, policy, .. } = &*allowed;
+    let (rule, settings) = (&matched.rule, &matched.rule.settings);
+    let Planned { plan, resolved } = &planned;
     let resolved = resolved.path().to_string_lossy();
     let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
@@ -232,7 +158,7 @@ fn run(
         paths: matched.places.iter().map(|place| &*place.located.path).collect(),
         resolved: &resolved,
         cwd: &settings.cwd.to_string_lossy(),
-        caller: &caller,
+        caller,
         child: launcher.pid().as_raw(),
         scope: &scope,
         cgroup: launcher.scope().and_then(Scope::place),
@@ -240,15 +166,15 @@ fn run(
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
-    let relay = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
     let started = begin(&socket.rules, visit.call, &opening)?;
+    *stage = Stage::Started;
     broker.untold.turn_to(&socket.rules);
     files.stay();
     let call = started.call();
     let lasts = || broker.scopes.note_lasting(launcher, || description(call, &opening));
     let deadline = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let watched = watched(broker, visit, settings, deadline, relay.as_ref(), &lasts);
-    let outcome = supervise(launcher, &plan, &watched);
+    let outcome = supervise(launcher, plan, &watched);
     if let Some(relay) = &relay {
         say_failure(&socket.rules, relay, &captures);
     }
@@ -259,16 +185,28 @@ fn run(
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let (remains, relay) = if goes_on { (relay, None) } else { (None, relay) };
     let remains = remains.map(|relay| Remains { call, relay, deadline });
-    Ok(Ended { call, status, why, is_stuck, captures, relay, remains })
+    Ok(Some(Ended { call, status, why, is_stuck, captures, relay, remains }))
 }
 
-/// Whether a call whose place has come is wanted still.
-fn is_wanted(broker: &Broker, visit: &Visit, settings: &Settings) -> Result<(), Refusal> {
-    if broker.events.is_stopping() {
-        return Err(Refusal::Stopping);
+/// A process for the command, in a scope as far as its rule asks for one. Nothing when it is another rule's call by now:
+/// that may take a while.
+fn take_launcher(
+    broker: &Broker,
+    socket: &Socket,
+    visit: &Visit,
+    allowed: &mut Allowed,
+) -> Result<Option<Launcher>, Refusal> {
+    if allowed.look_again(broker, socket, visit)? == Still::Other {
+        return Ok(None);
     }
-    let is_left = settings.on_hangup == OnHangup::Kill && visit.is_over();
-    if is_left { Err(Refusal::Left) } else { Ok(()) }
+    let settings = &allowed.matched.rule.settings;
+    if settings.on_hangup == OnHangup::Kill && visit.is_over() {
+        return Err(Refusal::Left);
+    }
+    let want = Want { socket: &socket.name, mode: allowed.policy.scope(), resources: &settings.resources };
+    let launcher = broker.scopes.take(&want)?;
+    let still = allowed.look_again(broker, socket, visit)?;
+    Ok((still == Still::Same).then_some(launcher))
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
@@ -336,14 +274,24 @@ fn end(
     outcome.status()
 }
 
-fn plan(broker: &Broker, matched: &Matched, resolved: &Resolved) -> Plan {
-    let settings = &matched.rule.settings;
-    let text = |bytes: &[u8]| CString::new(bytes).expect("neither requests nor rules hold a NUL");
-    Plan {
-        program: resolved.to_c(),
-        cwd: text(settings.cwd.as_os_str().as_bytes()),
-        argv: matched.words().map(|word| text(word.as_bytes())).collect(),
-        environment: broker.environment.of_command(settings),
-        umask: settings.umask,
+/// What runs for a request, as the rule that it matched has it.
+struct Planned {
+    resolved: Resolved,
+    plan: Plan,
+}
+
+impl Planned {
+    fn new(broker: &Broker, matched: &Matched) -> Result<Self, Refusal> {
+        let settings = &matched.rule.settings;
+        let resolved = resolve(&matched.rule.program, settings, &broker.environment)?;
+        let text = |bytes: &[u8]| CString::new(bytes).expect("neither requests nor rules hold a NUL");
+        let plan = Plan {
+            program: resolved.to_c(),
+            cwd: text(settings.cwd.as_os_str().as_bytes()),
+            argv: matched.words().map(|word| text(word.as_bytes())).collect(),
+            environment: broker.environment.of_command(settings),
+            umask: settings.umask,
+        };
+        Ok(Self { resolved, plan })
     }
 }

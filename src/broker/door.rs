@@ -13,7 +13,7 @@ use nix::sys::epoll::{Epoll, EpollEvent};
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
 use crate::sys;
 
-use super::attendant::{Place, Spoken, serve};
+use super::attendant::{Errand, Place, Spoken, serve};
 use super::state::Broker;
 use super::token::Token;
 use super::visit::Visit;
@@ -98,21 +98,21 @@ impl Doors {
 }
 
 impl Post for Doors {
-    type Job = Spoken;
+    type Job = Errand;
 
     /// The first of those who wait is for this thread. Who waits at another door may have woken nobody else.
-    fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Spoken> {
+    fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Errand> {
         let mut doors = doors(events);
         let first = doors.next()?;
         doors.for_each(|index| self.leave(Left::Look(index)));
-        self.let_in(epoll, first)
+        self.let_in(epoll, first).map(Errand::Answer)
     }
 
     fn pass_on(&self, events: &[EpollEvent]) {
         doors(events).for_each(|index| self.leave(Left::Look(index)));
     }
 
-    fn work(&self, job: Spoken) {
+    fn work(&self, job: Errand) {
         serve(job);
     }
 

@@ -13,6 +13,28 @@ pub(super) trait Guest {
     fn rule_limit(&self) -> Option<u32>;
     /// Calls of the socket that may run at once.
     fn socket_limit(&self) -> u32;
+    /// It finds no place now.
+    fn note_wait(&mut self);
+}
+
+/// When a guest came: of two that wait for the same place, the earlier one gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn(u64);
+
+/// A place: it has to be given back, by [`Gate::leave`] or [`Gate::trade`].
+#[derive(Debug)]
+pub(super) struct Ticket {
+    turn: Turn,
+    rule: Arc<str>,
+}
+
+/// Whose turn it is.
+#[derive(Debug)]
+pub(super) struct Next<G> {
+    /// A guest who waited, with a place.
+    pub(super) placed: Option<(Ticket, G)>,
+    /// Another one who waits has room as well.
+    pub(super) others: bool,
 }
 
 /// The gate of one socket.
@@ -27,7 +49,9 @@ struct Places<G> {
     threads: u32,
     running: u32,
     of_rule: HashMap<Arc<str>, u32>,
-    waiting: VecDeque<G>,
+    /// In the order of their turns.
+    waiting: VecDeque<(Turn, G)>,
+    turns: u64,
     /// The lobby was turned away, and wants to be told of room.
     asked: bool,
 }
@@ -40,6 +64,7 @@ impl<G: Guest> Gate<G> {
             running: 0,
             of_rule: HashMap::new(),
             waiting: VecDeque::new(),
+            turns: 0,
             asked: false,
         };
         Self { places: Mutex::new(places), waiting_max }
@@ -48,10 +73,13 @@ impl<G: Guest> Gate<G> {
     /// Whether a thread may begin to answer a connection; counts it.
     pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
         let mut places = self.places();
-        let room = places.threads < threads_max && places.waiting.len() < self.waiting_max;
-        places.asked |= !room;
-        places.threads += u32::from(room);
-        room
+        let has_room = places.waiting.len() < self.waiting_max;
+        places.begin_thread(threads_max, has_room)
+    }
+
+    /// Whether a thread may begin to look after those who wait; counts it.
+    pub(super) fn begin_attendant(&self, threads_max: u32) -> bool {
+        self.places().begin_thread(threads_max, true)
     }
 
     /// A thread ends. Gives whether the lobby wants to know.
@@ -72,36 +100,59 @@ impl<G: Guest> Gate<G> {
         places.threads == 0 && places.waiting.is_empty()
     }
 
-    /// Gives the guest back when it may run now; else it waits, for a thread that leaves to take it along.
-    pub(super) fn enter(&self, guest: G) -> Option<G> {
+    /// Whether somebody waits.
+    pub(super) fn is_waited_at(&self) -> bool {
+        !self.places().waiting.is_empty()
+    }
+
+    /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take it along.
+    pub(super) fn enter(&self, guest: G) -> Option<(Ticket, G)> {
         let mut places = self.places();
+        places.turns += 1;
+        let turn = Turn(places.turns);
         if places.has_room(&guest) {
-            places.count(&guest);
-            return Some(guest);
+            return Some((places.take(turn, &guest), guest));
         }
-        places.waiting.push_back(guest);
+        places.wait(turn, guest);
         None
     }
 
-    /// A call of `rule` is over. Gives the first waiting guest that may run now.
-    pub(super) fn leave(&self, rule: &Arc<str>) -> Option<G> {
+    /// A call is over. Gives the first waiting guest that may run now.
+    pub(super) fn leave(&self, ticket: &Ticket) -> Next<G> {
         let mut places = self.places();
-        places.running -= 1;
-        if let Some(count) = places.of_rule.get_mut(rule) {
-            *count -= 1;
-            if *count == 0 {
-                places.of_rule.remove(rule);
-            }
-        }
-        let next = (0..places.waiting.len()).find(|&at| places.has_room(&places.waiting[at]))?;
-        let guest = places.waiting.remove(next)?;
-        places.count(&guest);
-        Some(guest)
+        places.give_back(ticket);
+        places.next()
+    }
+
+    /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first that may run,
+    /// which may be the same.
+    pub(super) fn trade(&self, ticket: &Ticket, guest: G) -> Next<G> {
+        let mut places = self.places();
+        places.give_back(ticket);
+        places.wait(ticket.turn, guest);
+        places.next()
+    }
+
+    /// The first waiting guest that may run now: limits may have changed since it came.
+    pub(super) fn next(&self) -> Next<G> {
+        self.places().next()
+    }
+
+    /// Takes out the first waiting guest of which `is_wanted` holds, to look at it.
+    pub(super) fn take_out(&self, is_wanted: impl Fn(&G) -> bool) -> Option<(Turn, G)> {
+        let mut places = self.places();
+        let at = places.waiting.iter().position(|(_, guest)| is_wanted(guest))?;
+        places.waiting.remove(at)
+    }
+
+    /// Puts one back that was taken out.
+    pub(super) fn put_back(&self, turn: Turn, guest: G) {
+        self.places().wait(turn, guest);
     }
 
     /// Takes out everybody who waits: the broker stops.
     pub(super) fn turn_out(&self) -> Vec<G> {
-        self.places().waiting.drain(..).collect()
+        self.places().waiting.drain(..).map(|(_, guest)| guest).collect()
     }
 
     fn places(&self) -> MutexGuard<'_, Places<G>> {
@@ -110,14 +161,47 @@ impl<G: Guest> Gate<G> {
 }
 
 impl<G: Guest> Places<G> {
+    fn begin_thread(&mut self, threads_max: u32, has_room: bool) -> bool {
+        let begins = self.threads < threads_max && has_room;
+        self.asked |= !begins;
+        self.threads += u32::from(begins);
+        begins
+    }
+
     fn has_room(&self, guest: &G) -> bool {
         let of_rule = self.of_rule.get(guest.rule()).copied().unwrap_or(0);
         self.running < guest.socket_limit() && guest.rule_limit().is_none_or(|limit| of_rule < limit)
     }
 
-    fn count(&mut self, guest: &G) {
+    fn take(&mut self, turn: Turn, guest: &G) -> Ticket {
+        let rule = guest.rule().clone();
         self.running += 1;
-        *self.of_rule.entry(guest.rule().clone()).or_default() += 1;
+        *self.of_rule.entry(rule.clone()).or_default() += 1;
+        Ticket { turn, rule }
+    }
+
+    fn give_back(&mut self, ticket: &Ticket) {
+        self.running -= 1;
+        if let Some(count) = self.of_rule.get_mut(&ticket.rule) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_rule.remove(&ticket.rule);
+            }
+        }
+    }
+
+    fn wait(&mut self, turn: Turn, mut guest: G) {
+        guest.note_wait();
+        let at = self.waiting.partition_point(|(other, _)| *other < turn);
+        self.waiting.insert(at, (turn, guest));
+    }
+
+    fn next(&mut self) -> Next<G> {
+        let free = |places: &Self| places.waiting.iter().position(|(_, guest)| places.has_room(guest));
+        let first = free(self).and_then(|at| self.waiting.remove(at));
+        let placed = first.map(|(turn, guest)| (self.take(turn, &guest), guest));
+        let others = placed.is_some() && free(self).is_some();
+        Next { placed, others }
     }
 }
 
@@ -126,49 +210,141 @@ mod tests {
     use super::*;
 
     #[derive(Debug)]
-    struct Name(Arc<str>, Option<u32>);
+    struct Name {
+        rule: Arc<str>,
+        rule_limit: Option<u32>,
+        socket_limit: u32,
+        number: u32,
+        waited: bool,
+    }
 
     impl Guest for Name {
         fn rule(&self) -> &Arc<str> {
-            &self.0
+            &self.rule
         }
         fn rule_limit(&self) -> Option<u32> {
-            self.1
+            self.rule_limit
         }
         fn socket_limit(&self) -> u32 {
-            2
+            self.socket_limit
+        }
+        fn note_wait(&mut self) {
+            self.waited = true;
         }
     }
 
-    fn guest(rule: &str, limit: Option<u32>) -> Name {
-        Name(rule.into(), limit)
+    /// Of a socket for two calls at once.
+    fn guest(rule: &str, rule_limit: Option<u32>) -> Name {
+        Name { rule: rule.into(), rule_limit, socket_limit: 2, number: 0, waited: false }
+    }
+
+    /// One of many, of a socket that is never full.
+    fn numbered(rule: &str, rule_limit: u32, number: u32) -> Name {
+        Name { rule: rule.into(), rule_limit: Some(rule_limit), socket_limit: 100, number, waited: false }
+    }
+
+    fn placed(entered: Option<(Ticket, Name)>) -> Ticket {
+        let (ticket, guest) = entered.expect("there is room");
+        assert!(!guest.waited);
+        ticket
+    }
+
+    /// Whose turn it is, by number, and whether others could run too.
+    fn number(next: &Next<Name>) -> (Option<u32>, bool) {
+        (next.placed.as_ref().map(|(_, guest)| guest.number), next.others)
     }
 
     #[test]
     fn a_socket_over_its_limit_makes_the_next_one_wait() {
         let gate = Gate::new(8);
-        assert!(gate.enter(guest("a", None)).is_some() && gate.enter(guest("a", None)).is_some());
+        let first = placed(gate.enter(guest("a", None)));
+        placed(gate.enter(guest("a", None)));
         assert!(gate.enter(guest("b", None)).is_none());
-        assert_eq!(gate.leave(&"a".into()).map(|next| next.0), Some("b".into()));
-        assert!(gate.leave(&"b".into()).is_none());
+        let (ticket, next) = gate.leave(&first).placed.expect("it waited");
+        assert!(*next.rule == *"b" && next.waited);
+        assert!(gate.leave(&ticket).placed.is_none());
         assert_eq!(gate.running(), 1);
     }
 
     #[test]
     fn a_rule_at_its_limit_does_not_hold_up_another() {
         let gate = Gate::new(8);
-        assert!(gate.enter(guest("a", Some(1))).is_some());
+        let first = placed(gate.enter(guest("a", Some(1))));
         assert!(gate.enter(guest("a", Some(1))).is_none());
-        assert!(gate.enter(guest("b", None)).is_some());
-        assert!(gate.leave(&"b".into()).is_none());
-        assert_eq!(gate.leave(&"a".into()).map(|next| next.0), Some("a".into()));
+        let other = placed(gate.enter(guest("b", None)));
+        assert!(gate.leave(&other).placed.is_none());
+        assert!(gate.leave(&first).placed.is_some_and(|(_, next)| *next.rule == *"a"));
+    }
+
+    #[test]
+    fn a_rule_runs_as_many_as_its_limit_and_no_more_whoever_leaves() {
+        let gate = Gate::new(100);
+        let mut running: Vec<_> = (0..3).map(|number| placed(gate.enter(numbered("a", 3, number)))).collect();
+        (3..20).for_each(|number| assert!(gate.enter(numbered("a", 3, number)).is_none()));
+        for number in 3..20 {
+            let Next { placed: Some((ticket, next)), others: false } = gate.leave(&running.remove(0)) else {
+                panic!("one leaves, and one comes in")
+            };
+            assert_eq!(next.number, number, "in the order in which they came");
+            running.push(ticket);
+            assert_eq!(gate.running(), 3);
+            assert!(gate.enter(numbered("a", 3, 99)).is_none(), "the rule is full");
+            gate.take_out(|guest| guest.number == 99).expect("it waits");
+        }
+        running.iter().for_each(|ticket| assert!(gate.leave(ticket).placed.is_none()));
+        assert_eq!(gate.running(), 0);
+        placed(gate.enter(numbered("a", 1, 20)));
+        assert!(gate.enter(numbered("a", 1, 21)).is_none(), "the count begins anew");
+    }
+
+    #[test]
+    fn who_must_wait_again_keeps_its_turn() {
+        let gate = Gate::new(8);
+        let full = placed(gate.enter(numbered("old", 1, 0)));
+        let taken = placed(gate.enter(numbered("new", 1, 1)));
+        assert!(gate.enter(numbered("old", 1, 2)).is_none());
+        assert!(gate.enter(numbered("new", 1, 3)).is_none());
+        let (ticket, first) = gate.leave(&full).placed.expect("it waited");
+        assert_eq!(first.number, 2);
+        assert_eq!(number(&gate.trade(&ticket, numbered("new", 1, 2))), (None, false), "that rule is full");
+        assert_eq!(number(&gate.leave(&taken)), (Some(2), false), "it came before the other one");
+    }
+
+    #[test]
+    fn a_place_that_is_given_back_wakes_whoever_it_is_for() {
+        let gate = Gate::new(8);
+        let full = placed(gate.enter(numbered("old", 1, 0)));
+        placed(gate.enter(numbered("new", 1, 1)));
+        (2..4).for_each(|number| assert!(gate.enter(numbered("old", 1, number)).is_none()));
+        let (ticket, first) = gate.leave(&full).placed.expect("it waited");
+        assert_eq!(first.number, 2);
+        assert_eq!(number(&gate.trade(&ticket, numbered("new", 1, 2))), (Some(3), false));
+    }
+
+    #[test]
+    fn limits_that_rise_let_in_all_that_they_allow() {
+        let gate = Gate::new(8);
+        placed(gate.enter(numbered("a", 1, 0)));
+        (1..5).for_each(|number| assert!(gate.enter(numbered("a", 1, number)).is_none()));
+        while let Some((turn, old)) = gate.take_out(|guest| guest.rule_limit == Some(1)) {
+            gate.put_back(turn, Name { rule_limit: Some(3), ..old });
+        }
+        assert_eq!(number(&gate.next()), (Some(1), true));
+        assert_eq!(number(&gate.next()), (Some(2), false));
+        assert_eq!(number(&gate.next()), (None, false));
+        let left: Vec<_> = gate.turn_out().iter().map(|guest| guest.number).collect();
+        assert_eq!(left, [3, 4]);
+        assert!(!gate.is_waited_at());
     }
 
     #[test]
     fn threads_are_bounded_and_the_lobby_is_told_of_room() {
-        let gate: Gate<Name> = Gate::new(8);
+        let gate: Gate<Name> = Gate::new(1);
         assert!(gate.begin_thread(1) && !gate.begin_thread(1));
-        assert!(gate.end_thread());
+        assert!(gate.end_thread() && gate.is_idle());
         assert!(gate.begin_thread(1) && !gate.end_thread());
+        (0..3).for_each(|_| drop(gate.enter(guest("a", None))));
+        assert!(!gate.begin_thread(1), "one waits, and there is room for one");
+        assert!(!gate.is_idle() && gate.begin_attendant(1) && !gate.begin_attendant(1) && gate.end_thread());
     }
 }

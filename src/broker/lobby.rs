@@ -2,6 +2,7 @@
 //! until it says something; then a thread answers it, as soon as its socket has one to spare. More connections than
 //! fit stay in the kernel's backlog.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::attendant::{Place, Spoken};
+use super::attendant::{Errand, Place, Spoken};
 use super::call::{refuse, turn_out};
 use super::crowd::Crowd;
 use super::door::Left;
@@ -42,6 +43,8 @@ pub(super) struct Lobby {
     crowd: Crowd<Visit>,
     /// Where refusals are being counted.
     counting: Vec<Arc<Ruleset>>,
+    /// Sockets at which those who wait for a place are to be looked after, as soon as there is a thread.
+    unattended: BTreeSet<usize>,
 }
 
 impl Lobby {
@@ -68,6 +71,7 @@ impl Lobby {
             reloader: Reloader::default(),
             crowd,
             counting: Vec::new(),
+            unattended: BTreeSet::new(),
         })
     }
 
@@ -94,6 +98,7 @@ impl Lobby {
             if self.broker.events.is_stopping() {
                 self.usher_out()?;
             }
+            self.look_after()?;
             self.dispatch()?;
             self.entrance.open_doors(|index| !self.crowd.waits_at(index))?;
             self.settle();
@@ -302,6 +307,26 @@ impl Lobby {
         refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, why);
     }
 
+    /// Gives a thread to the sockets at which those who wait for a place have to be looked after.
+    fn look_after(&mut self) -> io::Result<()> {
+        self.unattended.extend(self.broker.take_unattended());
+        for index in std::mem::take(&mut self.unattended) {
+            let socket = &self.broker.sockets[index];
+            if !socket.gate.begin_attendant(socket.threads_max()) {
+                // A thread that ends has this loop look again.
+                self.unattended.insert(index);
+                continue;
+            }
+            let errand = Errand::Attend(Place::taken(self.broker.clone(), index));
+            if let Err((source, errand)) = self.entrance.workers.hand(errand) {
+                drop(errand);
+                self.unattended.insert(index);
+                self.entrance.give_up(&source)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
         for index in self.crowd.spoken() {
@@ -309,8 +334,10 @@ impl Lobby {
             while self.crowd.waits_at(index) && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.crowd.pop(index) else { break };
                 let spoken = Spoken { place: Place::taken(self.broker.clone(), index), visit };
-                if let Err((source, spoken)) = self.entrance.workers.hand(spoken) {
-                    self.crowd.push(index, spoken.visit);
+                if let Err((source, errand)) = self.entrance.workers.hand(Errand::Answer(spoken)) {
+                    if let Errand::Answer(spoken) = errand {
+                        self.crowd.push(index, spoken.visit);
+                    }
                     return self.entrance.give_up(&source);
                 }
             }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admitted;
 mod arrange;
 mod attendant;
 mod call;
@@ -27,6 +28,7 @@ mod serve;
 mod state;
 mod status;
 mod token;
+mod turns;
 mod unserved;
 mod untold;
 mod visit;

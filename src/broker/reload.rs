@@ -19,7 +19,7 @@ use crate::sys;
 
 use super::notice::LoadError;
 use super::ruleset::{Loaded, Ruleset, want_records};
-use super::state::Broker;
+use super::state::{Broker, Socket};
 use super::status::Herald;
 
 /// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked for: what was
@@ -110,6 +110,10 @@ impl Reload {
             Ok(loaded) => {
                 // Where the reader is gone, they are let go of here.
                 self.replaced.send(ruleset.replace(loaded)).ok();
+                // Who waits is decided by these from now on.
+                let waits =
+                    |socket: &&Socket| Arc::ptr_eq(&socket.rules, ruleset) && socket.gate.is_waited_at();
+                broker.sockets.iter().filter(waits).for_each(|socket| broker.need_attendant(socket));
             }
             Err(error) => ruleset.keep(&error),
         }

@@ -80,11 +80,12 @@ fn serve_heralded(
         move || events.note_change(&board)
     };
     let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
-    let (rulesets, counting, untold) = (each_once(rulesets), Mutex::default(), Untold::default());
+    let (rulesets, untold) = (each_once(rulesets), Untold::default());
     let broker = Arc::new(Broker {
         sockets,
         rulesets,
-        counting,
+        counting: Mutex::default(),
+        unattended: Mutex::default(),
         untold,
         environment,
         kin,

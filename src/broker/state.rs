@@ -13,7 +13,7 @@ use crate::limits::SOCKET_THREADS_SPARE;
 use crate::refusal::Refusal;
 use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
-use super::call::Admitted;
+use super::admitted::Admitted;
 use super::gate::Gate;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
@@ -31,6 +31,8 @@ pub(super) struct Broker {
     pub(super) rulesets: Vec<Arc<Ruleset>>,
     /// Where refusals are being counted, and the accept loop does not know yet.
     pub(super) counting: Mutex<Vec<Arc<Ruleset>>>,
+    /// Sockets at which somebody who waits may be refused or run by now, and that no thread looks after yet.
+    pub(super) unattended: Mutex<Vec<usize>>,
     pub(super) untold: Untold,
     pub(super) environment: Environment,
     pub(super) kin: Arc<Kin>,
@@ -167,6 +169,22 @@ impl Broker {
 
     fn counting(&self) -> MutexGuard<'_, Vec<Arc<Ruleset>>> {
         self.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the accept loop find a thread for those who wait at a socket.
+    pub(super) fn need_attendant(&self, socket: &Socket) {
+        let index = self.sockets.iter().position(|other| std::ptr::eq(other, socket));
+        self.unattended().extend(index);
+        self.events.wake();
+    }
+
+    /// The sockets that need one.
+    pub(super) fn take_unattended(&self) -> Vec<usize> {
+        std::mem::take(&mut self.unattended())
+    }
+
+    fn unattended(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.unattended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call came or went.

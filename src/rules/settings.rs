@@ -46,6 +46,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a process is made in the same way for both: in all that is settled before it is told what to run.
+    pub fn is_made_like(&self, other: &Self) -> bool {
+        let made = |of: &Self| (of.stdin, of.tty, of.capture_max);
+        made(self) == made(other) && self.captures == other.captures && self.resources == other.resources
+    }
+
     /// Whether what passes the command's streams passes the broker.
     pub(super) fn relays(&self) -> bool {
         self.tty == Tty::Hide || self.captures.iter().any(Option::is_some)

@@ -44,4 +44,5 @@ mod told;
 mod tutorial;
 mod unserved;
 mod verify;
+mod waiting;
 mod wire;

@@ -1,0 +1,113 @@
+//! A request that a rule allows, and what becomes of that while it waits: for a place, for a process. Waiting changes
+//! nothing: what runs is what the rules in force allow, and what the disk says, when it starts.
+
+use std::sync::Arc;
+
+use crate::audit::Caller;
+use crate::limits::DECISIONS_MAX;
+use crate::refusal::Refusal;
+use crate::rules::{Matched, Policy};
+
+use super::disk::Disk;
+use super::gate::Guest;
+use super::state::{Broker, Socket};
+use super::visit::Visit;
+
+/// A call that a rule allows.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) visit: Visit,
+    pub(super) allowed: Box<Allowed>,
+}
+
+/// What it is allowed, by which rules.
+#[derive(Debug)]
+pub(super) struct Allowed {
+    pub(super) caller: Caller,
+    pub(super) matched: Matched,
+    pub(super) policy: Arc<Policy>,
+    /// Time has passed since it was decided.
+    waited: bool,
+    /// How often another rule than before was found to decide.
+    turns: u32,
+}
+
+/// What a second look at a request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Still {
+    /// The same rule decides.
+    Same,
+    /// Another one does, or the same in another way: it counts elsewhere, or runs otherwise.
+    Other,
+}
+
+impl Guest for Admitted {
+    fn rule(&self) -> &Arc<str> {
+        &self.allowed.matched.rule.text
+    }
+
+    fn rule_limit(&self) -> Option<u32> {
+        self.allowed.matched.rule.settings.max_calls
+    }
+
+    fn socket_limit(&self) -> u32 {
+        self.allowed.policy.max_calls()
+    }
+
+    fn note_wait(&mut self) {
+        self.allowed.waited = true;
+    }
+}
+
+impl Allowed {
+    pub(super) fn new(caller: Caller, matched: Matched, policy: Arc<Policy>) -> Self {
+        Self { caller, matched, policy, waited: false, turns: 0 }
+    }
+
+    /// Decides again what waited: by the rules in force, and by what the disk says now.
+    pub(super) fn look_again(
+        &mut self,
+        broker: &Broker,
+        socket: &Socket,
+        visit: &Visit,
+    ) -> Result<Still, Refusal> {
+        if broker.events.is_stopping() {
+            return Err(Refusal::Stopping);
+        }
+        let policy = socket.rules.policy();
+        let is_old = !Arc::ptr_eq(&policy, &self.policy);
+        if !(is_old || self.waited && self.matched.looked) {
+            return Ok(Still::Same);
+        }
+        let matched = policy.decide(&visit.argv, &Disk).map_err(Refusal::NoRule)?;
+        let is_other = is_old || !Arc::ptr_eq(&matched.rule, &self.matched.rule);
+        (self.matched, self.policy, self.waited) = (matched, policy, false);
+        if !is_other {
+            return Ok(Still::Same);
+        }
+        self.turns += 1;
+        if self.turns > DECISIONS_MAX { Err(Refusal::Unsettled) } else { Ok(Still::Other) }
+    }
+
+    /// The last look, when a process is made ready and nothing is on record: by the rules in force, and by what the disk
+    /// says now. The call keeps its place; but it cannot run by a rule that would have had its process made in another
+    /// way.
+    pub(super) fn settle(&mut self, socket: &Socket, visit: &Visit) -> Result<Still, Refusal> {
+        let policy = socket.rules.policy();
+        if Arc::ptr_eq(&policy, &self.policy) && !self.matched.looked {
+            return Ok(Still::Same);
+        }
+        let matched = policy.decide(&visit.argv, &Disk).map_err(Refusal::NoRule)?;
+        let are_alike = policy.scope() == self.policy.scope() && policy.audit() == self.policy.audit();
+        if !are_alike || !matched.rule.settings.is_made_like(&self.matched.rule.settings) {
+            return Err(Refusal::Unsettled);
+        }
+        (self.matched, self.policy) = (matched, policy);
+        Ok(Still::Other)
+    }
+
+    /// Whether other rules are in force than those by which it was decided.
+    pub(super) fn is_outdated(&self, socket: &Socket) -> bool {
+        !Arc::ptr_eq(&socket.rules.policy(), &self.policy)
+    }
+}

@@ -1,0 +1,170 @@
+//! What a thread does that answers: a request, and after it those who waited for its place. Whatever fails on the way,
+//! each is answered, with a record, and no place is lost. `call.rs` has the order of one call.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::refusal::Refusal;
+use crate::spawn::{Launcher, Relay};
+use crate::wire::{Reply, Status};
+
+use super::admitted::{Admitted, Allowed};
+use super::call::{Asked, Ended, Stage, ask, refuse, refuse_more, run, turn_out};
+use super::gate::Ticket;
+use super::notice::Notice;
+use super::state::{Broker, Socket};
+use super::visit::Visit;
+
+/// Answers the request that waits on a connection, and after it the calls that waited for its place.
+pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
+    // Whatever fails in here, its caller is answered, and that is on record.
+    let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut visit)));
+    let allowed = match asked.unwrap_or(Err(Refusal::Failed)) {
+        Ok(Asked::Call(allowed)) => allowed,
+        Ok(Asked::List(text)) => {
+            return match broker.record_listing(socket, visit.caller.clone()) {
+                Ok(()) => visit.reply(&Reply::Listing(text)),
+                Err(refusal) => refuse(broker, socket, &visit, &refusal),
+            };
+        }
+        Ok(Asked::Nothing) => return,
+        Err(refusal) => return refuse(broker, socket, &visit, &refusal),
+    };
+    let policy = allowed.policy.clone();
+    match socket.gate.enter(Admitted { visit, allowed }) {
+        Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
+        // Rules that came in between were not asked about a guest who was not there yet.
+        None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_attendant(socket),
+        None => {}
+    }
+}
+
+/// Looks after those who wait for a place: by the rules in force they may be refused, or have one now.
+pub(super) fn attend(broker: &Broker, socket: &Socket) {
+    while let Some((turn, mut admitted)) =
+        socket.gate.take_out(|admitted| admitted.allowed.is_outdated(socket))
+    {
+        let Admitted { visit, allowed } = &mut admitted;
+        let look = AssertUnwindSafe(|| allowed.look_again(broker, socket, visit));
+        match catch_unwind(look).unwrap_or(Err(Refusal::Failed)) {
+            Ok(_) => socket.gate.put_back(turn, admitted),
+            Err(refusal) => refuse(broker, socket, &admitted.visit, &refusal),
+        }
+        broker.note_change();
+    }
+    if broker.events.is_stopping() {
+        return socket.gate.turn_out().iter().for_each(|admitted| turn_out(broker, socket, admitted));
+    }
+    let next = socket.gate.next();
+    if next.others {
+        broker.need_attendant(socket);
+    }
+    if let Some((ticket, admitted)) = next.placed {
+        take_turns(broker, socket, ticket, admitted);
+    }
+}
+
+/// Runs a call that has a place, and after it those who waited for that.
+fn take_turns(broker: &Broker, socket: &Socket, mut ticket: Ticket, mut admitted: Admitted) {
+    loop {
+        broker.note_change();
+        let next = match execute(broker, socket, admitted) {
+            None => socket.gate.leave(&ticket),
+            Some(other) => socket.gate.trade(&ticket, other),
+        };
+        broker.note_change();
+        if next.others {
+            broker.need_attendant(socket);
+        }
+        let Some(placed) = next.placed else { return };
+        (ticket, admitted) = placed;
+    }
+}
+
+/// Runs an admitted call and answers it. Gives it back when it is another rule's by now, whose place it has to have.
+fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) -> Option<Admitted> {
+    let Admitted { mut visit, mut allowed } = admitted;
+    let mut stage = Stage::Asked;
+    let work = AssertUnwindSafe(|| run_and_answer(broker, socket, &mut visit, &mut allowed, &mut stage));
+    let rest = match catch_unwind(work) {
+        Ok(None) => return Some(Admitted { visit, allowed }),
+        Ok(rest) => rest,
+        Err(_) => {
+            answer_failed(broker, socket, &visit, stage);
+            None
+        }
+    };
+    // Of a refused call, the request itself may wait there still.
+    if rest.as_ref().is_some_and(|rest| rest.ended.is_some()) {
+        refuse_more(broker, socket, &visit);
+    }
+    drop(visit);
+    // Its place, and those who wait for it, must not be lost with a thread.
+    let finished = AssertUnwindSafe(|| rest.into_iter().for_each(|rest| finish(broker, socket, rest)));
+    if catch_unwind(finished).is_err() {
+        (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
+    }
+    None
+}
+
+/// What a request leaves to do when it has been answered.
+struct Rest {
+    launcher: Option<Launcher>,
+    /// If it ran, or nearly.
+    ended: Option<Ended>,
+}
+
+/// A part of the broker failed. What was on record as started is on record as lost by now.
+fn answer_failed(broker: &Broker, socket: &Socket, visit: &Visit, stage: Stage) {
+    (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
+    match stage {
+        Stage::Asked => refuse(broker, socket, visit, &Refusal::Failed),
+        Stage::Started => visit.reply(&Reply::Status(Status::AUDIT)),
+        Stage::Answered => {}
+    }
+}
+
+/// Nothing was answered when it gives nothing: the call needs another place.
+fn run_and_answer(
+    broker: &Broker,
+    socket: &Socket,
+    visit: &mut Visit,
+    allowed: &mut Allowed,
+    stage: &mut Stage,
+) -> Option<Rest> {
+    let mut launcher = None;
+    let ended = match run(broker, socket, visit, allowed, &mut launcher, stage) {
+        Ok(None) => return None,
+        Ok(Some(ended)) => Ok(ended),
+        Err(refusal) => Err(refusal),
+    };
+    match &ended {
+        Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, Some(*call), why),
+        Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
+        Err(refusal) => refuse(broker, socket, visit, refusal),
+    }
+    *stage = Stage::Answered;
+    Some(Rest { launcher, ended: ended.ok() })
+}
+
+/// What is left to do when the caller has its answer.
+fn finish(broker: &Broker, socket: &Socket, Rest { launcher, ended }: Rest) {
+    let stop = broker.events.as_stop();
+    let Some(Ended { captures, relay, remains, is_stuck, .. }) = ended else {
+        // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more of them than
+        // calls.
+        return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));
+    };
+    // Before its scope is let go of: a group in which nobody is left can be removed.
+    let stuck = relay.and_then(Relay::end);
+    let launcher = launcher.filter(|_| is_stuck);
+    broker.untold.note(&socket.rules);
+    if is_stuck || stuck.is_some() || remains.is_some() {
+        broker.untold.tell();
+    }
+    // It keeps its call's place as such a command does.
+    stuck.into_iter().for_each(|relay| relay.outlast(stop.stopping));
+    remains.into_iter().for_each(|remains| remains.outlast(&socket.rules, &captures, stop));
+    launcher.into_iter().for_each(|launcher| launcher.outlast(stop));
+}
