@@ -131,7 +131,7 @@ fn ends_that_could_not_be_written_outlast_a_rotation_that_fails() {
 
 #[test]
 fn a_full_disk_stops_a_start_of_the_broker_and_loses_no_record() {
-    if !needs_mounts() {
+    if !needs_loop_devices() {
         return;
     }
     apart(|| {

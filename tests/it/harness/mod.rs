@@ -12,6 +12,7 @@ mod dir;
 mod frame;
 mod invariants;
 mod manifest;
+mod needs;
 mod output;
 mod process;
 mod program;
@@ -32,14 +33,14 @@ pub(crate) use dir::{TempDir, chmod};
 pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
 pub(crate) use invariants::check_files;
 pub(crate) use manifest::{Record, chain_anew, following, hash};
+pub(crate) use needs::{
+    Capability, find, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root, needs_strace,
+};
 pub(crate) use process::Pid;
 pub(crate) use program::{
     Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify, sluicify_bin,
 };
 pub(crate) use setup::Setup;
-pub(crate) use skip::{
-    Capability, find, is_root, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root,
-    needs_strace, skip,
-};
+pub(crate) use skip::{is_root, skip};
 pub(crate) use traced::Traced;
 pub(crate) use wait::{SOON, found, within};

@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::Signal;
 
 use super::broker::Broker;
+use super::needs::needs_strace;
 use super::process::Pid;
-use super::skip::needs_strace;
 use super::wait::{SOON, found};
 
 /// An strace that is attached to every thread of a broker. Counts of system calls are each thread's own.
