@@ -333,9 +333,13 @@ pub const JOURNAL_SAID_BYTES_MAX: u64 = 1024;
 pub const LOG_BLOCK_BYTES: usize = 4 << 20;
 /// Calls that `sluice log` shows unless it is told how many.
 pub const LOG_CALLS_DEFAULT: usize = 20;
+/// Columns of a terminal from which on `sluice log` shows the date and the caller of each call beside the command.
+pub const LOG_COLUMNS_WIDE: usize = 110;
 /// How long `sluice log --follow` waits before it looks again.
 pub const LOG_FOLLOW_INTERVAL: Duration = Duration::from_millis(200);
 /// The blocks in which a capture is shown on a terminal.
 pub const CAPTURE_BLOCK_BYTES: usize = 64 * 1024;
+/// Rules that `sluice log` names where it has nothing to show.
+pub const SHOWN_RULES_MAX: usize = 16;
 /// Calls that a remark of `sluice verify` names.
 pub const SHOWN_CALLS_MAX: usize = 8;

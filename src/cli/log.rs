@@ -4,6 +4,7 @@
 mod capture;
 mod detail;
 mod find;
+mod nothing;
 mod style;
 mod table;
 mod when;
@@ -29,8 +30,9 @@ use super::{LogArgs, NO, answer, serve};
 
 use capture::Stream;
 use style::Style;
-use table::Table;
+use table::{Details, Table};
 
+pub(super) use find::find_manifest;
 pub(super) use when::parse_when;
 
 /// The value of `--lines`.
@@ -56,7 +58,7 @@ pub(super) fn parse_rule(text: &str) -> RuleAsked {
 pub(super) fn run(args: &LogArgs) -> ExitCode {
     let manifest = match &args.file {
         Some(file) => absolute(file).map_err(|error| error.to_string()),
-        None => find::find_manifest(args.name.as_deref()),
+        None => find_manifest(args.name.as_deref()),
     };
     let manifest = match manifest {
         Ok(manifest) => manifest,
@@ -91,7 +93,11 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
         Err(why) => return serve::fail(&format!("sluice: {why}")),
     };
     let mut shown = Shown::new(args);
-    answer(|out| print(manifest, history, filter, args.follow, &mut shown, out))
+    let code = answer(|out| print(manifest, history, filter, args.follow, &mut shown, out));
+    if code == ExitCode::from(NO) {
+        serve::fail(&format!("sluice: {}", nothing::said(manifest, args)));
+    }
+    code
 }
 
 /// The place of the calls that are asked for. What cannot be shown is said.
@@ -180,7 +186,10 @@ impl Shown {
         let form = match (args.json, args.call) {
             (true, _) => Form::Records,
             (false, Some(_)) => Form::Detail(Style::of_stdout()),
-            (false, None) => Form::Table(Table::new(Style::of_stdout())),
+            (false, None) => {
+                let details = if args.rejects { Details::Sentence } else { Details::None };
+                Form::Table(Table::new(Style::of_stdout(), details))
+            }
         };
         Self { form, count: 0 }
     }

@@ -86,9 +86,10 @@ enum Verb {
     Log(LogArgs),
     /// Say whether a manifest is what its broker wrote, and the first line that is not.
     Verify {
-        /// The files of one manifest, rotated ones too, in any order; packed with gzip or zstd, or not.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
+        /// The name of the rules, for all files of their manifest; or the files of one manifest, rotated ones too, in any
+        /// order, packed with gzip or zstd or not.
+        #[arg(required = true, value_name = "NAME|FILE")]
+        files: Vec<OsString>,
         /// The journal to compare with: any, user, system, none, or a directory.
         #[arg(long, value_name = "WHICH", default_value = "any", value_parser = verify::parse_journal)]
         journal: verify::Compare,

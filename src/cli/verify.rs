@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::audit::{
-    Digest, FileReport, Kind, Process, Program, Remark, Report, Testimony, VerifyError, Witness,
-    trusted_file, unrotated, verify,
+    Digest, FileReport, Kind, Process, Program, Remark, Report, Testimony, Witness, rotated, trusted_file,
+    unrotated, verify,
 };
 use crate::ids::CallId;
 use crate::limits::SHOWN_CALLS_MAX;
@@ -20,6 +21,7 @@ use crate::sd::{Journals, Told, read_journal};
 
 use super::NO;
 use super::answer::{Form, write_json};
+use super::log::find_manifest;
 
 /// What `--journal` may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +53,27 @@ pub(super) enum Rigour {
     Strict,
 }
 
-/// Verifies files.
-pub(super) fn read(files: &[PathBuf], compare: &Compare) -> Result<Report, VerifyError> {
+/// Verifies what these words name. An error says why there is no answer.
+pub(super) fn read(words: &[OsString], compare: &Compare) -> Result<Report, String> {
+    let files = words.iter().map(|word| files_of(word)).collect::<Result<Vec<_>, _>>()?.concat();
     let here = files.iter().map(|file| unrotated(file)).collect();
-    verify(files, &|uid, since_ms| match compare {
+    let verified = verify(&files, &|uid, since_ms| match compare {
         Compare::Nothing => Err("it was not asked for".into()),
         Compare::With(journals) => witness(journals, &here, uid, since_ms),
-    })
+    });
+    verified.map_err(|error| error.to_string())
+}
+
+/// The files that a word names: with a `/` in it, or where there is one of that name, a file; else all files of the
+/// manifest of the rules of that name.
+fn files_of(word: &OsStr) -> Result<Vec<PathBuf>, String> {
+    let file = PathBuf::from(word);
+    if word.as_encoded_bytes().contains(&b'/') || file.exists() {
+        return Ok(vec![file]);
+    }
+    let manifest = find_manifest(Some(&word.to_string_lossy()))?;
+    let files = rotated(&manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    Ok(files.into_iter().filter(|file| file.exists()).collect())
 }
 
 /// Says what was found; the answer is no when a line does not fit.

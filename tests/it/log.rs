@@ -21,7 +21,9 @@ fn log_of(manifest: &Path, words: &[&str]) -> Ended {
 /// The columns of each call that was shown: its number, and all that stands behind it, single-spaced.
 fn rows(ended: &Ended) -> Vec<String> {
     let rows = ended.stdout();
-    let cells = rows.lines().skip(1).map(|row| row.split_whitespace().skip(2).collect::<Vec<_>>().join(" "));
+    // Below a refusal there may be a line that says why.
+    let calls = rows.lines().skip(1).filter(|row| !row.starts_with("    "));
+    let cells = calls.map(|row| row.split_whitespace().skip(2).collect::<Vec<_>>().join(" "));
     cells.collect()
 }
 
@@ -90,8 +92,14 @@ fn a_filter_takes_what_is_asked_for() {
     assert_eq!(calls(&["-n", "2"]), ["3", "4"]);
     assert_eq!(calls(&["-n", "1", "--rule=4"]), ["4"]);
     assert_eq!(calls(&["--since", "-1h", "--until", "now"]), ["1", "2", "3", "4"]);
-    log(&broker, &["--until", "yesterday"]).exited(1).printed("");
-    log(&broker, &["--rule", "nothing-has-this"]).exited(1).printed("");
+    log(&broker, &["--until", "yesterday"]).exited(1).printed("").complained(&["others, up to call 4"]);
+    let rules = "rules, by their lines: 4 (/bin/echo), 7 (/bin/sh)";
+    log(&broker, &["--rule", "nothing-has-this"])
+        .exited(1)
+        .printed("")
+        .complained(&["nothing-has-this", rules]);
+    log(&broker, &["--rule", "5"]).exited(1).complained(&["the rule on line 5", rules]);
+    log(&broker, &["--call", "17"]).exited(1).printed("").complained(&["no call 17", "the last one is 4"]);
     log(&broker, &["--since", "soon"]).exited(2).said(&["soon"]);
 }
 
@@ -112,7 +120,17 @@ fn one_call_is_shown_with_all_that_is_known() {
     broker.sh("exit 7").exited(7);
     let shown = log(&broker, &["--call", "1"]).exited(0);
     shown.said(&["start\n", "exit\n", "/bin/sh -c 'exit 7'", "status         7", "duration_ms", "policy"]);
-    log(&broker, &["--call", "2"]).exited(1).printed("");
+    log(&broker, &["--call", "2"]).exited(1).printed("").complained(&["the last one is 1"]);
+}
+
+#[test]
+fn a_refusal_is_shown_with_why() {
+    let broker = Broker::new("/bin/echo #word\n  word = [a-z]+\n").start();
+    broker.call(["/bin/echo", "NO"]).refused(Status::NO_RULE);
+    let detail = broker.record("reject").text("detail").to_owned();
+    assert!(detail.contains("word"), "{detail}");
+    log(&broker, &["--rejects"]).exited(0).said(&["no_rule", &format!("\n    {detail}\n")]);
+    assert!(!log(&broker, &[]).exited(0).stdout().contains(&detail));
 }
 
 #[test]
@@ -277,6 +295,13 @@ fn a_terminal_gets_lines_that_fit_it_and_colour_unless_unwanted() {
     assert!(!plain.contains('\x1b') && plain.contains("..."), "{plain:?}");
     assert!(plain.lines().all(|line| line.trim_end().len() <= 70), "{plain:?}");
     assert!(log(&broker, &[]).exited(0).stdout().contains(&"x".repeat(300)), "a pipe gets all");
+    // On eighty columns half a line is the command's.
+    let (bin, manifest) = (sluice_bin(), broker.manifest_path());
+    let line = format!("stty cols 80; TERM=dumb {} log --file {}", bin.display(), manifest.display());
+    let narrow = run("script".into(), ["-qec", &line, "/dev/null"], b"").exited(0).stdout();
+    let row = narrow.lines().nth(1).unwrap_or_default().trim_end();
+    let command = row.split_once("/bin/sh").map_or(0, |(before, _)| 80 - before.len());
+    assert!(row.len() == 80 && command >= 40, "{narrow:?}");
 }
 
 #[test]

@@ -138,6 +138,29 @@ fn what_cannot_be_read_is_no_answer() {
 }
 
 #[test]
+fn a_name_stands_for_all_files_of_its_manifest() {
+    let (broker, path) = written();
+    let text = fs::read(&path).expect("there is a manifest");
+    let home = broker.dir().join("home");
+    let place = home.join(".local/state/sluice/agent");
+    fs::create_dir_all(&place).expect("an own directory takes another");
+    fs::create_dir_all(home.join(".config/sluice")).expect("an own directory takes another");
+    fs::write(home.join(".config/sluice/agent.rules"), "true\n").expect("an own directory takes a file");
+    fs::write(place.join("manifest.jsonl"), &text).expect("an own directory takes a file");
+    let set = format!("HOME={}", home.display());
+    let bin = sluice_bin().display().to_string();
+    let named = |name: &str| {
+        let words = ["-u", "XDG_CONFIG_HOME", &set, &bin, "verify", "--journal=none", name];
+        run("env".into(), words, b"")
+    };
+    named("agent").exited(0).said(&["agent/manifest.jsonl: 7 records", "good: 7 records of 3 calls"]);
+    named("agnt").exited(2).complained(&["agnt", "the names are: agent"]);
+    fs::rename(place.join("manifest.jsonl"), place.join("manifest.jsonl.1")).expect("renamed");
+    fs::write(place.join("manifest.jsonl"), "dear diary\n").expect("an own file can be written");
+    named("agent").exited(1).said(&["manifest.jsonl.1: 7 records", "manifest.jsonl:1: is not a record"]);
+}
+
+#[test]
 fn where_there_is_no_journal_it_is_said() {
     let (_broker, path) = written();
     let (bin, path) = (sluice_bin().display().to_string(), path.display().to_string());

@@ -169,6 +169,8 @@ pub struct Recorded {
     pub errno: Option<String>,
     /// Why it was refused.
     pub reason: Option<String>,
+    /// A sentence for a person on that.
+    pub detail: Option<String>,
     /// How many equal refusals this is.
     pub count: Option<u64>,
     /// The number of the last of them.

@@ -9,7 +9,7 @@ use super::super::names::{DEFAULT, Place, no_such_name, places};
 
 /// The manifest of the rules called `name`: those of this user, else those of the system. An error says where it was
 /// looked for.
-pub(super) fn find_manifest(name: Option<&str>) -> Result<PathBuf, String> {
+pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, String> {
     let name = name.unwrap_or(DEFAULT);
     if name.is_empty() || name.contains('/') {
         return Err(format!("{name:?} is the name of no rules; a manifest is named with --file"));

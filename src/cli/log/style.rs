@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 
 use jiff::tz::TimeZone;
 
-use crate::audit::Recorded;
+use crate::audit::{Recorded, now_ms};
 use crate::rules::escape::command_line;
 use crate::sys;
 
@@ -16,6 +16,8 @@ pub(super) struct Style {
     pub(super) width: Option<usize>,
     pub(super) is_coloured: bool,
     pub(super) zone: TimeZone,
+    /// The time, in milliseconds since 1970.
+    pub(super) now: u64,
 }
 
 impl Style {
@@ -26,7 +28,12 @@ impl Style {
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let width = if is_terminal { sys::columns(&stdout) } else { None };
-        Self { width, is_coloured: is_terminal && !no_colour && !is_dumb, zone: TimeZone::system() }
+        Self {
+            width,
+            is_coloured: is_terminal && !no_colour && !is_dumb,
+            zone: TimeZone::system(),
+            now: now_ms(),
+        }
     }
 }
 

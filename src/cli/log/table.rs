@@ -9,6 +9,7 @@ use nix::unistd::{Uid, User};
 
 use crate::audit::{Found, Head, Kind, Recorded};
 use crate::ids::CallId;
+use crate::limits::LOG_COLUMNS_WIDE;
 use crate::wire::Status;
 
 use super::style::{Style, command, fit};
@@ -18,6 +19,7 @@ use super::when;
 #[derive(Debug)]
 pub(super) struct Table {
     style: Style,
+    details: Details,
     has_header: bool,
     calls: VecDeque<Call>,
     /// The number of the first of them, counted from the first of all.
@@ -26,6 +28,15 @@ pub(super) struct Table {
     /// Starts that were written without an end.
     begun: HashMap<CallId, Recorded>,
     names: HashMap<u32, String>,
+}
+
+/// What is said of a refusal beside its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Details {
+    /// Nothing.
+    None,
+    /// The sentence of its record, on a line of its own.
+    Sentence,
 }
 
 /// One call.
@@ -43,9 +54,9 @@ impl Call {
 
 impl Table {
     /// An empty one.
-    pub(super) fn new(style: Style) -> Self {
+    pub(super) fn new(style: Style, details: Details) -> Self {
         let (calls, running, begun, names) = Default::default();
-        Self { style, has_header: false, calls, offset: 0, running, begun, names }
+        Self { style, details, has_header: false, calls, offset: 0, running, begun, names }
     }
 
     /// Takes in a record, and writes what is known whole by it.
@@ -132,20 +143,43 @@ impl Table {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         if !std::mem::replace(&mut self.has_header, true) {
-            let header = row(["WHEN", "CALL", "RULE", "STATUS", "TIME", "WHO"], "COMMAND");
+            let header = self.row(["WHEN", "CALL", "RULE", "STATUS", "TIME", "WHO"], "COMMAND");
             writeln!(out, "{}", fit(&header, self.style.width))?;
         }
         let (status, mood) = status(begin, end);
         let number = begin.call.map(|call| call.to_string()).unwrap_or_default();
         let took = end.unwrap_or(begin).duration_ms.map(duration).unwrap_or_default();
-        let (when, who) = (when::shown(begin.ts, &self.style.zone), self.who(begin));
+        let (when, who) = (self.when(begin.ts), self.who(begin));
         let rule = begin.rule.map(|rule| rule.to_string()).unwrap_or_default();
-        let line = row([&when, &number, &rule, &status, &took, &who], &command(begin));
+        let line = self.row([&when, &number, &rule, &status, &took, &who], &command(begin));
         let line = fit(&line, self.style.width);
         match mood.colour().filter(|_| self.style.is_coloured) {
-            Some(colour) => writeln!(out, "\x1b[{colour}m{line}\x1b[0m"),
-            None => writeln!(out, "{line}"),
+            Some(colour) => writeln!(out, "\x1b[{colour}m{line}\x1b[0m")?,
+            None => writeln!(out, "{line}")?,
         }
+        match begin.detail.as_ref().filter(|_| self.details == Details::Sentence) {
+            Some(detail) => writeln!(out, "{}", fit(&format!("    {detail}"), self.style.width)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the command would have too little room beside all columns.
+    fn is_narrow(&self) -> bool {
+        self.style.width.is_some_and(|width| width < LOG_COLUMNS_WIDE)
+    }
+
+    fn when(&self, ts: u64) -> String {
+        let Style { zone, now, .. } = &self.style;
+        if self.is_narrow() { when::shown_briefly(ts, *now, zone) } else { when::shown(ts, zone) }
+    }
+
+    /// The cells of a line; the command is the last, so that nothing has to stand behind what callers chose.
+    fn row(&self, cells: [&str; 6], command: &str) -> String {
+        let [when, call, rule, status, took, who] = cells;
+        if self.is_narrow() {
+            return format!("{when:<11} {call:>5} {rule:>4} {status:<9} {took:>6} {command}");
+        }
+        format!("{when:<19} {call:>6} {rule:>4} {status:<11} {took:>6} {who:<14} {command}")
     }
 
     /// The caller: user and process.
@@ -224,12 +258,6 @@ fn duration(ms: u64) -> String {
     }
 }
 
-/// The cells of a line; the command is the last, so that nothing has to stand behind what callers chose.
-fn row(cells: [&str; 6], command: &str) -> String {
-    let [when, call, rule, status, took, who] = cells;
-    format!("{when:<19} {call:>6} {rule:>4} {status:<11} {took:>6} {who:<14} {command}")
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
@@ -239,7 +267,9 @@ mod tests {
     const START: &str = r#"{"kind":"start","call":7,"ts":1700000000000,"socket":"a","rule":3,"argv":["echo","\u001b[31m\u202e"],"pid":12,"uid":4294967294"#;
 
     fn check(records: &[&str], width: Option<usize>, want: &[&str]) {
-        let mut table = Table::new(Style { width, is_coloured: false, zone: TimeZone::UTC });
+        let now = 1_700_000_100_000;
+        let mut table =
+            Table::new(Style { width, is_coloured: false, zone: TimeZone::UTC, now }, Details::Sentence);
         let mut out = Vec::new();
         for record in records {
             let line = format!("{record},\"prev\":\"\"}}");
@@ -275,10 +305,10 @@ mod tests {
     #[test]
     fn what_runs_and_what_was_lost_is_said() {
         let lost = r#"{"kind":"lost","call":7,"ts":1700000002000"#;
-        check(&[START], Some(50), &["2023-11-14 22:13:20      7    3 running        ..."]);
-        check(&[START, lost], Some(50), &["2023-11-14 22:13:20      7    3 lost           ..."]);
+        check(&[START], Some(50), &["22:13:20        7    3 running          echo $'..."]);
+        check(&[START, lost], Some(50), &["22:13:20        7    3 lost             echo $'..."]);
         let lost = format!("{lost},\"reason\":\"killed\"");
-        check(&[START, &lost], Some(50), &["2023-11-14 22:13:20      7    3 lost killed    ..."]);
+        check(&[START, &lost], Some(50), &["22:13:20        7    3 lost killed        echo ..."]);
     }
 
     #[test]
@@ -286,10 +316,10 @@ mod tests {
         let exit = r#"{"kind":"exit","call":7,"ts":1700000002000,"status":-6"#;
         let check_end = |more: &str, want: &str| {
             let exit = format!("{exit},\"duration_ms\":5{more}");
-            check(&[START, &exit], Some(50), &[&format!("2023-11-14 22:13:20      7    3 {want}")]);
+            check(&[START, &exit], Some(50), &[&format!("22:13:20        7    3 {want}")]);
         };
-        check_end(r#","signal":15,"truncated":true"#, "audit          ...");
-        check_end(r#","step":"sync","errno":"EIO""#, "EIO            ...");
+        check_end(r#","signal":15,"truncated":true"#, "audit        5ms echo $'...");
+        check_end(r#","step":"sync","errno":"EIO""#, "EIO          5ms echo $'...");
     }
 
     #[test]

@@ -50,6 +50,17 @@ pub(super) fn shown(ts: Millis, zone: &TimeZone) -> String {
     format(ts, zone, "%Y-%m-%d %H:%M:%S")
 }
 
+/// The same in at most eleven characters: the time of today, the day and the minute of this year, else the day.
+pub(super) fn shown_briefly(ts: Millis, now: Millis, zone: &TimeZone) -> String {
+    let same = |how: &str| format(ts, zone, how) == format(now, zone, how);
+    let how = match (same("%Y-%m-%d"), same("%Y")) {
+        (true, _) => "%H:%M:%S",
+        (false, true) => "%m-%d %H:%M",
+        (false, false) => "%Y-%m-%d",
+    };
+    format(ts, zone, how)
+}
+
 /// The same to the millisecond, with the zone.
 pub(super) fn shown_exactly(ts: Millis, zone: &TimeZone) -> String {
     format(ts, zone, "%Y-%m-%d %H:%M:%S%.3f %:z")
@@ -88,6 +99,13 @@ mod tests {
         check("-90s", "2026-11-21 10:19:00");
         check("2 days ago", "2026-11-19 10:20:30");
         check("@1700000000", "2023-11-14 23:13:20");
+    }
+
+    #[test]
+    fn a_time_is_brief_where_there_is_little_room() {
+        let now = 1_700_000_000_000;
+        let brief = |ago: u64| shown_briefly(now - ago, now, &TimeZone::UTC);
+        assert_eq!([0, 86_400_000, 400 * 86_400_000].map(brief), ["22:13:20", "11-13 22:13", "2022-10-10"]);
     }
 
     #[test]
