@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{TempDir, sluice};
+use crate::harness::{TempDir, chmod, find, sluice};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -76,6 +76,57 @@ fn every_command_marked_as_tested_runs() {
             let output = command.output().expect("bash is installed");
             assert!(output.status.success(), "{document}:{line}\n{block}\n{output:?}");
         }
+    }
+}
+
+/// The two commands of the README with nothing but the least programs on the `PATH`, and a cargo that says this.
+fn without(dir: &TempDir, command: &str, cargo: Option<&str>) -> (Option<i32>, String) {
+    let bin = dir.mkdir(&format!("bin-{}", cargo.unwrap_or("none").replace(' ', "-")), 0o700);
+    for program in ["bash", "sed", "sort", "head", "awk", "uname", "dirname", "mktemp", "rm"] {
+        let found = find(program).expect("it is in every Debian");
+        std::os::unix::fs::symlink(found, bin.join(program)).expect("an own directory");
+    }
+    if let Some(version) = cargo {
+        fs::write(bin.join("cargo"), format!("#!/bin/sh\necho {version}\n")).expect("an own directory");
+        chmod(&bin.join("cargo"), 0o755);
+    }
+    let output = Command::new("/bin/bash")
+        .arg(root().join(command))
+        .env_clear()
+        .env("PATH", bin)
+        .env("HOME", dir.path())
+        .output()
+        .expect("bash is installed");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn what_the_commands_need_is_said_before_anything_is_made() {
+    let least = |name: &str, file: &str| {
+        let text = fs::read_to_string(root().join(file)).expect("it is there");
+        let value = text.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
+        value.expect("it names the least").trim_matches('"').to_owned()
+    };
+    let rust = least("rust-version = ", "Cargo.toml");
+    let (kernel, systemd) =
+        (least("KERNEL_LEAST=", "tests/requirements"), least("SYSTEMD_LEAST=", "tests/requirements"));
+    let readme = fs::read_to_string(root().join("README.md")).expect("it is there");
+    for named in [
+        format!("Rust {rust} or later"),
+        format!("Linux {kernel} or later"),
+        format!("systemd {systemd} or later"),
+    ] {
+        assert!(readme.contains(&named), "README.md does not say {named:?}");
+    }
+    for command in ["tests/run", "examples/quickstart"] {
+        let dir = TempDir::new();
+        for cargo in [None, Some("cargo 1.85.0")] {
+            let (code, said) = without(&dir, command, cargo);
+            assert!(code.is_some_and(|code| code != 0), "{command} with {cargo:?}: {said}");
+            assert!(said.contains(&format!("Rust {rust} or later is needed")), "{command}: {said}");
+        }
+        let (_, said) = without(&dir, command, Some("cargo 99.0.0"));
+        assert!(said.contains("a C linker (cc) is needed: as root, type  apt-get install gcc"), "{said}");
     }
 }
 
