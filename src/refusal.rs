@@ -35,6 +35,13 @@ pub enum Refusal {
         /// Why the last place that was looked at did not serve.
         source: io::Error,
     },
+    /// Others can change the rule's program, or what stands above it.
+    Untrusted {
+        /// The program as the rule names it.
+        program: String,
+        /// Which file or directory, and what to do.
+        why: String,
+    },
     /// A record cannot be written, and `audit = strict`.
     AuditLost {
         /// The manifest, or the capture.
@@ -107,7 +114,7 @@ impl Refusal {
             Self::NoCredentials => Status::PEER,
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
             Self::LauncherEnded | Self::InFlight => Status::SPAWN,
-            Self::Unsettled | Self::Failed => Status::SPAWN,
+            Self::Untrusted { .. } | Self::Unsettled | Self::Failed => Status::SPAWN,
             Self::AuditLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
@@ -123,6 +130,9 @@ impl Refusal {
         };
         match self {
             Self::Unresolved { program, source } => because(&visible(program), source),
+            Self::Untrusted { program, .. } => {
+                format!("{}: others can change it; the record says which file", visible(program))
+            }
             Self::AuditLost { source, .. } => because("nothing ran: it cannot be put on record", source),
             Self::NoLauncher(source) => because("no process for the command", source),
             Self::NoScope(source) => because("no scope for the command", source),
@@ -151,6 +161,7 @@ impl Refusal {
             Self::Descriptors(_) => "fds",
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
+            Self::Untrusted { .. } => "exe_untrusted",
             Self::NoLauncher(_) | Self::LauncherEnded => "no_launcher",
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
@@ -185,6 +196,7 @@ impl fmt::Display for Refusal {
             Self::Descriptors(descriptors) => descriptors.fmt(f),
             Self::NoCredentials => write!(f, "the sender's credentials cannot be read"),
             Self::Unresolved { program, source } => write!(f, "{program}: {source}"),
+            Self::Untrusted { program, why } => write!(f, "{program}: {why}"),
             Self::NoLauncher(source) => write!(f, "no process for the command: {source}"),
             Self::LauncherEnded => write!(f, "the process for the command was ended before it began"),
             Self::InFlight => write!(

@@ -52,6 +52,11 @@ impl fmt::Display for Distrust {
 impl std::error::Error for Distrust {}
 
 impl Distrust {
+    /// Whether a system call failed, so that nothing can be said about trust.
+    pub fn is_failure(&self) -> bool {
+        matches!(self.why, Why::Io(_))
+    }
+
     /// Whether something has the name that was to be new.
     pub(super) fn is_taken(&self) -> bool {
         match &self.why {
@@ -160,6 +165,34 @@ pub fn trusted_directory(path: &Path) -> Result<bool, Distrust> {
     }
 }
 
+/// That only root or this user can change a program, or have another file in its place. Links on the way may be this
+/// user's own too: who may make one may name what it leads to.
+/// Errors: a system call's own error (`From<Distrust>` gives it) where there is no such program.
+pub fn trusted_program(path: &Path) -> Result<(), Distrust> {
+    let mut walk = Walk::new(path, false)?;
+    walk.links_of = LinksOf::Own;
+    while let Some(name) = walk.ahead.pop_front() {
+        let is_last = walk.ahead.is_empty();
+        judge(&walk.stat, !is_last).map_err(|why| Distrust { path: walk.path.clone(), why })?;
+        if is_last && !walk.end_at(&name)? {
+            return Ok(());
+        }
+        if !is_last {
+            walk.step(&name)?;
+        }
+    }
+    Err(Distrust { path: path.to_owned(), why: Why::NotRegular })
+}
+
+/// Whose links are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LinksOf {
+    /// Those that root alone can have made.
+    Root,
+    /// Those that root or this user made.
+    Own,
+}
+
 /// A way down from the root directory, component by component.
 struct Walk {
     here: OwnedFd,
@@ -167,6 +200,7 @@ struct Walk {
     path: PathBuf,
     ahead: VecDeque<OsString>,
     links: usize,
+    links_of: LinksOf,
     create: bool,
 }
 
@@ -177,7 +211,8 @@ impl Walk {
             return Err(distrust(Why::NotAbsolute));
         }
         let (here, stat) = root().map_err(|errno| distrust(Why::Io(errno.into())))?;
-        Ok(Self { here, stat, path: "/".into(), ahead: names(path).collect(), links: 0, create })
+        let (ahead, links_of) = (names(path).collect(), LinksOf::Root);
+        Ok(Self { here, stat, path: "/".into(), ahead, links: 0, links_of, create })
     }
 
     fn finish(mut self) -> Result<OwnedFd, Distrust> {
@@ -209,6 +244,22 @@ impl Walk {
         openat2(&self.here, name, how)
     }
 
+    /// Judges the file of this name. Gives whether it is a link instead, to follow which goes on.
+    fn end_at(&mut self, name: &OsStr) -> Result<bool, Distrust> {
+        let below = self.path.join(name);
+        let distrust = |why| Distrust { path: below.clone(), why };
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let file = openat2(&self.here, name, how).map_err(|errno| distrust(Why::Io(errno.into())))?;
+        let stat = fstat(&file).map_err(|errno| distrust(Why::Io(errno.into())))?;
+        match format(&stat) {
+            SFlag::S_IFLNK => self.follow(name, &below).map(|()| true),
+            SFlag::S_IFREG => judge(&stat, false).map(|()| false).map_err(distrust),
+            SFlag::S_IFDIR => Err(distrust(Why::Io(Errno::EISDIR.into()))),
+            _ => Err(distrust(Why::NotRegular)),
+        }
+    }
+
     fn make(&self, name: &OsStr) -> nix::Result<()> {
         match mkdirat(&self.here, name, Mode::S_IRWXU) {
             Err(Errno::EEXIST) | Ok(()) => Ok(()),
@@ -216,14 +267,17 @@ impl Walk {
         }
     }
 
-    /// A link is followed only where root alone can have made it (`/bin` on a merged `/usr`).
+    /// A link is followed only where root alone can have made it (`/bin` on a merged `/usr`), or this user, for a program.
     fn follow(&mut self, name: &OsStr, below: &Path) -> Result<(), Distrust> {
         let distrust = |why| Distrust { path: below.to_owned(), why };
         let io = |errno: Errno| distrust(Why::Io(errno.into()));
         let link = fstatat(&self.here, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io)?;
-        let by_root = self.stat.st_uid == 0 && self.stat.st_mode & 0o022 == 0 && link.st_uid == 0;
+        let is_good = match self.links_of {
+            LinksOf::Root => self.stat.st_uid == 0 && self.stat.st_mode & 0o022 == 0 && link.st_uid == 0,
+            LinksOf::Own => link.st_uid == 0 || link.st_uid == geteuid().as_raw(),
+        };
         self.links += 1;
-        if !by_root || self.links > LINKS_MAX {
+        if !is_good || self.links > LINKS_MAX {
             return Err(distrust(Why::Link));
         }
         let target = PathBuf::from(readlinkat(&self.here, name).map_err(io)?);
@@ -271,61 +325,4 @@ fn format(stat: &FileStat) -> SFlag {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-
-    fn check(make: impl FnOnce(&Path), want: &str) {
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path();
-        fs::create_dir_all(path.join("a/b")).expect("directories");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).expect("a mode");
-        fs::write(path.join("a/b/file"), "x").expect("a file");
-        make(path);
-        let said = match trusted_file(&path.join("a/b/file")) {
-            Ok(_) => "trusted".to_owned(),
-            Err(distrust) => distrust.to_string().replace(path.to_str().expect("plain"), ""),
-        };
-        assert_eq!(said, want);
-    }
-
-    fn mode(path: &Path, bits: u32) {
-        fs::set_permissions(path, fs::Permissions::from_mode(bits)).expect("a mode");
-    }
-
-    #[test]
-    fn a_file_that_others_cannot_write_is_trusted() {
-        check(|_| {}, "trusted");
-        check(|path| mode(&path.join("a"), 0o1777), "trusted");
-    }
-
-    #[test]
-    fn what_others_can_write_is_not_trusted_at_any_level() {
-        check(
-            |path| mode(&path.join("a"), 0o777),
-            "/a can be written by others (mode 0777); do: chmod go-w /a",
-        );
-        check(
-            |path| mode(&path.join("a/b"), 0o1777),
-            "/a/b can be written by others (mode 1777); do: chmod go-w /a/b",
-        );
-        check(
-            |path| mode(&path.join("a/b/file"), 0o620),
-            "/a/b/file can be written by others (mode 0620); do: chmod go-w /a/b/file",
-        );
-    }
-
-    #[test]
-    fn a_link_is_not_followed_at_any_level() {
-        check(
-            |path| {
-                fs::rename(path.join("a/b/file"), path.join("real")).expect("renamed");
-                symlink(path.join("real"), path.join("a/b/file")).expect("linked");
-            },
-            "/a/b/file is a symbolic link; name the file it leads to (realpath /a/b/file)",
-        );
-        assert!(trusted_directory(Path::new("/bin")).expect("root's own link is followed"));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
+use crate::audit::{Distrust, trusted_program};
 use crate::refusal::Refusal;
 use crate::rules::{ExecPath, Program, Settings};
 
@@ -86,23 +87,31 @@ impl Resolved {
     }
 }
 
-/// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it.
+/// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it. Only root or this user
+/// can change it, or have another file found in its place: so what is judged here is what will be executed.
 pub fn resolve(
     program: &Program,
     settings: &Settings,
     environment: &Environment,
 ) -> Result<Resolved, Refusal> {
     let unresolved = |source| Refusal::Unresolved { program: display(program), source };
+    let unfit = |unfit| match unfit {
+        Unfit::Missing(source) => unresolved(source),
+        Unfit::Untrusted(distrust) => {
+            Refusal::Untrusted { program: display(program), why: distrust.to_string() }
+        }
+    };
     let name = match program {
-        Program::Absolute(path) => return executable(path).map_err(unresolved),
+        Program::Absolute(path) => return executable(path).map_err(unfit),
         Program::Bare(name) => name,
     };
     let mut last = Errno::ENOENT.into();
     for directory in environment.exec_path(settings) {
         match executable(&directory.join(name)) {
             Ok(resolved) => return Ok(resolved),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => last = source,
+            Err(Unfit::Missing(source)) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(Unfit::Missing(source)) => last = source,
+            Err(untrusted) => return Err(unfit(untrusted)),
         }
     }
     Err(unresolved(last))
@@ -115,10 +124,19 @@ fn display(program: &Program) -> String {
     }
 }
 
-fn executable(path: &Path) -> io::Result<Resolved> {
-    access(path, AccessFlags::X_OK)?;
-    if path.metadata()?.is_dir() {
-        return Err(Errno::EISDIR.into());
+/// Why a file does not serve.
+enum Unfit {
+    /// It is not there, or not executable.
+    Missing(io::Error),
+    /// Others can change it.
+    Untrusted(Distrust),
+}
+
+fn executable(path: &Path) -> Result<Resolved, Unfit> {
+    access(path, AccessFlags::X_OK).map_err(|errno| Unfit::Missing(errno.into()))?;
+    match trusted_program(path) {
+        Ok(()) => Ok(Resolved(path.to_owned())),
+        Err(distrust) if distrust.is_failure() => Err(Unfit::Missing(distrust.into())),
+        Err(distrust) => Err(Unfit::Untrusted(distrust)),
     }
-    Ok(Resolved(path.to_owned()))
 }

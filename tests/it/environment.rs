@@ -1,9 +1,12 @@
 //! What a command finds when it starts: its environment, directory, mask, limits, signals, session. Nothing of the
 //! broker's is in it that no rule asked for.
 
+use std::fs;
+use std::os::unix::fs::{chown, symlink};
+
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, SHELL, Status};
+use crate::harness::{Broker, SHELL, Status, chmod, needs_root};
 
 const ENV: &str = "/usr/bin/env\n";
 
@@ -273,4 +276,51 @@ fn a_null_stdin_stays_null_whatever_is_sent() {
 fn the_command_does_not_run_with_the_brokers_name_or_arguments() {
     let broker = Broker::new("true\n\ncat /proc/self/cmdline\n").start();
     broker.call(["cat", "/proc/self/cmdline"]).exited(0).printed("cat\0/proc/self/cmdline\0");
+}
+
+/// What was trusted when the rules were loaded is looked at again by each call.
+#[test]
+fn a_program_that_others_can_change_by_now_is_not_run() {
+    for program in ["@DIR@/bin/tool", "tool"] {
+        let rules = format!("{program}\n  exec_path = @DIR@/bin:/bin\n");
+        let setup = Broker::new(&rules).arranged(|dir| drop(dir.mkdir("bin", 0o755)));
+        let broker = setup.program("bin/tool", "#!/bin/sh\necho ran\n").start();
+        let dir = broker.dir().to_string_lossy().into_owned();
+        let word = program.replace("@DIR@", &dir);
+        broker.call([&word]).exited(0).printed("ran\n");
+        for (place, mode, usual) in [
+            ("bin/tool", 0o777, 0o755),
+            ("bin/tool", 0o775, 0o755),
+            ("bin", 0o777, 0o755),
+            ("bin", 0o1777, 0o755),
+        ] {
+            chmod(&broker.dir().join(place), mode);
+            let answer = broker.call([&word]).refused(Status::SPAWN).printed("");
+            let reject = answer.audited(["reject reason=exe_untrusted"]).record("reject");
+            assert!(reject.text("detail").contains(&format!("{dir}/{place}")), "{reject}");
+            chmod(&broker.dir().join(place), usual);
+            broker.call([&word]).exited(0).printed("ran\n");
+        }
+        symlink("bin/tool", broker.dir().join("link")).expect("a link");
+        fs::rename(broker.dir().join("bin/tool"), broker.dir().join("bin/other")).expect("renamed");
+        symlink("other", broker.dir().join("bin/tool")).expect("a link");
+        broker.call([&word]).exited(0).printed("ran\n");
+    }
+}
+
+#[test]
+fn a_program_of_another_user_is_not_run() {
+    if !needs_root() {
+        return;
+    }
+    let setup = Broker::new("@DIR@/bin/tool\n").arranged(|dir| drop(dir.mkdir("bin", 0o755)));
+    let broker = setup.program("bin/tool", "#!/bin/sh\necho ran\n").start();
+    let tool = broker.dir().join("bin/tool");
+    let word = tool.to_string_lossy().into_owned();
+    for place in [tool.clone(), broker.dir().join("bin")] {
+        chown(&place, Some(12345), None).expect("root may give it away");
+        broker.call([&word]).refused(Status::SPAWN).audited(["reject reason=exe_untrusted"]);
+        chown(&place, Some(0), None).expect("and take it back");
+    }
+    broker.call([&word]).exited(0);
 }
