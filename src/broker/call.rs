@@ -126,9 +126,13 @@ pub(super) fn run(
     stage: &mut Stage,
 ) -> Result<Option<Ended>, Refusal> {
     let Some(taken) = take_launcher(broker, socket, visit, allowed)? else { return Ok(None) };
-    let launcher = &*launcher.insert(taken);
+    let launcher = launcher.insert(taken);
     let rule = allowed.matched.rule.clone();
     let settings = &rule.settings;
+    if broker.kin.wants_reaper(settings.background) {
+        launcher.begin_reaper(broker.events.as_stop())?;
+    }
+    let launcher = &*launcher;
     // It wakes, and has the descriptors by the time that they are waited for.
     let intake = Intake::begin(&broker.pool, visit, launcher, settings)?;
     let mut planned = Planned::new(broker, &allowed.matched)?;
@@ -159,7 +163,7 @@ pub(super) fn run(
         resolved: &resolved,
         cwd: &settings.cwd.to_string_lossy(),
         caller,
-        child: launcher.pid().as_raw(),
+        child: launcher.command().as_raw(),
         scope: &scope,
         cgroup: launcher.scope().and_then(Scope::place),
         captures: captures.each_ref().map(|path| path.as_deref().and_then(Path::to_str)),

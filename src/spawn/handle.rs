@@ -8,14 +8,15 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::limits::{KILL_ROUND, SEND_WAIT, TAKING_MAX};
+use crate::limits::{KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX};
 use crate::refusal::{Descriptors, Refusal};
 use crate::rules::Stdin;
-use crate::sys::{self, Unfit};
+use crate::sys::{self, End, Unfit};
 
 use super::kin::Kin;
 use super::launcher::{FIT, Failure, Source};
 use super::plan::{Plan, Stdio};
+use super::reaper::{Left, Report, left_below};
 use super::scope::Scope;
 use super::stop::Stop;
 
@@ -26,17 +27,97 @@ pub struct Launcher {
     pidfd: OwnedFd,
     stream: UnixStream,
     scope: Option<Scope>,
+    /// The process that will be the command, where this one is its reaper.
+    command: Option<Pid>,
+}
+
+/// How a command with a reaper ended.
+#[derive(Debug)]
+pub(super) enum Reaped {
+    /// As its reaper tells it, which goes on where something is left.
+    Told(End, Left, Option<Failure>),
+    /// The reaper was killed, or does nothing any more.
+    Unknown,
 }
 
 impl Launcher {
     /// One that was just made.
     pub(super) fn new(pid: Pid, pidfd: OwnedFd, stream: UnixStream, scope: Option<Scope>) -> Self {
-        Self { pid, pidfd, stream, scope }
+        Self { pid, pidfd, stream, scope, command: None }
     }
 
-    /// The process, before and after it becomes the command.
+    /// The process, before and after it becomes the command, or its reaper.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// The process that will be the command.
+    pub fn command(&self) -> Pid {
+        self.command.unwrap_or(self.pid)
+    }
+
+    /// Whether the command has a reaper, which this process is.
+    pub(super) fn is_reaper(&self) -> bool {
+        self.command.is_some()
+    }
+
+    /// What becomes readable when the command has ended.
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        if self.is_reaper() { self.stream() } else { self.pidfd() }
+    }
+
+    /// Has it become the reaper of the command, which another process will be. Before anything else is sent to it.
+    /// Errors: no process could be made, the broker stops.
+    pub fn begin_reaper(&mut self, stop: Stop<'_>) -> Result<(), Refusal> {
+        send(self.stream(), Source::Reaper, &[]).map_err(Refusal::no_launcher)?;
+        let until = Instant::now() + TAKING_MAX;
+        loop {
+            match self.report().map_err(|_| Refusal::LauncherEnded)?.map(Report::decode) {
+                Some(Some(Report::Began(pid))) => {
+                    self.command = Some(pid);
+                    return Ok(());
+                }
+                Some(_) => return Err(Refusal::LauncherEnded),
+                None => await_word(self.stream(), until, None, stop)?,
+            }
+        }
+    }
+
+    /// The next report, if one is there. Errors: `UnexpectedEof` (the processes behind the stream have ended).
+    fn report(&self) -> io::Result<Option<[u8; Report::BYTES]>> {
+        let mut report = [0; Report::BYTES];
+        match sys::receive_now(self.stream.as_fd(), &mut report) {
+            Ok(Report::BYTES) => Ok(Some(report)),
+            Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(source) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(source) => Err(source),
+        }
+    }
+
+    /// How the command of a reaper ended, once [`Self::end`] is readable.
+    pub(super) fn await_reaped(&self) -> io::Result<Reaped> {
+        let (until, mut failure) = (Instant::now() + KILL_GRACE, None);
+        loop {
+            match self.report() {
+                Ok(Some(report)) => match Report::decode(report) {
+                    Some(Report::Ended(end, left)) => return Ok(Reaped::Told(end, left, failure)),
+                    // Told by the process that should have become the command, ahead of its end.
+                    Some(Report::Began(_)) | None => failure = Failure::decode(report),
+                },
+                Ok(None) => {
+                    let mut look = [PollFd::new(self.stream(), PollFlags::POLLIN)];
+                    if !sys::poll_until(&mut look, Some(until))? {
+                        return Ok(Reaped::Unknown);
+                    }
+                }
+                Err(_) => return Ok(Reaped::Unknown),
+            }
+        }
+    }
+
+    /// What is left below the reaper, or nothing when it has ended: it does so when nothing is left.
+    pub(super) fn left_below(&self) -> io::Result<Vec<Pid>> {
+        left_below(self.pid, self.pidfd())
     }
 
     /// Its handle.
@@ -95,7 +176,7 @@ impl Launcher {
     /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing else to do,
     /// but what descriptors it took may keep it.
     pub fn dismiss(self, kin: &Kin, stop: Stop<'_>) {
-        let Self { pid, pidfd, stream, scope } = self;
+        let Self { pid, pidfd, stream, scope, .. } = self;
         drop(stream);
         let mut looked_at = [pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // A wait that fails is over: it is reaped in passing, with a later call.
@@ -162,7 +243,7 @@ pub(super) fn await_word(
 
 /// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
 pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) {
-    let hang_up = |Launcher { pid, pidfd, stream, scope }| {
+    let hang_up = |Launcher { pid, pidfd, stream, scope, .. }| {
         drop(stream);
         (pid, pidfd, scope)
     };

@@ -2,11 +2,14 @@
 //!
 //! The broker is a child subreaper, and so is each command while it lives: what a command's descendants abandon stays
 //! below the command, whatever sessions they begin, and comes to the broker in one go when the command ends. It is
-//! then claimed for that call. Only this module reaps, under one lock: so a child's pid means that child until then.
+//! then claimed for that call. Where two end in one moment, what cannot be told apart is both's: both are over when it has
+//! ended. Where that would be wrong, a call has a reaper of its own (`reaper.rs`): where its rule lets processes go on, and
+//! where this process has children that no call started, which were there before it became a broker. Those, and what
+//! they leave, are never signalled. Only this module reaps, under one lock: so a child's pid means that child until then.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,7 @@ use crate::sd::Cgroup;
 use crate::sys::{self, End};
 
 use super::cradle;
+use super::reaper::left_below;
 use super::tree::Children;
 
 /// The broker's children.
@@ -35,13 +39,17 @@ struct Family {
     relays: HashSet<Pid>,
     /// When launchers were last looked at.
     looked: Instant,
-    /// Commands, and launchers that are about to be one.
-    commands: HashMap<Pid, Background>,
-    /// Orphans, each with the ended command that it belongs to.
-    claimed: HashMap<Pid, Pid>,
-    /// Orphans that may go on, and the ended commands that left them.
+    /// Commands or their reapers, and launchers that are about to be one.
+    commands: HashSet<Pid>,
+    /// Orphans, each with the ended commands that it may belong to.
+    claimed: HashMap<Pid, Vec<Pid>>,
+    /// Children that no call started. While there are any, calls have reapers, and an orphan that is in no other list is
+    /// one of these.
+    foreign: HashSet<Pid>,
+    /// Orphans that may go on.
     kept: HashSet<Pid>,
-    keepers: HashSet<Pid>,
+    /// Reapers of ended commands, whose processes may go on.
+    reapers: HashSet<Pid>,
     /// The scopes that kept processes are in, by path: as many as there are, so no handle of each is held.
     scopes: Vec<String>,
     /// When those were told to end.
@@ -53,8 +61,18 @@ impl Kin {
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
         let orphans = Children::of(getpid())?;
-        orphans.list()?;
-        Ok(Self(Mutex::new(Family::new(orphans))))
+        let foreign = orphans.list()?.into_iter().collect();
+        Ok(Self(Mutex::new(Family::new(orphans, foreign))))
+    }
+
+    /// Whether a call needs a reaper of its own.
+    pub fn wants_reaper(&self, background: Background) -> bool {
+        if background == Background::Keep {
+            return true;
+        }
+        let mut family = self.family();
+        // A list that cannot be read may hold some.
+        !family.foreign.is_empty() && (family.look_at_foreign().is_err() || !family.foreign.is_empty())
     }
 
     /// Takes note of a nursery.
@@ -79,9 +97,9 @@ impl Kin {
         family.is_over(pid);
     }
 
-    /// Takes note of a launcher that becomes a command now.
-    pub(super) fn adopt(&self, pid: Pid, background: Background) {
-        self.family().commands.insert(pid, background);
+    /// Takes note of a launcher that becomes a command now, or whose command begins.
+    pub(super) fn adopt(&self, pid: Pid) {
+        self.family().commands.insert(pid);
     }
 
     /// Reaps a command that has ended, and says how, after how much processor time, and what it left.
@@ -95,10 +113,30 @@ impl Kin {
         Ok((end, used, family.claim(pid)?))
     }
 
+    /// Reaps a reaper that has ended, and gives what is left of its call: nothing, unless it was killed.
+    pub(super) fn reap_reaper(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
+        let mut family = self.family();
+        let (end, _) = sys::reap(pidfd)?;
+        family.commands.remove(&pid);
+        match end {
+            End::Exited(_) => family.look_round().map(|()| Vec::new()),
+            End::Signaled(_) => family.claim(pid),
+        }
+    }
+
+    /// Lets go on what is below a reaper, in its scope where it has one.
+    pub(super) fn keep_reaper(&self, pid: Pid, scope: Option<&Cgroup>) -> io::Result<()> {
+        let mut family = self.family();
+        family.commands.remove(&pid);
+        family.reapers.insert(pid);
+        family.keep_scope(scope);
+        family.look_round()
+    }
+
     /// Reaps a launcher that never had a call, if it has ended.
     pub(super) fn reap_unused(&self, pid: Pid) {
         let mut family = self.family();
-        if !family.commands.contains_key(&pid) {
+        if !family.commands.contains(&pid) {
             family.is_over(pid);
         }
     }
@@ -115,18 +153,14 @@ impl Kin {
         self.family().claim(pid)
     }
 
-    /// Lets go on what an ended command left, in its scope where something is left in one. Gives whether there is anything.
+    /// Lets go on what a command left whose reaper was killed, in its scope where something is left in one. Gives whether
+    /// there is anything.
     pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
         let mut family = self.family();
-        let populated = |cgroup: &Cgroup| cgroup.is_populated().unwrap_or(true);
-        family.scopes.retain(|path| Cgroup::open(path).is_ok_and(|cgroup| populated(&cgroup)));
-        family.scopes.extend(scope.map(|scope| scope.path().to_owned()));
-        let (kept, claimed) = family.claimed.drain().partition(|(_, owner)| *owner == pid);
-        family.claimed = claimed;
-        let kept: HashMap<Pid, Pid> = kept;
+        family.keep_scope(scope);
+        let kept: Vec<_> = family.claimed.extract_if(|_, owners| owners.contains(&pid)).collect();
         let keeps = scope.is_some() || !kept.is_empty();
-        family.keepers.extend(kept.values());
-        family.kept.extend(kept.into_keys());
+        family.kept.extend(kept.into_iter().map(|(child, _)| child));
         keeps
     }
 
@@ -142,8 +176,18 @@ impl Kin {
         let mut family = self.family();
         let nobody = Pid::from_raw(0);
         family.sweep()?;
-        let mut left = family.claim(nobody)?;
+        let mut left = if family.foreign.is_empty() {
+            family.claim(nobody)?
+        } else {
+            family.look_at_foreign().map(|()| Vec::new())?
+        };
         left.extend(family.kept.iter());
+        let reapers: Vec<_> = family.reapers.iter().copied().collect();
+        for reaper in reapers {
+            // None other is reaped here meanwhile, so the number means this one.
+            let Ok(pidfd) = sys::open_pidfd(reaper) else { continue };
+            left.extend(left_below(reaper, pidfd.as_fd())?);
+        }
         Ok(left)
     }
 
@@ -153,19 +197,26 @@ impl Kin {
 }
 
 impl Family {
-    fn new(orphans: Children) -> Self {
+    fn new(orphans: Children, foreign: HashSet<Pid>) -> Self {
         Self {
             orphans,
             nurseries: HashSet::new(),
             relays: HashSet::new(),
             looked: Instant::now(),
-            commands: HashMap::new(),
+            commands: HashSet::new(),
             claimed: HashMap::new(),
+            foreign,
             kept: HashSet::new(),
-            keepers: HashSet::new(),
+            reapers: HashSet::new(),
             scopes: Vec::new(),
             told: None,
         }
+    }
+
+    fn keep_scope(&mut self, scope: Option<&Cgroup>) {
+        let populated = |cgroup: &Cgroup| cgroup.is_populated().unwrap_or(true);
+        self.scopes.retain(|path| Cgroup::open(path).is_ok_and(|cgroup| populated(&cgroup)));
+        self.scopes.extend(scope.map(|scope| scope.path().to_owned()));
     }
 
     /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs. What was
@@ -173,7 +224,8 @@ impl Family {
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
         loop {
             let somebody_ended = self.look_through(owner)?;
-            let left = self.claimed.iter().filter(|(_, of)| **of == owner).map(|(child, _)| *child);
+            let left =
+                self.claimed.iter().filter(|(_, owners)| owners.contains(&owner)).map(|(child, _)| *child);
             let left: Vec<_> = left.collect();
             if !somebody_ended || !left.is_empty() {
                 return Ok(left);
@@ -182,16 +234,61 @@ impl Family {
     }
 
     /// One look at the orphans. Gives whether one of them had ended.
-    fn look_through(&mut self, owner: Pid) -> io::Result<bool> {
-        let mut somebody_ended = false;
+    fn look_through(&mut self, asking: Pid) -> io::Result<bool> {
+        // Those who may have left what comes now: who asks, and the owners of orphans that have ended since.
+        let (mut heirs, mut fresh, mut somebody_ended) = (vec![asking], Vec::new(), false);
         for child in self.orphans.list()? {
+            let owners = self.claimed.get(&child).cloned();
             if self.is_over(child) {
                 somebody_ended = true;
-            } else if let Some(owner) = self.owner_of(child, owner) {
-                self.claimed.insert(child, owner);
+                heirs.extend(owners.unwrap_or_default());
+            } else if owners.is_none() && !self.kept.contains(&child) && !self.foreign.contains(&child) {
+                fresh.push(child);
             }
         }
+        for child in fresh {
+            let owners = self.owners_of(child, &heirs);
+            self.claimed.insert(child, owners);
+        }
         Ok(somebody_ended)
+    }
+
+    /// The ended commands that a new orphan may belong to. Its session tells, where a command began it, for only its
+    /// descendants are in there; else each that may have left it is an owner.
+    fn owners_of(&self, child: Pid, heirs: &[Pid]) -> Vec<Pid> {
+        let is_owner = |pid: &Pid| {
+            self.commands.contains(pid)
+                || heirs.contains(pid)
+                || self.claimed.values().any(|owners| owners.contains(pid))
+        };
+        if let Some(owner) = getsid(Some(child)).ok().filter(is_owner) {
+            return vec![owner];
+        }
+        let look = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let has_ended = |pid: &&Pid| !matches!(wait(**pid, look), Ok(WaitStatus::StillAlive));
+        let mut owners: Vec<_> = self.commands.iter().filter(has_ended).chain(heirs).copied().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// One look at children that no call started, if there are any: what they leave is no call's either.
+    fn look_at_foreign(&mut self) -> io::Result<()> {
+        for child in self.orphans.list()? {
+            let is_known = self.claimed.contains_key(&child) || self.kept.contains(&child);
+            if !self.is_over(child) && !is_known {
+                self.foreign.insert(child);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is seen to in passing, when a call with a reaper is over.
+    fn look_round(&mut self) -> io::Result<()> {
+        if self.looked.elapsed() >= PARKED_ROUND {
+            self.sweep()?;
+        }
+        if self.foreign.is_empty() { Ok(()) } else { self.look_at_foreign() }
     }
 
     /// Reaps launchers that ended unused, and relays and commands that were given up and ended after all. From time to time only:
@@ -201,7 +298,7 @@ impl Family {
         let Some(thread) = cradle::thread() else { return Ok(()) };
         for child in Children::of(thread)?.list()? {
             let is_held = self.nurseries.contains(&child) || self.relays.contains(&child);
-            if !is_held && !self.commands.contains_key(&child) {
+            if !is_held && !self.commands.contains(&child) {
                 self.is_over(child);
             }
         }
@@ -214,37 +311,10 @@ impl Family {
         if over {
             self.claimed.remove(&child);
             self.kept.remove(&child);
-            if self.kept.is_empty() {
-                self.keepers.clear();
-            }
+            self.foreign.remove(&child);
+            self.reapers.remove(&child);
         }
         over
-    }
-
-    /// The ended command that `child` belongs to, when it is for `asking` to say.
-    fn owner_of(&mut self, child: Pid, asking: Pid) -> Option<Pid> {
-        if let Some(owner) = self.claimed.get(&child) {
-            return Some(*owner);
-        }
-        let session = getsid(Some(child)).ok()?;
-        // What was this process's child before it became a broker is in its session; what a command left never is.
-        if self.kept.contains(&child) || Ok(session) == getsid(None) {
-            return None;
-        }
-        if self.keepers.contains(&session) {
-            self.kept.insert(child);
-            return None;
-        }
-        // One that began a session of its own is for whoever asks first, unless a command that may leave something
-        // running has just ended too: then it is that one's.
-        let another = self.commands.contains_key(&session) || (session != asking && self.a_keeper_ended());
-        (!another).then_some(asking)
-    }
-
-    fn a_keeper_ended(&self) -> bool {
-        let keepers = self.commands.iter().filter(|(_, background)| **background == Background::Keep);
-        let look = WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        keepers.map(|(pid, _)| wait(*pid, look)).any(|status| !matches!(status, Ok(WaitStatus::StillAlive)))
     }
 }
 

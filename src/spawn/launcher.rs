@@ -21,6 +21,7 @@ use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
 use crate::sys::{self, Room, Unfit};
 
 use super::plan::Orders;
+use super::reaper::{self, Side};
 
 /// What a launcher could not do. Nothing of the command ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +86,11 @@ impl Failure {
     pub(super) fn read(stream: &UnixStream) -> Option<Self> {
         let mut report = [0; 5];
         let whole = sys::receive_now(stream.as_fd(), &mut report).ok()? == report.len();
-        let [step, errno @ ..] = Some(report).filter(|_| whole)?;
+        Some(report).filter(|_| whole).and_then(Self::decode)
+    }
+
+    /// `None` for what is no failure of a launcher's.
+    pub(super) fn decode([step, errno @ ..]: [u8; 5]) -> Option<Self> {
         let step = *Step::ALL.get(usize::from(step))?;
         Some(Self { step, errno: Errno::from_raw(i32::from_le_bytes(errno)) })
     }
@@ -105,12 +110,22 @@ pub(super) struct Birth {
 /// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
 pub(super) fn live(birth: Birth, room: Room) -> u8 {
     let stream = sys::alone_with(birth.stream);
-    // The signal follows across exec; asked for before looking, so that a broker that dies in between is noticed.
-    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != birth.broker {
+    if !ends_with(birth.broker) {
         return FAILED;
     }
-    let ready = prepare();
-    let Some(stdio) = take_stdio(stream.as_fd()) else { return FAILED };
+    let mut ready = prepare();
+    let Some(mut source) = await_source(stream.as_fd()) else { return FAILED };
+    if source.kind == Source::Reaper as u8 {
+        match reaper::part(&room) {
+            Ok(Side::Reaper(command)) => return reaper::reap(&stream, command),
+            Ok(Side::Command(reaper)) if ends_with(reaper) => ready = prepare(),
+            // The broker sees its stream end.
+            Ok(Side::Command(_)) | Err(_) => return FAILED,
+        }
+        let Some(next) = await_source(stream.as_fd()) else { return FAILED };
+        source = next;
+    }
+    let Some(stdio) = take_stdio(stream.as_fd(), source) else { return FAILED };
     let planned = match receive(stream.as_fd(), room) {
         // The broker hung up: nobody wants a command, or a report.
         Ok(None) => return FAILED,
@@ -125,6 +140,12 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
     FAILED
 }
 
+/// Has this process killed when `parent` dies. Gives whether that lives.
+fn ends_with(parent: Pid) -> bool {
+    // The signal follows across exec; asked for before looking, so that a parent that dies in between is noticed.
+    prctl::set_pdeathsig(Signal::SIGKILL).is_ok() && getppid() == parent
+}
+
 /// Where a command's stdin, stdout and stderr come from: the first byte that a launcher is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -135,6 +156,21 @@ pub(super) enum Source {
     Connection,
     /// The same, and stdin is what the launcher has: `/dev/null`.
     ConnectionWithoutStdin,
+    /// Another byte says it, to the process that this one makes to be the command: this one becomes its reaper.
+    Reaper,
+}
+
+/// A byte that a launcher was sent, and what came with it.
+struct Sent {
+    kind: u8,
+    descriptors: [Option<OwnedFd>; REQUEST_FDS],
+}
+
+/// `None` when the broker hung up.
+fn await_source(stream: BorrowedFd<'_>) -> Option<Sent> {
+    let mut kind = [0];
+    let (1, descriptors) = sys::receive_few::<REQUEST_FDS>(stream, &mut kind).ok()? else { return None };
+    Some(Sent { kind: kind[0], descriptors })
 }
 
 /// What a launcher reports when its command's descriptors are fit: as long as the report that they are not.
@@ -142,10 +178,9 @@ pub(super) const FIT: [u8; Unfit::BYTES] = [0; Unfit::BYTES];
 
 /// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when there are
 /// none to be had.
-fn take_stdio(stream: BorrowedFd<'_>) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
-    let mut source = [0];
-    let (1, given) = sys::receive_few::<REQUEST_FDS>(stream, &mut source).ok()? else { return None };
-    if source == [Source::Given as u8] {
+fn take_stdio(stream: BorrowedFd<'_>, sent: Sent) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
+    let Sent { kind, descriptors: given } = sent;
+    if kind == Source::Given as u8 {
         return given.iter().all(Option::is_some).then_some(given);
     }
     let [connection, ..] = given;
@@ -155,7 +190,7 @@ fn take_stdio(stream: BorrowedFd<'_>) -> Option<[Option<OwnedFd>; REQUEST_FDS]> 
     let report = taken.as_ref().map_or_else(|unfit| unfit.encode(), |_| FIT);
     sys::write(stream, &report).ok()?;
     let [stdin, stdout, stderr] = taken.ok()?.map(Some);
-    if source == [Source::ConnectionWithoutStdin as u8] {
+    if kind == Source::ConnectionWithoutStdin as u8 {
         // It stays open, and goes with exec: to close it may take as long as its caller likes.
         mem::forget(stdin);
         return Some([None, stdout, stderr]);

@@ -20,6 +20,7 @@ mod nursery;
 mod plan;
 mod pool;
 mod privileges;
+mod reaper;
 mod relay;
 mod resolve;
 mod scope;

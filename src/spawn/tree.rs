@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
@@ -38,28 +38,50 @@ const CHILDREN_BYTES: usize = 4096;
 /// The longest pid, and what is between two.
 const NUMBER_BYTES_MAX: usize = 12;
 
-/// Every process below `root`, parents first, as far as it can be seen.
-fn descendants(root: Pid) -> Vec<Pid> {
-    let mut found = children(root);
+/// Every process below `root`, each with its parent, parents first, as far as it can be seen.
+fn descendants(root: Pid) -> Vec<(Pid, Pid)> {
+    let of = |parent: Pid| children(parent).into_iter().map(move |child| (child, parent));
+    let mut found: Vec<_> = of(root).collect();
     let mut next = 0;
-    while let Some(&pid) = found.get(next) {
-        found.extend(children(pid));
+    while let Some(&(pid, _)) = found.get(next) {
+        found.extend(of(pid));
         next += 1;
     }
     found
 }
 
-/// Sends `signal` to `root` and every process below it. One that is gone meanwhile is passed over: the rounds of
-/// `wait.rs` go on until nothing is left.
+/// Sends `signal` to `root`, which nobody reaps meanwhile, and every process below it. One that is gone meanwhile is passed
+/// over: the rounds of `wait.rs` go on until nothing is left.
 pub(super) fn signal_tree(root: Pid, signal: Signal) {
-    for pid in std::iter::once(root).chain(descendants(root)) {
-        if let Ok(pidfd) = sys::open_pidfd(pid) {
-            drop(sys::send_signal(pidfd.as_fd(), signal));
-        }
-    }
+    let below = handles_below(root);
+    let root = sys::open_pidfd(root).ok();
+    root.iter().chain(&below).for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
 }
 
-fn children(pid: Pid) -> Vec<Pid> {
+/// The same without `root` itself.
+pub(super) fn signal_below(root: Pid, signal: Signal) {
+    handles_below(root).iter().for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
+}
+
+/// A process's parent may reap it after it was listed, and another process have its number then: that one has another
+/// parent. What has come to another parent by itself is found by the next round.
+fn handles_below(root: Pid) -> Vec<OwnedFd> {
+    let handle = |(pid, parent)| {
+        let pidfd = sys::open_pidfd(pid).ok()?;
+        (parent_of(pid) == Some(parent)).then_some(pidfd)
+    };
+    descendants(root).into_iter().filter_map(handle).collect()
+}
+
+fn parent_of(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses, and may hold some.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
+}
+
+/// The children of all threads of `pid`, as far as they can be seen.
+pub(super) fn children(pid: Pid) -> Vec<Pid> {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let lists =
         threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());

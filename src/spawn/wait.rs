@@ -15,14 +15,15 @@ use crate::sd::{Account, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
-use super::handle::Launcher;
+use super::handle::{Launcher, Reaped};
 use super::kin::Kin;
 use super::launcher::Failure;
 use super::members::Members;
 use super::plan::Plan;
+use super::reaper::Left;
 use super::relay::Relay;
 use super::stop::Stop;
-use super::tree::signal_tree;
+use super::tree::{signal_below, signal_tree};
 
 /// What a call is watched for.
 pub struct Call<'a> {
@@ -62,12 +63,18 @@ fn kill_outright(launcher: &Launcher, call: &Call<'_>) {
     if let Some(members) = members(launcher, call) {
         members.kill().ok();
     }
+    if launcher.is_reaper() {
+        // It tells how the command ended, unless that has stopped it, and goes by itself.
+        signal_below(launcher.pid(), Signal::SIGKILL);
+        sys::send_signal(launcher.pidfd(), Signal::SIGCONT).ok();
+        return;
+    }
     signal_tree(launcher.pid(), Signal::SIGKILL);
     sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
 }
 
 fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<Outcome> {
-    call.kin.adopt(launcher.pid(), call.background);
+    call.kin.adopt(launcher.pid());
     let launched = launcher.launch(plan);
     if launched.is_err() {
         // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no signal.
@@ -75,7 +82,7 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
     }
     let mut kills = kills(launcher);
     let lasts = launcher.scope().map(|_| Instant::now() + DESCRIPTION_DELAY);
-    let cause = watch(Some(launcher.pidfd()), call, kills.as_mut(), lasts)?;
+    let cause = watch(Some(launcher.end()), call, kills.as_mut(), lasts)?;
     // Read before its end is known to the manager, which removes what is empty.
     let mut account = account(launcher);
     account.oom |= kills.is_some_and(|kills| kills.heard());
@@ -88,12 +95,20 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         let rest = Rest { left: 1, keeps: false };
         return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
     }
-    let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
-    // Where the manager was quicker all the same: everything has ended then.
-    let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
-    let (rest, account) = settle(launcher, left, account, cause, call, give_up)?;
+    let reaped = if launcher.is_reaper() { launcher.await_reaped()? } else { Reaped::Unknown };
+    let (end, failure, (rest, account)) = if let Reaped::Told(end, left, failure) = reaped {
+        (end, failure, settle_below(launcher, left, account, cause, call, give_up)?)
+    } else {
+        if launcher.is_reaper() {
+            sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
+        }
+        let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
+        // Where the manager was quicker all the same: everything has ended then.
+        let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
+        (end, launcher.failure(), settle(launcher, left, account, cause, call, give_up)?)
+    };
     let (cause, captured) = deliver(cause, call)?;
-    let failure = launched.err().map(|source| Failure::of_plan(&source)).or_else(|| launcher.failure());
+    let failure = launched.err().map(|source| Failure::of_plan(&source)).or(failure);
     if let Some(failure) = failure {
         return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
     }
@@ -245,15 +260,52 @@ fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Re
     match members(launcher, call) {
         // Those who could not be asked are killed all the same, below.
         Some(members) => members.signal(Signal::SIGTERM).unwrap_or_default(),
+        None if launcher.is_reaper() => signal_below(launcher.pid(), Signal::SIGTERM),
         None => signal_tree(launcher.pid(), Signal::SIGTERM),
     }
-    if wait_for_any(&[launcher.pidfd()], call.stop, give_up, true)? {
+    if wait_for_any(&[launcher.end()], call.stop, give_up, true)? {
         return Ok(true);
     }
     // By its pid too: a command that left its scope is still the launcher's process.
     kill_outright(launcher, call);
-    let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
+    let mut ended = [PollFd::new(launcher.end(), PollFlags::POLLIN)];
     sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
+}
+
+/// Ends what is below the reaper of a command that has ended, or lets it go on where its rule says so.
+fn settle_below(
+    launcher: &Launcher,
+    left: Left,
+    account: Account,
+    cause: Option<Cause>,
+    call: &Call<'_>,
+    give_up: Instant,
+) -> io::Result<(Rest, Account)> {
+    let reaper = launcher.pid();
+    let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
+    if left == Left::Something && call.background == Background::Keep && cause.is_none() {
+        call.kin.keep_reaper(reaper, members.map(|members| members.cgroup()))?;
+        return Ok((Rest { left: 0, keeps: true }, account));
+    }
+    let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
+    let stay = match members {
+        Some(members) if left == Left::Something => members.end(cause.is_none(), kill_from, call.stop)?,
+        _ => 0,
+    };
+    let account = account.or(launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default());
+    // What moved itself out of the scope is still below the reaper.
+    let left = end_all(launcher.left_below()?, || launcher.left_below(), kill_from, call.stop)?;
+    if left > 0 {
+        call.kin.give_up(reaper);
+        return Ok((Rest { left: left.max(stay), keeps: false }, account));
+    }
+    let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
+    if !sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))? {
+        sys::send_signal(launcher.pidfd(), Signal::SIGKILL)?;
+    }
+    let left = call.kin.reap_reaper(reaper, launcher.pidfd())?;
+    let left = end_all(left, || call.kin.left_of(reaper), kill_from, call.stop)?;
+    Ok((Rest { left: left.max(stay), keeps: false }, account))
 }
 
 /// Ends what the command left, or lets it go on where its rule says so.

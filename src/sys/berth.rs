@@ -134,6 +134,36 @@ impl Berths {
 }
 
 impl Room {
+    /// Makes a copy of this process as its child, which goes on here too, and for which `None` is given: it has memory of its
+    /// own, and of all berths a copy of this one alone. `errno` stays. `fork(2)`, without what the C library does beside.
+    /// Errors: `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`.
+    #[allow(unsafe_code, reason = "the C library's fork takes locks and sets errno")]
+    pub fn fork(&self) -> nix::Result<Option<Pid>> {
+        self.advise(libc::MADV_DOFORK)?;
+        let flags = libc::SIGCHLD.cast_unsigned() as usize;
+        // SAFETY: without CLONE_VM and a stack the copy goes on here, on a copy of this stack.
+        let child = unsafe { super::raw::call(libc::SYS_clone, [flags, 0, 0, 0, 0]) };
+        if child == Ok(0) {
+            return Ok(None);
+        }
+        // Other copies have no use for it again.
+        self.advise(libc::MADV_DONTFORK).ok();
+        child.map(|child| Some(Pid::from_raw(i32::try_from(child).unwrap_or_default())))
+    }
+
+    /// Whether copies of this process have this berth.
+    #[allow(unsafe_code, reason = "a place in a mapping")]
+    fn advise(&self, advice: libc::c_int) -> nix::Result<()> {
+        if !SHARES {
+            return Ok(());
+        }
+        // SAFETY: the head stands so far behind the beginning of its mapping.
+        let start = unsafe { self.head.cast::<u8>().sub(GUARD_BYTES + STACK_BYTES) };
+        let arguments = [start.addr().get(), BERTH_BYTES, advice.cast_unsigned() as usize];
+        // SAFETY: the whole of a mapping, whose contents stay.
+        unsafe { super::raw::call(libc::SYS_madvise, arguments) }.map(drop)
+    }
+
     /// So many bytes, once; `None` when there is no memory.
     #[allow(unsafe_code, reason = "a place in a mapping")]
     pub fn take(self, bytes: usize) -> Option<&'static mut [u8]> {

@@ -39,7 +39,7 @@ pub use message::{Peeked, Received, Sender, peek, receive, receive_few, send, se
 pub use needs::{LEAST_KERNEL, Missing, check_kernel};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use ready::poll_until;
-pub use reap::{End, reap};
+pub use reap::{End, reap, reap_any};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::default_dispositions;
 pub use stdio::{oddity_of, take_stdio};

@@ -6,8 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::unistd::Pid;
 
-use super::uninterrupted;
+use super::{raw, uninterrupted};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,33 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<(End, Duration)> {
     Ok((end, duration(usage.ru_utime) + duration(usage.ru_stime)))
 }
 
+/// Reaps any child of this process that has ended, or waits for one that does; `None` when none has, and none is waited
+/// for. For a process that lives in another's memory: `errno` stays. `wait4(2)`. Errors: `ECHILD` (there is no child).
+#[allow(unsafe_code, reason = "a system call without errno")]
+pub fn reap_any(waits: bool) -> nix::Result<Option<(Pid, End)>> {
+    let mut status: libc::c_int = 0;
+    let flags = if waits { 0 } else { libc::WNOHANG };
+    let any = usize::MAX; // -1, in the kernel's register
+    loop {
+        let arguments = [any, (&raw mut status).addr(), flags.cast_unsigned() as usize, 0];
+        // SAFETY: `status` is an int that outlives the call, and no rusage is asked for.
+        match unsafe { raw::call(libc::SYS_wait4, arguments) } {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(0) => return Ok(None),
+            Ok(pid) => {
+                let pid = Pid::from_raw(i32::try_from(pid).unwrap_or_default());
+                let end = if libc::WIFEXITED(status) {
+                    End::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+                } else {
+                    End::Signaled(libc::WTERMSIG(status))
+                };
+                return Ok(Some((pid, end)));
+            }
+        }
+    }
+}
+
 fn duration(time: libc::timeval) -> Duration {
     let unsigned = |number: i64| number.unsigned_abs(); // the kernel's are never negative
     Duration::from_secs(unsigned(time.tv_sec)) + Duration::from_micros(unsigned(time.tv_usec))
@@ -51,8 +79,6 @@ fn duration(time: libc::timeval) -> Duration {
 mod tests {
     use std::os::fd::AsFd;
     use std::process::Command;
-
-    use nix::unistd::Pid;
 
     use super::super::open_pidfd;
     use super::*;

@@ -10,6 +10,7 @@ mod concurrency;
 mod config;
 mod crash;
 mod denied;
+mod descent;
 mod diagnostics;
 mod docs;
 mod durable;

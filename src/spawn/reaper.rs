@@ -1,0 +1,164 @@
+//! The reaper of one call: a process between the broker and the command, which the command's orphans come to. So what is
+//! below it is that call's, and nobody else's, however many calls end in the same moment. A call has one where that
+//! matters: where its rule lets processes go on (`background = keep`), and where the broker has children that no call
+//! started. It is the launcher, which makes one more process for the command; it holds no descriptor but its stream,
+//! reaps, and ends when nothing is left below it. It lives in the nursery's memory: nothing here allocates.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::SigSet;
+use nix::unistd::{Pid, getpid};
+
+use crate::limits::{KILL_GRACE, KILL_ROUND};
+use crate::sys::{self, End, Room};
+
+use super::tree::children;
+
+/// What a reaper tells the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Report {
+    /// This process will be the command.
+    Began(Pid),
+    /// The command ended, and left something or not.
+    Ended(End, Left),
+}
+
+/// Whether something is below a reaper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing: the reaper ends.
+    Nothing,
+    /// Some process.
+    Something,
+}
+
+/// The two sides of a launcher that parted.
+pub(super) enum Side {
+    /// The reaper, of this process.
+    Reaper(Pid),
+    /// The process that will be the command, below this reaper.
+    Command(Pid),
+}
+
+impl Report {
+    pub(super) const BYTES: usize = 5;
+    const BEGAN: u8 = 100;
+    const EXITED: u8 = 101;
+    const SIGNALED: u8 = 102;
+    /// Added where something is left.
+    const LEAVES: u8 = 10;
+
+    /// Shape: a byte that no failure of a launcher begins with, then a pid, an exit code or a signal, `i32` little-endian.
+    fn encode(self) -> [u8; Self::BYTES] {
+        let (kind, number) = match self {
+            Self::Began(pid) => (Self::BEGAN, pid.as_raw()),
+            Self::Ended(end, left) => {
+                let leaves = if left == Left::Something { Self::LEAVES } else { 0 };
+                match end {
+                    End::Exited(code) => (Self::EXITED + leaves, i32::from(code)),
+                    End::Signaled(signal) => (Self::SIGNALED + leaves, signal),
+                }
+            }
+        };
+        let [a, b, c, d] = number.to_le_bytes();
+        [kind, a, b, c, d]
+    }
+
+    /// `None` for what is no report of a reaper's.
+    pub(super) fn decode([kind, number @ ..]: [u8; Self::BYTES]) -> Option<Self> {
+        const EXITED_LEAVES: u8 = Report::EXITED + Report::LEAVES;
+        const SIGNALED_LEAVES: u8 = Report::SIGNALED + Report::LEAVES;
+        let number = i32::from_le_bytes(number);
+        let exited = |left| Some(Self::Ended(End::Exited(u8::try_from(number).ok()?), left));
+        match kind {
+            Self::BEGAN => Some(Self::Began(Pid::from_raw(number))),
+            Self::EXITED => exited(Left::Nothing),
+            EXITED_LEAVES => exited(Left::Something),
+            Self::SIGNALED => Some(Self::Ended(End::Signaled(number), Left::Nothing)),
+            SIGNALED_LEAVES => Some(Self::Ended(End::Signaled(number), Left::Something)),
+            _ => None,
+        }
+    }
+}
+
+/// Makes the process that will be the command. Errors: `EAGAIN` (too many processes), `ENOMEM`.
+pub(super) fn part(room: &Room) -> nix::Result<Side> {
+    let reaper = getpid();
+    Ok(match room.fork()? {
+        Some(command) => Side::Reaper(command),
+        None => Side::Command(reaper),
+    })
+}
+
+/// A reaper's life: until nothing is below it.
+pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
+    // A signal for all of a call is not for its reaper, which ends by itself when they have.
+    SigSet::all().thread_block().ok();
+    tell(stream, Report::Began(command));
+    let mut ended = None;
+    loop {
+        // Once the command has ended, all that has ended by then is reaped before it is told, so that what is left is known.
+        let reaped = sys::reap_any(ended.is_none());
+        match (reaped, ended) {
+            (Ok(Some((pid, end))), _) if pid == command => ended = Some(end),
+            (Ok(Some(_)), _) => {}
+            (Ok(None), Some(end)) => {
+                tell(stream, Report::Ended(end, Left::Something));
+                while sys::reap_any(true).is_ok() {}
+                return 0;
+            }
+            (Err(_), Some(end)) => {
+                tell(stream, Report::Ended(end, Left::Nothing));
+                return 0;
+            }
+            (Ok(None) | Err(_), None) => return 0,
+        }
+    }
+}
+
+fn tell(stream: &OwnedFd, report: Report) {
+    // A broker that is gone needs no report.
+    let told: io::Result<usize> = sys::write(stream.as_fd(), &report.encode());
+    told.ok();
+}
+
+/// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it reaps: of one that
+/// lives and shows none, another look tells, and one that was stopped is given up.
+pub(super) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
+    let until = Instant::now() + KILL_GRACE;
+    loop {
+        let left = children(reaper);
+        let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+        let round = if left.is_empty() { until.min(Instant::now() + KILL_ROUND) } else { Instant::now() };
+        if sys::poll_until(&mut ended, Some(round))? || Instant::now() >= until {
+            return Ok(Vec::new());
+        }
+        if !left.is_empty() {
+            return Ok(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_as_it_was_told() {
+        let reports = [
+            Report::Began(Pid::from_raw(4_000_000)),
+            Report::Ended(End::Exited(255), Left::Nothing),
+            Report::Ended(End::Exited(0), Left::Something),
+            Report::Ended(End::Signaled(40), Left::Nothing),
+            Report::Ended(End::Signaled(9), Left::Something),
+        ];
+        for report in reports {
+            assert_eq!(Report::decode(report.encode()), Some(report));
+        }
+        assert_eq!(Report::decode([0, 1, 0, 0, 0]), None);
+        assert_eq!(Report::decode([101, 0, 1, 0, 0]), None);
+    }
+}
