@@ -226,3 +226,77 @@ impl fmt::Display for Descriptors {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a refusal is to the caller, to tools, and to a person who reads the record.
+    #[track_caller]
+    fn check(refusal: &Refusal, status: Status, reason: &str, said: &str, told: &str) {
+        assert_eq!((refusal.status(), refusal.reason()), (status, reason), "{refusal:?}");
+        assert_eq!((&*refusal.to_string(), &*refusal.told()), (said, told), "{refusal:?}");
+    }
+
+    fn denied() -> io::Error {
+        Errno::EACCES.into()
+    }
+
+    #[test]
+    fn what_the_caller_sent_is_explained_to_it() {
+        let same = |refusal: &Refusal, status, reason, said| check(refusal, status, reason, said, said);
+        same(&Refusal::Silence, Status::PROTO, "silence", "nothing received in 5 s");
+        let crowded = "nothing received in 100 ms, and others waited for the place";
+        same(&Refusal::Crowded, Status::PROTO, "crowded", crowded);
+        let malformed = Malformed::Nul;
+        let said = malformed.to_string();
+        same(&Refusal::Malformed(malformed), Status::PROTO, "malformed", &said);
+        let descriptors = |descriptors, said| {
+            same(&Refusal::Descriptors(descriptors), Status::FDS, "fds", said);
+        };
+        descriptors(Descriptors::Count(2), "2 descriptors, not 3");
+        descriptors(Descriptors::Cut, "descriptors lost on the way");
+        descriptors(Descriptors::from(Unfit::Cut), "descriptors lost on the way");
+        let peer = "the sender's credentials cannot be read";
+        same(&Refusal::NoCredentials, Status::PEER, "peer", peer);
+        same(&Refusal::Left, Status::STOPPING, "hangup", "the caller left before its turn");
+        let large = "the listing has 70000 bytes";
+        same(&Refusal::ListingTooLarge(70_000), Status::TOO_LARGE, "listing_too_large", large);
+    }
+
+    #[test]
+    fn what_the_operators_side_says_is_for_the_record() {
+        let program = || Refusal::Unresolved { program: "git".into(), source: denied() };
+        let said = "git: Permission denied (os error 13)";
+        check(&program(), Status::SPAWN, "exe_unresolved", said, "git: Permission denied");
+        let lost = Refusal::AuditLost { path: "/home/you/manifest.jsonl".into(), source: denied() };
+        let said = "/home/you/manifest.jsonl: Permission denied (os error 13)";
+        let told = "nothing ran: it cannot be put on record: Permission denied";
+        check(&lost, Status::AUDIT, "audit", said, told);
+        let bus = Refusal::no_scope(io::Error::other("org.freedesktop.DBus.Error.Failed: /run/user"));
+        let said = "no scope for the command: org.freedesktop.DBus.Error.Failed: /run/user";
+        check(&bus, Status::SPAWN, "no_scope", said, "no scope for the command");
+        let broken = Refusal::BrokenRules("/etc/sluice/x.rules:1:1: error".into());
+        assert_eq!((broken.status(), broken.reason()), (Status::NO_RULE, "broken_rules"));
+        assert!(broken.to_string().contains("/etc/sluice") && !broken.told().contains("/etc/sluice"));
+        check(&Refusal::Stopping, Status::STOPPING, "stopping", "the broker is shutting down", "nothing ran");
+    }
+
+    #[test]
+    fn descriptors_on_their_way_are_told_apart_from_what_else_fails() {
+        for of in [Refusal::no_launcher, Refusal::no_scope] {
+            let full = of(Errno::ETOOMANYREFS.into());
+            assert_eq!((full.status(), full.reason()), (Status::SPAWN, "in_flight"));
+        }
+        let said = "no process for the command: Permission denied (os error 13)";
+        let told = "no process for the command: Permission denied";
+        check(&Refusal::no_launcher(denied()), Status::SPAWN, "no_launcher", said, told);
+        for (refusal, reason) in [
+            (Refusal::LauncherEnded, "no_launcher"),
+            (Refusal::Unsettled, "unsettled"),
+            (Refusal::Failed, "failed"),
+        ] {
+            assert_eq!((refusal.status(), refusal.reason()), (Status::SPAWN, reason));
+        }
+    }
+}

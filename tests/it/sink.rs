@@ -65,8 +65,36 @@ fn what_is_no_plain_file_is_no_manifest() {
             .expect("a fifo can be made");
     });
     fifo.start_fails().said(&["manifest.jsonl"]);
-    Broker::new("defaults:\n  logfile = /dev/full\n\n/bin/echo a\n").start_fails().said(&["/dev/full"]);
-    Broker::new("defaults:\n  logfile = /dev/null\n\n/bin/echo a\n").start_fails().said(&["/dev/null"]);
+    Broker::new("defaults:\n  logfile = /dev/full\n\n/bin/echo a\n")
+        .start_fails()
+        .said(&["/dev/full is not a regular file"]);
+    Broker::new("defaults:\n  logfile = /dev/null\n\n/bin/echo a\n")
+        .start_fails()
+        .said(&["/dev/null is not a regular file"]);
+}
+
+/// The file beside the manifest is one that the rules never named: what is wrong with it is said of the manifest.
+#[test]
+fn what_is_wrong_with_the_mark_is_said_of_the_manifest() {
+    let broken: [fn(&crate::harness::TempDir); 3] = [
+        |dir| drop(dir.mkdir("place/.manifest.jsonl.mark", 0o700)),
+        |dir| symlink(dir.join("elsewhere"), dir.join("place/.manifest.jsonl.mark")).expect("linked"),
+        |dir| {
+            let mark = dir.write("place/.manifest.jsonl.mark", "");
+            crate::harness::chmod(&mark, 0o666);
+        },
+    ];
+    for breaks in broken {
+        let setup = Broker::new(ELSEWHERE).arranged(move |dir| {
+            dir.mkdir("place", 0o700);
+            breaks(dir);
+        });
+        setup.start_fails().said(&[
+            "cannot keep the manifest /",
+            "place/manifest.jsonl: /",
+            ".manifest.jsonl.mark",
+        ]);
+    }
 }
 
 #[test]
