@@ -58,6 +58,8 @@ pub const RULES_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const RULES_MAX: usize = 50_000;
 /// Most files that one policy includes, and how deep they nest.
 pub const INCLUDES_MAX: usize = 64;
+/// Rules alike in number of words and literals with which `check` compares a later one, beside those written the same.
+pub const SHADOWS_MAX: usize = 16;
 /// Most errors that one pass reports.
 pub const DIAGNOSTICS_MAX: usize = 100;
 /// Most characters of a line that an error shows.

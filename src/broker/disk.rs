@@ -20,14 +20,18 @@ pub struct Disk;
 impl Source for Disk {
     /// A rules file that nobody else can write, as text.
     fn read(&self, path: &Path) -> io::Result<String> {
-        let file = trusted_file(path)?;
-        let mut text = Vec::new();
-        file.take(RULES_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
-        String::from_utf8(text).map_err(|error| {
-            let place = error.utf8_error().valid_up_to();
-            io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 from byte {place} on"))
-        })
+        text_of(trusted_file(path)?)
     }
+}
+
+/// The text of a rules file, up to the bound that all of one policy have; more is an error later on.
+pub(super) fn text_of(file: impl Read) -> io::Result<String> {
+    let mut text = Vec::new();
+    file.take(RULES_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+    String::from_utf8(text).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        io::Error::new(io::ErrorKind::InvalidData, format!("not UTF-8 from byte {place} on"))
+    })
 }
 
 impl Paths for Disk {
@@ -37,10 +41,20 @@ impl Paths for Disk {
 }
 
 /// Reads the rules of `path`, absolute, and looks at what they trust: the places where programs are looked up.
-pub fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, LoadError> {
+pub(super) fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, LoadError> {
+    let policy = load(path, &Disk, &vars_of(environment)).map_err(LoadError::Rules)?;
+    check_policy(&policy, path, environment)?;
+    Ok(policy)
+}
+
+/// The variables that rules may name.
+pub(super) fn vars_of(environment: &Environment) -> Vars {
     let variable = |name| environment.get(name).map(OsStr::to_owned);
-    let vars = Vars { home: variable("HOME"), runtime_dir: variable("XDG_RUNTIME_DIR") };
-    let policy = load(path, &Disk, &vars).map_err(LoadError::Rules)?;
+    Vars { home: variable("HOME"), runtime_dir: variable("XDG_RUNTIME_DIR") }
+}
+
+/// That there are rules, and that nobody else can change the places where their programs are looked up.
+pub(super) fn check_policy(policy: &Policy, path: &Path, environment: &Environment) -> Result<(), LoadError> {
     if policy.rules().is_empty() {
         return Err(LoadError::Empty(path.to_owned()));
     }
@@ -48,5 +62,5 @@ pub fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, Load
     for directory in directories.collect::<BTreeSet<_>>() {
         trusted_directory(&directory).map_err(|distrust| LoadError::ExecPath(distrust.to_string()))?;
     }
-    Ok(policy)
+    Ok(())
 }

@@ -14,6 +14,7 @@ mod disk;
 mod door;
 mod entrance;
 mod gate;
+mod inspect;
 mod intake;
 mod keeper;
 mod listen;
@@ -35,7 +36,8 @@ mod visit;
 mod workers;
 
 pub use config::{Config, Rules, ServeError};
-pub use disk::{Disk, load_rules};
+pub use disk::Disk;
+pub use inspect::{Inspected, inspect, program_of, read_rules};
 pub use listen::ListenError;
 pub use notice::{LoadError, Notice};
 pub use ruleset::manifest_of;

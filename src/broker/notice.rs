@@ -81,6 +81,8 @@ pub enum LoadError {
     ExecPath(String),
     /// There is nowhere to record.
     NoManifest,
+    /// No record could be kept there, and why.
+    Manifest(String),
     /// Nobody could read them: there is no thread, or it failed.
     Unread(io::Error),
     /// Too few descriptors for as many calls as the rules allow.
@@ -108,6 +110,7 @@ impl fmt::Display for LoadError {
                     "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place"
                 )
             }
+            Self::Manifest(why) => writeln!(f, "error: logfile: {why}"),
             Self::Unread(source) => writeln!(f, "error: the rules cannot be read again for now: {source}"),
             Self::Descriptors { limit, needed } => writeln!(
                 f,

@@ -199,7 +199,11 @@ pub(super) fn name_of(file: &Path) -> String {
 }
 
 /// Where the manifest is: as `logfile` says, else in the usual place for state, under the rules' name.
-fn manifest_path(policy: &Policy, environment: &Environment, name: &str) -> Result<PathBuf, LoadError> {
+pub(super) fn manifest_path(
+    policy: &Policy,
+    environment: &Environment,
+    name: &str,
+) -> Result<PathBuf, LoadError> {
     if let Some(template) = policy.logfile() {
         let values = TemplateValues {
             uid: Some(geteuid().as_raw()),

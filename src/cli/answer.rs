@@ -1,4 +1,4 @@
-//! What the operator's commands share: where a policy comes from, and the form in which an answer goes out.
+//! What the operator's commands share: the form in which an answer goes out.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,13 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::audit::to_ascii;
-use crate::broker::LoadError;
-use crate::rules::{Policy, Rule};
-
-use super::names::RulesAsked;
-
-/// How rules become a policy; the caller knows the disk and the environment.
-pub(super) type Load<'a> = &'a dyn Fn(&RulesAsked) -> Result<Policy, LoadError>;
+use crate::rules::Rule;
 
 /// For whom an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

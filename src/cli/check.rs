@@ -1,46 +1,85 @@
-//! `sluice check`: what is wrong with rules files, or what they allow, and everything that widens it.
+//! `sluice check`: what is wrong with rules, what looks odd, or what they allow, and everything that widens it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::broker::LoadError;
+use crate::broker::{Inspected, LoadError, program_of};
 use crate::rules::escape::visible;
 use crate::rules::{Dash, Diagnostic, ExecPath, Expected, Policy, Program, Rule, Slot, Takes, Template};
+use crate::spawn::Environment;
 
 use super::NO;
-use super::answer::{Form, Load, Place, write_json};
+use super::answer::{Form, Place, write_json};
 use super::names::RulesAsked;
+use super::settings::{of_socket, settings_of};
 
-/// Checks each file; the answer is no when one of them does not load.
+/// How rules are looked at; the caller knows the disk.
+pub(super) type Look<'a> = &'a dyn Fn(&RulesAsked) -> Inspected;
+
+/// What warnings do to the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rigour {
+    /// They are shown.
+    Usual,
+    /// They are a no.
+    DenyWarnings,
+}
+
+/// Checks each of the rules; the answer is no when some would not be served.
 pub(super) fn run(
     rules: &[RulesAsked],
-    form: Form,
-    load: Load<'_>,
+    (form, rigour): (Form, Rigour),
+    look: Look<'_>,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
     let mut answer = ExitCode::SUCCESS;
     for asked in rules {
-        let (file, loaded) = (asked.file(), load(asked));
-        if loaded.is_err() {
+        let inspected = look(asked);
+        let has_warnings = !inspected.warnings.is_empty() || !inspected.distrusted.is_empty();
+        let is_refused = inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty());
+        if is_refused || (has_warnings && rigour == Rigour::DenyWarnings) {
             answer = ExitCode::from(NO);
         }
-        match (form, &loaded) {
-            (Form::Text, Ok(policy)) => write_policy(out, file, policy)?,
-            (Form::Text, Err(error)) => writeln!(out, "{}", error.to_string().trim_end())?,
-            (Form::Json, loaded) => write_json(out, &Checked::new(file, loaded))?,
+        match form {
+            Form::Text => write_text(out, asked, &inspected)?,
+            Form::Json => write_json(out, &Checked::new(asked, &inspected))?,
         }
     }
     Ok(answer)
 }
 
-fn write_policy(out: &mut dyn Write, file: &Path, policy: &Policy) -> io::Result<()> {
+fn write_text(out: &mut dyn Write, asked: &RulesAsked, inspected: &Inspected) -> io::Result<()> {
+    for warning in &inspected.warnings {
+        writeln!(out, "{warning}")?;
+    }
+    let file = asked.file();
+    let name = visible(&file.to_string_lossy()).into_owned();
+    for why in &inspected.distrusted {
+        let severity = if asked.is_served() { "error" } else { "warning" };
+        writeln!(out, "{name}: {severity}: a broker would refuse to serve this: {}", visible(why))?;
+    }
+    match &inspected.policy {
+        Ok(policy) => write_policy(out, asked, policy, inspected),
+        Err(error @ LoadError::Rules(_)) => writeln!(out, "{}", error.to_string().trim_end()),
+        Err(error @ LoadError::Empty(_)) => writeln!(out, "{}", visible(error.to_string().trim_end())),
+        Err(error) => writeln!(out, "{name}: {}", visible(error.to_string().trim_end())),
+    }
+}
+
+fn write_policy(
+    out: &mut dyn Write,
+    asked: &RulesAsked,
+    policy: &Policy,
+    inspected: &Inspected,
+) -> io::Result<()> {
+    let environment = asked.environment();
     for rule in policy.rules() {
         writeln!(out, "{}:{}: {}", visible(&rule.file.to_string_lossy()), rule.line, rule.text)?;
-        writeln!(out, "  runs {}", visible(&runs(rule)))?;
+        writeln!(out, "  runs {}", visible(&runs(rule, &environment)))?;
         for slot in rule.slots() {
             writeln!(out, "  {}", slot.description())?;
         }
@@ -50,21 +89,41 @@ fn write_policy(out: &mut dyn Write, file: &Path, policy: &Policy) -> io::Result
         for (slot, key) in widenings(rule) {
             writeln!(out, "  widened: {} ({key})", slot.shown())?;
         }
+        let settings: Vec<_> =
+            settings_of(&rule.settings).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        writeln!(out, "  with {}", visible(&settings.join(", ")))?;
     }
+    let name = asked.file().to_string_lossy();
+    let socket: Vec<_> = of_socket(policy, inspected.manifest.as_deref())
+        .into_iter()
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    writeln!(out, "{}: the socket has {}", visible(&name), visible(&socket.join(", ")))?;
     let widened: usize = policy.rules().iter().map(|rule| widenings(rule).count()).sum();
-    let name = file.to_string_lossy();
-    writeln!(out, "{}: good; rules: {}, widened slots: {widened}", visible(&name), policy.rules().len())
+    let warnings = inspected.warnings.len() + inspected.distrusted.len();
+    let judged =
+        if inspected.distrusted.is_empty() { "good" } else { "good, but not to be served from here" };
+    let counts = format!("rules: {}, widened slots: {widened}, warnings: {warnings}", policy.rules().len());
+    writeln!(out, "{}: {judged}; {counts}", visible(&name))
 }
 
-/// The program and where it comes from.
-fn runs(rule: &Rule) -> String {
+/// The program, where it is looked for, and what is found there now.
+fn runs(rule: &Rule, environment: &Environment) -> String {
+    let found = program_of(rule, environment);
     match (&rule.program, &rule.settings.exec_path) {
-        (Program::Absolute(path), _) => path.display().to_string(),
-        (Program::Bare(name), ExecPath::Inherit) => format!("{name}, the first in the broker's PATH"),
-        (Program::Bare(name), ExecPath::List(directories)) => {
-            let directories: Vec<_> =
-                directories.iter().map(|directory| directory.to_string_lossy()).collect();
-            format!("{name}, the first in {}", directories.join(":"))
+        (Program::Absolute(path), _) if found.is_some() => path.display().to_string(),
+        (Program::Absolute(path), _) => format!("{}, which is not there", path.display()),
+        (Program::Bare(name), of) => {
+            let of = match of {
+                ExecPath::Inherit => "the broker's PATH".to_owned(),
+                ExecPath::List(list) => {
+                    list.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(":")
+                }
+            };
+            match found {
+                Some(path) => format!("{}, for {name} is first found there in {of}", path.display()),
+                None => format!("{name}, which is not in {of}"),
+            }
         }
     }
 }
@@ -89,10 +148,14 @@ struct Checked<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    socket: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rules: Vec<CheckedRule<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<CheckedError<'a>>,
+    errors: Vec<Problem<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Problem<'a>>,
 }
 
 #[derive(Serialize)]
@@ -100,10 +163,13 @@ struct CheckedRule<'a> {
     #[serde(flatten)]
     place: Place<'a>,
     runs: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<PathBuf>,
     words: Vec<CheckedWord<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     captures: BTreeMap<&'static str, String>,
     widenings: Vec<Widening<'a>>,
+    settings: BTreeMap<&'static str, Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +195,7 @@ struct Widening<'a> {
 }
 
 #[derive(Serialize)]
-struct CheckedError<'a> {
+struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,22 +208,38 @@ struct CheckedError<'a> {
 }
 
 impl<'a> Checked<'a> {
-    fn new(file: &'a Path, loaded: &'a Result<Policy, LoadError>) -> Self {
-        let (policy, rules, errors) = match loaded {
+    fn new(asked: &'a RulesAsked, inspected: &'a Inspected) -> Self {
+        let environment = asked.environment();
+        let (policy, rules, errors) = match &inspected.policy {
             Ok(policy) => (
-                Some(policy.hash()),
-                policy.rules().iter().map(|rule| CheckedRule::new(rule)).collect(),
+                Some(policy),
+                policy.rules().iter().map(|rule| CheckedRule::new(rule, &environment)).collect(),
                 Vec::new(),
             ),
-            Err(LoadError::Rules(all)) => (None, Vec::new(), all.iter().map(CheckedError::new).collect()),
-            Err(error) => (None, Vec::new(), vec![CheckedError::without_place(error)]),
+            Err(LoadError::Rules(all)) => (None, Vec::new(), all.iter().map(Problem::new).collect()),
+            Err(error) => (None, Vec::new(), vec![Problem::without_place(error.to_string().trim_end())]),
         };
-        Self { file, ok: loaded.is_ok(), policy, rules, errors }
+        let distrusted = inspected.distrusted.iter().map(|why| Problem::without_place(why));
+        Self {
+            file: asked.file(),
+            ok: inspected.policy.is_ok(),
+            policy: policy.map(Policy::hash),
+            socket: policy
+                .map(|policy| of_socket(policy, inspected.manifest.as_deref()).into_iter().collect())
+                .unwrap_or_default(),
+            rules,
+            errors,
+            warnings: inspected.warnings.iter().map(Problem::new).chain(distrusted).collect(),
+        }
     }
 }
 
 impl<'a> CheckedRule<'a> {
-    fn new(rule: &'a Rule) -> Self {
+    fn new(rule: &'a Rule, environment: &Environment) -> Self {
+        let mut settings: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, value) in settings_of(&rule.settings) {
+            settings.entry(key).or_default().push(value);
+        }
         let words = rule.words().iter().map(|word| match word {
             Expected::Literal(literal) => CheckedWord::Literal { literal },
             Expected::Slot(slot) => CheckedWord::Slot {
@@ -170,15 +252,17 @@ impl<'a> CheckedRule<'a> {
         let widenings = widenings(rule).map(|(slot, by)| Widening { slot: slot.name(), by });
         Self {
             place: Place::of(rule),
-            runs: runs(rule),
+            runs: runs(rule, environment),
+            program: program_of(rule, environment),
             words: words.collect(),
             captures: captures(rule).map(|(stream, template)| (stream, template.to_string())).collect(),
             widenings: widenings.collect(),
+            settings,
         }
     }
 }
 
-impl<'a> CheckedError<'a> {
+impl<'a> Problem<'a> {
     fn new(error: &'a Diagnostic) -> Self {
         Self {
             file: Some(error.file()),
@@ -189,20 +273,14 @@ impl<'a> CheckedError<'a> {
         }
     }
 
-    fn without_place(error: &LoadError) -> Self {
-        Self {
-            file: None,
-            line: None,
-            column: None,
-            message: error.to_string().trim_end().into(),
-            help: None,
-        }
+    fn without_place(why: &str) -> Self {
+        Self { file: None, line: None, column: None, message: why.into(), help: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::{Source, Vars, load};
+    use crate::rules::{Examined, Source, Surroundings, Vars, examine};
 
     use super::*;
 
@@ -214,66 +292,94 @@ mod tests {
         }
     }
 
-    const RULES: &str = "git log #n #any\n  n = -?[0-9]\n  allow_dash = n\n  allow_any = any\n/bin/rm #f...\n  f = in /w\n  stdoutfile = /c/#$call.out\n";
+    /// A machine that has whatever is asked for.
+    struct Everything;
 
-    fn check(form: Form, rules: &'static str, want: &str) {
+    impl Surroundings for Everything {
+        fn program(&self, _: &Rule) -> Option<PathBuf> {
+            Some("/bin/x".into())
+        }
+
+        fn is_program(&self, _: &str) -> bool {
+            true
+        }
+
+        fn is_directory(&self, _: &Path) -> bool {
+            true
+        }
+    }
+
+    fn check(form: Form, rigour: Rigour, rules: &'static str, want: &[&str], good: bool) {
         let asked = [RulesAsked::File("/r/a.rules".into())];
-        let loading =
-            |asked: &RulesAsked| load(asked.file(), &Text(rules), &Vars::default()).map_err(LoadError::Rules);
+        let look = |asked: &RulesAsked| {
+            let Examined { policy, warnings } =
+                examine(asked.file(), &Text(rules), &Vars::default(), &Everything);
+            let policy = policy.map_err(LoadError::Rules);
+            Inspected { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
+        };
         let mut out = Vec::new();
-        let answer = run(&asked, form, &loading, &mut out).expect("memory takes every write");
-        assert_eq!(String::from_utf8(out).expect("the answer is text"), want);
-        let good = !want.contains("error");
+        let answer = run(&asked, (form, rigour), &look, &mut out).expect("memory takes every write");
+        let said = String::from_utf8(out).expect("the answer is text");
+        let mut rest = said.as_str();
+        for part in want {
+            let (_, behind) = rest.split_once(part).unwrap_or_else(|| panic!("{part:?} is not in {said}"));
+            rest = behind;
+        }
         assert_eq!(answer, if good { ExitCode::SUCCESS } else { ExitCode::from(NO) });
     }
 
+    const RULES: &str = "git log #n #any\n  n = -?[0-9]\n  allow_dash = n\n  allow_any = any\n\
+        /bin/nothing #f...\n  f = in /w\n  stdoutfile = /c/#$call.out\n  timeout = 2s\n";
+
     #[test]
     fn a_good_file_is_told_rule_by_rule() {
-        let want = "\
-/r/a.rules:1: git log <n> <any>
-  runs git, the first in /bin:/usr/bin:/sbin:/usr/sbin
-  <n> matches -?[0-9], and may start with -
-  <any> is any value, at most 4096 bytes
-  widened: <n> (allow_dash)
-  widened: <any> (allow_any)
-/r/a.rules:5: /bin/rm <f>...
-  runs /bin/rm
-  <f>... is a path in /w, at most 64 values of 4096 bytes
-  captures stdout in /c/#$call.out
-/r/a.rules: good; rules: 2, widened slots: 2
-";
-        check(Form::Text, RULES, want);
+        let want = [
+            "/r/a.rules:1: git log <n> <any>\n  runs ",
+            "  <n> matches -?[0-9], and may start with -\n  <any> is any value, at most 4096 bytes\n",
+            "  widened: <n> (allow_dash)\n  widened: <any> (allow_any)\n  with timeout = none, cwd = /, umask = 022",
+            "/r/a.rules:5: /bin/nothing <f>...\n  runs /bin/nothing, which is not there\n",
+            "  captures stdout in /c/#$call.out\n  with timeout = 2000ms",
+            "the socket has max_calls = 64, audit = strict, scope = auto, journal = on, sync = no, logfile = /m.jsonl\n",
+            "/r/a.rules: good; rules: 2, widened slots: 2, warnings: 0\n",
+        ];
+        check(Form::Text, Rigour::DenyWarnings, RULES, &want, true);
     }
 
     #[test]
     fn an_error_is_shown_and_the_answer_is_no() {
-        let want = "\
-/r/a.rules:1:6: error: nothing says what the slot `n` accepts
-  | echo #n
-  |      ^^
-  help: add `n = REGEX` or `n = in DIR` below, or `allow_any = n`
-";
-        check(Form::Text, "echo #n\n", want);
+        let want = [
+            "/r/a.rules:1:6: error: nothing says what the slot `n` accepts\n  | echo #n\n  |      ^^\n  help: add",
+        ];
+        check(Form::Text, Rigour::Usual, "echo #n\n", &want, false);
+        check(
+            Form::Json,
+            Rigour::Usual,
+            "echo #n\n",
+            &["\"ok\":false", "\"errors\":[{\"file\":\"/r/a.rules\",\"line\":1"],
+            false,
+        );
+    }
+
+    #[test]
+    fn a_warning_is_a_no_where_it_is_asked_to_be() {
+        let want = [
+            "/r/a.rules:1:4: warning: `*` is text",
+            "/r/a.rules: good; rules: 1, widened slots: 0, warnings: 1\n",
+        ];
+        check(Form::Text, Rigour::Usual, "ls *.txt\n", &want, true);
+        check(Form::Text, Rigour::DenyWarnings, "ls *.txt\n", &want, false);
     }
 
     #[test]
     fn json_says_the_same() {
-        let want = r##"{"file":"/r/a.rules","ok":false,"errors":[{"file":"/r/a.rules","line":1,"column":1,"message":"$\u202a is"}]}"##;
-        let error = CheckedError {
-            message: "$\u{202a} is".into(),
-            ..CheckedError::without_place(&LoadError::NoManifest)
-        };
-        let file = Path::new("/r/a.rules");
-        let error = CheckedError { file: Some(file), line: Some(1), column: Some(1), ..error };
-        let checked = Checked { file, ok: false, policy: None, rules: Vec::new(), errors: vec![error] };
-        let mut out = Vec::new();
-        write_json(&mut out, &checked).expect("memory takes every write");
-        assert_eq!(String::from_utf8(out).expect("ASCII").trim_end(), want);
-        let policy = load(file, &Text("true\n"), &Vars::default()).expect("the rules are good");
-        let want = format!(
-            r#"{{"file":"/r/a.rules","ok":true,"policy":"{}","rules":[{{"file":"/r/a.rules","line":1,"text":"true","runs":"true, the first in /bin:/usr/bin:/sbin:/usr/sbin","words":[{{"literal":"true"}}],"widenings":[]}}]}}"#,
-            policy.hash()
-        );
-        check(Form::Json, "true\n", &format!("{want}\n"));
+        let want = [
+            "{\"file\":\"/r/a.rules\",\"ok\":true,\"policy\":\"",
+            "\"socket\":{\"audit\":\"strict\"",
+            "\"text\":\"ls '*.txt'\"",
+            "\"words\":[{\"literal\":\"ls\"},{\"literal\":\"*.txt\"}]",
+            "\"settings\":{\"background\":[\"kill\"]",
+            "\"warnings\":[{",
+        ];
+        check(Form::Json, Rigour::Usual, "ls *.txt\n", &want, true);
     }
 }

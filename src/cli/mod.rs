@@ -11,6 +11,7 @@ mod matching;
 mod names;
 mod notices;
 mod serve;
+mod settings;
 mod verify;
 
 use std::ffi::{OsStr, OsString};
@@ -22,10 +23,9 @@ use clap::{Args, Parser, Subcommand};
 use nix::unistd::Pid;
 
 use crate::audit::{Count, RuleAsked};
-use crate::broker::{Disk, LoadError, load_rules};
+use crate::broker::{Disk, Inspected, inspect, read_rules};
 use crate::ids::Claimed;
 use crate::limits::ARGC_MAX;
-use crate::rules::Policy;
 use crate::spawn::{AsRoot, Role, own_rights, run_nursery};
 
 use answer::Form;
@@ -60,9 +60,12 @@ enum Verb {
     },
     /// Say what is wrong with rules, or what they allow.
     Check {
-        /// The name of the rules, or their file.
-        #[arg(required = true, value_name = "NAME|FILE")]
+        /// The names of rules, or files; `-` is standard input.
+        #[arg(required = true, value_name = "NAME|FILE|-")]
         rules: Vec<OsString>,
+        /// Exit 1 for a warning, too.
+        #[arg(long)]
+        deny_warnings: bool,
         /// Answer as JSON, one value a line.
         #[arg(long)]
         json: bool,
@@ -75,8 +78,8 @@ enum Verb {
         /// Answer as JSON.
         #[arg(long)]
         json: bool,
-        /// The name of the rules, or their file.
-        #[arg(value_name = "NAME|FILE")]
+        /// The name of the rules, or their file; `-` is standard input.
+        #[arg(value_name = "NAME|FILE|-")]
         rules: OsString,
         /// The command line.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -174,7 +177,10 @@ fn run(verb: Verb) -> ExitCode {
         Verb::Serve { rules, rules_dir, socket, allow_root } => {
             serve::run(rules, rules_dir, socket, if allow_root { AsRoot::Serve } else { AsRoot::Refuse })
         }
-        Verb::Check { rules, json, quiet } => check_all(&rules, form(json), quiet),
+        Verb::Check { rules, deny_warnings, json, quiet } => {
+            let rigour = if deny_warnings { check::Rigour::DenyWarnings } else { check::Rigour::Usual };
+            check_all(&rules, form(json), rigour, quiet)
+        }
         Verb::Match { json, rules, argv } => match_one(&rules, &argv, form(json)),
         Verb::Log(args) => log::run(&args),
         Verb::Verify { files, journal, strict, json } => {
@@ -193,12 +199,12 @@ fn form(json: bool) -> Form {
     if json { Form::Json } else { Form::Text }
 }
 
-fn check_all(rules: &[OsString], form: Form, is_quiet: bool) -> ExitCode {
+fn check_all(rules: &[OsString], form: Form, rigour: check::Rigour, is_quiet: bool) -> ExitCode {
     let asked = rules.iter().map(|word| RulesAsked::find(word)).collect::<Result<Vec<_>, _>>();
     match asked {
         Ok(asked) => answer_whole(|out| {
             let mut said = Vec::new();
-            let code = check::run(&asked, form, &load, &mut said)?;
+            let code = check::run(&asked, (form, rigour), &look, &mut said)?;
             let is_said = !is_quiet || code != ExitCode::SUCCESS;
             out.write_all(if is_said { &said } else { &[] }).map(|()| code)
         }),
@@ -206,9 +212,13 @@ fn check_all(rules: &[OsString], form: Form, is_quiet: bool) -> ExitCode {
     }
 }
 
-/// Rules as the broker would load them, with this environment.
-fn load(asked: &RulesAsked) -> Result<Policy, LoadError> {
-    load_rules(asked.file(), &asked.environment())
+/// Rules as they are, whoever may write them.
+fn look(asked: &RulesAsked) -> Inspected {
+    let text = match asked {
+        RulesAsked::Stdin(_) => Some(read_rules(io::stdin().lock())),
+        RulesAsked::File(_) | RulesAsked::Named { .. } => None,
+    };
+    inspect(asked.file(), text, &asked.environment())
 }
 
 fn match_one(rules: &OsStr, argv: &[OsString], form: Form) -> ExitCode {
@@ -216,7 +226,7 @@ fn match_one(rules: &OsStr, argv: &[OsString], form: Form) -> ExitCode {
         Ok(asked) => asked,
         Err(why) => return serve::fail(&format!("sluice: {why}")),
     };
-    let policy = match load(&asked) {
+    let policy = match look(&asked).policy {
         Ok(policy) => policy,
         Err(error) => return serve::fail(&error.to_string()),
     };

@@ -20,11 +20,11 @@ const SYSTEM_HOME: &str = "/var/lib/sluice";
 /// What a command line names as NAME, FILE or `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RulesAsked {
-    /// The text on standard input.
-    Stdin,
+    /// The text on standard input, and the path that stands for it: includes are relative to the working directory.
+    Stdin(PathBuf),
     /// A file: absolute, and not looked at yet.
     File(PathBuf),
-    /// A file that was found by its name, and the home of the broker that serves it.
+    /// A file where the units' brokers have theirs, and the home of the broker that serves it.
     Named { file: PathBuf, home: PathBuf },
 }
 
@@ -40,8 +40,14 @@ impl RulesAsked {
         let path = absolute(word).unwrap_or_else(|_| PathBuf::from(word));
         match &*text {
             "" => return Err("an empty word names no rules".into()),
-            "-" => return Ok(Self::Stdin),
-            text if text.contains('/') || text.ends_with(".rules") => return Ok(Self::File(path)),
+            "-" => return Ok(Self::Stdin(path.with_file_name("<stdin>"))),
+            text if text.contains('/') || text.ends_with(".rules") => {
+                let place = places.iter().find(|place| path.parent() == Some(&place.rules));
+                return Ok(match place {
+                    Some(place) => Self::Named { file: path, home: place.home.clone() },
+                    None => Self::File(path),
+                });
+            }
             _ => {}
         }
         for place in places {
@@ -53,18 +59,22 @@ impl RulesAsked {
         if path.is_file() { Ok(Self::File(path)) } else { Err(no_such_name(places, &text)) }
     }
 
+    /// Whether a broker of the installed units serves the rules from where they are.
+    pub(super) fn is_served(&self) -> bool {
+        matches!(self, Self::Named { .. })
+    }
+
     /// The file, absolute.
     pub(super) fn file(&self) -> &Path {
         match self {
-            Self::Stdin => Path::new("/dev/stdin"),
-            Self::File(file) | Self::Named { file, .. } => file,
+            Self::Stdin(file) | Self::File(file) | Self::Named { file, .. } => file,
         }
     }
 
     /// The environment that the broker of these rules has, as far as this process knows it.
     pub(super) fn environment(&self) -> Environment {
         match self {
-            Self::Stdin | Self::File(_) => Environment::current(),
+            Self::Stdin(_) | Self::File(_) => Environment::current(),
             Self::Named { home, .. } => Environment::current().with_home(home.clone()),
         }
     }
@@ -149,7 +159,7 @@ mod tests {
         };
         let found = found.map(|asked| match asked {
             RulesAsked::Named { file, home } => RulesAsked::Named { file: short(file), home },
-            other @ (RulesAsked::Stdin | RulesAsked::File(_)) => other,
+            other @ (RulesAsked::Stdin(_) | RulesAsked::File(_)) => other,
         });
         let found = found.map_err(|why| why.replace(top.to_str().expect("plain"), ""));
         assert_eq!(found.as_ref().map_err(String::as_str), want.as_ref().map_err(|want| *want));
@@ -165,9 +175,9 @@ mod tests {
 
     #[test]
     fn a_file_has_a_slash_or_its_ending() {
-        check("-", &Ok(RulesAsked::Stdin));
         check("/x/agent", &Ok(RulesAsked::File("/x/agent".into())));
         let here = std::env::current_dir().expect("there is one");
+        check("-", &Ok(RulesAsked::Stdin(here.join("<stdin>"))));
         check("agent.rules", &Ok(RulesAsked::File(here.join("agent.rules"))));
         check("Cargo.toml", &Ok(RulesAsked::File(here.join("Cargo.toml"))));
     }

@@ -43,14 +43,40 @@ impl Fault {
     }
 }
 
+/// What comes of a problem.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    /// The rules do not load.
+    #[default]
+    Error,
+    /// They load, and most likely say something else than was meant.
+    Warning,
+}
+
+impl Severity {
+    /// The word for it in a diagnostic.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 /// Every problem of one load; of too many, the first by place.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     kept: BTreeMap<(Span, usize), Fault>,
     seen: usize,
+    severity: Severity,
 }
 
 impl Report {
+    /// One for warnings.
+    pub(super) fn of_warnings() -> Self {
+        Self { severity: Severity::Warning, ..Self::default() }
+    }
+
     /// Takes one problem.
     pub(super) fn add(&mut self, fault: Fault) {
         self.kept.insert((fault.span, self.seen), fault);
@@ -77,20 +103,23 @@ impl Report {
 
     /// The problems by place; the last says how many more there are.
     pub(super) fn finish(self, files: &Files) -> Vec<Diagnostic> {
-        let more = self.seen - self.kept.len();
-        let mut all: Vec<_> = self.kept.into_values().map(|fault| Diagnostic::new(fault, files)).collect();
+        let (more, severity) = (self.seen - self.kept.len(), self.severity);
+        let diagnostic = |fault| Diagnostic { severity, ..Diagnostic::new(fault, files) };
+        let mut all: Vec<_> = self.kept.into_values().map(diagnostic).collect();
         if more > 0
             && let Some(last) = all.last_mut()
         {
-            last.message.push_str(&format!(" (and {more} more errors)"));
+            last.message.push_str(&format!(" (and {more} more {}s)", severity.as_str()));
         }
         all
     }
 }
 
-/// One problem of a rules file, with its place. `Display` gives `FILE:LINE:COLUMN: error: …`, the line, a caret, the fix.
+/// One problem of a rules file, with its place. `Display` gives `FILE:LINE:COLUMN: error: …` (or `warning`), the line, a
+/// caret, the fix.
 #[derive(Debug)]
 pub struct Diagnostic {
+    severity: Severity,
     file: PathBuf,
     line: usize,
     column: usize,
@@ -107,6 +136,7 @@ impl Diagnostic {
             line.and_then(|line| line.get(..span.start)).map_or(0, |before| before.chars().count()) + 1;
         let excerpt = line.map(|line| Excerpt::new(line, span));
         Self {
+            severity: Severity::Error,
             file: files.path(span.file).to_path_buf(),
             line: span.line + 1,
             column,
@@ -114,6 +144,11 @@ impl Diagnostic {
             help,
             excerpt,
         }
+    }
+
+    /// What comes of it.
+    pub fn severity(&self) -> Severity {
+        self.severity
     }
 
     /// The file that the problem is in.
@@ -145,7 +180,15 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.to_string_lossy();
-        write!(f, "{}:{}:{}: error: {}", visible(&file), self.line, self.column, visible(&self.message))?;
+        let severity = self.severity.as_str();
+        write!(
+            f,
+            "{}:{}:{}: {severity}: {}",
+            visible(&file),
+            self.line,
+            self.column,
+            visible(&self.message)
+        )?;
         if let Some(Excerpt { text, indent, width }) = &self.excerpt {
             write!(f, "\n  | {text}\n  | {:indent$}{:^<width$}", "", "")?;
         }

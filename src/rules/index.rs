@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::limits::REST_VALUES_MAX;
+use crate::limits::{REST_VALUES_MAX, SHADOWS_MAX};
 
 use super::rule::{Expected, Rule, Takes};
 
@@ -113,6 +113,21 @@ impl Index {
         }
         fitting.sort_unstable();
         Candidates { fitting, closest: overfull.or_else(|| self.closest(&nodes, depth)) }
+    }
+
+    /// Rules that take as many words as this one, and have at each place its literal or a slot; of those that are alike in
+    /// that, the first [`SHADOWS_MAX`].
+    pub(super) fn wider(&self, words: &[Expected]) -> Vec<Place> {
+        let (mut found, mut nodes) = (Vec::new(), vec![0]);
+        for word in words {
+            found.extend(nodes.iter().flat_map(|&node| self.nodes[node].rests.iter().take(SHADOWS_MAX)));
+            nodes = match word {
+                Expected::Literal(literal) => self.step(&nodes, literal),
+                Expected::Slot(_) => nodes.iter().filter_map(|&node| self.nodes[node].slot).collect(),
+            };
+        }
+        found.extend(nodes.iter().flat_map(|&node| self.nodes[node].ends.iter().take(SHADOWS_MAX)));
+        found
     }
 
     /// Where one more word leads.

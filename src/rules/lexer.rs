@@ -16,7 +16,6 @@ pub(super) struct Tail<'s> {
 pub(super) struct Words {
     pub(super) words: Vec<Word>,
     /// Where a `;` began a comment, to the end of the line.
-    #[expect(dead_code)]
     pub(super) comment: Option<Span>,
 }
 

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::diagnostic::{Diagnostic, Report};
 use super::files::{Files, Source};
 use super::index::Index;
-use super::lower::lower;
+use super::lint::{Read, Surroundings, lint};
+use super::lower::{Lowered, lower};
 use super::policy::Policy;
 use super::secrecy::Secrecy;
 use super::tree::parse;
@@ -23,16 +24,50 @@ pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec
     let files = Files::read(path, source, &vars, &mut report);
     let tree = parse(&files, &mut report);
     let lowered = lower(&tree, &files, &vars, &mut report);
+    let index = Index::new(&lowered.rules);
+    policy(lowered, index, &files, &vars, report)
+}
+
+/// What a rules file says, and what of it is most likely not meant.
+#[derive(Debug)]
+pub struct Examined {
+    /// The policy, or everything that is wrong.
+    pub policy: Result<Policy, Vec<Diagnostic>>,
+    /// What loads and looks odd, by place.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The same as [`load`], with warnings.
+pub fn examine(path: &Path, source: &dyn Source, vars: &Vars, around: &dyn Surroundings) -> Examined {
+    let vars = Variables::new(vars);
+    let (mut report, mut warnings) = (Report::default(), Report::of_warnings());
+    let files = Files::read(path, source, &vars, &mut report);
+    let tree = parse(&files, &mut report);
+    let lowered = lower(&tree, &files, &vars, &mut report);
+    let index = Index::new(&lowered.rules);
+    let read = Read { files: &files, tree: &tree, vars: &vars, rules: &lowered.rules, index: &index };
+    lint(&read, around, &mut warnings);
+    let warnings = warnings.finish(&files);
+    Examined { policy: policy(lowered, index, &files, &vars, report), warnings }
+}
+
+fn policy(
+    lowered: Lowered,
+    index: Index,
+    files: &Files,
+    vars: &Variables<'_>,
+    report: Report,
+) -> Result<Policy, Vec<Diagnostic>> {
     if !report.is_empty() {
-        return Err(report.finish(&files));
+        return Err(report.finish(files));
     }
     Ok(Policy {
-        index: Index::new(&lowered.rules),
+        index,
         secrecy: Secrecy::new(&lowered.rules),
         relays: lowered.rules.iter().any(|rule| rule.settings.relays()),
         turns: Mutex::default(),
         rules: lowered.rules,
-        hash: hash(&files, &vars),
+        hash: hash(files, vars),
         files: files.iter().map(|(path, _)| path.to_path_buf()).collect(),
         max_calls: lowered.max_calls,
         audit: lowered.audit,

@@ -77,7 +77,7 @@ impl Lowering<'_, '_> {
         let drafts = drafts(&stanza.words, self.reader.vars, self.reader.report);
         let named: Vec<_> = stanza.words.iter().filter_map(slot_name).map(|(name, _)| name).collect();
         let slots: Vec<_> = named.iter().map(String::as_str).collect();
-        let mut said = self.reader.read(&stanza.attributes, Scope::Rule(&slots));
+        let mut said = self.reader.read(&stanza.attributes, Scope::Rule(&slots, &stanza.words));
         self.check_lists(&said, &slots);
         self.check_resources(&said.for_managers);
         let words: Vec<_> = drafts.into_iter().map(|draft| self.expected(draft?, &mut said)).collect();
@@ -156,6 +156,10 @@ fn unknown_slot(named: &Named, slots: &[&str]) -> Fault {
     let fault = Fault::new(named.span, format!("this rule has no slot `{}`", named.name));
     match nearest(&named.name, slots.iter().copied()) {
         Some(nearest) => fault.help(format!("write `{nearest}`")),
+        None if named.name.contains([' ', '\t']) => {
+            let names: Vec<_> = named.name.split_whitespace().collect();
+            fault.help(format!("separate names by commas: `{}`", names.join(",")))
+        }
         None => fault,
     }
 }

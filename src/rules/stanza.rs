@@ -45,15 +45,15 @@ pub(super) struct Said {
 pub(super) enum Scope<'a> {
     /// Those of `defaults:`.
     Defaults,
-    /// Those of a rule that has these slots.
-    Rule(&'a [&'a str]),
+    /// Those of a rule that has these slots, and these words.
+    Rule(&'a [&'a str], &'a [Word]),
 }
 
 impl<'a> Scope<'a> {
     fn slots(self) -> &'a [&'a str] {
         match self {
             Self::Defaults => &[],
-            Self::Rule(slots) => slots,
+            Self::Rule(slots, _) => slots,
         }
     }
 }
@@ -236,7 +236,7 @@ fn known(attribute: &Attribute<'_>, scope: Scope<'_>) -> Result<Key, Fault> {
     match (vocabulary::find(name), scope) {
         (None, _) => Err(unknown(attribute, scope)),
         (Some((Key::Later, _)), _) => Err(fault(format!("`{name}` is not supported by this version"))),
-        (Some((_, Place::Defaults)), Scope::Rule(_)) => {
+        (Some((_, Place::Defaults)), Scope::Rule(..)) => {
             Err(fault(format!("`{name}` speaks of the whole socket")).help("move it to `defaults:`"))
         }
         (Some((_, Place::Rule)), Scope::Defaults) => {
@@ -249,13 +249,22 @@ fn known(attribute: &Attribute<'_>, scope: Scope<'_>) -> Result<Key, Fault> {
 fn unknown(attribute: &Attribute<'_>, scope: Scope<'_>) -> Fault {
     let name = attribute.key;
     let message = match scope {
-        Scope::Rule(_) => format!("`{name}` is neither an attribute nor a slot of this rule"),
+        Scope::Rule(..) => format!("`{name}` is neither an attribute nor a slot of this rule"),
         Scope::Defaults => format!("`{name}` is not an attribute"),
     };
     let fault = Fault::new(attribute.span, message);
     let bare = name.trim_start_matches('#').trim_end_matches("...");
     let mut names: Vec<&str> = vocabulary::attributes().collect();
     names.extend(scope.slots());
+    let holds = |word: &&Word| {
+        !word.quoted && ["#", "{", "<"].iter().any(|sign| word.text().contains(&format!("{sign}{bare}")))
+    };
+    if let Scope::Rule(slots, words) = scope
+        && !slots.contains(&bare)
+        && let Some(word) = words.iter().find(holds)
+    {
+        return fault.help(format!("`{}` is text: a slot is a whole word: `#{bare}`", word.text()));
+    }
     match vocabulary::nearest(bare, names) {
         Some(nearest) => fault.help(format!("write `{nearest}`")),
         None => fault,

@@ -21,6 +21,8 @@ pub(super) struct Tree<'s> {
 pub(super) struct Stanza<'s> {
     /// The rule line's words; at least one.
     pub(super) words: Vec<Word>,
+    /// The comment behind them, from its `;` on.
+    pub(super) comment: Option<Span>,
     /// The comment lines directly above.
     pub(super) comments: Vec<&'s str>,
     /// The indented lines.
@@ -129,10 +131,10 @@ impl<'s> Parser<'s, '_> {
         let comments = std::mem::take(&mut self.comments);
         self.above = Above::Broken;
         let words = Tail::new(line, 0).words().and_then(|words| checked(words, &line));
-        let Some(Words { words, .. }) = self.report.take(words) else { return };
+        let Some(Words { words, comment }) = self.report.take(words) else { return };
         if !is_defaults(&words) {
             self.above = Above::Rule;
-            return self.tree.rules.push(Stanza { words, comments, attributes: Vec::new() });
+            return self.tree.rules.push(Stanza { words, comment, comments, attributes: Vec::new() });
         }
         let Err(fault) = self.defaults_at(&line) else { return self.above = Above::Defaults };
         self.report.add(fault);
@@ -163,15 +165,24 @@ fn checked(words: Words, line: &Line<'_>) -> Result<Words, Fault> {
         return Ok(words);
     }
     let name = first.text();
+    let is_colon = |word: &Word| !word.quoted && word.text() == ":";
     match (name.as_str(), rest) {
+        ("defaults", rest) if rest.iter().all(is_colon) => Err(Fault::new(
+            line.content(),
+            "`defaults` has no colon, and would be a rule for a program of that name",
+        )
+        .help("write `defaults:`; for the program, write 'defaults'")),
         ("defaults:", [next, ..]) => Err(Fault::new(next.span, "nothing may follow `defaults:` on its line")),
         ("profile", [next]) if next.text().ends_with(':') => {
             Err(Fault::new(line.content(), "`profile` is not supported by this version"))
         }
         (name, []) if name != "defaults:" && name.ends_with(':') => {
-            let help = format!(
-                "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
-            );
+            let help = match vocabulary::nearest(name, ["defaults:"]) {
+                Some(nearest) => format!("write `{nearest}`"),
+                None => format!(
+                    "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
+                ),
+            };
             Err(Fault::new(first.span, format!("`{name}` is not a stanza")).help(help))
         }
         (name, [next, ..]) if !next.quoted && next.text() == "=" && vocabulary::is_attribute(name) => {
@@ -182,11 +193,21 @@ fn checked(words: Words, line: &Line<'_>) -> Result<Words, Fault> {
     }
 }
 
+/// What to write for an indented line without `=`: with a colon or a blank in its place, it is most likely meant as one.
+fn without_sign(content: &str) -> String {
+    let end = content.find([':', ' ', '\t']).unwrap_or(content.len());
+    let (key, value) = (&content[..end], content[end..].trim_start_matches(':').trim_ascii());
+    if vocabulary::is_attribute(key) || (content[end..].starts_with(':') && !value.is_empty()) {
+        return format!("write `{key} = {}`", if value.is_empty() { "VALUE" } else { value });
+    }
+    "a rule or a stanza starts at the beginning of its line".into()
+}
+
 fn attribute(line: Line<'_>) -> Result<Attribute<'_>, Fault> {
     let content = line.content();
     let Some((key, _)) = line.text[content.start..].split_once('=') else {
         let fault = Fault::new(content, "an indented line is `key = value`, and this has no `=`");
-        return Err(fault.help("a rule or a stanza starts at the beginning of its line"));
+        return Err(fault.help(without_sign(&line.text[content.start..content.end])));
     };
     let after = content.start + key.len() + 1;
     let key = key.trim_ascii_end();

@@ -83,8 +83,13 @@ pub(super) fn umask(word: &Word) -> Result<u32, Fault> {
 
 /// `none`, or names between commas.
 pub(super) fn env(word: &Word) -> Result<Vec<String>, Fault> {
-    if word.text() == "none" {
-        return Ok(Vec::new());
+    match word.text().as_str() {
+        "none" => return Ok(Vec::new()),
+        "PATH" => {
+            let fault = Fault::new(word.span, "this has no effect: a command's PATH is its `exec_path`");
+            return Err(fault.help("for the broker's own PATH, write `exec_path = inherit`"));
+        }
+        _ => {}
     }
     word.split(',').iter().map(|name| inherited(name, &name.text())).collect()
 }
@@ -106,9 +111,20 @@ const MANAGERS: [&str; 12] = [
 ];
 
 fn inherited(word: &Word, name: &str) -> Result<String, Fault> {
+    if matches!(name, "inherit" | "all" | "*" | "none") {
+        let fault = Fault::new(word.span, format!("`{name}` names no variable"));
+        return Err(
+            fault.help("write the names that the command needs, with commas between them: `env = HOME,LANG`")
+        );
+    }
     if MANAGERS.contains(&name) {
         let fault = Fault::new(word.span, format!("`{name}` is between systemd and the broker"));
         return Err(fault.help("no command gets it; leave it out"));
+    }
+    if name.contains(char::is_whitespace) {
+        let names: Vec<_> = name.split_whitespace().collect();
+        let fault = Fault::new(word.span, "names stand between commas, and these between blanks");
+        return Err(fault.help(format!("write `{}`", names.join(","))));
     }
     env_name(word, name)
 }

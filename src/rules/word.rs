@@ -56,6 +56,11 @@ impl Glyph {
     pub(super) fn is_active(&self) -> bool {
         self.quoting != Quoting::Data
     }
+
+    /// Whether it is this character, and nothing quotes it.
+    pub(super) fn is_bare(&self, ch: char) -> bool {
+        self.ch == ch && self.quoting == Quoting::Bare
+    }
 }
 
 /// One word, its quotes taken off.

@@ -131,7 +131,7 @@ include
 /r/top.rules:3:1: error: `default:` is not a stanza
   | default:
   | ^^^^^^^^
-  help: the stanzas are `defaults:`, rules and `include PATH`; for a program, write 'default:'
+  help: write `defaults:`
 /r/top.rules:4:11: error: nothing may follow `defaults:` on its line
   | defaults: x
   |           ^

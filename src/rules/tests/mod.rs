@@ -8,6 +8,7 @@ mod policies;
 mod reference;
 mod scale;
 mod shell;
+mod warnings;
 
 use std::collections::HashMap;
 use std::io;

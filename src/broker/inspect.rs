@@ -1,0 +1,125 @@
+//! Rules as an operator looks at them: read without asking who may write them, with warnings, and with what would keep a
+//! broker from serving them here.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::audit::{Trusted, trusted_directory, trusted_file};
+use crate::rules::{Diagnostic, Examined, Policy, Rule, Source, Surroundings, examine};
+use crate::spawn::{Environment, resolve};
+
+use super::disk::{check_policy, text_of, vars_of};
+use super::notice::LoadError;
+use super::reload::{needed_descriptors, spare_descriptors};
+use super::ruleset::{manifest_path, name_of};
+
+/// What was found of one rules file.
+#[derive(Debug)]
+pub struct Inspected {
+    /// The policy, or why a broker would not have it.
+    pub policy: Result<Policy, LoadError>,
+    /// What loads and looks odd.
+    pub warnings: Vec<Diagnostic>,
+    /// Files that are read here, and that a broker would not trust; why, each with what to do.
+    pub distrusted: Vec<String>,
+    /// Where a broker would record.
+    pub manifest: Option<PathBuf>,
+}
+
+/// Looks at the rules of `path`, absolute; with `text`, that is what stands there.
+pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Environment) -> Inspected {
+    let is_file = text.is_none();
+    let source = Looked { top: path, text };
+    let Examined { policy, warnings } = examine(path, &source, &vars_of(environment), &Around(environment));
+    let mut inspected = Inspected {
+        policy: policy.map_err(LoadError::Rules),
+        warnings,
+        distrusted: Vec::new(),
+        manifest: None,
+    };
+    let Ok(policy) = &inspected.policy else { return inspected };
+    let served = |file: &&PathBuf| is_file || file.as_path() != path;
+    let distrust = |file: &PathBuf| trusted_file(file).err().map(|distrust| distrust.to_string());
+    inspected.distrusted = policy.files().iter().filter(served).filter_map(distrust).collect();
+    match served_by(policy, path, environment) {
+        Ok(manifest) => inspected.manifest = Some(manifest),
+        Err(error) => inspected.policy = Err(error),
+    }
+    inspected
+}
+
+/// Where a broker would record the calls of these rules; else why it would not serve them.
+fn served_by(policy: &Policy, path: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
+    check_policy(policy, path, environment)?;
+    let manifest = manifest_path(policy, environment, &name_of(path))?;
+    check_manifest(&manifest).map_err(LoadError::Manifest)?;
+    spare_descriptors(needed_descriptors(policy)).map(|_| manifest)
+}
+
+/// That a manifest can be kept there. Nothing is made.
+fn check_manifest(path: &Path) -> Result<(), String> {
+    let parent = path.parent().unwrap_or(path);
+    if !trusted_directory(parent).map_err(|distrust| distrust.to_string())? {
+        let above = parent.ancestors().find(|above| above.exists()).unwrap_or(parent);
+        return writable(above).map_err(|source| format!("{} cannot be made: {source}", parent.display()));
+    }
+    let read = Trusted::parent_of(path, false).and_then(|place| place.read());
+    match read.map_err(|distrust| (distrust.to_string(), io::Error::from(distrust))) {
+        Ok(_) => Ok(()),
+        Err((_, source)) if source.kind() == io::ErrorKind::NotFound => {
+            writable(parent).map_err(|source| format!("{} cannot be made: {source}", path.display()))
+        }
+        Err((why, _)) => Err(why),
+    }
+}
+
+fn writable(directory: &Path) -> io::Result<()> {
+    Ok(access(directory, AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+/// Files as they are, whoever may write them; the text of one may be given.
+struct Looked<'a> {
+    top: &'a Path,
+    text: Option<io::Result<String>>,
+}
+
+impl Source for Looked<'_> {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        match self.text.as_ref().filter(|_| path == self.top) {
+            Some(Ok(text)) => Ok(text.clone()),
+            Some(Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+            None => text_of(std::fs::File::open(path)?),
+        }
+    }
+}
+
+/// The text of rules that a stream brings.
+pub fn read_rules(stream: impl Read) -> io::Result<String> {
+    text_of(stream)
+}
+
+/// This machine, to a broker with this environment.
+struct Around<'a>(&'a Environment);
+
+impl Surroundings for Around<'_> {
+    fn program(&self, rule: &Rule) -> Option<PathBuf> {
+        program_of(rule, self.0)
+    }
+
+    fn is_program(&self, name: &str) -> bool {
+        ["/bin", "/usr/bin", "/usr/local/bin"]
+            .iter()
+            .any(|directory| Path::new(directory).join(name).is_file())
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+}
+
+/// The program that a rule would run now.
+pub fn program_of(rule: &Rule, environment: &Environment) -> Option<PathBuf> {
+    resolve(&rule.program, &rule.settings, environment).ok().map(|resolved| resolved.path().to_owned())
+}

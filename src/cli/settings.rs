@@ -1,0 +1,100 @@
+//! The settings of a rule and of its socket as an operator would write them, each with its value in force.
+
+use std::path::Path;
+
+use crate::rules::escape::quoted;
+use crate::rules::{
+    Audit, Background, CaptureMax, Durability, ExecPath, Journal, LogPolicy, OnHangup, Policy, Resource,
+    ResourceKey, ResourceValue, ScopeMode, Settings, Stdin, Tty,
+};
+
+/// Key and value of every setting that is in force.
+pub(super) fn settings_of(settings: &Settings) -> Vec<(&'static str, String)> {
+    let duration = |timeout: std::time::Duration| format!("{}ms", timeout.as_millis());
+    let mut all = vec![
+        ("timeout", settings.timeout.map_or("none".into(), duration)),
+        ("cwd", settings.cwd.display().to_string()),
+        ("umask", format!("{:03o}", settings.umask)),
+        ("env", if settings.env.is_empty() { "none".into() } else { settings.env.join(",") }),
+    ];
+    let pair = |(name, value): &(String, String)| ("setenv", quoted(&format!("{name}={value}")).into_owned());
+    all.extend(settings.setenv.iter().map(pair));
+    all.extend([
+        ("exec_path", exec_path(&settings.exec_path)),
+        ("stdin", if settings.stdin == Stdin::Null { "null" } else { "caller" }.into()),
+        ("tty", if settings.tty == Tty::Hide { "hide" } else { "pass" }.into()),
+        ("on_hangup", if settings.on_hangup == OnHangup::Keep { "keep" } else { "kill" }.into()),
+        ("background", if settings.background == Background::Keep { "keep" } else { "kill" }.into()),
+        ("max_calls", settings.max_calls.map_or("none".into(), |calls| calls.to_string())),
+        ("log", log(settings.log).into()),
+    ]);
+    let files = ["stdinfile", "stdoutfile", "stderrfile"].into_iter().zip(&settings.captures);
+    all.extend(files.filter_map(|(key, file)| Some((key, file.as_ref()?.to_string()))));
+    if settings.captures.iter().any(Option::is_some) {
+        all.push(("capture_max", capture_max(settings.capture_max)));
+    }
+    all.extend(settings.resources.iter().map(|resource| (resource.key.as_str(), amount(resource))));
+    all
+}
+
+/// What holds for all calls of the socket.
+pub(super) fn of_socket(policy: &Policy, manifest: Option<&Path>) -> Vec<(&'static str, String)> {
+    let audit = if policy.audit() == Audit::Strict { "strict" } else { "best-effort" };
+    let scope = match policy.scope() {
+        ScopeMode::Auto => "auto",
+        ScopeMode::Require => "require",
+        ScopeMode::Delegate => "delegate",
+        ScopeMode::Off => "off",
+    };
+    let journal = match policy.journal() {
+        Journal::Off => "off",
+        Journal::On => "on",
+        Journal::Require => "require",
+    };
+    let sync = if policy.sync() == Durability::Disk { "yes" } else { "no" };
+    let manifest = manifest.map(|path| ("logfile", path.display().to_string()));
+    let mut all = vec![("max_calls", policy.max_calls().to_string())];
+    all.extend(
+        [("audit", audit), ("scope", scope), ("journal", journal), ("sync", sync)]
+            .map(|(key, value)| (key, value.into())),
+    );
+    all.extend(manifest);
+    all
+}
+
+fn exec_path(path: &ExecPath) -> String {
+    match path {
+        ExecPath::Inherit => "inherit".into(),
+        ExecPath::List(list) => list.iter().map(|dir| dir.to_string_lossy()).collect::<Vec<_>>().join(":"),
+    }
+}
+
+fn log(log: LogPolicy) -> &'static str {
+    match log {
+        LogPolicy::Full => "full",
+        LogPolicy::ArgvOnly => "argv-only",
+        LogPolicy::ExitOnly => "exit-only",
+    }
+}
+
+fn capture_max(most: CaptureMax) -> String {
+    match most {
+        CaptureMax::Bytes(bytes) => bytes.to_string(),
+        CaptureMax::Unlimited => "none".into(),
+    }
+}
+
+fn amount(resource: &Resource) -> String {
+    match &resource.value {
+        ResourceValue::Number(u64::MAX) => "infinity".into(),
+        ResourceValue::Number(quota) if resource.key == ResourceKey::CpuQuota => {
+            format!("{}%", quota / 10_000)
+        }
+        ResourceValue::Number(time) if resource.key == ResourceKey::RuntimeMax => format!("{time}us"),
+        ResourceValue::Number(number) => number.to_string(),
+        ResourceValue::Share(share) => {
+            format!("{}%", (u64::from(*share) * 100).div_ceil(u64::from(u32::MAX)))
+        }
+        ResourceValue::Text(text) => text.to_string(),
+    }
+}

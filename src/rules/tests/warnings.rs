@@ -1,0 +1,182 @@
+//! What loads, and is warned of.
+
+use std::path::{Path, PathBuf};
+
+use super::super::*;
+use super::{Texts, load_text, vars};
+
+/// A machine with a few programs and directories.
+struct Machine;
+
+impl Surroundings for Machine {
+    fn program(&self, rule: &Rule) -> Option<PathBuf> {
+        let name = rule.program.name()?;
+        (!name.contains("missing")).then(|| Path::new("/bin").join(name))
+    }
+
+    fn is_program(&self, name: &str) -> bool {
+        ["make", "reboot", "test", "the"].contains(&name)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        !path.starts_with("/missing")
+    }
+}
+
+fn warned(text: &str) -> Vec<String> {
+    let examined = examine(Path::new("/r/top.rules"), &Texts::new(&[("top.rules", text)]), &vars(), &Machine);
+    assert!(examined.policy.is_ok(), "{text}: {:?}", examined.policy);
+    examined
+        .warnings
+        .iter()
+        .map(|one| {
+            format!("{}:{} {} ({})", one.line(), one.column(), one.message(), one.help().unwrap_or("-"))
+        })
+        .collect()
+}
+
+/// One warning, at this place, with these parts.
+fn check(text: &str, place: &str, parts: &[&str]) {
+    let warned = warned(text);
+    let [warning] = warned.as_slice() else { panic!("{text}: {warned:?}") };
+    assert!(warning.starts_with(&format!("{place} ")), "{text}: {warning}");
+    for part in parts {
+        assert!(warning.contains(part), "{text}: {part:?} is not in {warning}");
+    }
+}
+
+fn check_good(text: &str) {
+    assert_eq!(warned(text), [""; 0], "{text}");
+}
+
+#[test]
+fn a_first_word_that_nobody_means() {
+    check("# all of git\n", "1:1", &["`#` is a program", "a comment begins with `;`"]);
+    check("// x\n", "1:1", &["a comment begins with `;`"]);
+    check("-- x\n", "1:1", &["a comment begins with `;`"]);
+    check("FOO=x cmd\n", "1:1", &["no shell sets a variable", "setenv = FOO=x"]);
+    check("timeout=5 cmd\n", "1:1", &["indent the line"]);
+    check("! grep x\n", "1:1", &["shell's language"]);
+    check_good("'#' x\n'FOO=x' y\n");
+}
+
+#[test]
+fn signs_of_a_shell() {
+    check("git log | head\n", "1:9", &["`|` is text", "/bin/sh -c", "'|'"]);
+    check("git log || true\n", "1:9", &["`||` is text"]);
+    check("git pull && make\n", "1:10", &["`&&` is text"]);
+    check("make 2>&1\n", "1:7", &["`>&` is text", "'2>&1'"]);
+    check("sleep 5 &\n", "1:9", &["`&` is text"]);
+    check("cat < f\n", "1:5", &["`<` is text"]);
+    check("ls >f\n", "1:4", &["`>` is text"]);
+    check("curl https://x/?a=1&b=2\n", "1:20", &["`&` is text", "'https://x/?a=1&b=2'"]);
+    check("ls *.txt\n", "1:4", &["`*` is text", "in DIR"]);
+    check("ls ?.txt\n", "1:4", &["`?` is text"]);
+    check("ls [ab].txt\n", "1:4", &["`[` is text"]);
+    check("ls ~/x\n", "1:4", &["`~` is text", "$HOME"]);
+    check("x\n  setenv = A=~/x\n", "2:14", &["`~` is text"]);
+    check("echo `date`\n", "1:6", &["is text"]);
+    check("echo \"$(date)\"\n", "1:7", &["is text"]);
+    check("echo $1\n", "1:6", &["is text"]);
+    check("cp {a,b} c\n", "1:4", &["`{` is text"]);
+    check("x y\n  refuses = x y | z\n", "2:17", &["`|` is text"]);
+    check_good("sh -c 'a | b && c > d; ls *.txt ~/x `d` $(e) {f,g}'\n");
+    check_good("curl https://x/?a=1\nfind . -name \\*.o -exec rm {} +\n[ -f x ]\ngit show HEAD~1 a~\n");
+}
+
+#[test]
+fn signs_of_a_page() {
+    check("git\u{a0}log\n", "1:4", &["U+00A0 is no plain blank"]);
+    check("echo \u{201c}a\u{201d}\n", "1:6", &["U+201C is a typographic quote"]);
+    check("git log \u{2013}n\n", "1:9", &["U+2013 is a typographic dash"]);
+    check("git log \u{2014}oneline\n", "1:9", &["U+2014 is a typographic dash"]);
+    check("echo a\u{200b}b\n", "1:7", &["not seen"]);
+    check_good("echo '\u{a0}\u{201c}\u{2013}' caf\u{e9}\n");
+}
+
+#[test]
+fn what_is_nearly_a_slot() {
+    check("git push agent/#b\n", "1:10", &["is text, and no slot", "`#b`, with `b = agent/[a-z]+`"]);
+    check("echo {x}\n", "1:6", &["is text, and no slot", "`#x`"]);
+    check("echo <x>\n", "1:6", &["is text, and no slot", "`#x`"]);
+    check("head #n?\n", "1:6", &["is text, and no slot", "`#n`"]);
+    check("tool --file=#f\n", "1:6", &["`#f`"]);
+    check_good("echo a#b '{x}' \"<x>\"\n");
+}
+
+#[test]
+fn a_comment_that_looks_like_a_command() {
+    check("git pull ; make\n", "1:10", &["`make` is not run", "two rules"]);
+    check("git pull ; make test\n", "1:10", &["`make` is not run"]);
+    check("git pull ; test -f x && reboot\n", "1:10", &["`test` is not run"]);
+    check_good(
+        "git pull ; the latest of all that came\ngit push ; Make this\ndf ; nothing\nls ; make sure that it is there\n",
+    );
+}
+
+#[test]
+fn a_value_that_a_comment_cut() {
+    check("echo #n\n  n = a;b|c\n", "2:8", &["the value ends here", r"`\;`"]);
+    check_good("echo #n\n  n = a ; b\n");
+}
+
+#[test]
+fn what_is_not_there() {
+    check("missing x\n", "1:1", &["there is no program `missing` in `exec_path`"]);
+    check("/x/missing\n", "1:1", &["there is no program /x/missing"]);
+    check("x\n  cwd = /missing/d\n", "2:9", &["there is no directory /missing/d"]);
+    check("defaults:\n  cwd = /missing\n\nx\n", "2:9", &["there is no directory /missing"]);
+    check("x #p\n  p = in /missing\n", "2:6", &["there is no directory /missing"]);
+}
+
+#[test]
+fn a_rule_that_no_call_reaches() {
+    let hidden = &["no call reaches this rule", "line 1"];
+    check("git log\ngit log\n", "2:1", hidden);
+    check("git #x\n  allow_any = x\ngit log\n", "3:1", hidden);
+    check("git #x\n  x = [a-z]+\ngit log\n", "3:1", hidden);
+    check("git #x\n  x = [a-z]+\ngit #y\n  y = [a-z]+\n", "3:1", hidden);
+    check("git #x...\n  allow_any = x\ngit a b #c\n  c = x\n", "3:1", hidden);
+    check("git #x...\n  allow_any = x\ngit #y...\n  allow_any = y\n", "3:1", hidden);
+    check("cat #x\n  x = in /a\ncat #y\n  y = in /a/b\n", "3:1", hidden);
+    check_good("git log\ngit #x\n  allow_any = x\n");
+    check_good("git #x\n  x = [a-z]+\ngit Log\ngit -x\ngit #y\n  y = [a-z0-9]+\n");
+    check_good("git #x\n  x = -?[a-z]+\ngit #y\n  y = -?[a-z]+\n  allow_dash = y\n");
+    // 64 values and a literal are more than the first rule takes.
+    check_good("git #x...\n  allow_any = x\ngit a #y...\n  allow_any = y\n");
+    check_good("git a #x...\n  allow_any = x\ngit a\ngit #y...\n  allow_any = y\n");
+}
+
+#[test]
+fn path_among_inherited_names_is_warned_of() {
+    check("x\n  env = HOME,PATH,LANG\n", "2:14", &["has no effect", "exec_path"]);
+}
+
+#[test]
+fn warnings_cost_little_among_many_rules() {
+    let text: String = (0..5000).map(|at| format!("tool a{at} #n\n  n = {at}-[a-z]+\n")).collect();
+    check_good(&text);
+}
+
+/// An error whose help says this.
+fn check_help(text: &str, help: &str) {
+    let said = load_text(text).expect_err("it is an error");
+    assert!(said.contains(help), "{text}: {help:?} is not in {said}");
+}
+
+#[test]
+fn errors_say_what_one_needs() {
+    check_help("defaults\n  timeout = 5s\n", "write `defaults:`");
+    check_help("defaults :\n", "write `defaults:`");
+    check_help("x\n  stdin: null\n", "write `stdin = null`");
+    check_help("x\n  stdin null\n", "write `stdin = null`");
+    check_help("x\n  env = HOME LANG\n", "write `HOME,LANG`");
+    check_help("x\n  env = inherit\n", "with commas between them");
+    check_help("x\n  env = all\n", "with commas between them");
+    check_help("x\n  env = PATH\n", "exec_path = inherit");
+    check_help("x #a #b\n  allow_any = a b\n", "separate names by commas: `a,b`");
+    check_help("x #c\n  c = [a-z;]+\n", "a `;` began a comment here");
+    check_help("x #c\n  c = (?!main).*\n", "write what is accepted");
+    check_help("x agent/#b\n  b = [a-z]+\n", "a slot is a whole word: `#b`");
+    check_help("x {b}\n  b = [a-z]+\n", "a slot is a whole word: `#b`");
+}
