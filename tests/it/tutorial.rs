@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Process, SOON, TempDir, needs, serve_words, skip, sluice_bin, sluicify_bin};
+use crate::harness::{Process, SOON, TempDir, chmod, needs, serve_words, skip, sluice_bin, sluicify_bin};
 
 /// One fenced block: its fence's words, its text, and the line that it begins on.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ fn typed(home: &Path, script: &str, stdin: &str) -> String {
     let given = home.join("typed");
     fs::write(&given, stdin).expect("an own file");
     let mut command = Command::new("timeout");
-    command.args(["60", "bash", "-uc", &format!("exec 2>&1; {script}")]).env_clear();
+    command.args(["60", "bash", "-uc", &format!("umask 002; exec 2>&1; {script}")]).env_clear();
     command.env("HOME", home).env("XDG_RUNTIME_DIR", home.join("run"));
     command.env("PATH", format!("{}/.local/bin:/usr/bin:/bin", home.display()));
     command.stdin(fs::File::open(&given).expect("it was written"));
