@@ -128,8 +128,9 @@ fn the_tutorial_prints_what_it_shows() {
     for (at, block) in blocks.iter().enumerate() {
         match block.fence.as_str() {
             "rules" => {
-                fs::write(home.join(".config/sluice/agent.rules"), &block.text)
-                    .expect("the directory is made");
+                let rules = home.join(".config/sluice/agent.rules");
+                fs::write(&rules, &block.text).expect("the directory is made");
+                chmod(&rules, 0o644);
                 broker = Some(serve(home));
             }
             "sh tutorial" => {
