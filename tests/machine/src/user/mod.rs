@@ -2,6 +2,7 @@
 
 mod activation;
 mod by_hand;
+mod captures;
 mod delegate;
 mod environment;
 mod failure;
