@@ -18,6 +18,8 @@ enum Act {
     Disk,
     /// The reader is gone, for good; reading waits.
     Gone,
+    /// The source gives an error when it is read; anything else waits.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -28,6 +30,8 @@ struct Script {
     sink: Vec<u8>,
     acts: std::vec::IntoIter<Act>,
     is_gone: bool,
+    /// The capture has failed.
+    has_failed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,8 @@ enum Side {
 impl Script {
     fn new(length: usize, acts: Vec<Act>) -> Self {
         let source = (0..length).map(|at| u8::try_from(at % 251).expect("below 251")).collect();
-        Self { source, taken: 0, file: Vec::new(), sink: Vec::new(), acts: acts.into_iter(), is_gone: false }
+        let (file, sink, acts) = (Vec::new(), Vec::new(), acts.into_iter());
+        Self { source, taken: 0, file, sink, acts, is_gone: false, has_failed: false }
     }
 
     /// How many of `bytes` move between these two now. A script that is over lets everything move.
@@ -52,12 +57,18 @@ impl Script {
         match self.acts.next().unwrap_or(Act::Move(usize::MAX)) {
             Act::Move(most) => Ok(bytes.min(most)),
             Act::Unfit if is_splice => Err(io::ErrorKind::InvalidInput.into()),
-            Act::Disk if sides[1] == Side::Capture => Err(nix::errno::Errno::ENOSPC.into()),
+            Act::Disk if sides[1] == Side::Capture => {
+                self.has_failed = true;
+                Err(nix::errno::Errno::ENOSPC.into())
+            }
+            Act::Broken if sides == [Side::Source; 2] => Err(nix::errno::Errno::ECONNRESET.into()),
             Act::Gone if sides[1] == Side::Sink => {
                 self.is_gone = true;
                 Err(io::ErrorKind::BrokenPipe.into())
             }
-            Act::Wait | Act::Unfit | Act::Disk | Act::Gone => Err(io::ErrorKind::WouldBlock.into()),
+            Act::Wait | Act::Unfit | Act::Disk | Act::Gone | Act::Broken => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
         }
     }
 
@@ -144,7 +155,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 fn check(stream: &Stream<Script>, max: Option<u64>, on_loss: OnLoss) -> Result<(), TestCaseError> {
-    let Script { source, taken, file, sink, .. } = &stream.ends;
+    let Script { source, taken, file, sink, is_gone, has_failed, .. } = &stream.ends;
+    prop_assert!(!stream.is_unread() || *is_gone, "unread: the reader has gone");
+    prop_assert_eq!(stream.loss().is_some(), *has_failed, "a loss: the capture has failed");
+    prop_assert_eq!(stream.is_lost(), *has_failed && on_loss == OnLoss::End);
     prop_assert!(source.starts_with(file), "the file is what was written");
     prop_assert!(source.starts_with(sink), "the reader has what was written");
     prop_assert_eq!(stream.kept(), max.map(|_| file.len() as u64));
@@ -216,4 +230,78 @@ fn of_a_stdin_that_nobody_reads_nothing_more_is_taken() {
     stream.take();
     stream.lose_sink();
     assert_eq!((stream.ends.taken, stream.is_over()), (10, true));
+}
+
+/// A stream of so many bytes with a capture without a bound, of which some are in the capture and the reader has none.
+fn ahead(length: usize, acts: Vec<Act>) -> Stream<Script> {
+    let mut stream = Stream::new(Script::new(length, acts), Way::Out, Some(u64::MAX), OnLoss::End);
+    stream.take();
+    stream
+}
+
+#[test]
+fn an_error_from_the_source_is_its_end() {
+    for max in [Some(500), None] {
+        // It cannot be spliced, gives something, which is kept or given, and fails.
+        let script = Script::new(1000, vec![Act::Unfit, Act::Move(100), Act::Move(1000), Act::Broken]);
+        let mut stream = Stream::new(script, Way::Out, max, OnLoss::End);
+        assert!(stream.take());
+        if max.is_none() {
+            assert!(stream.give());
+        }
+        assert!(!stream.is_ended() && !stream.take() && stream.is_ended(), "{max:?}");
+        while stream.give() {}
+        assert!(stream.is_over() && stream.loss().is_none() && !stream.is_unread() && !stream.is_truncated());
+        assert_eq!((stream.ends.taken, stream.ends.sink.len()), (100, 100));
+    }
+}
+
+#[test]
+fn a_capture_that_is_cut_under_the_relay_is_a_loss() {
+    for on_loss in [OnLoss::End, OnLoss::GoOn] {
+        let script = Script::new(1000, vec![Act::Move(100), Act::Unfit]);
+        let mut stream = Stream::new(script, Way::Out, Some(u64::MAX), on_loss);
+        assert!(stream.take());
+        stream.ends.file.clear();
+        assert!(!stream.give());
+        assert!(stream.loss().is_some() && stream.is_truncated() && stream.is_over());
+        assert_eq!((stream.is_lost(), stream.ends.sink.len()), (on_loss == OnLoss::End, 0));
+    }
+}
+
+#[test]
+fn a_reader_that_is_gone_before_anything_passed_takes_nothing() {
+    let mut stream = Stream::new(Script::new(1000, vec![Act::Gone]), Way::In, None, OnLoss::End);
+    stream.take();
+    assert_eq!((stream.ends.taken, stream.is_unread(), stream.is_over()), (0, true, true));
+}
+
+#[test]
+fn a_reader_that_takes_nothing_now_is_not_gone() {
+    let mut stream = ahead(1000, vec![Act::Move(100), Act::Unfit, Act::Wait, Act::Wait]);
+    stream.give();
+    stream.give();
+    assert!(!stream.is_unread() && !stream.is_over());
+    assert!(stream.give());
+    assert_eq!(stream.ends.sink.len(), 100);
+}
+
+#[test]
+fn of_what_was_written_to_a_reader_that_left_a_pipes_worth_is_kept() {
+    let pipe = SPLICE_BYTES;
+    for (length, step, want) in [(1 << 20, 100_000, 10 + pipe), (200_000, 30_000, 200_000)] {
+        let acts = std::iter::once(Act::Move(10)).chain(std::iter::repeat_n(Act::Move(step), 100)).collect();
+        let mut stream = ahead(length, acts);
+        // As far ahead of its reader as it may be.
+        stream.ahead_max = 10;
+        stream.lose_sink();
+        assert_eq!((stream.ends.file.len(), stream.is_over()), (want, true), "{length}");
+    }
+}
+
+#[test]
+fn what_a_writer_has_not_written_yet_is_not_waited_for() {
+    let mut stream = ahead(1000, vec![Act::Move(10), Act::Move(100), Act::Wait]);
+    stream.lose_sink();
+    assert_eq!((stream.ends.file.len(), stream.is_over()), (110, true));
 }
