@@ -122,7 +122,7 @@ fn fixed(status: Status) -> Option<&'static str> {
         }
         Status::AUDIT => {
             "the broker cannot keep its record (AUDIT): the command did not run, or was ended; the operator has to look \
-             at the log file and the disk"
+             at the manifest and the disk"
         }
         Status::PEER => "the broker cannot tell who calls (PEER): call it directly, not through a relay",
         Status::STOPPING => {

@@ -1,10 +1,12 @@
 //! What `sluice log` says on stderr where it has nothing to show: what there is instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use crate::audit::{Asked, Count, Filter, Head, History, Matcher, Recorded, RuleAsked, rotated};
-use crate::ids::CallId;
+use memchr::memmem::find;
+
+use crate::audit::{Asked, Count, Filter, Head, History, Kind, Matcher, Recorded, RuleAsked, rotated};
+use crate::ids::{CallId, RuleLine};
 use crate::limits::SHOWN_RULES_MAX;
 
 use super::super::LogArgs;
@@ -14,7 +16,9 @@ use super::style::printable;
 #[derive(Debug, Default)]
 struct Survey {
     last: Option<CallId>,
-    rules: BTreeMap<String, String>,
+    rules: BTreeMap<(Option<String>, RuleLine), String>,
+    /// The rules of the main file among them, as records have them.
+    known: HashSet<Vec<u8>>,
 }
 
 impl Survey {
@@ -31,22 +35,42 @@ impl Survey {
         read.map(|_| survey).unwrap_or_default()
     }
 
+    /// Takes in a record. Few are parsed: most are of a rule that is known.
     fn add(&mut self, head: &Head, line: &[u8]) {
-        let Some(record) = Recorded::of(line).filter(|_| head.begins) else { return };
-        self.last = self.last.max(record.last.or(record.call));
+        self.last = self.last.max(Some(head.call));
+        let is_new = rule_of(line).is_some_and(|rule| !self.known.contains(rule));
+        let is_counted = head.kind == Kind::Reject && find(line, b",\"last\":").is_some();
+        if !head.begins || !(is_new || is_counted) {
+            return;
+        }
+        let Some(record) = Recorded::of(line) else { return };
+        self.last = self.last.max(record.last);
         let Some(rule) = record.rule else { return };
-        let place = record.file.map_or_else(|| rule.to_string(), |file| format!("{file}:{rule}"));
-        self.rules.entry(place).or_insert_with(|| record.argv.into_iter().next().unwrap_or_default());
+        if record.file.is_none() {
+            self.known.extend(rule_of(line).map(<[u8]>::to_vec));
+        }
+        self.rules
+            .entry((record.file, rule))
+            .or_insert_with(|| record.argv.into_iter().next().unwrap_or_default());
     }
 
     fn rules(&self) -> String {
-        let named = |(place, program): (&String, &String)| {
-            if program.is_empty() { place.clone() } else { format!("{place} ({program})") }
+        let named = |((file, rule), program): (&(Option<String>, RuleLine), &String)| {
+            let place = file.as_ref().map_or_else(|| rule.to_string(), |file| format!("{file}:{rule}"));
+            if program.is_empty() { place } else { format!("{place} ({program})") }
         };
         let shown: Vec<_> = self.rules.iter().take(SHOWN_RULES_MAX).map(named).collect();
         let more = self.rules.len().saturating_sub(SHOWN_RULES_MAX);
         shown.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
     }
+}
+
+/// The rule of a record, unless its file is named too.
+fn rule_of(line: &[u8]) -> Option<&[u8]> {
+    const RULE: &[u8] = b",\"rule\":";
+    let rest = &line[find(line, RULE)? + RULE.len()..];
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    Some(if rest[end..].starts_with(b",\"file\":") { &[] } else { &rest[..end] })
 }
 
 /// That nothing is there, and what is.
