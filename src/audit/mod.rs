@@ -55,7 +55,7 @@ pub use record::{Captured, Cause, Opening, Outcome, now_ms};
 pub use rejected::Rejected;
 pub use sink::{Hear, JournalNews, Sink};
 pub use started::Started;
-pub use trust::{Distrust, Trusted, trusted_directory, trusted_file, trusted_program};
+pub use trust::{Distrust, Trusted, trusted_directory, trusted_file, trusted_program, trusted_rules};
 pub use unfiled::UnfiledRefusals;
 pub use verify::{
     Ask, FileReport, Misfit, Place, Process, Program, Remark, Report, Testimony, VerifyError, Witness, verify,

@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -15,6 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::limits::LINKS_MAX;
+use crate::rules::escape::quoted;
 
 /// Why a path is not trusted. `Display` says what to do about it.
 #[derive(Debug)]
@@ -38,15 +40,49 @@ impl fmt::Display for Distrust {
         let path = self.path.display();
         match &self.why {
             Why::NotAbsolute => write!(f, "{path} is not an absolute path"),
+            Why::Owner(uid) if is_unmapped(*uid) => write!(
+                f,
+                "{path} belongs to a user who has no number in this user namespace, so nobody here can tell who may \
+                 change it; run the broker outside of the namespace, or in one that maps root as well"
+            ),
             Why::Owner(uid) => write!(f, "{path} belongs to user {uid}, not to root or to this one"),
             Why::Writable(mode) => {
-                write!(f, "{path} can be written by others (mode {mode:04o}); do: chmod go-w {path}")
+                write!(f, "{path} can be written by others (mode {mode:04o}); {}", remedy(&self.path, *mode))
             }
-            Why::Link => write!(f, "{path} is a symbolic link; name the file it leads to (realpath {path})"),
+            Why::Link => {
+                let word = shell_word(&self.path);
+                write!(f, "{path} is a symbolic link; name the file it leads to (realpath {word})")
+            }
             Why::NotRegular => write!(f, "{path} is not a regular file"),
             Why::Io(source) => write!(f, "{path}: {source}"),
         }
     }
+}
+
+/// What to do about a file or directory that others can write. What is everybody's must stay so, such as `/tmp`, and what
+/// is root's is for root to decide.
+fn remedy(path: &Path, mode: u32) -> String {
+    let is_ours = fs::metadata(path).is_ok_and(|found| found.uid() == geteuid().as_raw());
+    if mode & 0o1000 != 0 {
+        return "it is everybody's: use a directory of your own (mkdir -m 700)".into();
+    }
+    if is_ours {
+        format!("do: chmod go-w {}", shell_word(path))
+    } else {
+        "use a directory of your own".into()
+    }
+}
+
+fn shell_word(path: &Path) -> String {
+    quoted(&path.to_string_lossy()).into_owned()
+}
+
+/// Whether a user's number is the one that stands for all that a user namespace does not map.
+fn is_unmapped(uid: u32) -> bool {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let is_overflow = read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid);
+    let maps_all = read("/proc/self/uid_map").split_whitespace().eq(["0", "0", "4294967295"]);
+    is_overflow && !maps_all
 }
 
 impl std::error::Error for Distrust {}
@@ -154,6 +190,33 @@ impl Trusted {
 /// Opens a file to read that only root or this user can write or replace.
 pub fn trusted_file(path: &Path) -> Result<File, Distrust> {
     Trusted::parent_of(path, false)?.read()
+}
+
+/// Opens a rules file to read, which may be named by links of root's or of this user's own, in directories that nobody
+/// else can write: dotfile managers and `ConfigMap`s of Kubernetes keep theirs so. Each step on the way is walked.
+pub fn trusted_rules(path: &Path) -> Result<File, Distrust> {
+    let mut path = path.to_owned();
+    for _ in 0..=LINKS_MAX {
+        let distrust = |why| Distrust { path: path.clone(), why };
+        let io = |errno: Errno| distrust(Why::Io(errno.into()));
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(distrust(Why::NotRegular));
+        };
+        let mut walk = Walk::new(parent, false)?;
+        walk.links_of = LinksOf::Own;
+        let place = Trusted { directory: walk.finish()?, name: name.to_owned(), path: path.clone() };
+        match place.read() {
+            Err(Distrust { why: Why::Link, .. }) => {}
+            read => return read,
+        }
+        let link = fstatat(&place.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io)?;
+        if link.st_uid != 0 && link.st_uid != geteuid().as_raw() {
+            return Err(distrust(Why::Owner(link.st_uid)));
+        }
+        let target = readlinkat(&place.directory, name).map_err(io)?;
+        path = parent.join(target);
+    }
+    Err(Distrust { path, why: Why::Link })
 }
 
 /// That only root or this user can change what stands in a directory. `Ok(false)` when there is none.

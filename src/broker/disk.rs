@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::audit::{trusted_directory, trusted_file};
+use crate::audit::{trusted_directory, trusted_rules};
 use crate::limits::RULES_BYTES_MAX;
 use crate::rules::{Located, Paths, Policy, Source, Vars, load};
 use crate::spawn::Environment;
@@ -20,7 +20,7 @@ pub struct Disk;
 impl Source for Disk {
     /// A rules file that nobody else can write, as text.
     fn read(&self, path: &Path) -> io::Result<String> {
-        text_of(trusted_file(path)?)
+        text_of(trusted_rules(path)?)
     }
 }
 

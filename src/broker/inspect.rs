@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::audit::{Trusted, trusted_directory, trusted_file};
+use crate::audit::{Trusted, trusted_directory, trusted_rules};
 use crate::rules::{Diagnostic, Examined, Policy, Rule, Source, Surroundings, examine};
 use crate::spawn::{Environment, resolve};
 
@@ -41,7 +41,7 @@ pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Envi
     };
     let Ok(policy) = &inspected.policy else { return inspected };
     let served = |file: &&PathBuf| is_file || file.as_path() != path;
-    let distrust = |file: &PathBuf| trusted_file(file).err().map(|distrust| distrust.to_string());
+    let distrust = |file: &PathBuf| trusted_rules(file).err().map(|distrust| distrust.to_string());
     inspected.distrusted = policy.files().iter().filter(served).filter_map(distrust).collect();
     match served_by(policy, path, environment) {
         Ok(manifest) => inspected.manifest = Some(manifest),

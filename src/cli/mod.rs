@@ -162,6 +162,14 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Err(why) = own_rights() {
         return serve::fail(&format!("sluice: {why}"));
     }
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    match arguments.get(1..).unwrap_or_default() {
+        [help, rules] if help == "help" && rules == "rules" => return print_text(include_str!("rules.txt")),
+        [version] if version == "version" => {
+            return print_text(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        _ => {}
+    }
     match Sluice::try_parse_from(arguments) {
         Ok(Sluice { verb }) => run(verb),
         Err(error) => {
@@ -170,6 +178,10 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
         }
     }
+}
+
+fn print_text(text: &str) -> ExitCode {
+    answer(|out| out.write_all(text.as_bytes()).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(verb: Verb) -> ExitCode {

@@ -95,6 +95,9 @@ fn wrong_usage_is_no_answer() {
 #[test]
 fn version_and_help_are_there() {
     sluice(["--version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);
+    sluice(["version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);
+    sluice(["help", "rules"]).exited(0).said(&["a slot", "allow_any"]);
+    sluice(["help", "check"]).exited(0).said(&["--deny-warnings"]);
     sluice(["--help"]).exited(0).said(&["serve", "check", "match"]);
 }
 

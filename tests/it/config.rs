@@ -59,12 +59,17 @@ fn rules_of_another_uid_are_refused() {
 }
 
 #[test]
-fn rules_behind_a_symlink_are_refused_with_the_reason() {
-    let linked = echo().arranged(|dir| {
-        fs::rename(dir.join("it.rules"), dir.join("real.rules")).expect("an own file can be renamed");
-        symlink("real.rules", dir.join("it.rules")).expect("an own directory takes a link");
-    });
-    linked.start_fails().said(&["it.rules", "symbolic link"]);
+fn rules_behind_a_symlink_of_ones_own_are_served_if_all_of_the_way_is_trusted() {
+    let linked = |mode| {
+        echo().arranged(move |dir| {
+            dir.mkdir("dots", mode);
+            fs::rename(dir.join("it.rules"), dir.join("dots/real.rules"))
+                .expect("an own file can be renamed");
+            symlink("dots/real.rules", dir.join("it.rules")).expect("an own directory takes a link");
+        })
+    };
+    linked(0o700).start().call(["/bin/echo", "a"]);
+    linked(0o777).start_fails().said(&["dots", "can be written by others"]);
 }
 
 #[test]

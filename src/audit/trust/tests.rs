@@ -34,7 +34,7 @@ fn what_others_can_write_is_not_trusted_at_any_level() {
     check(|path| mode(&path.join("a"), 0o777), "/a can be written by others (mode 0777); do: chmod go-w /a");
     check(
         |path| mode(&path.join("a/b"), 0o1777),
-        "/a/b can be written by others (mode 1777); do: chmod go-w /a/b",
+        "/a/b can be written by others (mode 1777); it is everybody's: use a directory of your own (mkdir -m 700)",
     );
     check(
         |path| mode(&path.join("a/b/file"), 0o620),
@@ -68,7 +68,7 @@ fn a_program_is_judged_where_its_links_lead() {
     );
     check_program(
         |path| mode(&path.join("a/b"), 0o1777),
-        "/a/b can be written by others (mode 1777); do: chmod go-w /a/b",
+        "/a/b can be written by others (mode 1777); it is everybody's: use a directory of your own (mkdir -m 700)",
     );
     check_program(
         |path| mode(&path.join("a"), 0o770),
@@ -107,4 +107,33 @@ fn a_link_is_not_followed_at_any_level() {
         "/a/b/file is a symbolic link; name the file it leads to (realpath /a/b/file)",
     );
     assert!(trusted_directory(Path::new("/bin")).expect("root's own link is followed"));
+}
+
+#[test]
+fn a_rules_file_may_be_named_by_links_of_ones_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path();
+    fs::create_dir_all(path.join("dots/sluice")).expect("directories");
+    fs::create_dir(path.join("shared")).expect("a directory");
+    for made in ["dots", "dots/sluice", "shared"] {
+        mode(&path.join(made), 0o755);
+    }
+    fs::write(path.join("dots/sluice/a"), "x").expect("a file");
+    mode(&path.join("dots/sluice/a"), 0o644);
+    symlink("../dots/sluice/a", path.join("shared/link")).expect("linked");
+    symlink("dots", path.join("data")).expect("linked");
+    symlink("data/sluice/a", path.join("link")).expect("linked");
+    symlink(path.join("link"), path.join("again")).expect("linked");
+    symlink("loop", path.join("loop")).expect("linked");
+    for name in ["link", "again", "data/sluice/a", "shared/link"] {
+        let read = trusted_rules(&path.join(name));
+        assert!(read.is_ok(), "{name}: {read:?}");
+        // Links on the way to it may be root's, if the test is.
+        assert!(name.contains("data") || trusted_file(&path.join(name)).is_err(), "{name}");
+    }
+    assert!(trusted_rules(&path.join("loop")).is_err());
+    mode(&path.join("shared"), 0o777);
+    assert!(trusted_rules(&path.join("shared/link")).is_err());
+    mode(&path.join("dots/sluice"), 0o777);
+    assert!(trusted_rules(&path.join("link")).is_err());
 }
