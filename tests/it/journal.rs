@@ -291,7 +291,7 @@ fn without_a_journal_it_says_so_once_and_goes_on() {
     let mut broker = setup.start();
     broker.sh("true").exited(0);
     broker.sh("true").exited(0);
-    assert_eq!(broker.said().matches("the journal").count(), 1, "{}", broker.said());
+    assert_eq!(broker.said().matches("no journal here").count(), 1, "{}", broker.said());
     let journal = Journal::at(broker.dir());
     broker.sh("true").exited(0);
     assert_eq!(journal.entry("start").get("SLUICE_CALL"), Some("3"));
