@@ -26,6 +26,8 @@ pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most characters of a command line that a message of the client repeats.
 pub const SHOWN_COMMAND_CHARS_MAX: usize = 200;
+/// The number of the first descriptor that a command has of `in DIR as fd`.
+pub const FIRST_HANDED_FD: i32 = 3;
 /// Descriptors that a request carries.
 pub const REQUEST_FDS: usize = 3;
 /// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message, which may

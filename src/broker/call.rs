@@ -294,6 +294,7 @@ impl Planned {
             cwd: text(settings.cwd.as_os_str().as_bytes()),
             argv: matched.words().map(|word| text(word.as_bytes())).collect(),
             environment: broker.environment.of_command(settings),
+            opened: matched.opened().map(|path| text(path.as_bytes())).collect(),
             umask: settings.umask,
         };
         Ok(Self { resolved, plan })

@@ -9,7 +9,6 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
@@ -124,7 +123,7 @@ impl Base {
         self.names == names || self.written.as_deref() == Some(names)
     }
 
-    /// The path of a file below, and its handle. A slash at the end keeps its meaning for programs such as rsync(1).
+    /// The path of a file below. A slash at the end keeps its meaning for programs such as rsync(1).
     fn located(self, inside: Inside, is_directory: bool) -> Option<Located> {
         let mut path = Vec::new();
         let below = inside.steps.iter().map(|(name, _)| name).chain(&inside.missing);
@@ -135,10 +134,8 @@ impl Base {
         if path.is_empty() || is_directory {
             path.push(b'/');
         }
-        let is_there = inside.missing.is_none();
-        let handle = is_there.then(|| inside.here.map_or(self.file.handle, |here| here.handle));
         let path = String::from_utf8(path).ok().filter(|path| path.len() <= PATH_BYTES_MAX)?;
-        Some(Located { path: path.into(), handle: handle.map(Arc::new) })
+        Some(Located { path: path.into() })
     }
 }
 

@@ -35,7 +35,9 @@ impl Slot {
             Accepts::Matching(pattern) => {
                 format!("{name} matches {}{dash}{bounds}", visible(pattern.source()))
             }
-            Accepts::Under(dir) => format!("{name} is a path in {}{bounds}", visible(&dir.to_string_lossy())),
+            Accepts::Under(dir, _) => {
+                format!("{name} is a path in {}{bounds}", visible(&dir.to_string_lossy()))
+            }
         }
     }
 
@@ -43,7 +45,7 @@ impl Slot {
     fn bounds(&self) -> String {
         let longest = match &self.accepts {
             Accepts::Matching(pattern) => pattern.longest(),
-            Accepts::Anything | Accepts::Under(_) => None,
+            Accepts::Anything | Accepts::Under(..) => None,
         };
         let is_long = longest.is_none_or(|longest| longest > VALUE_BYTES_MAX);
         match (self.takes, is_long) {

@@ -171,7 +171,7 @@ fn check_dash(dash: &Named, said: &Said) -> Result<(), Fault> {
     }
     match said.constraints.get(&dash.name) {
         Some((_, Some(Accepts::Matching(_)) | None)) => Ok(()),
-        Some((_, Some(Accepts::Under(_) | Accepts::Anything))) | None => {
+        Some((_, Some(Accepts::Under(..) | Accepts::Anything))) | None => {
             let fault = Fault::new(dash.span, format!("`{}` has no regex", dash.name));
             Err(fault.help("only a regex says what a value that starts with `-` may be"))
         }

@@ -1,8 +1,6 @@
 //! One rule against one command line: does it match, and if not, at which word and why.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
 
@@ -10,7 +8,7 @@ use super::escape::visible;
 use super::files::normalized;
 use super::machine::{Effort, Exhausted};
 use super::policy::MissReason;
-use super::rule::{Accepts, Dash, Expected, Rule, Slot};
+use super::rule::{Accepts, Dash, Expected, Handed, Rule, Slot};
 
 /// Answers where a path lies on disk, for `in DIR` slots.
 pub trait Paths {
@@ -24,8 +22,6 @@ pub trait Paths {
 pub struct Located {
     /// The absolute path, without links, `.` and `..`.
     pub path: Box<str>,
-    /// The file itself (`O_PATH`), unless there is none yet.
-    pub handle: Option<Arc<OwnedFd>>,
 }
 
 /// The place of one word of a command line, the program being word 0.
@@ -35,6 +31,8 @@ pub struct Place {
     pub at: usize,
     /// Where it leads.
     pub located: Located,
+    /// What the command gets.
+    pub handed: Handed,
 }
 
 /// Where a path lies by its text alone, for what is checked before there is a disk to ask.
@@ -45,7 +43,7 @@ impl Paths for LexicalPaths {
     fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
         let path = normalized(&cwd.join(value));
         let inside = !value.is_empty() && path.starts_with(normalized(dir));
-        inside.then(|| Located { path: path.to_string_lossy().into(), handle: None })
+        inside.then(|| Located { path: path.to_string_lossy().into() })
     }
 }
 
@@ -86,10 +84,10 @@ pub(super) fn fit<'r>(
     values().try_for_each(|(at, slot, value)| dash(slot, value).map_err(misfit(at)))?;
     let mut places = Vec::new();
     for (at, slot, value) in values() {
-        let Accepts::Under(dir) = &slot.accepts else { continue };
+        let Accepts::Under(dir, handed) = &slot.accepts else { continue };
         effort.locate(value.len()).map_err(|Exhausted| Misfit { at, kind: Kind::TooCostly(slot) })?;
         match paths.locate(&rule.settings.cwd, value, dir) {
-            Some(located) => places.push(Place { at, located }),
+            Some(located) => places.push(Place { at, located, handed: *handed }),
             None => return Err(Misfit { at, kind: Kind::Outside(slot, dir) }),
         }
     }

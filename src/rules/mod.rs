@@ -44,7 +44,7 @@ pub use load::{Examined, examine, load};
 pub use matcher::{LexicalPaths, Located, Paths, Place};
 pub use policy::{Bound, Matched, Miss, MissReason, Policy};
 pub use resources::{Resource, ResourceKey, ResourceValue};
-pub use rule::{Dash, Expected, Program, Rule, Slot, Takes};
+pub use rule::{Dash, Expected, Handed, Program, Rule, Slot, Takes};
 pub use settings::{
     Audit, Background, CaptureMax, Durability, ExecPath, Journal, LogPolicy, OnHangup, ScopeMode, Settings,
     Stdin, Tty,

@@ -1,17 +1,19 @@
 //! What a rules file means once it is loaded: every setting effective, every regex checked, the index built. Deciding
 //! takes the words of a request and gives the rule and its values, or why there is none.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::ids::Claimed;
+use crate::limits::FIRST_HANDED_FD;
 
 use super::index::{Candidates, Index};
 use super::listing::listing;
 use super::machine::Effort;
 use super::matcher::{Located, Misfit, Paths, Place, fit, shortened, slots};
-use super::rule::Rule;
+use super::rule::{Handed, Rule};
 use super::secrecy::Secrecy;
 use super::settings::{Audit, Durability, Journal, ScopeMode};
 use super::template::Template;
@@ -192,13 +194,26 @@ impl Matched {
         Self { rule: Arc::clone(rule), argv, places, looked }
     }
 
-    /// The command line as the command gets it: each path is the one that was judged.
-    pub fn words(&self) -> impl Iterator<Item = &str> {
-        let mut places = self.places.iter().peekable();
+    /// The command line as the command gets it: each path is the one that was judged, or that of the descriptor that is
+    /// open there, of which the first is 3.
+    pub fn words(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let (mut places, mut next) = (self.places.iter().peekable(), FIRST_HANDED_FD..);
         self.argv.iter().enumerate().map(move |(at, word)| {
-            let judged = places.next_if(|place| place.at == at);
-            judged.map_or(word.as_str(), |place| &*place.located.path)
+            let Some(place) = places.next_if(|place| place.at == at) else { return word.as_str().into() };
+            match (place.handed, next.start) {
+                (Handed::Path, _) => (&*place.located.path).into(),
+                (Handed::Descriptor, number) => {
+                    next.start += 1;
+                    format!("/proc/self/fd/{number}").into()
+                }
+            }
         })
+    }
+
+    /// The paths at which the command has descriptors open, in order.
+    pub fn opened(&self) -> impl Iterator<Item = &str> {
+        let opened = self.places.iter().filter(|place| place.handed == Handed::Descriptor);
+        opened.map(|place| &*place.located.path)
     }
 
     /// The slots by name, each with the value it got, or its values.

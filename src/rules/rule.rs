@@ -124,14 +124,14 @@ impl Slot {
     pub fn regex(&self) -> Option<&str> {
         match &self.accepts {
             Accepts::Matching(pattern) => Some(pattern.source()),
-            Accepts::Anything | Accepts::Under(_) => None,
+            Accepts::Anything | Accepts::Under(..) => None,
         }
     }
 
     /// The directory that a value must lie under.
     pub fn directory(&self) -> Option<&Path> {
         match &self.accepts {
-            Accepts::Under(directory) => Some(directory),
+            Accepts::Under(directory, _) => Some(directory),
             Accepts::Anything | Accepts::Matching(_) => None,
         }
     }
@@ -163,10 +163,19 @@ pub enum Dash {
     Allowed,
 }
 
+/// What the command gets in the place of a path that was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handed {
+    /// The path that was found.
+    Path,
+    /// The path of a descriptor that is open at it.
+    Descriptor,
+}
+
 /// What a value must be.
 #[derive(Clone, Debug)]
 pub(super) enum Accepts {
     Anything,
     Matching(Arc<Pattern>),
-    Under(PathBuf),
+    Under(PathBuf, Handed),
 }

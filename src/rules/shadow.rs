@@ -62,10 +62,10 @@ fn takes(rule: &Rule, wide: &Expected, other: &Rule, narrow: &Expected) -> bool 
             let values = match (&wide.accepts, &narrow.accepts) {
                 (Accepts::Anything, _) => true,
                 (Accepts::Matching(wide), Accepts::Matching(narrow)) => wide.source() == narrow.source(),
-                (Accepts::Under(wide), Accepts::Under(narrow)) => {
+                (Accepts::Under(wide, _), Accepts::Under(narrow, _)) => {
                     rule.settings.cwd == other.settings.cwd && narrow.starts_with(wide)
                 }
-                (Accepts::Matching(_) | Accepts::Under(_), _) => false,
+                (Accepts::Matching(_) | Accepts::Under(..), _) => false,
             };
             values && (wide.dash == Dash::Allowed || narrow.dash == Dash::Refused)
         }
@@ -79,6 +79,6 @@ fn slot_takes(slot: &Slot, word: &str) -> bool {
         && match &slot.accepts {
             Accepts::Anything => true,
             Accepts::Matching(pattern) => pattern.matches(word, &mut Effort::alone()) == Ok(true),
-            Accepts::Under(_) => false,
+            Accepts::Under(..) => false,
         }
 }

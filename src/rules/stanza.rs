@@ -9,7 +9,7 @@ use super::diagnostic::{Fault, Report, Span};
 use super::lexer::Tail;
 use super::pattern::{Flaw, Patterns};
 use super::resources::ResourceKey;
-use super::rule::Accepts;
+use super::rule::{Accepts, Handed};
 use super::settings::{
     Audit, Background, Durability, Journal, LogPolicy, OnHangup, ScopeMode, Stated, Stdin, Tty,
 };
@@ -188,7 +188,11 @@ impl Reader<'_, '_> {
         let value = attribute.value.regex()?.ok_or_else(|| empty(attribute.value, attribute.key))?;
         let text = value.text();
         if !value.quoted && text.strip_prefix("in").is_some_and(|rest| rest.starts_with([' ', '\t'])) {
-            let directory = value.slice(2, value.glyphs.len());
+            let (end, handed) = match text.strip_suffix(" as fd") {
+                Some(before) => (before.chars().count(), Handed::Descriptor),
+                None => (value.glyphs.len(), Handed::Path),
+            };
+            let directory = value.slice(2, end);
             let span = directory.span;
             let directory = values::path(&directory, self.vars);
             let shown = |path: &PathBuf| ["/proc", "/dev/fd"].iter().any(|of| path.starts_with(of));
@@ -198,7 +202,8 @@ impl Reader<'_, '_> {
             }
             let help =
                 "write `in /DIR` or `in $HOME/DIR`; put a regex that begins with `in ` in single quotes";
-            return directory.map(Accepts::Under).map_err(|fault| fault.help(help));
+            let under = |directory| Accepts::Under(directory, handed);
+            return directory.map(under).map_err(|fault| fault.help(help));
         }
         if self.report.is_full() {
             return Ok(Accepts::Anything);

@@ -45,6 +45,8 @@ pub enum Step {
     Stdio,
     /// Becoming the one that inherits the command's orphans.
     Subreaper,
+    /// Opening what its slots hand it as descriptors.
+    Open,
     /// Entering the working directory.
     Chdir,
     /// Becoming the program.
@@ -52,8 +54,16 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 7] =
-        [Self::Plan, Self::Setsid, Self::Limits, Self::Stdio, Self::Subreaper, Self::Chdir, Self::Exec];
+    const ALL: [Self; 8] = [
+        Self::Plan,
+        Self::Setsid,
+        Self::Limits,
+        Self::Stdio,
+        Self::Subreaper,
+        Self::Open,
+        Self::Chdir,
+        Self::Exec,
+    ];
 
     /// The word in records.
     pub fn as_str(self) -> &'static str {
@@ -63,6 +73,7 @@ impl Step {
             Self::Limits => "limits",
             Self::Stdio => "stdio",
             Self::Subreaper => "subreaper",
+            Self::Open => "open",
             Self::Chdir => "chdir",
             Self::Exec => "exec",
         }
@@ -109,7 +120,7 @@ pub(super) struct Birth {
 
 /// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
 pub(super) fn live(birth: Birth, room: Room) -> u8 {
-    let stream = sys::alone_with(birth.stream);
+    let mut stream = sys::alone_with(birth.stream);
     if !ends_with(birth.broker) {
         return FAILED;
     }
@@ -125,7 +136,7 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
         let Some(next) = await_source(stream.as_fd()) else { return FAILED };
         source = next;
     }
-    let Some(stdio) = take_stdio(stream.as_fd(), source) else { return FAILED };
+    let Some(mut stdio) = take_stdio(stream.as_fd(), source) else { return FAILED };
     let planned = match receive(stream.as_fd(), room) {
         // The broker hung up: nobody wants a command, or a report.
         Ok(None) => return FAILED,
@@ -133,7 +144,16 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
         Err(failure) => Err(failure),
     };
     let Err(failure) = planned.and_then(|(orders, rest)| {
-        ready.and_then(|()| become_command(&orders, &stdio, birth.open_files, rest))
+        ready?;
+        take_place(&stdio, birth.open_files)?;
+        if orders.opened.count() > 0 {
+            // What came from the caller stays open, and goes with exec or with what takes its number.
+            mem::forget(mem::take(&mut stdio));
+            // The report has to be possible still.
+            stream = at(Step::Open, sys::move_above(&stream, orders.opened.count()))?;
+            at(Step::Open, sys::open_places(orders.opened.iter()))?;
+        }
+        become_command(&orders, rest)
     });
     // A broker that is gone needs no report.
     sys::write(stream.as_fd(), &failure.encode()).ok();
@@ -237,19 +257,22 @@ fn prepare() -> Result<(), Failure> {
     at(Step::Subreaper, prctl::set_child_subreaper(true))
 }
 
-/// What else the command starts with: three descriptors, the rule's mask, place and environment. Signals are the nursery's already, and limits, but for the one of descriptors.
-fn become_command(
-    orders: &Orders<'_>,
+/// The command's three descriptors, and the limit of them.
+fn take_place(
     [stdin, stdout, stderr]: &[Option<OwnedFd>; REQUEST_FDS],
     open_files: u64,
-    room: &mut [u8],
-) -> Result<Infallible, Failure> {
+) -> Result<(), Failure> {
     at(Step::Limits, limit_descriptors(open_files))?;
     at(Step::Stdio, stdin.as_ref().map_or(Ok(()), dup2_stdin))?;
     at(Step::Stdio, stdout.as_ref().map_or(Ok(()), dup2_stdout))?;
     at(Step::Stdio, stderr.as_ref().map_or(Ok(()), dup2_stderr))?;
     // All others are close-on-exec already; this holds when one day one is not.
-    sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })?;
+    sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })
+}
+
+/// What else the command starts with: the rule's mask, place and environment. Signals are the nursery's already, and
+/// limits, but for the one of descriptors.
+fn become_command(orders: &Orders<'_>, room: &mut [u8]) -> Result<Infallible, Failure> {
     umask(Mode::from_bits_truncate(orders.umask));
     at(Step::Chdir, sys::enter_directory(orders.cwd))?;
     let (argv, environment) = (orders.argv.iter(), orders.environment.iter());

@@ -24,6 +24,8 @@ pub struct Plan {
     pub argv: Vec<CString>,
     /// The whole environment, as `NAME=value`.
     pub environment: Vec<CString>,
+    /// What is opened for the command: absolute paths without links, the first for descriptor 3.
+    pub opened: Vec<CString>,
     /// The file mode creation mask.
     pub umask: u32,
 }
@@ -35,7 +37,7 @@ impl Plan {
         put_number(&mut bytes, self.umask);
         put_text(&mut bytes, &self.program);
         put_text(&mut bytes, &self.cwd);
-        for list in [&self.argv, &self.environment] {
+        for list in [&self.argv, &self.environment, &self.opened] {
             put_number(&mut bytes, length(list.len()));
             list.iter().for_each(|text| put_text(&mut bytes, text));
         }
@@ -53,6 +55,7 @@ pub(super) struct Orders<'a> {
     pub(super) cwd: &'a CStr,
     pub(super) argv: Texts<'a>,
     pub(super) environment: Texts<'a>,
+    pub(super) opened: Texts<'a>,
 }
 
 /// A list of texts that was read once.
@@ -68,13 +71,18 @@ impl<'a> Orders<'a> {
         let mut reader = Reader::new(bytes);
         let umask = reader.u32()?;
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
-        let (argv, environment) = (list(&mut reader)?, list(&mut reader)?);
+        let (argv, environment, opened) = (list(&mut reader)?, list(&mut reader)?, list(&mut reader)?);
         reader.end()?;
-        Ok(Self { umask, program, cwd, argv, environment })
+        Ok(Self { umask, program, cwd, argv, environment, opened })
     }
 }
 
 impl<'a> Texts<'a> {
+    /// How many there are.
+    pub(super) fn count(self) -> u32 {
+        self.count
+    }
+
     /// The texts in order.
     pub(super) fn iter(self) -> impl Iterator<Item = &'a CStr> {
         let mut reader = Reader::new(self.bytes);
@@ -124,15 +132,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_launcher_reads_what_was_planned(argv in texts(), environment in texts(), umask in any::<u32>()) {
+        fn a_launcher_reads_what_was_planned(
+            argv in texts(), environment in texts(), opened in texts(), umask in any::<u32>()
+        ) {
             let (program, cwd) = (c"/bin/true".to_owned(), c"/".to_owned());
-            let plan = Plan { program, cwd, argv, environment, umask };
+            let plan = Plan { program, cwd, argv, environment, opened, umask };
             let bytes = plan.encode();
             let read = Orders::read(&bytes[4..]).expect("a whole plan");
             let list = |texts: Texts<'_>| texts.iter().map(CStr::to_owned).collect::<Vec<_>>();
             let (program, cwd) = (read.program.to_owned(), read.cwd.to_owned());
-            let (argv, environment) = (list(read.argv), list(read.environment));
-            prop_assert_eq!(Plan { program, cwd, argv, environment, umask: read.umask }, plan);
+            let (argv, environment, opened) = (list(read.argv), list(read.environment), list(read.opened));
+            prop_assert_eq!(Plan { program, cwd, argv, environment, opened, umask: read.umask }, plan);
             for cut in 4..bytes.len() {
                 prop_assert!(Orders::read(&bytes[4..cut]).is_err());
             }

@@ -308,3 +308,58 @@ fn nothing_in_a_directory_holds_up_its_judge() {
         .refused(Status::NO_RULE)
         .took(Duration::ZERO, Duration::from_secs(2));
 }
+
+#[test]
+fn a_descriptor_is_open_at_the_file_that_was_judged() {
+    let rule = "/bin/sh -c #script -- #path\n  allow_any = script\n  path = in @DIR@/vault as fd\n  cwd = @DIR@/vault\n";
+    let broker = vault(rule).start();
+    let dir = broker.dir().to_string_lossy().into_owned();
+    let script = r#"echo "$1"; cat "$1"; echo more >> "$1"; readlink "$1"; ls /proc/self/fd"#;
+    let answer = broker.call(["/bin/sh", "-c", script, "--", "sub/../public"]).exited(0);
+    // 4 is the directory that ls looks at.
+    let answer = answer.printed(&format!("/proc/self/fd/3\npublic\n{dir}/vault/public\n0\n1\n2\n3\n4\n"));
+    assert_eq!(*answer.record("start").get("paths"), json!([format!("{dir}/vault/public")]));
+    assert_eq!(fs::read_to_string(broker.dir().join("vault/public")).expect("there"), "public\nmore\n");
+    let there = broker.call(["/bin/sh", "-c", r#"ls "$1""#, "--", "."]).exited(0);
+    assert!(there.text().contains("public"));
+    broker.call(["/bin/sh", "-c", script, "--", "../secret"]).refused(Status::NO_RULE);
+    broker
+        .call(["/bin/sh", "-c", script, "--", "new"])
+        .refused(Status::SPAWN)
+        .audited(["start", "exit step=open errno=ENOENT"]);
+}
+
+#[test]
+fn each_value_has_a_descriptor_of_its_own() {
+    let broker = vault("/bin/cat #paths...\n  paths = in @DIR@/vault as fd\n  cwd = @DIR@/vault\n").start();
+    broker.call(["/bin/cat", "public", "a b\nc", "public"]).exited(0).printed("public\nodd\npublic\n");
+    let many = [vec!["/bin/cat"], vec!["public"; 64]].concat();
+    broker.request(&many).run().exited(0).printed(&"public\n".repeat(64));
+}
+
+/// The caller can write the directory, and turns the file into a link all the time.
+#[test]
+fn a_descriptor_is_never_of_a_file_outside_whoever_writes_the_directory() {
+    let broker = vault("/bin/cat #path\n  path = in @DIR@/callers as fd\n  cwd = @DIR@/callers\n").start();
+    let (place, done) = (broker.dir().join("callers/f"), AtomicBool::new(false));
+    fs::write(&place, "public\n").expect("a file");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (next, other) = (place.with_extension("next"), place.with_extension("other"));
+            while !done.load(Ordering::Relaxed) {
+                symlink("../secret", &next).expect("a link");
+                fs::rename(&next, &place).expect("turned");
+                fs::write(&other, "public\n").expect("a file");
+                fs::rename(&other, &place).expect("turned");
+            }
+        });
+        let mut ran = 0;
+        for _ in 0..2000 {
+            let answer = broker.request(&["/bin/cat", "f"]).quick().run();
+            assert!(answer.stdout.is_empty() || answer.stdout == b"public\n", "{answer:?}");
+            ran += usize::from(!answer.stdout.is_empty());
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!((1..2000).contains(&ran), "{ran} of 2000 were allowed");
+    });
+}

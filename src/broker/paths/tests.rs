@@ -150,15 +150,3 @@ fn the_directory_may_be_everything() {
     }
     assert!(locate(own.path(), "/proc/self/root/etc", Path::new("/")).is_none());
 }
-
-#[test]
-fn what_is_there_has_a_handle() {
-    let own = arranged();
-    let locate = |value| locate(&own.path().join("in"), value, &own.path().join("in")).expect("inside");
-    assert!(locate("new").handle.is_none());
-    let handle = locate("to-file").handle.expect("it is there");
-    let inode = |path: &str| {
-        fs::metadata(own.path().join(path)).map(|file| std::os::unix::fs::MetadataExt::ino(&file))
-    };
-    assert_eq!(fstat(&handle).expect("open").st_ino, inode("in/sub/file").expect("there"));
-}

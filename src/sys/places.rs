@@ -1,0 +1,56 @@
+//! Opening files for a command at numbers that it is told, in a process that must not allocate or look at `errno`.
+
+use std::ffi::CStr;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use crate::limits::FIRST_HANDED_FD;
+
+use super::raw;
+
+/// `struct open_how` of `openat2(2)`.
+#[repr(C)]
+struct How {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// Opens these paths (`O_PATH`), the first at number 3, the next at 4 and so on, and leaves them open over exec. No link
+/// is followed. What had such a number is gone. Errors: those of `openat2(2)` and `dup3(2)`: `ELOOP` is a link.
+#[allow(unsafe_code, reason = "nix's wrappers allocate, and read errno")]
+pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()> {
+    for (path, number) in paths.zip(FIRST_HANDED_FD.cast_unsigned() as usize..) {
+        let flags = (libc::O_PATH | libc::O_CLOEXEC).cast_unsigned();
+        let how = How { flags: flags.into(), mode: 0, resolve: libc::RESOLVE_NO_SYMLINKS };
+        let at = libc::AT_FDCWD as isize;
+        let open = [at.cast_unsigned(), path.as_ptr().addr(), (&raw const how).addr(), size_of::<How>()];
+        // SAFETY: the path is a C string and `how` a whole structure; both outlive the call.
+        let opened = unsafe { raw::call(libc::SYS_openat2, open) }?;
+        if opened == number {
+            // SAFETY: F_SETFD takes a number; without FD_CLOEXEC the descriptor outlives exec.
+            unsafe { raw::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }?;
+            continue;
+        }
+        // SAFETY: what has the number is nobody's that lives on: `move_above` took what is needed out of the way.
+        unsafe { raw::call(libc::SYS_dup3, [opened, number, 0]) }?;
+        // SAFETY: it was opened just now, and nothing owns it.
+        unsafe { raw::call(libc::SYS_close, [opened]) }?;
+    }
+    Ok(())
+}
+
+/// The same descriptor with a number above those that [`open_places`] takes for so many paths, close-on-exec.
+#[allow(unsafe_code, reason = "nix's wrapper reads errno")]
+pub fn move_above(descriptor: &OwnedFd, count: u32) -> nix::Result<OwnedFd> {
+    let least = FIRST_HANDED_FD.cast_unsigned() + count;
+    let arguments =
+        [descriptor.as_raw_fd().cast_unsigned() as usize, libc::F_DUPFD_CLOEXEC as usize, least as usize];
+    // SAFETY: F_DUPFD_CLOEXEC takes two numbers and touches no memory.
+    let moved = unsafe { raw::call(libc::SYS_fcntl, arguments) }?;
+    let moved = RawFd::try_from(moved).map_err(|_| Errno::EBADF)?;
+    // SAFETY: it was made just now, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
