@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signalfd::SignalFd;
 
 use crate::audit::Manifest;
 use crate::ids::SocketName;
@@ -23,6 +22,7 @@ use super::listen::{ListenError, Listener, bind, inherited};
 use super::notice::Notice;
 use super::reload::{needed_descriptors, spare_descriptors};
 use super::ruleset::{Loaded, Ruleset, name_of, want_records};
+use super::signals::Signals;
 use super::state::Say;
 use super::unserved::{Next, Unserved};
 
@@ -55,7 +55,7 @@ pub(super) fn bind_and_arrange(
 /// in force, callers are refused; `None` when the broker was told to stop meanwhile.
 pub(super) fn arrange_handed_over(
     rules: &Rules,
-    signals: &SignalFd,
+    signals: &Signals,
     environment: &Environment,
     notifier: &Notifier,
     say: Say,

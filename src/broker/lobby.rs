@@ -10,8 +10,6 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::Signal;
-use nix::sys::signalfd::SignalFd;
 
 use crate::limits::{ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX};
 use crate::refusal::Refusal;
@@ -27,6 +25,7 @@ use super::keeper::Keeper;
 use super::notice::Notice;
 use super::reload::Reloader;
 use super::ruleset::Ruleset;
+use super::signals::{Order, Signals};
 use super::state::Broker;
 use super::status::Herald;
 use super::token::Token;
@@ -36,7 +35,7 @@ use super::visit::Visit;
 pub(super) struct Lobby {
     broker: Arc<Broker>,
     entrance: Entrance,
-    signals: SignalFd,
+    signals: Signals,
     keeper: Keeper,
     herald: Herald,
     reloader: Reloader,
@@ -52,7 +51,7 @@ impl Lobby {
     /// answer, with a refusal, while the broker stops; the others' callers wait for the next broker.
     pub(super) fn new(
         broker: Arc<Broker>,
-        signals: SignalFd,
+        signals: Signals,
         herald: Herald,
         open_files: u64,
         room: usize,
@@ -167,9 +166,8 @@ impl Lobby {
 
     /// HUP reloads, TERM and INT stop, a second one hurries.
     fn obey(&mut self) -> io::Result<()> {
-        // One that cannot be read now is there at the next look.
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            if signal.ssi_signo == Signal::SIGHUP as u32 {
+        while let Some(order) = self.signals.next() {
+            if order == Order::Reload {
                 self.reloader.ask(&self.broker, &mut self.herald);
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();

@@ -26,6 +26,7 @@ mod reload;
 mod ruleset;
 mod sentry;
 mod serve;
+mod signals;
 mod state;
 mod status;
 mod token;

@@ -161,6 +161,13 @@ impl Ruleset {
         self.heed(self.manifest.reloaded(self.policy().hash(), first));
     }
 
+    /// Goes on in a new manifest where the old one was moved away.
+    pub(super) fn follow_manifest(&self) {
+        if let Err(error) = self.move_manifest(&self.manifest.path(), &self.policy()) {
+            (self.say)(&Notice::ReopenFailed(&error));
+        }
+    }
+
     /// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.
     pub(super) fn reopen_manifest(&self) -> io::Result<()> {
         self.move_manifest(&self.manifest.path(), &self.policy()).map_err(io::Error::other)

@@ -5,8 +5,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::audit::Manifest;
 use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT};
@@ -23,6 +21,7 @@ use super::lobby::Lobby;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
 use super::sentry::Sentry;
+use super::signals::Signals;
 use super::state::{Broker, Events, Say, Socket};
 use super::status::{Board, Herald, one_line};
 use super::untold::Untold;
@@ -51,7 +50,7 @@ fn serve_heralded(
     sys::check_kernel().map_err(ServeError::Kernel)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     sys::share_heaps();
-    let signals = signals()?;
+    let signals = Signals::begin()?;
     // The first notice starts a thread, which must come after what every thread inherits.
     if let Some(source) = unheard {
         say(&Notice::NoManager(source));
@@ -150,14 +149,6 @@ fn each_once(mut rulesets: Vec<Arc<Ruleset>>) -> Vec<Arc<Ruleset>> {
     let mut seen = HashSet::new();
     rulesets.retain(|ruleset| seen.insert(Arc::as_ptr(ruleset)));
     rulesets
-}
-
-/// Signals come as events of the accept loop. Blocked before there is a second thread.
-fn signals() -> io::Result<SignalFd> {
-    let mut wanted = SigSet::empty();
-    [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| wanted.add(signal));
-    wanted.thread_block()?;
-    Ok(SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Option<Own>) {

@@ -11,8 +11,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::signal::Signal;
-use nix::sys::signalfd::SignalFd;
 
 use crate::audit::{Caller, JournalNews, Rejected, UnfiledRefusals};
 use crate::ids::Claimed;
@@ -26,6 +24,7 @@ use crate::wire::Request;
 
 use super::listen::Listener;
 use super::notice::Notice;
+use super::signals::{Order, Signals};
 use super::state::Say;
 use super::status::one_line;
 use super::visit::Visit;
@@ -42,7 +41,7 @@ pub(super) enum Next {
 /// The sockets, and who waits at them for a refusal.
 pub(super) struct Unserved<'a> {
     listeners: &'a [Listener],
-    signals: &'a SignalFd,
+    signals: &'a Signals,
     notifier: &'a Notifier,
     say: Say,
     /// The rules files, and what they were like when they were last tried.
@@ -69,7 +68,7 @@ impl<'a> Unserved<'a> {
     pub(super) fn new(
         listeners: &'a [Listener],
         files: Vec<PathBuf>,
-        signals: &'a SignalFd,
+        signals: &'a Signals,
         notifier: &'a Notifier,
         say: Say,
     ) -> io::Result<Self> {
@@ -168,8 +167,8 @@ impl<'a> Unserved<'a> {
     /// HUP tries the rules again, TERM and INT end the broker.
     fn obey(&mut self) -> Option<Next> {
         let mut next = None;
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            if signal.ssi_signo != Signal::SIGHUP as u32 {
+        while let Some(order) = self.signals.next() {
+            if order == Order::Stop {
                 // A manager that has no room for these words sees the process end.
                 self.notifier.stopping("stopping, no rules were in force").ok();
                 return Some(Next::Stop);

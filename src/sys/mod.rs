@@ -43,7 +43,7 @@ pub use places::{move_above, open_places};
 pub use ready::poll_until;
 pub use reap::{End, reap, reap_any};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
-pub use signals::default_dispositions;
+pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
 pub use unfit::{Oddity, Unfit};

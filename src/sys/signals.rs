@@ -4,7 +4,7 @@ use std::io;
 use std::ptr::null_mut;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 
 /// The highest signal number of Linux.
 const LAST: i32 = 64;
@@ -18,6 +18,27 @@ pub fn default_dispositions() -> io::Result<()> {
         }
     }
     Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
+}
+
+/// Whether SIGHUP is ignored, as `nohup` leaves it. `sigaction(2)`.
+#[allow(unsafe_code, reason = "nix cannot ask without setting")]
+pub fn ignores_hangup() -> bool {
+    // SAFETY: all zeroes is a sigaction.
+    let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `old` is a whole sigaction, and nothing is set.
+    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut old) };
+    asked == 0 && old.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ignores SIGXFSZ and SIGXCPU: a write past `RLIMIT_FSIZE` is an error (`EFBIG`) then, and processor time past the soft
+/// limit is told no more. `signal(2)`.
+#[allow(unsafe_code, reason = "a disposition of the whole process")]
+pub fn ignore_limits() -> io::Result<()> {
+    for limit in [Signal::SIGXFSZ, Signal::SIGXCPU] {
+        // SAFETY: to ignore a signal runs no code of ours.
+        unsafe { signal(limit, SigHandler::SigIgn) }?;
+    }
+    Ok(())
 }
 
 /// `rt_sigaction(2)` itself: the C library refuses the two real-time signals that it keeps, and an ignored one of

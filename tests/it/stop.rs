@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Connection, Reply, SHELL, SOON, Status, found, frame, sluicify};
+use crate::harness::{Broker, Connection, Reply, SHELL, SOON, Status, found, frame, needs, sluicify};
 
 /// The shell rule with further attributes.
 fn shell_with(attributes: &str) -> String {
@@ -149,4 +149,49 @@ fn a_reload_leaves_running_calls_alone() {
     broker.call(["/bin/echo", "new"]).exited(0).printed("new\n");
     broker.sh("true").refused(Status::NO_RULE);
     sender.join().expect("the caller does not panic").exited(0).printed("up\nsame\n");
+}
+
+/// Becomes the broker, as the first process of a session whose terminal is closed when there is a file `go`.
+const TERMINAL: &str = "\
+import fcntl, os, pty, sys, termios, time
+master, slave = pty.openpty()
+os.setsid()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+if os.fork():
+    os.close(master)
+    os.close(slave)
+    os.execvp(sys.argv[1], sys.argv[1:])
+os.setsid()
+os.close(slave)
+while not os.path.exists('@DIR@/go') and os.getppid() != 1: time.sleep(0.05)
+";
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_broker_unless_it_was_to_outlive_it() {
+    if !needs("python3", "python3") {
+        return;
+    }
+    let close = |broker: &Broker| std::fs::write(broker.dir().join("go"), "").expect("a file can be made");
+    let mut broker = Broker::new(SHELL).under(&["python3", "-c", TERMINAL]).start();
+    assert!(broker.hup().contains("sluice: reloaded"), "a HUP that somebody sends is a reload");
+    close(&broker);
+    broker.ends_with(0);
+    assert_eq!(broker.records_of("reload").len(), 1);
+    let mut broker =
+        Broker::new(SHELL).under(&["env", "--ignore-signal=HUP", "python3", "-c", TERMINAL]).start();
+    close(&broker);
+    broker.sh("sleep 0.5").exited(0);
+    assert!(broker.hup().contains("sluice: reloaded"));
+    assert_eq!(broker.records_of("reload").len(), 1);
+    broker.stop();
+}
+
+#[test]
+fn limits_of_the_broker_end_no_broker() {
+    let rules = format!("defaults:\n  scope = off\n\n{SHELL}");
+    let mut broker = Broker::new(&rules).under(&["prlimit", "--fsize=6000:unlimited", "--"]).start();
+    let refused = || (broker.sh("true").reply == Reply::Status(Status::AUDIT)).then_some(());
+    assert!(found(SOON, refused).is_some(), "no record met the limit");
+    broker.says("cannot write");
+    broker.stop();
 }

@@ -1,0 +1,75 @@
+//! What signals ask of a broker. They are blocked before there is a second thread, and read as events of its loop.
+
+use std::cell::Cell;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::libc::{O_NOCTTY, O_NONBLOCK, SI_KERNEL};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::sys;
+
+/// What an operator asks for by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// HUP: the rules are to be read again.
+    Reload,
+    /// TERM, INT, or HUP because the terminal was closed.
+    Stop,
+}
+
+/// The signals that a broker obeys.
+#[derive(Debug)]
+pub(super) struct Signals {
+    descriptor: SignalFd,
+    /// It was started to outlive its terminal (nohup).
+    outlives_terminal: bool,
+    has_terminal: Cell<bool>,
+}
+
+impl Signals {
+    /// Blocks them, in this thread and those that it makes. A limit of the process's files or processor time is an error of
+    /// the call that meets it from here on, and no signal that ends the broker; commands have the usual again.
+    pub(super) fn begin() -> io::Result<Self> {
+        let outlives_terminal = sys::ignores_hangup();
+        sys::ignore_limits()?;
+        let mut wanted = SigSet::empty();
+        [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| wanted.add(signal));
+        wanted.thread_block()?;
+        let descriptor = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { descriptor, outlives_terminal, has_terminal: Cell::new(has_terminal()) })
+    }
+
+    /// The next order, if there is one. A signal that cannot be read now is there at the next look.
+    pub(super) fn next(&self) -> Option<Order> {
+        while let Ok(Some(signal)) = self.descriptor.read_signal() {
+            if signal.ssi_signo != Signal::SIGHUP as u32 {
+                return Some(Order::Stop);
+            }
+            // The kernel tells the session's first process; that one, a shell, its jobs.
+            let is_closed = signal.ssi_code == SI_KERNEL || (self.has_terminal.get() && !has_terminal());
+            if !is_closed {
+                return Some(Order::Reload);
+            }
+            self.has_terminal.set(false);
+            if !self.outlives_terminal {
+                return Some(Order::Stop);
+            }
+        }
+        None
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Whether this process has a controlling terminal: what is open is closed at once.
+fn has_terminal() -> bool {
+    OpenOptions::new().read(true).custom_flags(O_NOCTTY | O_NONBLOCK).open("/dev/tty").is_ok()
+}
