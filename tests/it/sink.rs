@@ -123,7 +123,7 @@ const PROGRAM: &str = "#!/bin/sh\n: > @DIR@/ran/$1\n";
 fn nearly_full(audit: &str) -> Broker {
     let rules = format!("defaults:\n  audit = {audit}\n\n@DIR@/prog #n #pad\n  n = [0-9]+\n  pad = x*\n");
     let setup = Broker::new(&rules).arranged(|dir| drop(dir.mkdir("ran", 0o700))).program("prog", PROGRAM);
-    setup.under(&["env", "--ignore-signal=XFSZ", "prlimit", "--fsize=20000:unlimited", "--"]).start()
+    setup.under(&["prlimit", "--fsize=20000:unlimited", "--"]).start()
 }
 
 fn fill(broker: &Broker, calls: usize) -> (usize, usize) {

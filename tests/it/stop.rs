@@ -185,15 +185,3 @@ fn a_terminal_that_is_closed_ends_the_broker_unless_it_was_to_outlive_it() {
     assert_eq!(broker.records_of("reload").len(), 1);
     broker.stop();
 }
-
-#[test]
-fn limits_of_the_broker_end_no_broker() {
-    let rules = format!("defaults:\n  scope = off\n\n{SHELL}");
-    let mut broker = Broker::new(&rules).under(&["prlimit", "--fsize=6000:unlimited", "--"]).start();
-    let refused = || (broker.sh("true").reply == Reply::Status(Status::AUDIT)).then_some(());
-    assert!(found(SOON, refused).is_some(), "no record met the limit");
-    broker.says("cannot write");
-    // It lives, and the end that found no room is the next broker's to tell of.
-    broker.serves_on();
-    broker.kill();
-}
