@@ -155,7 +155,10 @@ impl Misfit<'_> {
     pub(super) fn explain(&self, argv: &[&str]) -> String {
         let (at, word) = (self.at, argv.get(self.at).map_or(String::new(), |word| shortened(word)));
         match self.kind {
-            Kind::Literal(literal) => format!("argument {at} is {word}, not {}", shortened(literal)),
+            Kind::Literal(literal) => {
+                let differ = argv.get(at).and_then(|word| difference(word, literal)).unwrap_or_default();
+                format!("argument {at} is {word}, not {}{differ}", shortened(literal))
+            }
             Kind::Missing(expected) => format!("{} is missing as argument {at}", expected.shown()),
             Kind::Extra => format!("it ends before argument {at}, {word}"),
             Kind::TooMany(slot) => {
@@ -185,6 +188,18 @@ impl Misfit<'_> {
             }
         }
     }
+}
+
+/// Where two words part that may look alike, such as `\u{e9}` and `e\u{301}`: told where a character is not ASCII.
+fn difference(word: &str, literal: &str) -> Option<String> {
+    let shared = word.chars().zip(literal.chars()).take_while(|(one, other)| one == other).count();
+    let (one, other) = (word.chars().nth(shared), literal.chars().nth(shared));
+    let is_plain = |ch: Option<char>| ch.is_none_or(|ch| ch.is_ascii());
+    if is_plain(one) && is_plain(other) {
+        return None;
+    }
+    let spelled = |ch: Option<char>| ch.map_or("its end".into(), |ch| format!("U+{:04X}", u32::from(ch)));
+    Some(format!(" (character {} is {}, not {})", shared + 1, spelled(one), spelled(other)))
 }
 
 /// A word as an explanation shows it: in quotes, nothing hidden, and not too long.

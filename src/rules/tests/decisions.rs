@@ -212,3 +212,11 @@ fn the_steps_of_all_rules_and_values_count_together() {
     assert!(verdict(&policy, &refused(9)).starts_with("no_rule"));
     assert!(verdict(&policy, &refused(63)).starts_with("too_costly"));
 }
+
+#[test]
+fn what_looks_alike_is_told_apart() {
+    let rules = "echo caf\u{e9}\n";
+    let want = "no_rule: nearest is `echo 'caf\u{e9}'`: argument 1 is `cafe\u{301}`, not `caf\u{e9}` (character 4 is U+0065, not U+00E9)";
+    check(rules, &["echo", "cafe\u{301}"], want);
+    check("echo a\n", &["echo", "b"], "no_rule: nearest is `echo a`: argument 1 is `b`, not `a`");
+}

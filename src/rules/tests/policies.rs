@@ -191,3 +191,17 @@ fn words_of_a_refused_request_are_hidden_where_they_may_be_meant_for_a_rule_that
         check("a\n\n/b\n", program, false);
     }
 }
+
+#[test]
+fn limits_hold_to_the_last_one() {
+    let loads = |text: &str| load_text(text).is_ok();
+    assert!(loads("x\n  timeout = 87840h\n") && !loads("x\n  timeout = 87841h\n"));
+    assert!(loads("x\n  timeout = 1ms\n") && !loads("x\n  timeout = 0\n"));
+    assert!(loads("x\n  max_calls = 4096\n") && !loads("x\n  max_calls = 4097\n"));
+    assert!(loads("x\n  umask = 777\n") && !loads("x\n  umask = 1000\n"));
+    let regex = |bytes: usize| format!("x #n\n  n = {}\n", "a".repeat(bytes));
+    assert!(loads(&regex(8192)) && !loads(&regex(8193)));
+    let resources = |scope: &str| format!("defaults:\n  scope = {scope}\n\nx\n  TasksMax = 5\n");
+    assert!(loads(&resources("auto")) && !loads(&resources("off")));
+    assert!(loads("defaults:\n  scope = off\n\nx\n"));
+}
