@@ -2,10 +2,11 @@
 //! holds nothing that is not its call's, and its end is no more than the end of its call.
 
 use std::fs;
-use std::io::IoSliceMut;
+use std::io::{BufRead as _, BufReader, IoSliceMut};
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::cmsg_space;
 use nix::sys::signal::Signal;
@@ -160,4 +161,87 @@ fn without_captures_or_hidden_terminals_there_is_no_relay() {
     assert_eq!(relays(&broker), []);
     call.close_stdin();
     call.wait();
+}
+
+/// A file system of the caller's that takes a write and never answers, as root of a namespace of its own; prints what the
+/// call was answered, and keeps the file system for as long as its stdin is open.
+const SILENT: &str = r#"
+import ctypes, os, socket, stat, struct, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+place = sys.argv[2]
+def fail(step):
+    print("no fuse:", step, os.strerror(ctypes.get_errno()))
+    sys.stdout.flush()
+    os._exit(0)
+uid, gid = os.getuid(), os.getgid()
+if libc.unshare(0x10020000):
+    fail("unshare")
+for name, text in ("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1"):
+    try: open("/proc/self/" + name, "w").write(text)
+    except OSError as error: ctypes.set_errno(error.errno); fail(name)
+try: device = os.open("/dev/fuse", os.O_RDWR)
+except OSError as error: ctypes.set_errno(error.errno); fail("open")
+if libc.mount(b"it", place.encode(), b"fuse", 6, b"fd=%d,rootmode=40000,user_id=0,group_id=0" % device):
+    fail("mount")
+def attributes(node):
+    mode = stat.S_IFREG | 0o666 if node == 2 else stat.S_IFDIR | 0o755
+    return struct.pack("<6Q10I", node, 0, 0, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+def serve():
+    while True:
+        message = os.read(device, 1 << 18)
+        operation, number, node = struct.unpack("<IQQ", message[4:24])
+        answer, error = b"", 0
+        if operation == 26: answer = struct.pack("<IIIIHHIIHHI7I", 7, 31, 0, 0, 16, 12, 65536, 1, 0, 0, 0, *[0] * 7)
+        elif operation == 1: answer = struct.pack("<QQQQII", 2, 1, 0, 0, 0, 0) + attributes(2)
+        elif operation == 3: answer = struct.pack("<QII", 0, 0, 0) + attributes(node)
+        elif operation in (14, 27): answer = struct.pack("<QII", 1, 1, 0)
+        elif operation in (2, 16, 36): continue
+        elif operation not in (18, 25, 29): error = -38
+        os.write(device, struct.pack("<IiQ", 16 + len(answer), error, number) + answer)
+threading.Thread(target=serve, daemon=True).start()
+silent, null = os.open(place + "/file", os.O_RDWR), os.open("/dev/null", os.O_RDWR)
+words = [b"/bin/sh", b"-c", b"echo hello"]
+frame = struct.pack("<III", 0x534C4358, 1, len(words)) + b"".join(struct.pack("<I", len(w)) + w for w in words)
+call = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+call.settimeout(30)
+call.connect(sys.argv[1])
+socket.send_fds(call, [frame], [null, silent, null])
+answer = struct.unpack("<i", call.recv(100)[8:12])[0]
+os.close(silent)  # while somebody answers: else the end of this process waits for it
+print(answer)
+sys.stdout.flush()
+sys.stdin.read()
+os._exit(0)
+"#;
+
+#[test]
+fn a_file_system_that_never_answers_holds_its_call_until_the_timeout_and_no_stop() {
+    let mut broker = capturing("timeout = 1s").start();
+    let place = broker.dir().join("silent");
+    fs::create_dir(&place).expect("an own directory");
+    let mut caller = Command::new("python3")
+        .args(["-c", SILENT])
+        .args([broker.socket(), place])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is python3");
+    let mut said = String::new();
+    BufReader::new(caller.stdout.take().expect("a pipe")).read_line(&mut said).expect("it says something");
+    if said.starts_with("no fuse") {
+        caller.wait().expect("it has ended");
+        return skip(&said);
+    }
+    assert_eq!(said, "-7\n");
+    broker.record("exit timed_out=true stdout_bytes=6 truncated=true drain_timeout=true");
+    assert_eq!(held(&broker.record("start"), "stdout"), b"hello\n");
+    broker.sh("echo other").exited(0).printed("other\n");
+    let relays = relays(&broker);
+    assert_eq!(relays.len(), 1, "not even SIGKILL ends it");
+    let began = Instant::now();
+    broker.stop();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(caller.stdin.take());
+    caller.wait().expect("it ends");
+    within(SOON, "the relay is gone", || (!relays[0].runs()).then_some(()));
 }
