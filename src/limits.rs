@@ -102,6 +102,20 @@ pub const DECISIONS_MAX: u32 = 16;
 pub const SOCKET_WAITING_MAX: usize = 256;
 /// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.
 pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
+/// Connections of one socket that are not closed yet, because of the descriptors in them; with more it takes in nobody.
+pub const SOCKET_CLOSING_MAX: usize = 64;
+/// Processes of one socket that close its connections and cannot be ended; with more, its connections stay open.
+pub const SOCKET_CLOSERS_MAX: usize = 4;
+/// Connections that one such process has at a time.
+pub const CLOSER_BATCH: usize = 16;
+/// How long it may take for one before it is killed and replaced, unless it waits for a processor.
+pub const CLOSER_PATIENCE: Duration = Duration::from_millis(100);
+/// How long it is kept for the next one.
+pub const CLOSER_IDLE: Duration = Duration::from_secs(5);
+/// How long after a process could not be had it is asked for again.
+pub const CLOSING_ROUND: Duration = Duration::from_millis(20);
+/// How long a broker that leaves waits for connections to be closed.
+pub const CLOSING_END_MAX: Duration = Duration::from_secs(1);
 /// The stack of a call's thread.
 pub const CALL_STACK_BYTES: usize = 256 * 1024;
 /// More than the C library keeps of the stacks of threads that have ended (40 MiB, `glibc.pthread.stack_cache_size`): a

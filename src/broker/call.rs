@@ -12,12 +12,11 @@ use std::time::Instant;
 
 use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
 use crate::ids::{CallId, Claimed};
-use crate::limits::{LISTING_BYTES_MAX, REQUEST_FDS, SECOND_REQUESTS_MAX};
+use crate::limits::{LISTING_BYTES_MAX, REQUEST_FDS};
 use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings};
 use crate::sd::described;
 use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Want, resolve, supervise};
-use crate::sys;
 use crate::wire::{Malformed, Request, Status};
 
 use super::admitted::{Admitted, Allowed, Still};
@@ -46,6 +45,7 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
     let rejected = if is_hidden { rejected.without_words() } else { rejected };
     let call = broker.record_refusal(socket, visit.call, &rejected);
     visit.reply_why(refusal.status(), Some(call), &refusal.told());
+    refuse_more(broker, socket, visit);
 }
 
 /// Turns out a call that still waits for its place.
@@ -93,17 +93,12 @@ pub(super) struct Ended {
     pub(super) remains: Option<Remains>,
 }
 
-/// A connection carries one request. What else its caller sent is taken off it, so that the close does not destroy
-/// the reply on its way, and is put on record as refused.
+/// A connection carries one request. What else its caller sent is put on record as refused.
 pub(super) fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
-    let connection = visit.connection.as_fd();
-    for _ in 0..SECOND_REQUESTS_MAX {
-        if sys::receive(connection, 1).map_or(true, |message| message.bytes.is_empty()) {
-            return;
-        }
-        let caller = visit.caller.clone();
+    for _ in 0..visit.connection.count_rest() {
         let refusal = Refusal::Malformed(Malformed::Second);
-        broker.record_refusal(socket, None, &Rejected::new(&socket.name, caller, &[], &refusal));
+        let rejected = Rejected::new(&socket.name, visit.caller.clone(), &[], &refusal);
+        broker.record_refusal(socket, None, &rejected);
     }
 }
 

@@ -50,10 +50,10 @@ impl<V> Crowd<V> {
         }
     }
 
-    /// Whether one more may come in at a socket.
-    pub(super) fn has_room(&self, socket: usize) -> bool {
+    /// Whether one more may come in at a socket, beside so many that have left it, and the lobby, and are not closed yet.
+    pub(super) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
         let Corner { silent, spoken } = &self.corners[socket];
-        self.count < self.common || silent.len() + spoken.len() < self.share
+        self.count + left < self.common || silent.len() + spoken.len() + left_it < self.share
     }
 
     /// The number of whoever comes next.
@@ -141,7 +141,7 @@ mod tests {
     fn one_socket_has_all_the_room() {
         for room in [1, 5] {
             let mut crowd = crowd(1, room);
-            while crowd.has_room(0) {
+            while crowd.has_room(0, 0, 0) {
                 crowd.admit(0, "a", Instant::now());
             }
             assert_eq!(crowd.count, room);
@@ -151,17 +151,23 @@ mod tests {
     #[test]
     fn another_socket_keeps_its_share_whoever_is_there() {
         let (mut crowd, now) = (crowd(2, 8), Instant::now());
-        while crowd.has_room(0) {
+        while crowd.has_room(0, 0, 0) {
             let number = crowd.next_number();
             crowd.admit(0, "a", now);
             crowd.hear(number);
         }
         assert_eq!(crowd.count, 4);
-        assert!(crowd.has_room(1));
+        assert!(crowd.has_room(1, 0, 0));
         crowd.admit(1, "b", now);
         crowd.admit(1, "b", now);
-        assert!(!crowd.has_room(1) && !crowd.has_room(0));
+        assert!(!crowd.has_room(1, 0, 0) && !crowd.has_room(0, 0, 0));
         assert_eq!(crowd.oldest_at(1).map(|(number, silent)| (number, silent.visit)), Some((4, "b")));
+    }
+
+    #[test]
+    fn what_is_not_closed_yet_takes_room_of_its_own_socket() {
+        let crowd = crowd(2, 8);
+        assert!(crowd.has_room(0, 3, 3) && !crowd.has_room(0, 4, 4) && crowd.has_room(1, 0, 4));
     }
 
     #[test]

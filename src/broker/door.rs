@@ -14,6 +14,7 @@ use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
 use crate::sys;
 
 use super::attendant::{Errand, Place, Spoken, serve};
+use super::connection::Connection;
 use super::state::Broker;
 use super::token::Token;
 use super::visit::Visit;
@@ -55,14 +56,15 @@ impl Doors {
     /// Lets in one who connected, if that is simple.
     fn let_in(&self, epoll: &Epoll, index: usize) -> Option<Spoken> {
         let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
-        let is_open = !broker.events.is_stopping() && self.left().len() < ARRIVALS_MAX;
+        let has_room = self.left().len() < ARRIVALS_MAX && broker.closing.has_room(index);
+        let is_open = has_room && !broker.events.is_stopping();
         if !is_open || !socket.gate.begin_thread(socket.threads_max()) {
             self.shut(epoll, index);
             return None;
         }
         let place = Place::taken(broker.clone(), index);
         let visit = match sys::accept(socket.listener.as_fd()) {
-            Ok(connection) => Visit::new(connection),
+            Ok(fd) => Visit::new(Connection::new(fd, index, broker.closing.clone())),
             // Somebody else let them in, or they left.
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
                 return None;

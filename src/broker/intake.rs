@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use crate::audit::Caller;
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
-use crate::refusal::Refusal;
+use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Audit, OnHangup, Settings, Stdin, Tty};
 use crate::spawn::{Launcher, Pool, Relay, RelayTask, Stop, Summoned};
 use crate::sys::{self, Peeked};
@@ -65,6 +65,7 @@ impl Intake {
             intake.relay = Some((summoned, *stdin, *tty));
         } else {
             launcher.send_connection(visit.connection.as_fd(), *stdin).map_err(Refusal::no_launcher)?;
+            visit.connection.lend();
         }
         Ok(intake)
     }
@@ -79,11 +80,19 @@ impl Intake {
     ) -> Result<Option<Relay>, Refusal> {
         let connection = visit.connection.as_fd();
         let caller = (self.on_hangup == OnHangup::Kill).then_some(connection);
-        let Some((summoned, stdin, tty)) = self.relay else {
-            return launcher.await_stdio(caller, stop).map(|()| None);
+        let taken = match self.relay {
+            None => launcher.await_stdio(caller, stop).map(|()| None),
+            Some((summoned, stdin, tty)) => {
+                let Diversion { captures, audit } = diversion;
+                let task = RelayTask { connection, captures, stdin, tty, audit };
+                visit.connection.lend();
+                summoned.equip(launcher, task, caller, stop).map(Some)
+            }
         };
-        let Diversion { captures, audit } = diversion;
-        let task = RelayTask { connection, captures, stdin, tty, audit };
-        summoned.equip(launcher, task, caller, stop).map(Some)
+        let is_unfit = |refusal: &Refusal| matches!(refusal, Refusal::Descriptors(descriptors) if *descriptors != Descriptors::Late);
+        if taken.as_ref().err().is_none_or(is_unfit) {
+            visit.connection.note_taken();
+        }
+        taken
     }
 }

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::{ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX};
 use crate::refusal::Refusal;
@@ -18,6 +19,7 @@ use crate::sys;
 
 use super::attendant::{Errand, Place, Spoken};
 use super::call::{refuse, turn_out};
+use super::connection::Connection;
 use super::crowd::Crowd;
 use super::door::Left;
 use super::entrance::Entrance;
@@ -104,6 +106,21 @@ impl Lobby {
             self.herald.speak(&self.broker);
         }
         Ok(())
+    }
+
+    /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be answered: what
+    /// they sent stays unread, which they are told.
+    pub(super) fn turn_away(&self) {
+        for (index, socket) in self.broker.sockets.iter().enumerate() {
+            if !self.entrance.accepts_while_stopping(index) {
+                continue;
+            }
+            // Of what cannot be closed in this way, the end of this process closes the rest.
+            shutdown(socket.listener.as_raw_fd(), Shutdown::Read).ok();
+            while let Ok(fd) = sys::accept(socket.listener.as_fd()) {
+                drop(Connection::new(fd, index, self.broker.closing.clone()));
+            }
+        }
     }
 
     /// Ends the nursery: no call runs any more.
@@ -220,7 +237,7 @@ impl Lobby {
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(source) => return self.entrance.give_up(&source).map(|()| false),
             };
-            let visit = Visit::new(connection);
+            let visit = Visit::new(Connection::new(connection, index, broker.closing.clone()));
             if visit.has_spoken() {
                 // It has a thread before the next one is let in.
                 self.crowd.push(index, visit);
@@ -266,8 +283,11 @@ impl Lobby {
 
     /// Whether one more may come in at a socket: where it is full, whoever said nothing for a while makes room.
     fn has_room(&mut self, index: usize) -> bool {
-        let now = Instant::now();
-        while !self.crowd.has_room(index) {
+        let (now, closing) = (Instant::now(), self.broker.closing.clone());
+        if !closing.has_room(index) {
+            return false;
+        }
+        while !self.crowd.has_room(index, closing.held(index), closing.held_in_all()) {
             let Some((number, oldest)) = self.crowd.oldest_at(index) else { return false };
             if oldest.since + SILENCE_CROWDED > now {
                 return false;

@@ -14,6 +14,7 @@ use crate::spawn::{Environment, Kin, Pool, ScopeNews, Scopes, end_kept, shed};
 use crate::sys;
 
 use super::arrange::{Arranged, arrange_handed_over, bind_and_arrange, raise_descriptors};
+use super::closing::Closing;
 use super::config::{Config, Rules, ServeError};
 use super::gate::Gate;
 use super::listen::{Listener, Own};
@@ -74,12 +75,11 @@ fn serve_heralded(
     let (pool, events) = (Arc::new(Pool::new(kin.clone())), Arc::new(Events::new()?));
     let board = Arc::new(Board::new(notifier));
     let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
-    let change = {
-        let (events, board) = (events.clone(), board.clone());
-        move || events.note_change(&board)
-    };
+    let (told, changes) = (board.clone(), events.clone());
+    let change = move || changes.note_change(&told);
     let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
     let (rulesets, untold) = (each_once(rulesets), Untold::default());
+    let closing = Closing::begin(sockets.len(), &pool, &kin)?;
     let broker = Arc::new(Broker {
         sockets,
         rulesets,
@@ -89,6 +89,7 @@ fn serve_heralded(
         environment,
         kin,
         pool,
+        closing,
         scopes,
         say,
         events,
@@ -159,6 +160,8 @@ fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Op
 /// Everything has been answered: ends what was let go on, and closes the record.
 fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     end_kept(&broker.kin, broker.events.as_stop())?;
+    lobby.turn_away();
+    broker.closing.end();
     lobby.end()?;
     broker.scopes.clear();
     let mut closed: Vec<&Arc<Manifest>> = Vec::new();

@@ -14,6 +14,7 @@ use crate::refusal::Refusal;
 use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
 use super::admitted::Admitted;
+use super::closing::Closing;
 use super::gate::Gate;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
@@ -37,6 +38,7 @@ pub(super) struct Broker {
     pub(super) environment: Environment,
     pub(super) kin: Arc<Kin>,
     pub(super) pool: Arc<Pool>,
+    pub(super) closing: Arc<Closing>,
     pub(super) scopes: Scopes,
     pub(super) say: Say,
     pub(super) events: Arc<Events>,

@@ -24,7 +24,10 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
         Ok(Asked::Call(allowed)) => allowed,
         Ok(Asked::List(text)) => {
             return match broker.record_listing(socket, visit.caller.clone()) {
-                Ok(()) => visit.reply(&Reply::Listing(text)),
+                Ok(()) => {
+                    visit.reply(&Reply::Listing(text));
+                    refuse_more(broker, socket, &visit);
+                }
                 Err(refusal) => refuse(broker, socket, &visit, &refusal),
             };
         }
@@ -95,7 +98,6 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) -> Option<Admit
             None
         }
     };
-    // Of a refused call, the request itself may wait there still.
     if rest.as_ref().is_some_and(|rest| rest.ended.is_some()) {
         refuse_more(broker, socket, &visit);
     }

@@ -1,27 +1,31 @@
 //! A broker whose rules cannot be put in force, on sockets that systemd handed over. To leave would have systemd start it
 //! again for the caller that waits, until the start limit closes the socket, which mended rules do not open. So it stays:
 //! each request is refused and recorded, the status says what is wrong, and the rules are read again when their file
-//! changes, when a caller comes, and at HUP. One thread, no process is made, nothing is run.
+//! changes, when a caller comes, and at HUP. Nothing is run; the only processes are those that close connections.
 
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::audit::{Caller, JournalNews, Rejected, UnfiledRefusals};
 use crate::ids::Claimed;
-use crate::limits::{
-    MESSAGE_BYTES_MAX, NOTIFY_RETRY, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND, UNSERVED_TRY_MIN,
-};
+use crate::limits::{NOTIFY_RETRY, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND, UNSERVED_TRY_MIN};
 use crate::refusal::Refusal;
 use crate::sd::Notifier;
+use crate::spawn::{Kin, Nursery, Pool};
 use crate::sys;
 use crate::wire::Request;
 
+use super::closing::Closing;
+use super::connection::Connection;
+use super::intake::look;
 use super::listen::Listener;
 use super::notice::Notice;
 use super::signals::{Order, Signals};
@@ -55,6 +59,8 @@ pub(super) struct Unserved<'a> {
     /// Those who have said nothing yet, each at a socket since a time.
     visits: Vec<(usize, Visit, Instant)>,
     refusals: UnfiledRefusals,
+    /// Begun when there is somebody to refuse.
+    closer: Option<Closer>,
     /// The manager was told that the broker is there, with this status.
     told: Option<String>,
     next_ping: Instant,
@@ -86,6 +92,7 @@ impl<'a> Unserved<'a> {
             try_took: Duration::ZERO,
             visits: Vec::new(),
             refusals: UnfiledRefusals::new(Box::new(hear))?,
+            closer: None,
             told: None,
             next_ping: now,
         };
@@ -102,6 +109,9 @@ impl<'a> Unserved<'a> {
     /// Refuses everybody because of `why`, until there is a reason to try the rules again, or to leave.
     pub(super) fn wait(&mut self, why: &str) -> io::Result<Next> {
         self.try_took = self.try_began.elapsed();
+        if self.closer.is_none() {
+            self.closer = Some(Closer::begin(self.listeners.len())?);
+        }
         let first = why.lines().next().unwrap_or_default();
         let status = one_line(&format!("no rules in force, callers are refused: {first}"));
         if self.told.as_ref() != Some(&status) {
@@ -208,10 +218,14 @@ impl<'a> Unserved<'a> {
     }
 
     fn let_in(&mut self) -> io::Result<()> {
+        let Some(Closer { closing, .. }) = &self.closer else { return Ok(()) };
         for (index, listener) in self.listeners.iter().enumerate() {
-            while self.visits.len() < UNSERVED_CONNECTIONS_MAX {
+            while self.visits.len() < UNSERVED_CONNECTIONS_MAX && closing.has_room(index) {
                 match sys::accept(listener.socket.as_fd()) {
-                    Ok(connection) => self.visits.push((index, Visit::new(connection), Instant::now())),
+                    Ok(fd) => {
+                        let connection = Connection::new(fd, index, closing.clone());
+                        self.visits.push((index, Visit::new(connection), Instant::now()));
+                    }
                     Err(source) if source.kind() == io::ErrorKind::WouldBlock => break,
                     Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(source) => return Err(source),
@@ -253,14 +267,43 @@ impl<'a> Unserved<'a> {
     }
 }
 
+/// What closes connections in which descriptors are left: the nursery makes processes for that here, and for nothing else.
+struct Closer {
+    closing: Arc<Closing>,
+    pool: Arc<Pool>,
+    nursery: Option<Nursery>,
+}
+
+impl Closer {
+    fn begin(sockets: usize) -> io::Result<Self> {
+        let kin = Arc::new(Kin::begin()?);
+        let pool = Arc::new(Pool::new(kin.clone()));
+        let closing = Closing::begin(sockets, &pool, &kin)?;
+        let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        // Without a nursery, such connections stay open, and a socket with too many takes in nobody.
+        let nursery = Nursery::start(open_files).ok();
+        if let Some(channel) = nursery.as_ref().and_then(|nursery| nursery.channel().ok()) {
+            pool.attach(channel).ok();
+        }
+        Ok(Self { closing, pool, nursery })
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.closing.end();
+        self.pool.detach();
+        // One that cannot be ended ends with this process.
+        self.nursery.take().map(Nursery::end);
+    }
+}
+
 /// Reads a request. Gives why it is refused, or `None` where there was none.
 fn hear(visit: &mut Visit, why: &str) -> Option<Refusal> {
-    let message = sys::receive(visit.connection.as_fd(), MESSAGE_BYTES_MAX).ok()?;
-    if message.bytes.is_empty() && message.descriptors.is_empty() {
-        return None;
-    }
-    let sender = message.sender.filter(|sender| sender.pid > 0);
-    visit.caller = sender.map(|sender| Caller::new(sender, visit.connector));
+    let message = match look(visit) {
+        Ok(message) => message?,
+        Err(refusal) => return Some(refusal),
+    };
     match Request::decode(&message.bytes) {
         Ok(Request::Call(argv)) => visit.argv = argv,
         Ok(Request::List) => {}

@@ -1,21 +1,22 @@
 //! Somebody who connected and was not answered yet.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
 
 use crate::audit::Caller;
 use crate::ids::{CallId, Claimed};
-use crate::limits::SECOND_REQUESTS_MAX;
 use crate::sys::{self, Sender};
 use crate::wire::{Explanation, Reply, Status};
+
+use super::connection::Connection;
 
 /// A connection whose request was not answered yet.
 #[derive(Debug)]
 pub(super) struct Visit {
-    pub(super) connection: OwnedFd,
+    pub(super) connection: Connection,
     /// The process that connected, in the kernel's words.
     pub(super) connector: Option<Sender>,
     pub(super) caller: Option<Caller>,
@@ -25,7 +26,7 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn new(connection: OwnedFd) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
         let connector = sys::connector(connection.as_fd()).ok();
         Self { connection, connector, caller: None, argv: Vec::new(), call: None }
     }
@@ -51,7 +52,7 @@ impl Visit {
 
     /// The answer. A caller that does not take it has left.
     pub(super) fn reply(&self, reply: &Reply) {
-        drop(sys::send(self.connection.as_fd(), &reply.encode(), &[]));
+        self.connection.answer(&reply.encode());
     }
 
     /// The answer to a call without an exit status, and in a message of its own which call it was and why. A client that
@@ -59,17 +60,6 @@ impl Visit {
     pub(super) fn reply_why(&self, status: Status, call: Option<CallId>, why: &str) {
         self.reply(&Reply::Status(status));
         let explanation = Explanation::new(call.map(CallId::get), why);
-        drop(sys::send(self.connection.as_fd(), &explanation.encode(), &[]));
-    }
-}
-
-impl Drop for Visit {
-    fn drop(&mut self) {
-        // A message that is left unread would destroy the answer on its way.
-        for _ in 0..SECOND_REQUESTS_MAX {
-            if sys::receive(self.connection.as_fd(), 1).map_or(true, |message| message.bytes.is_empty()) {
-                return;
-            }
-        }
+        self.connection.answer(&explanation.encode());
     }
 }

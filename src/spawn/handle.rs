@@ -6,15 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::limits::{KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX};
+use crate::limits::{CLOSER_BATCH, KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX};
 use crate::refusal::{Descriptors, Refusal};
 use crate::rules::Stdin;
 use crate::sys::{self, End, Unfit};
 
 use super::kin::Kin;
-use super::launcher::{FIT, Failure, Source};
+use super::launcher::{Close, FIT, Failure, Source};
 use super::plan::{Plan, Stdio};
 use super::reaper::{Left, Report, left_below};
 use super::scope::Scope;
@@ -135,8 +136,9 @@ impl Launcher {
         self.scope = Some(scope);
     }
 
-    /// Where it is given what becomes the command's stdin, stdout and stderr, by [`equip`].
-    pub(super) fn stream(&self) -> BorrowedFd<'_> {
+    /// Where it is given what becomes the command's stdin, stdout and stderr, by [`equip`]. Readable when it has something
+    /// to say, or has ended.
+    pub fn stream(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
@@ -151,7 +153,8 @@ impl Launcher {
         send(self.stream(), source, &[connection])
     }
 
-    /// Waits until it has the descriptors of its request, as long as somebody wants the command.
+    /// Waits until it has the descriptors of its request, as long as somebody wants the command. Then, and when they are
+    /// not fit for one, its copy of the connection is gone.
     /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left, or the
     /// launcher has ended. Then it has no use, and may end whenever its descriptors let it.
     pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: Stop<'_>) -> Result<(), Refusal> {
@@ -171,6 +174,38 @@ impl Launcher {
             }
             await_word(self.stream(), until, caller, stop)?;
         }
+    }
+
+    /// Has it close a connection, of which it gets a copy, and does not wait for that.
+    /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
+    pub fn close(&self, connection: &OwnedFd, how: Close) -> io::Result<()> {
+        sys::send(self.stream.as_fd(), &[how as u8], &[connection.as_fd()]).map(drop)
+    }
+
+    /// How many it has closed since it was last asked. Errors: `BrokenPipe` (it has ended).
+    pub fn closed(&self) -> io::Result<usize> {
+        match sys::receive_now(self.stream.as_fd(), &mut [0; CLOSER_BATCH]) {
+            Ok(0) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(source) if source.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            said => said,
+        }
+    }
+
+    /// Whether it has a processor, or waits for one and nothing else.
+    pub fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('R'))
+    }
+
+    /// Ends it, as soon as it lets itself be ended.
+    pub fn kill(&self) {
+        // One that is gone needs no signal.
+        sys::send_signal(self.pidfd(), Signal::SIGKILL).ok();
+    }
+
+    /// Hangs up on it, and does not wait until it has ended.
+    pub fn let_go(self) -> Ending {
+        Ending { pid: self.pid, pidfd: self.pidfd }
     }
 
     /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing else to do,
@@ -238,6 +273,30 @@ pub(super) fn await_word(
         Some(1) => Err(Refusal::Stopping),
         Some(2) => Err(Refusal::Left),
         _ => Ok(()),
+    }
+}
+
+/// A launcher without a command, that ends.
+#[derive(Debug)]
+pub struct Ending {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Ending {
+    /// Readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Whether it has ended; then it is reaped.
+    pub fn is_over(&self, kin: &Kin) -> bool {
+        let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        let is_over = sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(false);
+        if is_over {
+            kin.reap_unused(self.pid);
+        }
+        is_over
     }
 }
 

@@ -126,6 +126,9 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
     }
     let mut ready = prepare();
     let Some(mut source) = await_source(stream.as_fd()) else { return FAILED };
+    if let Some(how) = Close::of(source.kind) {
+        return close_connections(stream.as_fd(), how, source);
+    }
     if source.kind == Source::Reaper as u8 {
         match reaper::part(&room) {
             Ok(Side::Reaper(command)) => return reaper::reap(&stream, command),
@@ -195,6 +198,42 @@ fn await_source(stream: BorrowedFd<'_>) -> Option<Sent> {
 
 /// What a launcher reports when its command's descriptors are fit: as long as the report that they are not.
 pub(super) const FIT: [u8; Unfit::BYTES] = [0; Unfit::BYTES];
+
+/// How a launcher closes a connection instead of becoming a command: each byte that it is sent, with a connection. It
+/// answers each with a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Close {
+    /// It takes out what waits there, so that the answer in the other direction is not lost, and lets go of its copy.
+    Emptied = 16,
+    /// It keeps its copy until it ends, with all that waits there: the kernel has the end of a process wait for no
+    /// socket that lingers.
+    AsItIs,
+}
+
+impl Close {
+    fn of(kind: u8) -> Option<Self> {
+        [Self::Emptied, Self::AsItIs].into_iter().find(|how| *how as u8 == kind)
+    }
+}
+
+/// The life of a launcher that closes connections.
+fn close_connections(stream: BorrowedFd<'_>, mut how: Close, mut sent: Sent) -> u8 {
+    loop {
+        let [Some(connection), ..] = sent.descriptors else { return FAILED };
+        match how {
+            Close::Emptied => {
+                while sys::discard(connection.as_fd()) == Ok(true) {}
+                drop(connection);
+            }
+            Close::AsItIs => mem::forget(connection),
+        }
+        let Ok(1) = sys::write(stream, &[how as u8]) else { return FAILED };
+        let Some(next) = await_source(stream) else { return 0 };
+        let Some(kind) = Close::of(next.kind) else { return FAILED };
+        (how, sent) = (kind, next);
+    }
+}
 
 /// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when there are
 /// none to be had.

@@ -33,9 +33,9 @@ mod stream;
 mod tree;
 mod wait;
 
-pub use handle::Launcher;
+pub use handle::{Ending, Launcher};
 pub use kin::Kin;
-pub use launcher::Failure;
+pub use launcher::{Close, Failure};
 pub use nursery::{Nursery, Role, run as run_nursery};
 pub use plan::{Plan, Stdio};
 pub use pool::Pool;

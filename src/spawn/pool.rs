@@ -140,6 +140,16 @@ impl Pool {
         }
     }
 
+    /// A launcher that is there already; where there is none, more are asked for.
+    pub fn try_take(&self) -> Option<Launcher> {
+        let mut state = self.state();
+        let taken = state.stock.take(Instant::now(), Launcher::is_alive);
+        if taken.is_none() || state.stock.ready.len() < LAUNCHERS_LEFT_MIN {
+            state.ask();
+        }
+        taken
+    }
+
     /// Has those made that were taken, once that is worth the nursery's while.
     pub fn refill(&self) {
         let mut state = self.state();

@@ -80,6 +80,36 @@ pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked
     Ok(Some(Peeked { bytes, length, brings_descriptors, sender }))
 }
 
+/// Looks at the message behind the first `offset` bytes of what waits, without its bytes; `None` is the end. `SO_PEEK_OFF`,
+/// `socket(7)`, Linux 3.4. From here on [`peek`] looks at what is behind that message, too.
+pub fn peek_behind(socket: BorrowedFd<'_>, offset: usize) -> io::Result<Option<Peeked>> {
+    start_peeks_at(socket, offset)?;
+    peek(socket, 0)
+}
+
+#[allow(unsafe_code, reason = "nix does not have SO_PEEK_OFF")]
+fn start_peeks_at(socket: BorrowedFd<'_>, offset: usize) -> io::Result<()> {
+    let offset = libc::c_int::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    let (value, length) = ((&raw const offset).cast(), 4);
+    // SAFETY: the descriptor is borrowed, hence open, and one int is read, of which the length is given.
+    let set =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, length) };
+    Errno::result(set)?;
+    Ok(())
+}
+
+/// Takes the next message without its bytes, and has the kernel let go of the descriptors that it brings: none is
+/// installed, so none is flushed; but the last reference to one may take its time here. Gives whether there was a message;
+/// not one is the end. For a process that lives in another's memory: nothing is allocated, and `errno` stays.
+/// Errors: `EAGAIN` on a non-blocking socket without a message.
+pub fn discard(socket: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut control = [0; CREDENTIALS_WORDS];
+    let arrived = receive_raw(socket, &mut [0], &mut control, 0)?;
+    let is_message =
+        arrived.length > 0 || arrived.control_length > 0 || arrived.flags & libc::MSG_CTRUNC != 0;
+    Ok(is_message)
+}
+
 /// Takes the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
 pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Received> {
     let mut bytes = vec![0; capacity];
@@ -311,5 +341,23 @@ mod tests {
         let peeked = peek(far.as_fd(), 1 << 20).expect("peeked").expect("a message");
         assert_eq!((peeked.length, &peeked.bytes), (sent.len(), &sent));
         assert_eq!(peek(far.as_fd(), 5000).expect("peeked").expect("a message").bytes, sent[..5000]);
+    }
+
+    #[test]
+    fn messages_behind_the_first_are_counted_where_they_are() {
+        let (near, far) = pair().expect("a socket pair");
+        pass_credentials(far.as_fd()).expect("credentials on");
+        for bytes in [&b"one"[..], b"", b"three", b""] {
+            send(near.as_fd(), bytes, &[near.as_fd()]).expect("sent");
+        }
+        drop(near);
+        let (mut offset, mut lengths) = (0, Vec::new());
+        while let Some(message) = peek_behind(far.as_fd(), offset).expect("peeked") {
+            assert!(message.brings_descriptors);
+            offset += message.length;
+            lengths.push(message.length);
+        }
+        assert_eq!(lengths, [3, 0, 5, 0]);
+        assert_eq!((0..4).filter(|_| discard(far.as_fd()).expect("taken")).count(), 4);
     }
 }

@@ -36,7 +36,9 @@ pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
 };
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
-pub use message::{Peeked, Received, Sender, peek, receive, receive_few, send, send_patiently};
+pub use message::{
+    Peeked, Received, Sender, discard, peek, peek_behind, receive, receive_few, send, send_patiently,
+};
 pub use needs::{LEAST_KERNEL, Missing, check_kernel};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use places::{move_above, open_places};

@@ -1,0 +1,154 @@
+//! Connections that other processes close, because descriptors may wait in them: the last reference to a TCP socket with
+//! `SO_LINGER` is not let go of before its owner's time is up. A thread of the broker hands them to such a process, one for
+//! each socket that has any; the broker keeps its own reference until the other process has said that nothing is left in
+//! the connection. A process that does not say so in time is killed, which ends the wait, and replaced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::limits::{CALL_STACK_BYTES, CLOSING_END_MAX, CLOSING_ROUND, SOCKET_CLOSING_MAX};
+use crate::spawn::{Close, Kin, Pool};
+use crate::sys;
+
+use super::lane::{Lane, Unclosed};
+
+/// Connections on their way to be closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    handed: Mutex<Vec<(usize, Unclosed)>>,
+    bell: EventFd,
+    /// How many each socket has.
+    held: Vec<AtomicUsize>,
+    ends: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Closing {
+    /// Begins the thread for so many sockets, which hands connections to processes of `pool`.
+    pub(super) fn begin(sockets: usize, pool: &Arc<Pool>, kin: &Arc<Kin>) -> io::Result<Arc<Self>> {
+        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let held = std::iter::repeat_with(AtomicUsize::default).take(sockets).collect();
+        let (handed, ends, thread) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
+        let closing = Arc::new(Self { handed, bell, held, ends, thread });
+        let work =
+            Work { closing: closing.clone(), pool: pool.clone(), kin: kin.clone(), lanes: BTreeMap::new() };
+        let begun = thread::Builder::new().name("closing".into()).stack_size(CALL_STACK_BYTES);
+        *closing.thread() = Some(begun.spawn(move || work.run())?);
+        Ok(closing)
+    }
+
+    /// Has a connection closed that was accepted at a socket. Never waits. Its caller sees the end at once.
+    pub(super) fn hand(&self, socket: usize, fd: OwnedFd, how: Close) {
+        if how == Close::Emptied {
+            // On a connection that its caller has closed there is nobody to see it.
+            shutdown(fd.as_raw_fd(), Shutdown::Both).ok();
+        }
+        self.count(socket, 1, 0);
+        self.handed().push((socket, Unclosed { fd, how }));
+        self.ring();
+    }
+
+    /// Connections of a socket that are not closed yet.
+    pub(super) fn held(&self, socket: usize) -> usize {
+        self.held.get(socket).map_or(0, |held| held.load(Ordering::Relaxed))
+    }
+
+    /// The same of all sockets.
+    pub(super) fn held_in_all(&self) -> usize {
+        self.held.iter().map(|held| held.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether a socket may take in more: what is stuck counts against the socket that it came from.
+    pub(super) fn has_room(&self, socket: usize) -> bool {
+        self.held(socket) < SOCKET_CLOSING_MAX
+    }
+
+    /// Closes what is there, for [`CLOSING_END_MAX`] at most; the rest goes when this process does: the kernel has the end
+    /// of a process wait for no socket that lingers.
+    pub(super) fn end(&self) {
+        self.ends.store(true, Ordering::SeqCst);
+        self.ring();
+        let thread = self.thread().take();
+        // One that panicked has nothing to close any more.
+        thread.map(JoinHandle::join);
+    }
+
+    fn ring(&self) {
+        // It fails only when the counter is full, and then it is readable already.
+        self.bell.write(1).ok();
+    }
+
+    /// Changes the count of a socket.
+    fn count(&self, socket: usize, more: usize, less: usize) {
+        if let Some(held) = self.held.get(socket) {
+            held.fetch_add(more, Ordering::Relaxed);
+            held.fetch_sub(less, Ordering::Relaxed);
+        }
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handed(&self) -> MutexGuard<'_, Vec<(usize, Unclosed)>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's own state.
+struct Work {
+    closing: Arc<Closing>,
+    pool: Arc<Pool>,
+    kin: Arc<Kin>,
+    /// Of the sockets that have any.
+    lanes: BTreeMap<usize, Lane>,
+}
+
+impl Work {
+    fn run(mut self) {
+        let mut give_up = None;
+        loop {
+            for (socket, unclosed) in mem::take(&mut *self.closing.handed()) {
+                self.lanes.entry(socket).or_default().push(unclosed);
+            }
+            let now = Instant::now();
+            for (socket, lane) in &mut self.lanes {
+                let closed = lane.advance(now, &self.pool, &self.kin);
+                self.closing.count(*socket, 0, closed);
+            }
+            if self.closing.ends.load(Ordering::SeqCst) {
+                let give_up = *give_up.get_or_insert(now + CLOSING_END_MAX);
+                if now >= give_up || self.lanes.values().all(Lane::is_done) {
+                    break;
+                }
+            }
+            self.lanes.retain(|_, lane| !lane.is_over());
+            self.wait(give_up);
+        }
+        self.lanes.into_values().for_each(Lane::leave);
+        mem::take(&mut *self.closing.handed()).into_iter().for_each(mem::forget);
+    }
+
+    fn wait(&self, give_up: Option<Instant>) {
+        let mut looked_at = vec![PollFd::new(self.closing.bell.as_fd(), PollFlags::POLLIN)];
+        looked_at
+            .extend(self.lanes.values().flat_map(Lane::watched).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let due = self.lanes.values().filter_map(Lane::due).chain(give_up).min();
+        if sys::poll_until(&mut looked_at, due).is_err() {
+            // The kernel has no memory for it now.
+            thread::sleep(CLOSING_ROUND);
+        }
+        // Nothing to read means that something else happened.
+        self.closing.bell.read().ok();
+    }
+}

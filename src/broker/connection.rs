@@ -1,0 +1,146 @@
+//! A connection that was accepted. What waits in it may bring descriptors whose last reference does not close for as long as
+//! their owner likes, so dropping the connection closes it only where it is certain that nothing waits there. Everything
+//! else goes to `closing.rs`, whatever the way by which the connection comes to its end.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::limits::SECOND_REQUESTS_MAX;
+use crate::spawn::Close;
+use crate::sys;
+
+use super::closing::Closing;
+
+/// A connection, and what is known of the messages in it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Always there, until the drop.
+    fd: Option<OwnedFd>,
+    socket: usize,
+    closing: Arc<Closing>,
+    /// Its first message was taken from it.
+    is_taken: Cell<bool>,
+    /// Another process may be taking a message: nobody may look.
+    is_lent: Cell<bool>,
+    is_answered: Cell<bool>,
+    content: Cell<Content>,
+}
+
+/// What waits in a connection, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Unknown,
+    /// Nothing, and nothing comes in any more.
+    Nothing,
+    /// Messages that only another process may take out.
+    Descriptors,
+}
+
+impl Connection {
+    /// One that was accepted at a socket, by its index.
+    pub(super) fn new(fd: OwnedFd, socket: usize, closing: Arc<Closing>) -> Self {
+        let [is_taken, is_lent, is_answered] = [const { Cell::new(false) }; 3];
+        let content = Cell::new(Content::Unknown);
+        Self { fd: Some(fd), socket, closing, is_taken, is_lent, is_answered, content }
+    }
+
+    /// Another process has a copy, and takes the first message.
+    pub(super) fn lend(&self) {
+        self.is_lent.set(true);
+    }
+
+    /// The first message was taken, and the copy is gone.
+    pub(super) fn note_taken(&self) {
+        self.is_lent.set(false);
+        self.is_taken.set(true);
+    }
+
+    /// Sends an answer. One that does not arrive has no caller any more.
+    pub(super) fn answer(&self, message: &[u8]) {
+        self.is_answered.set(true);
+        drop(sys::send(self.as_fd(), message, &[]));
+    }
+
+    /// Takes nothing in any more, and gives how many messages wait behind the first one, as far as they are counted. What
+    /// brings no descriptors is taken out.
+    pub(super) fn count_rest(&self) -> usize {
+        if self.is_lent.get() {
+            return 0;
+        }
+        self.stop_receiving();
+        let own = usize::from(!self.is_taken.get());
+        let most = SECOND_REQUESTS_MAX + own;
+        let mut count = self.take_plain(most);
+        let mut bytes = 0;
+        // From here on every message stays, behind one with descriptors.
+        while self.content.get() == Content::Descriptors && count < most {
+            let Ok(Some(message)) = sys::peek_behind(self.as_fd(), bytes) else { break };
+            (bytes, count) = (bytes + message.length, count + 1);
+        }
+        count.saturating_sub(own)
+    }
+
+    /// No message comes in after this. On a connection that its caller has closed, none does in any case.
+    fn stop_receiving(&self) {
+        shutdown(self.as_fd().as_raw_fd(), Shutdown::Read).ok();
+    }
+
+    /// Takes out messages without descriptors, until one has some or nothing is left, and gives how many.
+    fn take_plain(&self, most: usize) -> usize {
+        let mut count = 0;
+        // One look more than messages, for an error that is told once.
+        for _ in 0..=most {
+            match sys::peek(self.as_fd(), 0) {
+                Ok(Some(message)) if message.brings_descriptors => {
+                    self.content.set(Content::Descriptors);
+                    break;
+                }
+                Ok(Some(_)) if count == most => break,
+                Ok(Some(_)) => {
+                    sys::discard(self.as_fd()).ok();
+                    count += 1;
+                }
+                Ok(None) => {
+                    self.content.set(Content::Nothing);
+                    break;
+                }
+                // A caller that left with an answer unread is told once.
+                Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(_) => break,
+            }
+        }
+        count
+    }
+
+    /// Whether it is certain that nothing waits here, and that nothing comes any more.
+    fn has_nothing(&self) -> bool {
+        if self.is_lent.get() {
+            return false;
+        }
+        if self.content.get() == Content::Unknown {
+            self.stop_receiving();
+            // Where nobody was answered, what waits stays: so its sender is told that it was not read.
+            self.take_plain(if self.is_answered.get() { SECOND_REQUESTS_MAX } else { 0 });
+        }
+        self.content.get() == Content::Nothing
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("it is there until it is dropped").as_fd()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let is_empty = self.has_nothing();
+        let Some(fd) = self.fd.take().filter(|_| !is_empty) else { return };
+        let how = if self.is_answered.get() { Close::Emptied } else { Close::AsItIs };
+        self.closing.hand(self.socket, fd, how);
+    }
+}

@@ -1,0 +1,165 @@
+//! The connections of one socket that are to be closed, and the process that closes them.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use crate::limits::{CLOSER_BATCH, CLOSER_IDLE, CLOSER_PATIENCE, CLOSING_ROUND, SOCKET_CLOSERS_MAX};
+use crate::spawn::{Close, Ending, Kin, Launcher, Pool};
+
+/// A connection that is to be closed.
+#[derive(Debug)]
+pub(super) struct Unclosed {
+    pub(super) fd: OwnedFd,
+    pub(super) how: Close,
+}
+
+/// The connections of one socket, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    queue: VecDeque<Unclosed>,
+    closer: Option<Closer>,
+    /// Processes that are to end; one that hangs in a file system of the caller's may take for ever.
+    endings: Vec<Ending>,
+    /// When a process is looked for again.
+    retry: Option<Instant>,
+}
+
+/// A process that closes connections.
+#[derive(Debug)]
+struct Closer {
+    process: Launcher,
+    /// What it has, and has not said to be closed.
+    sent: VecDeque<Unclosed>,
+    /// When it last had something new to do, or said something.
+    since: Instant,
+    /// Connections that it keeps, and that are closed by its end.
+    kept: usize,
+}
+
+impl Lane {
+    pub(super) fn push(&mut self, unclosed: Unclosed) {
+        self.queue.push_back(unclosed);
+    }
+
+    /// Does what can be done now, and gives how many were closed.
+    pub(super) fn advance(&mut self, now: Instant, pool: &Pool, kin: &Kin) -> usize {
+        self.endings.retain(|ending| !ending.is_over(kin));
+        let closed = self.hear(now);
+        if self.closer.as_mut().is_some_and(|closer| closer.is_held_up(now)) {
+            self.replace();
+        }
+        if self.retry.is_none_or(|retry| retry <= now) {
+            self.retry = None;
+            self.send(now, pool);
+        }
+        closed
+    }
+
+    /// What the process says.
+    fn hear(&mut self, now: Instant) -> usize {
+        let Some(closer) = &mut self.closer else { return 0 };
+        let Ok(said) = closer.process.closed() else {
+            self.replace();
+            return 0;
+        };
+        let closed = said.min(closer.sent.len());
+        if closed > 0 {
+            closer.since = now;
+            // Of what was emptied this is the last reference, and nothing is in there. Of the rest it is not the last.
+            closer.sent.drain(..closed);
+        }
+        let is_done = closer.sent.is_empty();
+        let is_idle = self.queue.is_empty() && now >= closer.since + CLOSER_IDLE;
+        if is_done && (closer.kept > 0 || is_idle) {
+            self.endings.extend(self.closer.take().map(|closer| closer.process.let_go()));
+        }
+        closed
+    }
+
+    /// Ends a process that is held up, or gone. What it was at is not emptied by the next one: with that one's end it is
+    /// closed without a wait.
+    fn replace(&mut self) {
+        let Some(Closer { process, sent, .. }) = self.closer.take() else { return };
+        process.kill();
+        self.endings.push(process.let_go());
+        let is_at_work = !sent.is_empty();
+        sent.into_iter().rev().for_each(|unclosed| self.queue.push_front(unclosed));
+        if let Some(first) = self.queue.front_mut().filter(|_| is_at_work) {
+            first.how = Close::AsItIs;
+        }
+    }
+
+    fn send(&mut self, now: Instant, pool: &Pool) {
+        while let Some(next) = self.queue.front() {
+            if self.closer.is_none() {
+                let may_begin = self.endings.len() < SOCKET_CLOSERS_MAX;
+                let process = if may_begin { pool.try_take() } else { None };
+                let Some(process) = process else {
+                    self.retry = Some(now + CLOSING_ROUND);
+                    return;
+                };
+                self.closer = Some(Closer { process, sent: VecDeque::new(), since: now, kept: 0 });
+            }
+            let Some(closer) = &mut self.closer else { return };
+            // One that keeps some ends when they have all come to it.
+            let is_to_end = closer.kept >= CLOSER_BATCH || (closer.kept > 0 && next.how == Close::Emptied);
+            if is_to_end || closer.sent.len() >= CLOSER_BATCH {
+                return;
+            }
+            if closer.process.close(&next.fd, next.how).is_err() {
+                // It is gone, which is heard, or the user has too many descriptors on their way.
+                self.retry = Some(now + CLOSING_ROUND);
+                return;
+            }
+            if closer.sent.is_empty() {
+                closer.since = now;
+            }
+            closer.kept += usize::from(next.how == Close::AsItIs);
+            closer.sent.extend(self.queue.pop_front());
+        }
+    }
+
+    /// Whether all is closed.
+    pub(super) fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.closer.as_ref().is_none_or(|closer| closer.sent.is_empty())
+    }
+
+    /// Whether nothing is left to wait for.
+    pub(super) fn is_over(&self) -> bool {
+        self.queue.is_empty() && self.closer.is_none() && self.endings.is_empty()
+    }
+
+    /// What is waited for.
+    pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let closer = self.closer.iter().map(|closer| closer.process.stream());
+        closer.chain(self.endings.iter().map(Ending::pidfd))
+    }
+
+    /// When something is to be done, if nothing happens until then.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let closer = self
+            .closer
+            .as_ref()
+            .map(|closer| closer.since + if closer.sent.is_empty() { CLOSER_IDLE } else { CLOSER_PATIENCE });
+        closer.into_iter().chain(self.retry).min()
+    }
+
+    /// Leaves what is not closed to the end of this process.
+    pub(super) fn leave(self) {
+        self.queue.into_iter().for_each(mem::forget);
+        self.closer.into_iter().flat_map(|closer| closer.sent).for_each(mem::forget);
+    }
+}
+
+impl Closer {
+    /// Whether it has something to do, and sleeps instead of doing it.
+    fn is_held_up(&mut self, now: Instant) -> bool {
+        if self.sent.is_empty() || now < self.since + CLOSER_PATIENCE {
+            return false;
+        }
+        self.since = now;
+        !self.process.is_running()
+    }
+}
