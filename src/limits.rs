@@ -109,7 +109,7 @@ pub const SOCKET_CLOSERS_MAX: usize = 4;
 /// Connections that one such process has at a time.
 pub const CLOSER_BATCH: usize = 16;
 /// How long it may take for one before it is killed and replaced, unless it waits for a processor.
-pub const CLOSER_PATIENCE: Duration = Duration::from_millis(100);
+pub const CLOSER_PATIENCE: Duration = Duration::from_millis(25);
 /// How long it is kept for the next one.
 pub const CLOSER_IDLE: Duration = Duration::from_secs(5);
 /// How long after a process could not be had it is asked for again.

@@ -55,7 +55,9 @@ fn add_call(entry: &mut Entry, call: CallId, socket: &SocketName) {
 }
 
 fn add_caller(entry: &mut Entry, caller: &Caller) {
-    entry.add("SLUICE_CALLER_PID", &caller.pid().to_string());
+    if let Some(pid) = caller.pid() {
+        entry.add("SLUICE_CALLER_PID", &pid.to_string());
+    }
     entry.add("SLUICE_CALLER_UID", &caller.uid().to_string());
 }
 
@@ -302,7 +304,10 @@ impl Record for List {
         let message = match (self.count, &self.caller) {
             (Some(count), _) => format!("the listing of {} was given {count} times more", self.socket),
             (None, Some(caller)) => {
-                format!("the listing of {} was given to process {}", self.socket, caller.pid())
+                let who = caller
+                    .pid()
+                    .map_or("a process that cannot be seen".into(), |pid| format!("process {pid}"));
+                format!("the listing of {} was given to {who}", self.socket)
             }
             (None, None) => format!("the listing of {} was given", self.socket),
         };

@@ -124,7 +124,7 @@ impl Fold {
         many.count += repeats.count;
         *many.reasons.entry(rejected.reason).or_default() += repeats.count;
         if let Some(caller) = &rejected.caller {
-            add(&mut many.pids, caller.pid());
+            caller.pid().into_iter().for_each(|pid| add(&mut many.pids, pid));
             add(&mut many.uids, caller.uid());
         }
     }

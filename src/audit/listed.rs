@@ -71,7 +71,7 @@ impl Lists {
         }
         window.count += 1;
         if let Some(caller) = caller {
-            add(&mut window.pids, caller.pid());
+            caller.pid().into_iter().for_each(|pid| add(&mut window.pids, pid));
             add(&mut window.uids, caller.uid());
         }
         None

@@ -9,7 +9,8 @@ use crate::sys::Sender;
 /// Who asked.
 #[derive(Clone, Debug, Serialize)]
 pub struct Caller {
-    pid: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<i32>,
     uid: u32,
     gid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,14 +18,18 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The sender of the request; the process that connected is named too when it is another one.
+    /// The sender of the request; the process that connected is named too when it is another one. One that this process's
+    /// pid namespace does not have has the number 0 for the kernel, and none here.
     pub fn new(sender: Sender, connector: Option<Sender>) -> Self {
-        let connector = connector.map(|connector| connector.pid).filter(|&pid| pid != sender.pid);
-        Self { pid: sender.pid, uid: sender.uid, gid: sender.gid, connector }
+        let known = |pid: i32| Some(pid).filter(|pid| *pid > 0);
+        let connector = connector.and_then(|connector| known(connector.pid));
+        let pid = known(sender.pid);
+        let connector = connector.filter(|_| connector != pid);
+        Self { pid, uid: sender.uid, gid: sender.gid, connector }
     }
 
-    /// The process that sent the request.
-    pub fn pid(&self) -> i32 {
+    /// The process that sent the request, where it can be seen.
+    pub fn pid(&self) -> Option<i32> {
         self.pid
     }
 

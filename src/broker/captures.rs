@@ -70,7 +70,8 @@ impl Captures {
 /// What the placeholders of a call's captures stand for, but for its number and rule.
 pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
     TemplateValues {
-        pid: u32::try_from(caller.pid()).ok(),
+        // One that cannot be seen from here has the kernel's number for that.
+        pid: caller.pid().map_or(Some(0), |pid| u32::try_from(pid).ok()),
         uid: Some(caller.uid()),
         ts_ms: Some(now_ms()),
         socket: Some(socket.clone()),

@@ -27,8 +27,7 @@ pub(super) fn look(visit: &mut Visit) -> Result<Option<Peeked>, Refusal> {
     let Some(message) = sys::peek(visit.connection.as_fd(), MESSAGE_BYTES_MAX).map_err(lost)? else {
         return if visit.is_over() { Ok(None) } else { Err(Refusal::Malformed(Malformed::Truncated)) };
     };
-    let sender = message.sender.filter(|sender| sender.pid > 0);
-    visit.caller = sender.map(|sender| Caller::new(sender, visit.connector));
+    visit.caller = message.sender.map(|sender| Caller::new(sender, visit.connector));
     if message.length > MESSAGE_BYTES_MAX {
         return Err(Refusal::Malformed(Malformed::TooLarge(message.length)));
     }

@@ -19,6 +19,8 @@ pub(super) struct Unclosed {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     queue: VecDeque<Unclosed>,
+    /// What is not emptied: closed a batch at a time, by the end of a process.
+    as_it_is: VecDeque<Unclosed>,
     closer: Option<Closer>,
     /// Processes that are to end; one that hangs in a file system of the caller's may take for ever.
     endings: Vec<Ending>,
@@ -40,7 +42,10 @@ struct Closer {
 
 impl Lane {
     pub(super) fn push(&mut self, unclosed: Unclosed) {
-        self.queue.push_back(unclosed);
+        match unclosed.how {
+            Close::Emptied => self.queue.push_back(unclosed),
+            Close::AsItIs => self.as_it_is.push_back(unclosed),
+        }
     }
 
     /// Does what can be done now, and gives how many were closed.
@@ -71,7 +76,7 @@ impl Lane {
             closer.sent.drain(..closed);
         }
         let is_done = closer.sent.is_empty();
-        let is_idle = self.queue.is_empty() && now >= closer.since + CLOSER_IDLE;
+        let is_idle = self.queue.is_empty() && self.as_it_is.is_empty() && now >= closer.since + CLOSER_IDLE;
         if is_done && (closer.kept > 0 || is_idle) {
             self.endings.extend(self.closer.take().map(|closer| closer.process.let_go()));
         }
@@ -84,15 +89,17 @@ impl Lane {
         let Some(Closer { process, sent, .. }) = self.closer.take() else { return };
         process.kill();
         self.endings.push(process.let_go());
-        let is_at_work = !sent.is_empty();
-        sent.into_iter().rev().for_each(|unclosed| self.queue.push_front(unclosed));
-        if let Some(first) = self.queue.front_mut().filter(|_| is_at_work) {
-            first.how = Close::AsItIs;
-        }
+        let mut sent = sent.into_iter();
+        let held_up = sent.next().map(|unclosed| Unclosed { how: Close::AsItIs, ..unclosed });
+        held_up.into_iter().for_each(|unclosed| self.push(unclosed));
+        sent.for_each(|unclosed| self.push(unclosed));
     }
 
     fn send(&mut self, now: Instant, pool: &Pool) {
-        while let Some(next) = self.queue.front() {
+        loop {
+            let is_batch = self.as_it_is.len() >= CLOSER_BATCH || self.queue.is_empty();
+            let from = if is_batch { &mut self.as_it_is } else { &mut self.queue };
+            let Some(next) = from.front() else { return };
             if self.closer.is_none() {
                 let may_begin = self.endings.len() < SOCKET_CLOSERS_MAX;
                 let process = if may_begin { pool.try_take() } else { None };
@@ -117,18 +124,19 @@ impl Lane {
                 closer.since = now;
             }
             closer.kept += usize::from(next.how == Close::AsItIs);
-            closer.sent.extend(self.queue.pop_front());
+            closer.sent.extend(from.pop_front());
         }
     }
 
     /// Whether all is closed.
     pub(super) fn is_done(&self) -> bool {
-        self.queue.is_empty() && self.closer.as_ref().is_none_or(|closer| closer.sent.is_empty())
+        let is_calm = self.closer.as_ref().is_none_or(|closer| closer.sent.is_empty());
+        self.queue.is_empty() && self.as_it_is.is_empty() && is_calm
     }
 
     /// Whether nothing is left to wait for.
     pub(super) fn is_over(&self) -> bool {
-        self.queue.is_empty() && self.closer.is_none() && self.endings.is_empty()
+        self.is_done() && self.closer.is_none() && self.endings.is_empty()
     }
 
     /// What is waited for.
@@ -148,7 +156,7 @@ impl Lane {
 
     /// Leaves what is not closed to the end of this process.
     pub(super) fn leave(self) {
-        self.queue.into_iter().for_each(mem::forget);
+        self.queue.into_iter().chain(self.as_it_is).for_each(mem::forget);
         self.closer.into_iter().flat_map(|closer| closer.sent).for_each(mem::forget);
     }
 }

@@ -193,8 +193,24 @@ impl Launcher {
 
     /// Whether it has a processor, or waits for one and nothing else.
     pub fn is_running(&self) -> bool {
+        self.state().starts_with('R')
+    }
+
+    /// Once it has ended, and before it is reaped: whether a signal ended it before it became the command. The kernel notes
+    /// of each process whether it has become another program yet (`PF_FORKNOEXEC`).
+    pub(super) fn was_cut_off(&self) -> bool {
+        const FORKED_NO_EXEC: u64 = 0x40;
+        let flags = || self.state().split(' ').nth(6).and_then(|flags| flags.parse::<u64>().ok());
+        let is_command = self.command.is_none();
+        is_command
+            && sys::was_signaled(self.pidfd())
+            && flags().is_some_and(|flags| flags & FORKED_NO_EXEC != 0)
+    }
+
+    /// The fields of `/proc/PID/stat` from the state on; `proc_pid_stat(5)`.
+    fn state(&self) -> String {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('R'))
+        stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned()).unwrap_or_default()
     }
 
     /// Ends it, as soon as it lets itself be ended.

@@ -86,6 +86,11 @@ impl Failure {
         Self { step: Step::Plan, errno: errno(source) }
     }
 
+    /// A signal ended it before it became the command.
+    pub(super) fn cut_off(oom: bool) -> Self {
+        Self { step: Step::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
+    }
+
     /// Shape: the step's place in [`Step::ALL`], then the errno, `i32` little-endian.
     fn encode(self) -> [u8; 5] {
         let step = Step::ALL.iter().position(|step| *step == self.step).unwrap_or_default();

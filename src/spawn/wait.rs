@@ -102,10 +102,13 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         if launcher.is_reaper() {
             sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
         }
+        // What ended it may have been the end of the call: then that is the answer.
+        let is_cut_off = cause.is_none() && launcher.was_cut_off();
+        let cut_off = is_cut_off.then(|| Failure::cut_off(account.oom));
         let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
         // Where the manager was quicker all the same: everything has ended then.
         let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
-        (end, launcher.failure(), settle(launcher, left, account, cause, call, give_up)?)
+        (end, launcher.failure().or(cut_off), settle(launcher, left, account, cause, call, give_up)?)
     };
     let (cause, captured) = deliver(cause, call)?;
     let failure = launched.err().map(|source| Failure::of_plan(&source)).or(failure);

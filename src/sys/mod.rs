@@ -43,7 +43,7 @@ pub use needs::{LEAST_KERNEL, Missing, check_kernel};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use places::{move_above, open_places};
 pub use ready::poll_until;
-pub use reap::{End, reap, reap_any};
+pub use reap::{End, reap, reap_any, was_signaled};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};

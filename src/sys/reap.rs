@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::{raw, uninterrupted};
@@ -68,6 +69,15 @@ pub fn reap_any(waits: bool) -> nix::Result<Option<(Pid, End)>> {
             }
         }
     }
+}
+
+/// Whether the child behind `pidfd` has ended by a signal; it stays to be reaped. `waitid(2)` with `WNOWAIT`.
+pub fn was_signaled(pidfd: BorrowedFd<'_>) -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    matches!(
+        waitid(Id::PIDFd(pidfd), look),
+        Ok(WaitStatus::Signaled(..)) | Err(Errno::EINVAL) // a real-time signal, which nix does not know
+    )
 }
 
 fn duration(time: libc::timeval) -> Duration {

@@ -67,6 +67,30 @@ fn a_descriptor_that_names_without_opening_is_refused_in_every_place() {
     }
 }
 
+#[test]
+fn what_is_no_stdio_is_refused_in_every_place_whoever_would_take_it() {
+    use nix::sys::epoll::{Epoll, EpollCreateFlags};
+    use nix::sys::eventfd::EventFd;
+    use nix::sys::inotify::{InitFlags, Inotify};
+    use nix::sys::signal::SigSet;
+    use nix::sys::signalfd::SignalFd;
+    let event = EventFd::new().expect("an eventfd");
+    let epoll = Epoll::new(EpollCreateFlags::empty()).expect("an epoll");
+    let watch = Inotify::init(InitFlags::empty()).expect("an inotify");
+    let signals = SignalFd::new(&SigSet::empty()).expect("a signalfd");
+    let namespace = File::open("/proc/self/ns/mnt").expect("a namespace");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    for more in ["", "  stdoutfile = @DIR@/audit/c#$call.out\n"] {
+        let broker = Broker::new(&format!("defaults:\n{more}  timeout = 20s\n\n/bin/echo a\n")).start();
+        refused_in_every_place(&broker, event.as_fd());
+        refused_in_every_place(&broker, epoll.0.as_fd());
+        refused_in_every_place(&broker, watch.as_fd());
+        refused_in_every_place(&broker, signals.as_fd());
+        refused_in_every_place(&broker, namespace.as_fd());
+        refused_in_every_place(&broker, listener.as_fd());
+    }
+}
+
 fn refused_in_every_place(broker: &Broker, fd: BorrowedFd<'_>) {
     let null = null();
     for place in 0..3 {

@@ -6,6 +6,7 @@ mod captures;
 mod captures_failing;
 mod cli;
 mod client;
+mod closing;
 mod concurrency;
 mod config;
 mod crash;

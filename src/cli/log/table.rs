@@ -184,12 +184,12 @@ impl Table {
 
     /// The caller: user and process.
     fn who(&mut self, record: &Recorded) -> String {
-        let Some((uid, pid)) = record.uid.zip(record.pid) else { return String::new() };
+        let Some(uid) = record.uid else { return String::new() };
         let name = self.names.entry(uid).or_insert_with(|| {
             let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
             user.map_or_else(|| uid.to_string(), |user| user.name)
         });
-        format!("{name}[{pid}]")
+        record.pid.map_or_else(|| name.clone(), |pid| format!("{name}[{pid}]"))
     }
 }
 

@@ -1,0 +1,137 @@
+//! Connections in which descriptors are left, whose last reference does not close for as long as their owner likes: none
+//! holds up the broker, another caller or the stop, and every answer arrives.
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Linger;
+
+use crate::harness::{Broker, Connection, MAGIC, Reply, SOON, Status, VERSION, frame, header};
+
+/// Sockets whose `close` waits for a minute, because what was sent is not taken.
+struct Lingering {
+    far: Vec<TcpStream>,
+    listener: TcpListener,
+}
+
+impl Lingering {
+    fn new() -> Self {
+        Self { far: Vec::new(), listener: TcpListener::bind("127.0.0.1:0").expect("a port") }
+    }
+
+    fn socket(&mut self) -> TcpStream {
+        let address = self.listener.local_addr().expect("an address");
+        let mut near = TcpStream::connect(address).expect("connected");
+        self.far.push(self.listener.accept().expect("accepted").0);
+        let linger = libc::linger { l_onoff: 1, l_linger: 60 };
+        setsockopt(&near, Linger, &linger).expect("it lingers");
+        near.set_nonblocking(true).expect("flags");
+        while near.write(&[0; 65_536]).is_ok() {}
+        near
+    }
+
+    /// Sends a message with so many of them, and keeps none.
+    fn send(&mut self, connection: &Connection, bytes: &[u8], count: usize) {
+        let sockets: Vec<_> = (0..count).map(|_| self.socket()).collect();
+        let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
+        connection.send(bytes, &fds);
+        // The message's references are the last ones from here on.
+    }
+}
+
+/// The accept loop hears, and a call is answered.
+fn goes_on(broker: &Broker) {
+    let began = Instant::now();
+    broker.hup();
+    broker.call(["/bin/echo", "a"]).exited(0);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_socket_that_lingers_in_a_refused_request_holds_up_nobody() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let (good, bad) = (frame(&["/bin/echo", "a"]), frame(&["/bin/nope"]));
+    let mut lingering = Lingering::new();
+    let ways = [(&bad[..], 3, Status::NO_RULE), (b"nonsense", 3, Status::PROTO), (&good, 4, Status::FDS)];
+    for (bytes, count, want) in ways {
+        let connection = broker.connect();
+        lingering.send(&connection, bytes, count);
+        assert_eq!(connection.reply(), Reply::Status(want));
+        goes_on(&broker);
+    }
+}
+
+#[test]
+fn a_socket_that_lingers_behind_an_answer_holds_up_nobody_and_is_refused() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let null = std::fs::File::open("/dev/null").expect("there is /dev/null");
+    let mut lingering = Lingering::new();
+    for first in [frame(&["/bin/echo", "a"]), header(MAGIC, VERSION, 0), frame(&["/bin/nope"])] {
+        let connection = broker.connect();
+        // Both are there before the first is read: after its answer nothing more comes in.
+        broker.signal(Signal::SIGSTOP);
+        connection.send(&first, &[null.as_fd(); 3]);
+        lingering.send(&connection, &frame(&["/bin/echo", "a"]), 3);
+        broker.signal(Signal::SIGCONT);
+        assert!(matches!(connection.reply(), Reply::Status(_) | Reply::Listing(_)));
+        goes_on(&broker);
+    }
+    let refused = broker.records_of("reject reason=malformed");
+    assert!(!refused.is_empty(), "a second request is on record");
+}
+
+#[test]
+fn a_listing_with_descriptors_is_given_and_none_stays() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let descriptors = broker.descriptors();
+    let mut lingering = Lingering::new();
+    let connection = broker.connect();
+    lingering.send(&connection, &header(MAGIC, VERSION, 0), 1);
+    assert!(matches!(connection.reply(), Reply::Listing(_)));
+    goes_on(&broker);
+    broker.comes_back_to(descriptors, broker.threads());
+}
+
+#[test]
+fn a_stop_waits_for_no_socket_that_lingers_in_a_request_that_waits() {
+    let rules = "/bin/sh -c #script\n  allow_any = script\n  max_calls = 1\n";
+    let mut broker = Broker::new(rules).start();
+    let mut held = broker.begin_sh("echo up; exec sleep 60");
+    held.line();
+    let held = held.stay();
+    let mut lingering = Lingering::new();
+    let waiting: Vec<_> = (0..12).map(|_| broker.connect()).collect();
+    for connection in &waiting {
+        lingering.send(connection, &frame(&["/bin/sh", "-c", "true"]), 3);
+    }
+    // A caller that leaves while it waits is closed in the same way.
+    let (left, stay) = waiting.split_at(4);
+    assert!(left.iter().all(|connection| connection.reply_within(Duration::ZERO) == Reply::Silent));
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    for connection in stay {
+        assert_eq!(connection.reply_within(SOON), Reply::Status(Status::STOPPING));
+    }
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    drop(held);
+}
+
+#[test]
+fn many_requests_with_sockets_that_linger_keep_no_other_caller_waiting_for_long() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let (descriptors, mut lingering) = (broker.descriptors(), Lingering::new());
+    let bad = frame(&["/bin/nope"]);
+    let connections: Vec<_> = (0..40).map(|_| broker.connect()).collect();
+    connections.iter().for_each(|connection| lingering.send(connection, &bad, 1));
+    for connection in &connections {
+        assert!(matches!(connection.reply(), Reply::Status(Status::NO_RULE) | Reply::Closed));
+    }
+    goes_on(&broker);
+    broker.comes_back_to(descriptors, broker.threads());
+}
