@@ -3,14 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::ACCEPT_BACKOFF;
+use crate::sys;
 
+use super::connection::Connection;
 use super::door::Doors;
 use super::notice::Notice;
 use super::state::Broker;
@@ -147,6 +151,21 @@ impl Entrance {
             }
         }
         Ok(())
+    }
+
+    /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be answered: what
+    /// they sent stays unread, which they are told.
+    pub(super) fn turn_away(&self) {
+        for (index, socket) in self.broker.sockets.iter().enumerate() {
+            if !self.accepts_while_stopping(index) {
+                continue;
+            }
+            // Of what cannot be closed in this way, the end of this process closes the rest.
+            shutdown(socket.listener.as_raw_fd(), Shutdown::Read).ok();
+            while let Ok(fd) = sys::accept(socket.listener.as_fd()) {
+                drop(Connection::new(fd, index, self.broker.closing.clone()));
+            }
+        }
     }
 }
 

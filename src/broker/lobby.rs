@@ -4,13 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::{ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX};
 use crate::refusal::Refusal;
@@ -108,19 +107,9 @@ impl Lobby {
         Ok(())
     }
 
-    /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be answered: what
-    /// they sent stays unread, which they are told.
+    /// Lets go of those who came too late to be answered.
     pub(super) fn turn_away(&self) {
-        for (index, socket) in self.broker.sockets.iter().enumerate() {
-            if !self.entrance.accepts_while_stopping(index) {
-                continue;
-            }
-            // Of what cannot be closed in this way, the end of this process closes the rest.
-            shutdown(socket.listener.as_raw_fd(), Shutdown::Read).ok();
-            while let Ok(fd) = sys::accept(socket.listener.as_fd()) {
-                drop(Connection::new(fd, index, self.broker.closing.clone()));
-            }
-        }
+        self.entrance.turn_away();
     }
 
     /// Ends the nursery: no call runs any more.

@@ -196,15 +196,15 @@ impl Launcher {
         self.state().starts_with('R')
     }
 
-    /// Once it has ended, and before it is reaped: whether a signal ended it before it became the command. The kernel notes
-    /// of each process whether it has become another program yet (`PF_FORKNOEXEC`).
-    pub(super) fn was_cut_off(&self) -> bool {
+    /// Once it has ended, and before it is reaped: that a signal ended it before it became the command, if so; for want of
+    /// memory, perhaps. The kernel notes of each process whether it has become another program yet (`PF_FORKNOEXEC`).
+    pub(super) fn cut_off(&self, oom: bool) -> Option<Failure> {
         const FORKED_NO_EXEC: u64 = 0x40;
-        let flags = || self.state().split(' ').nth(6).and_then(|flags| flags.parse::<u64>().ok());
-        let is_command = self.command.is_none();
-        is_command
-            && sys::was_signaled(self.pidfd())
-            && flags().is_some_and(|flags| flags & FORKED_NO_EXEC != 0)
+        if self.is_reaper() || !sys::was_signaled(self.pidfd()) {
+            return None;
+        }
+        let flags = self.state().split(' ').nth(6).and_then(|flags| flags.parse::<u64>().ok())?;
+        (flags & FORKED_NO_EXEC != 0).then(|| Failure::cut_off(oom))
     }
 
     /// The fields of `/proc/PID/stat` from the state on; `proc_pid_stat(5)`.

@@ -102,9 +102,7 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         if launcher.is_reaper() {
             sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
         }
-        // What ended it may have been the end of the call: then that is the answer.
-        let is_cut_off = cause.is_none() && launcher.was_cut_off();
-        let cut_off = is_cut_off.then(|| Failure::cut_off(account.oom));
+        let cut_off = launcher.cut_off(account.oom).filter(|_| cause.is_none());
         let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
         // Where the manager was quicker all the same: everything has ended then.
         let account = if launcher.scope().is_some() { account.or_used(used) } else { account };

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
 
-use crate::harness::{Broker, Connection, MAGIC, Reply, SOON, Status, VERSION, frame, header};
+use crate::harness::{Broker, Connection, MAGIC, Reply, SOON, Status, VERSION, frame, header, within};
 
 /// Sockets whose `close` waits for a minute, because what was sent is not taken.
 struct Lingering {
@@ -44,6 +44,18 @@ impl Lingering {
     }
 }
 
+/// Stops the broker until it is told to go on. A signal stops the first thread, and the others in their own time.
+fn stop_threads(broker: &Broker) {
+    broker.signal(Signal::SIGSTOP);
+    within(SOON, "every thread stops", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.pid().0)).ok()?;
+        let stat =
+            |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let stopped = tasks.flatten().all(|task| stat(task).contains(") T "));
+        stopped.then_some(())
+    });
+}
+
 /// The accept loop hears, and a call is answered.
 fn goes_on(broker: &Broker) {
     let began = Instant::now();
@@ -74,7 +86,7 @@ fn a_socket_that_lingers_behind_an_answer_holds_up_nobody_and_is_refused() {
     for first in [frame(&["/bin/echo", "a"]), header(MAGIC, VERSION, 0), frame(&["/bin/nope"])] {
         let connection = broker.connect();
         // Both are there before the first is read: after its answer nothing more comes in.
-        broker.signal(Signal::SIGSTOP);
+        stop_threads(&broker);
         connection.send(&first, &[null.as_fd(); 3]);
         lingering.send(&connection, &frame(&["/bin/echo", "a"]), 3);
         broker.signal(Signal::SIGCONT);
