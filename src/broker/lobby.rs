@@ -35,7 +35,7 @@ use super::visit::Visit;
 /// The accept loop's own state.
 pub(super) struct Lobby {
     broker: Arc<Broker>,
-    entrance: Entrance,
+    pub(super) entrance: Entrance,
     signals: Signals,
     keeper: Keeper,
     herald: Herald,
@@ -105,11 +105,6 @@ impl Lobby {
             self.herald.speak(&self.broker);
         }
         Ok(())
-    }
-
-    /// Lets go of those who came too late to be answered.
-    pub(super) fn turn_away(&self) {
-        self.entrance.turn_away();
     }
 
     /// Ends the nursery: no call runs any more.

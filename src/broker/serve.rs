@@ -160,7 +160,7 @@ fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Op
 /// Everything has been answered: ends what was let go on, and closes the record.
 fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     end_kept(&broker.kin, broker.events.as_stop())?;
-    lobby.turn_away();
+    lobby.entrance.turn_away();
     broker.closing.end();
     lobby.end()?;
     broker.scopes.clear();
