@@ -175,9 +175,11 @@ fn find_strangers(scans: &mut [(PathBuf, Scan)], witness: &Witness) -> Vec<Remar
     let (mut others, mut elsewhere, mut by_others) = (0, 0, 0);
     for (_, scan) in scans {
         let Some((first, last)) = scan.times else { continue };
-        // An end is told of a moment late, when the next file may have been begun.
-        let late = if scan.confirmed == 0 { 0 } else { JOURNAL_LATE_MAX_MS };
-        let is_of_its_time = |entry: &&&Testimony| (first + late..=last).contains(&entry.ts);
+        // The journal has an entry a moment after its record was made: each that may be of this time, and of a file that is
+        // known to it only what is of no neighbour's.
+        let late = JOURNAL_LATE_MAX_MS;
+        let time = if scan.confirmed == 0 { first..=last + late } else { first + late..=last };
+        let is_of_its_time = |entry: &&&Testimony| time.contains(&entry.ts);
         let is_of_elsewhere = scan.confirmed > 0 && scan.elsewhere == scan.confirmed;
         let records = match is_of_elsewhere {
             true => strangers.len(),

@@ -8,6 +8,7 @@ use tempfile::{TempDir, tempdir};
 use super::super::chain::{Digest, hash_line, no_line, prev_of};
 use super::*;
 use crate::audit::{Head, Kind, Lines, Recorded, Standing};
+use crate::limits::JOURNAL_LATE_MAX_MS;
 
 /// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
 fn files() -> [Vec<u8>; 2] {
@@ -248,6 +249,21 @@ fn a_manifest_of_which_the_journal_knows_nothing_is_none_where_it_knows_another(
     assert_eq!(first_misfit(&report), None);
     assert!(report.remarks.contains(&Remark::OtherProcess { records }), "{:?}", report.remarks);
     assert!(report.remarks.contains(&Remark::NotInJournal { missing: records, of: records }));
+}
+
+#[test]
+fn records_that_reach_the_journal_late_are_of_the_time_that_they_were_made_in() {
+    let (dir, [_, file]) = (tempdir().expect("a directory"), files());
+    let all = journal(std::slice::from_ref(&file));
+    let found = |ms: u64| {
+        let late = all.iter().map(|entry| Testimony { ts: entry.ts + ms, ..*entry }).collect();
+        first_misfit(&report(&dir, &[written_anew(&file)], Some(late)))
+    };
+    for ms in [1, 20, JOURNAL_LATE_MAX_MS] {
+        let other = Misfit::OtherRecords { records: all.len() as u64 };
+        assert_eq!(found(ms), Some(("old:1".to_owned(), other)), "{ms}");
+    }
+    assert_eq!(found(JOURNAL_LATE_MAX_MS + 1_000), None);
 }
 
 #[test]
