@@ -112,7 +112,8 @@ fn serve_heralded(
     if sentry.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
 }
 
-/// Scopes from the manager that this process lives under, or in the group that it gave away.
+/// Scopes from the manager that this process lives under, or in the group that it gave away. They have threads, which may be
+/// the first thing that cannot be made.
 fn scopes(
     pool: &Arc<Pool>,
     kin: &Arc<Kin>,
@@ -120,7 +121,7 @@ fn scopes(
     modes: &[ScopeMode],
     say: Say,
     change: impl Fn() + Send + Sync + 'static,
-) -> io::Result<Scopes> {
+) -> Result<Scopes, ServeError> {
     let variable = |name: &str| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
     let address = Address::find(variable);
     let delegation = own_group(address.as_ref(), modes);
@@ -128,7 +129,7 @@ fn scopes(
         say(&Notice::Scopes(news));
         change();
     };
-    Scopes::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell))
+    Scopes::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell)).map_err(ServeError::NoProcess)
 }
 
 /// The delegated group, with the broker in its place there: before the nursery is started, which stays where it is.
