@@ -1,7 +1,7 @@
 //! A call that is captured has its relay in its scope, which ends with it as ever: what the command wrote is delivered before.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -17,7 +17,7 @@ fn capturing(scope: &str, more: &str) -> Gate {
     Gate::new(&format!("defaults:\n  scope = {scope}\n\n{rules}{files}{more}")).enable()
 }
 
-fn relays(group: &PathBuf) -> Vec<Pid> {
+fn relays(group: &Path) -> Vec<Pid> {
     let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
     let pids = processes.lines().filter_map(|line| line.parse().ok()).map(Pid);
     let is_relay = |pid: &Pid| {
@@ -98,7 +98,8 @@ fn a_scope_that_is_stopped_ends_what_was_kept_and_its_relay() {
     let group = directory(kept);
     let relays = relays(&group);
     assert_eq!((call.code(), relays.len()), (Some(0), 1));
-    let scope = gate.records("start").pop().expect("it started")["scope"].as_str().expect("a name").to_owned();
+    let scope =
+        gate.records("start").pop().expect("it started")["scope"].as_str().expect("a name").to_owned();
     Manager::User.systemctl(&["stop", &scope]).exited(0);
     gone(&[kept, relays[0]]);
     within(SOON, "the capture is on record", || {

@@ -253,11 +253,25 @@ fn launchers_that_are_no_longer_needed_leave_neither_groups_nor_zombies() {
     }
 }
 
+/// A broker for which these system calls do not exist.
+fn without(gate: Gate, calls: &str) -> Gate {
+    let filter = format!("NoNewPrivileges=yes\nSystemCallFilter=~{calls}\nSystemCallErrorNumber=ENOSYS");
+    gate.service(&filter).enable()
+}
+
 #[test]
-fn a_call_is_refused_where_no_process_can_be_made() {
-    let filter = "NoNewPrivileges=yes\nSystemCallFilter=~clone3\nSystemCallErrorNumber=ENOSYS";
-    for scope in ["delegate", "off"] {
-        let gate = Gate::new(&RULES.replace("delegate", scope)).service(filter).enable();
-        gate.call(["sh", "-c", "echo here"]).exited(NOT_STARTED).printed("");
-    }
+fn without_clone3_a_call_that_needs_a_group_is_refused_and_another_runs() {
+    let gate = without(Gate::new(RULES), "clone3");
+    gate.call(["sh", "-c", "echo here"]).exited(NOT_STARTED).printed("");
+    let reject = gate.records("reject").pop().expect("the refusal is on record");
+    assert_eq!(reject["reason"], "no_scope", "{reject}");
+    let gate = without(Gate::new(&RULES.replace("delegate", "off")), "clone3");
+    gate.call(["sh", "-c", "echo here"]).exited(0).printed("here\n");
+}
+
+#[test]
+fn a_broker_that_can_make_no_process_does_not_start_and_says_why() {
+    let gate = without(Gate::new(RULES), "clone clone3 fork vfork");
+    gate.systemctl("start").failed();
+    gate.journal().says("no process can be made");
 }

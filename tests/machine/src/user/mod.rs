@@ -8,6 +8,7 @@ mod environment;
 mod failure;
 mod handover;
 mod journal;
+mod kept;
 mod limits;
 mod reload;
 mod scope;

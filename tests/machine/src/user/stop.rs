@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use journald::JournalEntry;
 
-use crate::harness::{Gate, Pid, Running, SOON, STOPPING, within};
+use crate::harness::{GONE_MAX, Gate, Pid, Running, SOON, STOPPING, within};
 
 /// What systemd waits for a call that does not want to end: the grace, and room for a busy machine.
 const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How long a broker waits for what it asked to end, before it kills that.
+const TERM_GRACE: Duration = Duration::from_secs(2);
 
 /// A call that ends when it is ended, and its command.
 fn sleeper(gate: &Gate) -> (Running, Pid) {
@@ -70,4 +73,27 @@ fn a_command_that_ignores_the_stop_is_killed_by_the_broker() {
     assert_eq!(call.code(), Some(STOPPING));
     assert_eq!(gate.records("exit")[0]["signal"], 9);
     gate.becomes("Result", "success");
+}
+
+/// Ten calls, of which every other one does not end when it is asked to: they are given one grace, all at once.
+#[test]
+fn a_stop_takes_one_grace_however_many_calls_do_not_obey() {
+    for scope in ["require", "delegate", "off"] {
+        let rules = format!("defaults:\n  scope = {scope}\n\nsh -c #script\n  allow_any = script\n");
+        let gate = Gate::new(&rules).enable();
+        let scripts =
+            ["echo $$; exec sleep 1000", "trap '' TERM; echo $$; while :; do sleep 1; done"].iter().cycle();
+        let mut calls: Vec<_> = scripts.take(10).map(|script| gate.begin(&["sh", "-c", script])).collect();
+        let commands: Vec<_> = calls.iter_mut().map(Running::pid).collect();
+        let began = Instant::now();
+        gate.systemctl("stop").exited(0);
+        let took = began.elapsed();
+        assert!(took < TERM_GRACE + GONE_MAX, "{scope}: {took:?}");
+        assert!(commands.iter().all(|command| !command.runs()), "{scope}");
+        assert!(calls.into_iter().all(|call| call.code() == Some(STOPPING)), "{scope}");
+        let exits = gate.records("exit");
+        let signals = |number| exits.iter().filter(|exit| exit["signal"] == number).count();
+        assert_eq!((exits.len(), signals(15), signals(9)), (10, 5, 5), "{exits:?}");
+        assert!(exits.iter().all(|exit| exit["stopped"] == true && exit["left"].is_null()), "{exits:?}");
+    }
 }
