@@ -127,6 +127,11 @@ impl Relay {
         self.channel.as_fd()
     }
 
+    /// What to poll for news: nothing of one that is gone, whose channel stays readable and would be all that is ever heard.
+    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
+        (!self.is_gone()).then(|| PollFd::new(self.told(), PollFlags::POLLIN))
+    }
+
     /// Its process, where that is in the call's cgroup.
     pub(super) fn lodger(&self) -> Option<Pid> {
         Some(self.process.pid).filter(|_| self.process.is_inside && !self.is_gone.get())
@@ -164,6 +169,11 @@ impl Relay {
     /// Whether all that was written before [`Self::settle`] has been given.
     pub(super) fn is_calm(&self) -> bool {
         self.news.get().is_calm || self.is_over()
+    }
+
+    /// Whether its process is gone, and all that it said is heard.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.get()
     }
 
     /// Whether nothing moves any more.

@@ -204,7 +204,7 @@ fn next_event(
 ) -> io::Result<Event> {
     let mut looked_at = vec![PollFd::new(call.stop.stopping, PollFlags::POLLIN)];
     looked_at.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
-    looked_at.extend(call.relay.map(|relay| PollFd::new(relay.told(), PollFlags::POLLIN)));
+    looked_at.extend(call.relay.and_then(Relay::poll_fd));
     if call.on_hangup == OnHangup::Kill {
         // No events asked for: only the hangup, which is always told. A second request stays unread.
         looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
@@ -226,7 +226,7 @@ fn next_event(
     if is_stopping {
         return Ok(Event::Cause(Cause::Stop));
     }
-    let Some(relay) = call.relay.filter(|_| ready.next() == Some(true)) else {
+    let Some(relay) = call.relay.filter(|relay| !relay.is_gone() && ready.next() == Some(true)) else {
         let is_hangup = ready.next() == Some(true);
         return Ok(if is_hangup { Event::Cause(Cause::Hangup) } else { Event::News });
     };

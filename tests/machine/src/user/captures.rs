@@ -118,3 +118,17 @@ fn a_relay_that_is_killed_with_its_scope_ends_its_call() {
     let exit = exit(&gate);
     assert!(exit["truncated"] == true && exit["drain_timeout"] == true, "{exit}");
 }
+
+/// Its relay ends before the command does, which must not keep the broker from hearing anything else.
+#[test]
+fn a_command_that_closed_what_is_captured_still_ends_with_its_caller() {
+    for kind in KINDS {
+        let gate = capturing(kind, "");
+        let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000 >/dev/null"]);
+        let command = call.pid();
+        let group = directory(command);
+        within(SOON, "the relay's end", || relays(&group).is_empty().then_some(()));
+        call.kill();
+        gone(&[command]);
+    }
+}
