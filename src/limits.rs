@@ -131,6 +131,15 @@ pub const WORKER_PAUSE: Duration = Duration::from_millis(1);
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
 /// How long the killed may take to be gone before the broker says so and goes on.
 pub const KILL_GRACE: Duration = Duration::from_secs(5);
+/// How long a broker that stops waits for the ends of its calls; what has not ended then is left.
+pub const STOP_CALLS_MAX: Duration = Duration::from_secs(10);
+/// How long after that it waits for what calls left running, at least.
+pub const STOP_KEPT_MIN: Duration = Duration::from_secs(1);
+/// How long a nursery that was killed may take to be gone before it is left.
+pub const NURSERY_END_MAX: Duration = Duration::from_secs(1);
+/// How long after the order to stop a broker ends whatever it is still doing; it says so, and ends [`NOTICES_LAST_WAIT`] later. The
+/// units' `TimeoutStopSec=` is longer.
+pub const STOP_MAX: Duration = Duration::from_secs(13);
 /// Launchers that wait for a call.
 pub const LAUNCHERS_PARKED: usize = 8;
 /// The most that wait after a burst of calls.

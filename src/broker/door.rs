@@ -85,7 +85,7 @@ impl Doors {
     /// From here on the accept loop alone sees who connects there, until it opens the door again.
     fn shut(&self, epoll: &Epoll, index: usize) {
         // It may have shut the door itself just now.
-        epoll.delete(&self.broker.sockets[index].listener).ok();
+        epoll.delete(self.broker.sockets[index].listener).ok();
         self.leave(Left::Shut(index));
     }
 

@@ -147,7 +147,7 @@ impl Entrance {
             self.unwatch(index)?;
             self.closed.remove(&index);
             if self.accepts_while_stopping(index) {
-                self.epoll.add(&self.broker.sockets[index].listener, event(index))?;
+                self.epoll.add(self.broker.sockets[index].listener, event(index))?;
             }
         }
         Ok(())

@@ -78,13 +78,15 @@ impl Keeper {
         (NURSERY_BACKOFF * (1 << doubled)).min(NURSERY_BACKOFF_MAX)
     }
 
-    /// Ends the nursery and waits for it.
+    /// Ends the nursery and waits for it a while.
     pub(super) fn end(&mut self, pool: &Pool, kin: &Kin) -> io::Result<()> {
         pool.detach();
         let Some(nursery) = self.nursery.take() else { return Ok(()) };
         // Forgotten only when it is reaped: until then a call that ends must not reap it in passing.
         let (pid, ended) = (nursery.pid(), nursery.end());
-        kin.forget_nursery(pid);
-        ended
+        if ended.as_ref().is_ok_and(|ended| *ended) {
+            kin.forget_nursery(pid);
+        }
+        ended.map(drop)
     }
 }

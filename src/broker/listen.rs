@@ -26,7 +26,9 @@ pub(super) struct Listener {
     pub(super) name: SocketName,
     /// For people: the path, where it has one.
     pub(super) label: String,
-    pub(super) socket: OwnedFd,
+    /// Open until the process ends. A connection that waits in it may bring a descriptor whose close takes long, and to close
+    /// the socket would close that, unless the kernel does it at the end of the process.
+    pub(super) socket: &'static OwnedFd,
     /// What a socket of the broker's own leaves on disk.
     pub(super) own: Option<Own>,
 }
@@ -126,9 +128,10 @@ pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<Listener>, ListenErr
         }
         let why = fault(&socket);
         why.map_or(Ok(()), |why| Err(unusable(why)))?;
+        let socket = &*Box::leak(Box::new(socket));
         let given = names.next().filter(|name| !["", "unknown", "connection"].contains(name));
         let name = given.map_or_else(|| unnamed.clone(), SocketName::new);
-        Ok(Listener { label: address(&socket).unwrap_or_else(|| name.to_string()), name, socket, own: None })
+        Ok(Listener { label: address(socket).unwrap_or_else(|| name.to_string()), name, socket, own: None })
     };
     descriptors.into_iter().enumerate().map(listener).collect()
 }
@@ -168,7 +171,7 @@ pub(super) fn bind(
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = sys::bind_listener(path, BACKLOG);
     umask(mask);
-    let socket = bound.map_err(io)?;
+    let socket = &*Box::leak(Box::new(bound.map_err(io)?));
     let inode = path.symlink_metadata().map_err(io)?.ino();
     let own = Some(Own { path: path.to_owned(), inode, lock_path, _lock: lock });
     Ok(Listener { name, label: path.display().to_string(), socket, own })

@@ -81,11 +81,11 @@ impl Lobby {
         self.broker.pool.prove()
     }
 
-    /// Serves until the broker stops and every call has ended.
+    /// Serves until the broker stops and every call has ended, or has waited long enough.
     pub(super) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
         self.herald.ready(&self.broker);
-        while !(self.broker.events.is_stopping() && self.is_empty()) {
+        while !(self.broker.events.is_stopping() && (self.is_idle() || self.broker.events.is_late())) {
             let count = self.wait(&mut events)?;
             for event in &events[..count] {
                 self.attend(Token::decode(event.data()))?;
@@ -103,6 +103,9 @@ impl Lobby {
             self.entrance.open_doors(|index| !self.crowd.waits_at(index))?;
             self.settle();
             self.herald.speak(&self.broker);
+        }
+        if !self.is_idle() {
+            (self.broker.say)(&Notice::CallsLeft);
         }
         Ok(())
     }
@@ -126,7 +129,8 @@ impl Lobby {
         });
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether nobody is to be answered and nobody waits.
+    pub(super) fn is_idle(&self) -> bool {
         self.entrance.workers.post().is_clear()
             && self.crowd.is_heard()
             && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
@@ -136,7 +140,8 @@ impl Lobby {
         let silence = self.crowd.oldest().map(|(_, visitor)| visitor.since + SILENCE_MAX);
         let count = self.counting.iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
         let news = self.herald.due(&self.broker.board);
-        let dates = [silence, self.entrance.due(), self.keeper.due(), count, news];
+        let dates =
+            [silence, self.entrance.due(), self.keeper.due(), count, news, self.broker.events.late_at()];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))

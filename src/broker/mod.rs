@@ -12,6 +12,7 @@ mod closing;
 mod config;
 mod connection;
 mod crowd;
+mod deadline;
 mod disk;
 mod door;
 mod entrance;

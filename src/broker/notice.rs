@@ -68,6 +68,10 @@ pub enum Notice<'a> {
     NoManager(&'a io::Error),
     /// Running calls are being ended.
     Stopping,
+    /// Calls could not be ended in time.
+    CallsLeft,
+    /// A stop took too long, and the process ends as it is.
+    StopLate,
 }
 
 /// Why rules could not be put in force.
@@ -166,6 +170,15 @@ impl fmt::Display for Notice<'_> {
             Self::Scopes(news) => write_scope_news(f, news),
             Self::NoManager(source) => write!(f, "cannot notify systemd (NOTIFY_SOCKET): {source}"),
             Self::Stopping => write!(f, "stopping: running calls are being ended"),
+            Self::CallsLeft => {
+                write!(
+                    f,
+                    "leaving with calls that could not be ended in time; the next broker records them as lost"
+                )
+            }
+            Self::StopLate => {
+                write!(f, "the stop took too long (a disk or a process that hangs): ending as it is")
+            }
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use nix::sys::prctl;
 
 use crate::audit::Manifest;
-use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT};
+use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT, STOP_KEPT_MIN};
 use crate::rules::ScopeMode;
 use crate::sd::{Address, BusError, Delegation, Notifier, Undelegated, delegates};
 use crate::spawn::{Environment, Kin, Pool, ScopeNews, Scopes, end_kept, shed};
@@ -56,10 +57,10 @@ fn serve_heralded(
     if let Some(source) = unheard {
         say(&Notice::NoManager(source));
     }
+    signals.keep_deadline(say)?;
     let environment = Environment::current();
     let open_files = raise_descriptors()?;
-    let own_socket = config.socket.as_deref();
-    let arranged = match (&config.rules, own_socket) {
+    let arranged = match (&config.rules, config.socket.as_deref()) {
         (Rules::File(file), Some(socket)) => Some(bind_and_arrange(file, socket, &environment, say)?),
         (rules, _) => arrange_handed_over(rules, &signals, &environment, notifier, say)?,
     };
@@ -158,13 +159,19 @@ fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Op
     (socket, listener.own)
 }
 
-/// Everything has been answered: ends what was let go on, and closes the record.
+/// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the record.
 fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
-    end_kept(&broker.kin, broker.events.as_stop())?;
+    let now = Instant::now();
+    let until = broker.events.late_at().unwrap_or(now);
+    end_kept(&broker.kin, broker.events.as_stop(), until.max(now + STOP_KEPT_MIN))?;
     lobby.entrance.turn_away();
     broker.closing.end();
     lobby.end()?;
     broker.scopes.clear();
+    // A record that says that all is over must be true; without it the next broker says what is lost.
+    if !lobby.is_idle() {
+        return Ok(());
+    }
     let mut closed: Vec<&Arc<Manifest>> = Vec::new();
     for ruleset in &broker.rulesets {
         if !closed.iter().any(|manifest| Arc::ptr_eq(manifest, ruleset.manifest())) {

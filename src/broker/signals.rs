@@ -5,12 +5,17 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 use nix::libc::{O_NOCTTY, O_NONBLOCK, SI_KERNEL};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::sys;
+
+use super::deadline::keep_deadline;
+use super::state::Say;
 
 /// What an operator asks for by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Signals {
     descriptor: SignalFd,
+    /// Written to when an order to stop was taken.
+    stop_taken: Arc<EventFd>,
     /// It was started to outlive its terminal (nohup).
     outlives_terminal: bool,
     has_terminal: Cell<bool>,
@@ -40,11 +47,29 @@ impl Signals {
         [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| wanted.add(signal));
         wanted.thread_block()?;
         let descriptor = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { descriptor, outlives_terminal, has_terminal: Cell::new(has_terminal()) })
+        let stop_taken = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        Ok(Self { descriptor, stop_taken, outlives_terminal, has_terminal: Cell::new(has_terminal()) })
+    }
+
+    /// Has a stop end in time, from now on, whatever this broker does.
+    pub(super) fn keep_deadline(&self, say: Say) -> io::Result<()> {
+        let mut stops = SigSet::empty();
+        [Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| stops.add(signal));
+        let unread = SignalFd::with_flags(&stops, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        keep_deadline(unread, self.stop_taken.clone(), say)
     }
 
     /// The next order, if there is one. A signal that cannot be read now is there at the next look.
     pub(super) fn next(&self) -> Option<Order> {
+        let order = self.take();
+        if order == Some(Order::Stop) {
+            // It fails only when the counter is full, and then it is readable already.
+            self.stop_taken.write(1).ok();
+        }
+        order
+    }
+
+    fn take(&self) -> Option<Order> {
         while let Ok(Some(signal)) = self.descriptor.read_signal() {
             if signal.ssi_signo != Signal::SIGHUP as u32 {
                 return Some(Order::Stop);

@@ -3,13 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::audit::{Caller, Rejected};
 use crate::ids::{CallId, SocketName};
-use crate::limits::SOCKET_THREADS_SPARE;
+use crate::limits::{SOCKET_THREADS_SPARE, STOP_CALLS_MAX};
 use crate::refusal::Refusal;
 use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
 
@@ -50,7 +51,7 @@ pub(super) struct Broker {
 pub(super) struct Socket {
     pub(super) name: SocketName,
     pub(super) rules: Arc<Ruleset>,
-    pub(super) listener: OwnedFd,
+    pub(super) listener: &'static OwnedFd,
     pub(super) gate: Gate<Admitted>,
 }
 
@@ -68,17 +69,20 @@ pub(super) struct Events {
     hurry: EventFd,
     wake: EventFd,
     stopped: AtomicBool,
+    stopped_at: OnceLock<Instant>,
 }
 
 impl Events {
     pub(super) fn new() -> io::Result<Self> {
         let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let stopped = AtomicBool::new(false);
-        Ok(Self { stopping: event()?, hurry: event()?, wake: event()?, stopped })
+        let stopped_at = OnceLock::new();
+        Ok(Self { stopping: event()?, hurry: event()?, wake: event()?, stopped, stopped_at })
     }
 
     /// Ends running calls and refuses new ones, from now on and for good.
     pub(super) fn stop(&self) {
+        self.stopped_at.get_or_init(Instant::now);
         self.stopped.store(true, Ordering::SeqCst);
         raise(&self.stopping);
     }
@@ -108,6 +112,15 @@ impl Events {
 
     pub(super) fn wakes(&self) -> &EventFd {
         &self.wake
+    }
+
+    /// When calls are not waited for any more.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        self.stopped_at.get().map(|since| *since + STOP_CALLS_MAX)
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late_at().is_some_and(|late_at| late_at <= Instant::now())
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -16,12 +16,14 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use crate::audit::{Caller, JournalNews, Rejected, UnfiledRefusals};
 use crate::ids::Claimed;
-use crate::limits::{NOTIFY_RETRY, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND, UNSERVED_TRY_MIN};
+use crate::limits::{
+    NOTIFY_RETRY, SILENCE_CROWDED, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND, UNSERVED_TRY_MIN,
+};
 use crate::refusal::Refusal;
 use crate::sd::Notifier;
 use crate::spawn::{Kin, Nursery, Pool};
 use crate::sys;
-use crate::wire::Request;
+use crate::wire::{Malformed, Request};
 
 use super::closing::Closing;
 use super::connection::Connection;
@@ -156,7 +158,8 @@ impl<'a> Unserved<'a> {
     }
 
     fn poll(&self, is_told: bool) -> io::Result<()> {
-        let has_room = !self.is_stale && self.visits.len() < UNSERVED_CONNECTIONS_MAX;
+        let now = Instant::now();
+        let has_room = !self.is_stale && self.visits.len() < self.most_visits(now);
         let wanted = |is_wanted| if is_wanted { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut looked_at = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         looked_at.extend(
@@ -165,10 +168,10 @@ impl<'a> Unserved<'a> {
         let visits = self.visits.iter();
         looked_at
             .extend(visits.map(|(_, visit, _)| PollFd::new(visit.connection.as_fd(), PollFlags::POLLIN)));
-        let now = Instant::now();
         let again = if is_told { UNSERVED_ROUND } else { NOTIFY_RETRY };
         let ping = self.notifier.ping_interval().map(|_| self.next_ping);
-        let silence = self.visits.first().map(|(_, _, since)| *since + SILENCE_MAX);
+        let patience = if has_room { SILENCE_MAX } else { SILENCE_CROWDED };
+        let silence = self.visits.first().map(|(_, _, since)| *since + patience);
         let trial = self.is_stale.then(|| self.next_try());
         let dates = [Some(now + again), ping, silence, trial, self.refusals.next_due()];
         sys::poll_until(&mut looked_at, dates.into_iter().flatten().min()).map(drop)
@@ -217,10 +220,17 @@ impl<'a> Unserved<'a> {
         sys::poll_until(&mut look, Some(Instant::now()))
     }
 
+    /// How many connections may be held: each that has said nothing for a while makes room for another one.
+    fn most_visits(&self, now: Instant) -> usize {
+        let is_old = |(_, _, since): &&(usize, Visit, Instant)| *since + SILENCE_CROWDED <= now;
+        UNSERVED_CONNECTIONS_MAX + self.visits.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
+    }
+
     fn let_in(&mut self) -> io::Result<()> {
         let Some(Closer { closing, .. }) = &self.closer else { return Ok(()) };
+        let most = self.most_visits(Instant::now());
         for (index, listener) in self.listeners.iter().enumerate() {
-            while self.visits.len() < UNSERVED_CONNECTIONS_MAX && closing.has_room(index) {
+            while self.visits.len() < most && closing.has_room(index) {
                 match sys::accept(listener.socket.as_fd()) {
                     Ok(fd) => {
                         let connection = Connection::new(fd, index, closing.clone());
@@ -235,13 +245,18 @@ impl<'a> Unserved<'a> {
         Ok(())
     }
 
-    /// Answers those who have spoken, or have been silent for too long.
+    /// Answers those who have spoken, or have been silent for too long; and the oldest of more than may be held, which have
+    /// said nothing for a while.
     fn answer(&mut self, why: &str) {
         let now = Instant::now();
         let (ready, silent) = std::mem::take(&mut self.visits)
             .into_iter()
             .partition(|(_, visit, since)| visit.has_spoken() || *since + SILENCE_MAX <= now);
         self.visits = silent;
+        let excess = self.visits.len().saturating_sub(UNSERVED_CONNECTIONS_MAX);
+        for (index, visit, _) in self.visits.drain(..excess).collect::<Vec<_>>() {
+            self.refuse(index, &visit, &Refusal::Crowded);
+        }
         let ready: Vec<(usize, Visit, Instant)> = ready;
         for (index, mut visit, _) in ready {
             let refusal = if visit.has_spoken() {
@@ -255,15 +270,25 @@ impl<'a> Unserved<'a> {
         }
     }
 
+    /// Puts a refusal on record, then answers with it, and puts on record what else the caller sent.
     fn refuse(&mut self, index: usize, visit: &Visit, refusal: &Refusal) {
+        self.record(index, visit, refusal);
+        visit.reply_why(refusal.status(), None, &refusal.told());
+        for _ in 0..visit.connection.count_rest() {
+            self.record(index, visit, &Refusal::Malformed(Malformed::Second));
+        }
+    }
+
+    fn record(&mut self, index: usize, visit: &Visit, refusal: &Refusal) {
         let caller = visit.caller.clone();
         let caller = caller.or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
-        let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
+        let is_second = matches!(refusal, Refusal::Malformed(Malformed::Second));
+        let argv = visit.argv.iter().map(Claimed::as_str).filter(|_| !is_second);
+        let argv: Vec<_> = argv.collect();
         let rejected = Rejected::new(&self.listeners[index].name, caller, &argv, refusal);
         if let Err(source) = self.refusals.reject(&rejected) {
             (self.say)(&Notice::Unfiled { refused: rejected.summary(), source: &source });
         }
-        visit.reply_why(refusal.status(), None, &refusal.told());
     }
 }
 

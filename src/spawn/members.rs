@@ -50,6 +50,17 @@ impl<'a> Members<'a> {
     /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many stay all the same.
     /// What cannot be ended one by one is ended together with the relay.
     pub(super) fn end(&self, ask: bool, kill_from: Instant, stop: Stop<'_>) -> io::Result<usize> {
+        self.end_until(ask, kill_from, kill_from.max(Instant::now()) + KILL_GRACE, stop)
+    }
+
+    /// The same, and gives up at this time at the latest.
+    pub(super) fn end_until(
+        &self,
+        ask: bool,
+        kill_from: Instant,
+        give_up: Instant,
+        stop: Stop<'_>,
+    ) -> io::Result<usize> {
         if ask {
             self.signal(Signal::SIGTERM)?;
         }
@@ -59,7 +70,7 @@ impl<'a> Members<'a> {
             }
         }
         let now = Instant::now();
-        let (sparing, give_up) = (now + RELAY_SPARED_MAX, now + KILL_GRACE);
+        let (sparing, give_up) = (now + RELAY_SPARED_MAX, give_up.min(now + KILL_GRACE));
         while Instant::now() < give_up {
             if Instant::now() < sparing {
                 self.kill()?

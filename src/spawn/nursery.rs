@@ -15,12 +15,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
-use crate::limits::{LAUNCHERS_ASKED_MAX, SEND_WAIT};
+use crate::limits::{LAUNCHERS_ASKED_MAX, NURSERY_END_MAX, SEND_WAIT};
 use crate::sys::{self, Berths};
 
 use super::cradle;
@@ -81,11 +82,16 @@ impl Nursery {
         Pid::from_raw(self.process.id().cast_signed())
     }
 
-    /// Ends the nursery and waits for it.
-    pub fn end(mut self) -> io::Result<()> {
+    /// Kills the nursery and waits for it, at most [`NURSERY_END_MAX`]. Gives whether it has ended.
+    pub fn end(mut self) -> io::Result<bool> {
+        let pidfd = sys::open_pidfd(self.pid())?;
         drop(self.channel);
         self.process.kill()?;
-        self.process.wait().map(drop)
+        let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        if !sys::poll_until(&mut ended, Some(Instant::now() + NURSERY_END_MAX))? {
+            return Ok(false);
+        }
+        self.process.wait().map(|_| true)
     }
 }
 

@@ -337,30 +337,26 @@ fn settle(
     Ok((Rest { left: left.max(stay), keeps: false }, account))
 }
 
-/// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
-pub fn ask_kept(kin: &Kin) -> io::Result<()> {
-    kin.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
-}
-
-/// Ends everything that calls with `background = keep` left running: the broker leaves.
-pub fn end_kept(kin: &Kin, stop: Stop<'_>) -> io::Result<usize> {
-    let (scopes, told) = kin.kept_scopes();
-    let now = Instant::now();
-    for scope in &scopes {
-        Members::new(scope, None).end(told.is_none(), told.unwrap_or(now) + TERM_GRACE, stop)?;
-    }
-    end_all(kin.kept()?, || kin.kept(), now + TERM_GRACE, stop)
-}
-
 /// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.
 fn end_all(
-    mut left: Vec<Pid>,
+    left: Vec<Pid>,
     look_again: impl Fn() -> io::Result<Vec<Pid>>,
     kill_from: Instant,
     stop: Stop<'_>,
 ) -> io::Result<usize> {
-    let mut asked = Vec::new();
-    while !left.is_empty() && Instant::now() < kill_from + KILL_GRACE {
+    end_all_until(left, look_again, kill_from, kill_from + KILL_GRACE, stop)
+}
+
+/// The same, and gives up at this time at the latest.
+pub(super) fn end_all_until(
+    mut left: Vec<Pid>,
+    look_again: impl Fn() -> io::Result<Vec<Pid>>,
+    kill_from: Instant,
+    give_up: Instant,
+    stop: Stop<'_>,
+) -> io::Result<usize> {
+    let (mut asked, give_up) = (Vec::new(), give_up.min(kill_from + KILL_GRACE));
+    while !left.is_empty() && Instant::now() < give_up {
         end_round(&left, &mut asked, kill_from, stop)?;
         left = look_again()?;
     }

@@ -8,6 +8,7 @@ mod connect;
 mod copy;
 mod descriptors;
 mod exec;
+mod exit;
 mod file;
 mod flow;
 mod memory;
@@ -31,6 +32,7 @@ pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, un
 pub use copy::{block_signals, copy_sibling};
 pub use descriptors::{close_on_exec_from, form, stdio};
 pub use exec::{alone_with, enter_directory, execute};
+pub use exit::exit_now;
 pub use file::allocate;
 pub use flow::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,

@@ -11,16 +11,17 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
 
+use crate::activation::activated;
 use crate::harness::{Broker, Connection, MAGIC, Reply, SOON, Status, VERSION, frame, header, within};
 
 /// Sockets whose `close` waits for a minute, because what was sent is not taken.
-struct Lingering {
+pub(crate) struct Lingering {
     far: Vec<TcpStream>,
     listener: TcpListener,
 }
 
 impl Lingering {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { far: Vec::new(), listener: TcpListener::bind("127.0.0.1:0").expect("a port") }
     }
 
@@ -36,7 +37,7 @@ impl Lingering {
     }
 
     /// Sends a message with so many of them, and keeps none.
-    fn send(&mut self, connection: &Connection, bytes: &[u8], count: usize) {
+    pub(crate) fn send(&mut self, connection: &Connection, bytes: &[u8], count: usize) {
         let sockets: Vec<_> = (0..count).map(|_| self.socket()).collect();
         let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
         connection.send(bytes, &fds);
@@ -45,7 +46,7 @@ impl Lingering {
 }
 
 /// Stops the broker until it is told to go on. A signal stops the first thread, and the others in their own time.
-fn stop_threads(broker: &Broker) {
+pub(crate) fn stop_threads(broker: &Broker) {
     broker.signal(Signal::SIGSTOP);
     within(SOON, "every thread stops", || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", broker.pid().0)).ok()?;
@@ -146,4 +147,20 @@ fn many_requests_with_sockets_that_linger_keep_no_other_caller_waiting_for_long(
     }
     goes_on(&broker);
     broker.comes_back_to(descriptors, broker.threads());
+}
+
+#[test]
+fn a_stop_waits_for_no_socket_that_lingers_in_the_backlog_of_a_socket_that_was_handed_over() {
+    let Some(setup) = activated(&["agent"]) else { return };
+    let mut broker = setup.start();
+    broker.sh("true").exited(0);
+    let mut lingering = Lingering::new();
+    stop_threads(&broker);
+    let late = broker.connect();
+    lingering.send(&late, &frame(&["/bin/sh", "-c", "true"]), 3);
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.signal(Signal::SIGCONT);
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
 }

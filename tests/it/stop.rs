@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Connection, Reply, SHELL, SOON, Status, found, frame, needs, sluicify};
+use crate::captures::capturing;
+use crate::harness::{Broker, Connection, Reply, SHELL, SOON, Status, Traced, found, frame, needs, sluicify};
 
 /// The shell rule with further attributes.
 fn shell_with(attributes: &str) -> String {
@@ -184,4 +185,55 @@ fn a_terminal_that_is_closed_ends_the_broker_unless_it_was_to_outlive_it() {
     assert!(broker.hup().contains("sluice: reloaded"));
     assert_eq!(broker.records_of("reload").len(), 1);
     broker.stop();
+}
+
+#[test]
+fn a_nursery_and_a_relay_that_stand_still_hold_up_no_stop() {
+    let mut broker = capturing("").start();
+    let mut call = broker.begin_sh("trap '' TERM; echo up; while :; do sleep 0.1; done");
+    call.line();
+    let call = call.stay();
+    broker.pid().children().into_iter().for_each(|child| child.signal(Signal::SIGSTOP));
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?}", began.elapsed());
+    drop(call);
+}
+
+/// A broker whose ends of calls have to be on disk.
+fn durable() -> Broker {
+    let rules = format!("defaults:\n  sync = yes\n  logfile = @DIR@/audit/manifest.jsonl\n\n{SHELL}");
+    Broker::new(&rules).start()
+}
+
+#[test]
+fn a_disk_that_hangs_ends_a_stop_with_a_notice() {
+    let mut broker = durable();
+    broker.sh("true").exited(0);
+    let Some(_disk) = Traced::hanging(&broker, "fsync,fdatasync") else { return };
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.says("the stop took too long");
+    assert!(began.elapsed() < Duration::from_secs(14), "it took {:?}", began.elapsed());
+    // It had not ended by itself.
+    broker.ends_with(1);
+}
+
+#[test]
+fn a_call_whose_end_cannot_be_put_on_record_is_left_with_a_notice() {
+    let mut broker = durable();
+    let mut call = broker.begin_sh("echo up; exec sleep 60");
+    call.line();
+    let call = call.stay();
+    let Some(disk) = Traced::hanging(&broker, "fsync,fdatasync") else { return };
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.says("leaving with calls that could not be ended in time");
+    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?}", began.elapsed());
+    broker.ends_with(0);
+    assert!(broker.records_of("close").is_empty(), "nothing says that all is on record");
+    drop((call, disk));
+    broker.start_again();
+    broker.sh("true").exited(0);
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::activation::{activated, named};
+use crate::closing::{Lingering, stop_threads};
 use crate::harness::{
     Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, VERSION, chmod, found, frame, header,
 };
@@ -117,5 +118,55 @@ fn of_several_names_one_with_wrong_or_missing_rules_has_all_wait() {
     broker.request(&["/bin/echo", "one"]).over(&one).run().refused(Status::NO_RULE);
     std::fs::remove_file(broker.dir().join("two.rules")).expect("an own file");
     broker.says("two.rules cannot be read: No such file");
+    broker.stop();
+}
+
+#[test]
+fn a_socket_that_lingers_in_a_request_holds_up_no_other_caller_and_no_stop() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    broker.sh("true").refused(Status::NO_RULE);
+    let (began, mut lingering) = (Instant::now(), Lingering::new());
+    for (bytes, want) in [(&frame(&["/bin/echo"])[..], Status::NO_RULE), (b"nonsense", Status::PROTO)] {
+        let connection = broker.connect();
+        lingering.send(&connection, bytes, 3);
+        assert_eq!(connection.reply(), Reply::Status(want));
+        broker.sh("true").refused(Status::NO_RULE);
+    }
+    let silent = broker.connect();
+    let unheard = broker.connect();
+    stop_threads(&broker);
+    lingering.send(&unheard, &frame(&["/bin/echo"]), 3);
+    broker.signal(Signal::SIGTERM);
+    broker.signal(Signal::SIGCONT);
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn a_socket_that_lingers_behind_the_first_request_keeps_no_mended_rules_from_their_callers() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    let (began, mut lingering) = (Instant::now(), Lingering::new());
+    let connection = broker.connect();
+    stop_threads(&broker);
+    connection.send(&frame(&["/bin/echo"]), &[]);
+    lingering.send(&connection, &frame(&["/bin/echo"]), 3);
+    broker.signal(Signal::SIGCONT);
+    assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
+    broker.rewrite(SHELL);
+    serves_now(broker);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn more_silent_callers_than_are_held_make_room_for_others() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    let began = Instant::now();
+    let _silent: Vec<_> = (0..200).map(|_| broker.connect()).collect();
+    broker.sh("true").refused(Status::NO_RULE);
+    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
     broker.stop();
 }

@@ -25,6 +25,12 @@ impl Traced {
         Self::attach(broker, &["-e", &format!("inject={call}:error={errno}:when={at}")])
     }
 
+    /// Each system call of these names, separated by commas, takes 20 s longer. A broker that ends meanwhile is seen to have
+    /// ended when they are over.
+    pub(crate) fn hanging(broker: &Broker, calls: &str) -> Option<Self> {
+        Self::attach(broker, &["-e", &format!("inject={calls}:delay_enter=20000000")])
+    }
+
     /// The first thread to reach its `at`th system call of this name takes the broker with it.
     pub(crate) fn fatal(broker: &Broker, call: &str, at: u32) -> Option<Self> {
         Self::attach(broker, &["-e", &format!("inject={call}:signal=KILL:when={at}")])
