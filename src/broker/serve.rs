@@ -80,7 +80,7 @@ fn serve_heralded(
     let change = move || changes.note_change(&told);
     let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
     let (rulesets, untold) = (each_once(rulesets), Untold::default());
-    let closing = Closing::begin(sockets.len(), &pool, &kin)?;
+    let closing = Closing::begin(sockets.len(), &pool, &kin).map_err(ServeError::NoProcess)?;
     let broker = Arc::new(Broker {
         sockets,
         rulesets,
