@@ -100,6 +100,8 @@ pub const SOCKET_THREADS_SPARE: u32 = 16;
 pub const DECISIONS_MAX: u32 = 16;
 /// Requests of one socket, read and allowed, that wait for a place.
 pub const SOCKET_WAITING_MAX: usize = 256;
+/// Bytes that their words take. Requests that are being decided already may come on top, [`SOCKET_THREADS_SPARE`] of them.
+pub const SOCKET_WAITING_BYTES_MAX: usize = 4 << 20;
 /// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.
 pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
 /// Connections of one socket that are not closed yet, because of the descriptors in them; with more it takes in nobody.

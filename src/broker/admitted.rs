@@ -26,6 +26,8 @@ pub(super) struct Allowed {
     pub(super) caller: Caller,
     pub(super) matched: Matched,
     pub(super) policy: Arc<Policy>,
+    /// Of its words, which the connection's owner has too.
+    bytes: usize,
     /// Time has passed since it was decided.
     waited: bool,
     /// How often another rule than before was found to decide.
@@ -54,6 +56,10 @@ impl Guest for Admitted {
         self.allowed.policy.max_calls()
     }
 
+    fn bytes(&self) -> usize {
+        self.allowed.bytes
+    }
+
     fn note_wait(&mut self) {
         self.allowed.waited = true;
     }
@@ -61,7 +67,8 @@ impl Guest for Admitted {
 
 impl Allowed {
     pub(super) fn new(caller: Caller, matched: Matched, policy: Arc<Policy>) -> Self {
-        Self { caller, matched, policy, waited: false, turns: 0 }
+        let bytes = 2 * matched.argv.iter().map(|word| word.as_str().len()).sum::<usize>();
+        Self { caller, matched, policy, bytes, waited: false, turns: 0 }
     }
 
     /// Decides again what waited: by the rules in force, and by what the disk says now.

@@ -5,6 +5,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::limits::SOCKET_WAITING_BYTES_MAX;
+
 /// What a gate lets in: it counts against its rule, under limits of its own.
 pub(super) trait Guest {
     /// The rule, as its running calls are counted.
@@ -13,6 +15,8 @@ pub(super) trait Guest {
     fn rule_limit(&self) -> Option<u32>;
     /// Calls of the socket that may run at once.
     fn socket_limit(&self) -> u32;
+    /// Bytes of memory that it takes while it waits.
+    fn bytes(&self) -> usize;
     /// It finds no place now.
     fn note_wait(&mut self);
 }
@@ -70,10 +74,12 @@ impl<G: Guest> Gate<G> {
         Self { places: Mutex::new(places), waiting_max }
     }
 
-    /// Whether a thread may begin to answer a connection; counts it.
+    /// Whether a thread may begin to answer a connection; counts it. Where requests wait that are many, or large, further
+    /// ones stay unread in the kernel, in memory that is counted as their senders'.
     pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
         let mut places = self.places();
-        let has_room = places.waiting.len() < self.waiting_max;
+        let bytes: usize = places.waiting.iter().map(|(_, guest)| guest.bytes()).sum();
+        let has_room = places.waiting.len() < self.waiting_max && bytes < SOCKET_WAITING_BYTES_MAX;
         places.begin_thread(threads_max, has_room)
     }
 
@@ -228,6 +234,9 @@ mod tests {
         fn socket_limit(&self) -> u32 {
             self.socket_limit
         }
+        fn bytes(&self) -> usize {
+            self.rule.len()
+        }
         fn note_wait(&mut self) {
             self.waited = true;
         }
@@ -346,5 +355,15 @@ mod tests {
         (0..3).for_each(|_| drop(gate.enter(guest("a", None))));
         assert!(!gate.begin_thread(1), "one waits, and there is room for one");
         assert!(!gate.is_idle() && gate.begin_attendant(1) && !gate.begin_attendant(1) && gate.end_thread());
+    }
+
+    #[test]
+    fn requests_that_wait_are_bounded_by_their_bytes_too() {
+        for (bytes, begins) in [(SOCKET_WAITING_BYTES_MAX - 1, true), (SOCKET_WAITING_BYTES_MAX, false)] {
+            let gate: Gate<Name> = Gate::new(256);
+            (0..2).for_each(|_| drop(gate.enter(guest("a", None))));
+            assert!(gate.enter(guest(&"b".repeat(bytes), None)).is_none(), "it waits");
+            assert_eq!(gate.begin_thread(1), begins, "{bytes}");
+        }
     }
 }
