@@ -175,6 +175,8 @@ pub const FIRST_WORD_WAIT: Duration = Duration::from_millis(1);
 pub const ARRIVALS_MAX: usize = 16;
 /// How long nobody is accepted at a socket that has no room, or at all when the kernel has no descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How long after the kernel last had none that is said to be over.
+pub const EXHAUSTED_QUIET: Duration = Duration::from_secs(1);
 
 /// How often the broker looks for its own socket's file where the watch on that fails.
 pub const SENTRY_ROUND: Duration = Duration::from_secs(1);

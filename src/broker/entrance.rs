@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::limits::ACCEPT_BACKOFF;
+use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET};
 use crate::sys;
 
 use super::connection::Connection;
@@ -31,6 +31,8 @@ pub(super) struct Entrance {
     closed: BTreeSet<usize>,
     /// Until when.
     closed_until: Option<Instant>,
+    /// When the kernel last had no more to give, until that is over.
+    exhausted: Option<Instant>,
     /// The sockets whose door is shut: there the accept loop alone sees who connects.
     shut: BTreeSet<usize>,
     accepts_while_stopping: Vec<bool>,
@@ -47,6 +49,7 @@ impl Entrance {
             workers,
             closed: BTreeSet::new(),
             closed_until: None,
+            exhausted: None,
             shut: BTreeSet::new(),
             accepts_while_stopping: owned,
         };
@@ -64,9 +67,10 @@ impl Entrance {
         is_left || self.closed.contains(&index)
     }
 
-    /// When it is accepted again at those that are closed.
+    /// When it is accepted again at those that are closed, or something is over.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.closed_until
+        let over = self.exhausted.map(|since| since + EXHAUSTED_QUIET);
+        self.closed_until.into_iter().chain(over).min()
     }
 
     /// Has those who connect at a socket seen. Of two that see the same, the kernel wakes the one that was first: so the
@@ -114,7 +118,9 @@ impl Entrance {
 
     /// The kernel has no more to give: nobody is accepted for a while.
     pub(super) fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
-        (self.broker.say)(&Notice::Exhausted(why));
+        if self.exhausted.replace(Instant::now()).is_none() {
+            (self.broker.say)(&Notice::Exhausted(why));
+        }
         let stopping = self.broker.events.is_stopping();
         let all =
             (0..self.broker.sockets.len()).filter(|&index| !stopping || self.accepts_while_stopping(index));
@@ -133,6 +139,9 @@ impl Entrance {
 
     /// Accepts again, once the time is up.
     pub(super) fn reopen(&mut self) -> io::Result<()> {
+        if self.exhausted.take_if(|since| since.elapsed() >= EXHAUSTED_QUIET).is_some() {
+            (self.broker.say)(&Notice::ExhaustedOver);
+        }
         if self.closed_until.is_none_or(|until| Instant::now() < until) {
             return Ok(());
         }

@@ -58,6 +58,8 @@ pub enum Notice<'a> {
     CallLost(&'a io::Error),
     /// The kernel gives no more descriptors, memory or threads for now.
     Exhausted(&'a io::Error),
+    /// It has had them again for a while.
+    ExhaustedOver,
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
     /// It would not be noticed if somebody took the socket away.
@@ -165,6 +167,7 @@ impl fmt::Display for Notice<'_> {
             Self::Journal(JournalNews::Back) => write!(f, "the journal takes entries again"),
             Self::CallLost(source) => write!(f, "cannot tell how a call ended: {source}"),
             Self::Exhausted(source) => write!(f, "cannot take more callers for now: {source}"),
+            Self::ExhaustedOver => write!(f, "callers are taken again"),
             Self::SocketDistrusted(why) => write!(f, "warning: {why}"),
             Self::SocketUnwatched(source) => write!(f, "cannot watch the socket's file: {source}"),
             Self::Scopes(news) => write_scope_news(f, news),

@@ -1,12 +1,15 @@
 //! The broker's own end, and the signals that do not end it.
 
 use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::captures::capturing;
-use crate::harness::{Broker, Connection, Reply, SHELL, SOON, Status, Traced, found, frame, needs, sluicify};
+use crate::harness::{
+    Broker, Connection, Reply, SHELL, SOON, Status, TempDir, Traced, found, frame, needs, sluicify,
+};
 
 /// The shell rule with further attributes.
 fn shell_with(attributes: &str) -> String {
@@ -236,4 +239,18 @@ fn a_call_whose_end_cannot_be_put_on_record_is_left_with_a_notice() {
     drop((call, disk));
     broker.start_again();
     broker.sh("true").exited(0);
+}
+
+#[test]
+fn a_message_bus_that_never_answers_holds_up_no_stop() {
+    let dir = TempDir::new();
+    let _bus = UnixListener::bind(dir.join("bus")).expect("an own directory");
+    let address = format!("unix:path={}", dir.join("bus").display());
+    let mut broker = Broker::new(SHELL).env("DBUS_SESSION_BUS_ADDRESS", &address).start();
+    let call = broker.begin_sh("true").stay();
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    assert!(matches!(call.reply(), Reply::Status(_)));
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
 }

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
-use crate::harness::{Broker, Running, Setup, Status};
+use crate::harness::{Broker, Reply, Running, Setup, Status, Traced, frame};
 
 const SHELL: &str = "/bin/sh -c #script\n  allow_any = script\n";
 const ECHO: &str = "/bin/echo #n\n  n = [a-z0-9]+\n";
@@ -201,4 +202,18 @@ fn a_stop_right_after_a_reload_forgets_nobody() {
         holder.hang_up();
     }
     broker.ends_with(0);
+}
+
+#[test]
+fn a_broker_without_descriptors_says_so_once_and_says_when_it_is_over() {
+    let broker = Broker::shell();
+    let Some(failing) = Traced::failing(&broker, "accept4", "EMFILE", 1) else { return };
+    let connection = broker.connect();
+    connection.send(&frame(&["/bin/nope"]), &[]);
+    broker.says("cannot take more callers for now");
+    assert_eq!(connection.reply_within(Duration::from_secs(2)), Reply::Silent);
+    assert_eq!(broker.said().matches("cannot take more callers").count(), 1, "{}", broker.said());
+    failing.end();
+    broker.says("callers are taken again");
+    assert!(matches!(connection.reply(), Reply::Status(_)));
 }
