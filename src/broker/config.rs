@@ -96,3 +96,20 @@ impl From<io::Error> for ServeError {
         Self::Io(source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lacks_the_directory_of_the_systems_brokers_is_told_what_makes_it() {
+        let said = |path: &str| {
+            let source = io::ErrorKind::PermissionDenied.into();
+            ServeError::Manifest(OpenError::Io { path: path.into(), source }).to_string()
+        };
+        let tip = "systemd-tmpfiles --create sluice.conf";
+        let is_missing = !Path::new(SYSTEM_STATE).exists();
+        assert_eq!(said("/var/lib/sluice/a/manifest.jsonl").contains(tip), is_missing);
+        assert!(!said("/home/you/manifest.jsonl").contains(tip));
+    }
+}

@@ -1,8 +1,9 @@
 //! Where the socket comes from: the broker's own, or one that systemd holds (the real `systemd-socket-activate`).
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, needs, serve, serve_words};
 
@@ -156,4 +157,31 @@ fn a_socket_of_its_own_is_gone_when_it_stops() {
     assert!(Connection::open(&broker.socket()).is_err());
     broker.start_again();
     broker.sh("true").exited(0);
+}
+
+/// Listens at `argv[1]` under the name of systemd, until its stdin ends.
+const NAMESAKE: &str = "\
+import socket, sys
+open('/proc/self/comm', 'w').write('systemd')
+held = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+held.bind(sys.argv[1])
+held.listen()
+print('up', flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn a_socket_that_systemd_listens_at_is_left_to_it_with_advice() {
+    if !needs("python3", "python3") {
+        return;
+    }
+    let setup = Broker::new(SHELL);
+    let mut holder = Command::new("python3");
+    holder.args(["-c", NAMESAKE]).arg(setup.socket());
+    let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is python3");
+    let mut up = [0; 3];
+    holder.stdout.take().expect("a pipe").read_exact(&mut up).expect("it listens");
+    setup.start_fails().said(&["systemd holds ", "for a socket unit", "list-sockets names the unit"]);
+    drop(holder.stdin.take());
+    holder.wait().expect("it ends");
 }

@@ -164,3 +164,19 @@ fn a_stop_waits_for_no_socket_that_lingers_in_the_backlog_of_a_socket_that_was_h
     broker.ends_with(0);
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
 }
+
+#[test]
+fn processes_that_close_connections_and_stand_still_hold_up_no_stop() {
+    let mut broker = Broker::new("/bin/echo a\n").start();
+    let mut lingering = Lingering::new();
+    let connections: Vec<_> = (0..4).map(|_| broker.connect()).collect();
+    connections.iter().for_each(|connection| lingering.send(connection, &frame(&["/bin/nope"]), 3));
+    for connection in &connections {
+        assert!(matches!(connection.reply(), Reply::Status(Status::NO_RULE) | Reply::Closed));
+    }
+    broker.pid().children().into_iter().for_each(|child| child.signal(Signal::SIGSTOP));
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+}
