@@ -2,17 +2,25 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use crate::limits::{CLOSER_BATCH, CLOSER_IDLE, CLOSER_PATIENCE, CLOSING_ROUND, SOCKET_CLOSERS_MAX};
 use crate::spawn::{Close, Ending, Kin, Launcher, Pool};
+use crate::sys;
 
 /// A connection that is to be closed.
 #[derive(Debug)]
 pub(super) struct Unclosed {
     pub(super) fd: OwnedFd,
     pub(super) how: Close,
+}
+
+impl Unclosed {
+    /// Whether this process may close it, when another one has done what it was to do.
+    fn may_close(&self) -> bool {
+        self.how == Close::AsItIs || matches!(sys::peek(self.fd.as_fd(), 0), Ok(None))
+    }
 }
 
 /// The connections of one socket, in the order in which they came.
@@ -69,12 +77,15 @@ impl Lane {
             self.replace();
             return 0;
         };
-        let closed = said.min(closer.sent.len());
-        if closed > 0 {
+        let said = said.min(closer.sent.len());
+        if said > 0 {
             closer.since = now;
-            // Of what was emptied this is the last reference, and nothing is in there. Of the rest it is not the last.
-            closer.sent.drain(..closed);
         }
+        // Of what was emptied this is the last reference, and is let go of only where nothing is in there. Of the rest it is
+        // not the last.
+        let (closed, left): (Vec<_>, Vec<_>) = closer.sent.drain(..said).partition(Unclosed::may_close);
+        let closed = closed.len();
+        self.as_it_is.extend(left.into_iter().map(|unclosed| Unclosed { how: Close::AsItIs, ..unclosed }));
         let is_done = closer.sent.is_empty();
         let is_idle = self.queue.is_empty() && self.as_it_is.is_empty() && now >= closer.since + CLOSER_IDLE;
         if is_done && (closer.kept > 0 || is_idle) {

@@ -168,6 +168,7 @@ fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     broker.closing.end();
     lobby.end()?;
     broker.scopes.clear();
+    broker.kin.end_siblings()?;
     // A record that says that all is over must be true; without it the next broker says what is lost.
     if !lobby.is_idle() {
         return Ok(());

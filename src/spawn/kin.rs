@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getsid};
 
@@ -25,7 +26,7 @@ use crate::sys::{self, End};
 
 use super::cradle;
 use super::reaper::left_below;
-use super::tree::Children;
+use super::tree::{Children, signal_tree};
 
 /// The broker's children.
 #[derive(Debug)]
@@ -189,6 +190,18 @@ impl Kin {
             left.extend(left_below(reaper, pidfd.as_fd())?);
         }
         Ok(left)
+    }
+
+    /// Kills every child beside nurseries that did not come by an orphan's way, with all below it: launchers without a call,
+    /// and what a command made as its own sibling (`CLONE_PARENT`). For the broker's end, when no call runs any more.
+    pub fn end_siblings(&self) -> io::Result<()> {
+        let family = self.family();
+        let Some(thread) = cradle::thread() else { return Ok(()) };
+        let children = Children::of(thread)?.list()?;
+        children.into_iter().filter(|child| !family.nurseries.contains(child)).for_each(|child| {
+            signal_tree(child, Signal::SIGKILL);
+        });
+        Ok(())
     }
 
     fn family(&self) -> MutexGuard<'_, Family> {

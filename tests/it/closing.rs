@@ -149,6 +149,22 @@ fn many_requests_with_sockets_that_linger_keep_no_other_caller_waiting_for_long(
     broker.comes_back_to(descriptors, broker.threads());
 }
 
+/// More than may wait to be closed at one socket (64): each leaves with its explanation unread, which the broker's end of the
+/// connection is told of as an error, once.
+#[test]
+fn callers_that_leave_with_an_answer_unread_leave_nothing_that_lingers_to_the_broker() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let (descriptors, mut lingering) = (broker.descriptors(), Lingering::new());
+    let bad = frame(&["/bin/nope"]);
+    let connections: Vec<_> = (0..80).map(|_| broker.connect()).collect();
+    connections.iter().for_each(|connection| lingering.send(connection, &bad, 1));
+    for connection in connections {
+        assert!(matches!(connection.reply(), Reply::Status(Status::NO_RULE) | Reply::Closed));
+    }
+    broker.call(["/bin/echo", "a"]).exited(0);
+    broker.comes_back_to(descriptors, broker.threads());
+}
+
 #[test]
 fn a_stop_waits_for_no_socket_that_lingers_in_the_backlog_of_a_socket_that_was_handed_over() {
     let Some(setup) = activated(&["agent"]) else { return };
