@@ -4,6 +4,8 @@
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -41,7 +43,13 @@ impl Lingering {
         let sockets: Vec<_> = (0..count).map(|_| self.socket()).collect();
         let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
         connection.send(bytes, &fds);
-        // The message's references are the last ones from here on.
+        // The message's references are the last ones from here on, unless the broker was quicker: then this thread lingers.
+        let (done, closed) = mpsc::channel();
+        thread::spawn(move || {
+            drop(sockets);
+            done.send(()).ok();
+        });
+        closed.recv_timeout(Duration::from_millis(500)).ok();
     }
 }
 
