@@ -57,7 +57,7 @@ fn serve_heralded(
     if let Some(source) = unheard {
         say(&Notice::NoManager(source));
     }
-    signals.keep_deadline(say)?;
+    signals.keep_deadline(say).map_err(ServeError::NoProcess)?;
     let environment = Environment::current();
     let open_files = raise_descriptors()?;
     let arranged = match (&config.rules, config.socket.as_deref()) {
