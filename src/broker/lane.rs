@@ -5,6 +5,8 @@ use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use nix::errno::Errno;
+
 use crate::limits::{CLOSER_BATCH, CLOSER_IDLE, CLOSER_PATIENCE, CLOSING_ROUND, SOCKET_CLOSERS_MAX};
 use crate::spawn::{Close, Ending, Kin, Launcher, Pool};
 use crate::sys;
@@ -14,13 +16,6 @@ use crate::sys;
 pub(super) struct Unclosed {
     pub(super) fd: OwnedFd,
     pub(super) how: Close,
-}
-
-impl Unclosed {
-    /// Whether this process may close it, when another one has done what it was to do.
-    fn may_close(&self) -> bool {
-        self.how == Close::AsItIs || matches!(sys::peek(self.fd.as_fd(), 0), Ok(None))
-    }
 }
 
 /// The connections of one socket, in the order in which they came.
@@ -65,7 +60,7 @@ impl Lane {
         }
         if self.retry.is_none_or(|retry| retry <= now) {
             self.retry = None;
-            self.send(now, pool);
+            return closed + self.send(now, pool);
         }
         closed
     }
@@ -77,15 +72,12 @@ impl Lane {
             self.replace();
             return 0;
         };
-        let said = said.min(closer.sent.len());
-        if said > 0 {
+        let closed = said.min(closer.sent.len());
+        if closed > 0 {
             closer.since = now;
+            // Of what was emptied this is the last reference, and nothing is in there. Of the rest it is not the last.
+            closer.sent.drain(..closed);
         }
-        // Of what was emptied this is the last reference, and is let go of only where nothing is in there. Of the rest it is
-        // not the last.
-        let (closed, left): (Vec<_>, Vec<_>) = closer.sent.drain(..said).partition(Unclosed::may_close);
-        let closed = closed.len();
-        self.as_it_is.extend(left.into_iter().map(|unclosed| Unclosed { how: Close::AsItIs, ..unclosed }));
         let is_done = closer.sent.is_empty();
         let is_idle = self.queue.is_empty() && self.as_it_is.is_empty() && now >= closer.since + CLOSER_IDLE;
         if is_done && (closer.kept > 0 || is_idle) {
@@ -106,30 +98,33 @@ impl Lane {
         sent.for_each(|unclosed| self.push(unclosed));
     }
 
-    fn send(&mut self, now: Instant, pool: &Pool) {
+    /// Gives the process what it has room for. Gives how many were closed here instead: where the user has so many
+    /// descriptors on their way that no connection can be sent, those that wait in connections are among them, and somebody
+    /// has to let go of them.
+    fn send(&mut self, now: Instant, pool: &Pool) -> usize {
         loop {
             let is_batch = self.as_it_is.len() >= CLOSER_BATCH || self.queue.is_empty();
             let from = if is_batch { &mut self.as_it_is } else { &mut self.queue };
-            let Some(next) = from.front() else { return };
+            let Some(next) = from.front() else { return 0 };
             if self.closer.is_none() {
                 let may_begin = self.endings.len() < SOCKET_CLOSERS_MAX;
                 let process = if may_begin { pool.try_take() } else { None };
                 let Some(process) = process else {
                     self.retry = Some(now + CLOSING_ROUND);
-                    return;
+                    return 0;
                 };
                 self.closer = Some(Closer { process, sent: VecDeque::new(), since: now, kept: 0 });
             }
-            let Some(closer) = &mut self.closer else { return };
+            let Some(closer) = &mut self.closer else { return 0 };
             // One that keeps some ends when they have all come to it.
             let is_to_end = closer.kept >= CLOSER_BATCH || (closer.kept > 0 && next.how == Close::Emptied);
             if is_to_end || closer.sent.len() >= CLOSER_BATCH {
-                return;
+                return 0;
             }
             if closer.process.close(&next.fd, next.how).is_err() {
                 // It is gone, which is heard, or the user has too many descriptors on their way.
                 self.retry = Some(now + CLOSING_ROUND);
-                return;
+                return self.empty_here();
             }
             if closer.sent.is_empty() {
                 closer.since = now;
@@ -137,6 +132,16 @@ impl Lane {
             closer.kept += usize::from(next.how == Close::AsItIs);
             closer.sent.extend(from.pop_front());
         }
+    }
+
+    /// Empties what cannot be handed on, at the risk that this thread waits for a socket that lingers.
+    fn empty_here(&mut self) -> usize {
+        let mut closed = 0;
+        while let Some(unclosed) = self.queue.pop_front() {
+            while matches!(sys::discard(unclosed.fd.as_fd()), Ok(true) | Err(Errno::ECONNRESET)) {}
+            closed += 1;
+        }
+        closed
     }
 
     /// Whether all is closed.
@@ -162,7 +167,8 @@ impl Lane {
             .closer
             .as_ref()
             .map(|closer| closer.since + if closer.sent.is_empty() { CLOSER_IDLE } else { CLOSER_PATIENCE });
-        closer.into_iter().chain(self.retry).min()
+        // While nothing can be sent, an idle process is nothing to look at.
+        closer.filter(|_| self.retry.is_none()).into_iter().chain(self.retry).min()
     }
 
     /// Leaves what is not closed to the end of this process.
