@@ -60,7 +60,8 @@ pub const RULES_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const RULES_MAX: usize = 50_000;
 /// Most files that one policy includes, and how deep they nest.
 pub const INCLUDES_MAX: usize = 64;
-/// Rules alike in number of words and literals with which `check` compares a later one, beside those written the same.
+/// Rules alike in number of words and literals with which `check` compares a later one, beside those written
+/// the same.
 pub const SHADOWS_MAX: usize = 16;
 /// Most errors that one pass reports.
 pub const DIAGNOSTICS_MAX: usize = 100;
@@ -74,8 +75,8 @@ pub const REGEX_SOURCE_BYTES_MAX: usize = 8 * 1024;
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is written.
 pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
-/// Most steps of one decision: a step moves one place in a regex by one byte of a value. A request that would take more
-/// is refused (`too_costly`).
+/// Most steps of one decision: a step moves one place in a regex by one byte of a value. A request that would
+/// take more is refused (`too_costly`).
 pub const DECISION_STEPS_MAX: u64 = 4_000_000;
 /// Steps after which a decision is a long one: of those of one socket, one at a time goes on.
 pub const DECISION_STEPS_LONG: u64 = 100_000;
@@ -100,13 +101,16 @@ pub const SOCKET_THREADS_SPARE: u32 = 16;
 pub const DECISIONS_MAX: u32 = 16;
 /// Requests of one socket, read and allowed, that wait for a place.
 pub const SOCKET_WAITING_MAX: usize = 256;
-/// Bytes that their words take. Requests that are being decided already may come on top, [`SOCKET_THREADS_SPARE`] of them.
+/// Bytes that their words take. Requests that are being decided already may come on top,
+/// [`SOCKET_THREADS_SPARE`] of them.
 pub const SOCKET_WAITING_BYTES_MAX: usize = 4 << 20;
 /// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.
 pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
-/// Connections of one socket that are not closed yet, because of the descriptors in them; with more it takes in nobody.
+/// Connections of one socket that are not closed yet, because of the descriptors in them; with more it takes
+/// in nobody.
 pub const SOCKET_CLOSING_MAX: usize = 64;
-/// Processes of one socket that close its connections and cannot be ended; with more, its connections stay open.
+/// Processes of one socket that close its connections and cannot be ended; with more, its connections stay
+/// open.
 pub const SOCKET_CLOSERS_MAX: usize = 4;
 /// Connections that one such process has at a time.
 pub const CLOSER_BATCH: usize = 16;
@@ -139,8 +143,8 @@ pub const STOP_CALLS_MAX: Duration = Duration::from_secs(10);
 pub const STOP_KEPT_MIN: Duration = Duration::from_secs(1);
 /// How long a nursery that was killed may take to be gone before it is left.
 pub const NURSERY_END_MAX: Duration = Duration::from_secs(1);
-/// How long after the order to stop a broker ends whatever it is still doing; it says so, and ends [`NOTICES_LAST_WAIT`] later. The
-/// units' `TimeoutStopSec=` is longer.
+/// How long after the order to stop a broker ends whatever it is still doing; it says so, and ends
+/// [`NOTICES_LAST_WAIT`] later. The units' `TimeoutStopSec=` is longer.
 pub const STOP_MAX: Duration = Duration::from_secs(13);
 /// Launchers that wait for a call.
 pub const LAUNCHERS_PARKED: usize = 8;
@@ -157,8 +161,8 @@ pub const LAUNCHERS_ASKED_MAX: usize = 64;
 pub const PARKED_ROUND: Duration = Duration::from_secs(1);
 /// Descriptors that one running call holds at most.
 pub const CALL_FDS_MAX: usize = 13;
-/// Descriptors that it holds beside, where rules capture or hide terminals: captures, their directories, the relay's channel
-/// and handle.
+/// Descriptors that it holds beside, where rules capture or hide terminals: captures, their directories, the
+/// relay's channel and handle.
 pub const RELAY_FDS_MAX: usize = 11;
 /// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next manifest takes
 /// while it is opened is of the broker's own.
@@ -228,13 +232,14 @@ pub const RECORD_ARGV_BYTES_MAX: usize = 8 * 1024;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Most bytes of a line of a manifest that is read back as one; a longer one is none of a broker's.
 pub const RECORD_LINE_BYTES_MAX: usize = 4 * RECORD_BYTES_MAX;
-/// Runs of lines, each of which follows the one before it, that are told apart in one file; of more, those in the middle
-/// are given up.
+/// Runs of lines, each of which follows the one before it, that are told apart in one file; of more, those in
+/// the middle are given up.
 pub const RUNS_MAX: usize = 64;
-/// Places of a file, each of one line or of several, in which no record stands; a broker does not go on after more.
+/// Places of a file, each of one line or of several, in which no record stands; a broker does not go on after
+/// more.
 pub const FOREIGN_PLACES_MAX: usize = 64 * 1024;
-/// The highest number that a broker goes on from. Above it there are 2^32 more below 2^53, up to which every reader of
-/// JSON is exact.
+/// The highest number that a broker goes on from. Above it there are 2^32 more below 2^53, up to which every
+/// reader of JSON is exact.
 pub const CALL_NUMBER_MAX: u64 = (1 << 53) - (1 << 32);
 /// Equal refusals within this time become one record with a count.
 pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
@@ -311,7 +316,8 @@ pub const RELAY_AHEAD_MAX: u64 = 1 << 20;
 pub const RELAY_BUFFER_BYTES: usize = 256 * 1024;
 /// How long a call that is being ended waits for its caller to take the next byte.
 pub const RELAY_PATIENCE: Duration = Duration::from_millis(200);
-/// How long what is in a scope with a relay is killed one by one before it is killed at once, and the relay with it.
+/// How long what is in a scope with a relay is killed one by one before it is killed at once, and the relay
+/// with it.
 pub const RELAY_SPARED_MAX: Duration = Duration::from_secs(2);
 /// How long a relay that was killed may take to be gone before it is left to itself.
 pub const RELAY_KILL_GRACE: Duration = Duration::from_millis(500);
@@ -320,12 +326,13 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 // systemd.
 
-/// Connections that a broker without rules in force holds until their request is read; more stay in the backlog.
+/// Connections that a broker without rules in force holds until their request is read; more stay in the
+/// backlog.
 pub const UNSERVED_CONNECTIONS_MAX: usize = 64;
 /// How often such a broker looks whether its rules files were changed.
 pub const UNSERVED_ROUND: Duration = Duration::from_secs(2);
-/// How long after it read them it reads them again at the earliest, unless it is told to reload; ten times as long as
-/// that took, where that is more.
+/// How long after it read them it reads them again at the earliest, unless it is told to reload; ten times as
+/// long as that took, where that is more.
 pub const UNSERVED_TRY_MIN: Duration = Duration::from_millis(200);
 /// How long a broker that cannot start waits for room in the manager's queue, to say why.
 pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
@@ -333,7 +340,8 @@ pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
 pub const NOTIFY_RETRY: Duration = Duration::from_millis(50);
 /// Starts, reloads and stops that wait for room in it; of more, the oldest are not told.
 pub const NOTIFY_OWED_MAX: usize = 16;
-/// Bytes of notices that wait for stderr; those that find no room are counted, and the count is written later.
+/// Bytes of notices that wait for stderr; those that find no room are counted, and the count is written
+/// later.
 pub const NOTICES_BYTES_MAX: usize = 256 << 10;
 /// How long a broker that ends waits for stderr to take what is left of them.
 pub const NOTICES_LAST_WAIT: Duration = Duration::from_secs(1);
@@ -364,7 +372,8 @@ pub const JOURNAL_SAID_BYTES_MAX: u64 = 1024;
 pub const LOG_BLOCK_BYTES: usize = 4 << 20;
 /// Calls that `sluice log` shows unless it is told how many.
 pub const LOG_CALLS_DEFAULT: usize = 20;
-/// Columns of a terminal from which on `sluice log` shows the date and the caller of each call beside the command.
+/// Columns of a terminal from which on `sluice log` shows the date and the caller of each call beside the
+/// command.
 pub const LOG_COLUMNS_WIDE: usize = 110;
 /// How long `sluice log --follow` waits before it looks again.
 pub const LOG_FOLLOW_INTERVAL: Duration = Duration::from_millis(200);

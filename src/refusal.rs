@@ -80,7 +80,8 @@ pub enum Descriptors {
     Cut,
     /// One, counted from 0, is of a kind that is refused.
     Kind(usize, Oddity),
-    /// They were not there in time: to take one in, or to let go of one that is over the number, takes too long.
+    /// They were not there in time: to take one in, or to let go of one that is over the number, takes too
+    /// long.
     Late,
 }
 
@@ -121,8 +122,8 @@ impl Refusal {
         }
     }
 
-    /// The reason as the caller is told: no more than the listing shows and the caller knows. Paths of records and the
-    /// words of other programs (the manager, the bus) are for the records.
+    /// The reason as the caller is told: no more than the listing shows and the caller knows. Paths of
+    /// records and the words of other programs (the manager, the bus) are for the records.
     pub fn told(&self) -> String {
         let because = |what: &str, source: &io::Error| match source.raw_os_error() {
             Some(errno) => format!("{what}: {}", Errno::from_raw(errno).desc()),

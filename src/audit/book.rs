@@ -157,8 +157,8 @@ impl Book {
         Ok(history)
     }
 
-    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own, and so does what
-    /// somebody else wrote.
+    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own, and
+    /// so does what somebody else wrote.
     fn begin(&mut self, author: &Author<'_>, history: &History, noted: &LineHash) -> io::Result<()> {
         if history.is_open_ended {
             self.append(b"\n", Space::Free)?;

@@ -26,7 +26,8 @@ pub(super) fn chained(body: &str, prev: &str) -> (String, LineHash) {
     (line, hash)
 }
 
-/// The `prev` of a whole line: the last field of every record, so that what an interrupted write left of one has none.
+/// The `prev` of a whole line: the last field of every record, so that what an interrupted write left of one
+/// has none.
 pub(super) fn prev_of(line: &[u8]) -> Option<&[u8]> {
     const PREV: &[u8] = b",\"prev\":\"";
     let digits = line.strip_suffix(b"\"}")?;

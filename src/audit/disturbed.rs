@@ -1,5 +1,5 @@
-//! Whether somebody else moved, removed, cut or wrote to the manifest of a broker that runs: nobody can read what is
-//! written elsewhere, and nothing vouches for what others wrote.
+//! Whether somebody else moved, removed, cut or wrote to the manifest of a broker that runs: nobody can read
+//! what is written elsewhere, and nothing vouches for what others wrote.
 
 use std::io;
 use std::path::Path;

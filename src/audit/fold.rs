@@ -1,6 +1,7 @@
-//! What of refusals is written and what is only counted, so that a caller cannot flood the disk. Equal ones in quick
-//! succession become one record with a count. Where those of a socket are more than its budget has room for, whatever they are,
-//! they become one record a second that counts them by their reasons. Knows numbers and times; writes nothing.
+//! What of refusals is written and what is only counted, so that a caller cannot flood the disk. Equal ones
+//! in quick succession become one record with a count. Where those of a socket are more than its budget has
+//! room for, whatever they are, they become one record a second that counts them by their reasons. Knows
+//! numbers and times; writes nothing.
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
-//! What a manifest already holds: its highest number, its last record, the calls without an end, what a crash tore off,
-//! and what no broker wrote. Reads the end of a file that was closed, and any other from front to back, in one buffer;
-//! once more where a line in it is no record, since which lines are is known at its end.
+//! What a manifest already holds: its highest number, its last record, the calls without an end, what a crash
+//! tore off, and what no broker wrote. Reads the end of a file that was closed, and any other from front to
+//! back, in one buffer; once more where a line in it is no record, since which lines are is known at its end.
 
 mod facts;
 #[cfg(test)]
@@ -111,8 +111,8 @@ fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<History> {
     Some(history)
 }
 
-/// Reads a whole manifest. Nothing is taken from lines that are no records. `is_left` is asked of each call that left
-/// something running, since the most have nothing left by now, and may be many.
+/// Reads a whole manifest. Nothing is taken from lines that are no records. `is_left` is asked of each call
+/// that left something running, since the most have nothing left by now, and may be many.
 fn read_history(
     manifest: &mut (impl Read + Seek),
     noted: Option<Digest>,
@@ -163,7 +163,8 @@ fn read_again(
         if stood.gap == Some(line.at) && !stood.has_anchor {
             history.sever();
         }
-        // A start that may have been changed is a call that began: to say that its end was not seen hides nothing.
+        // A start that may have been changed is a call that began: to say that its end was not seen hides
+        // nothing.
         let is_start = || stood.unvouched == Some(line.at) && Facts::read(line.bytes).kind == "start";
         match Digest::before(line.bytes) {
             Some(_) if !is_foreign || is_start() => history.take(line.bytes, is_left),

@@ -1,5 +1,5 @@
-//! The record of listings that were given: who learnt what the rules of a socket allow. A listing has no number. The
-//! first ones of a second have records of their own; the others of the same socket are counted.
+//! The record of listings that were given: who learnt what the rules of a socket allow. A listing has no
+//! number. The first ones of a second have records of their own; the others of the same socket are counted.
 
 use std::collections::HashMap;
 use std::time::Instant;

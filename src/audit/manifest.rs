@@ -114,9 +114,9 @@ impl Manifest {
         self.book().number()
     }
 
-    /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that are more than
-    /// their socket's budget has room for, are only counted: [`Self::settle`] writes the count when [`Self::next_due`] says so.
-    /// Gives the number, and whether there is a count to write since now.
+    /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that
+    /// are more than their socket's budget has room for, are only counted: [`Self::settle`] writes the count
+    /// when [`Self::next_due`] says so. Gives the number, and whether there is a count to write since now.
     pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool, io::Result<()>) {
         let mut book = self.book();
         let was_due = book.next_due().is_some();
@@ -125,8 +125,8 @@ impl Manifest {
         (call, !was_due && book.next_due().is_some(), written)
     }
 
-    /// Records that a caller is given the listing of a socket; further ones within a second are only counted. Gives
-    /// whether there is a count to write since now.
+    /// Records that a caller is given the listing of a socket; further ones within a second are only counted.
+    /// Gives whether there is a count to write since now.
     pub fn list(&self, socket: &SocketName, caller: Option<Caller>) -> (bool, io::Result<()>) {
         let mut book = self.book();
         let was_due = book.next_due().is_some();

@@ -70,7 +70,8 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// The mark of a manifest: hidden, so that no pattern that means the manifest and its older parts takes it along.
+/// The mark of a manifest: hidden, so that no pattern that means the manifest and its older parts takes it
+/// along.
 pub(super) fn mark_of(manifest: &Path) -> PathBuf {
     let name = manifest.file_name().unwrap_or_default().to_string_lossy();
     manifest.with_file_name(format!(".{name}.mark"))

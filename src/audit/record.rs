@@ -59,7 +59,8 @@ pub struct Opening<'a> {
     pub file: Option<&'a str>,
     /// The command line.
     pub argv: Vec<&'a str>,
-    /// Where the paths in it lead that have to lie in a directory, in order: what the command gets in their place.
+    /// Where the paths in it lead that have to lie in a directory, in order: what the command gets in their
+    /// place.
     pub paths: Vec<&'a str>,
     /// The program that runs.
     pub resolved: &'a str,
@@ -205,7 +206,8 @@ impl Outcome {
         }
     }
 
-    /// Why there is no exit status, as the caller is told; `None` where there is one. `timeout` is the rule's.
+    /// Why there is no exit status, as the caller is told; `None` where there is one. `timeout` is the
+    /// rule's.
     pub fn told(&self, timeout: Option<Duration>) -> Option<String> {
         match self {
             Self::NotStarted { step, errno } => Some(format!("{step}: {}", errno.desc())),

@@ -39,8 +39,9 @@ struct State {
 enum Lost {
     /// Nobody listens.
     Gone,
-    /// Its queue had no room, last at this time. A journal that hangs takes an entry now and then; for that it is not
-    /// waited for again, by all who use the manifest, before it has taken everything for [`JOURNAL_REST`].
+    /// Its queue had no room, last at this time. A journal that hangs takes an entry now and then; for that
+    /// it is not waited for again, by all who use the manifest, before it has taken everything for
+    /// [`JOURNAL_REST`].
     Full(Instant),
 }
 

@@ -59,8 +59,8 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// What to do about a file or directory that others can write. What is everybody's must stay so, such as `/tmp`, and what
-/// is root's is for root to decide.
+/// What to do about a file or directory that others can write. What is everybody's must stay so, such as
+/// `/tmp`, and what is root's is for root to decide.
 fn remedy(path: &Path, mode: u32) -> String {
     let is_ours = fs::metadata(path).is_ok_and(|found| found.uid() == geteuid().as_raw());
     if mode & 0o1000 != 0 {
@@ -192,8 +192,9 @@ pub fn trusted_file(path: &Path) -> Result<File, Distrust> {
     Trusted::parent_of(path, false)?.read()
 }
 
-/// Opens a rules file to read, which may be named by links of root's or of this user's own, in directories that nobody
-/// else can write: dotfile managers and `ConfigMap`s of Kubernetes keep theirs so. Each step on the way is walked.
+/// Opens a rules file to read, which may be named by links of root's or of this user's own, in directories
+/// that nobody else can write: dotfile managers and `ConfigMap`s of Kubernetes keep theirs so. Each step on
+/// the way is walked.
 pub fn trusted_rules(path: &Path) -> Result<File, Distrust> {
     let mut path = path.to_owned();
     for _ in 0..=LINKS_MAX {
@@ -228,8 +229,8 @@ pub fn trusted_directory(path: &Path) -> Result<bool, Distrust> {
     }
 }
 
-/// That only root or this user can change a program, or have another file in its place. Links on the way may be this
-/// user's own too: who may make one may name what it leads to.
+/// That only root or this user can change a program, or have another file in its place. Links on the way may
+/// be this user's own too: who may make one may name what it leads to.
 /// Errors: a system call's own error (`From<Distrust>` gives it) where there is no such program.
 pub fn trusted_program(path: &Path) -> Result<(), Distrust> {
     let mut walk = Walk::new(path, false)?;
@@ -330,7 +331,8 @@ impl Walk {
         }
     }
 
-    /// A link is followed only where root alone can have made it (`/bin` on a merged `/usr`), or this user, for a program.
+    /// A link is followed only where root alone can have made it (`/bin` on a merged `/usr`), or this user,
+    /// for a program.
     fn follow(&mut self, name: &OsStr, below: &Path) -> Result<(), Distrust> {
         let distrust = |why| Distrust { path: below.to_owned(), why };
         let io = |errno: Errno| distrust(Why::Io(errno.into()));

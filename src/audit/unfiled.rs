@@ -1,5 +1,5 @@
-//! The refusals of a broker that has no manifest, because its rules cannot be read: they are recorded in the journal
-//! alone, without a call's number. Many are counted as ever.
+//! The refusals of a broker that has no manifest, because its rules cannot be read: they are recorded in the
+//! journal alone, without a call's number. Many are counted as ever.
 
 use std::io;
 use std::time::Instant;

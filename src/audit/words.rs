@@ -18,8 +18,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The sender of the request; the process that connected is named too when it is another one. One that this process's
-    /// pid namespace does not have has the number 0 for the kernel, and none here.
+    /// The sender of the request; the process that connected is named too when it is another one. One that
+    /// this process's pid namespace does not have has the number 0 for the kernel, and none here.
     pub fn new(sender: Sender, connector: Option<Sender>) -> Self {
         let known = |pid: i32| Some(pid).filter(|pid| *pid > 0);
         let connector = connector.and_then(|connector| known(connector.pid));

@@ -1,5 +1,5 @@
-//! A request that a rule allows, and what becomes of that while it waits: for a place, for a process. Waiting changes
-//! nothing: what runs is what the rules in force allow, and what the disk says, when it starts.
+//! A request that a rule allows, and what becomes of that while it waits: for a place, for a process. Waiting
+//! changes nothing: what runs is what the rules in force allow, and what the disk says, when it starts.
 
 use std::sync::Arc;
 
@@ -96,9 +96,9 @@ impl Allowed {
         if self.turns > DECISIONS_MAX { Err(Refusal::Unsettled) } else { Ok(Still::Other) }
     }
 
-    /// The last look, when a process is made ready and nothing is on record: by the rules in force, and by what the disk
-    /// says now. The call keeps its place; but it cannot run by a rule that would have had its process made in another
-    /// way.
+    /// The last look, when a process is made ready and nothing is on record: by the rules in force, and by
+    /// what the disk says now. The call keeps its place; but it cannot run by a rule that would have had its
+    /// process made in another way.
     pub(super) fn settle(&mut self, socket: &Socket, visit: &Visit) -> Result<Still, Refusal> {
         let policy = socket.rules.policy();
         if Arc::ptr_eq(&policy, &self.policy) && !self.matched.looked {

@@ -1,5 +1,5 @@
-//! Sockets, and the rules in force for them, before a broker serves: what it binds or is handed over, the rules files, the
-//! manifests, and whether the limit of descriptors holds it all.
+//! Sockets, and the rules in force for them, before a broker serves: what it binds or is handed over, the
+//! rules files, the manifests, and whether the limit of descriptors holds it all.
 
 use std::collections::HashMap;
 use std::io;
@@ -51,8 +51,8 @@ pub(super) fn bind_and_arrange(
     Ok(Arranged { listeners: vec![listener], rulesets, room })
 }
 
-/// Rules for the sockets that systemd hands over: one file for all, or one for each by its name. While they cannot be put
-/// in force, callers are refused; `None` when the broker was told to stop meanwhile.
+/// Rules for the sockets that systemd hands over: one file for all, or one for each by its name. While they
+/// cannot be put in force, callers are refused; `None` when the broker was told to stop meanwhile.
 pub(super) fn arrange_handed_over(
     rules: &Rules,
     signals: &Signals,
@@ -106,8 +106,8 @@ fn listen(unnamed: &SocketName) -> Result<Vec<Listener>, ServeError> {
     Ok(listeners)
 }
 
-/// Opens the manifests, where there is room for all calls that the rules allow at so many sockets: nothing is on record
-/// of a broker that has none.
+/// Opens the manifests, where there is room for all calls that the rules allow at so many sockets: nothing is
+/// on record of a broker that has none.
 fn put_in_force(
     sockets: usize,
     loaded: Vec<Loaded>,
@@ -118,8 +118,8 @@ fn put_in_force(
     Ok((open_manifests(loaded, say)?, room))
 }
 
-/// Opens the manifests, one where several files name the same, and puts the rules in force. What it gives has one for
-/// each rules file that was read, so that sockets with the same file share one.
+/// Opens the manifests, one where several files name the same, and puts the rules in force. What it gives has
+/// one for each rules file that was read, so that sockets with the same file share one.
 fn open_manifests(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, ServeError> {
     let mut manifests: HashMap<PathBuf, Arc<Manifest>> = HashMap::new();
     let mut known: HashMap<PathBuf, Arc<Ruleset>> = HashMap::new();
@@ -148,8 +148,8 @@ pub(super) struct Room {
     pub(super) waiting: usize,
 }
 
-/// Raises the limit of descriptors to the most that is allowed. Gives the one that the broker was started with, which
-/// its commands get.
+/// Raises the limit of descriptors to the most that is allowed. Gives the one that the broker was started
+/// with, which its commands get.
 pub(super) fn raise_descriptors() -> io::Result<u64> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

@@ -1,4 +1,5 @@
-//! What threads are given to do at a socket. Its gate has counted the thread before, and is told when it ends.
+//! What threads are given to do at a socket. Its gate has counted the thread before, and is told when it
+//! ends.
 
 use std::sync::Arc;
 

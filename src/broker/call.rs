@@ -110,8 +110,8 @@ pub(super) enum Stage {
     Answered,
 }
 
-/// Runs a call that has a place. Gives nothing when it is another rule's by now, whose place it has to have. The launcher
-/// is left in `launcher`: its descriptors here are closed when the caller has its answer.
+/// Runs a call that has a place. Gives nothing when it is another rule's by now, whose place it has to have.
+/// The launcher is left in `launcher`: its descriptors here are closed when the caller has its answer.
 pub(super) fn run(
     broker: &Broker,
     socket: &Socket,
@@ -187,8 +187,8 @@ pub(super) fn run(
     Ok(Some(Ended { call, status, why, is_stuck, captures, relay, remains }))
 }
 
-/// A process for the command, in a scope as far as its rule asks for one. Nothing when it is another rule's call by now:
-/// that may take a while.
+/// A process for the command, in a scope as far as its rule asks for one. Nothing when it is another rule's
+/// call by now: that may take a while.
 fn take_launcher(
     broker: &Broker,
     socket: &Socket,

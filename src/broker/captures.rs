@@ -79,7 +79,8 @@ pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
     }
 }
 
-/// The streams of a call that has been answered, and whose command left something running that goes on writing.
+/// The streams of a call that has been answered, and whose command left something running that goes on
+/// writing.
 #[derive(Debug)]
 pub(super) struct Remains {
     pub(super) call: CallId,

@@ -1,7 +1,8 @@
-//! Connections that other processes close, because descriptors may wait in them: the last reference to a TCP socket with
-//! `SO_LINGER` is not let go of before its owner's time is up. A thread of the broker hands them to such a process, one for
-//! each socket that has any; the broker keeps its own reference until the other process has said that nothing is left in
-//! the connection. A process that does not say so in time is killed, which ends the wait, and replaced.
+//! Connections that other processes close, because descriptors may wait in them: the last reference to a TCP
+//! socket with `SO_LINGER` is not let go of before its owner's time is up. A thread of the broker hands them
+//! to such a process, one for each socket that has any; the broker keeps its own reference until the other
+//! process has said that nothing is left in the connection. A process that does not say so in time is killed,
+//! which ends the wait, and replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -73,8 +74,8 @@ impl Closing {
         self.held(socket) < SOCKET_CLOSING_MAX
     }
 
-    /// Closes what is there, for [`CLOSING_END_MAX`] at most; the rest goes when this process does: the kernel has the end
-    /// of a process wait for no socket that lingers.
+    /// Closes what is there, for [`CLOSING_END_MAX`] at most; the rest goes when this process does: the
+    /// kernel has the end of a process wait for no socket that lingers.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::SeqCst);
         self.ring();

@@ -1,6 +1,7 @@
-//! A connection that was accepted. What waits in it may bring descriptors whose last reference does not close for as long as
-//! their owner likes, so dropping the connection closes it only where it is certain that nothing waits there. Everything
-//! else goes to `closing.rs`, whatever the way by which the connection comes to its end.
+//! A connection that was accepted. What waits in it may bring descriptors whose last reference does not close
+//! for as long as their owner likes, so dropping the connection closes it only where it is certain that
+//! nothing waits there. Everything else goes to `closing.rs`, whatever the way by which the connection comes
+//! to its end.
 
 use std::cell::Cell;
 use std::io;
@@ -65,8 +66,8 @@ impl Connection {
         drop(sys::send(self.as_fd(), message, &[]));
     }
 
-    /// Takes nothing in any more, and gives how many messages wait behind the first one, as far as they are counted. What
-    /// brings no descriptors is taken out.
+    /// Takes nothing in any more, and gives how many messages wait behind the first one, as far as they are
+    /// counted. What brings no descriptors is taken out.
     pub(super) fn count_rest(&self) -> usize {
         if self.is_lent.get() {
             return 0;

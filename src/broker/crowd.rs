@@ -50,7 +50,8 @@ impl<V> Crowd<V> {
         }
     }
 
-    /// Whether one more may come in at a socket, beside so many that have left it, and the lobby, and are not closed yet.
+    /// Whether one more may come in at a socket, beside so many that have left it, and the lobby, and are not
+    /// closed yet.
     pub(super) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
         let Corner { silent, spoken } = &self.corners[socket];
         self.count + left < self.common || silent.len() + spoken.len() + left_it < self.share

@@ -1,6 +1,6 @@
-//! The deadline of a stop: a thread that sees the order to stop by itself, and ends the process when too long has passed
-//! since. It waits for nothing else and takes no lock of the broker's, so it holds whatever the other threads wait for: a
-//! disk that hangs, rules that cannot be read, a process that cannot be ended.
+//! The deadline of a stop: a thread that sees the order to stop by itself, and ends the process when too long
+//! has passed since. It waits for nothing else and takes no lock of the broker's, so it holds whatever the
+//! other threads wait for: a disk that hangs, rules that cannot be read, a process that cannot be ended.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,8 +21,8 @@ use super::state::Say;
 /// The status of a broker that had to be ended.
 const FAILURE: i32 = 1;
 
-/// Begins the thread. The order is there when `unread` has a signal that nobody took, or somebody who took it wrote to
-/// `taken`. Both are only looked at.
+/// Begins the thread. The order is there when `unread` has a signal that nobody took, or somebody who took it
+/// wrote to `taken`. Both are only looked at.
 pub(super) fn keep_deadline(unread: SignalFd, taken: Arc<EventFd>, say: Say) -> io::Result<()> {
     let work = move || {
         let mut order = [unread.as_fd(), taken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));

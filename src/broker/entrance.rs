@@ -162,8 +162,8 @@ impl Entrance {
         Ok(())
     }
 
-    /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be answered: what
-    /// they sent stays unread, which they are told.
+    /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be
+    /// answered: what they sent stays unread, which they are told.
     pub(super) fn turn_away(&self) {
         for (index, socket) in self.broker.sockets.iter().enumerate() {
             if !self.accepts_while_stopping(index) {

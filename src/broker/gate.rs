@@ -74,8 +74,8 @@ impl<G: Guest> Gate<G> {
         Self { places: Mutex::new(places), waiting_max }
     }
 
-    /// Whether a thread may begin to answer a connection; counts it. Where requests wait that are many, or large, further
-    /// ones stay unread in the kernel, in memory that is counted as their senders'.
+    /// Whether a thread may begin to answer a connection; counts it. Where requests wait that are many, or
+    /// large, further ones stay unread in the kernel, in memory that is counted as their senders'.
     pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
         let mut places = self.places();
         let bytes: usize = places.waiting.iter().map(|(_, guest)| guest.bytes()).sum();
@@ -111,7 +111,8 @@ impl<G: Guest> Gate<G> {
         !self.places().waiting.is_empty()
     }
 
-    /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take it along.
+    /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take
+    /// it along.
     pub(super) fn enter(&self, guest: G) -> Option<(Ticket, G)> {
         let mut places = self.places();
         places.turns += 1;
@@ -130,8 +131,8 @@ impl<G: Guest> Gate<G> {
         places.next()
     }
 
-    /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first that may run,
-    /// which may be the same.
+    /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first
+    /// that may run, which may be the same.
     pub(super) fn trade(&self, ticket: &Ticket, guest: G) -> Next<G> {
         let mut places = self.places();
         places.give_back(ticket);

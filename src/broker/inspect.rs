@@ -1,5 +1,5 @@
-//! Rules as an operator looks at them: read without asking who may write them, with warnings, and with what would keep a
-//! broker from serving them here.
+//! Rules as an operator looks at them: read without asking who may write them, with warnings, and with what
+//! would keep a broker from serving them here.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};

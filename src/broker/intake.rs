@@ -1,6 +1,6 @@
-//! A request and its descriptors. The bytes are looked at and stay where they are; the descriptors are taken by the process
-//! that becomes the command, or by a relay, and never come to this one: a `close`, `fstat` or `write` of a caller's descriptor may never
-//! return.
+//! A request and its descriptors. The bytes are looked at and stay where they are; the descriptors are taken
+//! by the process that becomes the command, or by a relay, and never come to this one: a `close`, `fstat` or
+//! `write` of a caller's descriptor may never return.
 
 use std::fs::File;
 use std::io;
@@ -16,8 +16,8 @@ use crate::wire::Malformed;
 
 use super::visit::Visit;
 
-/// The request that waits on a connection, and who sent it; `None` when the caller left without a word. It stays where it
-/// is, with its descriptors, so that it can be asked for again.
+/// The request that waits on a connection, and who sent it; `None` when the caller left without a word. It
+/// stays where it is, with its descriptors, so that it can be asked for again.
 pub(super) fn look(visit: &mut Visit) -> Result<Option<Peeked>, Refusal> {
     // Only a broker that stops looks at a connection that has not said anything yet.
     let lost = |source: io::Error| {

@@ -58,8 +58,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The nursery is gone. One that ended at once is not replaced at once, and after several that made no launcher each
-    /// waits longer. Gives why it made none, if it did not.
+    /// The nursery is gone. One that ended at once is not replaced at once, and after several that made no
+    /// launcher each waits longer. Gives why it made none, if it did not.
     pub(super) fn lose(&mut self, pool: &Pool, kin: &Kin) -> io::Result<Option<io::Error>> {
         let trouble = pool.health().err();
         self.failures = if trouble.is_some() { self.failures + 1 } else { 0 };

@@ -75,7 +75,8 @@ impl Lane {
         let closed = said.min(closer.sent.len());
         if closed > 0 {
             closer.since = now;
-            // Of what was emptied this is the last reference, and nothing is in there. Of the rest it is not the last.
+            // Of what was emptied this is the last reference, and nothing is in there. Of the rest it is not
+            // the last.
             closer.sent.drain(..closed);
         }
         let is_done = closer.sent.is_empty();
@@ -86,8 +87,8 @@ impl Lane {
         closed
     }
 
-    /// Ends a process that is held up, or gone. What it was at is not emptied by the next one: with that one's end it is
-    /// closed without a wait.
+    /// Ends a process that is held up, or gone. What it was at is not emptied by the next one: with that
+    /// one's end it is closed without a wait.
     fn replace(&mut self) {
         let Some(Closer { process, sent, .. }) = self.closer.take() else { return };
         process.kill();
@@ -98,9 +99,9 @@ impl Lane {
         sent.for_each(|unclosed| self.push(unclosed));
     }
 
-    /// Gives the process what it has room for. Gives how many were closed here instead: where the user has so many
-    /// descriptors on their way that no connection can be sent, those that wait in connections are among them, and somebody
-    /// has to let go of them.
+    /// Gives the process what it has room for. Gives how many were closed here instead: where the user has so
+    /// many descriptors on their way that no connection can be sent, those that wait in connections are among
+    /// them, and somebody has to let go of them.
     fn send(&mut self, now: Instant, pool: &Pool) -> usize {
         loop {
             let is_batch = self.as_it_is.len() >= CLOSER_BATCH || self.queue.is_empty();

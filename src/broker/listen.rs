@@ -26,8 +26,8 @@ pub(super) struct Listener {
     pub(super) name: SocketName,
     /// For people: the path, where it has one.
     pub(super) label: String,
-    /// Open until the process ends. A connection that waits in it may bring a descriptor whose close takes long, and to close
-    /// the socket would close that, unless the kernel does it at the end of the process.
+    /// Open until the process ends. A connection that waits in it may bring a descriptor whose close takes
+    /// long, and to close the socket would close that, unless the kernel does it at the end of the process.
     pub(super) socket: &'static OwnedFd,
     /// What a socket of the broker's own leaves on disk.
     pub(super) own: Option<Own>,

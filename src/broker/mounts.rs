@@ -1,6 +1,7 @@
-//! Which mounts a caller's path may lead through outside of its slot's directory: those of local file systems, which
-//! answer by themselves. Others may ask a process of the caller's (FUSE), a server that does not answer, or have something
-//! mounted (autofs), and whoever asks waits for them; proc's files lead into other processes' namespaces.
+//! Which mounts a caller's path may lead through outside of its slot's directory: those of local file
+//! systems, which answer by themselves. Others may ask a process of the caller's (FUSE), a server that does
+//! not answer, or have something mounted (autofs), and whoever asks waits for them; proc's files lead into
+//! other processes' namespaces.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};

@@ -1,7 +1,8 @@
-//! Where a caller's path leads, for `in DIR`. The way is gone name by name, each opened by a handle below the one
-//! before, and links are read, never followed by the kernel: so what is judged is one file of the broker's own mount
-//! namespace, and its path has no links in it. Outside of DIR nothing is opened for a caller but what may be a link
-//! into it, and that on local file systems alone: no mount is made, no server asked and no process looked at.
+//! Where a caller's path leads, for `in DIR`. The way is gone name by name, each opened by a handle below the
+//! one before, and links are read, never followed by the kernel: so what is judged is one file of the
+//! broker's own mount namespace, and its path has no links in it. Outside of DIR nothing is opened for a
+//! caller but what may be a link into it, and that on local file systems alone: no mount is made, no server
+//! asked and no process looked at.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -20,8 +21,8 @@ use crate::rules::Located;
 
 use super::mounts::is_local;
 
-/// Where `value` leads from `cwd`, if that is at or under `dir`. Its last name may be missing on disk, unless a link
-/// leads there. `None` also when the disk does not say.
+/// Where `value` leads from `cwd`, if that is at or under `dir`. Its last name may be missing on disk, unless
+/// a link leads there. `None` also when the disk does not say.
 pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
     if value.is_empty() {
         return None;
@@ -38,7 +39,8 @@ pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
     base.located(inside, is_directory)
 }
 
-/// The names of a path in order: `.` where there is none, because a slash or a dot wants a directory before it.
+/// The names of a path in order: `.` where there is none, because a slash or a dot wants a directory before
+/// it.
 fn names(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
     let text = path.as_bytes();
     let text = text.strip_prefix(b"/").unwrap_or(text);
@@ -73,8 +75,8 @@ struct Identity {
 }
 
 impl File {
-    /// What stands under this name in a directory; of a link, the link. Errors: those of `openat2(2)`, and `EACCES` for
-    /// everything that `proc(5)` shows.
+    /// What stands under this name in a directory; of a link, the link. Errors: those of `openat2(2)`, and
+    /// `EACCES` for everything that `proc(5)` shows.
     fn open(directory: &OwnedFd, device: u64, name: &OsStr, stays: ResolveFlag) -> nix::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | stays);
@@ -161,8 +163,8 @@ struct Inside {
 }
 
 impl Walk<'_> {
-    /// Goes on from the path that `at` names, outside of the base. Nothing is opened as long as the names ahead lead back
-    /// in: `..` takes a name away.
+    /// Goes on from the path that `at` names, outside of the base. Nothing is opened as long as the names
+    /// ahead lead back in: `..` takes a name away.
     fn outside(mut self, mut at: Vec<OsString>) -> Option<Inside> {
         loop {
             if self.base.is(&at) {
@@ -229,8 +231,8 @@ impl Walk<'_> {
         (found.identity == *identity).then_some(Some(found))
     }
 
-    /// A path that did not come through the base by its names: the first link in it may lead there. Gives the names of
-    /// the directory that the names ahead start from.
+    /// A path that did not come through the base by its names: the first link in it may lead there. Gives the
+    /// names of the directory that the names ahead start from.
     fn follow_outside(&mut self, at: Vec<OsString>) -> Option<Vec<OsString>> {
         let mut here = File::directory(Path::new("/")).ok()?;
         for (depth, name) in at.iter().enumerate() {

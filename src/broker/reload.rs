@@ -51,7 +51,8 @@ impl Reloader {
         if !broker.events.is_stopping() {
             herald.reloading(broker);
         }
-        // First: whoever rotates packs the old file some time later, and reading rules takes as long as it takes.
+        // First: whoever rotates packs the old file some time later, and reading rules takes as long as it
+        // takes.
         broker.rulesets.iter().for_each(|ruleset| ruleset.follow_manifest());
         match Reload::begin(broker) {
             Ok(reload) => self.current = Some(reload),

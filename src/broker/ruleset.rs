@@ -93,7 +93,8 @@ impl Ruleset {
         policy.audit() == Audit::Strict || policy.journal() == Journal::Require
     }
 
-    /// Puts a refusal on record. Gives its number, and whether it is the first of those that are only counted.
+    /// Puts a refusal on record. Gives its number, and whether it is the first of those that are only
+    /// counted.
     pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool) {
         let (call, is_counted, written) = self.manifest.reject(call, rejected);
         self.heed(written);

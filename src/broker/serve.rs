@@ -113,8 +113,8 @@ fn serve_heralded(
     if sentry.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
 }
 
-/// Scopes from the manager that this process lives under, or in the group that it gave away. They have threads, which may be
-/// the first thing that cannot be made.
+/// Scopes from the manager that this process lives under, or in the group that it gave away. They have
+/// threads, which may be the first thing that cannot be made.
 fn scopes(
     pool: &Arc<Pool>,
     kin: &Arc<Kin>,
@@ -159,7 +159,8 @@ fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Op
     (socket, listener.own)
 }
 
-/// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the record.
+/// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the
+/// record.
 fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
     let now = Instant::now();
     let until = broker.events.late_at().unwrap_or(now);

@@ -1,4 +1,5 @@
-//! What signals ask of a broker. They are blocked before there is a second thread, and read as events of its loop.
+//! What signals ask of a broker. They are blocked before there is a second thread, and read as events of its
+//! loop.
 
 use std::cell::Cell;
 use std::fs::OpenOptions;
@@ -38,8 +39,9 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Blocks them, in this thread and those that it makes. A limit of the process's files or processor time is an error of
-    /// the call that meets it from here on, and no signal that ends the broker; commands have the usual again.
+    /// Blocks them, in this thread and those that it makes. A limit of the process's files or processor time
+    /// is an error of the call that meets it from here on, and no signal that ends the broker; commands have
+    /// the usual again.
     pub(super) fn begin() -> io::Result<Self> {
         let outlives_terminal = sys::ignores_hangup();
         sys::ignore_limits()?;

@@ -1,5 +1,5 @@
-//! What a thread does that answers: a request, and after it those who waited for its place. Whatever fails on the way,
-//! each is answered, with a record, and no place is lost. `call.rs` has the order of one call.
+//! What a thread does that answers: a request, and after it those who waited for its place. Whatever fails on
+//! the way, each is answered, with a record, and no place is lost. `call.rs` has the order of one call.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -85,7 +85,8 @@ fn take_turns(broker: &Broker, socket: &Socket, mut ticket: Ticket, mut admitted
     }
 }
 
-/// Runs an admitted call and answers it. Gives it back when it is another rule's by now, whose place it has to have.
+/// Runs an admitted call and answers it. Gives it back when it is another rule's by now, whose place it has
+/// to have.
 fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) -> Option<Admitted> {
     let Admitted { mut visit, mut allowed } = admitted;
     let mut stage = Stage::Asked;
@@ -154,8 +155,8 @@ fn run_and_answer(
 fn finish(broker: &Broker, socket: &Socket, Rest { launcher, ended }: Rest) {
     let stop = broker.events.as_stop();
     let Some(Ended { captures, relay, remains, is_stuck, .. }) = ended else {
-        // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more of them than
-        // calls.
+        // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more
+        // of them than calls.
         return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));
     };
     // Before its scope is let go of: a group in which nobody is left can be removed.

@@ -1,7 +1,8 @@
-//! A broker whose rules cannot be put in force, on sockets that systemd handed over. To leave would have systemd start it
-//! again for the caller that waits, until the start limit closes the socket, which mended rules do not open. So it stays:
-//! each request is refused and recorded, the status says what is wrong, and the rules are read again when their file
-//! changes, when a caller comes, and at HUP. Nothing is run; the only processes are those that close connections.
+//! A broker whose rules cannot be put in force, on sockets that systemd handed over. To leave would have
+//! systemd start it again for the caller that waits, until the start limit closes the socket, which mended
+//! rules do not open. So it stays: each request is refused and recorded, the status says what is wrong, and
+//! the rules are read again when their file changes, when a caller comes, and at HUP. Nothing is run; the
+//! only processes are those that close connections.
 
 use std::fs;
 use std::io;
@@ -192,7 +193,8 @@ impl<'a> Unserved<'a> {
         next
     }
 
-    /// Whether enough time has passed: trying broken rules must not keep a processor busy, whoever calls how often.
+    /// Whether enough time has passed: trying broken rules must not keep a processor busy, whoever calls how
+    /// often.
     fn may_try(&self) -> bool {
         self.next_try() <= Instant::now()
     }
@@ -245,8 +247,8 @@ impl<'a> Unserved<'a> {
         Ok(())
     }
 
-    /// Answers those who have spoken, or have been silent for too long; and the oldest of more than may be held, which have
-    /// said nothing for a while.
+    /// Answers those who have spoken, or have been silent for too long; and the oldest of more than may be
+    /// held, which have said nothing for a while.
     fn answer(&mut self, why: &str) {
         let now = Instant::now();
         let (ready, silent) = std::mem::take(&mut self.visits)
@@ -292,7 +294,8 @@ impl<'a> Unserved<'a> {
     }
 }
 
-/// What closes connections in which descriptors are left: the nursery makes processes for that here, and for nothing else.
+/// What closes connections in which descriptors are left: the nursery makes processes for that here, and for
+/// nothing else.
 struct Closer {
     closing: Arc<Closing>,
     pool: Arc<Pool>,

@@ -55,8 +55,8 @@ impl Visit {
         self.connection.answer(&reply.encode());
     }
 
-    /// The answer to a call without an exit status, and in a message of its own which call it was and why. A client that
-    /// reads one message never sees the second.
+    /// The answer to a call without an exit status, and in a message of its own which call it was and why. A
+    /// client that reads one message never sees the second.
     pub(super) fn reply_why(&self, status: Status, call: Option<CallId>, why: &str) {
         self.reply(&Reply::Status(status));
         let explanation = Explanation::new(call.map(CallId::get), why);

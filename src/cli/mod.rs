@@ -89,8 +89,8 @@ enum Verb {
     Log(LogArgs),
     /// Say whether a manifest is what its broker wrote, and the first line that is not.
     Verify {
-        /// The name of the rules, for all files of their manifest; or the files of one manifest, rotated ones too, in any
-        /// order, packed with gzip or zstd or not.
+        /// The name of the rules, for all files of their manifest; or the files of one manifest, rotated ones
+        /// too, in any order, packed with gzip or zstd or not.
         #[arg(required = true, value_name = "NAME|FILE")]
         files: Vec<OsString>,
         /// The journal to compare with: any, user, system, none, or a directory.
@@ -255,8 +255,8 @@ fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCod
     told(write(&mut out).and_then(|code| out.flush().map(|()| code)), ExitCode::SUCCESS)
 }
 
-/// The same for an answer that is yes or no: it is worked out before it is written, so that the exit code says it however
-/// much of the text is read.
+/// The same for an answer that is yes or no: it is worked out before it is written, so that the exit code
+/// says it however much of the text is read.
 fn answer_whole(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
     let mut text = Vec::new();
     let code = write(&mut text).expect("memory takes every write");

@@ -1,5 +1,5 @@
-//! Rules by their name: where a broker of the installed units has `NAME.rules`, and which names there are. Every command
-//! that takes a name in the place of a file asks here.
+//! Rules by their name: where a broker of the installed units has `NAME.rules`, and which names there are.
+//! Every command that takes a name in the place of a file asks here.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -20,7 +20,8 @@ const SYSTEM_HOME: &str = "/var/lib/sluice";
 /// What a command line names as NAME, FILE or `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RulesAsked {
-    /// The text on standard input, and the path that stands for it: includes are relative to the working directory.
+    /// The text on standard input, and the path that stands for it: includes are relative to the working
+    /// directory.
     Stdin(PathBuf),
     /// A file: absolute, and not looked at yet.
     File(PathBuf),
@@ -29,8 +30,8 @@ pub(super) enum RulesAsked {
 }
 
 impl RulesAsked {
-    /// The rules of this word. With a `/` in it, or with `.rules` at its end, it is a file; else it is a name, or a file
-    /// of that name in the working directory. An error lists the names that there are.
+    /// The rules of this word. With a `/` in it, or with `.rules` at its end, it is a file; else it is a
+    /// name, or a file of that name in the working directory. An error lists the names that there are.
     pub(super) fn find(word: &OsStr) -> Result<Self, String> {
         Self::find_in(&places(), word)
     }

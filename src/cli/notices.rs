@@ -1,7 +1,7 @@
-//! The queue of notices for the operator, and the thread that writes them to stderr. Nobody else waits for stderr: it
-//! may be a pipe that nobody reads, a terminal that was stopped (^S), or the socket of a journald that hangs. Its flags
-//! are shared with other processes, so it is never made non-blocking; the thread may hang in write(2) for ever, and the
-//! process ends all the same.
+//! The queue of notices for the operator, and the thread that writes them to stderr. Nobody else waits for
+//! stderr: it may be a pipe that nobody reads, a terminal that was stopped (^S), or the socket of a journald
+//! that hangs. Its flags are shared with other processes, so it is never made non-blocking; the thread may
+//! hang in write(2) for ever, and the process ends all the same.
 
 use std::collections::VecDeque;
 use std::io;
@@ -39,8 +39,9 @@ struct State {
     has_writer: bool,
 }
 
-/// Has `notice` written to stderr, on a line of its own, without waiting for that. Where too many wait, it is dropped and
-/// counted. Only for a process that may have threads: the first notice starts the one that writes.
+/// Has `notice` written to stderr, on a line of its own, without waiting for that. Where too many wait, it is
+/// dropped and counted. Only for a process that may have threads: the first notice starts the one that
+/// writes.
 pub(super) fn note(notice: &str) {
     NOTICES.push(format!("{}\n", notice.trim_end()));
 }
@@ -50,7 +51,8 @@ pub(super) fn flush() {
     NOTICES.flush(Instant::now() + NOTICES_LAST_WAIT);
 }
 
-/// Has a panic told as a notice. The standard library's own report would wait for stderr, in whichever thread it is.
+/// Has a panic told as a notice. The standard library's own report would wait for stderr, in whichever thread
+/// it is.
 pub(super) fn report_panics() {
     panic::set_hook(Box::new(|report| {
         note(&report.to_string());

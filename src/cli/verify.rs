@@ -64,8 +64,8 @@ pub(super) fn read(words: &[OsString], compare: &Compare) -> Result<Report, Stri
     verified.map_err(|error| error.to_string())
 }
 
-/// The files that a word names: with a `/` in it, or where there is one of that name, a file; else all files of the
-/// manifest of the rules of that name.
+/// The files that a word names: with a `/` in it, or where there is one of that name, a file; else all files
+/// of the manifest of the rules of that name.
 fn files_of(word: &OsStr) -> Result<Vec<PathBuf>, String> {
     let file = PathBuf::from(word);
     if word.as_encoded_bytes().contains(&b'/') || file.exists() {
@@ -125,8 +125,8 @@ fn testimony(
     })
 }
 
-/// Whether the program at this path, as the journal has it, is a broker: it is the file that verifies, or one of that
-/// name that only root can have put there.
+/// Whether the program at this path, as the journal has it, is a broker: it is the file that verifies, or one
+/// of that name that only root can have put there.
 fn program(exe: &str) -> Program {
     let path = Path::new(exe.strip_suffix(" (deleted)").unwrap_or(exe));
     let is_this = std::env::current_exe().is_ok_and(|this| this == path);

@@ -29,7 +29,8 @@ pub enum Failure {
     Unanswered,
     /// The answer is not one of a broker's. The command may have run.
     Unreadable(Malformed),
-    /// A status of the broker's own, or one that is not known here; and the broker's explanation, if it gave one.
+    /// A status of the broker's own, or one that is not known here; and the broker's explanation, if it gave
+    /// one.
     Refused(Status, Option<Explanation>),
 }
 
@@ -63,8 +64,8 @@ pub fn list(socket: &Path) -> Result<String, Failure> {
     }
 }
 
-/// A status that is no exit status, with the broker's explanation. A broker that gives none hangs up at once, and one
-/// that cannot be read is as good as none: the status is what counts.
+/// A status that is no exit status, with the broker's explanation. A broker that gives none hangs up at once,
+/// and one that cannot be read is as good as none: the status is what counts.
 fn refused(status: Status, broker: BorrowedFd<'_>) -> Failure {
     let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
     let mut buffer = [0; EXPLANATION_BYTES_MAX];
@@ -148,7 +149,8 @@ mod tests {
         check_each(&[&[reply]], want);
     }
 
-    /// The same of each connection in turn; one without messages is closed by the peer with the request in it, unread.
+    /// The same of each connection in turn; one without messages is closed by the peer with the request in
+    /// it, unread.
     fn check_each(connections: &[&[&[u8]]], want: &str) {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("sock");

@@ -22,7 +22,8 @@ pub enum Unreached {
     NotSocket(Kind),
     /// The socket is there, and nobody listens.
     Silent,
-    /// The same, on a file system that is shared with another machine: whoever listens may do so on that kernel.
+    /// The same, on a file system that is shared with another machine: whoever listens may do so on that
+    /// kernel.
     Foreign,
     /// The file system says no; the uid that the socket belongs to, where it can be seen.
     Denied {
@@ -79,8 +80,8 @@ fn refused(path: &Path) -> Unreached {
     }
 }
 
-/// Whether a file system brings files of another machine: a network's, or a virtual machine's share (9p; virtiofs has the
-/// number of FUSE).
+/// Whether a file system brings files of another machine: a network's, or a virtual machine's share (9p;
+/// virtiofs has the number of FUSE).
 fn is_shared(kind: FsType) -> bool {
     [V9FS, FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2, VBOXSF].contains(&kind)
 }

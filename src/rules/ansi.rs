@@ -1,5 +1,5 @@
-//! The escapes of `$'…'`, as bash(1) has them under QUOTING. What bash would make of them and no word can hold is an
-//! error: a NUL, which would end the word in bash, and bytes that are not UTF-8.
+//! The escapes of `$'…'`, as bash(1) has them under QUOTING. What bash would make of them and no word can
+//! hold is an error: a NUL, which would end the word in bash, and bytes that are not UTF-8.
 
 use super::cursor::Cursor;
 use super::diagnostic::{Fault, Span};

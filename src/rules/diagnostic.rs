@@ -115,8 +115,8 @@ impl Report {
     }
 }
 
-/// One problem of a rules file, with its place. `Display` gives `FILE:LINE:COLUMN: error: …` (or `warning`), the line, a
-/// caret, the fix.
+/// One problem of a rules file, with its place. `Display` gives `FILE:LINE:COLUMN: error: …` (or `warning`),
+/// the line, a caret, the fix.
 #[derive(Debug)]
 pub struct Diagnostic {
     severity: Severity,

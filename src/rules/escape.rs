@@ -23,15 +23,15 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character is hidden, or is no sure sign by itself: a blank that is no space, an accent that joins the letter
-/// before it, a character that this version of Unicode does not have.
+/// Whether a character is hidden, or is no sure sign by itself: a blank that is no space, an accent that
+/// joins the letter before it, a character that this version of Unicode does not have.
 fn is_unclear(ch: char) -> bool {
     // What stands for itself when Rust escapes a text is what its tables hold to be printable.
     is_hidden(ch) || !ch.is_ascii() && ch.escape_debug().len() != 1
 }
 
-/// One word as bash would take it: as it is when it is plain, else in single quotes; with hidden or unclear characters as
-/// `$'…'`.
+/// One word as bash would take it: as it is when it is plain, else in single quotes; with hidden or unclear
+/// characters as `$'…'`.
 pub fn quoted(word: &str) -> Cow<'_, str> {
     if !word.is_empty() && word.bytes().all(is_plain) {
         return Cow::Borrowed(word);
@@ -48,8 +48,8 @@ pub fn quoted_ascii(word: &str) -> Cow<'_, str> {
     if word.contains(is_other) { Cow::Owned(ansi_quoted(word, is_other)) } else { quoted(word) }
 }
 
-/// A command line that bash, when it is pasted, reads as these words and nothing else: a program that bash would take
-/// for an assignment or for a word of its own language is quoted.
+/// A command line that bash, when it is pasted, reads as these words and nothing else: a program that bash
+/// would take for an assignment or for a word of its own language is quoted.
 pub fn command_line<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
     joined(words, quoted)
 }
@@ -75,7 +75,8 @@ fn joined<W: AsRef<str>>(words: impl IntoIterator<Item = W>, quote: fn(&str) -> 
     line
 }
 
-/// What bash takes for its own language at the beginning of a command; those that are not plain are quoted anyway.
+/// What bash takes for its own language at the beginning of a command; those that are not plain are quoted
+/// anyway.
 const RESERVED: [&str; 17] = [
     "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
     "then", "time", "until", "while",

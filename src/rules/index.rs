@@ -115,8 +115,8 @@ impl Index {
         Candidates { fitting, closest: overfull.or_else(|| self.closest(&nodes, depth)) }
     }
 
-    /// Rules that take as many words as this one, and have at each place its literal or a slot; of those that are alike in
-    /// that, the first [`SHADOWS_MAX`].
+    /// Rules that take as many words as this one, and have at each place its literal or a slot; of those that
+    /// are alike in that, the first [`SHADOWS_MAX`].
     pub(super) fn wider(&self, words: &[Expected]) -> Vec<Place> {
         let (mut found, mut nodes) = (Vec::new(), vec![0]);
         for word in words {
@@ -154,8 +154,8 @@ impl Index {
 pub(super) struct Candidates {
     /// The rules that have its shape, in file order.
     pub(super) fitting: Vec<Place>,
-    /// The first rule that it would have, were its values not too many; else the first that shares the longest beginning
-    /// with it.
+    /// The first rule that it would have, were its values not too many; else the first that shares the
+    /// longest beginning with it.
     pub(super) closest: Option<Place>,
 }
 

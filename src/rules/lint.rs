@@ -1,5 +1,5 @@
-//! What loads and most likely says something else than was meant. Nothing here changes what a policy does; `sluice check`
-//! shows it.
+//! What loads and most likely says something else than was meant. Nothing here changes what a policy does;
+//! `sluice check` shows it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
-//! Whether a regex matches a whole value, in steps that are counted. The machine keeps the set of places in the regex
-//! where it could be and moves all of them by one byte, so that no value takes more than its length times the size of the
-//! regex; [`Effort`] bounds what one decision takes of that. Instead of: the engine of the `regex` crate, which is
-//! several times faster on long values, and whose worst case cannot be counted, nor be the same each time.
+//! Whether a regex matches a whole value, in steps that are counted. The machine keeps the set of places in
+//! the regex where it could be and moves all of them by one byte, so that no value takes more than its length
+//! times the size of the regex; [`Effort`] bounds what one decision takes of that. Instead of: the engine of
+//! the `regex` crate, which is several times faster on long values, and whose worst case cannot be counted,
+//! nor be the same each time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,8 +28,8 @@ pub(super) struct Effort<'t> {
 pub(super) struct Exhausted;
 
 impl<'t> Effort<'t> {
-    /// That of one decision: `DECISION_STEPS_MAX` steps, all but the first of them in its turn, so that the callers of one
-    /// socket keep one processor busy at most.
+    /// That of one decision: `DECISION_STEPS_MAX` steps, all but the first of them in its turn, so that the
+    /// callers of one socket keep one processor busy at most.
     pub(super) fn in_turn(turns: &'t Mutex<()>) -> Self {
         Self { turns: Some(turns), ..Self::alone() }
     }
@@ -144,8 +145,8 @@ impl Run<'_, '_> {
     }
 }
 
-/// A set of places in a regex, in the order in which they were added. What `index` says of a place holds only where `ids`
-/// agrees, so that clearing costs nothing.
+/// A set of places in a regex, in the order in which they were added. What `index` says of a place holds only
+/// where `ids` agrees, so that clearing costs nothing.
 #[derive(Debug, Default)]
 struct Places {
     ids: Vec<StateID>,

@@ -12,8 +12,8 @@ use super::rule::{Accepts, Dash, Expected, Handed, Rule, Slot};
 
 /// Answers where a path lies on disk, for `in DIR` slots.
 pub trait Paths {
-    /// Where `value` leads, resolved from `cwd` with symlinks followed, if that is at or under `dir`; its last
-    /// component need not exist.
+    /// Where `value` leads, resolved from `cwd` with symlinks followed, if that is at or under `dir`; its
+    /// last component need not exist.
     fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located>;
 }
 
@@ -68,8 +68,8 @@ enum Kind<'r> {
     Outside(&'r Slot, &'r Path),
 }
 
-/// The places of the paths in a command line that the rule matches; else what keeps it from matching. The disk is asked
-/// last, and only when nothing else is wrong.
+/// The places of the paths in a command line that the rule matches; else what keeps it from matching. The
+/// disk is asked last, and only when nothing else is wrong.
 pub(super) fn fit<'r>(
     rule: &'r Rule,
     argv: &[&str],
@@ -190,7 +190,8 @@ impl Misfit<'_> {
     }
 }
 
-/// Where two words part that may look alike, such as `\u{e9}` and `e\u{301}`: told where a character is not ASCII.
+/// Where two words part that may look alike, such as `\u{e9}` and `e\u{301}`: told where a character is not
+/// ASCII.
 fn difference(word: &str, literal: &str) -> Option<String> {
     let shared = word.chars().zip(literal.chars()).take_while(|(one, other)| one == other).count();
     let (one, other) = (word.chars().nth(shared), literal.chars().nth(shared));

@@ -194,8 +194,8 @@ impl Matched {
         Self { rule: Arc::clone(rule), argv, places, looked }
     }
 
-    /// The command line as the command gets it: each path is the one that was judged, or that of the descriptor that is
-    /// open there, of which the first is 3.
+    /// The command line as the command gets it: each path is the one that was judged, or that of the
+    /// descriptor that is open there, of which the first is 3.
     pub fn words(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let (mut places, mut next) = (self.places.iter().peekable(), FIRST_HANDED_FD..);
         self.argv.iter().enumerate().map(move |(at, word)| {

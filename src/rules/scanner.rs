@@ -1,5 +1,5 @@
-//! One line to words as a POSIX shell quotes them, or to the plain value of an attribute. What `$'…'` holds is for
-//! `ansi.rs`.
+//! One line to words as a POSIX shell quotes them, or to the plain value of an attribute. What `$'…'` holds
+//! is for `ansi.rs`.
 
 use super::ansi::ansi_quotes;
 use super::cursor::Cursor;
@@ -9,7 +9,8 @@ use super::word::{Glyph, Line, Quoting, Word};
 /// What a backslash does that is neither in single quotes nor in `$'…'`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backslash {
-    /// As in a shell: it takes the next character; in double quotes it escapes `$`, `"`, `\` and the backquote alone.
+    /// As in a shell: it takes the next character; in double quotes it escapes `$`, `"`, `\` and the
+    /// backquote alone.
     Shell,
     /// As a regex wants it: it stays, unless a quote follows.
     Regex,

@@ -46,7 +46,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether a process is made in the same way for both: in all that is settled before it is told what to run.
+    /// Whether a process is made in the same way for both: in all that is settled before it is told what to
+    /// run.
     pub fn is_made_like(&self, other: &Self) -> bool {
         let made = |of: &Self| (of.stdin, of.tty, of.capture_max);
         made(self) == made(other) && self.captures == other.captures && self.resources == other.resources

@@ -1,5 +1,5 @@
-//! What a word looks like that nobody means: signs of a shell where there is none, signs of a page where a keyboard was
-//! meant, and slots that are not whole words. Each is a warning with what to write instead.
+//! What a word looks like that nobody means: signs of a shell where there is none, signs of a page where a
+//! keyboard was meant, and slots that are not whole words. Each is a warning with what to write instead.
 
 use super::diagnostic::{Fault, Span};
 use super::draft::slot_name;

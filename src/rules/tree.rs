@@ -193,7 +193,8 @@ fn checked(words: Words, line: &Line<'_>) -> Result<Words, Fault> {
     }
 }
 
-/// What to write for an indented line without `=`: with a colon or a blank in its place, it is most likely meant as one.
+/// What to write for an indented line without `=`: with a colon or a blank in its place, it is most likely
+/// meant as one.
 fn without_sign(content: &str) -> String {
     let end = content.find([':', ' ', '\t']).unwrap_or(content.len());
     let (key, value) = (&content[..end], content[end..].trim_start_matches(':').trim_ascii());

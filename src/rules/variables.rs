@@ -8,8 +8,8 @@ use super::diagnostic::{Fault, Span};
 use super::escape::quoted;
 use super::word::{Glyph, Word};
 
-/// The two variables that rules may name, as they are in the broker's environment. **Untrusted**: they are checked where
-/// they are used.
+/// The two variables that rules may name, as they are in the broker's environment. **Untrusted**: they are
+/// checked where they are used.
 #[derive(Clone, Debug, Default)]
 pub struct Vars {
     /// `$HOME`.
@@ -90,8 +90,8 @@ fn unusable(span: Span, name: &str, value: &OsStr) -> Fault {
     Fault::new(span, message).help("set it for the broker, or write the path out")
 }
 
-/// The name of the variable that begins at glyph `at`, and the glyph behind it; a lone `$` begins none. A quote ends a
-/// name, as it does in a shell.
+/// The name of the variable that begins at glyph `at`, and the glyph behind it; a lone `$` begins none. A
+/// quote ends a name, as it does in a shell.
 fn name_at(word: &Word, at: usize) -> Result<Option<(String, usize)>, Fault> {
     let glyphs = &word.glyphs[at..];
     if !glyphs.first().is_some_and(|glyph| glyph.ch == '$' && glyph.is_active()) {

@@ -277,8 +277,8 @@ impl Cgroup {
         at_once.or_else(|_| self.signal(Signal::SIGKILL))
     }
 
-    /// Kills everything in it and below it but `spared`, one by one. Meanwhile all are frozen, where the kernel can (Linux
-    /// 5.2), so that none can make another that is not listed.
+    /// Kills everything in it and below it but `spared`, one by one. Meanwhile all are frozen, where the
+    /// kernel can (Linux 5.2), so that none can make another that is not listed.
     pub fn kill_others(&self, spared: Pid) -> io::Result<()> {
         let freezes = self.set("cgroup.freeze", "1").is_ok();
         if freezes {

@@ -45,7 +45,8 @@ impl Notifier {
     }
 
     /// Callers are answered from now on, or again, after a reload.
-    /// Errors, as of all but [`Self::last_word`]: `WouldBlock`, the manager's queue is full; nothing waits here.
+    /// Errors, as of all but [`Self::last_word`]: `WouldBlock`, the manager's queue is full; nothing waits
+    /// here.
     pub fn ready(&self, status: &str) -> io::Result<()> {
         self.send(Patience::None, &[NotifyState::Ready, NotifyState::Status(status)])
     }

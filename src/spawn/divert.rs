@@ -88,8 +88,9 @@ impl Stream<Descriptors> {
         }
     }
 
-    /// Bytes that its capture holds, or, of a stdin, those of them that were handed to the command: the broker is ahead of it,
-    /// but whoever looked at a pipe without reading it, or put back what it read, has seen all that was in there.
+    /// Bytes that its capture holds, or, of a stdin, those of them that were handed to the command: the
+    /// broker is ahead of it, but whoever looked at a pipe without reading it, or put back what it read, has
+    /// seen all that was in there.
     pub(super) fn captured(&self) -> Option<u64> {
         let kept = self.kept()?;
         Some(if self.way() == Way::In { self.given() } else { kept })
@@ -100,13 +101,14 @@ impl Stream<Descriptors> {
         if self.is_known() { 0 } else { self.ends.left_unread() }
     }
 
-    /// Whether it is known that nothing of it is left: of a stdin that is handed over, the command may read the rest yet.
+    /// Whether it is known that nothing of it is left: of a stdin that is handed over, the command may read
+    /// the rest yet.
     pub(super) fn is_known(&self) -> bool {
         self.way() == Way::Out || self.kept().is_none() || self.ends.left_unread() == 0
     }
 
-    /// The end, whatever is left. Of a stdin, the capture keeps what was handed to the command; of nothing, it keeps no room
-    /// either.
+    /// The end, whatever is left. Of a stdin, the capture keeps what was handed to the command; of nothing,
+    /// it keeps no room either.
     pub(super) fn close(&mut self) {
         self.lose_source();
         self.ends.close_source();

@@ -67,7 +67,8 @@ impl Launcher {
         if self.is_reaper() { self.stream() } else { self.pidfd() }
     }
 
-    /// Has it become the reaper of the command, which another process will be. Before anything else is sent to it.
+    /// Has it become the reaper of the command, which another process will be. Before anything else is sent
+    /// to it.
     /// Errors: no process could be made, the broker stops.
     pub fn begin_reaper(&mut self, stop: Stop<'_>) -> Result<(), Refusal> {
         send(self.stream(), Source::Reaper, &[]).map_err(Refusal::no_launcher)?;
@@ -84,7 +85,8 @@ impl Launcher {
         }
     }
 
-    /// The next report, if one is there. Errors: `UnexpectedEof` (the processes behind the stream have ended).
+    /// The next report, if one is there. Errors: `UnexpectedEof` (the processes behind the stream have
+    /// ended).
     fn report(&self) -> io::Result<Option<[u8; Report::BYTES]>> {
         let mut report = [0; Report::BYTES];
         match sys::receive_now(self.stream.as_fd(), &mut report) {
@@ -136,14 +138,15 @@ impl Launcher {
         self.scope = Some(scope);
     }
 
-    /// Where it is given what becomes the command's stdin, stdout and stderr, by [`equip`]. Readable when it has something
-    /// to say, or has ended.
+    /// Where it is given what becomes the command's stdin, stdout and stderr, by [`equip`]. Readable when it
+    /// has something to say, or has ended.
     pub fn stream(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    /// Has it take the descriptors of the request that waits on `connection`, of which it gets a copy: they never come to
-    /// this process. Until [`Self::await_stdio`] was answered, nobody else may take or look at what waits there.
+    /// Has it take the descriptors of the request that waits on `connection`, of which it gets a copy: they
+    /// never come to this process. Until [`Self::await_stdio`] was answered, nobody else may take or look at
+    /// what waits there.
     /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
     pub fn send_connection(&self, connection: BorrowedFd<'_>, stdin: Stdin) -> io::Result<()> {
         let source = match stdin {
@@ -153,10 +156,10 @@ impl Launcher {
         send(self.stream(), source, &[connection])
     }
 
-    /// Waits until it has the descriptors of its request, as long as somebody wants the command. Then, and when they are
-    /// not fit for one, its copy of the connection is gone.
-    /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left, or the
-    /// launcher has ended. Then it has no use, and may end whenever its descriptors let it.
+    /// Waits until it has the descriptors of its request, as long as somebody wants the command. Then, and
+    /// when they are not fit for one, its copy of the connection is gone.
+    /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left,
+    /// or the launcher has ended. Then it has no use, and may end whenever its descriptors let it.
     pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: Stop<'_>) -> Result<(), Refusal> {
         let until = Instant::now() + TAKING_MAX;
         let mut report = [0; Unfit::BYTES];
@@ -196,8 +199,9 @@ impl Launcher {
         self.state().starts_with('R')
     }
 
-    /// Once it has ended, and before it is reaped: that a signal ended it before it became the command, if so; for want of
-    /// memory, perhaps. The kernel notes of each process whether it has become another program yet (`PF_FORKNOEXEC`).
+    /// Once it has ended, and before it is reaped: that a signal ended it before it became the command, if
+    /// so; for want of memory, perhaps. The kernel notes of each process whether it has become another
+    /// program yet (`PF_FORKNOEXEC`).
     pub(super) fn cut_off(&self, oom: bool) -> Option<Failure> {
         const FORKED_NO_EXEC: u64 = 0x40;
         if self.is_reaper() || !sys::was_signaled(self.pidfd()) {
@@ -224,8 +228,8 @@ impl Launcher {
         Ending { pid: self.pid, pidfd: self.pidfd }
     }
 
-    /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing else to do,
-    /// but what descriptors it took may keep it.
+    /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing
+    /// else to do, but what descriptors it took may keep it.
     pub fn dismiss(self, kin: &Kin, stop: Stop<'_>) {
         let Self { pid, pidfd, stream, scope, .. } = self;
         drop(stream);
@@ -236,7 +240,8 @@ impl Launcher {
         drop(scope);
     }
 
-    /// Has it become the command, with what it was equipped with. What fails from here on is told by [`Self::failure`].
+    /// Has it become the command, with what it was equipped with. What fails from here on is told by
+    /// [`Self::failure`].
     pub fn launch(&self, plan: &Plan) -> io::Result<()> {
         (&self.stream).write_all(&plan.encode())
     }
@@ -260,8 +265,8 @@ impl Launcher {
     }
 }
 
-/// Gives a launcher, at its stream, what becomes the command's stdin, stdout and stderr. It wakes, and is ready when the plan
-/// comes. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
+/// Gives a launcher, at its stream, what becomes the command's stdin, stdout and stderr. It wakes, and is
+/// ready when the plan comes. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
 pub(super) fn equip(stream: BorrowedFd<'_>, Stdio(stdio): &Stdio) -> io::Result<()> {
     send(stream, Source::Given, &stdio.each_ref().map(AsFd::as_fd))
 }

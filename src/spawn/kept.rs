@@ -1,4 +1,5 @@
-//! The end of what calls with `background = keep` left running: the broker leaves. Read `wait.rs` for a call's own end.
+//! The end of what calls with `background = keep` left running: the broker leaves. Read `wait.rs` for a
+//! call's own end.
 
 use std::io;
 use std::time::Instant;
@@ -17,8 +18,8 @@ pub fn ask_kept(kin: &Kin) -> io::Result<()> {
     kin.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
 }
 
-/// Ends everything that calls with `background = keep` left running, as far as it can be ended until `give_up`: the broker
-/// leaves.
+/// Ends everything that calls with `background = keep` left running, as far as it can be ended until
+/// `give_up`: the broker leaves.
 pub fn end_kept(kin: &Kin, stop: Stop<'_>, give_up: Instant) -> io::Result<usize> {
     let (scopes, told) = kin.kept_scopes();
     let now = Instant::now();

@@ -2,10 +2,11 @@
 //!
 //! The broker is a child subreaper, and so is each command while it lives: what a command's descendants abandon stays
 //! below the command, whatever sessions they begin, and comes to the broker in one go when the command ends. It is
-//! then claimed for that call. Where two end in one moment, what cannot be told apart is both's: both are over when it has
-//! ended. Where that would be wrong, a call has a reaper of its own (`reaper.rs`): where its rule lets processes go on, and
-//! where this process has children that no call started, which were there before it became a broker. Those, and what
-//! they leave, are never signalled. Only this module reaps, under one lock: so a child's pid means that child until then.
+//! then claimed for that call. Where two end in one moment, what cannot be told apart is both's: both are
+//! over when it has ended. Where that would be wrong, a call has a reaper of its own (`reaper.rs`): where its
+//! rule lets processes go on, and where this process has children that no call started, which were there
+//! before it became a broker. Those, and what they leave, are never signalled. Only this module reaps, under
+//! one lock: so a child's pid means that child until then.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -44,8 +45,8 @@ struct Family {
     commands: HashSet<Pid>,
     /// Orphans, each with the ended commands that it may belong to.
     claimed: HashMap<Pid, Vec<Pid>>,
-    /// Children that no call started. While there are any, calls have reapers, and an orphan that is in no other list is
-    /// one of these.
+    /// Children that no call started. While there are any, calls have reapers, and an orphan that is in no
+    /// other list is one of these.
     foreign: HashSet<Pid>,
     /// Orphans that may go on.
     kept: HashSet<Pid>,
@@ -154,8 +155,8 @@ impl Kin {
         self.family().claim(pid)
     }
 
-    /// Lets go on what a command left whose reaper was killed, in its scope where something is left in one. Gives whether
-    /// there is anything.
+    /// Lets go on what a command left whose reaper was killed, in its scope where something is left in one.
+    /// Gives whether there is anything.
     pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
         let mut family = self.family();
         family.keep_scope(scope);
@@ -192,8 +193,9 @@ impl Kin {
         Ok(left)
     }
 
-    /// Kills every child beside nurseries that did not come by an orphan's way, with all below it: launchers without a call,
-    /// and what a command made as its own sibling (`CLONE_PARENT`). For the broker's end, when no call runs any more.
+    /// Kills every child beside nurseries that did not come by an orphan's way, with all below it: launchers
+    /// without a call, and what a command made as its own sibling (`CLONE_PARENT`). For the broker's end,
+    /// when no call runs any more.
     pub fn end_siblings(&self) -> io::Result<()> {
         let family = self.family();
         let Some(thread) = cradle::thread() else { return Ok(()) };
@@ -266,8 +268,8 @@ impl Family {
         Ok(somebody_ended)
     }
 
-    /// The ended commands that a new orphan may belong to. Its session tells, where a command began it, for only its
-    /// descendants are in there; else each that may have left it is an owner.
+    /// The ended commands that a new orphan may belong to. Its session tells, where a command began it, for
+    /// only its descendants are in there; else each that may have left it is an owner.
     fn owners_of(&self, child: Pid, heirs: &[Pid]) -> Vec<Pid> {
         let is_owner = |pid: &Pid| {
             self.commands.contains(pid)
@@ -304,8 +306,8 @@ impl Family {
         if self.foreign.is_empty() { Ok(()) } else { self.look_at_foreign() }
     }
 
-    /// Reaps launchers that ended unused, and relays and commands that were given up and ended after all. From time to time only:
-    /// their list is as long as there are calls.
+    /// Reaps launchers that ended unused, and relays and commands that were given up and ended after all.
+    /// From time to time only: their list is as long as there are calls.
     fn sweep(&mut self) -> io::Result<()> {
         self.looked = Instant::now();
         let Some(thread) = cradle::thread() else { return Ok(()) };

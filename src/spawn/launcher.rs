@@ -170,7 +170,8 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
 
 /// Has this process killed when `parent` dies. Gives whether that lives.
 fn ends_with(parent: Pid) -> bool {
-    // The signal follows across exec; asked for before looking, so that a parent that dies in between is noticed.
+    // The signal follows across exec; asked for before looking, so that a parent that dies in between is
+    // noticed.
     prctl::set_pdeathsig(Signal::SIGKILL).is_ok() && getppid() == parent
 }
 
@@ -184,7 +185,8 @@ pub(super) enum Source {
     Connection,
     /// The same, and stdin is what the launcher has: `/dev/null`.
     ConnectionWithoutStdin,
-    /// Another byte says it, to the process that this one makes to be the command: this one becomes its reaper.
+    /// Another byte says it, to the process that this one makes to be the command: this one becomes its
+    /// reaper.
     Reaper,
 }
 
@@ -204,15 +206,16 @@ fn await_source(stream: BorrowedFd<'_>) -> Option<Sent> {
 /// What a launcher reports when its command's descriptors are fit: as long as the report that they are not.
 pub(super) const FIT: [u8; Unfit::BYTES] = [0; Unfit::BYTES];
 
-/// How a launcher closes a connection instead of becoming a command: each byte that it is sent, with a connection. It
-/// answers each with a byte.
+/// How a launcher closes a connection instead of becoming a command: each byte that it is sent, with a
+/// connection. It answers each with a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Close {
-    /// It takes out what waits there, so that the answer in the other direction is not lost, and lets go of its copy.
+    /// It takes out what waits there, so that the answer in the other direction is not lost, and lets go of
+    /// its copy.
     Emptied = 16,
-    /// It keeps its copy until it ends, with all that waits there: the kernel has the end of a process wait for no
-    /// socket that lingers.
+    /// It keeps its copy until it ends, with all that waits there: the kernel has the end of a process wait
+    /// for no socket that lingers.
     AsItIs,
 }
 
@@ -241,8 +244,8 @@ fn close_connections(stream: BorrowedFd<'_>, mut how: Close, mut sent: Sent) -> 
     }
 }
 
-/// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when there are
-/// none to be had.
+/// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when
+/// there are none to be had.
 fn take_stdio(stream: BorrowedFd<'_>, sent: Sent) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
     let Sent { kind, descriptors: given } = sent;
     if kind == Source::Given as u8 {
@@ -315,8 +318,8 @@ fn take_place(
     sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })
 }
 
-/// What else the command starts with: the rule's mask, place and environment. Signals are the nursery's already, and
-/// limits, but for the one of descriptors.
+/// What else the command starts with: the rule's mask, place and environment. Signals are the nursery's
+/// already, and limits, but for the one of descriptors.
 fn become_command(orders: &Orders<'_>, room: &mut [u8]) -> Result<Infallible, Failure> {
     umask(Mode::from_bits_truncate(orders.umask));
     at(Step::Chdir, sys::enter_directory(orders.cwd))?;

@@ -1,4 +1,5 @@
-//! The processes of a call in its cgroup: all but its relay, which still delivers what they wrote when they are ended.
+//! The processes of a call in its cgroup: all but its relay, which still delivers what they wrote when they
+//! are ended.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -47,8 +48,8 @@ impl<'a> Members<'a> {
         self.relay.map_or_else(|| self.cgroup.kill(), |relay| self.cgroup.kill_others(relay))
     }
 
-    /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many stay all the same.
-    /// What cannot be ended one by one is ended together with the relay.
+    /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
+    /// stay all the same. What cannot be ended one by one is ended together with the relay.
     pub(super) fn end(&self, ask: bool, kill_from: Instant, stop: Stop<'_>) -> io::Result<usize> {
         self.end_until(ask, kill_from, kill_from.max(Instant::now()) + KILL_GRACE, stop)
     }
@@ -94,8 +95,8 @@ impl<'a> Members<'a> {
             if left.is_empty() || Instant::now() >= until {
                 return Ok(left.is_empty());
             }
-            // The cgroup says nothing while the relay is in it, so the end of one is waited for, and not for long: it may be another's
-            // child that ends later.
+            // The cgroup says nothing while the relay is in it, so the end of one is waited for, and not for
+            // long: it may be another's child that ends later.
             let end = left.first().and_then(|pid| sys::open_pidfd(*pid).ok());
             let mut ended: Vec<_> =
                 end.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)).collect();

@@ -2,10 +2,11 @@
 //! with a hidden argument, so that what it lends them is small and holds no lock, no rules and no caller's descriptor.
 //!
 //! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it wants; the
-//! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's stream; or where
-//! none could be made, the error's number, negative. What waits in the channel's queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two
-//! descriptors, the cgroup's directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream.
-//! A relay is asked for with another byte, its channel and, where it is to be in a cgroup, that one's directory; it answers
+//! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's
+//! stream; or where none could be made, the error's number, negative. What waits in the channel's queue is
+//! the pool. A launcher that is wanted in a certain cgroup is asked for with two descriptors, the cgroup's
+//! directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream. A relay is asked
+//! for with another byte, its channel and, where it is to be in a cgroup, that one's directory; it answers
 //! itself.
 
 use std::fs;
@@ -169,7 +170,8 @@ impl Work {
     /// Makes launchers for whoever asks next.
     fn make(&mut self, wanted: usize) -> io::Result<()> {
         for _ in 0..wanted {
-            // One that cannot be made, or passed on, is the matter of the call that waits for it, not the nursery's end.
+            // One that cannot be made, or passed on, is the matter of the call that waits for it, not the
+            // nursery's end.
             self.make_one().or_else(|source| report(self.channel.as_fd(), &source))?;
         }
         Ok(())
@@ -197,8 +199,8 @@ impl Work {
         }
     }
 
-    /// Makes a relay, in the cgroup that comes with its channel or, where the kernel does not let it, where this process is.
-    /// That there is none is its call's matter.
+    /// Makes a relay, in the cgroup that comes with its channel or, where the kernel does not let it, where
+    /// this process is. That there is none is its call's matter.
     fn relay(&self, descriptors: Vec<OwnedFd>) {
         let mut descriptors = descriptors.into_iter();
         // The call sees the end of its channel.

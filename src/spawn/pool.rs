@@ -90,7 +90,8 @@ impl Pool {
         dismiss(left, &self.kin);
     }
 
-    /// Waits until the nursery has made a launcher, which stays for the first call: so a process can be made here.
+    /// Waits until the nursery has made a launcher, which stays for the first call: so a process can be made
+    /// here.
     /// Errors: what the kernel gave instead of a process; `UnexpectedEof` (the nursery ended), `TimedOut`.
     pub fn prove(&self) -> io::Result<()> {
         let give_up = Instant::now() + NURSERY_WAIT;
@@ -167,7 +168,8 @@ impl Pool {
         Ok(Ordered { stream, scope })
     }
 
-    /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not wait for it.
+    /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not
+    /// wait for it.
     /// Errors: `TimedOut` (no nursery makes one).
     pub fn summon(&self, scope: Option<&Scope>) -> io::Result<Summoned> {
         let (channel, far) = sys::pair()?;

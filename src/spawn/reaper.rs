@@ -1,8 +1,9 @@
-//! The reaper of one call: a process between the broker and the command, which the command's orphans come to. So what is
-//! below it is that call's, and nobody else's, however many calls end in the same moment. A call has one where that
-//! matters: where its rule lets processes go on (`background = keep`), and where the broker has children that no call
-//! started. It is the launcher, which makes one more process for the command; it holds no descriptor but its stream,
-//! reaps, and ends when nothing is left below it. It lives in the nursery's memory: nothing here allocates.
+//! The reaper of one call: a process between the broker and the command, which the command's orphans come to.
+//! So what is below it is that call's, and nobody else's, however many calls end in the same moment. A call
+//! has one where that matters: where its rule lets processes go on (`background = keep`), and where the
+//! broker has children that no call started. It is the launcher, which makes one more process for the
+//! command; it holds no descriptor but its stream, reaps, and ends when nothing is left below it. It lives in
+//! the nursery's memory: nothing here allocates.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -51,7 +52,8 @@ impl Report {
     /// Added where something is left.
     const LEAVES: u8 = 10;
 
-    /// Shape: a byte that no failure of a launcher begins with, then a pid, an exit code or a signal, `i32` little-endian.
+    /// Shape: a byte that no failure of a launcher begins with, then a pid, an exit code or a signal, `i32`
+    /// little-endian.
     fn encode(self) -> [u8; Self::BYTES] {
         let (kind, number) = match self {
             Self::Began(pid) => (Self::BEGAN, pid.as_raw()),
@@ -100,7 +102,8 @@ pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
     tell(stream, Report::Began(command));
     let mut ended = None;
     loop {
-        // Once the command has ended, all that has ended by then is reaped before it is told, so that what is left is known.
+        // Once the command has ended, all that has ended by then is reaped before it is told, so that what is
+        // left is known.
         let reaped = sys::reap_any(ended.is_none());
         match (reaped, ended) {
             (Ok(Some((pid, end))), _) if pid == command => ended = Some(end),
@@ -125,8 +128,8 @@ fn tell(stream: &OwnedFd, report: Report) {
     told.ok();
 }
 
-/// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it reaps: of one that
-/// lives and shows none, another look tells, and one that was stopped is given up.
+/// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it
+/// reaps: of one that lives and shows none, another look tells, and one that was stopped is given up.
 pub(super) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
     let until = Instant::now() + KILL_GRACE;
     loop {

@@ -1,9 +1,10 @@
-//! The relay of one call, as the broker holds it: a process that moves the bytes of its captured streams. It is the relay
-//! that reads, writes and closes what the caller passed, so its signals are what a signalfd gives, its credentials what a
-//! socket sees, and it alone waits for a file system of the caller's. It holds nothing else, and can be killed.
+//! The relay of one call, as the broker holds it: a process that moves the bytes of its captured streams. It
+//! is the relay that reads, writes and closes what the caller passed, so its signals are what a signalfd
+//! gives, its credentials what a socket sees, and it alone waits for a file system of the caller's. It holds
+//! nothing else, and can be killed.
 //!
-//! Nobody waits for a relay without a deadline. One that dies has cut its streams: what the files of the captures hold
-//! counts then. Read `relay/process.rs` for its life, `stream.rs` for what moves when.
+//! Nobody waits for a relay without a deadline. One that dies has cut its streams: what the files of the
+//! captures hold counts then. Read `relay/process.rs` for its life, `stream.rs` for what moves when.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -77,11 +78,11 @@ impl Summoned {
         Self { channel, kin }
     }
 
-    /// Has the relay take the caller's descriptors, put pipes in the place of captured and of hidden ones, and give the
-    /// launcher what becomes the command's stdin, stdout and stderr. Until then nobody else may take or look at what waits
-    /// on the connection. Waits for it as long as somebody wants the command.
-    /// Errors: the descriptors are not fit for a command, they are not there in time, the broker stops, the caller left, the
-    /// relay has ended, or there was none to be had.
+    /// Has the relay take the caller's descriptors, put pipes in the place of captured and of hidden ones,
+    /// and give the launcher what becomes the command's stdin, stdout and stderr. Until then nobody else may
+    /// take or look at what waits on the connection. Waits for it as long as somebody wants the command.
+    /// Errors: the descriptors are not fit for a command, they are not there in time, the broker stops, the
+    /// caller left, the relay has ended, or there was none to be had.
     pub fn equip(
         self,
         launcher: &Launcher,
@@ -127,7 +128,8 @@ impl Relay {
         self.channel.as_fd()
     }
 
-    /// What to poll for news: nothing of one that is gone, whose channel stays readable and would be all that is ever heard.
+    /// What to poll for news: nothing of one that is gone, whose channel stays readable and would be all that
+    /// is ever heard.
     pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
         (!self.is_gone()).then(|| PollFd::new(self.told(), PollFlags::POLLIN))
     }
@@ -143,13 +145,15 @@ impl Relay {
         while !self.is_gone.get() {
             match sys::receive_now(self.told(), &mut word) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Told once, of a relay that ended before it read an order; what it said before is still there.
+                // Told once, of a relay that ended before it read an order; what it said before is still
+                // there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(bytes) if bytes > 0 => {
                     if let Ok(Word::News(news)) = Word::decode(&word[..bytes]) {
                         self.news.set(news);
                         if news.is_over {
-                            // Its copies are closed too: a file system can be unmounted when the caller has its answer.
+                            // Its copies are closed too: a file system can be unmounted when the caller has
+                            // its answer.
                             drop(self.captures.take());
                         }
                     }
@@ -255,8 +259,9 @@ impl Relay {
     }
 }
 
-/// The process of a relay. Dropped, it is killed, and left to be reaped by whoever looks when it does not end at once: in a
-/// file system of the caller's, even a process that was killed stays for as long as that does not answer.
+/// The process of a relay. Dropped, it is killed, and left to be reaped by whoever looks when it does not end
+/// at once: in a file system of the caller's, even a process that was killed stays for as long as that does
+/// not answer.
 #[derive(Debug)]
 struct Process {
     pid: Pid,

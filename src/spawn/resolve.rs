@@ -87,8 +87,9 @@ impl Resolved {
     }
 }
 
-/// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it. Only root or this user
-/// can change it, or have another file found in its place: so what is judged here is what will be executed.
+/// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it. Only
+/// root or this user can change it, or have another file found in its place: so what is judged here is what
+/// will be executed.
 pub fn resolve(
     program: &Program,
     settings: &Settings,

@@ -50,8 +50,8 @@ fn descendants(root: Pid) -> Vec<(Pid, Pid)> {
     found
 }
 
-/// Sends `signal` to `root`, which nobody reaps meanwhile, and every process below it. One that is gone meanwhile is passed
-/// over: the rounds of `wait.rs` go on until nothing is left.
+/// Sends `signal` to `root`, which nobody reaps meanwhile, and every process below it. One that is gone
+/// meanwhile is passed over: the rounds of `wait.rs` go on until nothing is left.
 pub(super) fn signal_tree(root: Pid, signal: Signal) {
     let below = handles_below(root);
     let root = sys::open_pidfd(root).ok();
@@ -63,8 +63,8 @@ pub(super) fn signal_below(root: Pid, signal: Signal) {
     handles_below(root).iter().for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
 }
 
-/// A process's parent may reap it after it was listed, and another process have its number then: that one has another
-/// parent. What has come to another parent by itself is found by the next round.
+/// A process's parent may reap it after it was listed, and another process have its number then: that one has
+/// another parent. What has come to another parent by itself is found by the next round.
 fn handles_below(root: Pid) -> Vec<OwnedFd> {
     let handle = |(pid, parent)| {
         let pidfd = sys::open_pidfd(pid).ok()?;

@@ -71,7 +71,8 @@ fn map(bytes: usize) -> io::Result<NonNull<libc::c_void>> {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     if SHARES {
-        // A copy of this process (`copy.rs`) has no use for it, and must not hold what is here of other calls.
+        // A copy of this process (`copy.rs`) has no use for it, and must not hold what is here of other
+        // calls.
         // SAFETY: the whole of a new mapping, whose contents stay.
         Errno::result(unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) })?;
     }
@@ -134,8 +135,9 @@ impl Berths {
 }
 
 impl Room {
-    /// Makes a copy of this process as its child, which goes on here too, and for which `None` is given: it has memory of its
-    /// own, and of all berths a copy of this one alone. `errno` stays. `fork(2)`, without what the C library does beside.
+    /// Makes a copy of this process as its child, which goes on here too, and for which `None` is given: it
+    /// has memory of its own, and of all berths a copy of this one alone. `errno` stays. `fork(2)`, without
+    /// what the C library does beside.
     /// Errors: `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`.
     #[allow(unsafe_code, reason = "the C library's fork takes locks and sets errno")]
     pub fn fork(&self) -> nix::Result<Option<Pid>> {
@@ -188,11 +190,12 @@ impl Room {
 /// directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7): no move follows, which would take a
 /// lock of the whole kernel's.
 ///
-/// Where `clone3` cannot be called, which container's filters deny because they cannot look at its arguments, `clone` does
-/// the same, but for the group.
+/// Where `clone3` cannot be called, which container's filters deny because they cannot look at its arguments,
+/// `clone` does the same, but for the group.
 ///
-/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group
-/// `EACCES`, `EBUSY` (it hands controllers on, so it may hold no process), `ENODEV` (it was removed).
+/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EAGAIN` (too
+/// many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES`, `EBUSY` (it hands
+/// controllers on, so it may hold no process), `ENODEV` (it was removed).
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
 pub fn clone_sibling<T: Copy>(
     berths: &mut Berths,
@@ -276,8 +279,9 @@ unsafe fn clone_any<T>(
     let place = |number: u64| usize::try_from(number).unwrap_or_default();
     let [flags, handle, child] = [args.flags, args.pidfd, args.child_tid].map(place);
     let stack = place(args.stack + args.stack_size);
-    // SAFETY: the caller answers for it. The fourth and fifth are the child's number and thread storage, in an order that
-    // depends on the processor; without their flags neither is looked at, and only x86-64 sets the first one's.
+    // SAFETY: the caller answers for it. The fourth and fifth are the child's number and thread storage, in
+    // an order that depends on the processor; without their flags neither is looked at, and only x86-64 sets
+    // the first one's.
     let result = unsafe { clone_onto(libc::SYS_clone, [flags, stack, handle, child, 0], enter, start) };
     if result.is_ok() {
         WITHOUT_CLONE3.store(true, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! A process that begins as a copy of this one, with memory of its own: `fork(2)`, but a child of this process's parent.
+//! A process that begins as a copy of this one, with memory of its own: `fork(2)`, but a child of this
+//! process's parent.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,16 +14,17 @@ use super::berth::CLONE_INTO_CGROUP;
 /// How a copy ends whose work panicked.
 const PANICKED: u8 = 101;
 
-/// Makes a copy of this process that does `work` and ends with what that gives, and gives its pid and a pidfd. The copy is
-/// a child of this process's parent (`CLONE_PARENT`), and has copies of all descriptors. With `group`, the directory of a
-/// cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7).
+/// Makes a copy of this process that does `work` and ends with what that gives, and gives its pid and a
+/// pidfd. The copy is a child of this process's parent (`CLONE_PARENT`), and has copies of all descriptors.
+/// With `group`, the directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7).
 ///
-/// Only for a process with one thread: a copy has the calling thread alone, and a lock that another one held stays locked.
+/// Only for a process with one thread: a copy has the calling thread alone, and a lock that another one held
+/// stays locked.
 ///
 /// Where `clone3` cannot be called, `clone` does the same, but for the group.
 ///
-/// Linux 5.3, `clone(2)`. Errors: `ENOSYS`, `EPERM` (a group is asked for, and there is no `clone3`), `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group
-/// `EACCES` (this process may not move a process there), `EBUSY`, `ENODEV` (it was removed).
+/// Linux 5.3, `clone(2)`. Errors: `ENOSYS`, `EPERM` (a group is asked for, and there is no `clone3`),
+/// `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES` (this process may not move a process there), `EBUSY`, `ENODEV` (it was removed).
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT")]
 pub fn copy_sibling(group: Option<BorrowedFd<'_>>, work: impl FnOnce() -> u8) -> io::Result<(Pid, OwnedFd)> {
     let mut pidfd: libc::c_int = -1;
@@ -32,8 +34,8 @@ pub fn copy_sibling(group: Option<BorrowedFd<'_>>, work: impl FnOnce() -> u8) ->
     args.flags = flags | group.map_or(0, |_| CLONE_INTO_CGROUP);
     args.pidfd = (&raw mut pidfd).addr() as u64;
     args.cgroup = group.map_or(0, |group| u64::from(group.as_raw_fd().unsigned_abs()));
-    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call; without CLONE_VM and a stack the copy goes on here, with
-    // memory of its own.
+    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call; without CLONE_VM and a stack the copy
+    // goes on here, with memory of its own.
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     let child = match Errno::result(child) {
         Err(Errno::ENOSYS | Errno::EPERM) if group.is_none() => {

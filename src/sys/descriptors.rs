@@ -6,15 +6,17 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
 
-/// The form of what is behind a descriptor, and, of a device, its numbers: what the kernel knows of it, without asking the
-/// file system, which may be a caller's own and never answer. `statx(2)` with `AT_STATX_DONT_SYNC`.
+/// The form of what is behind a descriptor, and, of a device, its numbers: what the kernel knows of it,
+/// without asking the file system, which may be a caller's own and never answer. `statx(2)` with
+/// `AT_STATX_DONT_SYNC`.
 #[allow(unsafe_code, reason = "nix has no statx")]
 pub fn form(descriptor: BorrowedFd<'_>) -> io::Result<(SFlag, (u32, u32))> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     // SAFETY: all zeroes is a statx.
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let (fd, mask) = (descriptor.as_raw_fd(), libc::STATX_TYPE);
-    // SAFETY: the descriptor is borrowed, hence open; the path is empty, and `found` is a whole statx that outlives the call.
+    // SAFETY: the descriptor is borrowed, hence open; the path is empty, and `found` is a whole statx that
+    // outlives the call.
     Errno::result(unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &raw mut found) })?;
     let form = SFlag::from_bits_truncate(found.stx_mode.into()) & SFlag::S_IFMT;
     Ok((form, (found.stx_rdev_major, found.stx_rdev_minor)))

@@ -51,10 +51,10 @@ pub struct Peeked {
     pub sender: Option<Sender>,
 }
 
-/// Looks at the next message, at most `capacity` bytes of it; `None` is the end of the connection. `MSG_PEEK`, with
-/// room for credentials and no more: the kernel says that the message brings descriptors (`MSG_CTRUNC`) and installs
-/// none. While this runs, nobody else may take the message: then the last reference to its descriptors would be this
-/// call's. Errors: `EAGAIN` on a non-blocking socket without a message.
+/// Looks at the next message, at most `capacity` bytes of it; `None` is the end of the connection.
+/// `MSG_PEEK`, with room for credentials and no more: the kernel says that the message brings descriptors (`MSG_CTRUNC`) and installs
+/// none. While this runs, nobody else may take the message: then the last reference to its descriptors would
+/// be this call's. Errors: `EAGAIN` on a non-blocking socket without a message.
 pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked>> {
     let mut few = [0; PEEK_BYTES];
     let mut control = [0; CREDENTIALS_WORDS];
@@ -80,8 +80,8 @@ pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked
     Ok(Some(Peeked { bytes, length, brings_descriptors, sender }))
 }
 
-/// Looks at the message behind the first `offset` bytes of what waits, without its bytes; `None` is the end. `SO_PEEK_OFF`,
-/// `socket(7)`, Linux 3.4. From here on [`peek`] looks at what is behind that message, too.
+/// Looks at the message behind the first `offset` bytes of what waits, without its bytes; `None` is the end.
+/// `SO_PEEK_OFF`, `socket(7)`, Linux 3.4. From here on [`peek`] looks at what is behind that message, too.
 pub fn peek_behind(socket: BorrowedFd<'_>, offset: usize) -> io::Result<Option<Peeked>> {
     start_peeks_at(socket, offset)?;
     peek(socket, 0)
@@ -98,9 +98,10 @@ fn start_peeks_at(socket: BorrowedFd<'_>, offset: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the next message without its bytes, and has the kernel let go of the descriptors that it brings: none is
-/// installed, so none is flushed; but the last reference to one may take its time here. Gives whether there was a message;
-/// not one is the end. For a process that lives in another's memory: nothing is allocated, and `errno` stays.
+/// Takes the next message without its bytes, and has the kernel let go of the descriptors that it brings:
+/// none is installed, so none is flushed; but the last reference to one may take its time here. Gives whether
+/// there was a message; not one is the end. For a process that lives in another's memory: nothing is
+/// allocated, and `errno` stays.
 /// Errors: `EAGAIN` on a non-blocking socket without a message.
 pub fn discard(socket: BorrowedFd<'_>) -> nix::Result<bool> {
     let mut control = [0; CREDENTIALS_WORDS];
@@ -130,8 +131,8 @@ pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Received> 
     Ok(received)
 }
 
-/// Fills `bytes` with the first of what comes, and gives how many came and the first descriptors of it. For a process that
-/// lives in another's memory: nothing is allocated, and `errno` stays.
+/// Fills `bytes` with the first of what comes, and gives how many came and the first descriptors of it. For a
+/// process that lives in another's memory: nothing is allocated, and `errno` stays.
 pub fn receive_few<const N: usize>(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],

@@ -1,5 +1,5 @@
-//! The newer system calls that a broker cannot do without, each made once in a way that changes nothing: an old kernel
-//! has none of them, and a container's or unit's system call filter may deny one.
+//! The newer system calls that a broker cannot do without, each made once in a way that changes nothing: an
+//! old kernel has none of them, and a container's or unit's system call filter may deny one.
 
 use std::fmt;
 use std::io;
@@ -34,7 +34,8 @@ pub fn check_kernel() -> Result<(), Missing> {
     close_none().map_err(needs("close_range"))
 }
 
-/// Marks descriptors of a number that none can have. Errors: `EINVAL`, also where the flag is not known (before 5.11).
+/// Marks descriptors of a number that none can have. Errors: `EINVAL`, also where the flag is not known
+/// (before 5.11).
 #[allow(unsafe_code, reason = "nix has no close_range")]
 fn close_none() -> io::Result<()> {
     // SAFETY: three integers go in, and no descriptor has this number.

@@ -23,7 +23,8 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     send_number(pidfd, signal as i32)
 }
 
-/// That the process behind `pidfd` is there and may be sent signals; it is sent none. The same call and errors.
+/// That the process behind `pidfd` is there and may be sent signals; it is sent none. The same call and
+/// errors.
 pub fn process_is_there(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     send_number(pidfd, 0)
 }

@@ -1,4 +1,5 @@
-//! Opening files for a command at numbers that it is told, in a process that must not allocate or look at `errno`.
+//! Opening files for a command at numbers that it is told, in a process that must not allocate or look at
+//! `errno`.
 
 use std::ffi::CStr;
 use std::mem::size_of;
@@ -18,8 +19,9 @@ struct How {
     resolve: u64,
 }
 
-/// Opens these paths (`O_PATH`), the first at number 3, the next at 4 and so on, and leaves them open over exec. No link
-/// is followed. What had such a number is gone. Errors: those of `openat2(2)` and `dup3(2)`: `ELOOP` is a link.
+/// Opens these paths (`O_PATH`), the first at number 3, the next at 4 and so on, and leaves them open over
+/// exec. No link is followed. What had such a number is gone. Errors: those of `openat2(2)` and `dup3(2)`:
+/// `ELOOP` is a link.
 #[allow(unsafe_code, reason = "nix's wrappers allocate, and read errno")]
 pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()> {
     for (path, number) in paths.zip(FIRST_HANDED_FD.cast_unsigned() as usize..) {
@@ -34,7 +36,8 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
             unsafe { raw::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }?;
             continue;
         }
-        // SAFETY: what has the number is nobody's that lives on: `move_above` took what is needed out of the way.
+        // SAFETY: what has the number is nobody's that lives on: `move_above` took what is needed out of the
+        // way.
         unsafe { raw::call(libc::SYS_dup3, [opened, number, 0]) }?;
         // SAFETY: it was opened just now, and nothing owns it.
         unsafe { raw::call(libc::SYS_close, [opened]) }?;

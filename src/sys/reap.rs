@@ -44,8 +44,9 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<(End, Duration)> {
     Ok((end, duration(usage.ru_utime) + duration(usage.ru_stime)))
 }
 
-/// Reaps any child of this process that has ended, or waits for one that does; `None` when none has, and none is waited
-/// for. For a process that lives in another's memory: `errno` stays. `wait4(2)`. Errors: `ECHILD` (there is no child).
+/// Reaps any child of this process that has ended, or waits for one that does; `None` when none has, and none
+/// is waited for. For a process that lives in another's memory: `errno` stays. `wait4(2)`. Errors: `ECHILD`
+/// (there is no child).
 #[allow(unsafe_code, reason = "a system call without errno")]
 pub fn reap_any(waits: bool) -> nix::Result<Option<(Pid, End)>> {
     let mut status: libc::c_int = 0;

@@ -30,8 +30,8 @@ pub fn ignores_hangup() -> bool {
     asked == 0 && old.sa_sigaction == libc::SIG_IGN
 }
 
-/// Ignores SIGXFSZ and SIGXCPU: a write past `RLIMIT_FSIZE` is an error (`EFBIG`) then, and processor time past the soft
-/// limit is told no more. `signal(2)`.
+/// Ignores SIGXFSZ and SIGXCPU: a write past `RLIMIT_FSIZE` is an error (`EFBIG`) then, and processor time
+/// past the soft limit is told no more. `signal(2)`.
 #[allow(unsafe_code, reason = "a disposition of the whole process")]
 pub fn ignore_limits() -> io::Result<()> {
     for limit in [Signal::SIGXFSZ, Signal::SIGXCPU] {

@@ -1,6 +1,6 @@
-//! The descriptors of a request, taken from its connection by a process that is nobody's but the call's. It may live in
-//! another's memory (`berth.rs`): nothing here allocates, can panic, or looks at `errno`. What they are is asked of the
-//! kernel and never of a file system, which may be the caller's own and not answer.
+//! The descriptors of a request, taken from its connection by a process that is nobody's but the call's. It
+//! may live in another's memory (`berth.rs`): nothing here allocates, can panic, or looks at `errno`. What
+//! they are is asked of the kernel and never of a file system, which may be the caller's own and not answer.
 
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -13,9 +13,10 @@ use super::message::{Control, own, receive_raw};
 use super::raw;
 use super::unfit::{Oddity, Unfit};
 
-/// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and stderr; its bytes
-/// are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every descriptor that came is left open,
-/// and nobody owns it: a close might never return, so they go when this process does.
+/// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and
+/// stderr; its bytes are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every
+/// descriptor that came is left open, and nobody owns it: a close might never return, so they go when this
+/// process does.
 pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], Unfit> {
     let mut control = Control::new();
     let arrived = receive_raw(connection, &mut [0], &mut control.0, libc::MSG_DONTWAIT);
@@ -45,8 +46,8 @@ pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], 
     Ok(three.map(|number| own(&number)))
 }
 
-/// What keeps a descriptor from being a command's stdin, stdout or stderr, if anything does. Neither waits for a file
-/// system nor changes anything.
+/// What keeps a descriptor from being a command's stdin, stdout or stderr, if anything does. Neither waits
+/// for a file system nor changes anything.
 pub fn oddity_of(descriptor: BorrowedFd<'_>) -> Option<Oddity> {
     oddity(descriptor.as_raw_fd())
 }
@@ -74,7 +75,8 @@ fn oddity(number: i32) -> Option<Oddity> {
     }
 }
 
-/// The name of what a descriptor is of, as `/proc/self/fd` shows it; of a long one, the beginning. `readlink(2)`.
+/// The name of what a descriptor is of, as `/proc/self/fd` shows it; of a long one, the beginning.
+/// `readlink(2)`.
 #[allow(unsafe_code, reason = "nix's readlink allocates, and reads errno")]
 fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<Oddity>) -> Option<Oddity> {
     let path = link_path(number.unsigned_abs());
@@ -117,8 +119,8 @@ fn status_flags(number: i32) -> nix::Result<i32> {
     i32::try_from(flags).map_err(|_| Errno::EOVERFLOW)
 }
 
-/// The type of a file, from what the kernel knows already. `statx(2)`, Linux 4.11: `AT_STATX_DONT_SYNC` has FUSE and
-/// network file systems answer from memory.
+/// The type of a file, from what the kernel knows already. `statx(2)`, Linux 4.11: `AT_STATX_DONT_SYNC` has
+/// FUSE and network file systems answer from memory.
 #[allow(unsafe_code, reason = "nix has no statx")]
 fn format_of(number: i32) -> nix::Result<u32> {
     // SAFETY: all zeroes is a valid statx.

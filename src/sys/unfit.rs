@@ -1,5 +1,5 @@
-//! What is wrong with the descriptors of a request: told in few bytes by a process that may live in another's memory, so
-//! nothing here allocates but what a person reads.
+//! What is wrong with the descriptors of a request: told in few bytes by a process that may live in another's
+//! memory, so nothing here allocates but what a person reads.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ pub enum Unfit {
     Kind(u8, Oddity),
 }
 
-/// What is no stdin, stdout or stderr. What is: a regular file, a pipe, a character or block device, a socket that does
-/// not listen. Everything else is refused, known or not.
+/// What is no stdin, stdout or stderr. What is: a regular file, a pipe, a character or block device, a socket
+/// that does not listen. Everything else is refused, known or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oddity {
     /// A directory.
@@ -78,7 +78,8 @@ impl Oddity {
         Self::Unreadable,
     ];
 
-    /// By the name that the kernel shows of one without a file: `anon_inode:[eventfd]`, or `anon_inode:inotify`.
+    /// By the name that the kernel shows of one without a file: `anon_inode:[eventfd]`, or
+    /// `anon_inode:inotify`.
     pub(super) fn of_link(link: &[u8]) -> Self {
         let Some(name) = link.strip_prefix(b"anon_inode:") else {
             let is_process = link.starts_with(b"pidfd:");
@@ -130,7 +131,8 @@ impl Unfit {
     /// Bytes of its report.
     pub const BYTES: usize = 3;
 
-    /// Shape: 1, 2 or 3 for the variant, its index or count, the oddity's place in [`Oddity::ALL`]. Never 0 first.
+    /// Shape: 1, 2 or 3 for the variant, its index or count, the oddity's place in [`Oddity::ALL`]. Never 0
+    /// first.
     pub fn encode(self) -> [u8; Self::BYTES] {
         match self {
             Self::Count(count) => [1, count, 0],

@@ -1,8 +1,8 @@
-//! The broker's second message to a caller: which call it was, and why it has no exit status. It follows a reply with a
-//! negative status on the same connection; a client that reads one message never sees it.
+//! The broker's second message to a caller: which call it was, and why it has no exit status. It follows a
+//! reply with a negative status on the same connection; a client that reads one message never sees it.
 //!
-//! Shape: `u32 magic`, `u32 version`, `u64 call` (0 for none), `u32 length`, and that many bytes of UTF-8 without a
-//! control character.
+//! Shape: `u32 magic`, `u32 version`, `u64 call` (0 for none), `u32 length`, and that many bytes of UTF-8
+//! without a control character.
 
 use std::num::NonZeroU64;
 
@@ -18,8 +18,9 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// The explanation of call number `call`, where it has one: `reason` on one line, cut to [`REASON_BYTES_MAX`] bytes.
-    /// Control characters become blanks; whoever shows a caller's text makes the other hidden characters visible first.
+    /// The explanation of call number `call`, where it has one: `reason` on one line, cut to
+    /// [`REASON_BYTES_MAX`] bytes. Control characters become blanks; whoever shows a caller's text makes the
+    /// other hidden characters visible first.
     pub fn new(call: Option<u64>, reason: &str) -> Self {
         let mut reason = reason.replace(char::is_control, " ");
         if reason.len() > REASON_BYTES_MAX {
@@ -51,8 +52,8 @@ impl Explanation {
         message
     }
 
-    /// An explanation from one whole message. Errors: [`Malformed::Control`] of a reason that is not one line, the others
-    /// as for a reply.
+    /// An explanation from one whole message. Errors: [`Malformed::Control`] of a reason that is not one
+    /// line, the others as for a reply.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(message);
         reader.header()?;

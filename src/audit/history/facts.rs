@@ -40,8 +40,8 @@ impl<'l> Facts<'l> {
 }
 
 impl History {
-    /// Takes no more than the number from a line that may be a record: where no mark says which is the next, none must
-    /// come twice.
+    /// Takes no more than the number from a line that may be a record: where no mark says which is the next,
+    /// none must come twice.
     pub(super) fn pass_by(&mut self, bytes: &[u8]) {
         let after = Facts::read(bytes).after();
         if after.get() <= CALL_NUMBER_MAX {

@@ -27,7 +27,8 @@ fn read(records: &[&str]) -> History {
     read_bytes(&manifest(records), None)
 }
 
-/// What a manifest that ends in this says: the next number, its last record, bytes that were torn, foreign lines.
+/// What a manifest that ends in this says: the next number, its last record, bytes that were torn, foreign
+/// lines.
 fn check(manifest: &str, noted: Option<&str>, want: (u64, Option<&str>, u64, u64)) {
     let history = read_bytes(manifest, noted);
     let hash = history.last.map(|last| last.hash);

@@ -145,8 +145,9 @@ pub struct Reached {
 }
 
 impl Part {
-    /// A file, the place in it to begin at, and what cannot be shown of it. Lines are held against the chain from there
-    /// on; where one does not fit, or nothing says that they are the end of this file, all of them are.
+    /// A file, the place in it to begin at, and what cannot be shown of it. Lines are held against the chain
+    /// from there on; where one does not fit, or nothing says that they are the end of this file, all of them
+    /// are.
     fn look(
         source: Source,
         filter: &Filter,

@@ -22,7 +22,8 @@ pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The manifest that rotation made this file of, or the file itself; absolute, as far as its directory is there.
+/// The manifest that rotation made this file of, or the file itself; absolute, as far as its directory is
+/// there.
 pub fn unrotated(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().and_then(|parent| parent.canonicalize().ok());

@@ -1,11 +1,13 @@
-//! Which lines of a manifest are records: the one place where a line is judged by the chain, for the broker that goes
-//! on after them, for `log` and for `verify`. A record follows the record before it; what an interrupted write left is
-//! vouched for by the `open` after it; all else is foreign, and nothing that it says is believed.
+//! Which lines of a manifest are records: the one place where a line is judged by the chain, for the broker
+//! that goes on after them, for `log` and for `verify`. A record follows the record before it; what an
+//! interrupted write left is vouched for by the `open` after it; all else is foreign, and nothing that it
+//! says is believed.
 //!
-//! Lines that follow each other are a *run*. A file that nobody changed is one run. Where a line follows none before it,
-//! a new run begins; a line that follows the end of an earlier run shows that what stands in between was put there. Of
-//! several runs that are left at the end, two are believed: the first one, which follows the beginning of the file, and
-//! the last one, which leads to its end, or to the line that the mark beside the manifest names.
+//! Lines that follow each other are a *run*. A file that nobody changed is one run. Where a line follows none
+//! before it, a new run begins; a line that follows the end of an earlier run shows that what stands in
+//! between was put there. Of several runs that are left at the end, two are believed: the first one, which
+//! follows the beginning of the file, and the last one, which leads to its end, or to the line that the mark
+//! beside the manifest names.
 
 #[cfg(test)]
 mod tests;
@@ -250,8 +252,8 @@ pub struct Stood {
     pub end: u64,
     /// The beginning of the first record of the last run, where that is not the first of the file.
     pub gap: Option<u64>,
-    /// The beginning of the last line before that, where the file's first run ends. It is foreign, because no line after
-    /// it vouches for it.
+    /// The beginning of the last line before that, where the file's first run ends. It is foreign, because no
+    /// line after it vouches for it.
     pub unvouched: Option<u64>,
     /// What an interrupted write left at the end.
     pub torn: Option<Torn>,
@@ -327,7 +329,8 @@ impl Stood {
 /// How every record begins.
 const HEAD: &[u8] = b"{\"kind\":\"";
 
-/// Whether these bytes can be what an interrupted write left of a record: they begin like one, and lack an end.
+/// Whether these bytes can be what an interrupted write left of a record: they begin like one, and lack an
+/// end.
 fn is_torn(bytes: &[u8]) -> bool {
     let begun = bytes.len().min(HEAD.len());
     let kind = bytes[begun..].split(|&byte| byte == b'"').next().unwrap_or_default();

@@ -1,5 +1,6 @@
-//! The chain within one file, line by line. Which lines are records, `../read/standing.rs` says; here, what is wrong
-//! is told apart by the lines around it. The first line that does not fit is what a reader is told of.
+//! The chain within one file, line by line. Which lines are records, `../read/standing.rs` says; here, what
+//! is wrong is told apart by the lines around it. The first line that does not fit is what a reader is told
+//! of.
 
 use super::super::chain::Digest;
 use super::super::read::{Kind, Line, Recorded, Relation, Standing};

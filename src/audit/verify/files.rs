@@ -166,8 +166,8 @@ fn look_past(path: &Path, scan: &mut Scan, witness: &Witness) -> Option<Remark> 
     None
 }
 
-/// What brokers wrote to this manifest, by the journal's word, and that is in none of the files. Where it is of the time of
-/// a file, that is another one than was written then.
+/// What brokers wrote to this manifest, by the journal's word, and that is in none of the files. Where it is
+/// of the time of a file, that is another one than was written then.
 fn find_strangers(scans: &mut [(PathBuf, Scan)], witness: &Witness) -> Vec<Remark> {
     let firsts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.first).collect();
     let lasts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.last()).collect();
@@ -175,8 +175,8 @@ fn find_strangers(scans: &mut [(PathBuf, Scan)], witness: &Witness) -> Vec<Remar
     let (mut others, mut elsewhere, mut by_others) = (0, 0, 0);
     for (_, scan) in scans {
         let Some((first, last)) = scan.times else { continue };
-        // The journal has an entry a moment after its record was made: each that may be of this time, and of a file that is
-        // known to it only what is of no neighbour's.
+        // The journal has an entry a moment after its record was made: each that may be of this time, and of
+        // a file that is known to it only what is of no neighbour's.
         let late = JOURNAL_LATE_MAX_MS;
         let time = if scan.confirmed == 0 { first..=last + late } else { first + late..=last };
         let is_of_its_time = |entry: &&&Testimony| time.contains(&entry.ts);

@@ -1,5 +1,6 @@
-//! What the journal says of a manifest: for each record its hash and that of the line before it, and which process sent
-//! it. Who can rewrite the manifest cannot rewrite that. An entry that another program sent proves nothing.
+//! What the journal says of a manifest: for each record its hash and that of the line before it, and which
+//! process sent it. Who can rewrite the manifest cannot rewrite that. An entry that another program sent
+//! proves nothing.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -75,8 +76,8 @@ pub(super) enum Confirmed {
 }
 
 impl Witness {
-    /// From the entries, in any order. Those count that a broker sent; of a process whose program is not known, where another
-    /// entry of it says that it is one.
+    /// From the entries, in any order. Those count that a broker sent; of a process whose program is not
+    /// known, where another entry of it says that it is one.
     pub fn new(entries: Vec<Testimony>) -> Self {
         let of = |program| entries.iter().filter(move |entry| entry.program == program);
         let brokers: HashSet<_> = of(Program::Broker).filter_map(|entry| entry.process).collect();
@@ -143,8 +144,9 @@ impl Witness {
         count
     }
 
-    /// How many records brokers wrote to this manifest that are in no file that was read, and that come neither before the
-    /// first nor after the last line of one. `firsts` is what files follow, `lasts` is what they end with.
+    /// How many records brokers wrote to this manifest that are in no file that was read, and that come
+    /// neither before the first nor after the last line of one. `firsts` is what files follow, `lasts` is
+    /// what they end with.
     pub(super) fn strangers(&self, firsts: &[Digest], lasts: &[Digest]) -> Vec<&Testimony> {
         let unseen =
             || self.entries.iter().zip(&self.seen).filter(|(entry, seen)| entry.is_here && !seen.get());

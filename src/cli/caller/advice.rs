@@ -102,7 +102,8 @@ impl Asked<'_> {
     }
 }
 
-/// The call's number and the broker's reason, as a clause to be added. Another broker may not have made visible what hides.
+/// The call's number and the broker's reason, as a clause to be added. Another broker may not have made
+/// visible what hides.
 fn shown(why: &Explanation) -> String {
     let reason = visible(why.reason());
     match (why.call(), reason.is_empty()) {

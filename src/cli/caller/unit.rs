@@ -1,5 +1,5 @@
-//! Which systemd unit holds a socket, by the socket's path: the project's units have one shape of it. Nothing is asked of
-//! systemd, which a sandbox cannot reach; what is said is for a person outside.
+//! Which systemd unit holds a socket, by the socket's path: the project's units have one shape of it. Nothing
+//! is asked of systemd, which a sandbox cannot reach; what is said is for a person outside.
 
 use std::path::Path;
 
@@ -19,8 +19,8 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    /// The unit of a socket at `path`: `RUN/sluice/NAME/sock` or `RUN/sluice/NAME.sock`. In `/run` itself it is the
-    /// system's, elsewhere a user's.
+    /// The unit of a socket at `path`: `RUN/sluice/NAME/sock` or `RUN/sluice/NAME.sock`. In `/run` itself it
+    /// is the system's, elsewhere a user's.
     pub(super) fn at(path: &Path) -> Self {
         let text = path.to_str().unwrap_or_default();
         let named = text.rsplit_once("/sluice/").and_then(|(run, rest)| {

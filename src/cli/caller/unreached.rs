@@ -9,7 +9,8 @@ use crate::limits::SOCKET_PATH_BYTES_MAX;
 use super::advice::path;
 use super::unit::Unit;
 
-/// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the listing).
+/// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the
+/// listing).
 pub(super) fn advice(socket: &Path, words: &[OsString], why: &Unreached) -> String {
     let (unit, is_bare) = (Unit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
     let socket = path(socket);

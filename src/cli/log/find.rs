@@ -27,7 +27,8 @@ pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, Strin
     Err(format!("no manifest of `{name}` is here: {}; name one with --file{unknown}", tried.join(", ")))
 }
 
-/// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules lack.
+/// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules
+/// lack.
 fn manifest(place: &Place, name: &str) -> Result<PathBuf, String> {
     let rules = place.rules_file(name);
     let usual = usual(place.home(), name);

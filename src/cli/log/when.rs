@@ -50,7 +50,8 @@ pub(super) fn shown(ts: Millis, zone: &TimeZone) -> String {
     format(ts, zone, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The same in at most eleven characters: the time of today, the day and the minute of this year, else the day.
+/// The same in at most eleven characters: the time of today, the day and the minute of this year, else the
+/// day.
 pub(super) fn shown_briefly(ts: Millis, now: Millis, zone: &TimeZone) -> String {
     let same = |how: &str| format(ts, zone, how) == format(now, zone, how);
     let how = match (same("%Y-%m-%d"), same("%Y")) {

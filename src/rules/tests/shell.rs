@@ -1,5 +1,5 @@
-//! Rule lines against bash: the same line gives the same words to both, and what is printed as a command is one that
-//! bash reads as the same words.
+//! Rule lines against bash: the same line gives the same words to both, and what is printed as a command is
+//! one that bash reads as the same words.
 
 use std::process::Command;
 
@@ -106,7 +106,8 @@ proptest! {
         ],
         1..6,
     )) {
-        // The program is printed by bash's own `printf`, so the words stand behind a function that any name can call.
+        // The program is printed by bash's own `printf`, so the words stand behind a function that any name
+        // can call.
         for line in [command_line(&words), command_line_ascii(&words)] {
             let (first, rest) = (words[0].clone(), words[1..].to_vec());
             let read = by_bash(&line);

@@ -1,6 +1,6 @@
-//! The life of a relay: a copy of the nursery that has let go of everything, and holds the ends and the captures of one
-//! call. It ends with its call, with the broker, or by SIGKILL; no other signal reaches it, because what is sent to all
-//! processes of a call's scope is meant for the command.
+//! The life of a relay: a copy of the nursery that has let go of everything, and holds the ends and the
+//! captures of one call. It ends with its call, with the broker, or by SIGKILL; no other signal reaches it,
+//! because what is sent to all processes of a call's scope is meant for the command.
 
 use std::fs::File;
 use std::io;
@@ -111,7 +111,8 @@ fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<Streams, Unable> {
     // Before the report: after it, the connection is the broker's alone again.
     drop(connection);
     if task.stdin == Stdin::Null {
-        // The caller's stays open, and goes with this process: to close it may take as long as its caller likes.
+        // The caller's stays open, and goes with this process: to close it may take as long as its caller
+        // likes.
         mem::forget(mem::replace(&mut stdin, File::open("/dev/null")?.into()));
     }
     let hides_terminals = task.tty == Tty::Hide;
@@ -174,8 +175,9 @@ impl Work {
         self.end();
     }
 
-    /// Whether nothing is left to do. After a loss, the command must not take the end of its stdin for the whole of it:
-    /// that stays open until the command has ended. And until then it may read what was handed to it.
+    /// Whether nothing is left to do. After a loss, the command must not take the end of its stdin for the
+    /// whole of it: that stays open until the command has ended. And until then it may read what was handed
+    /// to it.
     fn is_done(&self) -> bool {
         let is_asked = self.order != Order::Flow;
         let may_close = self.until.is_some() || !self.streams.iter().any(|(_, stream)| stream.is_lost());

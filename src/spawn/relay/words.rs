@@ -1,5 +1,5 @@
-//! What a call and its relay say to each other, one message each, on a `SOCK_SEQPACKET` pair: the call gives a task, then
-//! orders; the relay says what becomes of its streams. All integers are little-endian.
+//! What a call and its relay say to each other, one message each, on a `SOCK_SEQPACKET` pair: the call gives
+//! a task, then orders; the relay says what becomes of its streams. All integers are little-endian.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::rules::{Audit, Stdin, Tty};
 use crate::sys::Unfit;
 use crate::wire::{Malformed, Reader};
 
-/// What a relay is to do. Its message brings the connection on which the caller's descriptors wait, the launcher's stream,
-/// and the captures in the order of their streams.
+/// What a relay is to do. Its message brings the connection on which the caller's descriptors wait, the
+/// launcher's stream, and the captures in the order of their streams.
 ///
-/// Shape: `u32` 1 where a failed capture ends the call, `u32` 1 where terminals are hidden, `u32` 1 where stdin is
-/// `/dev/null`, and of each stream `u64`, the
+/// Shape: `u32` 1 where a failed capture ends the call, `u32` 1 where terminals are hidden, `u32` 1 where
+/// stdin is `/dev/null`, and of each stream `u64`, the
 /// most bytes of its capture, or 0 where it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Task {
@@ -92,8 +92,8 @@ impl Order {
 
 /// What a call hears on its relay's channel.
 ///
-/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`News`]; `u32` 3 and
-/// [`Unfit`].
+/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`News`];
+/// `u32` 3 and [`Unfit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
     /// There is no relay, for this error, and the launcher has no descriptors.
@@ -151,8 +151,9 @@ impl Word {
 
 /// What has become of the streams. Each message has all of it.
 ///
-/// Shape: `u32` bits in the order of the fields, from the lowest; the failure as `u32` descriptor and `u32` errno (0: none);
-/// of each stream `u64` bytes, all ones where it has no capture; `u64` bytes of stdin that were left.
+/// Shape: `u32` bits in the order of the fields, from the lowest; the failure as `u32` descriptor and `u32`
+/// errno (0: none); of each stream `u64` bytes, all ones where it has no capture; `u64` bytes of stdin that
+/// were left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
     /// All that was written when the call asked has been given.

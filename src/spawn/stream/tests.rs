@@ -232,7 +232,8 @@ fn of_a_stdin_that_nobody_reads_nothing_more_is_taken() {
     assert_eq!((stream.ends.taken, stream.is_over()), (10, true));
 }
 
-/// A stream of so many bytes with a capture without a bound, of which some are in the capture and the reader has none.
+/// A stream of so many bytes with a capture without a bound, of which some are in the capture and the reader
+/// has none.
 fn ahead(length: usize, acts: Vec<Act>) -> Stream<Script> {
     let mut stream = Stream::new(Script::new(length, acts), Way::Out, Some(u64::MAX), OnLoss::End);
     stream.take();
