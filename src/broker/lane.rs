@@ -122,10 +122,11 @@ impl Lane {
             if is_to_end || closer.sent.len() >= CLOSER_BATCH {
                 return 0;
             }
-            if closer.process.close(&next.fd, next.how).is_err() {
-                // It is gone, which is heard, or the user has too many descriptors on their way.
+            if let Err(source) = closer.process.close(&next.fd, next.how) {
                 self.retry = Some(now + CLOSING_ROUND);
-                return self.empty_here();
+                // Of anything else, the process is gone, which is heard.
+                let is_crowded = source.raw_os_error() == Some(Errno::ETOOMANYREFS as i32);
+                return if is_crowded { self.empty_here() } else { 0 };
             }
             if closer.sent.is_empty() {
                 closer.since = now;
