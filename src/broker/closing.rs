@@ -119,6 +119,8 @@ impl Work {
     fn run(mut self) {
         let mut give_up = None;
         loop {
+            // First: what was handed over before the end was asked for is not missed.
+            let ends = self.closing.ends.load(Ordering::SeqCst);
             for (socket, unclosed) in mem::take(&mut *self.closing.handed()) {
                 self.lanes.entry(socket).or_default().push(unclosed);
             }
@@ -127,7 +129,7 @@ impl Work {
                 let closed = lane.advance(now, &self.pool, &self.kin);
                 self.closing.count(*socket, 0, closed);
             }
-            if self.closing.ends.load(Ordering::SeqCst) {
+            if ends {
                 let give_up = *give_up.get_or_insert(now + CLOSING_END_MAX);
                 if now >= give_up || self.lanes.values().all(Lane::is_done) {
                     break;
