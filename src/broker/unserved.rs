@@ -18,7 +18,8 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::audit::{Caller, JournalNews, Rejected, UnfiledRefusals};
 use crate::ids::Claimed;
 use crate::limits::{
-    NOTIFY_RETRY, SILENCE_CROWDED, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND, UNSERVED_TRY_MIN,
+    ACCEPT_BACKOFF, NOTIFY_RETRY, SILENCE_CROWDED, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND,
+    UNSERVED_TRY_MIN,
 };
 use crate::refusal::Refusal;
 use crate::sd::Notifier;
@@ -61,6 +62,8 @@ pub(super) struct Unserved<'a> {
     try_took: Duration,
     /// Those who have said nothing yet, each at a socket since a time.
     visits: Vec<(usize, Visit, Instant)>,
+    /// The kernel has no more to give: nobody is accepted before this time.
+    exhausted: Option<Instant>,
     refusals: UnfiledRefusals,
     /// Begun when there is somebody to refuse.
     closer: Option<Closer>,
@@ -94,6 +97,7 @@ impl<'a> Unserved<'a> {
             try_began: now,
             try_took: Duration::ZERO,
             visits: Vec::new(),
+            exhausted: None,
             refusals: UnfiledRefusals::new(Box::new(hear))?,
             closer: None,
             told: None,
@@ -132,7 +136,7 @@ impl<'a> Unserved<'a> {
             }
             // Who calls after the file was changed is answered by what stands in it now.
             if !self.is_stale {
-                self.let_in()?;
+                self.let_in();
             }
             self.answer(first);
             self.refusals.settle();
@@ -160,7 +164,8 @@ impl<'a> Unserved<'a> {
 
     fn poll(&self, is_told: bool) -> io::Result<()> {
         let now = Instant::now();
-        let has_room = !self.is_stale && self.visits.len() < self.most_visits(now);
+        let rests = self.exhausted.filter(|&until| now < until);
+        let has_room = rests.is_none() && !self.is_stale && self.visits.len() < self.most_visits(now);
         let wanted = |is_wanted| if is_wanted { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut looked_at = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         looked_at.extend(
@@ -174,7 +179,7 @@ impl<'a> Unserved<'a> {
         let patience = if has_room { SILENCE_MAX } else { SILENCE_CROWDED };
         let silence = self.visits.first().map(|(_, _, since)| *since + patience);
         let trial = self.is_stale.then(|| self.next_try());
-        let dates = [Some(now + again), ping, silence, trial, self.refusals.next_due()];
+        let dates = [Some(now + again), ping, silence, trial, rests, self.refusals.next_due()];
         sys::poll_until(&mut looked_at, dates.into_iter().flatten().min()).map(drop)
     }
 
@@ -228,7 +233,24 @@ impl<'a> Unserved<'a> {
         UNSERVED_CONNECTIONS_MAX + self.visits.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
     }
 
-    fn let_in(&mut self) -> io::Result<()> {
+    fn let_in(&mut self) {
+        let now = Instant::now();
+        if self.exhausted.is_some_and(|until| now < until) {
+            return;
+        }
+        match self.accept() {
+            Ok(()) if self.exhausted.take().is_some() => (self.say)(&Notice::ExhaustedOver),
+            Ok(()) => {}
+            Err(source) => {
+                if self.exhausted.replace(now + ACCEPT_BACKOFF).is_none() {
+                    (self.say)(&Notice::Exhausted(&source));
+                }
+            }
+        }
+    }
+
+    /// Takes in those who wait at the sockets, as long as there is room.
+    fn accept(&mut self) -> io::Result<()> {
         let Some(Closer { closing, .. }) = &self.closer else { return Ok(()) };
         let most = self.most_visits(Instant::now());
         for (index, listener) in self.listeners.iter().enumerate() {

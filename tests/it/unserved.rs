@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::activation::{activated, named};
 use crate::closing::{Lingering, stop_threads};
 use crate::harness::{
-    Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, VERSION, chmod, found, frame, header,
+    Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, Traced, VERSION, chmod, found, frame, header,
 };
 
 const WRONG: &str = "/bin/echo #n\n";
@@ -38,6 +38,21 @@ fn who_mends_the_rules_just_calls_again() {
     let connection = broker.connect();
     connection.send(&header(MAGIC, VERSION, 0), &[]);
     assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
+    broker.rewrite(SHELL);
+    serves_now(broker);
+}
+
+#[test]
+fn a_broker_without_a_descriptor_for_a_caller_waits_for_one() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let mut broker = setup.start_unserved();
+    let Some(failing) = Traced::failing(&broker, "accept4", "EMFILE", 1) else { return };
+    let connection = broker.connect();
+    connection.send(&frame(&["/bin/nope"]), &[]);
+    broker.says("cannot take more callers for now");
+    drop(failing);
+    assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
+    broker.says("callers are taken again");
     broker.rewrite(SHELL);
     serves_now(broker);
 }
