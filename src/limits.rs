@@ -297,7 +297,7 @@ pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
 pub const NURSERY_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long handing descriptors to a launcher is tried again while the user has too many on their way.
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
-/// How long a launcher may take to have the descriptors of its request.
+/// How long a launcher or relay may take to have the descriptors of its request.
 pub const TAKING_MAX: Duration = Duration::from_secs(5);
 /// How long it rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);

@@ -53,6 +53,9 @@ pub enum Refusal {
     NoLauncher(io::Error),
     /// The process for the command was ended before it could begin.
     LauncherEnded,
+    /// The process for the command, or for its captures, does not run: it was stopped, or nothing else of the
+    /// machine's does either.
+    LauncherSilent,
     /// Descriptors cannot be passed on: the user's processes have too many on their way (`ETOOMANYREFS`).
     InFlight,
     /// No rules are in force, because of this error: each request is refused.
@@ -114,7 +117,7 @@ impl Refusal {
             Self::Descriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
-            Self::LauncherEnded | Self::InFlight => Status::SPAWN,
+            Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => Status::SPAWN,
             Self::Untrusted { .. } | Self::Unsettled | Self::Failed => Status::SPAWN,
             Self::AuditLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
@@ -147,7 +150,7 @@ impl Refusal {
             Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
                 self.to_string()
             }
-            Self::LauncherEnded | Self::InFlight => self.to_string(),
+            Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => self.to_string(),
             Self::Unsettled | Self::Failed => self.to_string(),
         }
     }
@@ -163,7 +166,7 @@ impl Refusal {
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
             Self::Untrusted { .. } => "exe_untrusted",
-            Self::NoLauncher(_) | Self::LauncherEnded => "no_launcher",
+            Self::NoLauncher(_) | Self::LauncherEnded | Self::LauncherSilent => "no_launcher",
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
             Self::BrokenRules(_) => "broken_rules",
@@ -200,6 +203,9 @@ impl fmt::Display for Refusal {
             Self::Untrusted { program, why } => write!(f, "{program}: {why}"),
             Self::NoLauncher(source) => write!(f, "no process for the command: {source}"),
             Self::LauncherEnded => write!(f, "the process for the command was ended before it began"),
+            Self::LauncherSilent => {
+                write!(f, "the process for the command did not answer within {} s", TAKING_MAX.as_secs())
+            }
             Self::InFlight => write!(
                 f,
                 "too many descriptors are on their way between processes of this user (ETOOMANYREFS): one of them does \
@@ -294,6 +300,7 @@ mod tests {
         check(&Refusal::no_launcher(denied()), Status::SPAWN, "no_launcher", said, told);
         for (refusal, reason) in [
             (Refusal::LauncherEnded, "no_launcher"),
+            (Refusal::LauncherSilent, "no_launcher"),
             (Refusal::Unsettled, "unsettled"),
             (Refusal::Failed, "failed"),
         ] {

@@ -36,9 +36,20 @@ pub struct Launcher {
 #[derive(Debug)]
 pub(super) enum Reaped {
     /// As its reaper tells it, which goes on where something is left.
-    Told(End, Left, Option<Failure>),
+    Told(Told),
     /// The reaper was killed, or does nothing any more.
     Unknown,
+}
+
+/// What a reaper tells of its command.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) end: End,
+    pub(super) left: Left,
+    /// Why it did not become the command.
+    pub(super) failure: Option<Failure>,
+    /// A signal ended it before it became the command.
+    pub(super) is_cut_off: bool,
 }
 
 impl Launcher {
@@ -69,7 +80,7 @@ impl Launcher {
 
     /// Has it become the reaper of the command, which another process will be. Before anything else is sent
     /// to it.
-    /// Errors: no process could be made, the broker stops.
+    /// Errors: no process could be made, or not in time, the broker stops.
     pub fn begin_reaper(&mut self, stop: Stop<'_>) -> Result<(), Refusal> {
         send(self.stream(), Source::Reaper, &[]).map_err(Refusal::no_launcher)?;
         let until = Instant::now() + TAKING_MAX;
@@ -80,7 +91,8 @@ impl Launcher {
                     return Ok(());
                 }
                 Some(_) => return Err(Refusal::LauncherEnded),
-                None => await_word(self.stream(), until, None, stop)?,
+                None if await_word(self.stream(), until, None, stop)? => {}
+                None => return Err(self.given_up()),
             }
         }
     }
@@ -99,11 +111,15 @@ impl Launcher {
 
     /// How the command of a reaper ended, once [`Self::end`] is readable.
     pub(super) fn await_reaped(&self) -> io::Result<Reaped> {
-        let (until, mut failure) = (Instant::now() + KILL_GRACE, None);
+        let until = Instant::now() + KILL_GRACE;
+        let (mut failure, mut is_cut_off) = (None, false);
         loop {
             match self.report() {
                 Ok(Some(report)) => match Report::decode(report) {
-                    Some(Report::Ended(end, left)) => return Ok(Reaped::Told(end, left, failure)),
+                    Some(Report::Ended(end, left)) => {
+                        return Ok(Reaped::Told(Told { end, left, failure, is_cut_off }));
+                    }
+                    Some(Report::CutOff) => is_cut_off = true,
                     // Told by the process that should have become the command, ahead of its end.
                     Some(Report::Began(_)) | None => failure = Failure::decode(report),
                 },
@@ -159,7 +175,8 @@ impl Launcher {
     /// Waits until it has the descriptors of its request, as long as somebody wants the command. Then, and
     /// when they are not fit for one, its copy of the connection is gone.
     /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left,
-    /// or the launcher has ended. Then it has no use, and may end whenever its descriptors let it.
+    /// or the launcher has ended. Then it has no use, and may end whenever its descriptors let it. One that
+    /// did not even begin to take them is no fault of theirs, and is killed.
     pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: Stop<'_>) -> Result<(), Refusal> {
         let until = Instant::now() + TAKING_MAX;
         let mut report = [0; Unfit::BYTES];
@@ -175,8 +192,22 @@ impl Launcher {
                 Err(source) if source.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Err(Refusal::LauncherEnded),
             }
-            await_word(self.stream(), until, caller, stop)?;
+            if !await_word(self.stream(), until, caller, stop)? {
+                let is_still = state(self.command()).is_some_and(|state| matches!(state, 'T' | 't'));
+                let has_begun = has_heard(self.stream()) && !is_still;
+                return Err(if has_begun {
+                    Refusal::Descriptors(Descriptors::Late)
+                } else {
+                    self.given_up()
+                });
+            }
         }
+    }
+
+    /// It does nothing, not even end: nothing of the caller's keeps it.
+    fn given_up(&self) -> Refusal {
+        self.kill();
+        Refusal::LauncherSilent
     }
 
     /// Has it close a connection, of which it gets a copy, and does not wait for that.
@@ -196,25 +227,13 @@ impl Launcher {
 
     /// Whether it has a processor, or waits for one and nothing else.
     pub fn is_running(&self) -> bool {
-        self.state().starts_with('R')
+        state(self.pid) == Some('R')
     }
 
-    /// Once it has ended, and before it is reaped: that a signal ended it before it became the command, if
-    /// so; for want of memory, perhaps. The kernel notes of each process whether it has become another
-    /// program yet (`PF_FORKNOEXEC`).
-    pub(super) fn cut_off(&self, oom: bool) -> Option<Failure> {
-        const FORKED_NO_EXEC: u64 = 0x40;
-        if self.is_reaper() || !sys::was_signaled(self.pidfd()) {
-            return None;
-        }
-        let flags = self.state().split(' ').nth(6).and_then(|flags| flags.parse::<u64>().ok())?;
-        (flags & FORKED_NO_EXEC != 0).then(|| Failure::cut_off(oom))
-    }
-
-    /// The fields of `/proc/PID/stat` from the state on; `proc_pid_stat(5)`.
-    fn state(&self) -> String {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(") ").map(|(_, fields)| fields.to_owned()).unwrap_or_default()
+    /// Once it has ended, and before it is reaped: whether a signal ended it before it became the command. Of
+    /// a reaper it says nothing.
+    pub(super) fn is_cut_off(&self) -> bool {
+        !self.is_reaper() && sys::was_signaled(self.pidfd()) && sys::is_before_exec(self.pid)
     }
 
     /// Ends it, as soon as it lets itself be ended.
@@ -277,24 +296,37 @@ fn send(stream: BorrowedFd<'_>, source: Source, descriptors: &[BorrowedFd<'_>]) 
 }
 
 /// Waits until whoever takes a request's descriptors says something, as long as somebody wants the command.
-/// Errors: it does not in time, the broker stops, the caller left.
+/// `false` when it does not in time. Errors: the broker stops, the caller left.
 pub(super) fn await_word(
     from: BorrowedFd<'_>,
     until: Instant,
     caller: Option<BorrowedFd<'_>>,
     stop: Stop<'_>,
-) -> Result<(), Refusal> {
+) -> Result<bool, Refusal> {
     let mut looked_at = vec![PollFd::new(from, PollFlags::POLLIN)];
     looked_at.push(PollFd::new(stop.stopping, PollFlags::POLLIN));
     looked_at.extend(caller.map(|caller| PollFd::new(caller, PollFlags::empty())));
     if !sys::poll_until(&mut looked_at, Some(until)).map_err(Refusal::no_launcher)? {
-        return Err(Refusal::Descriptors(Descriptors::Late));
+        return Ok(false);
     }
     match looked_at.iter().position(|fd| fd.any() == Some(true)) {
         Some(1) => Err(Refusal::Stopping),
         Some(2) => Err(Refusal::Left),
-        _ => Ok(()),
+        _ => Ok(true),
     }
+}
+
+/// Whether the process at the other end has received all that it was sent. Where it has, and says nothing, the
+/// descriptors that it was told to take keep it; where it has not, it does not run.
+pub(super) fn has_heard(stream: BorrowedFd<'_>) -> bool {
+    sys::untaken_bytes(stream).is_ok_and(|bytes| bytes == 0)
+}
+
+/// The state of a process: `R` has a processor or waits for one, `T` and `t` are stopped. `/proc/PID/stat`,
+/// `proc_pid_stat(5)`.
+fn state(process: Pid) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// A launcher without a command, that ends.

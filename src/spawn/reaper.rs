@@ -23,6 +23,8 @@ use super::tree::children;
 pub(super) enum Report {
     /// This process will be the command.
     Began(Pid),
+    /// A signal ended this process before it became the command; told ahead of its end.
+    CutOff,
     /// The command ended, and left something or not.
     Ended(End, Left),
 }
@@ -49,6 +51,7 @@ impl Report {
     const BEGAN: u8 = 100;
     const EXITED: u8 = 101;
     const SIGNALED: u8 = 102;
+    const CUT_OFF: u8 = 103;
     /// Added where something is left.
     const LEAVES: u8 = 10;
 
@@ -57,6 +60,7 @@ impl Report {
     fn encode(self) -> [u8; Self::BYTES] {
         let (kind, number) = match self {
             Self::Began(pid) => (Self::BEGAN, pid.as_raw()),
+            Self::CutOff => (Self::CUT_OFF, 0),
             Self::Ended(end, left) => {
                 let leaves = if left == Left::Something { Self::LEAVES } else { 0 };
                 match end {
@@ -77,6 +81,7 @@ impl Report {
         let exited = |left| Some(Self::Ended(End::Exited(u8::try_from(number).ok()?), left));
         match kind {
             Self::BEGAN => Some(Self::Began(Pid::from_raw(number))),
+            Self::CUT_OFF => Some(Self::CutOff),
             Self::EXITED => exited(Left::Nothing),
             EXITED_LEAVES => exited(Left::Something),
             Self::SIGNALED => Some(Self::Ended(End::Signaled(number), Left::Nothing)),
@@ -104,13 +109,23 @@ pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
     loop {
         // Once the command has ended, all that has ended by then is reaped before it is told, so that what is
         // left is known.
-        let reaped = sys::reap_any(ended.is_none());
-        match (reaped, ended) {
-            (Ok(Some((pid, end))), _) if pid == command => ended = Some(end),
-            (Ok(Some(_)), _) => {}
+        match (sys::ended_child(ended.is_none()), ended) {
+            (Ok(Some(pid)), _) => {
+                // Known until it is reaped.
+                let is_before_exec = pid == command && sys::is_before_exec(pid);
+                let Ok(end) = sys::reap_child(pid) else { return 0 };
+                if is_before_exec && matches!(end, End::Signaled(_)) {
+                    tell(stream, Report::CutOff);
+                }
+                ended = ended.or((pid == command).then_some(end));
+            }
             (Ok(None), Some(end)) => {
                 tell(stream, Report::Ended(end, Left::Something));
-                while sys::reap_any(true).is_ok() {}
+                while let Ok(Some(pid)) = sys::ended_child(true) {
+                    if sys::reap_child(pid).is_err() {
+                        return 0;
+                    }
+                }
                 return 0;
             }
             (Err(_), Some(end)) => {
@@ -153,6 +168,7 @@ mod tests {
     fn a_report_is_read_as_it_was_told() {
         let reports = [
             Report::Began(Pid::from_raw(4_000_000)),
+            Report::CutOff,
             Report::Ended(End::Exited(255), Left::Nothing),
             Report::Ended(End::Exited(0), Left::Something),
             Report::Ended(End::Signaled(40), Left::Nothing),

@@ -20,11 +20,11 @@ use nix::unistd::Pid;
 
 use crate::audit::Captured;
 use crate::limits::{RELAY_KILL_GRACE, REQUEST_FDS, SEND_WAIT, TAKING_MAX};
-use crate::refusal::Refusal;
+use crate::refusal::{Descriptors, Refusal};
 use crate::rules::{Audit, Stdin, Tty};
 use crate::sys;
 
-use super::handle::{Launcher, await_word};
+use super::handle::{Launcher, await_word, has_heard};
 use super::kin::Kin;
 use super::pool::is_gone;
 use super::stop::Stop;
@@ -101,7 +101,10 @@ impl Summoned {
         // One that could not be made has said why.
         sent.map(drop)
             .or_else(|source| is_gone(&source).then_some(()).ok_or(Refusal::no_launcher(source)))?;
-        await_word(channel, now + TAKING_MAX, caller, stop)?;
+        if !await_word(channel, now + TAKING_MAX, caller, stop)? {
+            let late = Refusal::Descriptors(Descriptors::Late);
+            return Err(if has_heard(channel) { late } else { Refusal::LauncherSilent });
+        }
         let message = sys::receive(channel, WORD_BYTES_MAX).map_err(Refusal::no_launcher)?;
         match Word::decode(&message.bytes) {
             Ok(Word::Equipped { pid, is_inside }) => {

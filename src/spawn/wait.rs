@@ -15,7 +15,7 @@ use crate::sd::{Account, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
-use super::handle::{Launcher, Reaped};
+use super::handle::{Launcher, Reaped, Told};
 use super::kin::Kin;
 use super::launcher::Failure;
 use super::members::Members;
@@ -96,18 +96,22 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
     }
     let reaped = if launcher.is_reaper() { launcher.await_reaped()? } else { Reaped::Unknown };
-    let (end, failure, (rest, account)) = if let Reaped::Told(end, left, failure) = reaped {
-        (end, failure, settle_below(launcher, left, account, cause, call, give_up)?)
+    let (end, failure, is_cut_off, (rest, account)) = if let Reaped::Told(told) = reaped {
+        let Told { end, left, failure, is_cut_off } = told;
+        (end, failure, is_cut_off, settle_below(launcher, left, account, cause, call, give_up)?)
     } else {
         if launcher.is_reaper() {
             sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
         }
-        let cut_off = launcher.cut_off(account.oom).filter(|_| cause.is_none());
+        let is_cut_off = launcher.is_cut_off();
         let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
         // Where the manager was quicker all the same: everything has ended then.
         let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
-        (end, launcher.failure().or(cut_off), settle(launcher, left, account, cause, call, give_up)?)
+        let settled = settle(launcher, left, account, cause, call, give_up)?;
+        (end, launcher.failure(), is_cut_off, settled)
     };
+    let cut_off = (is_cut_off && cause.is_none()).then(|| Failure::cut_off(account.oom));
+    let failure = failure.or(cut_off);
     let (cause, captured) = deliver(cause, call)?;
     let failure = launched.err().map(|source| Failure::of_plan(&source)).or(failure);
     if let Some(failure) = failure {

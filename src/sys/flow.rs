@@ -79,11 +79,21 @@ pub fn never_wait(own: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// The bytes that wait unread in a pipe; either end will do. `FIONREAD`, `pipe(7)`.
-#[allow(unsafe_code, reason = "nix has no safe FIONREAD")]
 pub fn unread_bytes(pipe: BorrowedFd<'_>) -> io::Result<u64> {
+    count(pipe, libc::FIONREAD)
+}
+
+/// The memory that what was sent here takes until the other side has received it; of a unix socket it is 0
+/// when that has taken all. `SIOCOUTQ`, `unix(7)`.
+pub fn untaken_bytes(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    count(socket, libc::TIOCOUTQ)
+}
+
+#[allow(unsafe_code, reason = "nix has no safe ioctl")]
+fn count(fd: BorrowedFd<'_>, what: libc::Ioctl) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is borrowed, hence open, and FIONREAD writes one int, which outlives the call.
-    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    // SAFETY: the descriptor is borrowed, hence open, and both requests write one int, which outlives the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), what, &raw mut bytes) };
     Errno::result(result)?;
     Ok(u64::try_from(bytes).unwrap_or(0))
 }

@@ -16,6 +16,7 @@ mod message;
 mod needs;
 mod pidfd;
 mod places;
+mod program;
 mod raw;
 mod ready;
 mod reap;
@@ -23,6 +24,7 @@ mod seqpacket;
 mod signals;
 mod stdio;
 mod terminal;
+mod text;
 mod unfit;
 mod xattr;
 
@@ -35,7 +37,8 @@ pub use exec::{alone_with, enter_directory, execute};
 pub use exit::exit_now;
 pub use file::allocate;
 pub use flow::{
-    never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, write, write_at,
+    never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, untaken_bytes,
+    write, write_at,
 };
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{
@@ -44,8 +47,9 @@ pub use message::{
 pub use needs::{LEAST_KERNEL, Missing, check_kernel};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use places::{move_above, open_places};
+pub use program::is_before_exec;
 pub use ready::poll_until;
-pub use reap::{End, reap, reap_any, was_signaled};
+pub use reap::{End, ended_child, reap, reap_child, was_signaled};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};

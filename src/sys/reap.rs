@@ -44,37 +44,49 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<(End, Duration)> {
     Ok((end, duration(usage.ru_utime) + duration(usage.ru_stime)))
 }
 
-/// Reaps any child of this process that has ended, or waits for one that does; `None` when none has, and none
-/// is waited for. For a process that lives in another's memory: `errno` stays. `wait4(2)`. Errors: `ECHILD`
-/// (there is no child).
+/// A child of this process that has ended, or that is waited for until it ends; it stays to be reaped. `None`
+/// when none has, and none is waited for. For a process that lives in another's memory: `errno` stays.
+/// `waitid(2)` with `WNOWAIT`. Errors: `ECHILD` (there is no child).
 #[allow(unsafe_code, reason = "a system call without errno")]
-pub fn reap_any(waits: bool) -> nix::Result<Option<(Pid, End)>> {
-    let mut status: libc::c_int = 0;
-    let flags = if waits { 0 } else { libc::WNOHANG };
-    let any = usize::MAX; // -1, in the kernel's register
+pub fn ended_child(waits: bool) -> nix::Result<Option<Pid>> {
+    let flags = libc::WEXITED | libc::WNOWAIT | if waits { 0 } else { libc::WNOHANG };
     loop {
-        let arguments = [any, (&raw mut status).addr(), flags.cast_unsigned() as usize, 0];
-        // SAFETY: `status` is an int that outlives the call, and no rusage is asked for.
-        match unsafe { raw::call(libc::SYS_wait4, arguments) } {
+        // SAFETY: all zeroes is a valid siginfo_t.
+        let mut info: libc::siginfo_t = unsafe { zeroed() };
+        let arguments = [libc::P_ALL as usize, 0, (&raw mut info).addr(), flags.cast_unsigned() as usize, 0];
+        // SAFETY: `info` is a whole siginfo_t that outlives the call, and no rusage is asked for.
+        match unsafe { raw::call(libc::SYS_waitid, arguments) } {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
-            Ok(0) => return Ok(None),
-            Ok(pid) => {
-                let pid = Pid::from_raw(i32::try_from(pid).unwrap_or_default());
-                let end = if libc::WIFEXITED(status) {
-                    End::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
-                } else {
-                    End::Signaled(libc::WTERMSIG(status))
-                };
-                return Ok(Some((pid, end)));
-            }
+            // SAFETY: waitid succeeded, so `info` describes a child, or is all zeroes still.
+            Ok(_) => return Ok(Some(unsafe { info.si_pid() }).filter(|pid| *pid > 0).map(Pid::from_raw)),
         }
     }
 }
 
-/// Whether the child behind `pidfd` has ended by a signal; it stays to be reaped. `waitid(2)` with `WNOWAIT`.
+/// Waits until this child has ended, and reaps it. For a process that lives in another's memory: `errno`
+/// stays. `wait4(2)`. Errors: `ECHILD` (it was reaped, or is no child).
+#[allow(unsafe_code, reason = "a system call without errno")]
+pub fn reap_child(child: Pid) -> nix::Result<End> {
+    let mut status: libc::c_int = 0;
+    let arguments = [child.as_raw().unsigned_abs() as usize, (&raw mut status).addr(), 0, 0];
+    loop {
+        // SAFETY: `status` is an int that outlives the call, and no rusage is asked for.
+        match unsafe { raw::call(libc::SYS_wait4, arguments) } {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) if libc::WIFEXITED(status) => {
+                return Ok(End::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)));
+            }
+            Ok(_) => return Ok(End::Signaled(libc::WTERMSIG(status))),
+        }
+    }
+}
+
+/// Whether the child behind `pidfd`, which has ended, has ended by a signal; it stays to be reaped. One that is
+/// traced is waited for until its tracer has let go of it. `waitid(2)` with `WNOWAIT`.
 pub fn was_signaled(pidfd: BorrowedFd<'_>) -> bool {
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
     matches!(
         waitid(Id::PIDFd(pidfd), look),
         Ok(WaitStatus::Signaled(..)) | Err(Errno::EINVAL) // a real-time signal, which nix does not know

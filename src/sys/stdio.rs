@@ -11,6 +11,7 @@ use crate::limits::{MESSAGE_FDS_MAX, REQUEST_FDS};
 
 use super::message::{Control, own, receive_raw};
 use super::raw;
+use super::text::text_with_number;
 use super::unfit::{Oddity, Unfit};
 
 /// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and
@@ -93,22 +94,13 @@ fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<Oddity>) -> Option<Odd
 /// Enough for every name that is compared.
 const LINK_BYTES: usize = 64;
 
-const LINK_PREFIX: &[u8] = b"/proc/self/fd/";
-
 /// The path of a descriptor's link, and NULs after it.
-fn link_path(number: u32) -> [u8; LINK_PREFIX.len() + 11] {
-    let mut digits = [0; 10];
-    let mut rest = number;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-    }
-    let first = digits.iter().position(|digit| *digit != b'0').unwrap_or(digits.len() - 1);
-    let mut path = [0; LINK_PREFIX.len() + 11];
-    let text = LINK_PREFIX.iter().chain(digits.iter().skip(first));
-    path.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
-    path
+fn link_path(number: u32) -> [u8; LINK_PATH_BYTES] {
+    text_with_number(b"/proc/self/fd/", number, b"")
 }
+
+/// The longest, and a NUL.
+const LINK_PATH_BYTES: usize = b"/proc/self/fd/".len() + 11;
 
 /// `fcntl(2)`, `F_GETFL`.
 #[allow(unsafe_code, reason = "nix's fcntl reads errno")]

@@ -25,6 +25,7 @@ mod fuzz_corpus;
 mod hangup;
 mod harness;
 mod journal;
+mod launching;
 mod lifecycle;
 mod log;
 mod manifest;

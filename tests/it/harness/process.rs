@@ -14,6 +14,11 @@ impl Pid {
         self.stat(0).is_some_and(|state| state != "Z" && state != "X")
     }
 
+    /// Whether a signal stopped it.
+    pub(crate) fn is_stopped(self) -> bool {
+        self.stat(0).is_some_and(|state| state == "T")
+    }
+
     /// Its parent.
     pub(crate) fn parent(self) -> Option<Self> {
         self.stat(1).and_then(|parent| parent.parse().ok()).map(Self)

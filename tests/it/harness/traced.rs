@@ -36,29 +36,49 @@ impl Traced {
         Self::attach(broker, &["-e", &format!("inject={call}:signal=KILL:when={at}")])
     }
 
+    /// Each process below the broker is killed when it begins its first system call of this name.
+    pub(crate) fn commands_killed(broker: &Broker, call: &str) -> Option<Self> {
+        // One that was being made by one that was not traced yet is not traced either.
+        loop {
+            let pids: Vec<_> = broker.pid().children().iter().map(|pid| pid.0.to_string()).collect();
+            let traced = Self::attach_to(&pids, &["-e", &format!("inject={call}:signal=KILL")])?;
+            if broker.pid().children().iter().all(|pid| pid.status("TracerPid").is_some_and(|pid| pid > 0)) {
+                return Some(traced);
+            }
+        }
+    }
+
     /// Writes every system call to this file.
     pub(crate) fn listing(broker: &Broker, path: &std::path::Path) -> Option<Self> {
         Self::attach(broker, &["-o", &path.to_string_lossy()])
     }
 
-    /// Returns when it is attached; `None` where there is no strace, and for a broker that has ended.
     fn attach(broker: &Broker, args: &[&str]) -> Option<Self> {
+        Self::attach_to(&[broker.pid().0.to_string()], args)
+    }
+
+    /// Returns when it is attached to all of these, and all that they start from then on; `None` where there is no
+    /// strace, and for a process that has ended.
+    fn attach_to(pids: &[String], args: &[&str]) -> Option<Self> {
         if !needs_strace() {
             return None;
         }
         let mut command = Command::new("strace");
-        command.args(["-f", "-p", &broker.pid().0.to_string()]);
+        command.args(["-f", "-p", &pids.join(",")]);
         if !args.contains(&"-o") {
             command.args(["-o", "/dev/null"]);
         }
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("strace can be started");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
-        let mut line = String::new();
-        while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && !line.contains(" attached") {}
-        if !line.contains(" attached") {
-            child.wait().expect("a child can be waited for");
-            return None;
+        for _ in pids {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && !line.contains(" attached") {}
+            if !line.contains(" attached") {
+                child.kill().ok();
+                child.wait().expect("a child can be waited for");
+                return None;
+            }
         }
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Some(Self(child))
