@@ -1,7 +1,7 @@
 //! Sockets, and the rules in force for them, before a broker serves: what it binds or is handed over, the
 //! rules files, the manifests, and whether the limit of descriptors holds it all.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -72,11 +72,11 @@ pub(super) fn arrange_handed_over(
     let mut unserved = Unserved::new(&listeners, files.clone(), signals, notifier, say)?;
     let (rulesets, room) = loop {
         unserved.begin_try();
-        let loaded = files.iter().map(|file| Loaded::read(file, environment).map_err(ServeError::Load));
-        let loaded = loaded.collect::<Result<Vec<_>, _>>();
-        let why = match loaded.and_then(|loaded| put_in_force(listeners.len(), loaded, say)) {
+        let in_force = read_all(&files, environment)
+            .and_then(|loaded| put_in_force(listeners.len(), loaded, say).map_err(|error| error.to_string()));
+        let why = match in_force {
             Ok(in_force) => break in_force,
-            Err(error) => error.to_string(),
+            Err(why) => why,
         };
         if unserved.wait(&why)? == Next::Stop {
             return Ok(None);
@@ -84,6 +84,20 @@ pub(super) fn arrange_handed_over(
     };
     drop(unserved);
     Ok(Some(Arranged { listeners, rulesets, room }))
+}
+
+/// Reads rules files. Errors: what is wrong, of each file that is.
+fn read_all(files: &[PathBuf], environment: &Environment) -> Result<Vec<Loaded>, String> {
+    let (mut loaded, mut wrong) = (Vec::new(), BTreeMap::new());
+    for file in files {
+        match Loaded::read(file, environment) {
+            Ok(read) => loaded.push(read),
+            // Two sockets may have the same file.
+            Err(error) => drop(wrong.insert(file, error.to_string())),
+        }
+    }
+    let wrong: Vec<_> = wrong.into_values().collect();
+    if wrong.is_empty() { Ok(loaded) } else { Err(wrong.concat()) }
 }
 
 fn file_of(directory: &Path, listener: &Listener) -> Result<PathBuf, ServeError> {

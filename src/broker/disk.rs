@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::audit::{trusted_directory, trusted_rules};
+use crate::audit::{Distrust, trusted_directory, trusted_rules};
 use crate::limits::RULES_BYTES_MAX;
 use crate::rules::{Located, Paths, Policy, Source, Vars, load};
 use crate::spawn::Environment;
@@ -60,7 +60,9 @@ pub(super) fn check_policy(policy: &Policy, path: &Path, environment: &Environme
     }
     let directories = policy.rules().iter().flat_map(|rule| environment.exec_path(&rule.settings));
     for directory in directories.collect::<BTreeSet<_>>() {
-        trusted_directory(&directory).map_err(|distrust| LoadError::ExecPath(distrust.to_string()))?;
+        let distrusted =
+            |distrust: Distrust| LoadError::ExecPath { file: path.to_owned(), why: distrust.to_string() };
+        trusted_directory(&directory).map_err(distrusted)?;
     }
     Ok(())
 }

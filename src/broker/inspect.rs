@@ -13,7 +13,7 @@ use crate::spawn::{Environment, resolve};
 use super::disk::{check_policy, text_of, vars_of};
 use super::notice::LoadError;
 use super::reload::{needed_descriptors, spare_descriptors};
-use super::ruleset::{manifest_path, name_of};
+use super::ruleset::manifest_path;
 
 /// What was found of one rules file.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Envi
 /// Where a broker would record the calls of these rules; else why it would not serve them.
 fn served_by(policy: &Policy, path: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
     check_policy(policy, path, environment)?;
-    let manifest = manifest_path(policy, environment, &name_of(path))?;
+    let manifest = manifest_path(policy, environment, path)?;
     check_manifest(&manifest).map_err(LoadError::Manifest)?;
     spare_descriptors(needed_descriptors(policy)).map(|_| manifest)
 }

@@ -84,9 +84,14 @@ pub enum LoadError {
     /// There is none: an empty file is more likely half of one.
     Empty(PathBuf),
     /// A directory where programs are looked up could be changed by others.
-    ExecPath(String),
-    /// There is nowhere to record.
-    NoManifest,
+    ExecPath {
+        /// The rules file.
+        file: PathBuf,
+        /// Which directory, and what to do.
+        why: String,
+    },
+    /// The calls of this rules file have no place to be recorded in.
+    NoManifest(PathBuf),
     /// No record could be kept there, and why.
     Manifest(String),
     /// Nobody could read them: there is no thread, or it failed.
@@ -109,13 +114,12 @@ impl fmt::Display for LoadError {
             Self::Empty(path) => {
                 writeln!(f, "{}: error: no rule in this file; nothing could be called", path.display())
             }
-            Self::ExecPath(text) => writeln!(f, "error: exec_path: {text}"),
-            Self::NoManifest => {
-                writeln!(
-                    f,
-                    "error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place"
-                )
-            }
+            Self::ExecPath { file, why } => writeln!(f, "{}: error: exec_path: {why}", file.display()),
+            Self::NoManifest(file) => writeln!(
+                f,
+                "{}: error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place",
+                file.display()
+            ),
             Self::Manifest(why) => writeln!(f, "error: logfile: {why}"),
             Self::Unread(source) => writeln!(f, "error: the rules cannot be read again for now: {source}"),
             Self::Descriptors { limit, needed } => writeln!(

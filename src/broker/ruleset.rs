@@ -42,7 +42,7 @@ impl Loaded {
     /// Reads a rules file, absolute.
     pub(super) fn read(file: &Path, environment: &Environment) -> Result<Self, LoadError> {
         let policy = load_rules(file, environment)?;
-        let manifest = manifest_path(&policy, environment, &name_of(file))?;
+        let manifest = manifest_path(&policy, environment, file)?;
         Ok(Self { file: file.to_owned(), policy, manifest })
     }
 
@@ -206,22 +206,24 @@ pub(super) fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Where the manifest is: as `logfile` says, else in the usual place for state, under the rules' name.
+/// Where the manifest of a rules file is: as `logfile` says, else in the usual place for state, under the
+/// rules' name.
 pub(super) fn manifest_path(
     policy: &Policy,
     environment: &Environment,
-    name: &str,
+    file: &Path,
 ) -> Result<PathBuf, LoadError> {
+    let name = name_of(file);
     if let Some(template) = policy.logfile() {
         let values = TemplateValues {
             uid: Some(geteuid().as_raw()),
             ts_ms: Some(now_ms()),
-            socket: Some(SocketName::new(name)),
+            socket: Some(SocketName::new(&name)),
             ..Default::default()
         };
         return Ok(template.expand(&values));
     }
     let home = environment.get("HOME").filter(|home| home.as_encoded_bytes().first() == Some(&b'/'));
-    let home = home.map(PathBuf::from).ok_or(LoadError::NoManifest)?;
+    let home = home.map(PathBuf::from).ok_or_else(|| LoadError::NoManifest(file.to_owned()))?;
     Ok(home.join(".local/state/sluice").join(name).join("manifest.jsonl"))
 }

@@ -67,6 +67,8 @@ pub(super) struct Unserved<'a> {
     refusals: UnfiledRefusals,
     /// Begun when there is somebody to refuse.
     closer: Option<Closer>,
+    /// What is wrong, as it was said last.
+    said: String,
     /// The manager was told that the broker is there, with this status.
     told: Option<String>,
     next_ping: Instant,
@@ -100,6 +102,7 @@ impl<'a> Unserved<'a> {
             exhausted: None,
             refusals: UnfiledRefusals::new(Box::new(hear))?,
             closer: None,
+            said: String::new(),
             told: None,
             next_ping: now,
         };
@@ -121,8 +124,9 @@ impl<'a> Unserved<'a> {
         }
         let first = why.lines().next().unwrap_or_default();
         let status = one_line(&format!("no rules in force, callers are refused: {first}"));
-        if self.told.as_ref() != Some(&status) {
+        if self.said != why {
             (self.say)(&Notice::Unserved(why));
+            why.clone_into(&mut self.said);
         }
         loop {
             let is_told = self.tell(&status);

@@ -65,7 +65,9 @@ fn write_text(out: &mut dyn Write, asked: &RulesAsked, inspected: &Inspected) ->
     match &inspected.policy {
         Ok(policy) => write_policy(out, asked, policy, inspected),
         Err(error @ LoadError::Rules(_)) => writeln!(out, "{}", error.to_string().trim_end()),
-        Err(error @ LoadError::Empty(_)) => writeln!(out, "{}", visible(error.to_string().trim_end())),
+        Err(error @ (LoadError::Empty(_) | LoadError::ExecPath { .. } | LoadError::NoManifest(_))) => {
+            writeln!(out, "{}", visible(error.to_string().trim_end()))
+        }
         Err(error) => writeln!(out, "{name}: {}", visible(error.to_string().trim_end())),
     }
 }

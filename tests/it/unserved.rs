@@ -125,10 +125,12 @@ fn callers_who_say_nothing_or_nonsense_keep_nobody_from_an_answer() {
 
 #[test]
 fn of_several_names_one_with_wrong_or_missing_rules_has_all_wait() {
-    let Some(setup) = activated(&["one", "two"]) else { return };
-    let mut broker =
-        named(named(setup, "one", "/bin/echo one"), "two", "/bin/echo #two").by_name().start_unserved();
+    let Some(setup) = activated(&["one", "two", "three"]) else { return };
+    let setup = named(named(setup, "one", "/bin/echo one"), "two", "/bin/echo #two");
+    let mut broker = setup.file("three.rules", "; Nothing.\n").by_name().start_unserved();
+    // Each is named that is wrong.
     broker.says("two.rules:4:11: error: ");
+    broker.says("three.rules: error: no rule in this file");
     let one = broker.socket_of("one");
     broker.request(&["/bin/echo", "one"]).over(&one).run().refused(Status::NO_RULE);
     std::fs::remove_file(broker.dir().join("two.rules")).expect("an own file");
