@@ -40,8 +40,7 @@ pub(super) fn run(
     for asked in rules {
         let inspected = look(asked);
         let has_warnings = !inspected.warnings.is_empty() || !inspected.distrusted.is_empty();
-        let is_refused = inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty());
-        if is_refused || (has_warnings && rigour == Rigour::DenyWarnings) {
+        if is_refused(asked, &inspected) || (has_warnings && rigour == Rigour::DenyWarnings) {
             answer = ExitCode::from(NO);
         }
         match form {
@@ -50,6 +49,11 @@ pub(super) fn run(
         }
     }
     Ok(answer)
+}
+
+/// Whether a broker would not serve these rules; from another place it may, as nobody says which one will.
+fn is_refused(asked: &RulesAsked, inspected: &Inspected) -> bool {
+    inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty())
 }
 
 fn write_text(out: &mut dyn Write, asked: &RulesAsked, inspected: &Inspected) -> io::Result<()> {
@@ -212,7 +216,7 @@ struct Problem<'a> {
 impl<'a> Checked<'a> {
     fn new(asked: &'a RulesAsked, inspected: &'a Inspected) -> Self {
         let environment = asked.environment();
-        let (policy, rules, errors) = match &inspected.policy {
+        let (policy, rules, mut errors) = match &inspected.policy {
             Ok(policy) => (
                 Some(policy),
                 policy.rules().iter().map(|rule| CheckedRule::new(rule, &environment)).collect(),
@@ -221,17 +225,19 @@ impl<'a> Checked<'a> {
             Err(LoadError::Rules(all)) => (None, Vec::new(), all.iter().map(Problem::new).collect()),
             Err(error) => (None, Vec::new(), vec![Problem::without_place(error.to_string().trim_end())]),
         };
-        let distrusted = inspected.distrusted.iter().map(|why| Problem::without_place(why));
+        let mut warnings: Vec<_> = inspected.warnings.iter().map(Problem::new).collect();
+        let distrusted = if asked.is_served() { &mut errors } else { &mut warnings };
+        distrusted.extend(inspected.distrusted.iter().map(|why| Problem::without_place(why)));
         Self {
             file: asked.file(),
-            ok: inspected.policy.is_ok(),
+            ok: !is_refused(asked, inspected),
             policy: policy.map(Policy::hash),
             socket: policy
                 .map(|policy| of_socket(policy, inspected.manifest.as_deref()).into_iter().collect())
                 .unwrap_or_default(),
             rules,
             errors,
-            warnings: inspected.warnings.iter().map(Problem::new).chain(distrusted).collect(),
+            warnings,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! file holds one class of promise.
 
 mod activation;
+mod agreeing;
 mod captures;
 mod captures_failing;
 mod cli;
