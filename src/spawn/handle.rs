@@ -231,9 +231,10 @@ impl Launcher {
     }
 
     /// Once it has ended, and before it is reaped: whether a signal ended it before it became the command. Of
-    /// a reaper it says nothing.
-    pub(super) fn is_cut_off(&self) -> bool {
-        !self.is_reaper() && sys::was_signaled(self.pidfd()) && sys::is_before_exec(self.pid)
+    /// a reaper it says nothing. `None` while its end cannot be seen.
+    pub(super) fn is_cut_off(&self) -> Option<bool> {
+        let was_signaled = sys::was_signaled(self.pidfd())?;
+        Some(!self.is_reaper() && was_signaled && sys::is_before_exec(self.pid))
     }
 
     /// Ends it, as soon as it lets itself be ended.

@@ -10,8 +10,8 @@ use crate::limits::TERM_GRACE;
 
 use super::kin::Kin;
 use super::members::Members;
+use super::rounds::end_all_until;
 use super::stop::Stop;
-use super::wait::end_all_until;
 
 /// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
 pub fn ask_kept(kin: &Kin) -> io::Result<()> {

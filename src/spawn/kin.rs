@@ -33,6 +33,16 @@ use super::tree::{Children, signal_tree};
 #[derive(Debug)]
 pub struct Kin(Mutex<Family>);
 
+/// A command that was reaped.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) end: End,
+    /// Processor time.
+    pub(super) used: Duration,
+    /// What it left.
+    pub(super) left: Vec<Pid>,
+}
+
 #[derive(Debug)]
 struct Family {
     orphans: Children,
@@ -104,25 +114,27 @@ impl Kin {
         self.family().commands.insert(pid);
     }
 
-    /// Reaps a command that has ended, and says how, after how much processor time, and what it left.
-    pub(super) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<(End, Duration, Vec<Pid>)> {
+    /// Reaps a command that has ended, and says how, after how much processor time, and what it left. `None`
+    /// while its end cannot be seen. Never waits: every other call's end needs this lock.
+    pub(super) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
         let mut family = self.family();
-        let (end, used) = sys::reap(pidfd)?;
+        let Some((end, used)) = sys::reap(pidfd)? else { return Ok(None) };
         family.commands.remove(&pid);
         if family.looked.elapsed() >= PARKED_ROUND {
             family.sweep()?;
         }
-        Ok((end, used, family.claim(pid)?))
+        Ok(Some(Ended { end, used, left: family.claim(pid)? }))
     }
 
     /// Reaps a reaper that has ended, and gives what is left of its call: nothing, unless it was killed.
-    pub(super) fn reap_reaper(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
+    /// `None` while its end cannot be seen.
+    pub(super) fn reap_reaper(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Vec<Pid>>> {
         let mut family = self.family();
-        let (end, _) = sys::reap(pidfd)?;
+        let Some((end, _)) = sys::reap(pidfd)? else { return Ok(None) };
         family.commands.remove(&pid);
         match end {
-            End::Exited(_) => family.look_round().map(|()| Vec::new()),
-            End::Signaled(_) => family.claim(pid),
+            End::Exited(_) => family.look_round().map(|()| Some(Vec::new())),
+            End::Signaled(_) => family.claim(pid).map(Some),
         }
     }
 

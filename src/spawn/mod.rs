@@ -24,6 +24,7 @@ mod privileges;
 mod reaper;
 mod relay;
 mod resolve;
+mod rounds;
 mod scope;
 mod scoper;
 mod scopes;

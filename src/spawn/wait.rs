@@ -1,7 +1,7 @@
 //! One command from its start to its end, and the end of all that it started.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
@@ -9,19 +9,20 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::audit::{Captured, Cause, Outcome};
-use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, KILL_ROUND, RELAY_PATIENCE, TERM_GRACE};
+use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
 use crate::rules::{Background, OnHangup};
 use crate::sd::{Account, Kills};
 use crate::sys::{self, End};
 use crate::wire::Status;
 
 use super::handle::{Launcher, Reaped, Told};
-use super::kin::Kin;
+use super::kin::{Ended, Kin};
 use super::launcher::Failure;
 use super::members::Members;
 use super::plan::Plan;
 use super::reaper::Left;
 use super::relay::Relay;
+use super::rounds::{end_all, reap, wait_for_any};
 use super::stop::Stop;
 use super::tree::{signal_below, signal_tree};
 
@@ -103,8 +104,9 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         if launcher.is_reaper() {
             sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
         }
-        let is_cut_off = launcher.is_cut_off();
-        let (end, used, left) = call.kin.reap(launcher.pid(), launcher.pidfd())?;
+        let members = members(launcher, call);
+        let (is_cut_off, ended) = reap(launcher, members, call.kin, give_up, call.stop)?;
+        let Ended { end, used, left } = ended;
         // Where the manager was quicker all the same: everything has ended then.
         let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
         let settled = settle(launcher, left, account, cause, call, give_up)?;
@@ -307,8 +309,12 @@ fn settle_below(
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
     if !sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))? {
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL)?;
+        sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))?;
     }
-    let left = call.kin.reap_reaper(reaper, launcher.pidfd())?;
+    let Some(left) = call.kin.reap_reaper(reaper, launcher.pidfd())? else {
+        call.kin.give_up(reaper);
+        return Ok((Rest { left: stay.max(1), keeps: false }, account));
+    };
     let left = end_all(left, || call.kin.left_of(reaper), kill_from, call.stop)?;
     Ok((Rest { left: left.max(stay), keeps: false }, account))
 }
@@ -339,62 +345,4 @@ fn settle(
     let account = account.or(members.cgroup().account());
     let left = end_all(call.kin.left_of(command)?, || call.kin.left_of(command), kill_from, call.stop)?;
     Ok((Rest { left: left.max(stay), keeps: false }, account))
-}
-
-/// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.
-fn end_all(
-    left: Vec<Pid>,
-    look_again: impl Fn() -> io::Result<Vec<Pid>>,
-    kill_from: Instant,
-    stop: Stop<'_>,
-) -> io::Result<usize> {
-    end_all_until(left, look_again, kill_from, kill_from + KILL_GRACE, stop)
-}
-
-/// The same, and gives up at this time at the latest.
-pub(super) fn end_all_until(
-    mut left: Vec<Pid>,
-    look_again: impl Fn() -> io::Result<Vec<Pid>>,
-    kill_from: Instant,
-    give_up: Instant,
-    stop: Stop<'_>,
-) -> io::Result<usize> {
-    let (mut asked, give_up) = (Vec::new(), give_up.min(kill_from + KILL_GRACE));
-    while !left.is_empty() && Instant::now() < give_up {
-        end_round(&left, &mut asked, kill_from, stop)?;
-        left = look_again()?;
-    }
-    Ok(left.len())
-}
-
-/// Signals each of `left` and what is below it, and waits until one has ended or the time is up.
-fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: Stop<'_>) -> io::Result<()> {
-    let kill = Instant::now() >= kill_from || stop.is_hurried()?;
-    let handles: Vec<OwnedFd> = left.iter().filter_map(|pid| sys::open_pidfd(*pid).ok()).collect();
-    for &pid in left {
-        if kill {
-            signal_tree(pid, Signal::SIGKILL);
-        } else if !asked.contains(&pid) {
-            asked.push(pid);
-            signal_tree(pid, Signal::SIGTERM);
-        }
-    }
-    let handles: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
-    let until = if kill { Instant::now() + KILL_ROUND } else { kill_from };
-    wait_for_any(&handles, stop, until, !kill).map(drop)
-}
-
-/// Waits until one of the processes has ended (`true`), the time is up or the broker's stop hurries.
-fn wait_for_any(
-    pidfds: &[BorrowedFd<'_>],
-    stop: Stop<'_>,
-    until: Instant,
-    hurry_counts: bool,
-) -> io::Result<bool> {
-    let mut looked_at: Vec<_> = pidfds.iter().map(|pidfd| PollFd::new(*pidfd, PollFlags::POLLIN)).collect();
-    if hurry_counts {
-        looked_at.push(PollFd::new(stop.hurry, PollFlags::POLLIN));
-    }
-    sys::poll_until(&mut looked_at, Some(until))?;
-    Ok(looked_at[..pidfds.len()].iter().any(|fd| fd.any() == Some(true)))
 }

@@ -20,28 +20,34 @@ pub enum End {
     Signaled(i32),
 }
 
-/// Waits until the child behind `pidfd` has ended, and reaps it. Gives the processor time too, of the child and of those
-/// that it waited for. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which has a `rusage` more than the
+/// Reaps the child behind `pidfd`, if it has ended. Gives the processor time too, of the child and of those
+/// that it waited for. Never waits: of a process that is traced (`ptrace(2)`), the end is its tracer's to see
+/// first, though the pidfd is readable already; the parent sees it when the tracer has waited for it, detached
+/// or ended. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which has a `rusage` more than the
 /// C library's function. Errors: `ECHILD` (it was reaped, or is no child).
 #[allow(unsafe_code, reason = "nix's waitid gives neither real-time signals nor rusage")]
-pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<(End, Duration)> {
+pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(End, Duration)>> {
     // SAFETY: all zeroes is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { zeroed() };
     // SAFETY: all zeroes is a valid rusage.
     let mut usage: libc::rusage = unsafe { zeroed() };
     let (call, kind, id) = (libc::SYS_waitid, libc::P_PIDFD, pidfd.as_raw_fd());
+    let flags = libc::WEXITED | libc::WNOHANG;
     uninterrupted(|| {
         // SAFETY: `info` and `usage` are a whole siginfo_t and rusage that outlive the call.
-        Errno::result(unsafe { libc::syscall(call, kind, id, &raw mut info, libc::WEXITED, &raw mut usage) })
+        Errno::result(unsafe { libc::syscall(call, kind, id, &raw mut info, flags, &raw mut usage) })
     })?;
-    // SAFETY: waitid succeeded, so `info` describes a child (the SIGCHLD fields are set).
+    if info.si_signo == 0 {
+        return Ok(None);
+    }
+    // SAFETY: waitid gave a child, so `info` describes a child (the SIGCHLD fields are set).
     let status = unsafe { info.si_status() };
     let end = if info.si_code == libc::CLD_EXITED {
         End::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
     } else {
         End::Signaled(status)
     };
-    Ok((end, duration(usage.ru_utime) + duration(usage.ru_stime)))
+    Ok(Some((end, duration(usage.ru_utime) + duration(usage.ru_stime))))
 }
 
 /// A child of this process that has ended, or that is waited for until it ends; it stays to be reaped. `None`
@@ -83,14 +89,16 @@ pub fn reap_child(child: Pid) -> nix::Result<End> {
     }
 }
 
-/// Whether the child behind `pidfd`, which has ended, has ended by a signal; it stays to be reaped. One that is
-/// traced is waited for until its tracer has let go of it. `waitid(2)` with `WNOWAIT`.
-pub fn was_signaled(pidfd: BorrowedFd<'_>) -> bool {
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    matches!(
-        waitid(Id::PIDFd(pidfd), look),
-        Ok(WaitStatus::Signaled(..)) | Err(Errno::EINVAL) // a real-time signal, which nix does not know
-    )
+/// Whether the child behind `pidfd` has ended by a signal; it stays to be reaped. `None` while [`reap`] gives
+/// none, too. `waitid(2)` with `WNOWAIT`.
+pub fn was_signaled(pidfd: BorrowedFd<'_>) -> Option<bool> {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    match waitid(Id::PIDFd(pidfd), look) {
+        Ok(WaitStatus::StillAlive) => None,
+        // A real-time signal, which nix does not know.
+        Err(error) => Some(error == Errno::EINVAL),
+        Ok(status) => Some(matches!(status, WaitStatus::Signaled(..))),
+    }
 }
 
 fn duration(time: libc::timeval) -> Duration {
@@ -101,16 +109,20 @@ fn duration(time: libc::timeval) -> Duration {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
-    use super::super::open_pidfd;
+    use nix::poll::{PollFd, PollFlags};
+
+    use super::super::{open_pidfd, poll_until};
     use super::*;
 
     #[expect(clippy::zombie_processes, reason = "reaping it is what is tested")]
     fn check(script: &str, want: End) -> Duration {
         let child = Command::new("/bin/sh").args(["-c", script]).spawn().expect("there is a shell");
         let pidfd = open_pidfd(Pid::from_raw(child.id().cast_signed())).expect("it is not reaped yet");
-        let (end, used) = reap(pidfd.as_fd()).expect("a child of ours");
+        let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+        assert!(poll_until(&mut ended, None).expect("polled"));
+        let (end, used) = reap(pidfd.as_fd()).expect("a child of ours").expect("it has ended");
         assert_eq!(end, want);
         used
     }
@@ -120,6 +132,14 @@ mod tests {
         check("exit 7", End::Exited(7));
         check("kill -KILL $$", End::Signaled(libc::SIGKILL));
         check("kill -40 $$", End::Signaled(40));
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "it ends with its stdin, after the test")]
+    fn a_child_that_runs_is_not_waited_for() {
+        let child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("there is cat");
+        let pidfd = open_pidfd(Pid::from_raw(child.id().cast_signed())).expect("it is not reaped yet");
+        assert_eq!(reap(pidfd.as_fd()).expect("a child of ours"), None);
     }
 
     #[test]

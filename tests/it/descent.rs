@@ -5,7 +5,7 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Pid, SHELL, SOON, found, within};
+use crate::harness::{Broker, Pid, SHELL, SOON, found, needs, within};
 
 /// A rule that ends what its commands leave, and one that lets it go on.
 const BOTH: &str = "/bin/sh -c #script
@@ -20,6 +20,24 @@ const BOTH: &str = "/bin/sh -c #script
 const FOREIGN: &str = "setsid sh -c 'echo $$ > @DIR@/first; while test ! -e @DIR@/go; do sleep 0.05; done; \
     setsid sh -c \"echo \\$\\$ > @DIR@/second; exec sleep 300\" & sleep 0.2' & \
     while test ! -s @DIR@/first; do sleep 0.01; done; exec \"$@\"";
+
+/// Lets any process of its user trace it, and ends when it is told to, traced or not.
+const TRACEE: &str = "import ctypes, os
+ctypes.CDLL(None).prctl(0x59616d61, ctypes.c_ulong(2**64 - 1), 0, 0, 0)  # PR_SET_PTRACER, where there is Yama
+print(os.getpid(), flush=True)
+input()
+os._exit(7)
+";
+
+/// Traces a process (PTRACE_SEIZE), whose end its parent does not see before this one looks. It never does.
+const TRACER: &str = "import ctypes, os, signal, sys
+seized = ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0)
+print(seized, flush=True)
+if len(sys.argv) > 2:
+    [os.close(number) for number in range(3)]
+while True:
+    signal.pause()
+";
 
 fn read_pid(broker: &Broker, name: &str) -> Pid {
     let path = broker.dir().join(name);
@@ -70,6 +88,44 @@ fn calls_that_end_in_one_moment_keep_and_end_each_their_own() {
     broker.stop();
     let gone = || kept.iter().all(|pid| !pid.runs()).then_some(());
     assert!(found(SOON, gone).is_some(), "kept processes outlive the broker");
+}
+
+#[test]
+fn a_command_that_its_own_child_traces_holds_up_no_other_call() {
+    if !needs("python3", "python3") {
+        return;
+    }
+    let mut broker = Broker::new(BOTH).file("tracee", TRACEE).file("tracer", TRACER).start();
+    let dir = broker.dir().display().to_string();
+    let both = format!("python3 {dir}/tracer $$ own & read seized <&0; exec python3 {dir}/tracee");
+    let mut traced = broker.request(&["/bin/sh", "-c", &both]).stdin_open().begin();
+    assert_eq!(traced.line(), "0", "nothing is traced");
+    traced.write(b"seized\n");
+    traced.pid();
+    traced.write(b"end\n");
+    broker.sh("exit 3").exited(3);
+    traced.wait().exited(7).audited(["start", "start", "exit", "exit"]);
+    broker.stop();
+}
+
+#[test]
+fn a_command_that_another_call_traces_holds_up_no_other_call() {
+    if !needs("python3", "python3") {
+        return;
+    }
+    let mut broker = Broker::new(BOTH).file("tracee", TRACEE).file("tracer", TRACER).start();
+    let script = |name: &str, of: &str| format!("exec python3 {}/{name} {of}", broker.dir().display());
+    let mut traced = broker.request(&["/bin/sh", "-c", &script("tracee", "")]).stdin_open().begin();
+    let pid = traced.pid();
+    let mut tracer = broker.begin_sh(&script("tracer", &pid.0.to_string()));
+    assert_eq!(tracer.line(), "0", "nothing is traced");
+    traced.write(b"end\n");
+    broker.sh("exit 3").exited(3);
+    assert!(!traced.is_answered(), "its end cannot be seen yet");
+    tracer.hang_up();
+    traced.wait().exited(7);
+    drop(tracer);
+    broker.stop();
 }
 
 #[test]
