@@ -141,6 +141,8 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 pub const STOP_CALLS_MAX: Duration = Duration::from_secs(10);
 /// How long after that it waits for what calls left running, at least.
 pub const STOP_KEPT_MIN: Duration = Duration::from_secs(1);
+/// How long a broker that stops takes in callers at its own socket that had no room for them when they came.
+pub const STOP_CALLERS_MAX: Duration = Duration::from_secs(1);
 /// How long a nursery that was killed may take to be gone before it is left.
 pub const NURSERY_END_MAX: Duration = Duration::from_secs(1);
 /// How long after the order to stop a broker ends whatever it is still doing; it says so, and ends

@@ -75,9 +75,11 @@ impl Connection {
         self.stop_receiving();
         let own = usize::from(!self.is_taken.get());
         let most = SECOND_REQUESTS_MAX + own;
-        let mut count = self.take_plain(most);
-        let mut bytes = 0;
-        // From here on every message stays, behind one with descriptors.
+        let (mut count, first) = self.take_plain(most);
+        // From here on every message stays, behind one with descriptors, which was looked at already: of an
+        // empty one, the kernel remembers that, and does not show it again.
+        let mut bytes = first.unwrap_or_default();
+        count += usize::from(first.is_some());
         while self.content.get() == Content::Descriptors && count < most {
             let Ok(Some(message)) = sys::peek_behind(self.as_fd(), bytes) else { break };
             (bytes, count) = (bytes + message.length, count + 1);
@@ -90,14 +92,16 @@ impl Connection {
         shutdown(self.as_fd().as_raw_fd(), Shutdown::Read).ok();
     }
 
-    /// Takes out messages without descriptors, until one has some or nothing is left, and gives how many.
-    fn take_plain(&self, most: usize) -> usize {
-        let mut count = 0;
+    /// Takes out messages without descriptors, until one has some or nothing is left, and gives how many; and
+    /// of the one that has some, its bytes.
+    fn take_plain(&self, most: usize) -> (usize, Option<usize>) {
+        let (mut count, mut first) = (0, None);
         // One look more than messages, for an error that is told once.
         for _ in 0..=most {
             match sys::peek(self.as_fd(), 0) {
                 Ok(Some(message)) if message.brings_descriptors => {
                     self.content.set(Content::Descriptors);
+                    first = Some(message.length);
                     break;
                 }
                 Ok(Some(_)) if count == most => break,
@@ -114,7 +118,7 @@ impl Connection {
                 Err(_) => break,
             }
         }
-        count
+        (count, first)
     }
 
     /// Whether it is certain that nothing waits here, and that nothing comes any more.

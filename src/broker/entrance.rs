@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET};
+use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET, STOP_CALLERS_MAX};
 use crate::sys;
 
 use super::connection::Connection;
@@ -77,7 +77,9 @@ impl Entrance {
     /// door is.
     fn watch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
-        self.workers.epoll().add(listener, event(index))?;
+        if !self.broker.events.is_stopping() {
+            self.workers.epoll().add(listener, event(index))?;
+        }
         self.epoll.add(listener, event(index))
     }
 
@@ -160,6 +162,14 @@ impl Entrance {
             }
         }
         Ok(())
+    }
+
+    /// Whether callers who came before the stop may still wait at a socket of the broker's own, which had no
+    /// room for them.
+    pub(super) fn owes_room(&self) -> bool {
+        let stopped_at = self.broker.events.stopped_at();
+        let is_early = stopped_at.is_some_and(|since| since.elapsed() < STOP_CALLERS_MAX);
+        is_early && self.closed.iter().any(|&index| self.accepts_while_stopping(index))
     }
 
     /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be

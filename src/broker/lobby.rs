@@ -131,8 +131,8 @@ impl Lobby {
 
     /// Whether nobody is to be answered and nobody waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.entrance.workers.post().is_clear()
-            && self.crowd.is_heard()
+        (self.entrance.workers.post().is_clear() && self.crowd.is_heard())
+            && !self.entrance.owes_room()
             && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
     }
 

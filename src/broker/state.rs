@@ -114,6 +114,11 @@ impl Events {
         &self.wake
     }
 
+    /// When the stop began.
+    pub(super) fn stopped_at(&self) -> Option<Instant> {
+        self.stopped_at.get().copied()
+    }
+
     /// When calls are not waited for any more.
     pub(super) fn late_at(&self) -> Option<Instant> {
         self.stopped_at.get().map(|since| *since + STOP_CALLS_MAX)

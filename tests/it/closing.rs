@@ -14,7 +14,9 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
 
 use crate::activation::activated;
-use crate::harness::{Broker, Connection, MAGIC, Reply, SOON, Status, VERSION, frame, header, within};
+use crate::harness::{
+    Broker, Connection, MAGIC, Record, Reply, SOON, Status, VERSION, frame, header, within,
+};
 
 /// Sockets whose `close` waits for a minute, because what was sent is not taken.
 pub(crate) struct Lingering {
@@ -104,6 +106,36 @@ fn a_socket_that_lingers_behind_an_answer_holds_up_nobody_and_is_refused() {
     }
     let refused = broker.records_of("reject reason=malformed");
     assert!(!refused.is_empty(), "a second request is on record");
+}
+
+#[test]
+fn each_message_behind_a_request_is_on_record_an_empty_one_too() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null");
+    let (full, none) = ([null.as_fd(); 3], []);
+    let kinds: [(&[u8], &[BorrowedFd<'_>]); 3] = [(b"", &full), (b"x", &full), (b"", &none)];
+    let mut sent = 0;
+    let orders = [&[0][..], &[0, 0], &[0, 1], &[1, 0, 1], &[2, 0, 2], &[0, 2, 0]];
+    // Of a call, the request is taken out before; of a refusal, it is the first that waits.
+    let first = [("/bin/echo", Status(0)), ("/bin/nope", Status::NO_RULE)];
+    for (order, (program, status)) in orders.iter().flat_map(|order| first.map(|first| (*order, first))) {
+        let connection = broker.connect();
+        stop_threads(&broker);
+        connection.send(&frame(&[program, "a"]), &full);
+        for &kind in order {
+            let (bytes, descriptors) = kinds[kind];
+            connection.send(bytes, descriptors);
+            sent += 1;
+        }
+        broker.signal(Signal::SIGCONT);
+        assert_eq!(connection.reply(), Reply::Status(status));
+    }
+    let counted = || {
+        let records = broker.records_of("reject reason=malformed");
+        let count = |record: &Record| record.get("count").as_u64().unwrap_or(1);
+        Some(records.iter().map(count).sum::<u64>()).filter(|count| *count >= sent)
+    };
+    assert_eq!(within(SOON, "the last record", counted), sent);
 }
 
 #[test]

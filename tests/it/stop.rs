@@ -1,5 +1,6 @@
 //! The broker's own end, and the signals that do not end it.
 
+use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
@@ -28,6 +29,25 @@ fn a_stop_answers_those_who_wait_for_a_place() {
     }
     first.wait();
     broker.ends_with(0);
+}
+
+#[test]
+fn a_stop_answers_those_for_whom_there_was_no_room() {
+    let few = ["prlimit", "--nofile=256:256", "--"];
+    let mut broker = Broker::new("defaults:\n  max_calls = 1\n\n/bin/echo a\n").under(&few).start();
+    let null = File::open("/dev/null").expect("there is /dev/null");
+    // More than it can hold. They make room when they have been silent for a while.
+    let silent: Vec<_> = (0..300).map(|_| broker.connect()).collect();
+    let asking: Vec<_> = (0..20).map(|_| broker.connect()).collect();
+    for connection in &asking {
+        connection.send(&frame(&["/bin/nope"]), &[null.as_fd(); 3]);
+    }
+    broker.signal(Signal::SIGTERM);
+    for connection in asking {
+        assert_eq!(connection.reply(), Reply::Status(Status::STOPPING));
+    }
+    broker.ends_with(0);
+    drop(silent);
 }
 
 #[test]
