@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use crate::audit::Caller;
+use crate::ids::Claimed;
 use crate::limits::DECISIONS_MAX;
 use crate::refusal::Refusal;
-use crate::rules::{Matched, Policy};
+use crate::rules::{Matched, MissReason, Policy};
 
 use super::disk::Disk;
 use super::gate::Guest;
@@ -86,7 +87,7 @@ impl Allowed {
         if !(is_old || self.waited && self.matched.looked) {
             return Ok(Still::Same);
         }
-        let matched = policy.decide(&visit.argv, &Disk).map_err(Refusal::NoRule)?;
+        let matched = decide(broker, &policy, &visit.argv)?;
         let is_other = is_old || !Arc::ptr_eq(&matched.rule, &self.matched.rule);
         (self.matched, self.policy, self.waited) = (matched, policy, false);
         if !is_other {
@@ -99,12 +100,17 @@ impl Allowed {
     /// The last look, when a process is made ready and nothing is on record: by the rules in force, and by
     /// what the disk says now. The call keeps its place; but it cannot run by a rule that would have had its
     /// process made in another way.
-    pub(super) fn settle(&mut self, socket: &Socket, visit: &Visit) -> Result<Still, Refusal> {
+    pub(super) fn settle(
+        &mut self,
+        broker: &Broker,
+        socket: &Socket,
+        visit: &Visit,
+    ) -> Result<Still, Refusal> {
         let policy = socket.rules.policy();
         if Arc::ptr_eq(&policy, &self.policy) && !self.matched.looked {
             return Ok(Still::Same);
         }
-        let matched = policy.decide(&visit.argv, &Disk).map_err(Refusal::NoRule)?;
+        let matched = decide(broker, &policy, &visit.argv)?;
         let are_alike = policy.scope() == self.policy.scope() && policy.audit() == self.policy.audit();
         if !are_alike || !matched.rule.settings.is_made_like(&self.matched.rule.settings) {
             return Err(Refusal::Unsettled);
@@ -117,4 +123,12 @@ impl Allowed {
     pub(super) fn is_outdated(&self, socket: &Socket) -> bool {
         !Arc::ptr_eq(&socket.rules.policy(), &self.policy)
     }
+}
+
+/// What the rules say to a command line. A decision that a stop cut short says nothing of it.
+pub(super) fn decide(broker: &Broker, policy: &Policy, argv: &[Claimed]) -> Result<Matched, Refusal> {
+    policy.decide(argv, &Disk).map_err(|miss| {
+        let is_cut = miss.reason == MissReason::TooCostly && broker.events.is_stopping();
+        if is_cut { Refusal::Stopping } else { Refusal::NoRule(miss) }
+    })
 }

@@ -19,9 +19,8 @@ use crate::sd::described;
 use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Want, resolve, supervise};
 use crate::wire::{Malformed, Request, Status};
 
-use super::admitted::{Admitted, Allowed, Still};
+use super::admitted::{Admitted, Allowed, Still, decide};
 use super::captures::{Captures, Remains, say_failure, values};
-use super::disk::Disk;
 use super::intake::{Diversion, Intake, look};
 use super::notice::Notice;
 use super::ruleset::Ruleset;
@@ -67,7 +66,7 @@ pub(super) fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result
     if !message.brings_descriptors {
         return Err(Refusal::Descriptors(Descriptors::Count(0)));
     }
-    let matched = policy.decide(&argv, &Disk).map_err(Refusal::NoRule)?;
+    let matched = decide(broker, &policy, &argv)?;
     Ok(Asked::Call(Box::new(Allowed::new(caller, matched, policy))))
 }
 
@@ -139,7 +138,7 @@ pub(super) fn run(
     let diversion =
         Diversion { captures: files.take_files(settings.capture_max), audit: allowed.policy.audit() };
     let relay = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
-    if allowed.settle(socket, visit)? == Still::Other {
+    if allowed.settle(broker, socket, visit)? == Still::Other {
         planned = Planned::new(broker, &allowed.matched)?;
     }
     let Allowed { caller, matched, policy, .. } = &*allowed;

@@ -193,7 +193,7 @@ impl Lobby {
         self.herald.stopping(&self.broker);
         self.entrance.stop()?;
         for socket in &self.broker.sockets {
-            socket.gate.turn_out().iter().for_each(|admitted| turn_out(&self.broker, socket, admitted));
+            socket.turn_out().iter().for_each(|admitted| turn_out(&self.broker, socket, admitted));
         }
         Ok(())
     }

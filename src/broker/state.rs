@@ -60,6 +60,12 @@ impl Socket {
     pub(super) fn threads_max(&self) -> u32 {
         self.rules.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE)
     }
+
+    /// The broker stops: decisions that take long end, and those who wait for a place are taken out.
+    pub(super) fn turn_out(&self) -> Vec<Admitted> {
+        self.rules.policy().end_long_decisions();
+        self.gate.turn_out()
+    }
 }
 
 /// What threads tell each other.

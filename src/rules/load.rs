@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
@@ -12,6 +11,7 @@ use super::files::{Files, Source};
 use super::index::Index;
 use super::lint::{Read, Surroundings, lint};
 use super::lower::{Lowered, lower};
+use super::machine::Turns;
 use super::policy::Policy;
 use super::secrecy::Secrecy;
 use super::tree::parse;
@@ -65,7 +65,7 @@ fn policy(
         index,
         secrecy: Secrecy::new(&lowered.rules),
         relays: lowered.rules.iter().any(|rule| rule.settings.relays()),
-        turns: Mutex::default(),
+        turns: Turns::default(),
         rules: lowered.rules,
         hash: hash(files, vars),
         files: files.iter().map(|(path, _)| path.to_path_buf()).collect(),

@@ -4,6 +4,7 @@
 //! the `regex` crate, which is several times faster on long values, and whose worst case cannot be counted,
 //! nor be the same each time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regex_automata::nfa::thompson::{NFA, State};
@@ -11,11 +12,25 @@ use regex_automata::util::primitives::StateID;
 
 use crate::limits::{DECISION_STEPS_LONG, DECISION_STEPS_MAX, LOCATE_STEPS, LOCATE_STEPS_PER_BYTE};
 
+/// Whose turn it is among the decisions of one socket's callers that take long.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    turn: Mutex<()>,
+    are_over: AtomicBool,
+}
+
+impl Turns {
+    /// Ends the one that has its turn, and those that wait for theirs.
+    pub(super) fn end(&self) {
+        self.are_over.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What one decision may still cost, and the memory that its matches share.
 #[derive(Debug)]
 pub(super) struct Effort<'t> {
     steps_left: u64,
-    turns: Option<&'t Mutex<()>>,
+    turns: Option<&'t Turns>,
     /// Held once the decision has turned out to be a long one.
     turn: Option<MutexGuard<'t, ()>>,
     now: Places,
@@ -23,14 +38,14 @@ pub(super) struct Effort<'t> {
     ahead: Vec<StateID>,
 }
 
-/// A decision has taken all the steps that it may.
+/// A decision has taken all the steps that it may, or nobody waits for it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Exhausted;
 
 impl<'t> Effort<'t> {
     /// That of one decision: `DECISION_STEPS_MAX` steps, all but the first of them in its turn, so that the
     /// callers of one socket keep one processor busy at most.
-    pub(super) fn in_turn(turns: &'t Mutex<()>) -> Self {
+    pub(super) fn in_turn(turns: &'t Turns) -> Self {
         Self { turns: Some(turns), ..Self::alone() }
     }
 
@@ -57,7 +72,12 @@ impl<'t> Effort<'t> {
             Exhausted
         })?;
         if self.turn.is_none() && self.steps_left < DECISION_STEPS_MAX - DECISION_STEPS_LONG {
-            self.turn = self.turns.map(|turns| turns.lock().unwrap_or_else(PoisonError::into_inner));
+            self.turn = self.turns.map(|turns| turns.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        let has_turn = self.turns.filter(|_| self.turn.is_some());
+        if has_turn.is_some_and(|turns| turns.are_over.load(Ordering::Relaxed)) {
+            self.steps_left = 0;
+            return Err(Exhausted);
         }
         Ok(())
     }

@@ -4,14 +4,14 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::ids::Claimed;
 use crate::limits::FIRST_HANDED_FD;
 
 use super::index::{Candidates, Index};
 use super::listing::listing;
-use super::machine::Effort;
+use super::machine::{Effort, Turns};
 use super::matcher::{Located, Misfit, Paths, Place, fit, shortened, slots};
 use super::rule::{Handed, Rule};
 use super::secrecy::Secrecy;
@@ -24,8 +24,7 @@ pub struct Policy {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) index: Index,
     pub(super) secrecy: Secrecy,
-    /// Whose turn it is among the decisions that take long.
-    pub(super) turns: Mutex<()>,
+    pub(super) turns: Turns,
     pub(super) relays: bool,
     pub(super) hash: String,
     pub(super) files: Vec<PathBuf>,
@@ -56,6 +55,11 @@ impl Policy {
             }
         }
         Err(self.miss(&words, misfits, &candidates, paths, &mut effort))
+    }
+
+    /// Has decisions that take long refuse from now on, as too costly: nobody waits for them.
+    pub fn end_long_decisions(&self) {
+        self.turns.end();
     }
 
     /// Of the rules that have the shape, the nearest is the one that needs least to match; without any, the one that

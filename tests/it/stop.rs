@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::captures::capturing;
 use crate::harness::{
-    Broker, Connection, Reply, SHELL, SOON, Status, TempDir, Traced, found, frame, needs, sluicify,
+    Broker, Connection, Reply, SHELL, SOON, Status, TempDir, Traced, found, frame, needs, sluicify, within,
 };
 
 /// The shell rule with further attributes.
@@ -48,6 +48,31 @@ fn a_stop_answers_those_for_whom_there_was_no_room() {
     }
     broker.ends_with(0);
     drop(silent);
+}
+
+#[test]
+fn a_stop_waits_for_no_decisions_that_take_long() {
+    let rules = "defaults:\n  max_calls = 200\n\n/bin/echo #v...\n  v = (?:[a-z]*[a-y]{0,90}){8}z?\n";
+    let mut broker = Broker::new(rules).start();
+    let null = File::open("/dev/null").expect("there is /dev/null");
+    let value = "a".repeat(4000);
+    let words = [vec!["/bin/echo"], vec![&value; 40]].concat();
+    let asking: Vec<_> = (0..150).map(|_| broker.connect()).collect();
+    for connection in &asking {
+        connection.send(&frame(&words), &[null.as_fd(); 3]);
+    }
+    // One of them is under way, or was.
+    let costly = || (!broker.records_of("reject reason=too_costly").is_empty()).then_some(());
+    within(SOON, "a decision that took too long", costly);
+    let began = Instant::now();
+    broker.signal(Signal::SIGTERM);
+    broker.ends_with(0);
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert!(!broker.records_of("close").is_empty(), "all is on record");
+    let answers: Vec<_> = asking.iter().map(Connection::reply).collect();
+    let known = [Status::NO_RULE, Status::STOPPING].map(Reply::Status);
+    assert!(answers.iter().all(|answer| known.contains(answer)), "{answers:?}");
+    assert!(answers.contains(&known[1]), "the stop came too late");
 }
 
 #[test]
