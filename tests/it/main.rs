@@ -31,6 +31,7 @@ mod lifecycle;
 mod log;
 mod manifest;
 mod matching;
+mod namespaces;
 mod notify;
 mod numbers;
 mod paths;
