@@ -136,6 +136,14 @@ impl Slot {
         }
     }
 
+    /// What the command gets in the place of a path under that directory.
+    pub fn handed(&self) -> Option<Handed> {
+        match &self.accepts {
+            Accepts::Under(_, handed) => Some(*handed),
+            Accepts::Anything | Accepts::Matching(_) => None,
+        }
+    }
+
     /// The slot as the listing shows it.
     pub fn shown(&self) -> String {
         match self.takes {

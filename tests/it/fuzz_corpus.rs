@@ -4,6 +4,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
 #[path = "../fuzz/properties/manifest.rs"]
 mod manifest;
 #[path = "../fuzz/properties/reply.rs"]
@@ -41,6 +43,16 @@ fn reply_seeds_keep_their_property() {
 #[test]
 fn rules_seeds_keep_their_property() {
     check("rules", rules::check);
+}
+
+proptest! {
+    /// The fuzzer finds such words too, but not every run of the tests has a fuzzer.
+    #[test]
+    fn words_of_what_shells_quote_keep_the_property_of_rules(
+        text in r#"[ a-z0'"\\$;#`{}!*~?=\x00-\x1f\x7fé\u{a0}\u{202e}\u{1f600}-]{0,60}"#
+    ) {
+        rules::check(text.as_bytes());
+    }
 }
 
 #[test]

@@ -4,12 +4,15 @@
 use std::fmt::Write;
 
 use sluice::rules::{
-    Audit, Background, CaptureMax, Dash, ExecPath, Expected, LogPolicy, OnHangup, Policy, Resource,
-    ResourceKey, ResourceValue, Rule, ScopeMode, Settings, Slot, Stdin, Takes, Tty,
+    Audit, Background, CaptureMax, Dash, Durability, ExecPath, Expected, Handed, Journal, LogPolicy,
+    OnHangup, Policy, Resource, ResourceKey, ResourceValue, Rule, ScopeMode, Settings, Slot, Stdin, Takes,
+    Tty,
 };
 
-/// The text of a rules file.
-pub(crate) fn text(policy: &Policy) -> String {
+use super::quoting::{Quoting, single as quoted};
+
+/// The text of a rules file, its words written in one way.
+pub(crate) fn text(policy: &Policy, quoting: Quoting) -> String {
     let audit = match policy.audit() {
         Audit::Strict => "strict",
         Audit::BestEffort => "best-effort",
@@ -20,15 +23,25 @@ pub(crate) fn text(policy: &Policy) -> String {
         ScopeMode::Delegate => "delegate",
         ScopeMode::Off => "off",
     };
-    let mut text =
-        format!("defaults:\n  audit = {audit}\n  scope = {scope}\n  max_calls = {}\n", policy.max_calls());
+    let journal = match policy.journal() {
+        Journal::Off => "off",
+        Journal::On => "on",
+        Journal::Require => "require",
+    };
+    let sync = if policy.sync() == Durability::Disk { "yes" } else { "no" };
+    let mut text = String::from("defaults:\n");
+    for (key, value) in [("audit", audit), ("scope", scope), ("journal", journal), ("sync", sync)] {
+        line(&mut text, &format!("  {key} = {value}"));
+    }
+    line(&mut text, &format!("  max_calls = {}", policy.max_calls()));
     for rule in policy.rules() {
         text.push('\n');
         rule.comments().for_each(|comment| line(&mut text, &format!("; {comment}")));
-        line(&mut text, &rule.words().iter().map(word).collect::<Vec<_>>().join(" "));
+        let words: Vec<_> = rule.words().iter().map(|expected| word(expected, quoting)).collect();
+        line(&mut text, &(words.join(" ") + quoting.comment()));
         rule.slots().for_each(|slot| constraint(&mut text, slot));
         widening(&mut text, rule);
-        settings(&mut text, &rule.settings);
+        settings(&mut text, &rule.settings, quoting);
     }
     text
 }
@@ -37,9 +50,9 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("a string takes any text");
 }
 
-fn word(expected: &Expected) -> String {
+fn word(expected: &Expected, quoting: Quoting) -> String {
     match expected {
-        Expected::Literal(literal) => quoted(literal),
+        Expected::Literal(literal) => quoting.word(literal),
         Expected::Slot(slot) if slot.takes() == Takes::Several => format!("#{}...", slot.name()),
         Expected::Slot(slot) => format!("#{}", slot.name()),
     }
@@ -50,10 +63,9 @@ fn constraint(text: &mut String, slot: &Slot) {
         line(text, &format!("  {} = {}", slot.name(), quoted(regex)));
     }
     if let Some(directory) = slot.directory() {
-        line(
-            text,
-            &format!("  {} = in {}", slot.name(), directory.display().to_string().replace(';', "\\;")),
-        );
+        let directory = directory.display().to_string().replace(';', "\\;");
+        let handed = if slot.handed() == Some(Handed::Descriptor) { " as fd" } else { "" };
+        line(text, &format!("  {} = in {directory}{handed}", slot.name()));
     }
 }
 
@@ -70,7 +82,7 @@ fn widening(text: &mut String, rule: &Rule) {
     }
 }
 
-fn settings(text: &mut String, settings: &Settings) {
+fn settings(text: &mut String, settings: &Settings, quoting: Quoting) {
     let Settings {
         timeout,
         cwd,
@@ -114,7 +126,7 @@ fn settings(text: &mut String, settings: &Settings) {
     ];
     stated.extend(timeout.map(|timeout| ("timeout", format!("{}ms", timeout.as_millis()))));
     stated.extend(max_calls.map(|calls| ("max_calls", calls.to_string())));
-    stated.extend(setenv.iter().map(|(name, value)| ("setenv", quoted(&format!("{name}={value}")))));
+    stated.extend(setenv.iter().map(|(name, value)| ("setenv", quoting.word(&format!("{name}={value}")))));
     let files = ["stdinfile", "stdoutfile", "stderrfile"].into_iter().zip(captures);
     stated.extend(files.filter_map(|(key, file)| Some((key, quoted(&file.as_ref()?.to_string())))));
     stated.extend(resources.iter().map(resource));
@@ -153,9 +165,4 @@ fn log_name(log: LogPolicy) -> &'static str {
         LogPolicy::ArgvOnly => "argv-only",
         LogPolicy::ExitOnly => "exit-only",
     }
-}
-
-/// In single quotes, where nothing has a meaning.
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

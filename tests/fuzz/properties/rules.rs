@@ -5,11 +5,15 @@ use std::io;
 use std::path::Path;
 
 use sluice::ids::Claimed;
-use sluice::limits::DIAGNOSTICS_MAX;
+use sluice::limits::{ARGC_MAX, DIAGNOSTICS_MAX, RULES_LINE_BYTES_MAX};
 use sluice::rules::{Expected, LexicalPaths, Policy, Rule, Source, Takes, Vars, load};
 
 #[path = "printed.rs"]
 mod printed;
+#[path = "quoting.rs"]
+mod quoting;
+
+use quoting::Quoting;
 
 /// Where the loaded file stands: one that includes `self.rules` includes itself.
 const TOP: &str = "/etc/sluice/self.rules";
@@ -23,8 +27,11 @@ const RULES_TRIED: usize = 16;
 /// Panics when the property does not hold for `data`.
 pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    words_stay(text);
     match loaded(&Texts::of(text)) {
-        Ok(policy) => same_when_printed(&policy),
+        Ok(policy) => {
+            Quoting::ALL.iter().for_each(|quoting| same_when_printed(&policy, *quoting));
+        }
         Err(errors) => {
             assert!((1..=DIAGNOSTICS_MAX + 1).contains(&errors.len()));
             errors.iter().for_each(|error| shown(error, '\n'));
@@ -32,8 +39,38 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-fn same_when_printed(policy: &Policy) {
-    let text = printed::text(policy);
+/// Any words, written as literals of a rule in every way, are those words.
+fn words_stay(text: &str) {
+    let words: Vec<_> = text.split(['\0', ' ']).take(ARGC_MAX - 1).collect();
+    for quoting in Quoting::ALL {
+        let mut line = String::from("x");
+        words.iter().for_each(|word| line.extend([" ", &quoting.word(word)]));
+        line.extend([quoting.comment(), "\n"]);
+        if line.len() > RULES_LINE_BYTES_MAX {
+            continue;
+        }
+        let policy = match loaded(&Texts { top: &line, other: None }) {
+            Ok(policy) => policy,
+            Err(errors) => panic!("{words:?}, written as {quoting:?}: {errors:?}\n{line}"),
+        };
+        let [rule] = policy.rules() else { panic!("one rule\n{line}") };
+        assert_eq!(literals(rule), [&["x"], &words[..]].concat(), "{quoting:?}\n{line}");
+    }
+}
+
+fn literals(rule: &Rule) -> Vec<&str> {
+    rule.words().iter().map(literal).collect()
+}
+
+fn literal(expected: &Expected) -> &str {
+    match expected {
+        Expected::Literal(literal) => literal,
+        Expected::Slot(slot) => panic!("a slot {slot:?}"),
+    }
+}
+
+fn same_when_printed(policy: &Policy, quoting: Quoting) {
+    let text = printed::text(policy, quoting);
     let again = match loaded(&Texts { top: &text, other: None }) {
         Ok(again) => again,
         Err(errors) => panic!("what was printed does not load: {errors:?}\n{text}"),
@@ -41,10 +78,14 @@ fn same_when_printed(policy: &Policy) {
     assert_eq!(policy.rules().len(), again.rules().len(), "\n{text}");
     assert_eq!(policy.listing(), again.listing(), "\n{text}");
     assert_eq!((policy.max_calls(), policy.audit()), (again.max_calls(), again.audit()), "\n{text}");
+    assert_eq!((policy.scope(), policy.journal()), (again.scope(), again.journal()), "\n{text}");
+    assert_eq!(policy.sync(), again.sync(), "\n{text}");
     shown(policy.listing(), '\n');
     for (rule, other) in policy.rules().iter().zip(again.rules()) {
         assert_eq!(format!("{:?}", rule.settings), format!("{:?}", other.settings), "\n{text}");
         assert_eq!(rule.program, other.program, "\n{text}");
+        assert_eq!(format!("{:?}", rule.words()), format!("{:?}", other.words()), "\n{text}");
+        assert!(rule.comments().eq(other.comments()), "\n{text}");
     }
     for words in policy.rules().iter().take(RULES_TRIED).flat_map(|rule| command_lines(rule)) {
         assert_eq!(verdict(policy, &words), verdict(&again, &words), "{words:?}\n{text}");
