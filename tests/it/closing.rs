@@ -18,7 +18,20 @@ use crate::harness::{
     Broker, Connection, MAGIC, Record, Reply, SOON, Status, VERSION, frame, header, within,
 };
 
-/// Sockets whose `close` waits for a minute, because what was sent is not taken.
+/// How long the `close` of such a socket waits.
+const LINGER: Duration = Duration::from_secs(120);
+
+/// What a broker waits for where it waits for none of them: on a machine that is busy, its own bounds and those of the tests'
+/// processes add up.
+const UNHINDERED: Duration = Duration::from_secs(60);
+
+/// Nobody waited for a socket that lingers.
+#[track_caller]
+pub(crate) fn before_they_close(began: Instant) {
+    assert!(began.elapsed() < UNHINDERED, "it took {:?}", began.elapsed());
+}
+
+/// Sockets whose `close` waits for two minutes, because what was sent is not taken.
 pub(crate) struct Lingering {
     far: Vec<TcpStream>,
     listener: TcpListener,
@@ -33,7 +46,8 @@ impl Lingering {
         let address = self.listener.local_addr().expect("an address");
         let mut near = TcpStream::connect(address).expect("connected");
         self.far.push(self.listener.accept().expect("accepted").0);
-        let linger = libc::linger { l_onoff: 1, l_linger: 60 };
+        let linger =
+            libc::linger { l_onoff: 1, l_linger: i32::try_from(LINGER.as_secs()).expect("a few minutes") };
         setsockopt(&near, Linger, &linger).expect("it lingers");
         near.set_nonblocking(true).expect("flags");
         while near.write(&[0; 65_536]).is_ok() {}
@@ -72,7 +86,7 @@ fn goes_on(broker: &Broker) {
     let began = Instant::now();
     broker.hup();
     broker.call(["/bin/echo", "a"]).exited(0);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    before_they_close(began);
 }
 
 #[test]
@@ -171,7 +185,7 @@ fn a_stop_waits_for_no_socket_that_lingers_in_a_request_that_waits() {
         assert_eq!(connection.reply_within(SOON), Reply::Status(Status::STOPPING));
     }
     broker.ends_with(0);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    before_they_close(began);
     drop(held);
 }
 
@@ -218,7 +232,7 @@ fn a_stop_waits_for_no_socket_that_lingers_in_the_backlog_of_a_socket_that_was_h
     broker.signal(Signal::SIGTERM);
     broker.signal(Signal::SIGCONT);
     broker.ends_with(0);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    before_they_close(began);
 }
 
 #[test]
@@ -234,5 +248,5 @@ fn processes_that_close_connections_and_stand_still_hold_up_no_stop() {
     let began = Instant::now();
     broker.signal(Signal::SIGTERM);
     broker.ends_with(0);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    before_they_close(began);
 }

@@ -236,11 +236,13 @@ fn a_file_system_that_never_answers_holds_its_call_until_the_timeout_and_no_stop
     broker.record("exit timed_out=true stdout_bytes=6 truncated=true drain_timeout=true");
     assert_eq!(held(&broker.record("start"), "stdout"), b"hello\n");
     broker.sh("echo other").exited(0).printed("other\n");
-    let relays = relays(&broker);
+    // That of the other call may still be ending.
+    let relays =
+        within(SOON, "one relay is left", || Some(relays(&broker)).filter(|relays| relays.len() <= 1));
     assert_eq!(relays.len(), 1, "not even SIGKILL ends it");
     let began = Instant::now();
     broker.stop();
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(caller.stdin.take());
     caller.wait().expect("it ends");
     within(SOON, "the relay is gone", || (!relays[0].runs()).then_some(()));

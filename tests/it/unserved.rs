@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::activation::{activated, named};
-use crate::closing::{Lingering, stop_threads};
+use crate::closing::{Lingering, before_they_close, stop_threads};
 use crate::harness::{
     Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, Traced, VERSION, chmod, found, frame, header,
 };
 
 const WRONG: &str = "/bin/echo #n\n";
+
+/// How long a connection that says nothing is held where there is room.
+const SILENCE: Duration = Duration::from_secs(5);
 
 fn with_rules(rules: &str) -> Option<Setup> {
     let mut setup = activated(&["agent"])?;
@@ -114,12 +117,18 @@ fn a_stop_ends_a_broker_without_rules() {
 fn callers_who_say_nothing_or_nonsense_keep_nobody_from_an_answer() {
     let Some(setup) = with_rules(WRONG) else { return };
     let mut broker = setup.start_unserved();
-    let _silent: Vec<_> = (0..40).map(|_| broker.connect()).collect();
-    broker.raw(b"nonsense", &[]).refused(Status::PROTO);
-    broker.raw(&frame(&["/bin/echo"]), &[]).refused(Status::NO_RULE);
-    let began = Instant::now();
-    broker.sh("true").refused(Status::NO_RULE);
-    assert!(began.elapsed() < Duration::from_secs(2));
+    // On a machine that is busy, one try may take as long as the silent are held.
+    let answered = found(SOON, || {
+        let silent: Vec<_> = (0..40).map(|_| broker.connect()).collect();
+        let began = Instant::now();
+        broker.raw(b"nonsense", &[]).refused(Status::PROTO);
+        broker.raw(&frame(&["/bin/echo"]), &[]).refused(Status::NO_RULE);
+        broker.sh("true").refused(Status::NO_RULE);
+        let took = began.elapsed();
+        drop(silent);
+        (took < SILENCE / 2).then_some(())
+    });
+    assert!(answered.is_some(), "each answer comes after the silent were turned out");
     broker.stop();
 }
 
@@ -157,7 +166,7 @@ fn a_socket_that_lingers_in_a_request_holds_up_no_other_caller_and_no_stop() {
     broker.signal(Signal::SIGTERM);
     broker.signal(Signal::SIGCONT);
     broker.ends_with(0);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    before_they_close(began);
     drop(silent);
 }
 
@@ -174,7 +183,7 @@ fn a_socket_that_lingers_behind_the_first_request_keeps_no_mended_rules_from_the
     assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
     broker.rewrite(SHELL);
     serves_now(broker);
-    assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
+    before_they_close(began);
 }
 
 #[test]
@@ -182,8 +191,9 @@ fn more_silent_callers_than_are_held_make_room_for_others() {
     let Some(setup) = with_rules(WRONG) else { return };
     let mut broker = setup.start_unserved();
     let began = Instant::now();
-    let _silent: Vec<_> = (0..200).map(|_| broker.connect()).collect();
+    let _silent: Vec<_> = (0..400).map(|_| broker.connect()).collect();
     broker.sh("true").refused(Status::NO_RULE);
-    assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+    // Held for as long as one is where nobody needs its place, they would take 25 s and more.
+    assert!(began.elapsed() < SILENCE * 3, "it took {:?}", began.elapsed());
     broker.stop();
 }
