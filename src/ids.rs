@@ -93,9 +93,9 @@ impl fmt::Display for SocketName {
 /// [`ARG_BYTES_MAX`] bytes of UTF-8 without NUL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
-pub struct Claimed(String);
+pub struct ClaimedWord(String);
 
-impl Claimed {
+impl ClaimedWord {
     /// The word, if it keeps the bounds above.
     pub fn new(word: impl Into<String>) -> Option<Self> {
         let word = word.into();

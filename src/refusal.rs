@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX, TAKING_MAX};
-use crate::rules::Miss;
+use crate::rules::PolicyMiss;
 use crate::rules::escape::visible;
-use crate::sys::{Oddity, Unfit};
+use crate::sys::{UnfitKind, UnfitStdio};
 use crate::wire::{Malformed, Status};
 
 /// Why a request did not run. One variant per thing an operator would do differently.
 #[derive(Debug)]
 pub enum Refusal {
     /// No rule allows the words.
-    NoRule(Miss),
+    NoRule(PolicyMiss),
     /// The bytes are not a request.
     Malformed(Malformed),
     /// The connection said nothing in time.
@@ -25,7 +25,7 @@ pub enum Refusal {
     /// The connection said nothing for a while, and others wanted its place.
     Crowded,
     /// The descriptors cannot be a command's stdio.
-    Descriptors(Descriptors),
+    Descriptors(DescriptorFault),
     /// The kernel does not say who sent the request.
     NoCredentials,
     /// The rule's program is not there, or cannot be run.
@@ -76,24 +76,24 @@ pub enum Refusal {
 
 /// What is wrong with a request's descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Descriptors {
+pub enum DescriptorFault {
     /// Not as many as a request carries.
     Count(usize),
     /// The kernel could not deliver them all.
     Cut,
     /// One, counted from 0, is of a kind that is refused.
-    Kind(usize, Oddity),
+    Kind(usize, UnfitKind),
     /// They were not there in time: to take one in, or to let go of one that is over the number, takes too
     /// long.
     Late,
 }
 
-impl From<Unfit> for Descriptors {
-    fn from(unfit: Unfit) -> Self {
+impl From<UnfitStdio> for DescriptorFault {
+    fn from(unfit: UnfitStdio) -> Self {
         match unfit {
-            Unfit::Count(count) => Self::Count(count.into()),
-            Unfit::Cut => Self::Cut,
-            Unfit::Kind(index, oddity) => Self::Kind(index.into(), oddity),
+            UnfitStdio::Count(count) => Self::Count(count.into()),
+            UnfitStdio::Cut => Self::Cut,
+            UnfitStdio::Kind(index, oddity) => Self::Kind(index.into(), oddity),
         }
     }
 }
@@ -223,7 +223,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl fmt::Display for Descriptors {
+impl fmt::Display for DescriptorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Count(count) => write!(f, "{count} descriptors, not {REQUEST_FDS}"),
@@ -261,9 +261,9 @@ mod tests {
         let descriptors = |descriptors, said| {
             same(&Refusal::Descriptors(descriptors), Status::FDS, "fds", said);
         };
-        descriptors(Descriptors::Count(2), "2 descriptors, not 3");
-        descriptors(Descriptors::Cut, "descriptors lost on the way");
-        descriptors(Descriptors::from(Unfit::Cut), "descriptors lost on the way");
+        descriptors(DescriptorFault::Count(2), "2 descriptors, not 3");
+        descriptors(DescriptorFault::Cut, "descriptors lost on the way");
+        descriptors(DescriptorFault::from(UnfitStdio::Cut), "descriptors lost on the way");
         let peer = "the sender's credentials cannot be read";
         same(&Refusal::NoCredentials, Status::PEER, "peer", peer);
         same(&Refusal::Left, Status::STOPPING, "hangup", "the caller left before its turn");

@@ -10,13 +10,15 @@ use serde_json::ser::Formatter;
 /// `value` as one line of JSON without its newline, everything but printable ASCII written `\uXXXX`.
 pub fn to_ascii(value: &impl Serialize) -> String {
     let mut line = Vec::with_capacity(512);
-    value.serialize(&mut Serializer::with_formatter(&mut line, Ascii)).expect("records hold only plain data");
+    value
+        .serialize(&mut Serializer::with_formatter(&mut line, AsciiJson))
+        .expect("records hold only plain data");
     String::from_utf8(line).expect("the formatter writes ASCII")
 }
 
-struct Ascii;
+struct AsciiJson;
 
-impl Formatter for Ascii {
+impl Formatter for AsciiJson {
     fn write_string_fragment<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,

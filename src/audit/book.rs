@@ -13,35 +13,35 @@ use nix::fcntl::Flock;
 
 use crate::ids::CallId;
 use crate::limits::{CALL_NUMBER_MAX, END_ROOM_BYTES};
-use crate::sd::Entry;
+use crate::sd::JournalEntry;
 use crate::sys;
 
 use super::ascii::to_ascii;
-use super::calls::{Calls, GoesOn};
+use super::calls::{LiveCalls, LiveParts};
 use super::chain::{LineHash, chained, no_line};
-use super::diary::{Author, Close, Open, boot_id};
+use super::diary::{CloseRecord, OpenRecord, RecordAuthor, boot_id};
 use super::entry::Record;
-use super::fold::Fold;
-use super::history::{History, look_back};
-use super::listed::Lists;
-use super::mark::{Mark, Point};
-use super::owed::{End, Owed};
-use super::place::{self, OpenError};
+use super::fold::RefusalDedup;
+use super::history::{ManifestScan, look_back};
+use super::listed::ListingCounts;
+use super::mark::{ManifestMark, WrittenPoint};
+use super::owed::{EndBacklog, UnwrittenEnd};
+use super::place::{self, ManifestOpenError};
 use super::record::now_ms;
-use super::room::{Room, Space};
-use super::sink::Sink;
-use super::stray::{Begun, Trace};
+use super::room::{ReservedSpace, SpaceSource};
+use super::sink::JournalSink;
+use super::stray::{CallTrace, UnendedCall};
 
 /// A manifest that is open. What is done with it is ordered by the manifest's lock.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct ManifestFile {
     pub(super) path: PathBuf,
     pub(super) file: Arc<Flock<File>>,
-    pub(super) mark: Arc<Mark>,
+    pub(super) mark: Arc<ManifestMark>,
     pub(super) bytes: u64,
     /// The file may end in part of a line that could not be written.
     torn: bool,
-    room: Room,
+    room: ReservedSpace,
     /// What the next line follows.
     prev: LineHash,
     /// What the last line follows.
@@ -50,22 +50,26 @@ pub(super) struct Book {
     /// Lines that were written so far, to this file and those before it.
     pub(super) lines: u64,
     /// Calls that are not over.
-    pub(super) calls: Calls,
+    pub(super) calls: LiveCalls,
     /// Ends that could not be written when they came: they stand before the next line.
-    owed: Owed,
-    pub(super) fold: Fold,
-    pub(super) lists: Lists,
-    pub(super) sink: Arc<Sink>,
+    owed: EndBacklog,
+    pub(super) fold: RefusalDedup,
+    pub(super) lists: ListingCounts,
+    pub(super) sink: Arc<JournalSink>,
 }
 
 /// A manifest that is open, and what it holds already.
-type Opened = (Book, History);
+type OpenedManifest = (ManifestFile, ManifestScan);
 
-impl Book {
+impl ManifestFile {
     /// Opens or makes the manifest at `path` and goes on after what it holds. The first record says so.
-    pub(super) fn open(path: &Path, author: &Author<'_>, sink: Arc<Sink>) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
-        let (mark, noted) = Mark::open(path)?;
+    pub(super) fn open(
+        path: &Path,
+        author: &RecordAuthor<'_>,
+        sink: Arc<JournalSink>,
+    ) -> Result<Self, ManifestOpenError> {
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let (mark, noted) = ManifestMark::open(path)?;
         let (mut book, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
         book.next = history.next.max(noted.next);
         book.check_number()?;
@@ -76,8 +80,12 @@ impl Book {
 
     /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers, chain and
     /// running calls go on there, and the last line here says that they do.
-    pub(super) fn move_to(&mut self, path: &Path, author: &Author<'_>) -> Result<(), OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
+    pub(super) fn move_to(
+        &mut self,
+        path: &Path,
+        author: &RecordAuthor<'_>,
+    ) -> Result<(), ManifestOpenError> {
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
         let is_ours = self.mark.is_of(path);
         let (mark, noted) = if is_ours { (self.mark.clone(), self.point()) } else { Self::mark(path)? };
         let (mut fresh, history) = Self::at(path, mark, &noted.prev, self.sink.clone())?;
@@ -97,7 +105,7 @@ impl Book {
         }
         begun.map_err(io)?;
         // Last, so that no moment is without a file that tells of the calls that run.
-        let closed = self.append(line.as_bytes(), Space::Kept);
+        let closed = self.append(line.as_bytes(), SpaceSource::Kept);
         self.before = std::mem::replace(&mut self.prev, left);
         self.enter(&close, &closed).ok();
         self.give_back();
@@ -109,9 +117,9 @@ impl Book {
 
     /// Goes on in the same file, which somebody else cut or wrote to: a reload accepts that. What the file's own lines
     /// prove of it, they prove by their chain.
-    pub(super) fn resume(&mut self, author: &Author<'_>) -> Result<(), OpenError> {
+    pub(super) fn resume(&mut self, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let path = self.path.clone();
-        let io = |source| OpenError::Io { path: path.clone(), source };
+        let io = |source| ManifestOpenError::Io { path: path.clone(), source };
         if !self.mark.is_of(&path) {
             self.mark = Self::mark(&path)?.0;
         }
@@ -122,36 +130,41 @@ impl Book {
         self.begin(author, &history, &noted).and_then(|()| self.carry()).map_err(io)
     }
 
-    fn mark(path: &Path) -> Result<(Arc<Mark>, Point), OpenError> {
-        Mark::open(path).map(|(mark, noted)| (Arc::new(mark), noted))
+    fn mark(path: &Path) -> Result<(Arc<ManifestMark>, WrittenPoint), ManifestOpenError> {
+        ManifestMark::open(path).map(|(mark, noted)| (Arc::new(mark), noted))
     }
 
-    fn at(path: &Path, mark: Arc<Mark>, prev: &LineHash, sink: Arc<Sink>) -> Result<Opened, OpenError> {
+    fn at(
+        path: &Path,
+        mark: Arc<ManifestMark>,
+        prev: &LineHash,
+        sink: Arc<JournalSink>,
+    ) -> Result<OpenedManifest, ManifestOpenError> {
         let mut book = Self {
             path: path.to_owned(),
             file: Arc::new(place::open(path)?),
             mark,
             bytes: 0,
             torn: false,
-            room: Room::default(),
+            room: ReservedSpace::default(),
             prev: no_line(),
             before: no_line(),
             next: CallId::FIRST,
             lines: 0,
-            calls: Calls::default(),
-            owed: Owed::default(),
-            fold: Fold::default(),
-            lists: Lists::default(),
+            calls: LiveCalls::default(),
+            owed: EndBacklog::default(),
+            fold: RefusalDedup::default(),
+            lists: ListingCounts::default(),
             sink,
         };
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
         let history = book.read_again(prev).map_err(io)?;
         Ok((book, history))
     }
 
-    fn read_again(&mut self, prev: &LineHash) -> io::Result<History> {
+    fn read_again(&mut self, prev: &LineHash) -> io::Result<ManifestScan> {
         self.room.forget();
-        let mut history = look_back(&self.file, prev, Begun::is_left)?;
+        let mut history = look_back(&self.file, prev, UnendedCall::is_left)?;
         history.compare_boot(boot_id().as_deref());
         self.bytes = (&**self.file).seek(SeekFrom::End(0))?;
         Ok(history)
@@ -159,9 +172,14 @@ impl Book {
 
     /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own, and
     /// so does what somebody else wrote.
-    fn begin(&mut self, author: &Author<'_>, history: &History, noted: &LineHash) -> io::Result<()> {
+    fn begin(
+        &mut self,
+        author: &RecordAuthor<'_>,
+        history: &ManifestScan,
+        noted: &LineHash,
+    ) -> io::Result<()> {
         if history.is_open_ended {
-            self.append(b"\n", Space::Free)?;
+            self.append(b"\n", SpaceSource::Free)?;
         }
         let last = history.last.as_ref();
         self.prev = last.map_or_else(|| noted.clone(), |last| last.hash.clone());
@@ -170,7 +188,7 @@ impl Book {
             self.note()?;
         }
         let is_missing = *noted != no_line() && last.is_some_and(|last| !last.follows(noted));
-        let open = Open {
+        let open = OpenRecord {
             kind: "open",
             ts: now_ms(),
             version: env!("CARGO_PKG_VERSION"),
@@ -191,9 +209,13 @@ impl Book {
     }
 
     /// That there are numbers left.
-    fn check_number(&self) -> Result<(), OpenError> {
+    fn check_number(&self) -> Result<(), ManifestOpenError> {
         let fits = self.next.get() <= CALL_NUMBER_MAX;
-        if fits { Ok(()) } else { Err(OpenError::Exhausted { path: self.path.clone(), next: self.next }) }
+        if fits {
+            Ok(())
+        } else {
+            Err(ManifestOpenError::Exhausted { path: self.path.clone(), next: self.next })
+        }
     }
 
     /// Takes the next number.
@@ -208,8 +230,8 @@ impl Book {
         self.mark.note(&self.point())
     }
 
-    fn point(&self) -> Point {
-        Point { next: self.next, prev: self.prev.clone() }
+    fn point(&self) -> WrittenPoint {
+        WrittenPoint { next: self.next, prev: self.prev.clone() }
     }
 
     /// Writes the last records, and gives back what was taken ahead.
@@ -220,14 +242,14 @@ impl Book {
         counted.and(closed)
     }
 
-    fn closing(&self) -> Close {
-        Close { kind: "close", ts: now_ms(), next: self.next }
+    fn closing(&self) -> CloseRecord {
+        CloseRecord { kind: "close", ts: now_ms(), next: self.next }
     }
 
     /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does;
     /// what could not be written here is in the journal at least.
     pub(super) fn write(&mut self, record: &impl Record) -> io::Result<()> {
-        let written = self.append_chained(&to_ascii(record), Space::Free);
+        let written = self.append_chained(&to_ascii(record), SpaceSource::Free);
         // The sink says it; only a start can still be kept from running.
         self.enter(record, &written).ok();
         written?;
@@ -236,18 +258,23 @@ impl Book {
 
     /// Keeps room for the end of a call that is about to begin, and its number, where no start says it.
     pub(super) fn expect(&mut self, call: CallId) -> io::Result<()> {
-        self.calls.begin(call, Trace::default());
+        self.calls.begin(call, CallTrace::default());
         self.make_room(0)?;
         self.note()
     }
 
     /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does not take,
     /// is taken back.
-    pub(super) fn write_start(&mut self, call: CallId, trace: Trace, record: &impl Record) -> io::Result<()> {
+    pub(super) fn write_start(
+        &mut self,
+        call: CallId,
+        trace: CallTrace,
+        record: &impl Record,
+    ) -> io::Result<()> {
         self.calls.begin(call, trace);
         self.pay()?;
         let (bytes, prev) = (self.bytes, self.prev.clone());
-        self.append_chained(&to_ascii(record), Space::Free)?;
+        self.append_chained(&to_ascii(record), SpaceSource::Free)?;
         let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
         if stands.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
@@ -261,13 +288,14 @@ impl Book {
     pub(super) fn write_end(
         &mut self,
         call: CallId,
-        goes_on: GoesOn,
+        goes_on: LiveParts,
         record: &impl Record,
     ) -> io::Result<()> {
         let body = to_ascii(record);
-        let written = self.append_chained(&body, Space::Kept);
+        let written = self.append_chained(&body, SpaceSource::Kept);
         self.sink.keep(|| self.entry(record, &written));
-        let is_owed = written.is_err() && self.owed.push(End { call, goes_on, body, entry: record.entry() });
+        let is_owed =
+            written.is_err() && self.owed.push(UnwrittenEnd { call, goes_on, body, entry: record.entry() });
         if !is_owed {
             self.calls.end(call, goes_on);
         }
@@ -278,7 +306,7 @@ impl Book {
     /// Writes the ends that are owed.
     fn pay(&mut self) -> io::Result<()> {
         while let Some(body) = self.owed.first().map(|end| end.body.clone()) {
-            self.append_line(&body, Space::Kept)?;
+            self.append_line(&body, SpaceSource::Kept)?;
             let Some(mut end) = self.owed.shift() else { return Ok(()) };
             self.calls.end(end.call, end.goes_on);
             end.entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
@@ -291,14 +319,14 @@ impl Book {
 
     /// A call that does not run after all.
     pub(super) fn forget(&mut self, call: CallId) {
-        self.calls.end(call, GoesOn::default());
+        self.calls.end(call, LiveParts::default());
     }
 
     fn enter(&self, record: &impl Record, written: &io::Result<()>) -> io::Result<()> {
         self.sink.enter(|| self.entry(record, written))
     }
 
-    fn entry(&self, record: &impl Record, written: &io::Result<()>) -> Entry {
+    fn entry(&self, record: &impl Record, written: &io::Result<()>) -> JournalEntry {
         let mut entry = record.entry();
         entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
         match written {
@@ -312,12 +340,12 @@ impl Book {
     }
 
     /// Appends a record with the chain as one line, after those that are owed.
-    fn append_chained(&mut self, body: &str, space: Space) -> io::Result<()> {
+    fn append_chained(&mut self, body: &str, space: SpaceSource) -> io::Result<()> {
         self.pay()?;
         self.append_line(body, space)
     }
 
-    fn append_line(&mut self, body: &str, space: Space) -> io::Result<()> {
+    fn append_line(&mut self, body: &str, space: SpaceSource) -> io::Result<()> {
         let (line, hash) = chained(body, &self.prev);
         self.append(line.as_bytes(), space)?;
         self.before = std::mem::replace(&mut self.prev, hash);
@@ -325,9 +353,9 @@ impl Book {
     }
 
     /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
-    fn append(&mut self, line: &[u8], space: Space) -> io::Result<()> {
+    fn append(&mut self, line: &[u8], space: SpaceSource) -> io::Result<()> {
         self.cut_torn()?;
-        if space == Space::Free {
+        if space == SpaceSource::Free {
             self.make_room(line.len())?;
         }
         let written = sys::write(self.file.as_fd(), line)?;

@@ -11,19 +11,19 @@ use crate::limits::{
 };
 
 /// What all sockets of this process share: they share the disk and the journal.
-static BROKER: Mutex<Bucket> =
-    Mutex::new(Bucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND));
+static BROKER: Mutex<TokenBucket> =
+    Mutex::new(TokenBucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND));
 
 /// Bytes that may be written, at most `most`, and so many more with each second.
 #[derive(Debug)]
-struct Bucket {
+struct TokenBucket {
     left: u64,
     most: u64,
     per_second: u64,
     since: Option<Instant>,
 }
 
-impl Bucket {
+impl TokenBucket {
     const fn full(most: u64, per_second: u64) -> Self {
         Self { left: most, most, per_second, since: None }
     }
@@ -49,29 +49,29 @@ impl Bucket {
 
 /// The budget of one socket.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct RefusalBudget {
     /// What it has whatever the others do.
-    own: Bucket,
+    own: TokenBucket,
     /// What it has beside, as long as all sockets together have it.
-    shared: Bucket,
+    shared: TokenBucket,
 }
 
-impl Default for Budget {
+impl Default for RefusalBudget {
     fn default() -> Self {
         Self {
-            own: Bucket::full(REFUSAL_OWN_BYTES, REFUSAL_OWN_BYTES_PER_SECOND),
-            shared: Bucket::full(REFUSAL_SOCKET_BYTES, REFUSAL_SOCKET_BYTES_PER_SECOND),
+            own: TokenBucket::full(REFUSAL_OWN_BYTES, REFUSAL_OWN_BYTES_PER_SECOND),
+            shared: TokenBucket::full(REFUSAL_SOCKET_BYTES, REFUSAL_SOCKET_BYTES_PER_SECOND),
         }
     }
 }
 
-impl Budget {
+impl RefusalBudget {
     /// Takes what a record of so many bytes costs; `false` where there is not as much.
     pub(super) fn take(&mut self, bytes: u64, now: Instant) -> bool {
         self.take_of(&mut BROKER.lock().unwrap_or_else(PoisonError::into_inner), bytes, now)
     }
 
-    fn take_of(&mut self, broker: &mut Bucket, bytes: u64, now: Instant) -> bool {
+    fn take_of(&mut self, broker: &mut TokenBucket, bytes: u64, now: Instant) -> bool {
         [&mut self.own, &mut self.shared, broker].into_iter().for_each(|bucket| bucket.refill(now));
         // A small record costs the journal more than its bytes.
         let cost = bytes.max(REFUSAL_COST_BYTES_MIN);
@@ -86,8 +86,8 @@ mod tests {
 
     /// How many records of this size are taken, one each millisecond from `now` on.
     fn taken(
-        budgets: &mut [Budget],
-        broker: &mut Bucket,
+        budgets: &mut [RefusalBudget],
+        broker: &mut TokenBucket,
         bytes: u64,
         now: Instant,
         seconds: u64,
@@ -102,15 +102,15 @@ mod tests {
         taken
     }
 
-    fn broker() -> Bucket {
-        Bucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND)
+    fn broker() -> TokenBucket {
+        TokenBucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND)
     }
 
     #[test]
     fn what_a_socket_writes_is_bounded_over_time() {
         let now = Instant::now();
         for bytes in [100, 3000, 48 << 10, 64 << 10] {
-            let count = taken(&mut [Budget::default()], &mut broker(), bytes, now, 100)[0];
+            let count = taken(&mut [RefusalBudget::default()], &mut broker(), bytes, now, 100)[0];
             let burst = REFUSAL_OWN_BYTES + REFUSAL_SOCKET_BYTES;
             let rate = REFUSAL_OWN_BYTES_PER_SECOND + REFUSAL_SOCKET_BYTES_PER_SECOND;
             let cost = bytes.max(REFUSAL_COST_BYTES_MIN);
@@ -125,19 +125,19 @@ mod tests {
     #[test]
     fn many_sockets_are_bounded_together_and_each_keeps_its_own() {
         let (now, mut all) = (Instant::now(), broker());
-        let mut budgets: Vec<_> = (0..50).map(|_| Budget::default()).collect();
+        let mut budgets: Vec<_> = (0..50).map(|_| RefusalBudget::default()).collect();
         let count = taken(&mut budgets, &mut all, 4096, now, 20);
         let burst = 50 * REFUSAL_OWN_BYTES + REFUSAL_BROKER_BYTES;
         let rate = 50 * REFUSAL_OWN_BYTES_PER_SECOND + REFUSAL_BROKER_BYTES_PER_SECOND;
         assert!(count.iter().sum::<u64>() * 4096 <= burst + 20 * rate, "{count:?}");
         let later = now + Duration::from_secs(20);
-        let own = taken(&mut [Budget::default()], &mut all, 4096, later, 1)[0];
+        let own = taken(&mut [RefusalBudget::default()], &mut all, 4096, later, 1)[0];
         assert!(own * 4096 >= REFUSAL_OWN_BYTES, "a socket that was calm has its own: {own}");
     }
 
     #[test]
     fn a_record_of_the_largest_size_fits_a_socket_that_was_calm() {
-        assert!(Budget::default().take_of(
+        assert!(RefusalBudget::default().take_of(
             &mut broker(),
             crate::limits::RECORD_BYTES_MAX as u64,
             Instant::now()
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn little_by_little_is_as_much_as_at_once() {
         let now = Instant::now();
-        let mut bucket = Bucket::full(10_000, 1500);
+        let mut bucket = TokenBucket::full(10_000, 1500);
         assert!(bucket.take(10_000));
         bucket.refill(now);
         (1..=4000).for_each(|tick| bucket.refill(now + Duration::from_micros(tick * 250)));

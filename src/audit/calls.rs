@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::CallId;
 
-use super::stray::Trace;
+use super::stray::CallTrace;
 
 /// What of a call goes on after its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GoesOn {
+pub struct LiveParts {
     /// Its captures.
     pub capturing: bool,
     /// Processes, as its rule has it.
     pub keeping: bool,
 }
 
-impl GoesOn {
+impl LiveParts {
     fn is_any(self) -> bool {
         self.capturing || self.keeping
     }
@@ -24,23 +24,23 @@ impl GoesOn {
 
 /// Calls that are not over.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Calls {
+pub(super) struct LiveCalls {
     /// Those whose end is still to be written.
-    running: BTreeMap<CallId, Trace>,
+    running: BTreeMap<CallId, CallTrace>,
     /// Those that ended.
-    lasting: BTreeMap<CallId, (GoesOn, Trace)>,
+    lasting: BTreeMap<CallId, (LiveParts, CallTrace)>,
     /// How many of these there were when they were last looked at.
     looked_at: usize,
 }
 
-impl Calls {
+impl LiveCalls {
     /// A call is about to run.
-    pub(super) fn begin(&mut self, call: CallId, trace: Trace) {
+    pub(super) fn begin(&mut self, call: CallId, trace: CallTrace) {
         self.running.insert(call, trace);
     }
 
     /// It ended, or did not run after all.
-    pub(super) fn end(&mut self, call: CallId, goes_on: GoesOn) {
+    pub(super) fn end(&mut self, call: CallId, goes_on: LiveParts) {
         let Some(trace) = self.running.remove(&call).filter(|_| goes_on.is_any()) else { return };
         self.lasting.insert(call, (goes_on, trace));
         // What a call left ends without a word; to ask after each at every end would cost the more the more there are.
@@ -73,12 +73,12 @@ impl Calls {
     }
 
     /// Those of which the next broker could find something, and how.
-    pub(super) fn traces(&self) -> impl Iterator<Item = (CallId, GoesOn, &Trace)> {
-        let running = self.running.iter().filter(|(_, trace)| **trace != Trace::default());
-        let running = running.map(|(call, trace)| (*call, GoesOn::default(), trace));
+    pub(super) fn traces(&self) -> impl Iterator<Item = (CallId, LiveParts, &CallTrace)> {
+        let running = self.running.iter().filter(|(_, trace)| **trace != CallTrace::default());
+        let running = running.map(|(call, trace)| (*call, LiveParts::default(), trace));
         let lasting = self.lasting.iter().map(|(call, (goes_on, trace))| {
             // Captures may be closed by now, while processes go on, or the other way round.
-            (*call, GoesOn { keeping: goes_on.keeping && trace.is_left(), ..*goes_on }, trace)
+            (*call, LiveParts { keeping: goes_on.keeping && trace.is_left(), ..*goes_on }, trace)
         });
         running.chain(lasting.filter(|(_, goes_on, _)| goes_on.is_any()))
     }
@@ -90,39 +90,40 @@ mod tests {
 
     use super::*;
 
-    const KEPT: GoesOn = GoesOn { capturing: false, keeping: true };
+    const KEPT: LiveParts = LiveParts { capturing: false, keeping: true };
 
-    fn captured(path: &str) -> Trace {
-        Trace { stdout: Some(PathBuf::from(path)), ..Trace::default() }
+    fn captured(path: &str) -> CallTrace {
+        CallTrace { stdout: Some(PathBuf::from(path)), ..CallTrace::default() }
     }
 
-    fn check(calls: &Calls, want: &[(u64, GoesOn)]) {
+    fn check(calls: &LiveCalls, want: &[(u64, LiveParts)]) {
         let traces: Vec<_> = calls.traces().map(|(call, goes_on, _)| (call.get(), goes_on)).collect();
         assert_eq!(traces, want);
     }
 
     #[test]
     fn a_call_leaves_a_trace_until_nothing_of_it_goes_on() {
-        let mut calls = Calls::default();
-        let both = GoesOn { capturing: true, keeping: true };
-        let captures = GoesOn { capturing: true, keeping: false };
+        let mut calls = LiveCalls::default();
+        let both = LiveParts { capturing: true, keeping: true };
+        let captures = LiveParts { capturing: true, keeping: false };
         calls.begin(CallId::new(1), captured("/a"));
-        calls.begin(CallId::new(2), Trace::default());
-        check(&calls, &[(1, GoesOn::default())]);
+        calls.begin(CallId::new(2), CallTrace::default());
+        check(&calls, &[(1, LiveParts::default())]);
         calls.end(CallId::new(1), both);
         // Nothing is in a scope that it does not have.
         check(&calls, &[(1, captures)]);
         assert!(calls.has(CallId::new(1)) && calls.running().len() == 1);
         calls.close_captures(CallId::new(1));
         check(&calls, &[]);
-        calls.end(CallId::new(2), GoesOn::default());
+        calls.end(CallId::new(2), LiveParts::default());
         assert!(!calls.has(CallId::new(2)));
     }
 
     #[test]
     fn what_calls_kept_is_forgotten_when_it_has_ended() {
-        let mut calls = Calls::default();
-        let gone = Trace { cgroup: Some("/no/such/group".into()), cgroup_id: Some(7), ..Trace::default() };
+        let mut calls = LiveCalls::default();
+        let gone =
+            CallTrace { cgroup: Some("/no/such/group".into()), cgroup_id: Some(7), ..CallTrace::default() };
         for call in 1..=1000 {
             calls.begin(CallId::new(call), gone.clone());
             calls.end(CallId::new(call), KEPT);

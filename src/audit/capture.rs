@@ -10,13 +10,13 @@ use crate::ids::CallId;
 use crate::limits::CAPTURE_PROBE_BYTES;
 use crate::sys;
 
-use super::trust::{Distrust, Trusted};
+use super::trust::{TrustError, TrustedName};
 
 /// A capture that holds nothing yet. Dropped without [`Self::stay`], its file is taken away again: nothing ran.
 #[derive(Debug)]
 pub struct CaptureFile {
     file: Option<File>,
-    place: Option<Trusted>,
+    place: Option<TrustedName>,
     path: PathBuf,
 }
 
@@ -36,8 +36,8 @@ impl CaptureFile {
         Ok(capture)
     }
 
-    fn create_at(path: &Path) -> Result<Self, Distrust> {
-        let place = Trusted::parent_of(path, true)?;
+    fn create_at(path: &Path) -> Result<Self, TrustError> {
+        let place = TrustedName::parent_of(path, true)?;
         let file = Some(place.create()?);
         Ok(Self { file, place: Some(place), path: path.to_owned() })
     }

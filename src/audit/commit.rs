@@ -10,29 +10,29 @@ use nix::fcntl::Flock;
 
 /// Which lines of a manifest are on disk.
 #[derive(Debug, Default)]
-pub(super) struct Commit {
-    state: Mutex<State>,
+pub(super) struct GroupCommit {
+    state: Mutex<CommitState>,
     turn: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct CommitState {
     /// Lines that are on disk.
     durable: u64,
     /// Somebody syncs now.
     is_led: bool,
-    doubt: Option<Doubt>,
+    doubt: Option<FailedSync>,
 }
 
 /// Lines that a sync failed for, and what it gave. The kernel says so once and forgets: a later sync that succeeds
 /// says nothing about them.
 #[derive(Clone, Debug)]
-struct Doubt {
+struct FailedSync {
     lines: RangeInclusive<u64>,
     errno: i32,
 }
 
-impl Commit {
+impl GroupCommit {
     /// Returns when the `line`th line is on disk. `open` gives the file and how many lines it was given by then.
     pub(super) fn reach(&self, line: u64, open: impl Fn() -> (Arc<Flock<File>>, u64)) -> io::Result<()> {
         let mut state = self.state();
@@ -79,14 +79,14 @@ impl Commit {
         self.turn.notify_all();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CommitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl CommitState {
     fn fail(&mut self, source: &io::Error) {
         let errno = source.raw_os_error().unwrap_or(nix::libc::EIO);
-        self.doubt = Some(Doubt { lines: self.durable + 1..=u64::MAX, errno });
+        self.doubt = Some(FailedSync { lines: self.durable + 1..=u64::MAX, errno });
     }
 }

@@ -6,19 +6,19 @@ use std::time::Instant;
 use crate::ids::{CallId, SocketName};
 
 use super::ascii::to_ascii;
-use super::book::Book;
-use super::fold::{Due, Heard};
-use super::listed::List;
-use super::many::RejectMany;
-use super::rejected::{Reject, Rejected};
+use super::book::ManifestFile;
+use super::fold::{DedupVerdict, DueRecord};
+use super::listed::ListRecord;
+use super::many::RejectManyRecord;
+use super::rejected::{RefusedRequest, RejectRecord};
 use super::words::Caller;
 
-impl Book {
+impl ManifestFile {
     /// Puts a refusal on record, or counts it.
-    pub(super) fn refuse(&mut self, call: CallId, rejected: &Rejected, now: Instant) -> io::Result<()> {
+    pub(super) fn refuse(&mut self, call: CallId, rejected: &RefusedRequest, now: Instant) -> io::Result<()> {
         let written = match self.fold.hear(call, rejected, now, &cost) {
-            Heard::First => self.write(&Reject::one(call, rejected)),
-            Heard::Again => self.note(),
+            DedupVerdict::First => self.write(&RejectRecord::one(call, rejected)),
+            DedupVerdict::Again => self.note(),
         };
         written.and_then(|()| self.settle(now))
     }
@@ -53,10 +53,12 @@ impl Book {
     }
 
     /// Each of them, whatever becomes of the others: what cannot be written here is in the journal at least.
-    fn write_counts(&mut self, counts: &[Due], lists: &[List]) -> io::Result<()> {
+    fn write_counts(&mut self, counts: &[DueRecord], lists: &[ListRecord]) -> io::Result<()> {
         let counts = counts.iter().map(|due| match due {
-            Due::Equal(rejected, of) => self.write(&Reject::many(of.first, of.last, of.count, rejected)),
-            Due::Many(socket, many) => self.write(&RejectMany::new(socket, many)),
+            DueRecord::Equal(rejected, of) => {
+                self.write(&RejectRecord::many(of.first, of.last, of.count, rejected))
+            }
+            DueRecord::Many(socket, many) => self.write(&RejectManyRecord::new(socket, many)),
         });
         let counted = counts.fold(Ok(()), io::Result::and);
         lists.iter().map(|list| self.write(list)).fold(counted, io::Result::and)
@@ -64,6 +66,6 @@ impl Book {
 }
 
 /// The bytes that the record of a refusal takes.
-pub(super) fn cost(rejected: &Rejected) -> u64 {
-    to_ascii(&Reject::one(CallId::FIRST, rejected)).len() as u64
+pub(super) fn cost(rejected: &RefusedRequest) -> u64 {
+    to_ascii(&RejectRecord::one(CallId::FIRST, rejected)).len() as u64
 }

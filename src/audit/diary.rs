@@ -10,7 +10,7 @@ use super::chain::LineHash;
 
 /// `open`: a broker begins to write here.
 #[derive(Debug, Serialize)]
-pub(super) struct Open<'a> {
+pub(super) struct OpenRecord<'a> {
     pub(super) kind: &'static str,
     pub(super) ts: u64,
     pub(super) version: &'static str,
@@ -39,7 +39,7 @@ pub(super) struct Open<'a> {
 
 /// By whose word records are written.
 #[derive(Clone, Copy, Debug)]
-pub struct Author<'a> {
+pub struct RecordAuthor<'a> {
     /// The rules file.
     pub rules: &'a str,
     /// The hash of the rules in force.
@@ -54,7 +54,7 @@ pub(super) fn boot_id() -> Option<String> {
 
 /// `reload`: the rules were read again.
 #[derive(Debug, Serialize)]
-pub(super) struct Reload<'a> {
+pub(super) struct ReloadRecord<'a> {
     pub(super) kind: &'static str,
     pub(super) ts: u64,
     pub(super) ok: bool,
@@ -65,7 +65,7 @@ pub(super) struct Reload<'a> {
 
 /// `close`: the broker leaves.
 #[derive(Debug, Serialize)]
-pub(super) struct Close {
+pub(super) struct CloseRecord {
     pub(super) kind: &'static str,
     pub(super) ts: u64,
     pub(super) next: CallId,

@@ -4,10 +4,10 @@
 use std::io;
 use std::path::Path;
 
-use super::book::Book;
+use super::book::ManifestFile;
 use super::place::{is_at, sync_directory};
 
-impl Book {
+impl ManifestFile {
     /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
     pub(super) fn check_place(&mut self) -> io::Result<()> {
         self.cut_torn()?;

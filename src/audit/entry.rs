@@ -8,21 +8,21 @@ use serde::Serialize;
 use crate::ids::{CallId, SocketName};
 use crate::limits::JOURNAL_MESSAGE_CHARS_MAX;
 use crate::rules::escape::{command_line_ascii, visible};
-use crate::sd::{Entry, Priority};
+use crate::sd::{JournalEntry, Priority};
 use crate::wire::Status;
 
-use super::diary::{Close, Open, Reload};
-use super::listed::List;
-use super::many::RejectMany;
-use super::record::{Ending, Start};
-use super::rejected::{Reject, Rejected, Unfiled};
-use super::sequel::{Capture, Carried, Kept, Lost};
-use super::words::{Caller, Words};
+use super::diary::{CloseRecord, OpenRecord, ReloadRecord};
+use super::listed::ListRecord;
+use super::many::RejectManyRecord;
+use super::record::{ExitRecord, StartRecord};
+use super::rejected::{RefusedRequest, RejectRecord, UnfiledReject};
+use super::sequel::{CaptureRecord, CarriedRecord, KeptRecord, LostRecord};
+use super::words::{Caller, RecordedArgv};
 
 /// A line of the manifest, and its entry in the journal.
 pub(super) trait Record: Serialize {
     /// The entry, without the hash of the line.
-    fn entry(&self) -> Entry;
+    fn entry(&self) -> JournalEntry;
 }
 
 /// The `MESSAGE_ID` of each kind of record. Fixed for good: the catalog and people's filters know them.
@@ -40,28 +40,28 @@ pub const MESSAGE_IDS: [(&str, &str); 11] = [
     ("close", "7263cf80328a47c997d7b9de8da96bed"),
 ];
 
-fn new(kind: &str, priority: Priority, message: &str) -> Entry {
+fn new(kind: &str, priority: Priority, message: &str) -> JournalEntry {
     let id = MESSAGE_IDS.iter().find(|(known, _)| *known == kind).map(|(_, id)| *id);
     let shown = visible(message);
     let end = shown.char_indices().nth(JOURNAL_MESSAGE_CHARS_MAX).map_or(shown.len(), |(end, _)| end);
-    let mut entry = Entry::new(id.expect("every kind has an id"), priority, &shown[..end]);
+    let mut entry = JournalEntry::new(id.expect("every kind has an id"), priority, &shown[..end]);
     entry.add("SLUICE_KIND", kind);
     entry
 }
 
-fn add_call(entry: &mut Entry, call: CallId, socket: &SocketName) {
+fn add_call(entry: &mut JournalEntry, call: CallId, socket: &SocketName) {
     entry.add("SLUICE_CALL", &call.to_string());
     entry.add("SLUICE_SOCKET", socket.as_str());
 }
 
-fn add_caller(entry: &mut Entry, caller: &Caller) {
+fn add_caller(entry: &mut JournalEntry, caller: &Caller) {
     if let Some(pid) = caller.pid() {
         entry.add("SLUICE_CALLER_PID", &pid.to_string());
     }
     entry.add("SLUICE_CALLER_UID", &caller.uid().to_string());
 }
 
-fn add_words(entry: &mut Entry, words: &Words) {
+fn add_words(entry: &mut JournalEntry, words: &RecordedArgv) {
     if words.argv().is_empty() {
         return;
     }
@@ -71,7 +71,7 @@ fn add_words(entry: &mut Entry, words: &Words) {
     }
 }
 
-fn command_line(words: &Words) -> String {
+fn command_line(words: &RecordedArgv) -> String {
     quoted_words(words.argv())
 }
 
@@ -79,8 +79,8 @@ fn quoted_words(words: &[String]) -> String {
     command_line_ascii(words)
 }
 
-impl Record for Open<'_> {
-    fn entry(&self) -> Entry {
+impl Record for OpenRecord<'_> {
+    fn entry(&self) -> JournalEntry {
         let message =
             format!("broker {} writes here from call {} on, by {}", self.broker, self.next, self.rules);
         let mut entry = new(self.kind, Priority::Notice, &message);
@@ -91,8 +91,8 @@ impl Record for Open<'_> {
     }
 }
 
-impl Record for Start<'_> {
-    fn entry(&self) -> Entry {
+impl Record for StartRecord<'_> {
+    fn entry(&self) -> JournalEntry {
         let Self { call, socket, words, .. } = self;
         let message = format!("call {call} on {socket} starts: {}", command_line(words));
         let mut entry = new(self.kind, Priority::Info, &message);
@@ -114,8 +114,8 @@ fn place(file: Option<&str>, line: u32) -> String {
     file.map_or_else(|| line.to_string(), |file| format!("{file}:{line}"))
 }
 
-impl Record for Ending<'_> {
-    fn entry(&self) -> Entry {
+impl Record for ExitRecord<'_> {
+    fn entry(&self) -> JournalEntry {
         let (opening, took) = (self.opening, self.took.as_micros());
         let (socket, milliseconds) = (opening.socket, self.took.as_millis());
         let message =
@@ -140,7 +140,7 @@ impl Record for Ending<'_> {
     }
 }
 
-impl Ending<'_> {
+impl ExitRecord<'_> {
     fn priority(&self) -> Priority {
         match self {
             Self { step: Some(_), .. } => Priority::Error,
@@ -186,8 +186,8 @@ impl Ending<'_> {
     }
 }
 
-impl Record for Capture {
-    fn entry(&self) -> Entry {
+impl Record for CaptureRecord {
+    fn entry(&self) -> JournalEntry {
         let cut = if self.captured.drain_timeout { ", before what it left had closed them" } else { "" };
         let message = format!("the captures of call {} are closed{cut}", self.call);
         let mut entry = new(self.kind, Priority::Info, &message);
@@ -196,8 +196,8 @@ impl Record for Capture {
     }
 }
 
-impl Record for Kept {
-    fn entry(&self) -> Entry {
+impl Record for KeptRecord {
+    fn entry(&self) -> JournalEntry {
         let mut message = format!("what call {} had left running outlived its broker", self.call);
         add_remains(&mut message, self.ended, self.left);
         let mut entry = new(self.kind, Priority::Warning, &message);
@@ -207,8 +207,8 @@ impl Record for Kept {
     }
 }
 
-impl Record for Carried {
-    fn entry(&self) -> Entry {
+impl Record for CarriedRecord {
+    fn entry(&self) -> JournalEntry {
         let what = match (self.runs(), self.keeping) {
             (true, _) => "runs on",
             (_, true) => "is over, and what it left runs on",
@@ -221,8 +221,8 @@ impl Record for Carried {
     }
 }
 
-impl Record for Reject<'_> {
-    fn entry(&self) -> Entry {
+impl Record for RejectRecord<'_> {
+    fn entry(&self) -> JournalEntry {
         let mut entry = new("reject", Priority::Notice, &self.sentence());
         add_call(&mut entry, self.call, &self.rejected.socket);
         add_rejected(&mut entry, self.rejected);
@@ -234,7 +234,7 @@ impl Record for Reject<'_> {
     }
 }
 
-impl Reject<'_> {
+impl RejectRecord<'_> {
     fn sentence(&self) -> String {
         let which = match (self.count, self.last) {
             (Some(count), Some(last)) => format!("{count} calls from {} to {last}", self.call),
@@ -244,9 +244,9 @@ impl Reject<'_> {
     }
 }
 
-impl Unfiled<'_> {
+impl UnfiledReject<'_> {
     /// The only record that there is of it.
-    pub(super) fn entry(&self) -> Entry {
+    pub(super) fn entry(&self) -> JournalEntry {
         let which = if self.count == 1 { "a request".into() } else { format!("{} requests", self.count) };
         let mut entry = new("reject", Priority::Warning, &refused(&which, self.rejected));
         entry.add("SLUICE_SOCKET", self.rejected.socket.as_str());
@@ -258,13 +258,13 @@ impl Unfiled<'_> {
     }
 }
 
-fn refused(which: &str, rejected: &Rejected) -> String {
+fn refused(which: &str, rejected: &RefusedRequest) -> String {
     let detail = Some(&rejected.detail).filter(|detail| !detail.is_empty());
     let why = detail.map_or_else(String::new, |detail| format!(", {detail}"));
     format!("{which} on {} refused: {}{why}", rejected.socket, rejected.reason)
 }
 
-fn add_rejected(entry: &mut Entry, rejected: &Rejected) {
+fn add_rejected(entry: &mut JournalEntry, rejected: &RefusedRequest) {
     add_words(entry, &rejected.words);
     entry.add("SLUICE_REASON", rejected.reason);
     entry.add("SLUICE_STATUS", &rejected.status.to_string());
@@ -273,8 +273,8 @@ fn add_rejected(entry: &mut Entry, rejected: &Rejected) {
     }
 }
 
-impl Record for RejectMany<'_> {
-    fn entry(&self) -> Entry {
+impl Record for RejectManyRecord<'_> {
+    fn entry(&self) -> JournalEntry {
         let Self { call, last, count, socket, detail, .. } = self;
         let message = format!("{count} calls from {call} to {last} on {socket} refused, {detail}");
         let mut entry = new("reject", Priority::Notice, &message);
@@ -286,9 +286,9 @@ impl Record for RejectMany<'_> {
     }
 }
 
-impl RejectMany<'_> {
+impl RejectManyRecord<'_> {
     /// The only record that there is of them.
-    pub(super) fn unfiled_entry(&self) -> Entry {
+    pub(super) fn unfiled_entry(&self) -> JournalEntry {
         let Self { count, socket, detail, .. } = self;
         let message = format!("{count} requests on {socket} refused, {detail}");
         let mut entry = new("reject", Priority::Warning, &message);
@@ -299,8 +299,8 @@ impl RejectMany<'_> {
     }
 }
 
-impl Record for List {
-    fn entry(&self) -> Entry {
+impl Record for ListRecord {
+    fn entry(&self) -> JournalEntry {
         let message = match (self.count, &self.caller) {
             (Some(count), _) => format!("the listing of {} was given {count} times more", self.socket),
             (None, Some(caller)) => {
@@ -323,8 +323,8 @@ impl Record for List {
     }
 }
 
-impl Record for Lost {
-    fn entry(&self) -> Entry {
+impl Record for LostRecord {
+    fn entry(&self) -> JournalEntry {
         let mut message = format!("the end of call {} was not seen: {}", self.call, self.why());
         add_remains(&mut message, self.ended, self.left);
         let mut entry = new("lost", Priority::Error, &message);
@@ -343,8 +343,8 @@ fn add_remains(message: &mut String, ended: usize, left: usize) {
     }
 }
 
-impl Record for Reload<'_> {
-    fn entry(&self) -> Entry {
+impl Record for ReloadRecord<'_> {
+    fn entry(&self) -> JournalEntry {
         match self.error {
             None => new(self.kind, Priority::Notice, "the rules were read again"),
             Some(error) => {
@@ -354,8 +354,8 @@ impl Record for Reload<'_> {
     }
 }
 
-impl Record for Close {
-    fn entry(&self) -> Entry {
+impl Record for CloseRecord {
+    fn entry(&self) -> JournalEntry {
         new(self.kind, Priority::Notice, &format!("the broker leaves; the next call is {}", self.next))
     }
 }

@@ -12,19 +12,19 @@ use std::time::Instant;
 use crate::ids::{CallId, SocketName};
 use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW, REFUSAL_CALLERS_MAX};
 
-use super::budget::Budget;
-use super::rejected::Rejected;
+use super::budget::RefusalBudget;
+use super::rejected::RefusedRequest;
 
 /// Refusals that were written and may come again, and those that were too many.
 #[derive(Debug, Default)]
-pub(super) struct Fold {
-    equal: HashMap<Rejected, Repeats>,
-    sockets: HashMap<SocketName, Share>,
+pub(super) struct RefusalDedup {
+    equal: HashMap<RefusedRequest, RepeatCount>,
+    sockets: HashMap<SocketName, SocketShare>,
 }
 
 /// How often one came again since.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Repeats {
+pub(super) struct RepeatCount {
     until: Instant,
     written: u64,
     pub(super) first: CallId,
@@ -34,14 +34,14 @@ pub(super) struct Repeats {
 
 /// What refusals of one socket may take, and those that found nothing left.
 #[derive(Debug, Default)]
-struct Share {
-    budget: Budget,
-    many: Option<Many>,
+struct SocketShare {
+    budget: RefusalBudget,
+    many: Option<CountedRefusals>,
 }
 
 /// Refusals of one socket that are counted together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Many {
+pub(super) struct CountedRefusals {
     until: Instant,
     pub(super) first: CallId,
     pub(super) last: CallId,
@@ -54,7 +54,7 @@ pub(super) struct Many {
 
 /// What to do with a refusal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum DedupVerdict {
     /// Write it.
     First,
     /// It was counted; a record comes when its window closes.
@@ -63,29 +63,35 @@ pub(super) enum Heard {
 
 /// A record that is due.
 #[derive(Debug)]
-pub(super) enum Due {
+pub(super) enum DueRecord {
     /// Of refusals that are equal.
-    Equal(Rejected, Repeats),
+    Equal(RefusedRequest, RepeatCount),
     /// Of those of a socket that are not.
-    Many(SocketName, Many),
+    Many(SocketName, CountedRefusals),
 }
 
 /// The bytes that a record of a refusal takes.
-type Cost<'a> = &'a dyn Fn(&Rejected) -> u64;
+type RecordCost<'a> = &'a dyn Fn(&RefusedRequest) -> u64;
 
-impl Fold {
+impl RefusalDedup {
     /// Takes note of a refusal with this number.
-    pub(super) fn hear(&mut self, call: CallId, rejected: &Rejected, now: Instant, cost: Cost<'_>) -> Heard {
+    pub(super) fn hear(
+        &mut self,
+        call: CallId,
+        rejected: &RefusedRequest,
+        now: Instant,
+        cost: RecordCost<'_>,
+    ) -> DedupVerdict {
         if self.is_over(&rejected.socket) {
-            self.count(rejected, Repeats::of(call, now), now);
-            return Heard::Again;
+            self.count(rejected, RepeatCount::of(call, now), now);
+            return DedupVerdict::Again;
         }
         // A window that has closed takes more until its count is taken out: a new one in its place would drop it.
-        let is_open = |repeats: &&mut Repeats| now < repeats.until || repeats.count > 0;
+        let is_open = |repeats: &&mut RepeatCount| now < repeats.until || repeats.count > 0;
         let Some(repeats) = self.equal.get_mut(rejected).filter(is_open) else {
             let heard = self.write_or_count(call, rejected, now, cost);
-            if heard == Heard::First {
-                self.equal.insert(rejected.clone(), Repeats { count: 0, ..Repeats::of(call, now) });
+            if heard == DedupVerdict::First {
+                self.equal.insert(rejected.clone(), RepeatCount { count: 0, ..RepeatCount::of(call, now) });
             }
             return heard;
         };
@@ -97,21 +103,27 @@ impl Fold {
         repeats.first = if repeats.count == 0 { call } else { repeats.first.min(call) };
         repeats.last = if repeats.count == 0 { call } else { repeats.last.max(call) };
         repeats.count += 1;
-        Heard::Again
+        DedupVerdict::Again
     }
 
-    fn write_or_count(&mut self, call: CallId, rejected: &Rejected, now: Instant, cost: Cost<'_>) -> Heard {
+    fn write_or_count(
+        &mut self,
+        call: CallId,
+        rejected: &RefusedRequest,
+        now: Instant,
+        cost: RecordCost<'_>,
+    ) -> DedupVerdict {
         let share = self.share(&rejected.socket);
         if share.budget.take(cost(rejected), now) {
-            return Heard::First;
+            return DedupVerdict::First;
         }
-        self.count(rejected, Repeats::of(call, now), now);
-        Heard::Again
+        self.count(rejected, RepeatCount::of(call, now), now);
+        DedupVerdict::Again
     }
 
     /// Counts refusals together with others of their socket.
-    fn count(&mut self, rejected: &Rejected, repeats: Repeats, now: Instant) {
-        let many = self.share(&rejected.socket).many.get_or_insert_with(|| Many {
+    fn count(&mut self, rejected: &RefusedRequest, repeats: RepeatCount, now: Instant) {
+        let many = self.share(&rejected.socket).many.get_or_insert_with(|| CountedRefusals {
             until: now + FOLD_WINDOW,
             first: repeats.first,
             last: repeats.last,
@@ -134,12 +146,12 @@ impl Fold {
         self.sockets.get(socket).is_some_and(|share| share.many.is_some())
     }
 
-    fn share(&mut self, socket: &SocketName) -> &mut Share {
+    fn share(&mut self, socket: &SocketName) -> &mut SocketShare {
         self.sockets.entry(socket.clone()).or_default()
     }
 
     /// Takes out what needs a record now: windows that have closed, and the oldest where there are too many.
-    pub(super) fn take_due(&mut self, now: Instant, cost: Cost<'_>) -> Vec<Due> {
+    pub(super) fn take_due(&mut self, now: Instant, cost: RecordCost<'_>) -> Vec<DueRecord> {
         let overflow = self.equal.len().saturating_sub(FOLD_KINDS_MAX);
         let mut ends: Vec<_> = self.equal.values().map(|repeats| repeats.until).collect();
         ends.sort_unstable();
@@ -151,7 +163,7 @@ impl Fold {
             if !self.is_over(&rejected.socket)
                 && self.share(&rejected.socket).budget.take(cost(&rejected), now)
             {
-                due.push(Due::Equal(rejected, repeats));
+                due.push(DueRecord::Equal(rejected, repeats));
             } else {
                 self.count(&rejected, repeats, now);
             }
@@ -161,9 +173,9 @@ impl Fold {
     }
 
     /// Takes out everything: the manifest is about to close.
-    pub(super) fn take_all(&mut self) -> Vec<Due> {
+    pub(super) fn take_all(&mut self) -> Vec<DueRecord> {
         let equal = self.take_equal(|_| true).into_iter();
-        let mut all: Vec<_> = equal.map(|(rejected, repeats)| Due::Equal(rejected, repeats)).collect();
+        let mut all: Vec<_> = equal.map(|(rejected, repeats)| DueRecord::Equal(rejected, repeats)).collect();
         all.extend(self.take_many(|_| true));
         all
     }
@@ -175,22 +187,22 @@ impl Fold {
         equal.chain(many).min()
     }
 
-    fn take_equal(&mut self, due: impl Fn(&Repeats) -> bool) -> Vec<(Rejected, Repeats)> {
+    fn take_equal(&mut self, due: impl Fn(&RepeatCount) -> bool) -> Vec<(RefusedRequest, RepeatCount)> {
         let taken = self.equal.extract_if(|_, repeats| due(repeats));
         let mut taken: Vec<_> = taken.filter(|(_, repeats)| repeats.count > 0).collect();
         taken.sort_unstable_by_key(|(_, repeats)| repeats.first);
         taken
     }
 
-    fn take_many(&mut self, due: impl Fn(&Many) -> bool) -> Vec<Due> {
+    fn take_many(&mut self, due: impl Fn(&CountedRefusals) -> bool) -> Vec<DueRecord> {
         let taken = self.sockets.iter_mut().filter_map(|(socket, share)| {
-            share.many.take_if(|many| due(many)).map(|many| Due::Many(socket.clone(), many))
+            share.many.take_if(|many| due(many)).map(|many| DueRecord::Many(socket.clone(), many))
         });
         taken.collect()
     }
 }
 
-impl Repeats {
+impl RepeatCount {
     fn of(call: CallId, now: Instant) -> Self {
         Self { until: now + FOLD_WINDOW, written: 1, first: call, last: call, count: 1 }
     }

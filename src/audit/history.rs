@@ -18,39 +18,39 @@ use crate::ids::CallId;
 use crate::limits::CLOSE_BYTES_MAX;
 
 use super::chain::{Digest, LineHash};
-use super::read::{Lines, Standing, Stood, Torn};
-use super::stray::Begun;
+use super::read::{ClassifiedLines, LineClassifier, ManifestLines, TornLine};
+use super::stray::UnendedCall;
 
-use facts::Facts;
+use facts::CallFacts;
 
 /// What was found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct History {
+pub(super) struct ManifestScan {
     /// The number of the next request.
     pub(super) next: CallId,
     /// The last record, unless there is none.
-    pub(super) last: Option<Last>,
+    pub(super) last: Option<ScanTail>,
     /// What a crash or a full disk left of a line at the end.
-    pub(super) torn: Option<Torn>,
+    pub(super) torn: Option<TornLine>,
     /// The last line lacks its newline.
     pub(super) is_open_ended: bool,
     /// What stands after the last record and is none, without what was torn.
-    pub(super) foreign: Option<After>,
+    pub(super) foreign: Option<ForeignTail>,
     /// Calls that a broker began here and did not end.
-    pub(super) unfinished: BTreeMap<CallId, Begun>,
+    pub(super) unfinished: BTreeMap<CallId, UnendedCall>,
     /// Calls that ended, and whose captures did not.
-    pub(super) capturing: BTreeMap<CallId, Begun>,
+    pub(super) capturing: BTreeMap<CallId, UnendedCall>,
     /// Calls that ended, and left something that still runs.
-    pub(super) keeping: BTreeMap<CallId, Begun>,
+    pub(super) keeping: BTreeMap<CallId, UnendedCall>,
     /// The host's boot in which the last broker began.
     pub(super) boot: Option<String>,
     /// Calls without an end before lines that follow no record of theirs: an end among those is not believed.
-    severed: BTreeMap<CallId, Begun>,
+    severed: BTreeMap<CallId, UnendedCall>,
 }
 
 /// How the records of a manifest end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Last {
+pub(super) struct ScanTail {
     /// What the next record's `prev` is.
     pub(super) hash: LineHash,
     /// What the last one follows.
@@ -59,14 +59,14 @@ pub(super) struct Last {
 
 /// Lines after the last record that no broker wrote.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct After {
+pub(super) struct ForeignTail {
     /// How many.
     pub(super) lines: u64,
     /// The hash of all of them, each with a newline.
     pub(super) hash: LineHash,
 }
 
-impl Last {
+impl ScanTail {
     /// Whether the line with this hash is where a manifest that nobody touched has the last one that was noted: at
     /// the end, or before a line that a killed broker had no time to note.
     pub(super) fn follows(&self, noted: &LineHash) -> bool {
@@ -74,7 +74,7 @@ impl Last {
     }
 }
 
-impl From<(Digest, Digest)> for Last {
+impl From<(Digest, Digest)> for ScanTail {
     fn from((hash, before): (Digest, Digest)) -> Self {
         Self { hash: hash.to_hash(), before: before.to_hash() }
     }
@@ -85,8 +85,8 @@ impl From<(Digest, Digest)> for Last {
 pub(super) fn look_back(
     mut manifest: &File,
     noted: &LineHash,
-    is_left: fn(&Begun) -> bool,
-) -> io::Result<History> {
+    is_left: fn(&UnendedCall) -> bool,
+) -> io::Result<ManifestScan> {
     let bytes = manifest.metadata()?.len();
     let mut tail = [0; CLOSE_BYTES_MAX];
     let read = manifest.read_at(&mut tail, bytes.saturating_sub(CLOSE_BYTES_MAX as u64))?;
@@ -98,16 +98,16 @@ pub(super) fn look_back(
 }
 
 /// The history that the last line of a manifest's `tail` tells, if it is a `close` with this hash.
-fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<History> {
+fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<ManifestScan> {
     let lines = tail.strip_suffix(b"\n")?;
     let line = &lines[memrchr(b'\n', lines)? + 1..];
     let (hash, before) = (Digest::of_line(line), Digest::before(line)?);
-    if Facts::read(line).kind != "close" || Some(hash) != noted {
+    if CallFacts::read(line).kind != "close" || Some(hash) != noted {
         return None;
     }
-    let mut history = History::default();
+    let mut history = ManifestScan::default();
     history.take(line, |_| false);
-    history.last = Some(Last::from((hash, before)));
+    history.last = Some(ScanTail::from((hash, before)));
     Some(history)
 }
 
@@ -116,12 +116,12 @@ fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<History> {
 fn read_history(
     manifest: &mut (impl Read + Seek),
     noted: Option<Digest>,
-    is_left: fn(&Begun) -> bool,
-) -> io::Result<History> {
-    let mut standing = Standing::new(noted);
-    let mut history = History::default();
+    is_left: fn(&UnendedCall) -> bool,
+) -> io::Result<ManifestScan> {
+    let mut standing = LineClassifier::new(noted);
+    let mut history = ManifestScan::default();
     manifest.seek(SeekFrom::Start(0))?;
-    let mut lines = Lines::new(&mut *manifest);
+    let mut lines = ManifestLines::new(&mut *manifest);
     while let Some(line) = lines.read_line()? {
         if standing.add(&line).is_record() {
             history.take(line.bytes, is_left);
@@ -134,7 +134,7 @@ fn read_history(
     if !stood.is_clean() {
         history = read_again(manifest, &stood, noted, is_left)?;
     }
-    history.last = stood.last.map(Last::from);
+    history.last = stood.last.map(ScanTail::from);
     (history.torn, history.is_open_ended) = (stood.torn, !stood.is_ended);
     Ok(history)
 }
@@ -145,14 +145,14 @@ const TOO_MUCH: &str = "lines that no broker wrote stand in more places than are
 /// Reads a manifest in which not every line is a record, now that it is known which are.
 fn read_again(
     manifest: &mut (impl Read + Seek),
-    stood: &Stood,
+    stood: &ClassifiedLines,
     noted: Option<Digest>,
-    is_left: fn(&Begun) -> bool,
-) -> io::Result<History> {
-    let mut history = History::default();
+    is_left: fn(&UnendedCall) -> bool,
+) -> io::Result<ManifestScan> {
+    let mut history = ManifestScan::default();
     let (mut after, mut count) = (Sha256::new(), 0);
     manifest.seek(SeekFrom::Start(0))?;
-    let mut lines = Lines::new(manifest);
+    let mut lines = ManifestLines::new(manifest);
     while let Some(line) = lines.read_line()? {
         let is_foreign = line.continues || stood.is_foreign(line.at);
         if is_foreign && line.at >= stood.end {
@@ -165,7 +165,7 @@ fn read_again(
         }
         // A start that may have been changed is a call that began: to say that its end was not seen hides
         // nothing.
-        let is_start = || stood.unvouched == Some(line.at) && Facts::read(line.bytes).kind == "start";
+        let is_start = || stood.unvouched == Some(line.at) && CallFacts::read(line.bytes).kind == "start";
         match Digest::before(line.bytes) {
             Some(_) if !is_foreign || is_start() => history.take(line.bytes, is_left),
             Some(_) if noted.is_none() => history.pass_by(line.bytes),
@@ -174,7 +174,7 @@ fn read_again(
     }
     if count > 0 {
         after.update(if stood.is_ended || stood.torn.is_some() { "" } else { "\n" });
-        history.foreign = Some(After { lines: count, hash: format!("{:x}", after.finalize()) });
+        history.foreign = Some(ForeignTail { lines: count, hash: format!("{:x}", after.finalize()) });
     }
     history.unfinished.append(&mut history.severed);
     Ok(history)

@@ -14,7 +14,7 @@ use super::words::Caller;
 
 /// `list`: a caller was given the listing, or several were.
 #[derive(Debug, Serialize)]
-pub(super) struct List {
+pub(super) struct ListRecord {
     kind: &'static str,
     ts: u64,
     pub(super) socket: SocketName,
@@ -28,7 +28,7 @@ pub(super) struct List {
     pub(super) count: Option<u64>,
 }
 
-impl List {
+impl ListRecord {
     fn new(socket: &SocketName) -> Self {
         let socket = socket.clone();
         Self {
@@ -45,10 +45,10 @@ impl List {
 
 /// Listings of the last second, for each socket.
 #[derive(Debug, Default)]
-pub(super) struct Lists(HashMap<SocketName, Window>);
+pub(super) struct ListingCounts(HashMap<SocketName, ListingWindow>);
 
 #[derive(Debug)]
-struct Window {
+struct ListingWindow {
     until: Instant,
     written: u64,
     count: u64,
@@ -56,18 +56,28 @@ struct Window {
     uids: Vec<u32>,
 }
 
-impl Lists {
+impl ListingCounts {
     /// Takes note of a listing: its record, unless it is only counted.
-    pub(super) fn hear(&mut self, socket: &SocketName, caller: Option<Caller>, now: Instant) -> Option<List> {
-        let fresh =
-            || Window { until: now + FOLD_WINDOW, written: 0, count: 0, pids: Vec::new(), uids: Vec::new() };
+    pub(super) fn hear(
+        &mut self,
+        socket: &SocketName,
+        caller: Option<Caller>,
+        now: Instant,
+    ) -> Option<ListRecord> {
+        let fresh = || ListingWindow {
+            until: now + FOLD_WINDOW,
+            written: 0,
+            count: 0,
+            pids: Vec::new(),
+            uids: Vec::new(),
+        };
         let window = self.0.entry(socket.clone()).or_insert_with(fresh);
         if window.until <= now && window.count == 0 {
             *window = fresh();
         }
         if window.written < FOLD_AFTER {
             window.written += 1;
-            return Some(List { caller, ..List::new(socket) });
+            return Some(ListRecord { caller, ..ListRecord::new(socket) });
         }
         window.count += 1;
         if let Some(caller) = caller {
@@ -78,12 +88,12 @@ impl Lists {
     }
 
     /// The counts whose windows have closed by now; without a time, all of them.
-    pub(super) fn take_due(&mut self, now: Option<Instant>) -> Vec<List> {
-        let closed = |window: &Window| now.is_none_or(|now| window.until <= now);
+    pub(super) fn take_due(&mut self, now: Option<Instant>) -> Vec<ListRecord> {
+        let closed = |window: &ListingWindow| now.is_none_or(|now| window.until <= now);
         let taken = self.0.extract_if(|_, window| closed(window)).filter(|(_, window)| window.count > 0);
         let lists = taken.map(|(socket, window)| {
-            let Window { count, pids, uids, .. } = window;
-            List { pids, uids, count: Some(count), ..List::new(&socket) }
+            let ListingWindow { count, pids, uids, .. } = window;
+            ListRecord { pids, uids, count: Some(count), ..ListRecord::new(&socket) }
         });
         lists.collect()
     }
@@ -106,14 +116,14 @@ mod tests {
 
     use super::*;
 
-    fn hear(lists: &mut Lists, pid: i32, now: Instant) -> bool {
+    fn hear(lists: &mut ListingCounts, pid: i32, now: Instant) -> bool {
         let caller = Caller::new(Sender { pid, uid: 7, gid: 7 }, None);
         lists.hear(&SocketName::new("agent"), Some(caller), now).is_some()
     }
 
     #[test]
     fn the_first_have_records_and_the_rest_are_counted() {
-        let (mut lists, now) = (Lists::default(), Instant::now());
+        let (mut lists, now) = (ListingCounts::default(), Instant::now());
         let written = (0..100).filter(|pid| hear(&mut lists, *pid, now)).count() as u64;
         assert_eq!((written, lists.next_due()), (FOLD_AFTER, Some(now + FOLD_WINDOW)));
         assert!(lists.take_due(Some(now)).is_empty());
@@ -126,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_window_that_closed_begins_anew_unless_it_counted() {
-        let (mut lists, now) = (Lists::default(), Instant::now());
+        let (mut lists, now) = (ListingCounts::default(), Instant::now());
         let late = now + FOLD_WINDOW;
         assert!(hear(&mut lists, 1, now) && hear(&mut lists, 1, now) && hear(&mut lists, 1, late));
         assert!(hear(&mut lists, 1, late) && !hear(&mut lists, 1, late));

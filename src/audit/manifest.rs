@@ -8,34 +8,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::ids::{CallId, SocketName};
-use crate::rules::{Durability, Journal};
+use crate::rules::{JournalMode, SyncMode};
 
-use super::book::Book;
-use super::calls::GoesOn;
-use super::commit::Commit;
-use super::diary::{Author, Reload};
+use super::book::ManifestFile;
+use super::calls::LiveParts;
+use super::commit::GroupCommit;
+use super::diary::{RecordAuthor, ReloadRecord};
 use super::entry::Record;
-use super::place::OpenError;
-use super::record::{Captured, now_ms};
-use super::rejected::Rejected;
-use super::sequel::Capture;
-use super::sink::Sink;
-use super::stray::Trace;
-use super::trust::Trusted;
+use super::place::ManifestOpenError;
+use super::record::{CapturedBytes, now_ms};
+use super::rejected::RefusedRequest;
+use super::sequel::CaptureRecord;
+use super::sink::JournalSink;
+use super::stray::CallTrace;
+use super::trust::TrustedName;
 use super::words::Caller;
 
 /// The manifest of one broker.
 #[derive(Debug)]
 pub struct Manifest {
-    book: Mutex<Book>,
-    commit: Commit,
+    book: Mutex<ManifestFile>,
+    commit: GroupCommit,
     /// Starts and ends have to be on disk.
     is_durable: AtomicBool,
 }
 
 /// A number, and what became of the start that was to be written under it.
 #[derive(Debug)]
-pub(super) struct Begun {
+pub(super) struct BegunStart {
     pub(super) call: CallId,
     /// The line is there, if perhaps not on disk.
     pub(super) is_recorded: bool,
@@ -45,26 +45,30 @@ pub(super) struct Begun {
 impl Manifest {
     /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can write, and
     /// goes on after what it holds. The first record says so.
-    pub fn open(path: &Path, author: &Author<'_>, sink: Sink) -> Result<Self, OpenError> {
-        let book = Mutex::new(Book::open(path, author, Arc::new(sink))?);
-        Ok(Self { book, commit: Commit::default(), is_durable: AtomicBool::new(false) })
+    pub fn open(
+        path: &Path,
+        author: &RecordAuthor<'_>,
+        sink: JournalSink,
+    ) -> Result<Self, ManifestOpenError> {
+        let book = Mutex::new(ManifestFile::open(path, author, Arc::new(sink))?);
+        Ok(Self { book, commit: GroupCommit::default(), is_durable: AtomicBool::new(false) })
     }
 
     /// Has records go to the journal as `journal =` says.
-    pub fn want_journal(&self, wanted: Journal) {
+    pub fn want_journal(&self, wanted: JournalMode) {
         self.book().sink.want(wanted);
     }
 
     /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is not.
-    pub fn want_durability(&self, wanted: Durability) -> io::Result<()> {
-        self.is_durable.store(wanted == Durability::Disk, Ordering::SeqCst);
+    pub fn want_durability(&self, wanted: SyncMode) -> io::Result<()> {
+        self.is_durable.store(wanted == SyncMode::Disk, Ordering::SeqCst);
         self.settle_disk(&self.book())
     }
 
     /// Has records be kept as strictly as this at least. Errors: as [`Self::want_durability`].
-    pub fn want_at_least(&self, journal: Journal, durability: Durability) -> io::Result<()> {
+    pub fn want_at_least(&self, journal: JournalMode, durability: SyncMode) -> io::Result<()> {
         self.book().sink.want_at_least(journal);
-        if durability == Durability::Disk { self.want_durability(durability) } else { Ok(()) }
+        if durability == SyncMode::Disk { self.want_durability(durability) } else { Ok(()) }
     }
 
     /// Where the manifest is.
@@ -74,13 +78,13 @@ impl Manifest {
 
     /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The numbers and
     /// the chain go on too.
-    pub fn reopen(&self, path: &Path, author: &Author<'_>) -> Result<(), OpenError> {
-        let io = |source| OpenError::Io { path: path.to_owned(), source };
+    pub fn reopen(&self, path: &Path, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
         let mut book = self.book();
         let is_there = book.path == path && book.is_at(path);
         if is_there && book.is_untouched() {
             // What others can replace by now is told; what is open goes on.
-            Trusted::parent_of(path, false).map_err(OpenError::Distrust)?;
+            TrustedName::parent_of(path, false).map_err(ManifestOpenError::Distrust)?;
             return self.settle_disk(&book).map_err(io);
         }
         if is_there {
@@ -94,7 +98,7 @@ impl Manifest {
     }
 
     /// What was written so far is on disk, or it is said that it may not be.
-    fn settle_disk(&self, book: &Book) -> io::Result<()> {
+    fn settle_disk(&self, book: &ManifestFile) -> io::Result<()> {
         if !self.is_durable.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -105,7 +109,7 @@ impl Manifest {
 
     /// Records that the rules were read again, and with what outcome.
     pub fn reloaded(&self, policy: &str, error: Option<&str>) -> io::Result<()> {
-        let reload = Reload { kind: "reload", ts: now_ms(), ok: error.is_none(), policy, error };
+        let reload = ReloadRecord { kind: "reload", ts: now_ms(), ok: error.is_none(), policy, error };
         self.book().write(&reload)
     }
 
@@ -117,7 +121,7 @@ impl Manifest {
     /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that
     /// are more than their socket's budget has room for, are only counted: [`Self::settle`] writes the count
     /// when [`Self::next_due`] says so. Gives the number, and whether there is a count to write since now.
-    pub fn reject(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool, io::Result<()>) {
+    pub fn reject(&self, call: Option<CallId>, rejected: &RefusedRequest) -> (CallId, bool, io::Result<()>) {
         let mut book = self.book();
         let was_due = book.next_due().is_some();
         let call = call.unwrap_or_else(|| book.number());
@@ -156,9 +160,9 @@ impl Manifest {
     pub(super) fn begin<R: Record>(
         &self,
         call: Option<CallId>,
-        trace: Trace,
+        trace: CallTrace,
         record: impl FnOnce(CallId) -> Option<R>,
-    ) -> Begun {
+    ) -> BegunStart {
         let mut book = self.book();
         let call = call.unwrap_or_else(|| book.number());
         let written = book.check_place().and_then(|()| match record(call) {
@@ -170,16 +174,16 @@ impl Manifest {
         });
         let (line, is_recorded) = (book.lines, written.is_ok());
         drop(book);
-        Begun { call, is_recorded, written: written.and_then(|()| self.wait_for_disk(line)) }
+        BegunStart { call, is_recorded, written: written.and_then(|()| self.wait_for_disk(line)) }
     }
 
     /// Writes the start of a call that runs although it could not be written at first.
-    pub(super) fn begin_again(&self, call: CallId, trace: Trace, record: &impl Record) -> io::Result<()> {
+    pub(super) fn begin_again(&self, call: CallId, trace: CallTrace, record: &impl Record) -> io::Result<()> {
         self.book().write_start(call, trace, record)
     }
 
     /// Writes the end of a call, of which this goes on.
-    pub(super) fn end(&self, call: CallId, goes_on: GoesOn, record: &impl Record) -> io::Result<()> {
+    pub(super) fn end(&self, call: CallId, goes_on: LiveParts, record: &impl Record) -> io::Result<()> {
         let mut book = self.book();
         book.write_end(call, goes_on, record)?;
         let line = book.lines;
@@ -193,10 +197,10 @@ impl Manifest {
     }
 
     /// Writes that the captures of an ended call are closed.
-    pub(super) fn close_captures(&self, call: CallId, captured: &Captured) -> io::Result<()> {
+    pub(super) fn close_captures(&self, call: CallId, captured: &CapturedBytes) -> io::Result<()> {
         let mut book = self.book();
         book.calls.close_captures(call);
-        book.write(&Capture::new(call, captured))
+        book.write(&CaptureRecord::new(call, captured))
     }
 
     /// A call that does not run, and whose start is not on record.
@@ -214,7 +218,7 @@ impl Manifest {
         })
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, ManifestFile> {
         // A thread that panicked while it held the lock left at worst a number unused.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }

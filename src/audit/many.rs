@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use crate::ids::{CallId, SocketName};
 
-use super::fold::Many;
+use super::fold::CountedRefusals;
 use super::record::now_ms;
 
 /// `reject`: refusals of one socket that were too many to have records of their own, counted by their reasons.
 #[derive(Debug, Serialize)]
-pub(super) struct RejectMany<'a> {
+pub(super) struct RejectManyRecord<'a> {
     kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
@@ -27,8 +27,8 @@ pub(super) struct RejectMany<'a> {
     pub(super) last: CallId,
 }
 
-impl<'a> RejectMany<'a> {
-    pub(super) fn new(socket: &'a SocketName, many: &'a Many) -> Self {
+impl<'a> RejectManyRecord<'a> {
+    pub(super) fn new(socket: &'a SocketName, many: &'a CountedRefusals) -> Self {
         let reasons: Vec<_> =
             many.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         Self {

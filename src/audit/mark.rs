@@ -13,43 +13,43 @@ use crate::ids::CallId;
 use crate::limits::MARK_BYTES;
 
 use super::chain::{Digest, LineHash, is_hash, no_line};
-use super::place::{OpenError, check_plain, is_at, lock, mark_of};
-use super::trust::{Distrust, Trusted};
+use super::place::{ManifestOpenError, check_plain, is_at, lock, mark_of};
+use super::trust::{TrustError, TrustedName};
 
 /// The mark of one manifest, locked.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct ManifestMark {
     path: PathBuf,
     file: Flock<File>,
 }
 
 /// How far a manifest was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Point {
+pub(super) struct WrittenPoint {
     /// The number of the next request.
     pub(super) next: CallId,
     /// The hash of the last line.
     pub(super) prev: LineHash,
 }
 
-impl Mark {
+impl ManifestMark {
     /// Opens or makes the mark of `manifest`, and says how far that was written as far as the mark knows.
-    pub(super) fn open(manifest: &Path) -> Result<(Self, Point), OpenError> {
+    pub(super) fn open(manifest: &Path) -> Result<(Self, WrittenPoint), ManifestOpenError> {
         check_plain(manifest)?;
         let path = mark_of(manifest);
-        let failed = |why: String| OpenError::Mark { manifest: manifest.to_owned(), why };
-        let distrust = |distrust: Distrust| failed(distrust.to_string());
-        let place = Trusted::parent_of(&path, true).map_err(distrust)?;
+        let failed = |why: String| ManifestOpenError::Mark { manifest: manifest.to_owned(), why };
+        let distrust = |distrust: TrustError| failed(distrust.to_string());
+        let place = TrustedName::parent_of(&path, true).map_err(distrust)?;
         let file = lock(place.update().map_err(distrust)?, manifest)?;
         let mut text = [0; MARK_BYTES];
         let bytes =
             file.read_at(&mut text, 0).map_err(|source| failed(format!("{}: {source}", path.display())))?;
         let point = decode(&text[..bytes]);
-        Ok((Self { path, file }, point.unwrap_or(Point { next: CallId::FIRST, prev: no_line() })))
+        Ok((Self { path, file }, point.unwrap_or(WrittenPoint { next: CallId::FIRST, prev: no_line() })))
     }
 
     /// Notes how far the manifest is written. Always the same bytes of the file, so that a full disk has room for it.
-    pub(super) fn note(&self, point: &Point) -> io::Result<()> {
+    pub(super) fn note(&self, point: &WrittenPoint) -> io::Result<()> {
         self.file.write_all_at(encode(point).as_bytes(), 0)
     }
 
@@ -71,16 +71,16 @@ pub(super) fn noted(manifest: &Path) -> Option<Digest> {
     Digest::of(decode(&text[..bytes])?.prev.as_bytes())
 }
 
-fn encode(point: &Point) -> String {
+fn encode(point: &WrittenPoint) -> String {
     format!("next={:020} prev={}\n", point.next.get(), point.prev)
 }
 
 /// `None` for what is no mark: then the manifest alone says how far it was written.
-fn decode(text: &[u8]) -> Option<Point> {
+fn decode(text: &[u8]) -> Option<WrittenPoint> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
     let (next, prev) = text.strip_prefix("next=")?.split_once(" prev=")?;
     let prev = is_hash(prev.as_bytes()).then(|| prev.to_owned())?;
-    Some(Point { next: CallId::new(next.parse().ok()?), prev })
+    Some(WrittenPoint { next: CallId::new(next.parse().ok()?), prev })
 }
 
 #[cfg(test)]
@@ -88,13 +88,13 @@ mod tests {
     use super::*;
 
     fn check(text: &str, want: Option<(u64, &str)>) {
-        let want = want.map(|(next, prev)| Point { next: CallId::new(next), prev: prev.to_owned() });
+        let want = want.map(|(next, prev)| WrittenPoint { next: CallId::new(next), prev: prev.to_owned() });
         assert_eq!(decode(text.as_bytes()), want);
     }
 
     #[test]
     fn a_mark_is_read_back_as_it_was_written() {
-        let point = Point { next: CallId::new(u64::MAX), prev: "ab".repeat(32) };
+        let point = WrittenPoint { next: CallId::new(u64::MAX), prev: "ab".repeat(32) };
         let text = encode(&point);
         assert_eq!(text.len(), MARK_BYTES);
         check(&text, Some((u64::MAX, &point.prev)));

@@ -39,25 +39,29 @@ mod verify;
 mod words;
 
 pub use ascii::to_ascii;
-pub use calls::GoesOn;
+pub use calls::LiveParts;
 pub use capture::CaptureFile;
 pub use chain::Digest;
-pub use diary::Author;
+pub use diary::RecordAuthor;
 pub use entry::MESSAGE_IDS;
 pub use manifest::Manifest;
-pub use place::OpenError;
-pub use query::{Asked, Count, Filter, Follow, Found, History, Matcher, Reached, RuleAsked, Take, Unshown};
-pub use read::{
-    Fields, Foreign, Head, Kind, Line, Lines, ReadError, Recorded, Relation, Source, Standing, Stood, Torn,
-    rotated, unrotated,
+pub use place::ManifestOpenError;
+pub use query::{
+    CallCount, CallHistory, CallMatcher, CallQuery, FoundLine, LineConsumer, LineFilter, ManifestFollower,
+    ReadPosition, RuleQuery, UnreadPart,
 };
-pub use record::{Captured, Cause, Opening, Outcome, now_ms};
-pub use rejected::Rejected;
-pub use sink::{Hear, JournalNews, Sink};
-pub use started::Started;
-pub use trust::{Distrust, Trusted, trusted_directory, trusted_file, trusted_program, trusted_rules};
+pub use read::{
+    ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, ManifestLine, ManifestLines, ManifestSource,
+    ParsedRecord, ReadError, RecordFields, RecordHead, RecordKind, TornLine, rotated, unrotated,
+};
+pub use record::{CallOutcome, CallStart, CapturedBytes, EndCause, now_ms};
+pub use rejected::RefusedRequest;
+pub use sink::{JournalNews, JournalSink, NewsListener};
+pub use started::StartedCall;
+pub use trust::{TrustError, TrustedName, trusted_directory, trusted_file, trusted_program, trusted_rules};
 pub use unfiled::UnfiledRefusals;
 pub use verify::{
-    Ask, FileReport, Misfit, Place, Process, Program, Remark, Report, Testimony, VerifyError, Witness, verify,
+    AskJournal, ChainFinding, FileReport, IndexedEntry, JournalIndex, JournalProcess, LinePlace,
+    SenderProgram, VerifyError, VerifyRemark, VerifyReport, verify,
 };
 pub use words::Caller;

@@ -5,27 +5,27 @@ use std::collections::VecDeque;
 
 use crate::ids::CallId;
 use crate::limits::OWED_ENDS_MAX;
-use crate::sd::Entry;
+use crate::sd::JournalEntry;
 
-use super::calls::GoesOn;
+use super::calls::LiveParts;
 
 /// The ends that are owed, the oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Owed(VecDeque<End>);
+pub(super) struct EndBacklog(VecDeque<UnwrittenEnd>);
 
 /// An end without its chain.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct UnwrittenEnd {
     pub(super) call: CallId,
-    pub(super) goes_on: GoesOn,
+    pub(super) goes_on: LiveParts,
     /// The record's JSON.
     pub(super) body: String,
-    pub(super) entry: Entry,
+    pub(super) entry: JournalEntry,
 }
 
-impl Owed {
+impl EndBacklog {
     /// Takes an end. `false` when there are too many: the next broker will call that one lost.
-    pub(super) fn push(&mut self, end: End) -> bool {
+    pub(super) fn push(&mut self, end: UnwrittenEnd) -> bool {
         let fits = self.0.len() < OWED_ENDS_MAX;
         if fits {
             self.0.push_back(end);
@@ -34,12 +34,12 @@ impl Owed {
     }
 
     /// The one to write next.
-    pub(super) fn first(&self) -> Option<&End> {
+    pub(super) fn first(&self) -> Option<&UnwrittenEnd> {
         self.0.front()
     }
 
     /// That one is written.
-    pub(super) fn shift(&mut self) -> Option<End> {
+    pub(super) fn shift(&mut self) -> Option<UnwrittenEnd> {
         self.0.pop_front()
     }
 }

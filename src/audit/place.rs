@@ -12,13 +12,13 @@ use nix::sys::stat::{SFlag, fstat, lstat};
 use crate::ids::CallId;
 use crate::limits::CALL_NUMBER_MAX;
 
-use super::trust::{Distrust, Trusted};
+use super::trust::{TrustError, TrustedName};
 
 /// Why a manifest cannot be opened.
 #[derive(Debug)]
-pub enum OpenError {
+pub enum ManifestOpenError {
     /// Somebody else could replace it.
-    Distrust(Distrust),
+    Distrust(TrustError),
     /// Another broker writes it.
     Locked(PathBuf),
     /// Its numbers are at their end.
@@ -44,7 +44,7 @@ pub enum OpenError {
     },
 }
 
-impl fmt::Display for OpenError {
+impl fmt::Display for ManifestOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Distrust(distrust) => write!(f, "cannot keep the manifest: {distrust}"),
@@ -68,7 +68,7 @@ impl fmt::Display for OpenError {
     }
 }
 
-impl std::error::Error for OpenError {}
+impl std::error::Error for ManifestOpenError {}
 
 /// The mark of a manifest: hidden, so that no pattern that means the manifest and its older parts takes it
 /// along.
@@ -78,11 +78,13 @@ pub(super) fn mark_of(manifest: &Path) -> PathBuf {
 }
 
 /// That what stands at `path`, if anything does, is a plain file. Asked before anything is made beside it.
-pub(super) fn check_plain(path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_plain(path: &Path) -> Result<(), ManifestOpenError> {
     match lstat(path) {
         Ok(there) if SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG => {
             // The walk says what else is wrong with it.
-            Trusted::parent_of(path, false).and_then(|place| place.read()).map_err(OpenError::Distrust)?;
+            TrustedName::parent_of(path, false)
+                .and_then(|place| place.read())
+                .map_err(ManifestOpenError::Distrust)?;
             Ok(())
         }
         Ok(_) | Err(_) => Ok(()),
@@ -90,17 +92,17 @@ pub(super) fn check_plain(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens the manifest at `path` to append, for this broker alone.
-pub(super) fn open(path: &Path) -> Result<Flock<File>, OpenError> {
-    let place = Trusted::parent_of(path, true).map_err(OpenError::Distrust)?;
-    lock(place.append().map_err(OpenError::Distrust)?, path)
+pub(super) fn open(path: &Path) -> Result<Flock<File>, ManifestOpenError> {
+    let place = TrustedName::parent_of(path, true).map_err(ManifestOpenError::Distrust)?;
+    lock(place.append().map_err(ManifestOpenError::Distrust)?, path)
 }
 
 /// The file for this broker alone. `manifest` is what another broker would be writing.
-pub(super) fn lock(file: File, manifest: &Path) -> Result<Flock<File>, OpenError> {
+pub(super) fn lock(file: File, manifest: &Path) -> Result<Flock<File>, ManifestOpenError> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(file),
-        Err((_, Errno::EWOULDBLOCK)) => Err(OpenError::Locked(manifest.to_owned())),
-        Err((_, errno)) => Err(OpenError::Io { path: manifest.to_owned(), source: errno.into() }),
+        Err((_, Errno::EWOULDBLOCK)) => Err(ManifestOpenError::Locked(manifest.to_owned())),
+        Err((_, errno)) => Err(ManifestOpenError::Io { path: manifest.to_owned(), source: errno.into() }),
     }
 }
 

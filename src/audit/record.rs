@@ -8,16 +8,16 @@ use serde::Serialize;
 
 use crate::ids::{CallId, RuleLine, SocketName};
 use crate::limits::REQUEST_FDS;
-use crate::sd::Account;
+use crate::sd::CgroupUsage;
 use crate::wire::Status;
 
-use super::calls::GoesOn;
-use super::stray::Trace;
-use super::words::{Caller, Places, Words};
+use super::calls::LiveParts;
+use super::stray::CallTrace;
+use super::words::{Caller, RecordedArgv, RecordedPaths};
 
 /// `start`: a command is about to run.
 #[derive(Debug, Serialize)]
-pub(super) struct Start<'a> {
+pub(super) struct StartRecord<'a> {
     pub(super) kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
@@ -26,9 +26,9 @@ pub(super) struct Start<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<&'a str>,
     #[serde(flatten)]
-    pub(super) words: Words,
+    pub(super) words: RecordedArgv,
     #[serde(flatten)]
-    pub(super) paths: Places,
+    pub(super) paths: RecordedPaths,
     pub(super) resolved: &'a str,
     cwd: &'a str,
     #[serde(flatten)]
@@ -50,7 +50,7 @@ pub(super) struct Start<'a> {
 
 /// What a start record is made from.
 #[derive(Debug)]
-pub struct Opening<'a> {
+pub struct CallStart<'a> {
     /// The socket that was asked.
     pub socket: &'a SocketName,
     /// The rule that allows it.
@@ -82,17 +82,21 @@ pub struct Opening<'a> {
     pub hidden: bool,
 }
 
-impl Opening<'_> {
+impl CallStart<'_> {
     /// What finds what may be left of the call, as far as its log policy lets records tell.
-    pub(super) fn trace(&self) -> Trace {
+    pub(super) fn trace(&self) -> CallTrace {
         let [stdin, stdout, stderr] = self.captures.map(|path| path.map(PathBuf::from));
         let (cgroup, cgroup_id) = self.cgroup.map(|(path, id)| (path.to_owned(), id)).unzip();
-        if self.hidden { Trace::default() } else { Trace { cgroup, cgroup_id, stdin, stdout, stderr } }
+        if self.hidden {
+            CallTrace::default()
+        } else {
+            CallTrace { cgroup, cgroup_id, stdin, stdout, stderr }
+        }
     }
 }
 
-impl<'a> Start<'a> {
-    pub(super) fn new(call: CallId, opening: &'a Opening<'a>) -> Self {
+impl<'a> StartRecord<'a> {
+    pub(super) fn new(call: CallId, opening: &'a CallStart<'a>) -> Self {
         let [stdin, stdout, stderr] = opening.captures;
         Self {
             kind: "start",
@@ -101,8 +105,8 @@ impl<'a> Start<'a> {
             socket: opening.socket,
             rule: opening.rule,
             file: opening.file,
-            words: Words::new(opening.argv.iter().copied()),
-            paths: Places::new(&opening.paths),
+            words: RecordedArgv::new(opening.argv.iter().copied()),
+            paths: RecordedPaths::new(&opening.paths),
             resolved: opening.resolved,
             cwd: opening.cwd,
             caller: opening.caller,
@@ -120,7 +124,7 @@ impl<'a> Start<'a> {
 
 /// Why a call was ended before its command did so itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum EndCause {
     /// Its rule's timeout fired.
     Timeout,
     /// Its caller went away.
@@ -133,7 +137,7 @@ pub enum Cause {
 
 /// What the captures of a call hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Captured {
+pub struct CapturedBytes {
     /// Bytes, of stdin, stdout and stderr, where there is a capture.
     pub bytes: [Option<u64>; REQUEST_FDS],
     /// Bytes of stdin that were handed to the command and that it left in its pipe.
@@ -148,7 +152,7 @@ pub struct Captured {
 
 /// How a call that was on record as started ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The command ran.
     Ran {
         /// What its caller is answered.
@@ -156,15 +160,15 @@ pub enum Outcome {
         /// The signal that ended it.
         signal: Option<i32>,
         /// Why the broker ended it, if it did.
-        cause: Option<Cause>,
+        cause: Option<EndCause>,
         /// Processes that it left and that could not be ended.
         left: usize,
         /// Others run on, as its rule has it.
         keeps: bool,
         /// What all that ran in its scope used.
-        account: Account,
+        account: CgroupUsage,
         /// What was captured of it.
-        captured: Captured,
+        captured: CapturedBytes,
     },
     /// Nothing of the command ran.
     NotStarted {
@@ -180,17 +184,17 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl CallOutcome {
     /// Whether something that it left could not be ended.
     pub fn leaves_some(&self) -> bool {
         matches!(self, Self::Ran { left: 1.., .. })
     }
 
     /// What of the call goes on after it.
-    pub fn goes_on(&self) -> GoesOn {
+    pub fn goes_on(&self) -> LiveParts {
         match self {
-            Self::Ran { captured, keeps, .. } => GoesOn { capturing: captured.goes_on, keeping: *keeps },
-            Self::NotStarted { .. } | Self::NotDurable { .. } => GoesOn::default(),
+            Self::Ran { captured, keeps, .. } => LiveParts { capturing: captured.goes_on, keeping: *keeps },
+            Self::NotStarted { .. } | Self::NotDurable { .. } => LiveParts::default(),
         }
     }
 
@@ -199,9 +203,9 @@ impl Outcome {
         match self {
             Self::NotStarted { .. } => Status::SPAWN,
             Self::NotDurable { .. } => Status::AUDIT,
-            Self::Ran { cause: Some(Cause::Timeout), .. } => Status::TIMEOUT,
-            Self::Ran { cause: Some(Cause::Stop), .. } => Status::STOPPING,
-            Self::Ran { cause: Some(Cause::CaptureLost), .. } => Status::AUDIT,
+            Self::Ran { cause: Some(EndCause::Timeout), .. } => Status::TIMEOUT,
+            Self::Ran { cause: Some(EndCause::Stop), .. } => Status::STOPPING,
+            Self::Ran { cause: Some(EndCause::CaptureLost), .. } => Status::AUDIT,
             Self::Ran { status, .. } => *status,
         }
     }
@@ -214,11 +218,11 @@ impl Outcome {
             Self::NotDurable { errno } => {
                 Some(format!("nothing ran: its start cannot be put on record: {}", errno.desc()))
             }
-            Self::Ran { cause: Some(Cause::Timeout), .. } => {
+            Self::Ran { cause: Some(EndCause::Timeout), .. } => {
                 timeout.map(|timeout| format!("it ran for {timeout:?}"))
             }
-            Self::Ran { cause: Some(Cause::Stop), .. } => Some("it ran, and was ended".into()),
-            Self::Ran { cause: Some(Cause::CaptureLost), .. } => {
+            Self::Ran { cause: Some(EndCause::Stop), .. } => Some("it ran, and was ended".into()),
+            Self::Ran { cause: Some(EndCause::CaptureLost), .. } => {
                 Some("it ran, and was ended: what it wrote could not be kept".into())
             }
             Self::Ran { .. } => None,
@@ -228,7 +232,7 @@ impl Outcome {
 
 /// `exit`: a call ended.
 #[derive(Debug, Serialize)]
-pub(super) struct Ending<'a> {
+pub(super) struct ExitRecord<'a> {
     kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
@@ -249,7 +253,7 @@ pub(super) struct Ending<'a> {
     #[serde(skip_serializing_if = "is_false")]
     pub(super) stopped: bool,
     #[serde(flatten)]
-    pub(super) captured: Tally,
+    pub(super) captured: CaptureTally,
     #[serde(skip_serializing_if = "is_false")]
     keeping: bool,
     #[serde(skip_serializing_if = "is_zero")]
@@ -266,14 +270,19 @@ pub(super) struct Ending<'a> {
     pub(super) errno: Option<String>,
     /// For the journal, where an entry stands by itself.
     #[serde(skip)]
-    pub(super) opening: &'a Opening<'a>,
+    pub(super) opening: &'a CallStart<'a>,
     #[serde(skip)]
     pub(super) took: Duration,
 }
 
-impl<'a> Ending<'a> {
+impl<'a> ExitRecord<'a> {
     /// The end of `call` after `took`. One whose start is not on record (`log = exit-only`) says who called.
-    pub(super) fn new(call: CallId, took: Duration, outcome: &Outcome, opening: &'a Opening<'a>) -> Self {
+    pub(super) fn new(
+        call: CallId,
+        took: Duration,
+        outcome: &CallOutcome,
+        opening: &'a CallStart<'a>,
+    ) -> Self {
         let hidden = opening.hidden.then_some(opening);
         let mut ending = Self {
             kind: "exit",
@@ -288,7 +297,7 @@ impl<'a> Ending<'a> {
             timed_out: false,
             hangup: false,
             stopped: false,
-            captured: Tally::default(),
+            captured: CaptureTally::default(),
             keeping: outcome.goes_on().keeping,
             left: 0,
             oom: false,
@@ -300,22 +309,22 @@ impl<'a> Ending<'a> {
             took,
         };
         match outcome {
-            Outcome::Ran { signal, cause, left, account, captured, .. } => {
+            CallOutcome::Ran { signal, cause, left, account, captured, .. } => {
                 ending.signal = *signal;
-                ending.timed_out = *cause == Some(Cause::Timeout);
-                ending.hangup = *cause == Some(Cause::Hangup);
-                ending.stopped = *cause == Some(Cause::Stop);
-                ending.captured = Tally::new(captured);
+                ending.timed_out = *cause == Some(EndCause::Timeout);
+                ending.hangup = *cause == Some(EndCause::Hangup);
+                ending.stopped = *cause == Some(EndCause::Stop);
+                ending.captured = CaptureTally::new(captured);
                 ending.left = *left;
                 ending.oom = account.oom;
                 ending.cpu_ms = account.cpu_ms;
                 ending.memory_peak = account.memory_peak;
             }
-            Outcome::NotStarted { step, errno } => {
+            CallOutcome::NotStarted { step, errno } => {
                 ending.step = Some(step);
                 ending.errno = Some(format!("{errno:?}"));
             }
-            Outcome::NotDurable { errno } => {
+            CallOutcome::NotDurable { errno } => {
                 ending.step = Some("sync");
                 ending.errno = Some(format!("{errno:?}"));
             }
@@ -326,7 +335,7 @@ impl<'a> Ending<'a> {
 
 /// What captures hold, as records have it.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Tally {
+pub(super) struct CaptureTally {
     #[serde(skip_serializing_if = "Option::is_none")]
     stdin_bytes: Option<u64>,
     #[serde(skip_serializing_if = "is_none_left")]
@@ -343,10 +352,10 @@ pub(super) struct Tally {
     capturing: bool,
 }
 
-impl Tally {
-    pub(super) fn new(captured: &Captured) -> Self {
+impl CaptureTally {
+    pub(super) fn new(captured: &CapturedBytes) -> Self {
         let [stdin_bytes, stdout_bytes, stderr_bytes] = captured.bytes;
-        let Captured { stdin_unread, truncated, drain_timeout, goes_on, .. } = *captured;
+        let CapturedBytes { stdin_unread, truncated, drain_timeout, goes_on, .. } = *captured;
         Self {
             stdin_bytes,
             stdin_unread,

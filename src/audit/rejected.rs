@@ -10,24 +10,24 @@ use crate::refusal::Refusal;
 use crate::rules::escape::command_line;
 
 use super::record::now_ms;
-use super::words::{Caller, Words};
+use super::words::{Caller, RecordedArgv};
 
 /// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a new
 /// process each time.
 #[derive(Clone, Debug, Serialize)]
-pub struct Rejected {
+pub struct RefusedRequest {
     pub(super) socket: SocketName,
     #[serde(flatten)]
     pub(super) caller: Option<Caller>,
     #[serde(flatten)]
-    pub(super) words: Words,
+    pub(super) words: RecordedArgv,
     pub(super) reason: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) detail: String,
     pub(super) status: i32,
 }
 
-impl Rejected {
+impl RefusedRequest {
     /// A refusal on `socket`; `argv` is empty when it is not known.
     pub fn new(socket: &SocketName, caller: Option<Caller>, argv: &[&str], refusal: &Refusal) -> Self {
         let mut detail = refusal.to_string();
@@ -35,7 +35,7 @@ impl Rejected {
         Self {
             socket: socket.clone(),
             caller,
-            words: Words::new(argv.iter().copied()),
+            words: RecordedArgv::new(argv.iter().copied()),
             reason: refusal.reason(),
             detail,
             status: refusal.status().get(),
@@ -52,28 +52,28 @@ impl Rejected {
         summary
     }
 
-    fn likeness(&self) -> Likeness<'_> {
+    fn likeness(&self) -> RefusalKey<'_> {
         let uid = self.caller.as_ref().map(Caller::uid);
         (&self.socket, uid, &self.words, self.reason, &self.detail, self.status)
     }
 
     /// The same without the words and what quotes them: a log policy keeps them out of every record.
     pub fn without_words(self) -> Self {
-        Self { words: Words::new(std::iter::empty()), detail: String::new(), ..self }
+        Self { words: RecordedArgv::new(std::iter::empty()), detail: String::new(), ..self }
     }
 }
 
-type Likeness<'a> = (&'a SocketName, Option<u32>, &'a Words, &'static str, &'a str, i32);
+type RefusalKey<'a> = (&'a SocketName, Option<u32>, &'a RecordedArgv, &'static str, &'a str, i32);
 
-impl PartialEq for Rejected {
+impl PartialEq for RefusedRequest {
     fn eq(&self, other: &Self) -> bool {
         self.likeness() == other.likeness()
     }
 }
 
-impl Eq for Rejected {}
+impl Eq for RefusedRequest {}
 
-impl Hash for Rejected {
+impl Hash for RefusedRequest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.likeness().hash(state);
     }
@@ -81,31 +81,31 @@ impl Hash for Rejected {
 
 /// `reject`: one refusal, or several equal ones.
 #[derive(Debug, Serialize)]
-pub(super) struct Reject<'a> {
+pub(super) struct RejectRecord<'a> {
     kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
     #[serde(flatten)]
-    pub(super) rejected: &'a Rejected,
+    pub(super) rejected: &'a RefusedRequest,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<CallId>,
 }
 
-impl<'a> Reject<'a> {
-    pub(super) fn one(call: CallId, rejected: &'a Rejected) -> Self {
+impl<'a> RejectRecord<'a> {
+    pub(super) fn one(call: CallId, rejected: &'a RefusedRequest) -> Self {
         Self { kind: "reject", call, ts: now_ms(), rejected, count: None, last: None }
     }
 
-    pub(super) fn many(first: CallId, last: CallId, count: u64, rejected: &'a Rejected) -> Self {
+    pub(super) fn many(first: CallId, last: CallId, count: u64, rejected: &'a RefusedRequest) -> Self {
         Self { count: Some(count), last: Some(last), ..Self::one(first, rejected) }
     }
 }
 
 /// A refusal, or several equal ones, that no manifest can hold.
 #[derive(Debug)]
-pub(super) struct Unfiled<'a> {
-    pub(super) rejected: &'a Rejected,
+pub(super) struct UnfiledReject<'a> {
+    pub(super) rejected: &'a RefusedRequest,
     pub(super) count: u64,
 }

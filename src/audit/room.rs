@@ -12,7 +12,7 @@ use crate::sys;
 
 /// What a line may take its space from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Space {
+pub(super) enum SpaceSource {
     /// What is free, beside what is kept.
     Free,
     /// What was kept for it.
@@ -21,12 +21,12 @@ pub(super) enum Space {
 
 /// How far the file has blocks.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct ReservedSpace {
     until: u64,
     cannot: bool,
 }
 
-impl Room {
+impl ReservedSpace {
     /// Sees to blocks from `from` up to `until`, and takes some more at a time where there are more.
     pub(super) fn reach(&mut self, file: BorrowedFd<'_>, from: u64, until: u64) -> io::Result<()> {
         if self.cannot || until <= self.until {

@@ -6,18 +6,18 @@ use serde::Serialize;
 use crate::ids::CallId;
 use crate::limits::REQUEST_FDS;
 
-use super::calls::GoesOn;
-use super::record::{Captured, Tally, is_false, is_zero, now_ms};
-use super::stray::{Remains, Trace};
+use super::calls::LiveParts;
+use super::record::{CaptureTally, CapturedBytes, is_false, is_zero, now_ms};
+use super::stray::{CallTrace, LeftoverOutcome};
 
 /// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
 #[derive(Debug, Serialize)]
-pub(super) struct Capture {
+pub(super) struct CaptureRecord {
     pub(super) kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
     #[serde(flatten)]
-    pub(super) captured: Tally,
+    pub(super) captured: CaptureTally,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -26,23 +26,23 @@ pub(super) struct Capture {
     left: usize,
 }
 
-impl Capture {
-    pub(super) fn new(call: CallId, captured: &Captured) -> Self {
-        let captured = Tally::new(captured);
+impl CaptureRecord {
+    pub(super) fn new(call: CallId, captured: &CapturedBytes) -> Self {
+        let captured = CaptureTally::new(captured);
         Self { kind: "capture", call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
     }
 
     /// Captures that ended with their broker.
-    pub(super) fn lost(remains: Remains) -> Self {
-        let Remains { call, reason, ended, left, bytes } = remains;
-        let captured = Captured { bytes, ..Captured::default() };
+    pub(super) fn lost(remains: LeftoverOutcome) -> Self {
+        let LeftoverOutcome { call, reason, ended, left, bytes } = remains;
+        let captured = CapturedBytes { bytes, ..CapturedBytes::default() };
         Self { reason: Some(reason), ended, left, ..Self::new(call, &captured) }
     }
 }
 
 /// `kept`: what an ended call had left running outlived its broker, and is ended.
 #[derive(Debug, Serialize)]
-pub(super) struct Kept {
+pub(super) struct KeptRecord {
     pub(super) kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
@@ -53,16 +53,16 @@ pub(super) struct Kept {
     pub(super) left: usize,
 }
 
-impl Kept {
-    pub(super) fn new(remains: Remains) -> Self {
-        let Remains { call, reason, ended, left, .. } = remains;
+impl KeptRecord {
+    pub(super) fn new(remains: LeftoverOutcome) -> Self {
+        let LeftoverOutcome { call, reason, ended, left, .. } = remains;
         Self { kind: "kept", call, ts: now_ms(), reason, ended, left }
     }
 }
 
 /// `carried`: a call whose start stands in an earlier file, and of which something runs or is captured on.
 #[derive(Debug, Serialize)]
-pub(super) struct Carried {
+pub(super) struct CarriedRecord {
     pub(super) kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
@@ -71,12 +71,12 @@ pub(super) struct Carried {
     #[serde(skip_serializing_if = "is_false")]
     pub(super) keeping: bool,
     #[serde(flatten)]
-    trace: Trace,
+    trace: CallTrace,
 }
 
-impl Carried {
-    pub(super) fn new(call: CallId, goes_on: GoesOn, trace: Trace) -> Self {
-        let GoesOn { capturing, keeping } = goes_on;
+impl CarriedRecord {
+    pub(super) fn new(call: CallId, goes_on: LiveParts, trace: CallTrace) -> Self {
+        let LiveParts { capturing, keeping } = goes_on;
         Self { kind: "carried", call, ts: now_ms(), capturing, keeping, trace }
     }
 
@@ -88,30 +88,30 @@ impl Carried {
 
 /// `lost`: a call whose end nobody saw.
 #[derive(Debug, Serialize)]
-pub(super) struct Lost {
+pub(super) struct LostRecord {
     kind: &'static str,
     pub(super) call: CallId,
     ts: u64,
     pub(super) reason: &'static str,
     #[serde(flatten)]
-    captured: Tally,
+    captured: CaptureTally,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) ended: usize,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) left: usize,
 }
 
-impl Lost {
+impl LostRecord {
     /// What an earlier broker left of a call.
-    pub(super) fn new(remains: Remains) -> Self {
-        let Remains { call, reason, ended, left, bytes } = remains;
-        let captured = Tally::new(&Captured { bytes, ..Captured::default() });
+    pub(super) fn new(remains: LeftoverOutcome) -> Self {
+        let LeftoverOutcome { call, reason, ended, left, bytes } = remains;
+        let captured = CaptureTally::new(&CapturedBytes { bytes, ..CapturedBytes::default() });
         Self { kind: "lost", call, ts: now_ms(), reason, captured, ended, left }
     }
 
     /// A call that this broker lost sight of.
     pub(super) fn failed(call: CallId) -> Self {
-        Self::new(Remains { call, reason: "failed", ended: 0, left: 0, bytes: [None; REQUEST_FDS] })
+        Self::new(LeftoverOutcome { call, reason: "failed", ended: 0, left: 0, bytes: [None; REQUEST_FDS] })
     }
 
     /// The reason as the end of a sentence.

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::limits::JOURNAL_REST;
-use crate::rules::Journal;
-use crate::sd::{Entry, JOURNAL_SOCKET, JournalSocket};
+use crate::rules::JournalMode;
+use crate::sd::{JOURNAL_SOCKET, JournalEntry, JournalSocket};
 
 /// A change of what the journal takes.
 #[derive(Debug)]
@@ -20,23 +20,23 @@ pub enum JournalNews<'a> {
 }
 
 /// Who is told of such a change.
-pub type Hear = Box<dyn Fn(&JournalNews<'_>) + Send>;
+pub type NewsListener = Box<dyn Fn(&JournalNews<'_>) + Send>;
 
 /// The journal of one manifest.
-pub struct Sink(Mutex<State>);
+pub struct JournalSink(Mutex<SinkState>);
 
-struct State {
-    wanted: Journal,
+struct SinkState {
+    wanted: JournalMode,
     socket: JournalSocket,
-    lost: Option<Lost>,
+    lost: Option<JournalOutage>,
     /// What is handed over when whoever waits for an answer has it.
-    untold: Vec<Entry>,
-    hear: Hear,
+    untold: Vec<JournalEntry>,
+    hear: NewsListener,
 }
 
 /// A journal that takes no entries. Nothing is waited for until it takes them again.
 #[derive(Clone, Copy)]
-enum Lost {
+enum JournalOutage {
     /// Nobody listens.
     Gone,
     /// Its queue had no room, last at this time. A journal that hangs takes an entry now and then; for that
@@ -45,16 +45,16 @@ enum Lost {
     Full(Instant),
 }
 
-impl fmt::Debug for Sink {
+impl fmt::Debug for JournalSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sink").finish_non_exhaustive()
     }
 }
 
-impl Sink {
+impl JournalSink {
     /// A sink that gets what `journal =` says.
-    pub fn new(wanted: Journal, hear: Hear) -> io::Result<Self> {
-        Ok(Self(Mutex::new(State {
+    pub fn new(wanted: JournalMode, hear: NewsListener) -> io::Result<Self> {
+        Ok(Self(Mutex::new(SinkState {
             wanted,
             socket: JournalSocket::new()?,
             lost: None,
@@ -64,20 +64,20 @@ impl Sink {
     }
 
     /// From now on, `journal =` says this.
-    pub(super) fn want(&self, wanted: Journal) {
+    pub(super) fn want(&self, wanted: JournalMode) {
         self.state().wanted = wanted;
     }
 
     /// From now on, it says this or something stricter.
-    pub(super) fn want_at_least(&self, wanted: Journal) {
+    pub(super) fn want_at_least(&self, wanted: JournalMode) {
         let mut state = self.state();
         state.wanted = state.wanted.max(wanted);
     }
 
     /// Hands over an entry, if one is wanted. An error is one that must keep a call from running.
-    pub(super) fn enter(&self, entry: impl FnOnce() -> Entry) -> io::Result<()> {
+    pub(super) fn enter(&self, entry: impl FnOnce() -> JournalEntry) -> io::Result<()> {
         let mut state = self.state();
-        if state.wanted == Journal::Off {
+        if state.wanted == JournalMode::Off {
             return Ok(());
         }
         state.tell();
@@ -85,9 +85,9 @@ impl Sink {
     }
 
     /// Keeps an entry, if one is wanted: it is handed over by [`Self::tell`], or ahead of the next one.
-    pub(super) fn keep(&self, entry: impl FnOnce() -> Entry) {
+    pub(super) fn keep(&self, entry: impl FnOnce() -> JournalEntry) {
         let mut state = self.state();
-        if state.wanted != Journal::Off {
+        if state.wanted != JournalMode::Off {
             state.untold.push(entry());
         }
     }
@@ -100,19 +100,19 @@ impl Sink {
     /// The same without an entry: a call that leaves no start record needs the journal for its end.
     pub(super) fn probe(&self) -> io::Result<()> {
         let mut state = self.state();
-        if state.wanted != Journal::Require {
+        if state.wanted != JournalMode::Require {
             return Ok(());
         }
         let sent = state.socket.probe();
         state.judge(sent)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SinkState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl SinkState {
     fn tell(&mut self) {
         for entry in std::mem::take(&mut self.untold) {
             // It is said once what the journal does not take.
@@ -120,7 +120,7 @@ impl State {
         }
     }
 
-    fn send(&mut self, entry: &Entry) -> io::Result<()> {
+    fn send(&mut self, entry: &JournalEntry) -> io::Result<()> {
         // The bound on waiting is paid once, not with every record.
         let sent = self.socket.send(entry, self.lost.is_some());
         self.judge(sent)
@@ -130,8 +130,8 @@ impl State {
         let Err(source) = sent else {
             let is_back = match self.lost {
                 None => false,
-                Some(Lost::Gone) => true,
-                Some(Lost::Full(last)) => last.elapsed() >= JOURNAL_REST,
+                Some(JournalOutage::Gone) => true,
+                Some(JournalOutage::Full(last)) => last.elapsed() >= JOURNAL_REST,
             };
             if is_back {
                 self.lost = None;
@@ -140,11 +140,11 @@ impl State {
             return Ok(());
         };
         let is_full = source.kind() == io::ErrorKind::WouldBlock;
-        let lost = if is_full { Lost::Full(Instant::now()) } else { Lost::Gone };
+        let lost = if is_full { JournalOutage::Full(Instant::now()) } else { JournalOutage::Gone };
         if self.lost.replace(lost).is_none() {
             (self.hear)(&JournalNews::Lost(&source));
         }
-        if self.wanted == Journal::Require {
+        if self.wanted == JournalMode::Require {
             return Err(io::Error::new(source.kind(), format!("the journal ({JOURNAL_SOCKET}): {source}")));
         }
         Ok(())

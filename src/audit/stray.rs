@@ -14,27 +14,27 @@ use crate::sd::Cgroup;
 
 /// A call that was begun and not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Begun {
+pub(super) struct UnendedCall {
     /// Its start record, or what stands for it in a file that was begun later; empty where there is neither.
     pub(super) line: Vec<u8>,
     /// The host was booted since.
     pub(super) is_of_other_boot: bool,
 }
 
-impl Begun {
+impl UnendedCall {
     /// Whether processes of it run, as far as can be found out.
     pub(super) fn is_left(&self) -> bool {
         self.trace().is_left()
     }
 
-    fn trace(&self) -> Trace {
+    fn trace(&self) -> CallTrace {
         serde_json::from_slice(&self.line).unwrap_or_default()
     }
 }
 
 /// What a start record says of what may be left.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Trace {
+pub(super) struct CallTrace {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cgroup: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ pub(super) struct Trace {
     pub(super) stderr: Option<PathBuf>,
 }
 
-impl Trace {
+impl CallTrace {
     /// Whether processes of the call run, as far as can be found out.
     pub(super) fn is_left(&self) -> bool {
         self.find().is_some_and(|cgroup| cgroup.is_populated().unwrap_or(true))
@@ -62,7 +62,7 @@ impl Trace {
 
 /// What is left of a call.
 #[derive(Debug)]
-struct Stray {
+struct CallLeftovers {
     captures: [Option<PathBuf>; REQUEST_FDS],
     cgroup: Option<Cgroup>,
     found: usize,
@@ -70,7 +70,7 @@ struct Stray {
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Remains {
+pub(super) struct LeftoverOutcome {
     pub(super) call: CallId,
     /// `killed` or `host`: why it was not seen to its end.
     pub(super) reason: &'static str,
@@ -83,20 +83,22 @@ pub(super) struct Remains {
 }
 
 /// Ends what is left of these calls, of all at once, and says what became of it.
-pub(super) fn end_all<'b>(calls: impl Iterator<Item = (&'b CallId, &'b Begun)>) -> Vec<Remains> {
-    let strays: Vec<_> = calls.map(|(call, begun)| (*call, begun, Stray::kill(begun))).collect();
+pub(super) fn end_all<'b>(
+    calls: impl Iterator<Item = (&'b CallId, &'b UnendedCall)>,
+) -> Vec<LeftoverOutcome> {
+    let strays: Vec<_> = calls.map(|(call, begun)| (*call, begun, CallLeftovers::kill(begun))).collect();
     let until = Instant::now() + KILL_GRACE;
     let settled = strays.iter().map(|(call, begun, stray)| {
         let reason = if begun.is_of_other_boot { "host" } else { "killed" };
         let (ended, left) = stray.settle(until);
-        Remains { call: *call, reason, ended, left, bytes: stray.bytes() }
+        LeftoverOutcome { call: *call, reason, ended, left, bytes: stray.bytes() }
     });
     settled.collect()
 }
 
-impl Stray {
+impl CallLeftovers {
     /// Kills what is left of a call.
-    fn kill(begun: &Begun) -> Self {
+    fn kill(begun: &UnendedCall) -> Self {
         let trace = begun.trace();
         // A command may have started the broker that comes after its own.
         let cgroup = trace.find().filter(|cgroup| !begun.is_of_other_boot && !cgroup.holds_us());

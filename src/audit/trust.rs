@@ -20,13 +20,13 @@ use crate::rules::escape::quoted;
 
 /// Why a path is not trusted. `Display` says what to do about it.
 #[derive(Debug)]
-pub struct Distrust {
+pub struct TrustError {
     path: PathBuf,
-    why: Why,
+    why: TrustErrorKind,
 }
 
 #[derive(Debug)]
-enum Why {
+enum TrustErrorKind {
     NotAbsolute,
     Owner(u32),
     Writable(u32),
@@ -35,26 +35,28 @@ enum Why {
     Io(io::Error),
 }
 
-impl fmt::Display for Distrust {
+impl fmt::Display for TrustError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.why {
-            Why::NotAbsolute => write!(f, "{path} is not an absolute path"),
-            Why::Owner(uid) if is_unmapped(*uid) => write!(
+            TrustErrorKind::NotAbsolute => write!(f, "{path} is not an absolute path"),
+            TrustErrorKind::Owner(uid) if is_unmapped(*uid) => write!(
                 f,
                 "{path} belongs to a user who has no number in this user namespace, so nobody here can tell who may \
                  change it; run the broker outside of the namespace, or in one that maps root as well"
             ),
-            Why::Owner(uid) => write!(f, "{path} belongs to user {uid}, not to root or to this one"),
-            Why::Writable(mode) => {
+            TrustErrorKind::Owner(uid) => {
+                write!(f, "{path} belongs to user {uid}, not to root or to this one")
+            }
+            TrustErrorKind::Writable(mode) => {
                 write!(f, "{path} can be written by others (mode {mode:04o}); {}", remedy(&self.path, *mode))
             }
-            Why::Link => {
+            TrustErrorKind::Link => {
                 let word = shell_word(&self.path);
                 write!(f, "{path} is a symbolic link; name the file it leads to (realpath {word})")
             }
-            Why::NotRegular => write!(f, "{path} is not a regular file"),
-            Why::Io(source) => write!(f, "{path}: {source}"),
+            TrustErrorKind::NotRegular => write!(f, "{path} is not a regular file"),
+            TrustErrorKind::Io(source) => write!(f, "{path}: {source}"),
         }
     }
 }
@@ -85,27 +87,31 @@ fn is_unmapped(uid: u32) -> bool {
     is_overflow && !maps_all
 }
 
-impl std::error::Error for Distrust {}
+impl std::error::Error for TrustError {}
 
-impl Distrust {
+impl TrustError {
     /// Whether a system call failed, so that nothing can be said about trust.
     pub fn is_failure(&self) -> bool {
-        matches!(self.why, Why::Io(_))
+        matches!(self.why, TrustErrorKind::Io(_))
     }
 
     /// Whether something has the name that was to be new.
     pub(super) fn is_taken(&self) -> bool {
         match &self.why {
-            Why::Io(source) => source.kind() == io::ErrorKind::AlreadyExists,
-            Why::NotAbsolute | Why::Owner(_) | Why::Writable(_) | Why::Link | Why::NotRegular => false,
+            TrustErrorKind::Io(source) => source.kind() == io::ErrorKind::AlreadyExists,
+            TrustErrorKind::NotAbsolute
+            | TrustErrorKind::Owner(_)
+            | TrustErrorKind::Writable(_)
+            | TrustErrorKind::Link
+            | TrustErrorKind::NotRegular => false,
         }
     }
 }
 
 /// For callers that know the path already: what a system call gave, or else why the path is not trusted.
-impl From<Distrust> for io::Error {
-    fn from(distrust: Distrust) -> Self {
-        if let Why::Io(source) = distrust.why {
+impl From<TrustError> for io::Error {
+    fn from(distrust: TrustError) -> Self {
+        if let TrustErrorKind::Io(source) = distrust.why {
             return source;
         }
         Self::new(io::ErrorKind::PermissionDenied, distrust)
@@ -114,39 +120,39 @@ impl From<Distrust> for io::Error {
 
 /// A name in a directory that only root or this user can write, as is every directory above it.
 #[derive(Debug)]
-pub struct Trusted {
+pub struct TrustedName {
     directory: OwnedFd,
     name: OsString,
     path: PathBuf,
 }
 
-impl Trusted {
+impl TrustedName {
     /// The place of `path`, absolute. With `create`, missing directories are made, mode 0700.
-    pub fn parent_of(path: &Path, create: bool) -> Result<Self, Distrust> {
-        let distrust = |why| Distrust { path: path.to_owned(), why };
+    pub fn parent_of(path: &Path, create: bool) -> Result<Self, TrustError> {
+        let distrust = |why| TrustError { path: path.to_owned(), why };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(distrust(Why::NotRegular));
+            return Err(distrust(TrustErrorKind::NotRegular));
         };
-        let walk = Walk::new(parent, create)?.finish()?;
+        let walk = TrustWalk::new(parent, create)?.finish()?;
         Ok(Self { directory: walk, name: name.to_owned(), path: path.to_owned() })
     }
 
     /// Opens the file to read it. It must be regular, and nobody else's to write.
-    pub fn read(&self) -> Result<File, Distrust> {
+    pub fn read(&self) -> Result<File, TrustError> {
         self.checked(OFlag::O_RDONLY)
     }
 
     /// Opens the file to append to it, and makes it with mode 0600 where it is missing.
-    pub fn append(&self) -> Result<File, Distrust> {
+    pub fn append(&self) -> Result<File, TrustError> {
         self.checked(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)
     }
 
     /// The same to change it in place.
-    pub fn update(&self) -> Result<File, Distrust> {
+    pub fn update(&self) -> Result<File, TrustError> {
         self.checked(OFlag::O_RDWR | OFlag::O_CREAT)
     }
 
-    fn checked(&self, flags: OFlag) -> Result<File, Distrust> {
+    fn checked(&self, flags: OFlag) -> Result<File, TrustError> {
         let file = self.open(flags)?;
         let stat = self.regular(&file)?;
         judge(&stat, false).map_err(|why| self.distrust(why))?;
@@ -154,7 +160,7 @@ impl Trusted {
     }
 
     /// Makes the file, mode 0600, to write it and read it back. The name must be free.
-    pub fn create(&self) -> Result<File, Distrust> {
+    pub fn create(&self) -> Result<File, TrustError> {
         let file = self.open(OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;
         self.regular(&file)?;
         Ok(file)
@@ -165,66 +171,74 @@ impl Trusted {
         unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
     }
 
-    fn open(&self, flags: OFlag) -> Result<File, Distrust> {
+    fn open(&self, flags: OFlag) -> Result<File, TrustError> {
         // O_NONBLOCK: a FIFO in the file's place must not hold the broker up.
         let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let mode = if flags.contains(OFlag::O_CREAT) { Mode::S_IRUSR | Mode::S_IWUSR } else { Mode::empty() };
         let how = OpenHow::new().flags(flags).mode(mode).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
         match openat2(self.directory.as_fd(), self.name.as_os_str(), how) {
             Ok(file) => Ok(file.into()),
-            Err(Errno::ELOOP) => Err(self.distrust(Why::Link)),
-            Err(errno) => Err(self.distrust(Why::Io(errno.into()))),
+            Err(Errno::ELOOP) => Err(self.distrust(TrustErrorKind::Link)),
+            Err(errno) => Err(self.distrust(TrustErrorKind::Io(errno.into()))),
         }
     }
 
-    fn regular(&self, file: &File) -> Result<FileStat, Distrust> {
-        let stat = fstat(file).map_err(|errno| self.distrust(Why::Io(errno.into())))?;
-        if format(&stat) == SFlag::S_IFREG { Ok(stat) } else { Err(self.distrust(Why::NotRegular)) }
+    fn regular(&self, file: &File) -> Result<FileStat, TrustError> {
+        let stat = fstat(file).map_err(|errno| self.distrust(TrustErrorKind::Io(errno.into())))?;
+        if format(&stat) == SFlag::S_IFREG {
+            Ok(stat)
+        } else {
+            Err(self.distrust(TrustErrorKind::NotRegular))
+        }
     }
 
-    fn distrust(&self, why: Why) -> Distrust {
-        Distrust { path: self.path.clone(), why }
+    fn distrust(&self, why: TrustErrorKind) -> TrustError {
+        TrustError { path: self.path.clone(), why }
     }
 }
 
 /// Opens a file to read that only root or this user can write or replace.
-pub fn trusted_file(path: &Path) -> Result<File, Distrust> {
-    Trusted::parent_of(path, false)?.read()
+pub fn trusted_file(path: &Path) -> Result<File, TrustError> {
+    TrustedName::parent_of(path, false)?.read()
 }
 
 /// Opens a rules file to read, which may be named by links of root's or of this user's own, in directories
 /// that nobody else can write: dotfile managers and `ConfigMap`s of Kubernetes keep theirs so. Each step on
 /// the way is walked.
-pub fn trusted_rules(path: &Path) -> Result<File, Distrust> {
+pub fn trusted_rules(path: &Path) -> Result<File, TrustError> {
     let mut path = path.to_owned();
     for _ in 0..=LINKS_MAX {
-        let distrust = |why| Distrust { path: path.clone(), why };
-        let io = |errno: Errno| distrust(Why::Io(errno.into()));
+        let distrust = |why| TrustError { path: path.clone(), why };
+        let io = |errno: Errno| distrust(TrustErrorKind::Io(errno.into()));
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(distrust(Why::NotRegular));
+            return Err(distrust(TrustErrorKind::NotRegular));
         };
-        let mut walk = Walk::new(parent, false)?;
-        walk.links_of = LinksOf::Own;
-        let place = Trusted { directory: walk.finish()?, name: name.to_owned(), path: path.clone() };
+        let mut walk = TrustWalk::new(parent, false)?;
+        walk.links_of = LinkPolicy::Own;
+        let place = TrustedName { directory: walk.finish()?, name: name.to_owned(), path: path.clone() };
         match place.read() {
-            Err(Distrust { why: Why::Link, .. }) => {}
+            Err(TrustError { why: TrustErrorKind::Link, .. }) => {}
             read => return read,
         }
         let link = fstatat(&place.directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io)?;
         if link.st_uid != 0 && link.st_uid != geteuid().as_raw() {
-            return Err(distrust(Why::Owner(link.st_uid)));
+            return Err(distrust(TrustErrorKind::Owner(link.st_uid)));
         }
         let target = readlinkat(&place.directory, name).map_err(io)?;
         path = parent.join(target);
     }
-    Err(Distrust { path, why: Why::Link })
+    Err(TrustError { path, why: TrustErrorKind::Link })
 }
 
 /// That only root or this user can change what stands in a directory. `Ok(false)` when there is none.
-pub fn trusted_directory(path: &Path) -> Result<bool, Distrust> {
-    match Walk::new(path, false)?.finish() {
+pub fn trusted_directory(path: &Path) -> Result<bool, TrustError> {
+    match TrustWalk::new(path, false)?.finish() {
         Ok(_) => Ok(true),
-        Err(Distrust { why: Why::Io(source), .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(TrustError { why: TrustErrorKind::Io(source), .. })
+            if source.kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(false)
+        }
         Err(distrust) => Err(distrust),
     }
 }
@@ -232,12 +246,12 @@ pub fn trusted_directory(path: &Path) -> Result<bool, Distrust> {
 /// That only root or this user can change a program, or have another file in its place. Links on the way may
 /// be this user's own too: who may make one may name what it leads to.
 /// Errors: a system call's own error (`From<Distrust>` gives it) where there is no such program.
-pub fn trusted_program(path: &Path) -> Result<(), Distrust> {
-    let mut walk = Walk::new(path, false)?;
-    walk.links_of = LinksOf::Own;
+pub fn trusted_program(path: &Path) -> Result<(), TrustError> {
+    let mut walk = TrustWalk::new(path, false)?;
+    walk.links_of = LinkPolicy::Own;
     while let Some(name) = walk.ahead.pop_front() {
         let is_last = walk.ahead.is_empty();
-        judge(&walk.stat, !is_last).map_err(|why| Distrust { path: walk.path.clone(), why })?;
+        judge(&walk.stat, !is_last).map_err(|why| TrustError { path: walk.path.clone(), why })?;
         if is_last && !walk.end_at(&name)? {
             return Ok(());
         }
@@ -245,12 +259,12 @@ pub fn trusted_program(path: &Path) -> Result<(), Distrust> {
             walk.step(&name)?;
         }
     }
-    Err(Distrust { path: path.to_owned(), why: Why::NotRegular })
+    Err(TrustError { path: path.to_owned(), why: TrustErrorKind::NotRegular })
 }
 
 /// Whose links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LinksOf {
+enum LinkPolicy {
     /// Those that root alone can have made.
     Root,
     /// Those that root or this user made.
@@ -258,46 +272,46 @@ enum LinksOf {
 }
 
 /// A way down from the root directory, component by component.
-struct Walk {
+struct TrustWalk {
     here: OwnedFd,
     stat: FileStat,
     path: PathBuf,
     ahead: VecDeque<OsString>,
     links: usize,
-    links_of: LinksOf,
+    links_of: LinkPolicy,
     create: bool,
 }
 
-impl Walk {
-    fn new(path: &Path, create: bool) -> Result<Self, Distrust> {
-        let distrust = |why| Distrust { path: path.to_owned(), why };
+impl TrustWalk {
+    fn new(path: &Path, create: bool) -> Result<Self, TrustError> {
+        let distrust = |why| TrustError { path: path.to_owned(), why };
         if !path.is_absolute() {
-            return Err(distrust(Why::NotAbsolute));
+            return Err(distrust(TrustErrorKind::NotAbsolute));
         }
-        let (here, stat) = root().map_err(|errno| distrust(Why::Io(errno.into())))?;
-        let (ahead, links_of) = (names(path).collect(), LinksOf::Root);
+        let (here, stat) = root().map_err(|errno| distrust(TrustErrorKind::Io(errno.into())))?;
+        let (ahead, links_of) = (names(path).collect(), LinkPolicy::Root);
         Ok(Self { here, stat, path: "/".into(), ahead, links: 0, links_of, create })
     }
 
-    fn finish(mut self) -> Result<OwnedFd, Distrust> {
+    fn finish(mut self) -> Result<OwnedFd, TrustError> {
         while let Some(name) = self.ahead.pop_front() {
-            judge(&self.stat, true).map_err(|why| Distrust { path: self.path.clone(), why })?;
+            judge(&self.stat, true).map_err(|why| TrustError { path: self.path.clone(), why })?;
             self.step(&name)?;
         }
-        judge(&self.stat, false).map_err(|why| Distrust { path: self.path.clone(), why })?;
+        judge(&self.stat, false).map_err(|why| TrustError { path: self.path.clone(), why })?;
         Ok(self.here)
     }
 
-    fn step(&mut self, name: &OsStr) -> Result<(), Distrust> {
+    fn step(&mut self, name: &OsStr) -> Result<(), TrustError> {
         let below = self.path.join(name);
-        let distrust = |why| Distrust { path: below.clone(), why };
+        let distrust = |why| TrustError { path: below.clone(), why };
         let opened = match self.open(name) {
             Err(Errno::ENOENT) if self.create => self.make(name).and_then(|()| self.open(name)),
             Err(Errno::ELOOP) => return self.follow(name, &below),
             opened => opened,
         };
-        self.here = opened.map_err(|errno| distrust(Why::Io(errno.into())))?;
-        self.stat = fstat(&self.here).map_err(|errno| distrust(Why::Io(errno.into())))?;
+        self.here = opened.map_err(|errno| distrust(TrustErrorKind::Io(errno.into())))?;
+        self.stat = fstat(&self.here).map_err(|errno| distrust(TrustErrorKind::Io(errno.into())))?;
         self.path = below;
         Ok(())
     }
@@ -309,18 +323,19 @@ impl Walk {
     }
 
     /// Judges the file of this name. Gives whether it is a link instead, to follow which goes on.
-    fn end_at(&mut self, name: &OsStr) -> Result<bool, Distrust> {
+    fn end_at(&mut self, name: &OsStr) -> Result<bool, TrustError> {
         let below = self.path.join(name);
-        let distrust = |why| Distrust { path: below.clone(), why };
+        let distrust = |why| TrustError { path: below.clone(), why };
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let file = openat2(&self.here, name, how).map_err(|errno| distrust(Why::Io(errno.into())))?;
-        let stat = fstat(&file).map_err(|errno| distrust(Why::Io(errno.into())))?;
+        let file =
+            openat2(&self.here, name, how).map_err(|errno| distrust(TrustErrorKind::Io(errno.into())))?;
+        let stat = fstat(&file).map_err(|errno| distrust(TrustErrorKind::Io(errno.into())))?;
         match format(&stat) {
             SFlag::S_IFLNK => self.follow(name, &below).map(|()| true),
             SFlag::S_IFREG => judge(&stat, false).map(|()| false).map_err(distrust),
-            SFlag::S_IFDIR => Err(distrust(Why::Io(Errno::EISDIR.into()))),
-            _ => Err(distrust(Why::NotRegular)),
+            SFlag::S_IFDIR => Err(distrust(TrustErrorKind::Io(Errno::EISDIR.into()))),
+            _ => Err(distrust(TrustErrorKind::NotRegular)),
         }
     }
 
@@ -333,17 +348,17 @@ impl Walk {
 
     /// A link is followed only where root alone can have made it (`/bin` on a merged `/usr`), or this user,
     /// for a program.
-    fn follow(&mut self, name: &OsStr, below: &Path) -> Result<(), Distrust> {
-        let distrust = |why| Distrust { path: below.to_owned(), why };
-        let io = |errno: Errno| distrust(Why::Io(errno.into()));
+    fn follow(&mut self, name: &OsStr, below: &Path) -> Result<(), TrustError> {
+        let distrust = |why| TrustError { path: below.to_owned(), why };
+        let io = |errno: Errno| distrust(TrustErrorKind::Io(errno.into()));
         let link = fstatat(&self.here, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io)?;
         let is_good = match self.links_of {
-            LinksOf::Root => self.stat.st_uid == 0 && self.stat.st_mode & 0o022 == 0 && link.st_uid == 0,
-            LinksOf::Own => link.st_uid == 0 || link.st_uid == geteuid().as_raw(),
+            LinkPolicy::Root => self.stat.st_uid == 0 && self.stat.st_mode & 0o022 == 0 && link.st_uid == 0,
+            LinkPolicy::Own => link.st_uid == 0 || link.st_uid == geteuid().as_raw(),
         };
         self.links += 1;
         if !is_good || self.links > LINKS_MAX {
-            return Err(distrust(Why::Link));
+            return Err(distrust(TrustErrorKind::Link));
         }
         let target = PathBuf::from(readlinkat(&self.here, name).map_err(io)?);
         for name in names(&target).collect::<Vec<_>>().into_iter().rev() {
@@ -374,13 +389,13 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
 
 /// Whether only root or this user can change a file or directory. In a sticky directory others can add names, but
 /// neither take away nor replace those of others: one may stand above.
-fn judge(stat: &FileStat, above: bool) -> Result<(), Why> {
+fn judge(stat: &FileStat, above: bool) -> Result<(), TrustErrorKind> {
     if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
-        return Err(Why::Owner(stat.st_uid));
+        return Err(TrustErrorKind::Owner(stat.st_uid));
     }
     let sticky = above && stat.st_mode & 0o1000 != 0;
     if stat.st_mode & 0o022 != 0 && !sticky {
-        return Err(Why::Writable(stat.st_mode & 0o7777));
+        return Err(TrustErrorKind::Writable(stat.st_mode & 0o7777));
     }
     Ok(())
 }

@@ -5,37 +5,41 @@ use std::io;
 use std::time::Instant;
 
 use crate::ids::CallId;
-use crate::rules::Journal;
+use crate::rules::JournalMode;
 
 use super::counts::cost;
-use super::fold::{Due, Fold, Heard};
-use super::many::RejectMany;
-use super::rejected::{Rejected, Unfiled};
-use super::sink::{Hear, Sink};
+use super::fold::{DedupVerdict, DueRecord, RefusalDedup};
+use super::many::RejectManyRecord;
+use super::rejected::{RefusedRequest, UnfiledReject};
+use super::sink::{JournalSink, NewsListener};
 
 /// Refusals that no manifest can hold.
 #[derive(Debug)]
 pub struct UnfiledRefusals {
-    sink: Sink,
-    fold: Fold,
+    sink: JournalSink,
+    fold: RefusalDedup,
     /// For the counting of equal ones; in no record.
     next: CallId,
 }
 
 impl UnfiledRefusals {
     /// None yet. `hear` is told when the journal takes no entries. Errors: there is no socket to write to it.
-    pub fn new(hear: Hear) -> io::Result<Self> {
-        Ok(Self { sink: Sink::new(Journal::Require, hear)?, fold: Fold::default(), next: CallId::FIRST })
+    pub fn new(hear: NewsListener) -> io::Result<Self> {
+        Ok(Self {
+            sink: JournalSink::new(JournalMode::Require, hear)?,
+            fold: RefusalDedup::default(),
+            next: CallId::FIRST,
+        })
     }
 
     /// Records one, or counts it where equal ones came just before.
     /// Errors: the journal does not take it.
-    pub fn reject(&mut self, rejected: &Rejected) -> io::Result<()> {
+    pub fn reject(&mut self, rejected: &RefusedRequest) -> io::Result<()> {
         let call = self.next;
         self.next = call.next();
         match self.fold.hear(call, rejected, Instant::now(), &cost) {
-            Heard::First => self.sink.enter(|| Unfiled { rejected, count: 1 }.entry()),
-            Heard::Again => Ok(()),
+            DedupVerdict::First => self.sink.enter(|| UnfiledReject { rejected, count: 1 }.entry()),
+            DedupVerdict::Again => Ok(()),
         }
     }
 
@@ -43,8 +47,10 @@ impl UnfiledRefusals {
     pub fn settle(&mut self) {
         for due in self.fold.take_due(Instant::now(), &cost) {
             let entry = || match &due {
-                Due::Equal(rejected, repeats) => Unfiled { rejected, count: repeats.count }.entry(),
-                Due::Many(socket, many) => RejectMany::new(socket, many).unfiled_entry(),
+                DueRecord::Equal(rejected, repeats) => {
+                    UnfiledReject { rejected, count: repeats.count }.entry()
+                }
+                DueRecord::Many(socket, many) => RejectManyRecord::new(socket, many).unfiled_entry(),
             };
             // The sink says what the journal does not take.
             self.sink.enter(entry).ok();

@@ -41,7 +41,7 @@ impl Caller {
 
 /// An argument list as records show it: whole, or cut with its length and hash.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Words {
+pub(super) struct RecordedArgv {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     argv: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub(super) struct Words {
     argv_sha256: Option<String>,
 }
 
-impl Words {
+impl RecordedArgv {
     pub(super) fn new<'w>(words: impl Iterator<Item = &'w str> + Clone) -> Self {
         let (argv, cut) = kept(words);
         let (argv_bytes, argv_sha256) = cut.unzip();
@@ -60,7 +60,7 @@ impl Words {
 
 /// Where paths of an argument list lead, whole or cut in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Places {
+pub(super) struct RecordedPaths {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     paths: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +69,7 @@ pub(super) struct Places {
     paths_sha256: Option<String>,
 }
 
-impl Places {
+impl RecordedPaths {
     pub(super) fn new(paths: &[&str]) -> Self {
         let (paths, cut) = kept(paths.iter().copied());
         let (paths_bytes, paths_sha256) = cut.unzip();
@@ -98,7 +98,7 @@ fn kept<'w>(words: impl Iterator<Item = &'w str> + Clone) -> (Vec<String>, Optio
     (kept, Some((bytes, format!("{:x}", hash.finalize()))))
 }
 
-impl Words {
+impl RecordedArgv {
     /// The words that are kept.
     pub(super) fn argv(&self) -> &[String] {
         &self.argv

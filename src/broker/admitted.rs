@@ -4,28 +4,28 @@
 use std::sync::Arc;
 
 use crate::audit::Caller;
-use crate::ids::Claimed;
+use crate::ids::ClaimedWord;
 use crate::limits::DECISIONS_MAX;
 use crate::refusal::Refusal;
-use crate::rules::{Matched, MissReason, Policy};
+use crate::rules::{MatchedRule, MissReason, Policy};
 
 use super::disk::Disk;
-use super::gate::Guest;
-use super::state::{Broker, Socket};
-use super::visit::Visit;
+use super::gate::Candidate;
+use super::state::{Broker, ServedSocket};
+use super::visit::ClientRequest;
 
 /// A call that a rule allows.
 #[derive(Debug)]
-pub(super) struct Admitted {
-    pub(super) visit: Visit,
-    pub(super) allowed: Box<Allowed>,
+pub(super) struct AdmittedCall {
+    pub(super) visit: ClientRequest,
+    pub(super) allowed: Box<AllowedCall>,
 }
 
 /// What it is allowed, by which rules.
 #[derive(Debug)]
-pub(super) struct Allowed {
+pub(super) struct AllowedCall {
     pub(super) caller: Caller,
-    pub(super) matched: Matched,
+    pub(super) matched: MatchedRule,
     pub(super) policy: Arc<Policy>,
     /// Of its words, which the connection's owner has too.
     bytes: usize,
@@ -37,14 +37,14 @@ pub(super) struct Allowed {
 
 /// What a second look at a request says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Still {
+pub(super) enum SecondLook {
     /// The same rule decides.
     Same,
     /// Another one does, or the same in another way: it counts elsewhere, or runs otherwise.
     Other,
 }
 
-impl Guest for Admitted {
+impl Candidate for AdmittedCall {
     fn rule(&self) -> &Arc<str> {
         &self.allowed.matched.rule.text
     }
@@ -66,8 +66,8 @@ impl Guest for Admitted {
     }
 }
 
-impl Allowed {
-    pub(super) fn new(caller: Caller, matched: Matched, policy: Arc<Policy>) -> Self {
+impl AllowedCall {
+    pub(super) fn new(caller: Caller, matched: MatchedRule, policy: Arc<Policy>) -> Self {
         let bytes = 2 * matched.argv.iter().map(|word| word.as_str().len()).sum::<usize>();
         Self { caller, matched, policy, bytes, waited: false, turns: 0 }
     }
@@ -76,25 +76,25 @@ impl Allowed {
     pub(super) fn look_again(
         &mut self,
         broker: &Broker,
-        socket: &Socket,
-        visit: &Visit,
-    ) -> Result<Still, Refusal> {
+        socket: &ServedSocket,
+        visit: &ClientRequest,
+    ) -> Result<SecondLook, Refusal> {
         if broker.events.is_stopping() {
             return Err(Refusal::Stopping);
         }
         let policy = socket.rules.policy();
         let is_old = !Arc::ptr_eq(&policy, &self.policy);
         if !(is_old || self.waited && self.matched.looked) {
-            return Ok(Still::Same);
+            return Ok(SecondLook::Same);
         }
         let matched = decide(broker, &policy, &visit.argv)?;
         let is_other = is_old || !Arc::ptr_eq(&matched.rule, &self.matched.rule);
         (self.matched, self.policy, self.waited) = (matched, policy, false);
         if !is_other {
-            return Ok(Still::Same);
+            return Ok(SecondLook::Same);
         }
         self.turns += 1;
-        if self.turns > DECISIONS_MAX { Err(Refusal::Unsettled) } else { Ok(Still::Other) }
+        if self.turns > DECISIONS_MAX { Err(Refusal::Unsettled) } else { Ok(SecondLook::Other) }
     }
 
     /// The last look, when a process is made ready and nothing is on record: by the rules in force, and by
@@ -103,12 +103,12 @@ impl Allowed {
     pub(super) fn settle(
         &mut self,
         broker: &Broker,
-        socket: &Socket,
-        visit: &Visit,
-    ) -> Result<Still, Refusal> {
+        socket: &ServedSocket,
+        visit: &ClientRequest,
+    ) -> Result<SecondLook, Refusal> {
         let policy = socket.rules.policy();
         if Arc::ptr_eq(&policy, &self.policy) && !self.matched.looked {
-            return Ok(Still::Same);
+            return Ok(SecondLook::Same);
         }
         let matched = decide(broker, &policy, &visit.argv)?;
         let are_alike = policy.scope() == self.policy.scope() && policy.audit() == self.policy.audit();
@@ -116,17 +116,17 @@ impl Allowed {
             return Err(Refusal::Unsettled);
         }
         (self.matched, self.policy) = (matched, policy);
-        Ok(Still::Other)
+        Ok(SecondLook::Other)
     }
 
     /// Whether other rules are in force than those by which it was decided.
-    pub(super) fn is_outdated(&self, socket: &Socket) -> bool {
+    pub(super) fn is_outdated(&self, socket: &ServedSocket) -> bool {
         !Arc::ptr_eq(&socket.rules.policy(), &self.policy)
     }
 }
 
 /// What the rules say to a command line. A decision that a stop cut short says nothing of it.
-pub(super) fn decide(broker: &Broker, policy: &Policy, argv: &[Claimed]) -> Result<Matched, Refusal> {
+pub(super) fn decide(broker: &Broker, policy: &Policy, argv: &[ClaimedWord]) -> Result<MatchedRule, Refusal> {
     policy.decide(argv, &Disk).map_err(|miss| {
         let is_cut = miss.reason == MissReason::TooCostly && broker.events.is_stopping();
         if is_cut { Refusal::Stopping } else { Refusal::NoRule(miss) }

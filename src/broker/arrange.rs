@@ -12,25 +12,25 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::audit::Manifest;
 use crate::ids::SocketName;
 use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
-use crate::rules::Audit;
+use crate::rules::AuditMode;
 use crate::sd::Notifier;
 use crate::spawn::Environment;
 use crate::sys;
 
-use super::config::{Rules, ServeError};
-use super::listen::{ListenError, Listener, bind, inherited};
+use super::config::{RulesLocation, ServeError};
+use super::listen::{ListenError, ListeningSocket, bind, inherited};
 use super::notice::Notice;
 use super::reload::{needed_descriptors, spare_descriptors};
-use super::ruleset::{Loaded, Ruleset, name_of, want_records};
-use super::signals::Signals;
-use super::state::Say;
-use super::unserved::{Next, Unserved};
+use super::ruleset::{LoadedRules, Ruleset, name_of, want_records};
+use super::signals::BrokerSignals;
+use super::state::SayNotice;
+use super::unserved::{UnservedBroker, UnservedNext};
 
 /// Sockets, the rules in force for them in turn, and what the limit of descriptors leaves.
-pub(super) struct Arranged {
-    pub(super) listeners: Vec<Listener>,
+pub(super) struct BrokerSetup {
+    pub(super) listeners: Vec<ListeningSocket>,
     pub(super) rulesets: Vec<Arc<Ruleset>>,
-    pub(super) room: Room,
+    pub(super) room: QueueLimits,
 }
 
 /// One rules file for one socket of the broker's own.
@@ -38,38 +38,38 @@ pub(super) fn bind_and_arrange(
     file: &Path,
     socket: &Path,
     environment: &Environment,
-    say: Say,
-) -> Result<Arranged, ServeError> {
-    let loaded = Loaded::read(file, environment).map_err(ServeError::Load)?;
+    say: SayNotice,
+) -> Result<BrokerSetup, ServeError> {
+    let loaded = LoadedRules::read(file, environment).map_err(ServeError::Load)?;
     let listener = bind(socket, SocketName::new(name_of(file)), |distrust| {
         say(&Notice::SocketDistrusted(distrust.to_string()));
-        loaded.policy.audit() == Audit::BestEffort
+        loaded.policy.audit() == AuditMode::BestEffort
     });
     let listener = listener.map_err(ServeError::Listen)?;
     sys::pass_credentials(listener.socket.as_fd())?;
     let (rulesets, room) = put_in_force(1, vec![loaded], say)?;
-    Ok(Arranged { listeners: vec![listener], rulesets, room })
+    Ok(BrokerSetup { listeners: vec![listener], rulesets, room })
 }
 
 /// Rules for the sockets that systemd hands over: one file for all, or one for each by its name. While they
 /// cannot be put in force, callers are refused; `None` when the broker was told to stop meanwhile.
 pub(super) fn arrange_handed_over(
-    rules: &Rules,
-    signals: &Signals,
+    rules: &RulesLocation,
+    signals: &BrokerSignals,
     environment: &Environment,
     notifier: &Notifier,
-    say: Say,
-) -> Result<Option<Arranged>, ServeError> {
+    say: SayNotice,
+) -> Result<Option<BrokerSetup>, ServeError> {
     let (listeners, files) = match rules {
-        Rules::File(file) => (listen(&SocketName::new(name_of(file)))?, vec![file.clone()]),
-        Rules::Directory(directory) => {
+        RulesLocation::File(file) => (listen(&SocketName::new(name_of(file)))?, vec![file.clone()]),
+        RulesLocation::Directory(directory) => {
             let listeners = listen(&SocketName::new("default"))?;
             let files = listeners.iter().map(|listener| file_of(directory, listener));
             let files = files.collect::<Result<_, _>>()?;
             (listeners, files)
         }
     };
-    let mut unserved = Unserved::new(&listeners, files.clone(), signals, notifier, say)?;
+    let mut unserved = UnservedBroker::new(&listeners, files.clone(), signals, notifier, say)?;
     let (rulesets, room) = loop {
         unserved.begin_try();
         let in_force = read_all(&files, environment)
@@ -78,19 +78,19 @@ pub(super) fn arrange_handed_over(
             Ok(in_force) => break in_force,
             Err(why) => why,
         };
-        if unserved.wait(&why)? == Next::Stop {
+        if unserved.wait(&why)? == UnservedNext::Stop {
             return Ok(None);
         }
     };
     drop(unserved);
-    Ok(Some(Arranged { listeners, rulesets, room }))
+    Ok(Some(BrokerSetup { listeners, rulesets, room }))
 }
 
 /// Reads rules files. Errors: what is wrong, of each file that is.
-fn read_all(files: &[PathBuf], environment: &Environment) -> Result<Vec<Loaded>, String> {
+fn read_all(files: &[PathBuf], environment: &Environment) -> Result<Vec<LoadedRules>, String> {
     let (mut loaded, mut wrong) = (Vec::new(), BTreeMap::new());
     for file in files {
-        match Loaded::read(file, environment) {
+        match LoadedRules::read(file, environment) {
             Ok(read) => loaded.push(read),
             // Two sockets may have the same file.
             Err(error) => drop(wrong.insert(file, error.to_string())),
@@ -100,7 +100,7 @@ fn read_all(files: &[PathBuf], environment: &Environment) -> Result<Vec<Loaded>,
     if wrong.is_empty() { Ok(loaded) } else { Err(wrong.concat()) }
 }
 
-fn file_of(directory: &Path, listener: &Listener) -> Result<PathBuf, ServeError> {
+fn file_of(directory: &Path, listener: &ListeningSocket) -> Result<PathBuf, ServeError> {
     let name = listener.name.as_str();
     if name.contains('/') || name.starts_with('.') {
         return Err(ServeError::Listen(ListenError::Name(listener.name.clone())));
@@ -109,7 +109,7 @@ fn file_of(directory: &Path, listener: &Listener) -> Result<PathBuf, ServeError>
 }
 
 /// The sockets that systemd hands over.
-fn listen(unnamed: &SocketName) -> Result<Vec<Listener>, ServeError> {
+fn listen(unnamed: &SocketName) -> Result<Vec<ListeningSocket>, ServeError> {
     let listeners = inherited(unnamed).map_err(ServeError::Listen)?;
     if listeners.is_empty() {
         return Err(ServeError::Listen(ListenError::Nothing));
@@ -124,9 +124,9 @@ fn listen(unnamed: &SocketName) -> Result<Vec<Listener>, ServeError> {
 /// on record of a broker that has none.
 fn put_in_force(
     sockets: usize,
-    loaded: Vec<Loaded>,
-    say: Say,
-) -> Result<(Vec<Arc<Ruleset>>, Room), ServeError> {
+    loaded: Vec<LoadedRules>,
+    say: SayNotice,
+) -> Result<(Vec<Arc<Ruleset>>, QueueLimits), ServeError> {
     let needed = (0..sockets).map(|index| needed_descriptors(&loaded[index % loaded.len()].policy));
     let room = share_descriptors(sockets, needed.sum())?;
     Ok((open_manifests(loaded, say)?, room))
@@ -134,7 +134,7 @@ fn put_in_force(
 
 /// Opens the manifests, one where several files name the same, and puts the rules in force. What it gives has
 /// one for each rules file that was read, so that sockets with the same file share one.
-fn open_manifests(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, ServeError> {
+fn open_manifests(loaded: Vec<LoadedRules>, say: SayNotice) -> Result<Vec<Arc<Ruleset>>, ServeError> {
     let mut manifests: HashMap<PathBuf, Arc<Manifest>> = HashMap::new();
     let mut known: HashMap<PathBuf, Arc<Ruleset>> = HashMap::new();
     let mut rulesets: Vec<Arc<Ruleset>> = Vec::new();
@@ -157,7 +157,7 @@ fn open_manifests(loaded: Vec<Loaded>, say: Say) -> Result<Vec<Arc<Ruleset>>, Se
 }
 
 /// How much of everything the limit of descriptors allows.
-pub(super) struct Room {
+pub(super) struct QueueLimits {
     pub(super) lobby: usize,
     pub(super) waiting: usize,
 }
@@ -171,9 +171,9 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 }
 
 /// Shares out what the limit of descriptors leaves beside those that are needed.
-fn share_descriptors(sockets: usize, needed: usize) -> Result<Room, ServeError> {
+fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, ServeError> {
     let spare = spare_descriptors(needed).map_err(ServeError::Load)?;
     let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
-    Ok(Room { lobby, waiting })
+    Ok(QueueLimits { lobby, waiting })
 }

@@ -3,41 +3,41 @@
 
 use std::sync::Arc;
 
-use super::state::{Broker, Socket};
+use super::state::{Broker, ServedSocket};
 use super::turns::{answer, attend};
-use super::visit::Visit;
+use super::visit::ClientRequest;
 
 /// A connection that said something, and the place of a thread that answers it.
 #[derive(Debug)]
-pub(super) struct Spoken {
-    pub(super) place: Place,
-    pub(super) visit: Visit,
+pub(super) struct ReadyRequest {
+    pub(super) place: ThreadSlot,
+    pub(super) visit: ClientRequest,
 }
 
 /// What a thread is given to do.
 #[derive(Debug)]
-pub(super) enum Errand {
+pub(super) enum Job {
     /// Answer somebody.
-    Answer(Spoken),
+    Answer(ReadyRequest),
     /// Look after those who wait for a place.
-    Attend(Place),
+    Attend(ThreadSlot),
 }
 
 /// A thread's place at a socket, which is given back even from a panic.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ThreadSlot {
     broker: Arc<Broker>,
     index: usize,
 }
 
 /// The work of a thread.
-pub(super) fn serve(errand: Errand) {
+pub(super) fn serve(errand: Job) {
     let place = match errand {
-        Errand::Answer(Spoken { place, visit }) => {
+        Job::Answer(ReadyRequest { place, visit }) => {
             answer(&place.broker, place.socket(), visit);
             place
         }
-        Errand::Attend(place) => {
+        Job::Attend(place) => {
             attend(&place.broker, place.socket());
             place
         }
@@ -46,18 +46,18 @@ pub(super) fn serve(errand: Errand) {
     place.broker.scopes.refill();
 }
 
-impl Place {
+impl ThreadSlot {
     /// One that the socket's gate has counted.
     pub(super) fn taken(broker: Arc<Broker>, index: usize) -> Self {
         Self { broker, index }
     }
 
-    fn socket(&self) -> &Socket {
+    fn socket(&self) -> &ServedSocket {
         &self.broker.sockets[self.index]
     }
 }
 
-impl Drop for Place {
+impl Drop for ThreadSlot {
     fn drop(&mut self) {
         let stopping = self.broker.events.is_stopping();
         if self.socket().gate.end_thread() || stopping {

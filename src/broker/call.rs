@@ -10,36 +10,38 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::audit::{Caller, Opening, Outcome, Rejected, Started};
-use crate::ids::{CallId, Claimed};
+use crate::audit::{CallOutcome, CallStart, Caller, RefusedRequest, StartedCall};
+use crate::ids::{CallId, ClaimedWord};
 use crate::limits::{LISTING_BYTES_MAX, REQUEST_FDS};
-use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Bound, LogPolicy, Matched, OnHangup, Policy, Settings};
+use crate::refusal::{DescriptorFault, Refusal};
+use crate::rules::{BoundWord, HangupAction, LogPolicy, MatchedRule, Policy, RuleSettings};
 use crate::sd::described;
-use crate::spawn::{Call, Launcher, Plan, Relay, Resolved, Scope, Want, resolve, supervise};
+use crate::spawn::{
+    CallScope, LaunchPlan, Launcher, Relay, ResolvedProgram, ScopeWant, SupervisedCall, resolve, supervise,
+};
 use crate::wire::{Malformed, Request, Status};
 
-use super::admitted::{Admitted, Allowed, Still, decide};
-use super::captures::{Captures, Remains, say_failure, values};
-use super::intake::{Diversion, Intake, look};
+use super::admitted::{AdmittedCall, AllowedCall, SecondLook, decide};
+use super::captures::{CallCaptures, OpenCaptures, say_failure, values};
+use super::intake::{StdioDiversion, StdioIntake, look};
 use super::notice::Notice;
 use super::ruleset::Ruleset;
-use super::state::{Broker, Socket};
-use super::visit::Visit;
+use super::state::{Broker, ServedSocket};
+use super::visit::ClientRequest;
 
 /// What a request turned out to be.
-pub(super) enum Asked {
+pub(super) enum DecodedRequest {
     Nothing,
-    Call(Box<Allowed>),
+    Call(Box<AllowedCall>),
     List(String),
 }
 
 /// Puts a refusal on record, then answers with it.
-pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &Refusal) {
+pub(super) fn refuse(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest, refusal: &Refusal) {
     let caller =
         visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
-    let argv: Vec<_> = visit.argv.iter().map(Claimed::as_str).collect();
-    let rejected = Rejected::new(&socket.name, caller, &argv, refusal);
+    let argv: Vec<_> = visit.argv.iter().map(ClaimedWord::as_str).collect();
+    let rejected = RefusedRequest::new(&socket.name, caller, &argv, refusal);
     let is_hidden = argv.first().is_some_and(|program| socket.rules.policy().hides(program));
     let rejected = if is_hidden { rejected.without_words() } else { rejected };
     let call = broker.record_refusal(socket, visit.call, &rejected);
@@ -48,13 +50,17 @@ pub(super) fn refuse(broker: &Broker, socket: &Socket, visit: &Visit, refusal: &
 }
 
 /// Turns out a call that still waits for its place.
-pub(super) fn turn_out(broker: &Broker, socket: &Socket, admitted: &Admitted) {
+pub(super) fn turn_out(broker: &Broker, socket: &ServedSocket, admitted: &AdmittedCall) {
     refuse(broker, socket, &admitted.visit, &Refusal::Stopping);
 }
 
 /// From bytes to what they ask for. Nothing has changed yet.
-pub(super) fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result<Asked, Refusal> {
-    let Some(message) = look(visit)? else { return Ok(Asked::Nothing) };
+pub(super) fn ask(
+    broker: &Broker,
+    socket: &ServedSocket,
+    visit: &mut ClientRequest,
+) -> Result<DecodedRequest, Refusal> {
+    let Some(message) = look(visit)? else { return Ok(DecodedRequest::Nothing) };
     let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
     if broker.events.is_stopping() {
         return Err(Refusal::Stopping);
@@ -64,22 +70,22 @@ pub(super) fn ask(broker: &Broker, socket: &Socket, visit: &mut Visit) -> Result
     visit.argv.clone_from(&argv);
     let caller = visit.caller.clone().ok_or(Refusal::NoCredentials)?;
     if !message.brings_descriptors {
-        return Err(Refusal::Descriptors(Descriptors::Count(0)));
+        return Err(Refusal::Descriptors(DescriptorFault::Count(0)));
     }
     let matched = decide(broker, &policy, &argv)?;
-    Ok(Asked::Call(Box::new(Allowed::new(caller, matched, policy))))
+    Ok(DecodedRequest::Call(Box::new(AllowedCall::new(caller, matched, policy))))
 }
 
-fn listing(policy: &Policy) -> Result<Asked, Refusal> {
+fn listing(policy: &Policy) -> Result<DecodedRequest, Refusal> {
     let text = policy.listing();
     if text.len() > LISTING_BYTES_MAX {
         return Err(Refusal::ListingTooLarge(text.len()));
     }
-    Ok(Asked::List(text))
+    Ok(DecodedRequest::List(text))
 }
 
 /// A call that ran, or nearly.
-pub(super) struct Ended {
+pub(super) struct EndedCall {
     pub(super) call: CallId,
     pub(super) status: Status,
     /// Why there is no exit status, as the caller is told.
@@ -89,21 +95,21 @@ pub(super) struct Ended {
     pub(super) captures: [Option<PathBuf>; REQUEST_FDS],
     /// One that has no more to do.
     pub(super) relay: Option<Relay>,
-    pub(super) remains: Option<Remains>,
+    pub(super) remains: Option<OpenCaptures>,
 }
 
 /// A connection carries one request. What else its caller sent is put on record as refused.
-pub(super) fn refuse_more(broker: &Broker, socket: &Socket, visit: &Visit) {
+pub(super) fn refuse_more(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest) {
     for _ in 0..visit.connection.count_rest() {
         let refusal = Refusal::Malformed(Malformed::Second);
-        let rejected = Rejected::new(&socket.name, visit.caller.clone(), &[], &refusal);
+        let rejected = RefusedRequest::new(&socket.name, visit.caller.clone(), &[], &refusal);
         broker.record_refusal(socket, None, &rejected);
     }
 }
 
 /// How far a request has come: what can still become of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Stage {
+pub(super) enum CallStage {
     Asked,
     Started,
     Answered,
@@ -113,12 +119,12 @@ pub(super) enum Stage {
 /// The launcher is left in `launcher`: its descriptors here are closed when the caller has its answer.
 pub(super) fn run(
     broker: &Broker,
-    socket: &Socket,
-    visit: &mut Visit,
-    allowed: &mut Allowed,
+    socket: &ServedSocket,
+    visit: &mut ClientRequest,
+    allowed: &mut AllowedCall,
     launcher: &mut Option<Launcher>,
-    stage: &mut Stage,
-) -> Result<Option<Ended>, Refusal> {
+    stage: &mut CallStage,
+) -> Result<Option<EndedCall>, Refusal> {
     let Some(taken) = take_launcher(broker, socket, visit, allowed)? else { return Ok(None) };
     let launcher = launcher.insert(taken);
     let rule = allowed.matched.rule.clone();
@@ -128,44 +134,44 @@ pub(super) fn run(
     }
     let launcher = &*launcher;
     // It wakes, and has the descriptors by the time that they are waited for.
-    let intake = Intake::begin(&broker.pool, visit, launcher, settings)?;
-    let mut planned = Planned::new(broker, &allowed.matched)?;
+    let intake = StdioIntake::begin(&broker.pool, visit, launcher, settings)?;
+    let mut planned = PlannedCall::new(broker, &allowed.matched)?;
     // What is named by the call's number gives it one before its first record.
     let number = || *visit.call.insert(socket.rules.manifest().take_number());
     let values = values(&allowed.caller, &socket.name);
-    let mut files = Captures::create(&socket.rules, &allowed.policy, &rule, values, number)?;
+    let mut files = CallCaptures::create(&socket.rules, &allowed.policy, &rule, values, number)?;
     let captures = files.paths();
     let diversion =
-        Diversion { captures: files.take_files(settings.capture_max), audit: allowed.policy.audit() };
+        StdioDiversion { captures: files.take_files(settings.capture_max), audit: allowed.policy.audit() };
     let relay = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
-    if allowed.settle(broker, socket, visit)? == Still::Other {
-        planned = Planned::new(broker, &allowed.matched)?;
+    if allowed.settle(broker, socket, visit)? == SecondLook::Other {
+        planned = PlannedCall::new(broker, &allowed.matched)?;
     }
-    let Allowed { caller, matched, policy, .. } = &*allowed;
+    let AllowedCall { caller, matched, policy, .. } = &*allowed;
     let (rule, settings) = (&matched.rule, &matched.rule.settings);
-    let Planned { plan, resolved } = &planned;
+    let PlannedCall { plan, resolved } = &planned;
     let resolved = resolved.path().to_string_lossy();
-    let scope = launcher.scope().map_or_else(|| "off".into(), Scope::label);
+    let scope = launcher.scope().map_or_else(|| "off".into(), CallScope::label);
     let file = (policy.files().first().map(|top| top.as_path()) != Some(&rule.file))
         .then(|| rule.file.to_string_lossy());
-    let opening = Opening {
+    let opening = CallStart {
         socket: &socket.name,
         rule: rule.line,
         file: file.as_deref(),
-        argv: matched.argv.iter().map(Bound::as_str).collect(),
+        argv: matched.argv.iter().map(BoundWord::as_str).collect(),
         paths: matched.places.iter().map(|place| &*place.located.path).collect(),
         resolved: &resolved,
         cwd: &settings.cwd.to_string_lossy(),
         caller,
         child: launcher.command().as_raw(),
         scope: &scope,
-        cgroup: launcher.scope().and_then(Scope::place),
+        cgroup: launcher.scope().and_then(CallScope::place),
         captures: captures.each_ref().map(|path| path.as_deref().and_then(Path::to_str)),
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
     let started = begin(&socket.rules, visit.call, &opening)?;
-    *stage = Stage::Started;
+    *stage = CallStage::Started;
     broker.untold.turn_to(&socket.rules);
     files.stay();
     let call = started.call();
@@ -177,43 +183,44 @@ pub(super) fn run(
         say_failure(&socket.rules, relay, &captures);
     }
     let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
-    let is_stuck = outcome.as_ref().is_ok_and(Outcome::leaves_some);
+    let is_stuck = outcome.as_ref().is_ok_and(CallOutcome::leaves_some);
     let unknown = |_: &io::Error| Some("how it ended is not known".into());
     let why = outcome.as_ref().map_or_else(unknown, |outcome| outcome.told(settings.timeout));
     let status = end(broker, &socket.rules, started, outcome, &opening);
     let (remains, relay) = if goes_on { (relay, None) } else { (None, relay) };
-    let remains = remains.map(|relay| Remains { call, relay, deadline });
-    Ok(Some(Ended { call, status, why, is_stuck, captures, relay, remains }))
+    let remains = remains.map(|relay| OpenCaptures { call, relay, deadline });
+    Ok(Some(EndedCall { call, status, why, is_stuck, captures, relay, remains }))
 }
 
 /// A process for the command, in a scope as far as its rule asks for one. Nothing when it is another rule's
 /// call by now: that may take a while.
 fn take_launcher(
     broker: &Broker,
-    socket: &Socket,
-    visit: &Visit,
-    allowed: &mut Allowed,
+    socket: &ServedSocket,
+    visit: &ClientRequest,
+    allowed: &mut AllowedCall,
 ) -> Result<Option<Launcher>, Refusal> {
-    if allowed.look_again(broker, socket, visit)? == Still::Other {
+    if allowed.look_again(broker, socket, visit)? == SecondLook::Other {
         return Ok(None);
     }
     let settings = &allowed.matched.rule.settings;
-    if settings.on_hangup == OnHangup::Kill && visit.is_over() {
+    if settings.on_hangup == HangupAction::Kill && visit.is_over() {
         return Err(Refusal::Left);
     }
-    let want = Want { socket: &socket.name, mode: allowed.policy.scope(), resources: &settings.resources };
+    let want =
+        ScopeWant { socket: &socket.name, mode: allowed.policy.scope(), resources: &settings.resources };
     let launcher = broker.scopes.take(&want)?;
     let still = allowed.look_again(broker, socket, visit)?;
-    Ok((still == Still::Same).then_some(launcher))
+    Ok((still == SecondLook::Same).then_some(launcher))
 }
 
 /// The start on record; before this nothing has changed, from here on something may run.
 fn begin<'r>(
     rules: &'r Ruleset,
     call: Option<CallId>,
-    opening: &Opening<'_>,
-) -> Result<Started<'r>, Refusal> {
-    let (started, written) = Started::new(rules.manifest(), call, opening);
+    opening: &CallStart<'_>,
+) -> Result<StartedCall<'r>, Refusal> {
+    let (started, written) = StartedCall::new(rules.manifest(), call, opening);
     let Err(source) = written else {
         rules.say_kept();
         return Ok(started);
@@ -228,20 +235,20 @@ fn begin<'r>(
 }
 
 /// The call's number and words for whoever looks at the units, unless its log policy keeps the words to itself.
-fn description(call: CallId, opening: &Opening<'_>) -> String {
+fn description(call: CallId, opening: &CallStart<'_>) -> String {
     let argv = if opening.hidden { &[][..] } else { &opening.argv };
     described(call, argv.iter().copied())
 }
 
 fn watched<'a>(
     broker: &'a Broker,
-    visit: &'a Visit,
-    settings: &Settings,
+    visit: &'a ClientRequest,
+    settings: &RuleSettings,
     deadline: Option<Instant>,
     relay: Option<&'a Relay>,
     lasts: &'a dyn Fn(),
-) -> Call<'a> {
-    Call {
+) -> SupervisedCall<'a> {
+    SupervisedCall {
         kin: &broker.kin,
         connection: visit.connection.as_fd(),
         stop: broker.events.as_stop(),
@@ -257,9 +264,9 @@ fn watched<'a>(
 fn end(
     broker: &Broker,
     rules: &Ruleset,
-    started: Started<'_>,
-    outcome: io::Result<Outcome>,
-    opening: &Opening<'_>,
+    started: StartedCall<'_>,
+    outcome: io::Result<CallOutcome>,
+    opening: &CallStart<'_>,
 ) -> Status {
     let outcome = match outcome {
         Ok(outcome) => outcome,
@@ -273,17 +280,17 @@ fn end(
 }
 
 /// What runs for a request, as the rule that it matched has it.
-struct Planned {
-    resolved: Resolved,
-    plan: Plan,
+struct PlannedCall {
+    resolved: ResolvedProgram,
+    plan: LaunchPlan,
 }
 
-impl Planned {
-    fn new(broker: &Broker, matched: &Matched) -> Result<Self, Refusal> {
+impl PlannedCall {
+    fn new(broker: &Broker, matched: &MatchedRule) -> Result<Self, Refusal> {
         let settings = &matched.rule.settings;
         let resolved = resolve(&matched.rule.program, settings, &broker.environment)?;
         let text = |bytes: &[u8]| CString::new(bytes).expect("neither requests nor rules hold a NUL");
-        let plan = Plan {
+        let plan = LaunchPlan {
             program: resolved.to_c(),
             cwd: text(settings.cwd.as_os_str().as_bytes()),
             argv: matched.words().map(|word| text(word.as_bytes())).collect(),

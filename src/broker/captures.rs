@@ -5,20 +5,20 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::audit::{Caller, CaptureFile, Started, now_ms};
+use crate::audit::{Caller, CaptureFile, StartedCall, now_ms};
 use crate::ids::{CallId, SocketName};
 use crate::limits::{DRAIN_MAX, REQUEST_FDS};
 use crate::refusal::Refusal;
-use crate::rules::{Audit, CaptureMax, Policy, Rule, TemplateValues};
-use crate::spawn::{Relay, Stop};
+use crate::rules::{AuditMode, CaptureMax, Policy, Rule, TemplateValues};
+use crate::spawn::{Relay, StopSignal};
 
 use super::ruleset::Ruleset;
 
 /// New files for the streams of one call. Dropped before [`Self::stay`], they are taken away again.
 #[derive(Debug, Default)]
-pub(super) struct Captures([Option<CaptureFile>; REQUEST_FDS]);
+pub(super) struct CallCaptures([Option<CaptureFile>; REQUEST_FDS]);
 
-impl Captures {
+impl CallCaptures {
     /// Makes the files that a rule wants; `number` is asked for then. One that cannot be made refuses the call under
     /// `audit = strict`, and is done without else.
     pub(super) fn create(
@@ -38,7 +38,7 @@ impl Captures {
             let Some(path) = template.as_ref().map(|template| template.expand(&values)) else { continue };
             match CaptureFile::create(&path, call) {
                 Ok(file) => *capture = Some(file),
-                Err(source) if policy.audit() == Audit::Strict => {
+                Err(source) if policy.audit() == AuditMode::Strict => {
                     return Err(Refusal::AuditLost { path, source });
                 }
                 Err(source) => rules.say_capture_lost(path, &source),
@@ -82,16 +82,16 @@ pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
 /// The streams of a call that has been answered, and whose command left something running that goes on
 /// writing.
 #[derive(Debug)]
-pub(super) struct Remains {
+pub(super) struct OpenCaptures {
     pub(super) call: CallId,
     pub(super) relay: Relay,
     /// When the rule's timeout fires, or would have.
     pub(super) deadline: Option<Instant>,
 }
 
-impl Remains {
+impl OpenCaptures {
     /// Captures what the command left running goes on to write, and puts on record how much that was.
-    pub(super) fn outlast(self, rules: &Ruleset, paths: &[Option<PathBuf>], stop: Stop<'_>) {
+    pub(super) fn outlast(self, rules: &Ruleset, paths: &[Option<PathBuf>], stop: StopSignal<'_>) {
         let until = self.deadline.map(|deadline| deadline + DRAIN_MAX);
         // A wait that fails is over; what follows does without.
         self.relay.wait_over(until, stop.stopping).ok();
@@ -99,7 +99,7 @@ impl Remains {
         self.relay.wait_over(Some(Instant::now() + DRAIN_MAX), stop.hurry).ok();
         self.relay.cut_off();
         say_failure(rules, &self.relay, paths);
-        rules.heed(Started::close_captures(rules.manifest(), self.call, &self.relay.captured()));
+        rules.heed(StartedCall::close_captures(rules.manifest(), self.call, &self.relay.captured()));
         self.relay.end().into_iter().for_each(|relay| relay.outlast(stop.stopping));
     }
 }

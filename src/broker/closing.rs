@@ -18,15 +18,15 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::{CALL_STACK_BYTES, CLOSING_END_MAX, CLOSING_ROUND, SOCKET_CLOSING_MAX};
-use crate::spawn::{Close, Kin, Pool};
+use crate::spawn::{CloseMode, LauncherPool, Reaper};
 use crate::sys;
 
-use super::lane::{Lane, Unclosed};
+use super::lane::{ClosingQueue, UnclosedConnection};
 
 /// Connections on their way to be closed.
 #[derive(Debug)]
-pub(super) struct Closing {
-    handed: Mutex<Vec<(usize, Unclosed)>>,
+pub(super) struct ConnectionCloser {
+    handed: Mutex<Vec<(usize, UnclosedConnection)>>,
     bell: EventFd,
     /// How many each socket has.
     held: Vec<AtomicUsize>,
@@ -34,28 +34,36 @@ pub(super) struct Closing {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Closing {
+impl ConnectionCloser {
     /// Begins the thread for so many sockets, which hands connections to processes of `pool`.
-    pub(super) fn begin(sockets: usize, pool: &Arc<Pool>, kin: &Arc<Kin>) -> io::Result<Arc<Self>> {
+    pub(super) fn begin(
+        sockets: usize,
+        pool: &Arc<LauncherPool>,
+        kin: &Arc<Reaper>,
+    ) -> io::Result<Arc<Self>> {
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let held = std::iter::repeat_with(AtomicUsize::default).take(sockets).collect();
         let (handed, ends, thread) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
         let closing = Arc::new(Self { handed, bell, held, ends, thread });
-        let work =
-            Work { closing: closing.clone(), pool: pool.clone(), kin: kin.clone(), lanes: BTreeMap::new() };
+        let work = CloserThread {
+            closing: closing.clone(),
+            pool: pool.clone(),
+            kin: kin.clone(),
+            lanes: BTreeMap::new(),
+        };
         let begun = thread::Builder::new().name("closing".into()).stack_size(CALL_STACK_BYTES);
         *closing.thread() = Some(begun.spawn(move || work.run())?);
         Ok(closing)
     }
 
     /// Has a connection closed that was accepted at a socket. Never waits. Its caller sees the end at once.
-    pub(super) fn hand(&self, socket: usize, fd: OwnedFd, how: Close) {
-        if how == Close::Emptied {
+    pub(super) fn hand(&self, socket: usize, fd: OwnedFd, how: CloseMode) {
+        if how == CloseMode::Emptied {
             // On a connection that its caller has closed there is nobody to see it.
             shutdown(fd.as_raw_fd(), Shutdown::Both).ok();
         }
         self.count(socket, 1, 0);
-        self.handed().push((socket, Unclosed { fd, how }));
+        self.handed().push((socket, UnclosedConnection { fd, how }));
         self.ring();
     }
 
@@ -101,21 +109,21 @@ impl Closing {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handed(&self) -> MutexGuard<'_, Vec<(usize, Unclosed)>> {
+    fn handed(&self) -> MutexGuard<'_, Vec<(usize, UnclosedConnection)>> {
         self.handed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The thread's own state.
-struct Work {
-    closing: Arc<Closing>,
-    pool: Arc<Pool>,
-    kin: Arc<Kin>,
+struct CloserThread {
+    closing: Arc<ConnectionCloser>,
+    pool: Arc<LauncherPool>,
+    kin: Arc<Reaper>,
     /// Of the sockets that have any.
-    lanes: BTreeMap<usize, Lane>,
+    lanes: BTreeMap<usize, ClosingQueue>,
 }
 
-impl Work {
+impl CloserThread {
     fn run(mut self) {
         let mut give_up = None;
         loop {
@@ -131,22 +139,23 @@ impl Work {
             }
             if ends {
                 let give_up = *give_up.get_or_insert(now + CLOSING_END_MAX);
-                if now >= give_up || self.lanes.values().all(Lane::is_done) {
+                if now >= give_up || self.lanes.values().all(ClosingQueue::is_done) {
                     break;
                 }
             }
             self.lanes.retain(|_, lane| !lane.is_over());
             self.wait(give_up);
         }
-        self.lanes.into_values().for_each(Lane::leave);
+        self.lanes.into_values().for_each(ClosingQueue::leave);
         mem::take(&mut *self.closing.handed()).into_iter().for_each(mem::forget);
     }
 
     fn wait(&self, give_up: Option<Instant>) {
         let mut looked_at = vec![PollFd::new(self.closing.bell.as_fd(), PollFlags::POLLIN)];
-        looked_at
-            .extend(self.lanes.values().flat_map(Lane::watched).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let due = self.lanes.values().filter_map(Lane::due).chain(give_up).min();
+        looked_at.extend(
+            self.lanes.values().flat_map(ClosingQueue::watched).map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+        );
+        let due = self.lanes.values().filter_map(ClosingQueue::due).chain(give_up).min();
         if sys::poll_until(&mut looked_at, due).is_err() {
             // The kernel has no memory for it now.
             thread::sleep(CLOSING_ROUND);

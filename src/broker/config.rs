@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::audit::OpenError;
-use crate::spawn::{AsRoot, Privileged};
+use crate::audit::ManifestOpenError;
+use crate::spawn::{PrivilegeError, RootPolicy};
 use crate::sys;
 
 use super::listen::ListenError;
@@ -16,18 +16,18 @@ const SYSTEM_STATE: &str = "/var/lib/sluice";
 
 /// What an operator asks of a broker.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ServeConfig {
     /// The rules.
-    pub rules: Rules,
+    pub rules: RulesLocation,
     /// The socket to bind; without it, systemd's.
     pub socket: Option<PathBuf>,
     /// Whether root may serve.
-    pub as_root: AsRoot,
+    pub as_root: RootPolicy,
 }
 
 /// Where rules are.
 #[derive(Clone, Debug)]
-pub enum Rules {
+pub enum RulesLocation {
     /// One file, absolute, for every socket.
     File(PathBuf),
     /// In this directory, absolute: `NAME.rules` for the socket that systemd calls NAME.
@@ -38,17 +38,17 @@ pub enum Rules {
 #[derive(Debug)]
 pub enum ServeError {
     /// The process has too many privileges.
-    Privileged(Privileged),
+    Privileged(PrivilegeError),
     /// The rules are wrong.
     Load(LoadError),
     /// There is no socket.
     Listen(ListenError),
     /// There is no manifest.
-    Manifest(OpenError),
+    Manifest(ManifestOpenError),
     /// Somebody took the socket's file away while the broker served.
     SocketTaken,
     /// The kernel, or a filter of system calls, denies what a broker cannot do without.
-    Kernel(sys::Missing),
+    Kernel(sys::MissingSyscall),
     /// No process can be made for calls.
     NoProcess(io::Error),
     /// The process tree of calls cannot be followed.
@@ -105,7 +105,7 @@ mod tests {
     fn who_lacks_the_directory_of_the_systems_brokers_is_told_what_makes_it() {
         let said = |path: &str| {
             let source = io::ErrorKind::PermissionDenied.into();
-            ServeError::Manifest(OpenError::Io { path: path.into(), source }).to_string()
+            ServeError::Manifest(ManifestOpenError::Io { path: path.into(), source }).to_string()
         };
         let tip = "systemd-tmpfiles --create sluice.conf";
         let is_missing = !Path::new(SYSTEM_STATE).exists();

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::SECOND_REQUESTS_MAX;
-use crate::spawn::Close;
+use crate::spawn::CloseMode;
 use crate::sys;
 
-use super::closing::Closing;
+use super::closing::ConnectionCloser;
 
 /// A connection, and what is known of the messages in it.
 #[derive(Debug)]
@@ -22,18 +22,18 @@ pub(super) struct Connection {
     /// Always there, until the drop.
     fd: Option<OwnedFd>,
     socket: usize,
-    closing: Arc<Closing>,
+    closing: Arc<ConnectionCloser>,
     /// Its first message was taken from it.
     is_taken: Cell<bool>,
     /// Another process may be taking a message: nobody may look.
     is_lent: Cell<bool>,
     is_answered: Cell<bool>,
-    content: Cell<Content>,
+    content: Cell<ConnectionContent>,
 }
 
 /// What waits in a connection, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
+enum ConnectionContent {
     Unknown,
     /// Nothing, and nothing comes in any more.
     Nothing,
@@ -43,9 +43,9 @@ enum Content {
 
 impl Connection {
     /// One that was accepted at a socket, by its index.
-    pub(super) fn new(fd: OwnedFd, socket: usize, closing: Arc<Closing>) -> Self {
+    pub(super) fn new(fd: OwnedFd, socket: usize, closing: Arc<ConnectionCloser>) -> Self {
         let [is_taken, is_lent, is_answered] = [const { Cell::new(false) }; 3];
-        let content = Cell::new(Content::Unknown);
+        let content = Cell::new(ConnectionContent::Unknown);
         Self { fd: Some(fd), socket, closing, is_taken, is_lent, is_answered, content }
     }
 
@@ -80,7 +80,7 @@ impl Connection {
         // empty one, the kernel remembers that, and does not show it again.
         let mut bytes = first.unwrap_or_default();
         count += usize::from(first.is_some());
-        while self.content.get() == Content::Descriptors && count < most {
+        while self.content.get() == ConnectionContent::Descriptors && count < most {
             let Ok(Some(message)) = sys::peek_behind(self.as_fd(), bytes) else { break };
             (bytes, count) = (bytes + message.length, count + 1);
         }
@@ -100,7 +100,7 @@ impl Connection {
         for _ in 0..=most {
             match sys::peek(self.as_fd(), 0) {
                 Ok(Some(message)) if message.brings_descriptors => {
-                    self.content.set(Content::Descriptors);
+                    self.content.set(ConnectionContent::Descriptors);
                     first = Some(message.length);
                     break;
                 }
@@ -110,7 +110,7 @@ impl Connection {
                     count += 1;
                 }
                 Ok(None) => {
-                    self.content.set(Content::Nothing);
+                    self.content.set(ConnectionContent::Nothing);
                     break;
                 }
                 // A caller that left with an answer unread is told once.
@@ -126,12 +126,12 @@ impl Connection {
         if self.is_lent.get() {
             return false;
         }
-        if self.content.get() == Content::Unknown {
+        if self.content.get() == ConnectionContent::Unknown {
             self.stop_receiving();
             // Where nobody was answered, what waits stays: so its sender is told that it was not read.
             self.take_plain(if self.is_answered.get() { SECOND_REQUESTS_MAX } else { 0 });
         }
-        self.content.get() == Content::Nothing
+        self.content.get() == ConnectionContent::Nothing
     }
 }
 
@@ -145,7 +145,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let is_empty = self.has_nothing();
         let Some(fd) = self.fd.take().filter(|_| !is_empty) else { return };
-        let how = if self.is_answered.get() { Close::Emptied } else { Close::AsItIs };
+        let how = if self.is_answered.get() { CloseMode::Emptied } else { CloseMode::AsItIs };
         self.closing.hand(self.socket, fd, how);
     }
 }

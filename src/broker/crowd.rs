@@ -7,10 +7,10 @@ use std::time::Instant;
 
 /// Everybody in the lobby.
 #[derive(Debug)]
-pub(super) struct Crowd<V> {
+pub(super) struct PendingConnections<V> {
     /// By number, and so by age: the first one is the first to run out of time.
-    silent: BTreeMap<u64, Silent<V>>,
-    corners: Vec<Corner<V>>,
+    silent: BTreeMap<u64, SilentConnection<V>>,
+    corners: Vec<SocketQueue<V>>,
     /// The sockets at which somebody has spoken.
     spoken: BTreeSet<usize>,
     next: u64,
@@ -21,7 +21,7 @@ pub(super) struct Crowd<V> {
 
 /// Somebody who has not said anything yet.
 #[derive(Debug)]
-pub(super) struct Silent<V> {
+pub(super) struct SilentConnection<V> {
     pub(super) visit: V,
     pub(super) socket: usize,
     pub(super) since: Instant,
@@ -29,15 +29,15 @@ pub(super) struct Silent<V> {
 
 /// The callers of one socket.
 #[derive(Debug)]
-struct Corner<V> {
+struct SocketQueue<V> {
     silent: BTreeSet<u64>,
     spoken: VecDeque<V>,
 }
 
-impl<V> Crowd<V> {
+impl<V> PendingConnections<V> {
     /// Nobody yet, at so many sockets, with room for so many in all.
     pub(super) fn new(sockets: usize, room: usize) -> Self {
-        let corner = || Corner { silent: BTreeSet::new(), spoken: VecDeque::new() };
+        let corner = || SocketQueue { silent: BTreeSet::new(), spoken: VecDeque::new() };
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
         Self {
             silent: BTreeMap::new(),
@@ -53,7 +53,7 @@ impl<V> Crowd<V> {
     /// Whether one more may come in at a socket, beside so many that have left it, and the lobby, and are not
     /// closed yet.
     pub(super) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
-        let Corner { silent, spoken } = &self.corners[socket];
+        let SocketQueue { silent, spoken } = &self.corners[socket];
         self.count + left < self.common || silent.len() + spoken.len() + left_it < self.share
     }
 
@@ -64,7 +64,7 @@ impl<V> Crowd<V> {
 
     /// Somebody comes in.
     pub(super) fn admit(&mut self, socket: usize, visit: V, since: Instant) {
-        self.silent.insert(self.next, Silent { visit, socket, since });
+        self.silent.insert(self.next, SilentConnection { visit, socket, since });
         self.corners[socket].silent.insert(self.next);
         self.next += 1;
         self.count += 1;
@@ -72,13 +72,13 @@ impl<V> Crowd<V> {
 
     /// Somebody said something, or left. Gives who, if that is news.
     pub(super) fn hear(&mut self, number: u64) -> Option<&V> {
-        let Silent { visit, socket, .. } = self.dismiss(number)?;
+        let SilentConnection { visit, socket, .. } = self.dismiss(number)?;
         self.push(socket, visit);
         self.corners[socket].spoken.back()
     }
 
     /// Somebody who has said nothing leaves.
-    pub(super) fn dismiss(&mut self, number: u64) -> Option<Silent<V>> {
+    pub(super) fn dismiss(&mut self, number: u64) -> Option<SilentConnection<V>> {
         let silent = self.silent.remove(&number)?;
         self.corners[silent.socket].silent.remove(&number);
         self.count -= 1;
@@ -86,12 +86,12 @@ impl<V> Crowd<V> {
     }
 
     /// Who has been silent for longest.
-    pub(super) fn oldest(&self) -> Option<(u64, &Silent<V>)> {
+    pub(super) fn oldest(&self) -> Option<(u64, &SilentConnection<V>)> {
         self.silent.first_key_value().map(|(number, silent)| (*number, silent))
     }
 
     /// Who has been silent for longest at a socket.
-    pub(super) fn oldest_at(&self, socket: usize) -> Option<(u64, &Silent<V>)> {
+    pub(super) fn oldest_at(&self, socket: usize) -> Option<(u64, &SilentConnection<V>)> {
         let number = self.corners[socket].silent.first()?;
         self.silent.get(number).map(|silent| (*number, silent))
     }
@@ -134,8 +134,8 @@ impl<V> Crowd<V> {
 mod tests {
     use super::*;
 
-    fn crowd(sockets: usize, room: usize) -> Crowd<&'static str> {
-        Crowd::new(sockets, room)
+    fn crowd(sockets: usize, room: usize) -> PendingConnections<&'static str> {
+        PendingConnections::new(sockets, room)
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::audit::{Distrust, trusted_directory, trusted_rules};
+use crate::audit::{TrustError, trusted_directory, trusted_rules};
 use crate::limits::RULES_BYTES_MAX;
-use crate::rules::{Located, Paths, Policy, Source, Vars, load};
+use crate::rules::{LocatedPath, PathResolver, Policy, RulesSource, VariableValues, load};
 use crate::spawn::Environment;
 
 use super::notice::LoadError;
@@ -17,7 +17,7 @@ use super::paths::locate;
 #[derive(Clone, Copy, Debug)]
 pub struct Disk;
 
-impl Source for Disk {
+impl RulesSource for Disk {
     /// A rules file that nobody else can write, as text.
     fn read(&self, path: &Path) -> io::Result<String> {
         text_of(trusted_rules(path)?)
@@ -34,8 +34,8 @@ pub(super) fn text_of(file: impl Read) -> io::Result<String> {
     })
 }
 
-impl Paths for Disk {
-    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+impl PathResolver for Disk {
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath> {
         locate(cwd, value, dir)
     }
 }
@@ -48,9 +48,9 @@ pub(super) fn load_rules(path: &Path, environment: &Environment) -> Result<Polic
 }
 
 /// The variables that rules may name.
-pub(super) fn vars_of(environment: &Environment) -> Vars {
+pub(super) fn vars_of(environment: &Environment) -> VariableValues {
     let variable = |name| environment.get(name).map(OsStr::to_owned);
-    Vars { home: variable("HOME"), runtime_dir: variable("XDG_RUNTIME_DIR") }
+    VariableValues { home: variable("HOME"), runtime_dir: variable("XDG_RUNTIME_DIR") }
 }
 
 /// That there are rules, and that nobody else can change the places where their programs are looked up.
@@ -61,7 +61,7 @@ pub(super) fn check_policy(policy: &Policy, path: &Path, environment: &Environme
     let directories = policy.rules().iter().flat_map(|rule| environment.exec_path(&rule.settings));
     for directory in directories.collect::<BTreeSet<_>>() {
         let distrusted =
-            |distrust: Distrust| LoadError::ExecPath { file: path.to_owned(), why: distrust.to_string() };
+            |distrust: TrustError| LoadError::ExecPath { file: path.to_owned(), why: distrust.to_string() };
         trusted_directory(&directory).map_err(distrusted)?;
     }
     Ok(())

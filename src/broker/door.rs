@@ -13,38 +13,38 @@ use nix::sys::epoll::{Epoll, EpollEvent};
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
 use crate::sys;
 
-use super::attendant::{Errand, Place, Spoken, serve};
+use super::attendant::{Job, ReadyRequest, ThreadSlot, serve};
 use super::connection::Connection;
 use super::state::Broker;
-use super::token::Token;
-use super::visit::Visit;
-use super::workers::Post;
+use super::token::EventToken;
+use super::visit::ClientRequest;
+use super::workers::JobSource;
 
 /// What is left to the accept loop.
 #[derive(Debug)]
-pub(super) enum Left {
+pub(super) enum DeferredAccept {
     /// Somebody may stand at this socket.
     Look(usize),
     /// The same, and the door is shut.
     Shut(usize),
     /// Somebody came in at this socket, and has not said anything yet.
-    Visitor(usize, Visit),
+    Visitor(usize, ClientRequest),
 }
 
 /// The doors of all sockets.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct DirectAccept {
     broker: Arc<Broker>,
-    left: Mutex<Vec<Left>>,
+    left: Mutex<Vec<DeferredAccept>>,
 }
 
-impl Doors {
+impl DirectAccept {
     pub(super) fn new(broker: Arc<Broker>) -> Self {
         Self { broker, left: Mutex::default() }
     }
 
     /// Takes what was left to the accept loop.
-    pub(super) fn take_left(&self) -> Vec<Left> {
+    pub(super) fn take_left(&self) -> Vec<DeferredAccept> {
         std::mem::take(&mut self.left())
     }
 
@@ -54,7 +54,7 @@ impl Doors {
     }
 
     /// Lets in one who connected, if that is simple.
-    fn let_in(&self, epoll: &Epoll, index: usize) -> Option<Spoken> {
+    fn let_in(&self, epoll: &Epoll, index: usize) -> Option<ReadyRequest> {
         let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
         let has_room = self.left().len() < ARRIVALS_MAX && broker.closing.has_room(index);
         let is_open = has_room && !broker.events.is_stopping();
@@ -62,9 +62,9 @@ impl Doors {
             self.shut(epoll, index);
             return None;
         }
-        let place = Place::taken(broker.clone(), index);
+        let place = ThreadSlot::taken(broker.clone(), index);
         let visit = match sys::accept(socket.listener.as_fd()) {
-            Ok(fd) => Visit::new(Connection::new(fd, index, broker.closing.clone())),
+            Ok(fd) => ClientRequest::new(Connection::new(fd, index, broker.closing.clone())),
             // Somebody else let them in, or they left.
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
                 return None;
@@ -76,45 +76,45 @@ impl Doors {
             }
         };
         if !visit.speaks_until(Instant::now() + FIRST_WORD_WAIT) {
-            self.leave(Left::Visitor(index, visit));
+            self.leave(DeferredAccept::Visitor(index, visit));
             return None;
         }
-        Some(Spoken { place, visit })
+        Some(ReadyRequest { place, visit })
     }
 
     /// From here on the accept loop alone sees who connects there, until it opens the door again.
     fn shut(&self, epoll: &Epoll, index: usize) {
         // It may have shut the door itself just now.
         epoll.delete(self.broker.sockets[index].listener).ok();
-        self.leave(Left::Shut(index));
+        self.leave(DeferredAccept::Shut(index));
     }
 
-    fn leave(&self, left: Left) {
+    fn leave(&self, left: DeferredAccept) {
         self.left().push(left);
         self.broker.events.wake();
     }
 
-    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+    fn left(&self) -> MutexGuard<'_, Vec<DeferredAccept>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Post for Doors {
-    type Job = Errand;
+impl JobSource for DirectAccept {
+    type Job = Job;
 
     /// The first of those who wait is for this thread. Who waits at another door may have woken nobody else.
-    fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Errand> {
+    fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Job> {
         let mut doors = doors(events);
         let first = doors.next()?;
-        doors.for_each(|index| self.leave(Left::Look(index)));
-        self.let_in(epoll, first).map(Errand::Answer)
+        doors.for_each(|index| self.leave(DeferredAccept::Look(index)));
+        self.let_in(epoll, first).map(Job::Answer)
     }
 
     fn pass_on(&self, events: &[EpollEvent]) {
-        doors(events).for_each(|index| self.leave(Left::Look(index)));
+        doors(events).for_each(|index| self.leave(DeferredAccept::Look(index)));
     }
 
-    fn work(&self, job: Errand) {
+    fn work(&self, job: Job) {
         serve(job);
     }
 
@@ -124,8 +124,8 @@ impl Post for Doors {
 }
 
 fn doors(events: &[EpollEvent]) -> impl Iterator<Item = usize> {
-    events.iter().filter_map(|event| match Token::decode(event.data()) {
-        Token::Listener(index) => Some(index),
-        Token::Signal | Token::Wake | Token::Nursery | Token::Visitor(_) => None,
+    events.iter().filter_map(|event| match EventToken::decode(event.data()) {
+        EventToken::Listener(index) => Some(index),
+        EventToken::Signal | EventToken::Wake | EventToken::Nursery | EventToken::Visitor(_) => None,
     })
 }

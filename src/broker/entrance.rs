@@ -15,18 +15,18 @@ use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET, STOP_CALLERS_MAX};
 use crate::sys;
 
 use super::connection::Connection;
-use super::door::Doors;
+use super::door::DirectAccept;
 use super::notice::Notice;
 use super::state::Broker;
-use super::token::Token;
-use super::workers::Workers;
+use super::token::EventToken;
+use super::workers::ThreadPool;
 
 /// The sockets, as the accept loop sees them.
-pub(super) struct Entrance {
+pub(super) struct ListenerSet {
     broker: Arc<Broker>,
     /// Where the accept loop waits.
     pub(super) epoll: Epoll,
-    pub(super) workers: Workers<Doors>,
+    pub(super) workers: ThreadPool<DirectAccept>,
     /// The sockets at which nobody is accepted.
     closed: BTreeSet<usize>,
     /// Until when.
@@ -38,11 +38,11 @@ pub(super) struct Entrance {
     accepts_while_stopping: Vec<bool>,
 }
 
-impl Entrance {
+impl ListenerSet {
     /// All open. `owned` says which sockets are the broker's own: at those it accepts while it stops, too.
     pub(super) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let workers = Workers::new(Doors::new(broker.clone()))?;
+        let workers = ThreadPool::new(DirectAccept::new(broker.clone()))?;
         let entrance = Self {
             broker,
             epoll,
@@ -189,7 +189,7 @@ impl Entrance {
 }
 
 fn event(index: usize) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, Token::Listener(index).encode())
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, EventToken::Listener(index).encode())
 }
 
 /// Takes one error for none.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::limits::SOCKET_WAITING_BYTES_MAX;
 
 /// What a gate lets in: it counts against its rule, under limits of its own.
-pub(super) trait Guest {
+pub(super) trait Candidate {
     /// The rule, as its running calls are counted.
     fn rule(&self) -> &Arc<str>;
     /// Calls of the rule that may run at once.
@@ -23,47 +23,47 @@ pub(super) trait Guest {
 
 /// When a guest came: of two that wait for the same place, the earlier one gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn(u64);
+pub(super) struct ArrivalOrder(u64);
 
 /// A place: it has to be given back, by [`Gate::leave`] or [`Gate::trade`].
 #[derive(Debug)]
-pub(super) struct Ticket {
-    turn: Turn,
+pub(super) struct RunSlot {
+    turn: ArrivalOrder,
     rule: Arc<str>,
 }
 
 /// Whose turn it is.
 #[derive(Debug)]
-pub(super) struct Next<G> {
+pub(super) struct NextCandidate<G> {
     /// A guest who waited, with a place.
-    pub(super) placed: Option<(Ticket, G)>,
+    pub(super) placed: Option<(RunSlot, G)>,
     /// Another one who waits has room as well.
     pub(super) others: bool,
 }
 
 /// The gate of one socket.
 #[derive(Debug)]
-pub(super) struct Gate<G> {
-    places: Mutex<Places<G>>,
+pub(super) struct Admission<G> {
+    places: Mutex<AdmissionState<G>>,
     waiting_max: usize,
 }
 
 #[derive(Debug)]
-struct Places<G> {
+struct AdmissionState<G> {
     threads: u32,
     running: u32,
     of_rule: HashMap<Arc<str>, u32>,
     /// In the order of their turns.
-    waiting: VecDeque<(Turn, G)>,
+    waiting: VecDeque<(ArrivalOrder, G)>,
     turns: u64,
     /// The lobby was turned away, and wants to be told of room.
     asked: bool,
 }
 
-impl<G: Guest> Gate<G> {
+impl<G: Candidate> Admission<G> {
     /// An empty gate that keeps at most `waiting_max` requests in waiting.
     pub(super) fn new(waiting_max: usize) -> Self {
-        let places = Places {
+        let places = AdmissionState {
             threads: 0,
             running: 0,
             of_rule: HashMap::new(),
@@ -113,10 +113,10 @@ impl<G: Guest> Gate<G> {
 
     /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take
     /// it along.
-    pub(super) fn enter(&self, guest: G) -> Option<(Ticket, G)> {
+    pub(super) fn enter(&self, guest: G) -> Option<(RunSlot, G)> {
         let mut places = self.places();
         places.turns += 1;
-        let turn = Turn(places.turns);
+        let turn = ArrivalOrder(places.turns);
         if places.has_room(&guest) {
             return Some((places.take(turn, &guest), guest));
         }
@@ -125,7 +125,7 @@ impl<G: Guest> Gate<G> {
     }
 
     /// A call is over. Gives the first waiting guest that may run now.
-    pub(super) fn leave(&self, ticket: &Ticket) -> Next<G> {
+    pub(super) fn leave(&self, ticket: &RunSlot) -> NextCandidate<G> {
         let mut places = self.places();
         places.give_back(ticket);
         places.next()
@@ -133,7 +133,7 @@ impl<G: Guest> Gate<G> {
 
     /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first
     /// that may run, which may be the same.
-    pub(super) fn trade(&self, ticket: &Ticket, guest: G) -> Next<G> {
+    pub(super) fn trade(&self, ticket: &RunSlot, guest: G) -> NextCandidate<G> {
         let mut places = self.places();
         places.give_back(ticket);
         places.wait(ticket.turn, guest);
@@ -141,19 +141,19 @@ impl<G: Guest> Gate<G> {
     }
 
     /// The first waiting guest that may run now: limits may have changed since it came.
-    pub(super) fn next(&self) -> Next<G> {
+    pub(super) fn next(&self) -> NextCandidate<G> {
         self.places().next()
     }
 
     /// Takes out the first waiting guest of which `is_wanted` holds, to look at it.
-    pub(super) fn take_out(&self, is_wanted: impl Fn(&G) -> bool) -> Option<(Turn, G)> {
+    pub(super) fn take_out(&self, is_wanted: impl Fn(&G) -> bool) -> Option<(ArrivalOrder, G)> {
         let mut places = self.places();
         let at = places.waiting.iter().position(|(_, guest)| is_wanted(guest))?;
         places.waiting.remove(at)
     }
 
     /// Puts one back that was taken out.
-    pub(super) fn put_back(&self, turn: Turn, guest: G) {
+    pub(super) fn put_back(&self, turn: ArrivalOrder, guest: G) {
         self.places().wait(turn, guest);
     }
 
@@ -162,12 +162,12 @@ impl<G: Guest> Gate<G> {
         self.places().waiting.drain(..).map(|(_, guest)| guest).collect()
     }
 
-    fn places(&self) -> MutexGuard<'_, Places<G>> {
+    fn places(&self) -> MutexGuard<'_, AdmissionState<G>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<G: Guest> Places<G> {
+impl<G: Candidate> AdmissionState<G> {
     fn begin_thread(&mut self, threads_max: u32, has_room: bool) -> bool {
         let begins = self.threads < threads_max && has_room;
         self.asked |= !begins;
@@ -180,14 +180,14 @@ impl<G: Guest> Places<G> {
         self.running < guest.socket_limit() && guest.rule_limit().is_none_or(|limit| of_rule < limit)
     }
 
-    fn take(&mut self, turn: Turn, guest: &G) -> Ticket {
+    fn take(&mut self, turn: ArrivalOrder, guest: &G) -> RunSlot {
         let rule = guest.rule().clone();
         self.running += 1;
         *self.of_rule.entry(rule.clone()).or_default() += 1;
-        Ticket { turn, rule }
+        RunSlot { turn, rule }
     }
 
-    fn give_back(&mut self, ticket: &Ticket) {
+    fn give_back(&mut self, ticket: &RunSlot) {
         self.running -= 1;
         if let Some(count) = self.of_rule.get_mut(&ticket.rule) {
             *count -= 1;
@@ -197,18 +197,18 @@ impl<G: Guest> Places<G> {
         }
     }
 
-    fn wait(&mut self, turn: Turn, mut guest: G) {
+    fn wait(&mut self, turn: ArrivalOrder, mut guest: G) {
         guest.note_wait();
         let at = self.waiting.partition_point(|(other, _)| *other < turn);
         self.waiting.insert(at, (turn, guest));
     }
 
-    fn next(&mut self) -> Next<G> {
+    fn next(&mut self) -> NextCandidate<G> {
         let free = |places: &Self| places.waiting.iter().position(|(_, guest)| places.has_room(guest));
         let first = free(self).and_then(|at| self.waiting.remove(at));
         let placed = first.map(|(turn, guest)| (self.take(turn, &guest), guest));
         let others = placed.is_some() && free(self).is_some();
-        Next { placed, others }
+        NextCandidate { placed, others }
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
         waited: bool,
     }
 
-    impl Guest for Name {
+    impl Candidate for Name {
         fn rule(&self) -> &Arc<str> {
             &self.rule
         }
@@ -253,20 +253,20 @@ mod tests {
         Name { rule: rule.into(), rule_limit: Some(rule_limit), socket_limit: 100, number, waited: false }
     }
 
-    fn placed(entered: Option<(Ticket, Name)>) -> Ticket {
+    fn placed(entered: Option<(RunSlot, Name)>) -> RunSlot {
         let (ticket, guest) = entered.expect("there is room");
         assert!(!guest.waited);
         ticket
     }
 
     /// Whose turn it is, by number, and whether others could run too.
-    fn number(next: &Next<Name>) -> (Option<u32>, bool) {
+    fn number(next: &NextCandidate<Name>) -> (Option<u32>, bool) {
         (next.placed.as_ref().map(|(_, guest)| guest.number), next.others)
     }
 
     #[test]
     fn a_socket_over_its_limit_makes_the_next_one_wait() {
-        let gate = Gate::new(8);
+        let gate = Admission::new(8);
         let first = placed(gate.enter(guest("a", None)));
         placed(gate.enter(guest("a", None)));
         assert!(gate.enter(guest("b", None)).is_none());
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_rule_at_its_limit_does_not_hold_up_another() {
-        let gate = Gate::new(8);
+        let gate = Admission::new(8);
         let first = placed(gate.enter(guest("a", Some(1))));
         assert!(gate.enter(guest("a", Some(1))).is_none());
         let other = placed(gate.enter(guest("b", None)));
@@ -288,11 +288,13 @@ mod tests {
 
     #[test]
     fn a_rule_runs_as_many_as_its_limit_and_no_more_whoever_leaves() {
-        let gate = Gate::new(100);
+        let gate = Admission::new(100);
         let mut running: Vec<_> = (0..3).map(|number| placed(gate.enter(numbered("a", 3, number)))).collect();
         (3..20).for_each(|number| assert!(gate.enter(numbered("a", 3, number)).is_none()));
         for number in 3..20 {
-            let Next { placed: Some((ticket, next)), others: false } = gate.leave(&running.remove(0)) else {
+            let NextCandidate { placed: Some((ticket, next)), others: false } =
+                gate.leave(&running.remove(0))
+            else {
                 panic!("one leaves, and one comes in")
             };
             assert_eq!(next.number, number, "in the order in which they came");
@@ -309,7 +311,7 @@ mod tests {
 
     #[test]
     fn who_must_wait_again_keeps_its_turn() {
-        let gate = Gate::new(8);
+        let gate = Admission::new(8);
         let full = placed(gate.enter(numbered("old", 1, 0)));
         let taken = placed(gate.enter(numbered("new", 1, 1)));
         assert!(gate.enter(numbered("old", 1, 2)).is_none());
@@ -322,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_given_back_wakes_whoever_it_is_for() {
-        let gate = Gate::new(8);
+        let gate = Admission::new(8);
         let full = placed(gate.enter(numbered("old", 1, 0)));
         placed(gate.enter(numbered("new", 1, 1)));
         (2..4).for_each(|number| assert!(gate.enter(numbered("old", 1, number)).is_none()));
@@ -333,7 +335,7 @@ mod tests {
 
     #[test]
     fn limits_that_rise_let_in_all_that_they_allow() {
-        let gate = Gate::new(8);
+        let gate = Admission::new(8);
         placed(gate.enter(numbered("a", 1, 0)));
         (1..5).for_each(|number| assert!(gate.enter(numbered("a", 1, number)).is_none()));
         while let Some((turn, old)) = gate.take_out(|guest| guest.rule_limit == Some(1)) {
@@ -349,7 +351,7 @@ mod tests {
 
     #[test]
     fn threads_are_bounded_and_the_lobby_is_told_of_room() {
-        let gate: Gate<Name> = Gate::new(1);
+        let gate: Admission<Name> = Admission::new(1);
         assert!(gate.begin_thread(1) && !gate.begin_thread(1));
         assert!(gate.end_thread() && gate.is_idle());
         assert!(gate.begin_thread(1) && !gate.end_thread());
@@ -361,7 +363,7 @@ mod tests {
     #[test]
     fn requests_that_wait_are_bounded_by_their_bytes_too() {
         for (bytes, begins) in [(SOCKET_WAITING_BYTES_MAX - 1, true), (SOCKET_WAITING_BYTES_MAX, false)] {
-            let gate: Gate<Name> = Gate::new(256);
+            let gate: Admission<Name> = Admission::new(256);
             (0..2).for_each(|_| drop(gate.enter(guest("a", None))));
             assert!(gate.enter(guest(&"b".repeat(bytes), None)).is_none(), "it waits");
             assert_eq!(gate.begin_thread(1), begins, "{bytes}");

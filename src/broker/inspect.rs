@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::audit::{Trusted, trusted_directory, trusted_rules};
-use crate::rules::{Diagnostic, Examined, Policy, Rule, Source, Surroundings, examine};
+use crate::audit::{TrustedName, trusted_directory, trusted_rules};
+use crate::rules::{Diagnostic, ExaminedRules, LintContext, Policy, Rule, RulesSource, examine};
 use crate::spawn::{Environment, resolve};
 
 use super::disk::{check_policy, text_of, vars_of};
@@ -17,7 +17,7 @@ use super::ruleset::manifest_path;
 
 /// What was found of one rules file.
 #[derive(Debug)]
-pub struct Inspected {
+pub struct InspectedRules {
     /// The policy, or why a broker would not have it.
     pub policy: Result<Policy, LoadError>,
     /// What loads and looks odd.
@@ -29,11 +29,12 @@ pub struct Inspected {
 }
 
 /// Looks at the rules of `path`, absolute; with `text`, that is what stands there.
-pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Environment) -> Inspected {
+pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Environment) -> InspectedRules {
     let is_file = text.is_none();
-    let source = Looked { top: path, text };
-    let Examined { policy, warnings } = examine(path, &source, &vars_of(environment), &Around(environment));
-    let mut inspected = Inspected {
+    let source = UncheckedFiles { top: path, text };
+    let ExaminedRules { policy, warnings } =
+        examine(path, &source, &vars_of(environment), &MachineContext(environment));
+    let mut inspected = InspectedRules {
         policy: policy.map_err(LoadError::Rules),
         warnings,
         distrusted: Vec::new(),
@@ -65,7 +66,7 @@ fn check_manifest(path: &Path) -> Result<(), String> {
         let above = parent.ancestors().find(|above| above.exists()).unwrap_or(parent);
         return writable(above).map_err(|source| format!("{} cannot be made: {source}", parent.display()));
     }
-    let read = Trusted::parent_of(path, false).and_then(|place| place.read());
+    let read = TrustedName::parent_of(path, false).and_then(|place| place.read());
     match read.map_err(|distrust| (distrust.to_string(), io::Error::from(distrust))) {
         Ok(_) => Ok(()),
         Err((_, source)) if source.kind() == io::ErrorKind::NotFound => {
@@ -80,12 +81,12 @@ fn writable(directory: &Path) -> io::Result<()> {
 }
 
 /// Files as they are, whoever may write them; the text of one may be given.
-struct Looked<'a> {
+struct UncheckedFiles<'a> {
     top: &'a Path,
     text: Option<io::Result<String>>,
 }
 
-impl Source for Looked<'_> {
+impl RulesSource for UncheckedFiles<'_> {
     fn read(&self, path: &Path) -> io::Result<String> {
         match self.text.as_ref().filter(|_| path == self.top) {
             Some(Ok(text)) => Ok(text.clone()),
@@ -101,9 +102,9 @@ pub fn read_rules(stream: impl Read) -> io::Result<String> {
 }
 
 /// This machine, to a broker with this environment.
-struct Around<'a>(&'a Environment);
+struct MachineContext<'a>(&'a Environment);
 
-impl Surroundings for Around<'_> {
+impl LintContext for MachineContext<'_> {
     fn program(&self, rule: &Rule) -> Option<PathBuf> {
         program_of(rule, self.0)
     }

@@ -8,17 +8,17 @@ use std::os::fd::AsFd;
 
 use crate::audit::Caller;
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
-use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Audit, OnHangup, Settings, Stdin, Tty};
-use crate::spawn::{Launcher, Pool, Relay, RelayTask, Stop, Summoned};
-use crate::sys::{self, Peeked};
+use crate::refusal::{DescriptorFault, Refusal};
+use crate::rules::{AuditMode, HangupAction, RuleSettings, StdinMode, TtyMode};
+use crate::spawn::{Launcher, LauncherPool, PendingRelay, Relay, RelayTask, StopSignal};
+use crate::sys::{self, PeekedMessage};
 use crate::wire::Malformed;
 
-use super::visit::Visit;
+use super::visit::ClientRequest;
 
 /// The request that waits on a connection, and who sent it; `None` when the caller left without a word. It
 /// stays where it is, with its descriptors, so that it can be asked for again.
-pub(super) fn look(visit: &mut Visit) -> Result<Option<Peeked>, Refusal> {
+pub(super) fn look(visit: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
     // Only a broker that stops looks at a connection that has not said anything yet.
     let lost = |source: io::Error| {
         let silent = source.kind() == io::ErrorKind::WouldBlock;
@@ -36,30 +36,30 @@ pub(super) fn look(visit: &mut Visit) -> Result<Option<Peeked>, Refusal> {
 
 /// The way of a request's descriptors to its command.
 #[derive(Debug)]
-pub(super) struct Intake {
-    on_hangup: OnHangup,
+pub(super) struct StdioIntake {
+    on_hangup: HangupAction,
     /// Where some are captured or hidden, the relay takes them, else the launcher.
-    relay: Option<(Summoned, Stdin, Tty)>,
+    relay: Option<(PendingRelay, StdinMode, TtyMode)>,
 }
 
 /// What is put in the place of the caller's descriptors.
 #[derive(Debug)]
-pub(super) struct Diversion {
+pub(super) struct StdioDiversion {
     pub(super) captures: [Option<(File, u64)>; REQUEST_FDS],
-    pub(super) audit: Audit,
+    pub(super) audit: AuditMode,
 }
 
-impl Intake {
+impl StdioIntake {
     /// Has the launcher take the descriptors, or has a relay made that will.
     pub(super) fn begin(
-        pool: &Pool,
-        visit: &Visit,
+        pool: &LauncherPool,
+        visit: &ClientRequest,
         launcher: &Launcher,
-        settings: &Settings,
+        settings: &RuleSettings,
     ) -> Result<Self, Refusal> {
-        let Settings { stdin, tty, on_hangup, captures, .. } = settings;
+        let RuleSettings { stdin, tty, on_hangup, captures, .. } = settings;
         let mut intake = Self { on_hangup: *on_hangup, relay: None };
-        if *tty == Tty::Hide || captures.iter().any(Option::is_some) {
+        if *tty == TtyMode::Hide || captures.iter().any(Option::is_some) {
             let summoned = pool.summon(launcher.scope()).map_err(Refusal::no_launcher)?;
             intake.relay = Some((summoned, *stdin, *tty));
         } else {
@@ -72,23 +72,23 @@ impl Intake {
     /// Waits until the command has its descriptors, or what is put in their place.
     pub(super) fn finish(
         self,
-        visit: &Visit,
+        visit: &ClientRequest,
         launcher: &Launcher,
-        diversion: Diversion,
-        stop: Stop<'_>,
+        diversion: StdioDiversion,
+        stop: StopSignal<'_>,
     ) -> Result<Option<Relay>, Refusal> {
         let connection = visit.connection.as_fd();
-        let caller = (self.on_hangup == OnHangup::Kill).then_some(connection);
+        let caller = (self.on_hangup == HangupAction::Kill).then_some(connection);
         let taken = match self.relay {
             None => launcher.await_stdio(caller, stop).map(|()| None),
             Some((summoned, stdin, tty)) => {
-                let Diversion { captures, audit } = diversion;
+                let StdioDiversion { captures, audit } = diversion;
                 let task = RelayTask { connection, captures, stdin, tty, audit };
                 visit.connection.lend();
                 summoned.equip(launcher, task, caller, stop).map(Some)
             }
         };
-        let is_unfit = |refusal: &Refusal| matches!(refusal, Refusal::Descriptors(descriptors) if *descriptors != Descriptors::Late);
+        let is_unfit = |refusal: &Refusal| matches!(refusal, Refusal::Descriptors(descriptors) if *descriptors != DescriptorFault::Late);
         if taken.as_ref().err().is_none_or(is_unfit) {
             visit.connection.note_taken();
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::limits::{NURSERY_BACKOFF, NURSERY_BACKOFF_MAX};
-use crate::spawn::{Kin, Nursery, Pool};
+use crate::spawn::{LauncherPool, Nursery, Reaper};
 
 /// The nursery, or when there is to be another one.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct NurserySupervisor {
     nursery: Option<Nursery>,
     /// When one is to be started: the last one ended.
     due: Option<Instant>,
@@ -21,7 +21,7 @@ pub(super) struct Keeper {
     open_files: u64,
 }
 
-impl Keeper {
+impl NurserySupervisor {
     /// No nursery yet; one is due.
     pub(super) fn new(open_files: u64) -> Self {
         let now = Instant::now();
@@ -41,8 +41,8 @@ impl Keeper {
     /// Starts a nursery for `pool`. `watch` is given its channel, to see its end. One that cannot be had is due again.
     pub(super) fn start(
         &mut self,
-        pool: &Arc<Pool>,
-        kin: &Kin,
+        pool: &Arc<LauncherPool>,
+        kin: &Reaper,
         watch: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<()> {
         self.since = Instant::now();
@@ -60,7 +60,7 @@ impl Keeper {
 
     /// The nursery is gone. One that ended at once is not replaced at once, and after several that made no
     /// launcher each waits longer. Gives why it made none, if it did not.
-    pub(super) fn lose(&mut self, pool: &Pool, kin: &Kin) -> io::Result<Option<io::Error>> {
+    pub(super) fn lose(&mut self, pool: &LauncherPool, kin: &Reaper) -> io::Result<Option<io::Error>> {
         let trouble = pool.health().err();
         self.failures = if trouble.is_some() { self.failures + 1 } else { 0 };
         self.due = Some(Instant::now().max(self.since + self.backoff()));
@@ -79,7 +79,7 @@ impl Keeper {
     }
 
     /// Ends the nursery and waits for it a while.
-    pub(super) fn end(&mut self, pool: &Pool, kin: &Kin) -> io::Result<()> {
+    pub(super) fn end(&mut self, pool: &LauncherPool, kin: &Reaper) -> io::Result<()> {
         pool.detach();
         let Some(nursery) = self.nursery.take() else { return Ok(()) };
         // Forgotten only when it is reaped: until then a call that ends must not reap it in passing.

@@ -8,51 +8,51 @@ use std::time::Instant;
 use nix::errno::Errno;
 
 use crate::limits::{CLOSER_BATCH, CLOSER_IDLE, CLOSER_PATIENCE, CLOSING_ROUND, SOCKET_CLOSERS_MAX};
-use crate::spawn::{Close, Ending, Kin, Launcher, Pool};
+use crate::spawn::{CloseMode, EndingLauncher, Launcher, LauncherPool, Reaper};
 use crate::sys;
 
 /// A connection that is to be closed.
 #[derive(Debug)]
-pub(super) struct Unclosed {
+pub(super) struct UnclosedConnection {
     pub(super) fd: OwnedFd,
-    pub(super) how: Close,
+    pub(super) how: CloseMode,
 }
 
 /// The connections of one socket, in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Lane {
-    queue: VecDeque<Unclosed>,
+pub(super) struct ClosingQueue {
+    queue: VecDeque<UnclosedConnection>,
     /// What is not emptied: closed a batch at a time, by the end of a process.
-    as_it_is: VecDeque<Unclosed>,
-    closer: Option<Closer>,
+    as_it_is: VecDeque<UnclosedConnection>,
+    closer: Option<CloserProcess>,
     /// Processes that are to end; one that hangs in a file system of the caller's may take for ever.
-    endings: Vec<Ending>,
+    endings: Vec<EndingLauncher>,
     /// When a process is looked for again.
     retry: Option<Instant>,
 }
 
 /// A process that closes connections.
 #[derive(Debug)]
-struct Closer {
+struct CloserProcess {
     process: Launcher,
     /// What it has, and has not said to be closed.
-    sent: VecDeque<Unclosed>,
+    sent: VecDeque<UnclosedConnection>,
     /// When it last had something new to do, or said something.
     since: Instant,
     /// Connections that it keeps, and that are closed by its end.
     kept: usize,
 }
 
-impl Lane {
-    pub(super) fn push(&mut self, unclosed: Unclosed) {
+impl ClosingQueue {
+    pub(super) fn push(&mut self, unclosed: UnclosedConnection) {
         match unclosed.how {
-            Close::Emptied => self.queue.push_back(unclosed),
-            Close::AsItIs => self.as_it_is.push_back(unclosed),
+            CloseMode::Emptied => self.queue.push_back(unclosed),
+            CloseMode::AsItIs => self.as_it_is.push_back(unclosed),
         }
     }
 
     /// Does what can be done now, and gives how many were closed.
-    pub(super) fn advance(&mut self, now: Instant, pool: &Pool, kin: &Kin) -> usize {
+    pub(super) fn advance(&mut self, now: Instant, pool: &LauncherPool, kin: &Reaper) -> usize {
         self.endings.retain(|ending| !ending.is_over(kin));
         let closed = self.hear(now);
         if self.closer.as_mut().is_some_and(|closer| closer.is_held_up(now)) {
@@ -90,11 +90,11 @@ impl Lane {
     /// Ends a process that is held up, or gone. What it was at is not emptied by the next one: with that
     /// one's end it is closed without a wait.
     fn replace(&mut self) {
-        let Some(Closer { process, sent, .. }) = self.closer.take() else { return };
+        let Some(CloserProcess { process, sent, .. }) = self.closer.take() else { return };
         process.kill();
         self.endings.push(process.let_go());
         let mut sent = sent.into_iter();
-        let held_up = sent.next().map(|unclosed| Unclosed { how: Close::AsItIs, ..unclosed });
+        let held_up = sent.next().map(|unclosed| UnclosedConnection { how: CloseMode::AsItIs, ..unclosed });
         held_up.into_iter().for_each(|unclosed| self.push(unclosed));
         sent.for_each(|unclosed| self.push(unclosed));
     }
@@ -102,7 +102,7 @@ impl Lane {
     /// Gives the process what it has room for. Gives how many were closed here instead: where the user has so
     /// many descriptors on their way that no connection can be sent, those that wait in connections are among
     /// them, and somebody has to let go of them.
-    fn send(&mut self, now: Instant, pool: &Pool) -> usize {
+    fn send(&mut self, now: Instant, pool: &LauncherPool) -> usize {
         loop {
             let is_batch = self.as_it_is.len() >= CLOSER_BATCH || self.queue.is_empty();
             let from = if is_batch { &mut self.as_it_is } else { &mut self.queue };
@@ -114,11 +114,12 @@ impl Lane {
                     self.retry = Some(now + CLOSING_ROUND);
                     return 0;
                 };
-                self.closer = Some(Closer { process, sent: VecDeque::new(), since: now, kept: 0 });
+                self.closer = Some(CloserProcess { process, sent: VecDeque::new(), since: now, kept: 0 });
             }
             let Some(closer) = &mut self.closer else { return 0 };
             // One that keeps some ends when they have all come to it.
-            let is_to_end = closer.kept >= CLOSER_BATCH || (closer.kept > 0 && next.how == Close::Emptied);
+            let is_to_end =
+                closer.kept >= CLOSER_BATCH || (closer.kept > 0 && next.how == CloseMode::Emptied);
             if is_to_end || closer.sent.len() >= CLOSER_BATCH {
                 return 0;
             }
@@ -131,7 +132,7 @@ impl Lane {
             if closer.sent.is_empty() {
                 closer.since = now;
             }
-            closer.kept += usize::from(next.how == Close::AsItIs);
+            closer.kept += usize::from(next.how == CloseMode::AsItIs);
             closer.sent.extend(from.pop_front());
         }
     }
@@ -160,7 +161,7 @@ impl Lane {
     /// What is waited for.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let closer = self.closer.iter().map(|closer| closer.process.stream());
-        closer.chain(self.endings.iter().map(Ending::pidfd))
+        closer.chain(self.endings.iter().map(EndingLauncher::pidfd))
     }
 
     /// When something is to be done, if nothing happens until then.
@@ -180,7 +181,7 @@ impl Lane {
     }
 }
 
-impl Closer {
+impl CloserProcess {
     /// Whether it has something to do, and sleeps instead of doing it.
     fn is_held_up(&mut self, now: Instant) -> bool {
         if self.sent.is_empty() || now < self.since + CLOSER_PATIENCE {

@@ -15,14 +15,14 @@ use nix::sys::socket::sockopt::{AcceptConn, SockType};
 use nix::sys::socket::{self, AddressFamily, SockFlag, UnixAddr, getsockname, getsockopt};
 use nix::sys::stat::{Mode, umask};
 
-use crate::audit::{Distrust, Trusted};
+use crate::audit::{TrustError, TrustedName};
 use crate::ids::SocketName;
 use crate::limits::BACKLOG;
 use crate::sys;
 
 /// A listening socket and what it is called.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct ListeningSocket {
     pub(super) name: SocketName,
     /// For people: the path, where it has one.
     pub(super) label: String,
@@ -30,12 +30,12 @@ pub(super) struct Listener {
     /// long, and to close the socket would close that, unless the kernel does it at the end of the process.
     pub(super) socket: &'static OwnedFd,
     /// What a socket of the broker's own leaves on disk.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<OwnSocket>,
 }
 
 /// A socket file that this broker made, with the lock that keeps others from it. Dropped, both are removed.
 #[derive(Debug)]
-pub(super) struct Own {
+pub(super) struct OwnSocket {
     path: PathBuf,
     inode: u64,
     lock_path: PathBuf,
@@ -65,7 +65,7 @@ pub enum ListenError {
     /// Something that is not a socket is in its place.
     NotSocket(PathBuf),
     /// Others could replace it.
-    Distrust(Distrust),
+    Distrust(TrustError),
     /// A system call failed.
     Io {
         /// The socket.
@@ -113,7 +113,7 @@ impl std::error::Error for ListenError {}
 
 /// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is what one without a name of
 /// its own is called.
-pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<Listener>, ListenError> {
+pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<ListeningSocket>, ListenError> {
     let descriptors =
         receive_descriptors(false).map_err(|error| ListenError::Activation(error.to_string()))?;
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -131,7 +131,12 @@ pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<Listener>, ListenErr
         let socket = &*Box::leak(Box::new(socket));
         let given = names.next().filter(|name| !["", "unknown", "connection"].contains(name));
         let name = given.map_or_else(|| unnamed.clone(), SocketName::new);
-        Ok(Listener { label: address(socket).unwrap_or_else(|| name.to_string()), name, socket, own: None })
+        Ok(ListeningSocket {
+            label: address(socket).unwrap_or_else(|| name.to_string()),
+            name,
+            socket,
+            own: None,
+        })
     };
     descriptors.into_iter().enumerate().map(listener).collect()
 }
@@ -157,10 +162,10 @@ fn address(socket: &OwnedFd) -> Option<String> {
 pub(super) fn bind(
     path: &Path,
     name: SocketName,
-    distrusted: impl Fn(&Distrust) -> bool,
-) -> Result<Listener, ListenError> {
+    distrusted: impl Fn(&TrustError) -> bool,
+) -> Result<ListeningSocket, ListenError> {
     let io = |source| ListenError::Io { path: path.to_owned(), source };
-    match Trusted::parent_of(path, true) {
+    match TrustedName::parent_of(path, true) {
         Err(distrust) if !distrusted(&distrust) => return Err(ListenError::Distrust(distrust)),
         _ => {}
     }
@@ -173,8 +178,8 @@ pub(super) fn bind(
     umask(mask);
     let socket = &*Box::leak(Box::new(bound.map_err(io)?));
     let inode = path.symlink_metadata().map_err(io)?.ino();
-    let own = Some(Own { path: path.to_owned(), inode, lock_path, _lock: lock });
-    Ok(Listener { name, label: path.display().to_string(), socket, own })
+    let own = Some(OwnSocket { path: path.to_owned(), inode, lock_path, _lock: lock });
+    Ok(ListeningSocket { name, label: path.display().to_string(), socket, own })
 }
 
 /// Locks `PATH.lock`; the lock is on the file that is at that path, not on one that was removed meanwhile.
@@ -226,28 +231,28 @@ fn is_systemd(probe: &OwnedFd) -> bool {
         .is_ok_and(|name| name.trim_end() == "systemd")
 }
 
-impl Own {
+impl OwnSocket {
     /// Where the socket is, and which file that is.
-    pub(super) fn place(&self) -> Place {
-        Place { path: self.path.clone(), inode: self.inode }
+    pub(super) fn place(&self) -> SocketFile {
+        SocketFile { path: self.path.clone(), inode: self.inode }
     }
 }
 
 /// The file of a socket.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct SocketFile {
     pub(super) path: PathBuf,
     inode: u64,
 }
 
-impl Place {
+impl SocketFile {
     /// Whether the broker's file is still there.
     pub(super) fn is_ours(&self) -> bool {
         self.path.symlink_metadata().is_ok_and(|now| now.ino() == self.inode)
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnSocket {
     fn drop(&mut self) {
         // Only what is still ours; and a file that cannot be removed is replaced by the next broker.
         if self.place().is_ours() {

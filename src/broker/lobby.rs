@@ -16,57 +16,57 @@ use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::attendant::{Errand, Place, Spoken};
+use super::attendant::{Job, ReadyRequest, ThreadSlot};
 use super::call::{refuse, turn_out};
 use super::connection::Connection;
-use super::crowd::Crowd;
-use super::door::Left;
-use super::entrance::Entrance;
-use super::keeper::Keeper;
+use super::crowd::PendingConnections;
+use super::door::DeferredAccept;
+use super::entrance::ListenerSet;
+use super::keeper::NurserySupervisor;
 use super::notice::Notice;
 use super::reload::Reloader;
 use super::ruleset::Ruleset;
-use super::signals::{Order, Signals};
+use super::signals::{BrokerSignals, SignalOrder};
 use super::state::Broker;
-use super::status::Herald;
-use super::token::Token;
-use super::visit::Visit;
+use super::status::ServiceStatus;
+use super::token::EventToken;
+use super::visit::ClientRequest;
 
 /// The accept loop's own state.
-pub(super) struct Lobby {
+pub(super) struct EventLoop {
     broker: Arc<Broker>,
-    pub(super) entrance: Entrance,
-    signals: Signals,
-    keeper: Keeper,
-    herald: Herald,
+    pub(super) entrance: ListenerSet,
+    signals: BrokerSignals,
+    keeper: NurserySupervisor,
+    herald: ServiceStatus,
     reloader: Reloader,
-    crowd: Crowd<Visit>,
+    crowd: PendingConnections<ClientRequest>,
     /// Where refusals are being counted.
     counting: Vec<Arc<Ruleset>>,
     /// Sockets at which those who wait for a place are to be looked after, as soon as there is a thread.
     unattended: BTreeSet<usize>,
 }
 
-impl Lobby {
+impl EventLoop {
     /// A lobby with room for `room` connections. `owned` says which sockets are the broker's own: those go on to
     /// answer, with a refusal, while the broker stops; the others' callers wait for the next broker.
     pub(super) fn new(
         broker: Arc<Broker>,
-        signals: Signals,
-        herald: Herald,
+        signals: BrokerSignals,
+        herald: ServiceStatus,
         open_files: u64,
         room: usize,
         owned: Vec<bool>,
     ) -> io::Result<Self> {
-        let entrance = Entrance::new(broker.clone(), owned)?;
-        watch(&entrance.epoll, signals.as_fd(), Token::Signal)?;
-        watch(&entrance.epoll, broker.events.wakes().as_fd(), Token::Wake)?;
-        let crowd = Crowd::new(broker.sockets.len(), room);
+        let entrance = ListenerSet::new(broker.clone(), owned)?;
+        watch(&entrance.epoll, signals.as_fd(), EventToken::Signal)?;
+        watch(&entrance.epoll, broker.events.wakes().as_fd(), EventToken::Wake)?;
+        let crowd = PendingConnections::new(broker.sockets.len(), room);
         Ok(Self {
             broker,
             entrance,
             signals,
-            keeper: Keeper::new(open_files),
+            keeper: NurserySupervisor::new(open_files),
             herald,
             reloader: Reloader::default(),
             crowd,
@@ -88,7 +88,7 @@ impl Lobby {
         while !(self.broker.events.is_stopping() && (self.is_idle() || self.broker.events.is_late())) {
             let count = self.wait(&mut events)?;
             for event in &events[..count] {
-                self.attend(Token::decode(event.data()))?;
+                self.attend(EventToken::decode(event.data()))?;
             }
             self.take_over()?;
             self.reloader.advance(&self.broker, &mut self.herald);
@@ -154,16 +154,16 @@ impl Lobby {
         }
     }
 
-    fn attend(&mut self, token: Token) -> io::Result<()> {
+    fn attend(&mut self, token: EventToken) -> io::Result<()> {
         match token {
-            Token::Signal => self.obey(),
-            Token::Wake => {
+            EventToken::Signal => self.obey(),
+            EventToken::Wake => {
                 self.broker.events.woken();
                 Ok(())
             }
-            Token::Nursery => self.lose_nursery(),
-            Token::Listener(index) => self.accept(index).map(drop),
-            Token::Visitor(number) => {
+            EventToken::Nursery => self.lose_nursery(),
+            EventToken::Listener(index) => self.accept(index).map(drop),
+            EventToken::Visitor(number) => {
                 self.hear(number);
                 Ok(())
             }
@@ -173,7 +173,7 @@ impl Lobby {
     /// HUP reloads, TERM and INT stop, a second one hurries.
     fn obey(&mut self) -> io::Result<()> {
         while let Some(order) = self.signals.next() {
-            if order == Order::Reload {
+            if order == SignalOrder::Reload {
                 self.reloader.ask(&self.broker, &mut self.herald);
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();
@@ -226,7 +226,7 @@ impl Lobby {
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(source) => return self.entrance.give_up(&source).map(|()| false),
             };
-            let visit = Visit::new(Connection::new(connection, index, broker.closing.clone()));
+            let visit = ClientRequest::new(Connection::new(connection, index, broker.closing.clone()));
             if visit.has_spoken() {
                 // It has a thread before the next one is let in.
                 self.crowd.push(index, visit);
@@ -240,9 +240,11 @@ impl Lobby {
     }
 
     /// Has somebody wait who has said nothing yet. Gives whether that is possible.
-    fn admit(&mut self, index: usize, visit: Visit) -> io::Result<bool> {
+    fn admit(&mut self, index: usize, visit: ClientRequest) -> io::Result<bool> {
         let number = self.crowd.next_number();
-        if let Err(source) = watch(&self.entrance.epoll, visit.connection.as_fd(), Token::Visitor(number)) {
+        if let Err(source) =
+            watch(&self.entrance.epoll, visit.connection.as_fd(), EventToken::Visitor(number))
+        {
             // The user has too many watches: this caller sees its connection close, the others wait.
             return self.entrance.give_up(&source).map(|()| false);
         }
@@ -254,12 +256,12 @@ impl Lobby {
     fn take_over(&mut self) -> io::Result<()> {
         for left in self.entrance.workers.post().take_left() {
             match left {
-                Left::Look(index) => drop(self.accept(index)?),
-                Left::Shut(index) => {
+                DeferredAccept::Look(index) => drop(self.accept(index)?),
+                DeferredAccept::Shut(index) => {
                     self.entrance.note_shut(index);
                     self.accept(index)?;
                 }
-                Left::Visitor(index, visit) => {
+                DeferredAccept::Visitor(index, visit) => {
                     self.admit(index, visit)?;
                     if !self.has_room(index) {
                         self.entrance.close(&[index])?;
@@ -324,7 +326,7 @@ impl Lobby {
                 self.unattended.insert(index);
                 continue;
             }
-            let errand = Errand::Attend(Place::taken(self.broker.clone(), index));
+            let errand = Job::Attend(ThreadSlot::taken(self.broker.clone(), index));
             if let Err((source, errand)) = self.entrance.workers.hand(errand) {
                 drop(errand);
                 self.unattended.insert(index);
@@ -340,9 +342,9 @@ impl Lobby {
             let threads = self.broker.sockets[index].threads_max();
             while self.crowd.waits_at(index) && self.broker.sockets[index].gate.begin_thread(threads) {
                 let Some(visit) = self.crowd.pop(index) else { break };
-                let spoken = Spoken { place: Place::taken(self.broker.clone(), index), visit };
-                if let Err((source, errand)) = self.entrance.workers.hand(Errand::Answer(spoken)) {
-                    if let Errand::Answer(spoken) = errand {
+                let spoken = ReadyRequest { place: ThreadSlot::taken(self.broker.clone(), index), visit };
+                if let Err((source, errand)) = self.entrance.workers.hand(Job::Answer(spoken)) {
+                    if let Job::Answer(spoken) = errand {
                         self.crowd.push(index, spoken.visit);
                     }
                     return self.entrance.give_up(&source);
@@ -385,16 +387,16 @@ impl Lobby {
     }
 }
 
-fn forget(epoll: &Epoll, visit: &Visit) {
+fn forget(epoll: &Epoll, visit: &ClientRequest) {
     // A watch that stays is of no visitor any more, and ends with the connection.
     epoll.delete(&visit.connection).ok();
 }
 
-fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: EventToken) -> io::Result<()> {
     Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))?)
 }
 
 /// Only the other side's end is of interest: what waits in the channel is the pool's.
 fn watch_hangup(epoll: &Epoll, channel: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), Token::Nursery.encode()))?)
+    Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), EventToken::Nursery.encode()))?)
 }

@@ -40,11 +40,11 @@ mod untold;
 mod visit;
 mod workers;
 
-pub use config::{Config, Rules, ServeError};
+pub use config::{RulesLocation, ServeConfig, ServeError};
 pub use disk::Disk;
-pub use inspect::{Inspected, inspect, program_of, read_rules};
+pub use inspect::{InspectedRules, inspect, program_of, read_rules};
 pub use listen::ListenError;
 pub use notice::{LoadError, Notice};
 pub use ruleset::manifest_of;
 pub use serve::serve;
-pub use state::Say;
+pub use state::SayNotice;

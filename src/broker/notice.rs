@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::audit::{JournalNews, OpenError};
+use crate::audit::{JournalNews, ManifestOpenError};
 use crate::rules::Diagnostic;
 use crate::sd::{BusError, JOURNAL_SOCKET};
-use crate::spawn::{Instead, ScopeNews};
+use crate::spawn::{ScopeFallback, ScopeNews};
 
 /// Something that an operator should know.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub enum Notice<'a> {
     /// The rules could not be read again; the old ones stay.
     ReloadFailed(&'a LoadError),
     /// The manifest could not be opened again; the old one stays open.
-    ReopenFailed(&'a OpenError),
+    ReopenFailed(&'a ManifestOpenError),
     /// The nursery ended and another one serves.
     NurseryReplaced,
     /// No nursery can be started; it is tried again.
@@ -198,14 +198,14 @@ pub(super) fn count(number: usize, thing: &str) -> String {
 fn write_scope_news(f: &mut fmt::Formatter<'_>, news: &ScopeNews<'_>) -> fmt::Result {
     match news {
         // So it always is with the system's units, which delegate for that: no cause for alarm.
-        ScopeNews::Lost(BusError::Denied(_), Instead::Group) => write!(
+        ScopeNews::Lost(BusError::Denied(_), ScopeFallback::Group) => write!(
             f,
             "calls run in groups of the broker's own cgroup: the system's manager makes scopes for root alone"
         ),
-        ScopeNews::Lost(why, Instead::Group) => {
+        ScopeNews::Lost(why, ScopeFallback::Group) => {
             write!(f, "no scopes: {why}; with `scope = auto`, calls run in groups of the broker's own cgroup")
         }
-        ScopeNews::Lost(why, Instead::Nothing) => {
+        ScopeNews::Lost(why, ScopeFallback::Nothing) => {
             write!(f, "no scopes: {why}; with `scope = auto`, calls run without one")
         }
         ScopeNews::Back => write!(f, "scopes can be had again"),

@@ -17,23 +17,23 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::limits::{LINKS_MAX, PATH_BYTES_MAX, PATH_NAMES_MAX};
-use crate::rules::Located;
+use crate::rules::LocatedPath;
 
 use super::mounts::is_local;
 
 /// Where `value` leads from `cwd`, if that is at or under `dir`. Its last name may be missing on disk, unless
 /// a link leads there. `None` also when the disk does not say.
-pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath> {
     if value.is_empty() {
         return None;
     }
-    let base = Base::open(dir)?;
+    let base = BaseDirectory::open(dir)?;
     let mut ahead = VecDeque::new();
     if !value.starts_with('/') {
         ahead.extend(names(fs::canonicalize(cwd).ok()?.as_os_str()));
     }
     ahead.extend(names(OsStr::new(value)));
-    let walk = Walk { base: &base, ahead, links: 0, names_left: PATH_NAMES_MAX, is_named_by_link: false };
+    let walk = PathWalk { base: &base, ahead, links: 0, names_left: PATH_NAMES_MAX, is_named_by_link: false };
     let inside = walk.outside(Vec::new())?;
     let is_directory = value.ends_with('/') || value.ends_with("/.");
     base.located(inside, is_directory)
@@ -51,30 +51,30 @@ fn names(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
 }
 
 /// A slot's directory.
-struct Base {
+struct BaseDirectory {
     /// The names of its path without links.
     names: Vec<OsString>,
     /// Those that its rule has, where they are others and name it by themselves.
     written: Option<Vec<OsString>>,
-    file: File,
+    file: OpenedFile,
 }
 
 /// Something on disk.
 #[derive(Debug)]
-struct File {
+struct OpenedFile {
     handle: OwnedFd,
-    identity: Identity,
+    identity: FileIdentity,
     format: SFlag,
 }
 
 /// Which file of which file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
+struct FileIdentity {
     device: u64,
     inode: u64,
 }
 
-impl File {
+impl OpenedFile {
     /// What stands under this name in a directory; of a link, the link. Errors: those of `openat2(2)`, and
     /// `EACCES` for everything that `proc(5)` shows.
     fn open(directory: &OwnedFd, device: u64, name: &OsStr, stays: ResolveFlag) -> nix::Result<Self> {
@@ -89,7 +89,7 @@ impl File {
         if known != Some(stat.st_dev) && fstatfs(&handle)?.filesystem_type() == PROC_SUPER_MAGIC {
             return Err(Errno::EACCES);
         }
-        let identity = Identity { device: stat.st_dev, inode: stat.st_ino };
+        let identity = FileIdentity { device: stat.st_dev, inode: stat.st_ino };
         let format = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
         Ok(Self { handle, identity, format })
     }
@@ -111,11 +111,11 @@ impl File {
     }
 }
 
-impl Base {
+impl BaseDirectory {
     /// The directory as it is now: its rule's author may have it be a link, and turn that.
     fn open(dir: &Path) -> Option<Self> {
         let path = fs::canonicalize(dir).ok()?;
-        let file = File::directory(&path).ok()?;
+        let file = OpenedFile::directory(&path).ok()?;
         let listed = |path: &Path| path.iter().skip(1).map(OsStr::to_owned).collect::<Vec<_>>();
         let written = (path != dir && dir.iter().all(|name| name != "..")).then(|| listed(dir));
         Some(Self { names: listed(&path), written, file })
@@ -126,7 +126,7 @@ impl Base {
     }
 
     /// The path of a file below. A slash at the end keeps its meaning for programs such as rsync(1).
-    fn located(self, inside: Inside, is_directory: bool) -> Option<Located> {
+    fn located(self, inside: InsidePath, is_directory: bool) -> Option<LocatedPath> {
         let mut path = Vec::new();
         let below = inside.steps.iter().map(|(name, _)| name).chain(&inside.missing);
         for name in self.names.iter().chain(below) {
@@ -137,13 +137,13 @@ impl Base {
             path.push(b'/');
         }
         let path = String::from_utf8(path).ok().filter(|path| path.len() <= PATH_BYTES_MAX)?;
-        Some(Located { path: path.into() })
+        Some(LocatedPath { path: path.into() })
     }
 }
 
 /// A way through the names of a path.
-struct Walk<'b> {
-    base: &'b Base,
+struct PathWalk<'b> {
+    base: &'b BaseDirectory,
     ahead: VecDeque<OsString>,
     links: usize,
     names_left: usize,
@@ -153,19 +153,19 @@ struct Walk<'b> {
 
 /// A place at or under the base.
 #[derive(Debug, Default)]
-struct Inside {
+struct InsidePath {
     /// The names below the base, each with the directory or file that it is.
-    steps: Vec<(OsString, Identity)>,
+    steps: Vec<(OsString, FileIdentity)>,
     /// The last of them.
-    here: Option<File>,
+    here: Option<OpenedFile>,
     /// A name below it that nothing has.
     missing: Option<OsString>,
 }
 
-impl Walk<'_> {
+impl PathWalk<'_> {
     /// Goes on from the path that `at` names, outside of the base. Nothing is opened as long as the names
     /// ahead lead back in: `..` takes a name away.
-    fn outside(mut self, mut at: Vec<OsString>) -> Option<Inside> {
+    fn outside(mut self, mut at: Vec<OsString>) -> Option<InsidePath> {
         loop {
             if self.base.is(&at) {
                 match self.inside()? {
@@ -184,8 +184,8 @@ impl Walk<'_> {
     }
 
     /// Goes on from the base. Gives where the names lead, or the path outside of it that they come to.
-    fn inside(&mut self) -> Option<Result<Inside, Vec<OsString>>> {
-        let mut inside = Inside::default();
+    fn inside(&mut self) -> Option<Result<InsidePath, Vec<OsString>>> {
+        let mut inside = InsidePath::default();
         while let Some(name) = self.next_name()? {
             let here = inside.here.as_ref().unwrap_or(&self.base.file);
             if !here.is_directory() {
@@ -202,13 +202,14 @@ impl Walk<'_> {
                 inside.here = self.step_up(here, inside.steps.last())?;
                 continue;
             }
-            let found = match File::open(&here.handle, here.identity.device, &name, ResolveFlag::empty()) {
-                Err(Errno::ENOENT) if self.ahead.is_empty() && !self.is_named_by_link => {
-                    inside.missing = Some(name);
-                    break;
-                }
-                found => found.ok()?,
-            };
+            let found =
+                match OpenedFile::open(&here.handle, here.identity.device, &name, ResolveFlag::empty()) {
+                    Err(Errno::ENOENT) if self.ahead.is_empty() && !self.is_named_by_link => {
+                        inside.missing = Some(name);
+                        break;
+                    }
+                    found => found.ok()?,
+                };
             let Some(target) = found.link().ok()? else {
                 inside.steps.push((name, found.identity));
                 inside.here = Some(found);
@@ -223,24 +224,28 @@ impl Walk<'_> {
     }
 
     /// The directory above `here`, which has to be the one that the way came through.
-    fn step_up(&self, here: &File, above: Option<&(OsString, Identity)>) -> Option<Option<File>> {
+    fn step_up(
+        &self,
+        here: &OpenedFile,
+        above: Option<&(OsString, FileIdentity)>,
+    ) -> Option<Option<OpenedFile>> {
         let Some((_, identity)) = above else { return Some(None) };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let found = File::of(openat2(&here.handle, "..", how).ok()?, Some(identity.device)).ok()?;
+        let found = OpenedFile::of(openat2(&here.handle, "..", how).ok()?, Some(identity.device)).ok()?;
         (found.identity == *identity).then_some(Some(found))
     }
 
     /// A path that did not come through the base by its names: the first link in it may lead there. Gives the
     /// names of the directory that the names ahead start from.
     fn follow_outside(&mut self, at: Vec<OsString>) -> Option<Vec<OsString>> {
-        let mut here = File::directory(Path::new("/")).ok()?;
+        let mut here = OpenedFile::directory(Path::new("/")).ok()?;
         for (depth, name) in at.iter().enumerate() {
             self.names_left = self.names_left.checked_sub(1)?;
             let device = here.identity.device;
-            let found = match File::open(&here.handle, device, name, ResolveFlag::RESOLVE_NO_XDEV) {
+            let found = match OpenedFile::open(&here.handle, device, name, ResolveFlag::RESOLVE_NO_XDEV) {
                 Err(Errno::EXDEV) if is_local(&path_of(&at[..=depth])) => {
-                    File::open(&here.handle, device, name, ResolveFlag::empty())
+                    OpenedFile::open(&here.handle, device, name, ResolveFlag::empty())
                 }
                 found => found,
             };

@@ -18,32 +18,32 @@ use crate::rules::{Policy, ScopeMode};
 use crate::sys;
 
 use super::notice::LoadError;
-use super::ruleset::{Loaded, Ruleset, want_records};
-use super::state::{Broker, Socket};
-use super::status::Herald;
+use super::ruleset::{LoadedRules, Ruleset, want_records};
+use super::state::{Broker, ServedSocket};
+use super::status::ServiceStatus;
 
 /// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked for: what was
 /// read may be older than what the last who asked has written.
 #[derive(Debug, Default)]
 pub(super) struct Reloader {
-    current: Option<Reload>,
+    current: Option<RunningReload>,
     is_asked_again: bool,
 }
 
 /// A reload that has begun.
 #[derive(Debug)]
-struct Reload {
-    read: Receiver<Result<Loaded, LoadError>>,
+struct RunningReload {
+    read: Receiver<Result<LoadedRules, LoadError>>,
     /// The rules that were in force: to let go of many takes a while too.
     replaced: Sender<Arc<Policy>>,
     /// How many files have been put in force, or not.
     done: usize,
-    needs: Needs,
+    needs: DescriptorNeeds,
 }
 
 impl Reloader {
     /// Reads every rules file again, from now on or as soon as it can be.
-    pub(super) fn ask(&mut self, broker: &Arc<Broker>, herald: &mut Herald) {
+    pub(super) fn ask(&mut self, broker: &Arc<Broker>, herald: &mut ServiceStatus) {
         if self.current.is_some() {
             self.is_asked_again = true;
             return;
@@ -54,7 +54,7 @@ impl Reloader {
         // First: whoever rotates packs the old file some time later, and reading rules takes as long as it
         // takes.
         broker.rulesets.iter().for_each(|ruleset| ruleset.follow_manifest());
-        match Reload::begin(broker) {
+        match RunningReload::begin(broker) {
             Ok(reload) => self.current = Some(reload),
             Err(source) => {
                 let error = LoadError::Unread(source);
@@ -65,7 +65,7 @@ impl Reloader {
     }
 
     /// Puts in force what has been read by now: one file, so that others have their turn between two.
-    pub(super) fn advance(&mut self, broker: &Arc<Broker>, herald: &mut Herald) {
+    pub(super) fn advance(&mut self, broker: &Arc<Broker>, herald: &mut ServiceStatus) {
         let Some(current) = &mut self.current else { return };
         current.take(broker);
         if current.done < broker.rulesets.len() {
@@ -81,13 +81,13 @@ impl Reloader {
 }
 
 /// Says that a reload is over. After its last word, a broker says nothing of them.
-fn end(broker: &Broker, herald: &mut Herald) {
+fn end(broker: &Broker, herald: &mut ServiceStatus) {
     if !broker.events.is_stopping() {
         herald.ready(broker);
     }
 }
 
-impl Reload {
+impl RunningReload {
     /// Has a thread read the files. It is never waited for: what it has not read when the broker ends, it need not.
     fn begin(broker: &Arc<Broker>) -> io::Result<Self> {
         // The next file is read while one waits, and no more: new rules and old ones are in memory together.
@@ -101,21 +101,23 @@ impl Reload {
             sys::give_back_memory();
         };
         thread::Builder::new().name("reload".into()).spawn(work)?;
-        Ok(Self { read, replaced, done: 0, needs: Needs::new(broker) })
+        Ok(Self { read, replaced, done: 0, needs: DescriptorNeeds::new(broker) })
     }
 
     fn take(&mut self, broker: &Broker) {
         let Ok(loaded) = self.read.try_recv() else { return };
         let ruleset = &broker.rulesets[self.done];
-        let fits =
-            |loaded: Loaded| self.needs.change(self.done, &ruleset.policy(), &loaded.policy).map(|()| loaded);
+        let fits = |loaded: LoadedRules| {
+            self.needs.change(self.done, &ruleset.policy(), &loaded.policy).map(|()| loaded)
+        };
         match loaded.and_then(fits) {
             Ok(loaded) => {
                 // Where the reader is gone, they are let go of here.
                 self.replaced.send(ruleset.replace(loaded)).ok();
                 // Who waits is decided by these from now on.
-                let waits =
-                    |socket: &&Socket| Arc::ptr_eq(&socket.rules, ruleset) && socket.gate.is_waited_at();
+                let waits = |socket: &&ServedSocket| {
+                    Arc::ptr_eq(&socket.rules, ruleset) && socket.gate.is_waited_at()
+                };
                 broker.sockets.iter().filter(waits).for_each(|socket| broker.need_attendant(socket));
             }
             Err(error) => ruleset.keep(&error),
@@ -125,10 +127,10 @@ impl Reload {
 }
 
 /// Reads one file after the other, as long as somebody wants the next.
-fn read_all(broker: &Broker, give: &SyncSender<Result<Loaded, LoadError>>) {
+fn read_all(broker: &Broker, give: &SyncSender<Result<LoadedRules, LoadError>>) {
     for ruleset in &broker.rulesets {
         // A fault of the loader's must not end a broker that has good rules.
-        let read = catch_unwind(AssertUnwindSafe(|| Loaded::read(ruleset.file(), &broker.environment)));
+        let read = catch_unwind(AssertUnwindSafe(|| LoadedRules::read(ruleset.file(), &broker.environment)));
         let loaded = read.unwrap_or_else(|_| Err(LoadError::Unread(io::ErrorKind::Other.into())));
         if give.send(loaded).is_err() {
             return;
@@ -139,13 +141,13 @@ fn read_all(broker: &Broker, give: &SyncSender<Result<Loaded, LoadError>>) {
 
 /// The descriptors that the sockets need, while one ruleset after the other changes.
 #[derive(Debug)]
-struct Needs {
+struct DescriptorNeeds {
     /// Of each ruleset.
     sockets: Vec<usize>,
     all: usize,
 }
 
-impl Needs {
+impl DescriptorNeeds {
     fn new(broker: &Broker) -> Self {
         let mut sockets_of: HashMap<*const Ruleset, usize> = HashMap::new();
         for socket in &broker.sockets {

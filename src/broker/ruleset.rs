@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use nix::unistd::geteuid;
 
-use crate::audit::{Author, JournalNews, Manifest, OpenError, Rejected, Sink, now_ms};
+use crate::audit::{
+    JournalNews, JournalSink, Manifest, ManifestOpenError, RecordAuthor, RefusedRequest, now_ms,
+};
 use crate::ids::{CallId, SocketName};
-use crate::rules::{Audit, Durability, Journal, Policy, TemplateValues};
+use crate::rules::{AuditMode, JournalMode, Policy, SyncMode, TemplateValues};
 use crate::spawn::Environment;
 
 use super::disk::load_rules;
 use super::notice::{LoadError, Notice};
-use super::state::Say;
+use super::state::SayNotice;
 
 /// The rules of one file, and their manifest.
 #[derive(Debug)]
@@ -27,18 +29,18 @@ pub(super) struct Ruleset {
     fault: Mutex<Option<String>>,
     /// Why records cannot be written, as it was said.
     loss: Mutex<Option<String>>,
-    say: Say,
+    say: SayNotice,
 }
 
 /// A rules file that was read, and where it wants its calls recorded.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(super) struct LoadedRules {
     pub(super) file: PathBuf,
     pub(super) policy: Policy,
     pub(super) manifest: PathBuf,
 }
 
-impl Loaded {
+impl LoadedRules {
     /// Reads a rules file, absolute.
     pub(super) fn read(file: &Path, environment: &Environment) -> Result<Self, LoadError> {
         let policy = load_rules(file, environment)?;
@@ -47,18 +49,18 @@ impl Loaded {
     }
 
     /// Opens its manifest.
-    pub(super) fn open_manifest(&self, say: Say) -> Result<Manifest, OpenError> {
+    pub(super) fn open_manifest(&self, say: SayNotice) -> Result<Manifest, ManifestOpenError> {
         let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
-        let sink = Sink::new(self.policy.journal(), Box::new(hear))
-            .map_err(|source| OpenError::Io { path: self.manifest.clone(), source })?;
-        let author = Author { rules: &self.file.to_string_lossy(), policy: self.policy.hash() };
+        let sink = JournalSink::new(self.policy.journal(), Box::new(hear))
+            .map_err(|source| ManifestOpenError::Io { path: self.manifest.clone(), source })?;
+        let author = RecordAuthor { rules: &self.file.to_string_lossy(), policy: self.policy.hash() };
         Manifest::open(&self.manifest, &author, sink)
     }
 }
 
 impl Ruleset {
     /// Puts rules in force.
-    pub(super) fn new(loaded: Loaded, manifest: Arc<Manifest>, say: Say) -> Self {
+    pub(super) fn new(loaded: LoadedRules, manifest: Arc<Manifest>, say: SayNotice) -> Self {
         let (policy, fault) = (RwLock::new(Arc::new(loaded.policy)), Mutex::default());
         Self { file: loaded.file, policy, manifest, fault, loss: Mutex::default(), say }
     }
@@ -90,12 +92,12 @@ impl Ruleset {
     /// Whether what cannot be recorded must not run.
     pub(super) fn is_strict(&self) -> bool {
         let policy = self.policy();
-        policy.audit() == Audit::Strict || policy.journal() == Journal::Require
+        policy.audit() == AuditMode::Strict || policy.journal() == JournalMode::Require
     }
 
     /// Puts a refusal on record. Gives its number, and whether it is the first of those that are only
     /// counted.
-    pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &Rejected) -> (CallId, bool) {
+    pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &RefusedRequest) -> (CallId, bool) {
         let (call, is_counted, written) = self.manifest.reject(call, rejected);
         self.heed(written);
         (call, is_counted)
@@ -135,8 +137,8 @@ impl Ruleset {
     }
 
     /// Puts other rules of the same file in force, and gives those that were.
-    pub(super) fn replace(&self, loaded: Loaded) -> Arc<Policy> {
-        let Loaded { policy, manifest, .. } = loaded;
+    pub(super) fn replace(&self, loaded: LoadedRules) -> Arc<Policy> {
+        let LoadedRules { policy, manifest, .. } = loaded;
         let rules = policy.rules().len();
         if let Err(error) = self.move_manifest(&manifest, &policy) {
             (self.say)(&Notice::ReopenFailed(&error));
@@ -174,15 +176,15 @@ impl Ruleset {
         self.move_manifest(&self.manifest.path(), &self.policy()).map_err(io::Error::other)
     }
 
-    fn move_manifest(&self, path: &Path, policy: &Policy) -> Result<(), OpenError> {
-        let author = Author { rules: &self.file.to_string_lossy(), policy: policy.hash() };
+    fn move_manifest(&self, path: &Path, policy: &Policy) -> Result<(), ManifestOpenError> {
+        let author = RecordAuthor { rules: &self.file.to_string_lossy(), policy: policy.hash() };
         self.manifest.reopen(path, &author)
     }
 }
 
 /// Has each manifest be kept as its rules say: of several files that share one, the strictest.
 pub(super) fn want_records(rulesets: &[Arc<Ruleset>]) {
-    let mut wanted: HashMap<*const Manifest, (Journal, Durability)> = HashMap::new();
+    let mut wanted: HashMap<*const Manifest, (JournalMode, SyncMode)> = HashMap::new();
     for ruleset in rulesets {
         let policy = ruleset.policy();
         let (journal, sync) = (policy.journal(), policy.sync());
@@ -198,7 +200,7 @@ pub(super) fn want_records(rulesets: &[Arc<Ruleset>]) {
 
 /// Where a broker with this rules file, absolute, and this environment records its calls.
 pub fn manifest_of(file: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
-    Loaded::read(file, environment).map(|loaded| loaded.manifest)
+    LoadedRules::read(file, environment).map(|loaded| loaded.manifest)
 }
 
 /// What the rules of a file are called: its stem.

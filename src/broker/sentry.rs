@@ -13,15 +13,15 @@ use nix::unistd::getpid;
 
 use crate::limits::{CALL_STACK_BYTES, SENTRY_ROUND};
 
-use super::listen::Place;
+use super::listen::SocketFile;
 
 /// Whether the socket is still where callers look for it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sentry(Arc<AtomicBool>);
+pub(super) struct SocketWatch(Arc<AtomicBool>);
 
-impl Sentry {
+impl SocketWatch {
     /// Watches a socket, in a thread that sleeps until something happens to its file.
-    pub(super) fn watch(&self, place: Place) -> io::Result<()> {
+    pub(super) fn watch(&self, place: SocketFile) -> io::Result<()> {
         let changes = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
         let watch = |inotify: Inotify| inotify.add_watch(&place.path, changes).map(|_| inotify);
         // A user has so many watches, and a container's filter may deny them all.

@@ -10,26 +10,26 @@ use nix::sys::prctl;
 use crate::audit::Manifest;
 use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT, STOP_KEPT_MIN};
 use crate::rules::ScopeMode;
-use crate::sd::{Address, BusError, Delegation, Notifier, Undelegated, delegates};
-use crate::spawn::{Environment, Kin, Pool, ScopeNews, Scopes, end_kept, shed};
+use crate::sd::{BusAddress, BusError, Delegation, DelegationError, Notifier, delegates};
+use crate::spawn::{Environment, LauncherPool, Reaper, ScopeNews, ScopePool, end_kept, shed};
 use crate::sys;
 
-use super::arrange::{Arranged, arrange_handed_over, bind_and_arrange, raise_descriptors};
-use super::closing::Closing;
-use super::config::{Config, Rules, ServeError};
-use super::gate::Gate;
-use super::listen::{Listener, Own};
-use super::lobby::Lobby;
+use super::arrange::{BrokerSetup, arrange_handed_over, bind_and_arrange, raise_descriptors};
+use super::closing::ConnectionCloser;
+use super::config::{RulesLocation, ServeConfig, ServeError};
+use super::gate::Admission;
+use super::listen::{ListeningSocket, OwnSocket};
+use super::lobby::EventLoop;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
-use super::sentry::Sentry;
-use super::signals::Signals;
-use super::state::{Broker, Events, Say, Socket};
-use super::status::{Board, Herald, one_line};
-use super::untold::Untold;
+use super::sentry::SocketWatch;
+use super::signals::BrokerSignals;
+use super::state::{Broker, BrokerEvents, SayNotice, ServedSocket};
+use super::status::{ServiceStatus, StatusBoard, one_line};
+use super::untold::DeferredEntry;
 
 /// Serves until the broker is told to stop and every call has ended.
-pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
+pub fn serve(config: &ServeConfig, say: SayNotice) -> Result<(), ServeError> {
     let (notifier, unheard) =
         Notifier::from_env().map_or_else(|source| (Notifier::default(), Some(source)), |it| (it, None));
     let notifier = Arc::new(notifier);
@@ -43,8 +43,8 @@ pub fn serve(config: &Config, say: Say) -> Result<(), ServeError> {
 }
 
 fn serve_heralded(
-    config: &Config,
-    say: Say,
+    config: &ServeConfig,
+    say: SayNotice,
     notifier: &Arc<Notifier>,
     unheard: Option<&io::Error>,
 ) -> Result<(), ServeError> {
@@ -52,7 +52,7 @@ fn serve_heralded(
     sys::check_kernel().map_err(ServeError::Kernel)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     sys::share_heaps();
-    let signals = Signals::begin()?;
+    let signals = BrokerSignals::begin()?;
     // The first notice starts a thread, which must come after what every thread inherits.
     if let Some(source) = unheard {
         say(&Notice::NoManager(source));
@@ -61,26 +61,26 @@ fn serve_heralded(
     let environment = Environment::current();
     let open_files = raise_descriptors()?;
     let arranged = match (&config.rules, config.socket.as_deref()) {
-        (Rules::File(file), Some(socket)) => Some(bind_and_arrange(file, socket, &environment, say)?),
+        (RulesLocation::File(file), Some(socket)) => Some(bind_and_arrange(file, socket, &environment, say)?),
         (rules, _) => arrange_handed_over(rules, &signals, &environment, notifier, say)?,
     };
-    let Some(Arranged { listeners, rulesets, room }) = arranged else { return Ok(()) };
+    let Some(BrokerSetup { listeners, rulesets, room }) = arranged else { return Ok(()) };
     let rules = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
-    let kin = Arc::new(Kin::begin().map_err(ServeError::NoTree)?);
+    let kin = Arc::new(Reaper::begin().map_err(ServeError::NoTree)?);
     let ready =
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Arc::new(Pool::new(kin.clone())), Arc::new(Events::new()?));
-    let board = Arc::new(Board::new(notifier));
+    let (pool, events) = (Arc::new(LauncherPool::new(kin.clone())), Arc::new(BrokerEvents::new()?));
+    let board = Arc::new(StatusBoard::new(notifier));
     let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
     let (told, changes) = (board.clone(), events.clone());
     let change = move || changes.note_change(&told);
     let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
-    let (rulesets, untold) = (each_once(rulesets), Untold::default());
-    let closing = Closing::begin(sockets.len(), &pool, &kin).map_err(ServeError::NoProcess)?;
+    let (rulesets, untold) = (each_once(rulesets), DeferredEntry::default());
+    let closing = ConnectionCloser::begin(sockets.len(), &pool, &kin).map_err(ServeError::NoProcess)?;
     let broker = Arc::new(Broker {
         sockets,
         rulesets,
@@ -96,13 +96,13 @@ fn serve_heralded(
         events,
         board,
     });
-    let herald = Herald::new(notifier.clone());
-    let mut lobby = Lobby::new(broker.clone(), signals, herald, open_files, room.lobby, owned)?;
+    let herald = ServiceStatus::new(notifier.clone());
+    let mut lobby = EventLoop::new(broker.clone(), signals, herald, open_files, room.lobby, owned)?;
     if let Err(source) = lobby.prove() {
         end(&broker, &mut lobby)?;
         return Err(ServeError::NoProcess(source));
     }
-    let sentry = Sentry::default();
+    let sentry = SocketWatch::default();
     for own in own.iter().flatten() {
         sentry.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
     }
@@ -116,28 +116,29 @@ fn serve_heralded(
 /// Scopes from the manager that this process lives under, or in the group that it gave away. They have
 /// threads, which may be the first thing that cannot be made.
 fn scopes(
-    pool: &Arc<Pool>,
-    kin: &Arc<Kin>,
+    pool: &Arc<LauncherPool>,
+    kin: &Arc<Reaper>,
     environment: &Environment,
     modes: &[ScopeMode],
-    say: Say,
+    say: SayNotice,
     change: impl Fn() + Send + Sync + 'static,
-) -> Result<Scopes, ServeError> {
+) -> Result<ScopePool, ServeError> {
     let variable = |name: &str| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
-    let address = Address::find(variable);
+    let address = BusAddress::find(variable);
     let delegation = own_group(address.as_ref(), modes);
     let tell = move |news: &ScopeNews<'_>| {
         say(&Notice::Scopes(news));
         change();
     };
-    Scopes::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell)).map_err(ServeError::NoProcess)
+    ScopePool::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell))
+        .map_err(ServeError::NoProcess)
 }
 
 /// The delegated group, with the broker in its place there: before the nursery is started, which stays where it is.
 /// Rules that have no use for one leave the broker where it was put.
-fn own_group(address: Option<&Address>, modes: &[ScopeMode]) -> Result<Delegation, Undelegated> {
+fn own_group(address: Option<&BusAddress>, modes: &[ScopeMode]) -> Result<Delegation, DelegationError> {
     if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Delegate)) {
-        return Err(Undelegated::Unasked);
+        return Err(DelegationError::Unasked);
     }
     // Rules that can do without do not hold up the start for it.
     let wait = if modes.contains(&ScopeMode::Delegate) { SCOPE_WAIT } else { DELEGATION_WAIT };
@@ -154,14 +155,19 @@ fn each_once(mut rulesets: Vec<Arc<Ruleset>>) -> Vec<Arc<Ruleset>> {
     rulesets
 }
 
-fn split(listener: Listener, rules: Arc<Ruleset>, waiting: usize) -> (Socket, Option<Own>) {
-    let socket = Socket { name: listener.name, rules, listener: listener.socket, gate: Gate::new(waiting) };
+fn split(
+    listener: ListeningSocket,
+    rules: Arc<Ruleset>,
+    waiting: usize,
+) -> (ServedSocket, Option<OwnSocket>) {
+    let socket =
+        ServedSocket { name: listener.name, rules, listener: listener.socket, gate: Admission::new(waiting) };
     (socket, listener.own)
 }
 
 /// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the
 /// record.
-fn end(broker: &Broker, lobby: &mut Lobby) -> Result<(), ServeError> {
+fn end(broker: &Broker, lobby: &mut EventLoop) -> Result<(), ServeError> {
     let now = Instant::now();
     let until = broker.events.late_at().unwrap_or(now);
     end_kept(&broker.kin, broker.events.as_stop(), until.max(now + STOP_KEPT_MIN))?;

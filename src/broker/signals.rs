@@ -16,11 +16,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::sys;
 
 use super::deadline::keep_deadline;
-use super::state::Say;
+use super::state::SayNotice;
 
 /// What an operator asks for by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum SignalOrder {
     /// HUP: the rules are to be read again.
     Reload,
     /// TERM, INT, or HUP because the terminal was closed.
@@ -29,7 +29,7 @@ pub(super) enum Order {
 
 /// The signals that a broker obeys.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(super) struct BrokerSignals {
     descriptor: SignalFd,
     /// Written to when an order to stop was taken.
     stop_taken: Arc<EventFd>,
@@ -38,7 +38,7 @@ pub(super) struct Signals {
     has_terminal: Cell<bool>,
 }
 
-impl Signals {
+impl BrokerSignals {
     /// Blocks them, in this thread and those that it makes. A limit of the process's files or processor time
     /// is an error of the call that meets it from here on, and no signal that ends the broker; commands have
     /// the usual again.
@@ -54,7 +54,7 @@ impl Signals {
     }
 
     /// Has a stop end in time, from now on, whatever this broker does.
-    pub(super) fn keep_deadline(&self, say: Say) -> io::Result<()> {
+    pub(super) fn keep_deadline(&self, say: SayNotice) -> io::Result<()> {
         let mut stops = SigSet::empty();
         [Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| stops.add(signal));
         let unread = SignalFd::with_flags(&stops, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -62,35 +62,35 @@ impl Signals {
     }
 
     /// The next order, if there is one. A signal that cannot be read now is there at the next look.
-    pub(super) fn next(&self) -> Option<Order> {
+    pub(super) fn next(&self) -> Option<SignalOrder> {
         let order = self.take();
-        if order == Some(Order::Stop) {
+        if order == Some(SignalOrder::Stop) {
             // It fails only when the counter is full, and then it is readable already.
             self.stop_taken.write(1).ok();
         }
         order
     }
 
-    fn take(&self) -> Option<Order> {
+    fn take(&self) -> Option<SignalOrder> {
         while let Ok(Some(signal)) = self.descriptor.read_signal() {
             if signal.ssi_signo != Signal::SIGHUP as u32 {
-                return Some(Order::Stop);
+                return Some(SignalOrder::Stop);
             }
             // The kernel tells the session's first process; that one, a shell, its jobs.
             let is_closed = signal.ssi_code == SI_KERNEL || (self.has_terminal.get() && !has_terminal());
             if !is_closed {
-                return Some(Order::Reload);
+                return Some(SignalOrder::Reload);
             }
             self.has_terminal.set(false);
             if !self.outlives_terminal {
-                return Some(Order::Stop);
+                return Some(SignalOrder::Stop);
             }
         }
         None
     }
 }
 
-impl AsFd for Signals {
+impl AsFd for BrokerSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }

@@ -8,61 +8,61 @@ use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::audit::{Caller, Rejected};
+use crate::audit::{Caller, RefusedRequest};
 use crate::ids::{CallId, SocketName};
 use crate::limits::{SOCKET_THREADS_SPARE, STOP_CALLS_MAX};
 use crate::refusal::Refusal;
-use crate::spawn::{Environment, Kin, Pool, Scopes, Stop};
+use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool, StopSignal};
 
-use super::admitted::Admitted;
-use super::closing::Closing;
-use super::gate::Gate;
+use super::admitted::AdmittedCall;
+use super::closing::ConnectionCloser;
+use super::gate::Admission;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
-use super::status::Board;
-use super::untold::Untold;
+use super::status::StatusBoard;
+use super::untold::DeferredEntry;
 
 /// Where notices go.
-pub type Say = fn(&Notice<'_>);
+pub type SayNotice = fn(&Notice<'_>);
 
 /// What the broker's threads share.
 #[derive(Debug)]
 pub(super) struct Broker {
-    pub(super) sockets: Vec<Socket>,
+    pub(super) sockets: Vec<ServedSocket>,
     /// The rules files in force, each once.
     pub(super) rulesets: Vec<Arc<Ruleset>>,
     /// Where refusals are being counted, and the accept loop does not know yet.
     pub(super) counting: Mutex<Vec<Arc<Ruleset>>>,
     /// Sockets at which somebody who waits may be refused or run by now, and that no thread looks after yet.
     pub(super) unattended: Mutex<Vec<usize>>,
-    pub(super) untold: Untold,
+    pub(super) untold: DeferredEntry,
     pub(super) environment: Environment,
-    pub(super) kin: Arc<Kin>,
-    pub(super) pool: Arc<Pool>,
-    pub(super) closing: Arc<Closing>,
-    pub(super) scopes: Scopes,
-    pub(super) say: Say,
-    pub(super) events: Arc<Events>,
-    pub(super) board: Arc<Board>,
+    pub(super) kin: Arc<Reaper>,
+    pub(super) pool: Arc<LauncherPool>,
+    pub(super) closing: Arc<ConnectionCloser>,
+    pub(super) scopes: ScopePool,
+    pub(super) say: SayNotice,
+    pub(super) events: Arc<BrokerEvents>,
+    pub(super) board: Arc<StatusBoard>,
 }
 
 /// One socket: its rules, its callers, its gate.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct ServedSocket {
     pub(super) name: SocketName,
     pub(super) rules: Arc<Ruleset>,
     pub(super) listener: &'static OwnedFd,
-    pub(super) gate: Gate<Admitted>,
+    pub(super) gate: Admission<AdmittedCall>,
 }
 
-impl Socket {
+impl ServedSocket {
     /// How many threads may answer there at a time.
     pub(super) fn threads_max(&self) -> u32 {
         self.rules.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE)
     }
 
     /// The broker stops: decisions that take long end, and those who wait for a place are taken out.
-    pub(super) fn turn_out(&self) -> Vec<Admitted> {
+    pub(super) fn turn_out(&self) -> Vec<AdmittedCall> {
         self.rules.policy().end_long_decisions();
         self.gate.turn_out()
     }
@@ -70,7 +70,7 @@ impl Socket {
 
 /// What threads tell each other.
 #[derive(Debug)]
-pub(super) struct Events {
+pub(super) struct BrokerEvents {
     stopping: EventFd,
     hurry: EventFd,
     wake: EventFd,
@@ -78,7 +78,7 @@ pub(super) struct Events {
     stopped_at: OnceLock<Instant>,
 }
 
-impl Events {
+impl BrokerEvents {
     pub(super) fn new() -> io::Result<Self> {
         let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let stopped = AtomicBool::new(false);
@@ -110,7 +110,7 @@ impl Events {
     }
 
     /// What the status says changed.
-    pub(super) fn note_change(&self, board: &Board) {
+    pub(super) fn note_change(&self, board: &StatusBoard) {
         if board.change() {
             self.wake();
         }
@@ -138,8 +138,8 @@ impl Events {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    pub(super) fn as_stop(&self) -> Stop<'_> {
-        Stop { stopping: self.stopping.as_fd(), hurry: self.hurry.as_fd() }
+    pub(super) fn as_stop(&self) -> StopSignal<'_> {
+        StopSignal { stopping: self.stopping.as_fd(), hurry: self.hurry.as_fd() }
     }
 }
 
@@ -152,9 +152,9 @@ impl Broker {
     /// Puts a refusal on record, under the number that the call has, or the next, and gives the number.
     pub(super) fn record_refusal(
         &self,
-        socket: &Socket,
+        socket: &ServedSocket,
         call: Option<CallId>,
-        rejected: &Rejected,
+        rejected: &RefusedRequest,
     ) -> CallId {
         let (call, is_counted) = socket.rules.record_refusal(call, rejected);
         if is_counted {
@@ -167,7 +167,11 @@ impl Broker {
     }
 
     /// Puts on record that a caller is given the listing, before it is.
-    pub(super) fn record_listing(&self, socket: &Socket, caller: Option<Caller>) -> Result<(), Refusal> {
+    pub(super) fn record_listing(
+        &self,
+        socket: &ServedSocket,
+        caller: Option<Caller>,
+    ) -> Result<(), Refusal> {
         let (is_counted, written) = socket.rules.manifest().list(&socket.name, caller);
         if is_counted {
             self.counting().push(socket.rules.clone());
@@ -198,7 +202,7 @@ impl Broker {
     }
 
     /// Has the accept loop find a thread for those who wait at a socket.
-    pub(super) fn need_attendant(&self, socket: &Socket) {
+    pub(super) fn need_attendant(&self, socket: &ServedSocket) {
         let index = self.sockets.iter().position(|other| std::ptr::eq(other, socket));
         self.unattended().extend(index);
         self.events.wake();

@@ -7,26 +7,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::audit::Rejected;
+use crate::audit::RefusedRequest;
 use crate::limits::{NOTIFY_OWED_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_INTERVAL};
 use crate::rules::ScopeMode;
 use crate::rules::escape::visible;
 use crate::sd::Notifier;
-use crate::spawn::Instead;
+use crate::spawn::ScopeFallback;
 
 use super::notice::{Notice, count};
 use super::state::Broker;
 
 /// What threads leave for the status line.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct StatusBoard {
     /// Whether anybody is told at all.
     followed: bool,
     changed: AtomicBool,
     refused: Mutex<Option<String>>,
 }
 
-impl Board {
+impl StatusBoard {
     /// An empty board.
     pub(super) fn new(notifier: &Notifier) -> Self {
         Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Mutex::default() }
@@ -38,7 +38,7 @@ impl Board {
     }
 
     /// Somebody was refused. Gives whether the accept loop has to be told.
-    pub(super) fn refuse(&self, rejected: &Rejected) -> bool {
+    pub(super) fn refuse(&self, rejected: &RefusedRequest) -> bool {
         if self.followed {
             *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejected.summary());
         }
@@ -52,7 +52,7 @@ impl Board {
 
 /// Speaks to the service manager, for the accept loop.
 #[derive(Debug)]
-pub(super) struct Herald {
+pub(super) struct ServiceStatus {
     notifier: Arc<Notifier>,
     /// The manager knows this.
     said: String,
@@ -61,19 +61,19 @@ pub(super) struct Herald {
     ping_interval: Option<Duration>,
     next_ping: Instant,
     /// What the manager has had no room for yet, in order: the accept loop does not wait for it.
-    owed: VecDeque<Turn>,
+    owed: VecDeque<StatusTurn>,
     next_try: Instant,
 }
 
 /// A turn in the broker's life that the manager acts on.
 #[derive(Clone, Copy, Debug)]
-enum Turn {
+enum StatusTurn {
     Ready,
     Reloading,
     Stopping,
 }
 
-impl Herald {
+impl ServiceStatus {
     /// One that has not said anything yet.
     pub(super) fn new(notifier: Arc<Notifier>) -> Self {
         let (now, ping_interval) = (Instant::now(), notifier.ping_interval());
@@ -91,20 +91,20 @@ impl Herald {
 
     /// Callers are answered from now on, or again after a reload.
     pub(super) fn ready(&mut self, broker: &Broker) {
-        self.tell(broker, Turn::Ready);
+        self.tell(broker, StatusTurn::Ready);
     }
 
     /// The rules are being read again.
     pub(super) fn reloading(&mut self, broker: &Broker) {
-        self.tell(broker, Turn::Reloading);
+        self.tell(broker, StatusTurn::Reloading);
     }
 
     /// The broker ends.
     pub(super) fn stopping(&mut self, broker: &Broker) {
-        self.tell(broker, Turn::Stopping);
+        self.tell(broker, StatusTurn::Stopping);
     }
 
-    fn tell(&mut self, broker: &Broker, turn: Turn) {
+    fn tell(&mut self, broker: &Broker, turn: StatusTurn) {
         // The last turn is what the manager has to know; reloads before it need not all be told.
         if self.owed.len() == NOTIFY_OWED_MAX {
             self.owed.pop_front();
@@ -118,9 +118,9 @@ impl Herald {
         while let Some(turn) = self.owed.front() {
             let status = describe(broker);
             let told = match turn {
-                Turn::Ready => self.notifier.ready(&status),
-                Turn::Reloading => self.notifier.reloading(),
-                Turn::Stopping => self.notifier.stopping(&status),
+                StatusTurn::Ready => self.notifier.ready(&status),
+                StatusTurn::Reloading => self.notifier.reloading(),
+                StatusTurn::Stopping => self.notifier.stopping(&status),
             };
             match told {
                 Err(source) if source.kind() == io::ErrorKind::WouldBlock => {
@@ -129,7 +129,7 @@ impl Herald {
                 }
                 // Without a word of these the manager may end the broker, so the operator is told.
                 Err(source) => (broker.say)(&Notice::NoManager(&source)),
-                Ok(()) if matches!(turn, Turn::Reloading) => {}
+                Ok(()) if matches!(turn, StatusTurn::Reloading) => {}
                 Ok(()) => self.said = status,
             }
             self.owed.pop_front();
@@ -137,7 +137,7 @@ impl Herald {
     }
 
     /// When there is something to say next.
-    pub(super) fn due(&self, board: &Board) -> Option<Instant> {
+    pub(super) fn due(&self, board: &StatusBoard) -> Option<Instant> {
         let status = board.changed.load(Ordering::SeqCst).then_some(self.next_status);
         let owed = (!self.owed.is_empty()).then_some(self.next_try);
         status.into_iter().chain(owed).chain(self.ping_interval.map(|_| self.next_ping)).min()
@@ -183,8 +183,8 @@ fn describe(broker: &Broker) -> String {
     parts.extend(faults.map(|fault| format!("reload failed, the old rules stay: {fault}")));
     if rulesets.iter().any(|ruleset| ruleset.policy().scope() == ScopeMode::Auto) {
         parts.extend(broker.scopes.instead().map(|instead| match instead {
-            Instead::Group => "calls run in groups of the broker's own cgroup".to_owned(),
-            Instead::Nothing => "no scopes, calls run without".to_owned(),
+            ScopeFallback::Group => "calls run in groups of the broker's own cgroup".to_owned(),
+            ScopeFallback::Nothing => "no scopes, calls run without".to_owned(),
         }));
     }
     parts.extend(broker.board.last_refused().map(|refused| format!("last refused: {refused}")));

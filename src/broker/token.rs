@@ -2,7 +2,7 @@
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(super) enum EventToken {
     /// A signal.
     Signal,
     /// A thread that wants the loop to look around.
@@ -18,7 +18,7 @@ pub(super) enum Token {
 /// Words below this are not visitors: the three above, then the listeners.
 const FIRST_VISITOR: u64 = 1 << 32;
 
-impl Token {
+impl EventToken {
     /// The word.
     pub(super) fn encode(self) -> u64 {
         match self {
@@ -48,9 +48,15 @@ mod tests {
 
     #[test]
     fn decode_undoes_encode() {
-        let tokens = [Token::Signal, Token::Wake, Token::Nursery, Token::Listener(0), Token::Listener(999)];
-        for token in tokens.into_iter().chain([Token::Visitor(0), Token::Visitor(7)]) {
-            assert_eq!(Token::decode(token.encode()), token);
+        let tokens = [
+            EventToken::Signal,
+            EventToken::Wake,
+            EventToken::Nursery,
+            EventToken::Listener(0),
+            EventToken::Listener(999),
+        ];
+        for token in tokens.into_iter().chain([EventToken::Visitor(0), EventToken::Visitor(7)]) {
+            assert_eq!(EventToken::decode(token.encode()), token);
         }
     }
 }

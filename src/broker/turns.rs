@@ -9,20 +9,20 @@ use crate::refusal::Refusal;
 use crate::spawn::{Launcher, Relay};
 use crate::wire::{Reply, Status};
 
-use super::admitted::{Admitted, Allowed};
-use super::call::{Asked, Ended, Stage, ask, refuse, refuse_more, run, turn_out};
-use super::gate::Ticket;
+use super::admitted::{AdmittedCall, AllowedCall};
+use super::call::{CallStage, DecodedRequest, EndedCall, ask, refuse, refuse_more, run, turn_out};
+use super::gate::RunSlot;
 use super::notice::Notice;
-use super::state::{Broker, Socket};
-use super::visit::Visit;
+use super::state::{Broker, ServedSocket};
+use super::visit::ClientRequest;
 
 /// Answers the request that waits on a connection, and after it the calls that waited for its place.
-pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
+pub(super) fn answer(broker: &Broker, socket: &ServedSocket, mut visit: ClientRequest) {
     // Whatever fails in here, its caller is answered, and that is on record.
     let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut visit)));
     let allowed = match asked.unwrap_or(Err(Refusal::Failed)) {
-        Ok(Asked::Call(allowed)) => allowed,
-        Ok(Asked::List(text)) => {
+        Ok(DecodedRequest::Call(allowed)) => allowed,
+        Ok(DecodedRequest::List(text)) => {
             return match broker.record_listing(socket, visit.caller.clone()) {
                 Ok(()) => {
                     visit.reply(&Reply::Listing(text));
@@ -31,11 +31,11 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
                 Err(refusal) => refuse(broker, socket, &visit, &refusal),
             };
         }
-        Ok(Asked::Nothing) => return,
+        Ok(DecodedRequest::Nothing) => return,
         Err(refusal) => return refuse(broker, socket, &visit, &refusal),
     };
     let policy = allowed.policy.clone();
-    match socket.gate.enter(Admitted { visit, allowed }) {
+    match socket.gate.enter(AdmittedCall { visit, allowed }) {
         Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
         // Rules that came in between were not asked about a guest who was not there yet.
         None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_attendant(socket),
@@ -44,11 +44,11 @@ pub(super) fn answer(broker: &Broker, socket: &Socket, mut visit: Visit) {
 }
 
 /// Looks after those who wait for a place: by the rules in force they may be refused, or have one now.
-pub(super) fn attend(broker: &Broker, socket: &Socket) {
+pub(super) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
         socket.gate.take_out(|admitted| admitted.allowed.is_outdated(socket))
     {
-        let Admitted { visit, allowed } = &mut admitted;
+        let AdmittedCall { visit, allowed } = &mut admitted;
         let look = AssertUnwindSafe(|| allowed.look_again(broker, socket, visit));
         match catch_unwind(look).unwrap_or(Err(Refusal::Failed)) {
             Ok(_) => socket.gate.put_back(turn, admitted),
@@ -69,7 +69,7 @@ pub(super) fn attend(broker: &Broker, socket: &Socket) {
 }
 
 /// Runs a call that has a place, and after it those who waited for that.
-fn take_turns(broker: &Broker, socket: &Socket, mut ticket: Ticket, mut admitted: Admitted) {
+fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut admitted: AdmittedCall) {
     loop {
         broker.note_change();
         let next = match execute(broker, socket, admitted) {
@@ -87,12 +87,12 @@ fn take_turns(broker: &Broker, socket: &Socket, mut ticket: Ticket, mut admitted
 
 /// Runs an admitted call and answers it. Gives it back when it is another rule's by now, whose place it has
 /// to have.
-fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) -> Option<Admitted> {
-    let Admitted { mut visit, mut allowed } = admitted;
-    let mut stage = Stage::Asked;
+fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Option<AdmittedCall> {
+    let AdmittedCall { mut visit, mut allowed } = admitted;
+    let mut stage = CallStage::Asked;
     let work = AssertUnwindSafe(|| run_and_answer(broker, socket, &mut visit, &mut allowed, &mut stage));
     let rest = match catch_unwind(work) {
-        Ok(None) => return Some(Admitted { visit, allowed }),
+        Ok(None) => return Some(AdmittedCall { visit, allowed }),
         Ok(rest) => rest,
         Err(_) => {
             answer_failed(broker, socket, &visit, stage);
@@ -112,30 +112,30 @@ fn execute(broker: &Broker, socket: &Socket, admitted: Admitted) -> Option<Admit
 }
 
 /// What a request leaves to do when it has been answered.
-struct Rest {
+struct AfterAnswer {
     launcher: Option<Launcher>,
     /// If it ran, or nearly.
-    ended: Option<Ended>,
+    ended: Option<EndedCall>,
 }
 
 /// A part of the broker failed. What was on record as started is on record as lost by now.
-fn answer_failed(broker: &Broker, socket: &Socket, visit: &Visit, stage: Stage) {
+fn answer_failed(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest, stage: CallStage) {
     (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
     match stage {
-        Stage::Asked => refuse(broker, socket, visit, &Refusal::Failed),
-        Stage::Started => visit.reply(&Reply::Status(Status::AUDIT)),
-        Stage::Answered => {}
+        CallStage::Asked => refuse(broker, socket, visit, &Refusal::Failed),
+        CallStage::Started => visit.reply(&Reply::Status(Status::AUDIT)),
+        CallStage::Answered => {}
     }
 }
 
 /// Nothing was answered when it gives nothing: the call needs another place.
 fn run_and_answer(
     broker: &Broker,
-    socket: &Socket,
-    visit: &mut Visit,
-    allowed: &mut Allowed,
-    stage: &mut Stage,
-) -> Option<Rest> {
+    socket: &ServedSocket,
+    visit: &mut ClientRequest,
+    allowed: &mut AllowedCall,
+    stage: &mut CallStage,
+) -> Option<AfterAnswer> {
     let mut launcher = None;
     let ended = match run(broker, socket, visit, allowed, &mut launcher, stage) {
         Ok(None) => return None,
@@ -143,18 +143,18 @@ fn run_and_answer(
         Err(refusal) => Err(refusal),
     };
     match &ended {
-        Ok(Ended { status, call, why: Some(why), .. }) => visit.reply_why(*status, Some(*call), why),
-        Ok(Ended { status, .. }) => visit.reply(&Reply::Status(*status)),
+        Ok(EndedCall { status, call, why: Some(why), .. }) => visit.reply_why(*status, Some(*call), why),
+        Ok(EndedCall { status, .. }) => visit.reply(&Reply::Status(*status)),
         Err(refusal) => refuse(broker, socket, visit, refusal),
     }
-    *stage = Stage::Answered;
-    Some(Rest { launcher, ended: ended.ok() })
+    *stage = CallStage::Answered;
+    Some(AfterAnswer { launcher, ended: ended.ok() })
 }
 
 /// What is left to do when the caller has its answer.
-fn finish(broker: &Broker, socket: &Socket, Rest { launcher, ended }: Rest) {
+fn finish(broker: &Broker, socket: &ServedSocket, AfterAnswer { launcher, ended }: AfterAnswer) {
     let stop = broker.events.as_stop();
-    let Some(Ended { captures, relay, remains, is_stuck, .. }) = ended else {
+    let Some(EndedCall { captures, relay, remains, is_stuck, .. }) = ended else {
         // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more
         // of them than calls.
         return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));

@@ -15,31 +15,31 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::audit::{Caller, JournalNews, Rejected, UnfiledRefusals};
-use crate::ids::Claimed;
+use crate::audit::{Caller, JournalNews, RefusedRequest, UnfiledRefusals};
+use crate::ids::ClaimedWord;
 use crate::limits::{
     ACCEPT_BACKOFF, NOTIFY_RETRY, SILENCE_CROWDED, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND,
     UNSERVED_TRY_MIN,
 };
 use crate::refusal::Refusal;
 use crate::sd::Notifier;
-use crate::spawn::{Kin, Nursery, Pool};
+use crate::spawn::{LauncherPool, Nursery, Reaper};
 use crate::sys;
 use crate::wire::{Malformed, Request};
 
-use super::closing::Closing;
+use super::closing::ConnectionCloser;
 use super::connection::Connection;
 use super::intake::look;
-use super::listen::Listener;
+use super::listen::ListeningSocket;
 use super::notice::Notice;
-use super::signals::{Order, Signals};
-use super::state::Say;
+use super::signals::{BrokerSignals, SignalOrder};
+use super::state::SayNotice;
 use super::status::one_line;
-use super::visit::Visit;
+use super::visit::ClientRequest;
 
 /// What ended the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum UnservedNext {
     /// The rules are to be tried again.
     Try,
     /// The broker is to leave.
@@ -47,26 +47,26 @@ pub(super) enum Next {
 }
 
 /// The sockets, and who waits at them for a refusal.
-pub(super) struct Unserved<'a> {
-    listeners: &'a [Listener],
-    signals: &'a Signals,
+pub(super) struct UnservedBroker<'a> {
+    listeners: &'a [ListeningSocket],
+    signals: &'a BrokerSignals,
     notifier: &'a Notifier,
-    say: Say,
+    say: SayNotice,
     /// The rules files, and what they were like when they were last tried.
     files: Vec<PathBuf>,
-    tried: Vec<Option<Likeness>>,
+    tried: Vec<Option<FileLikeness>>,
     /// They are different by now.
     is_stale: bool,
     /// When that was, and how long it took.
     try_began: Instant,
     try_took: Duration,
     /// Those who have said nothing yet, each at a socket since a time.
-    visits: Vec<(usize, Visit, Instant)>,
+    visits: Vec<(usize, ClientRequest, Instant)>,
     /// The kernel has no more to give: nobody is accepted before this time.
     exhausted: Option<Instant>,
     refusals: UnfiledRefusals,
     /// Begun when there is somebody to refuse.
-    closer: Option<Closer>,
+    closer: Option<CloserNursery>,
     /// What is wrong, as it was said last.
     said: String,
     /// The manager was told that the broker is there, with this status.
@@ -75,16 +75,16 @@ pub(super) struct Unserved<'a> {
 }
 
 /// What shows that a file was changed: its inode, size, and times in nanoseconds.
-type Likeness = (u64, u64, i64, i64, i64, i64);
+type FileLikeness = (u64, u64, i64, i64, i64, i64);
 
-impl<'a> Unserved<'a> {
+impl<'a> UnservedBroker<'a> {
     /// Nobody waits yet. Errors: there is no socket for the journal.
     pub(super) fn new(
-        listeners: &'a [Listener],
+        listeners: &'a [ListeningSocket],
         files: Vec<PathBuf>,
-        signals: &'a Signals,
+        signals: &'a BrokerSignals,
         notifier: &'a Notifier,
-        say: Say,
+        say: SayNotice,
     ) -> io::Result<Self> {
         let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
         let now = Instant::now();
@@ -117,10 +117,10 @@ impl<'a> Unserved<'a> {
     }
 
     /// Refuses everybody because of `why`, until there is a reason to try the rules again, or to leave.
-    pub(super) fn wait(&mut self, why: &str) -> io::Result<Next> {
+    pub(super) fn wait(&mut self, why: &str) -> io::Result<UnservedNext> {
         self.try_took = self.try_began.elapsed();
         if self.closer.is_none() {
-            self.closer = Some(Closer::begin(self.listeners.len())?);
+            self.closer = Some(CloserNursery::begin(self.listeners.len())?);
         }
         let first = why.lines().next().unwrap_or_default();
         let status = one_line(&format!("no rules in force, callers are refused: {first}"));
@@ -136,7 +136,7 @@ impl<'a> Unserved<'a> {
             }
             self.is_stale = self.has_changed();
             if self.may_try() && (self.is_stale || self.is_asked()?) {
-                return Ok(Next::Try);
+                return Ok(UnservedNext::Try);
             }
             // Who calls after the file was changed is answered by what stands in it now.
             if !self.is_stale {
@@ -188,16 +188,16 @@ impl<'a> Unserved<'a> {
     }
 
     /// HUP tries the rules again, TERM and INT end the broker.
-    fn obey(&mut self) -> Option<Next> {
+    fn obey(&mut self) -> Option<UnservedNext> {
         let mut next = None;
         while let Some(order) = self.signals.next() {
-            if order == Order::Stop {
+            if order == SignalOrder::Stop {
                 // A manager that has no room for these words sees the process end.
                 self.notifier.stopping("stopping, no rules were in force").ok();
-                return Some(Next::Stop);
+                return Some(UnservedNext::Stop);
             }
             self.notifier.reloading().ok();
-            (self.told, next) = (None, Some(Next::Try));
+            (self.told, next) = (None, Some(UnservedNext::Try));
         }
         next
     }
@@ -216,7 +216,7 @@ impl<'a> Unserved<'a> {
         self.look() != self.tried
     }
 
-    fn look(&self) -> Vec<Option<Likeness>> {
+    fn look(&self) -> Vec<Option<FileLikeness>> {
         let likeness = |file: fs::Metadata| {
             (file.ino(), file.size(), file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec())
         };
@@ -233,7 +233,7 @@ impl<'a> Unserved<'a> {
 
     /// How many connections may be held: each that has said nothing for a while makes room for another one.
     fn most_visits(&self, now: Instant) -> usize {
-        let is_old = |(_, _, since): &&(usize, Visit, Instant)| *since + SILENCE_CROWDED <= now;
+        let is_old = |(_, _, since): &&(usize, ClientRequest, Instant)| *since + SILENCE_CROWDED <= now;
         UNSERVED_CONNECTIONS_MAX + self.visits.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
     }
 
@@ -255,14 +255,14 @@ impl<'a> Unserved<'a> {
 
     /// Takes in those who wait at the sockets, as long as there is room.
     fn accept(&mut self) -> io::Result<()> {
-        let Some(Closer { closing, .. }) = &self.closer else { return Ok(()) };
+        let Some(CloserNursery { closing, .. }) = &self.closer else { return Ok(()) };
         let most = self.most_visits(Instant::now());
         for (index, listener) in self.listeners.iter().enumerate() {
             while self.visits.len() < most && closing.has_room(index) {
                 match sys::accept(listener.socket.as_fd()) {
                     Ok(fd) => {
                         let connection = Connection::new(fd, index, closing.clone());
-                        self.visits.push((index, Visit::new(connection), Instant::now()));
+                        self.visits.push((index, ClientRequest::new(connection), Instant::now()));
                     }
                     Err(source) if source.kind() == io::ErrorKind::WouldBlock => break,
                     Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -285,7 +285,7 @@ impl<'a> Unserved<'a> {
         for (index, visit, _) in self.visits.drain(..excess).collect::<Vec<_>>() {
             self.refuse(index, &visit, &Refusal::Crowded);
         }
-        let ready: Vec<(usize, Visit, Instant)> = ready;
+        let ready: Vec<(usize, ClientRequest, Instant)> = ready;
         for (index, mut visit, _) in ready {
             let refusal = if visit.has_spoken() {
                 // Nothing was asked, or nobody is there to hear.
@@ -299,7 +299,7 @@ impl<'a> Unserved<'a> {
     }
 
     /// Puts a refusal on record, then answers with it, and puts on record what else the caller sent.
-    fn refuse(&mut self, index: usize, visit: &Visit, refusal: &Refusal) {
+    fn refuse(&mut self, index: usize, visit: &ClientRequest, refusal: &Refusal) {
         self.record(index, visit, refusal);
         visit.reply_why(refusal.status(), None, &refusal.told());
         for _ in 0..visit.connection.count_rest() {
@@ -307,13 +307,13 @@ impl<'a> Unserved<'a> {
         }
     }
 
-    fn record(&mut self, index: usize, visit: &Visit, refusal: &Refusal) {
+    fn record(&mut self, index: usize, visit: &ClientRequest, refusal: &Refusal) {
         let caller = visit.caller.clone();
         let caller = caller.or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
         let is_second = matches!(refusal, Refusal::Malformed(Malformed::Second));
-        let argv = visit.argv.iter().map(Claimed::as_str).filter(|_| !is_second);
+        let argv = visit.argv.iter().map(ClaimedWord::as_str).filter(|_| !is_second);
         let argv: Vec<_> = argv.collect();
-        let rejected = Rejected::new(&self.listeners[index].name, caller, &argv, refusal);
+        let rejected = RefusedRequest::new(&self.listeners[index].name, caller, &argv, refusal);
         if let Err(source) = self.refusals.reject(&rejected) {
             (self.say)(&Notice::Unfiled { refused: rejected.summary(), source: &source });
         }
@@ -322,17 +322,17 @@ impl<'a> Unserved<'a> {
 
 /// What closes connections in which descriptors are left: the nursery makes processes for that here, and for
 /// nothing else.
-struct Closer {
-    closing: Arc<Closing>,
-    pool: Arc<Pool>,
+struct CloserNursery {
+    closing: Arc<ConnectionCloser>,
+    pool: Arc<LauncherPool>,
     nursery: Option<Nursery>,
 }
 
-impl Closer {
+impl CloserNursery {
     fn begin(sockets: usize) -> io::Result<Self> {
-        let kin = Arc::new(Kin::begin()?);
-        let pool = Arc::new(Pool::new(kin.clone()));
-        let closing = Closing::begin(sockets, &pool, &kin)?;
+        let kin = Arc::new(Reaper::begin()?);
+        let pool = Arc::new(LauncherPool::new(kin.clone()));
+        let closing = ConnectionCloser::begin(sockets, &pool, &kin)?;
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Without a nursery, such connections stay open, and a socket with too many takes in nobody.
         let nursery = Nursery::start(open_files).ok();
@@ -343,7 +343,7 @@ impl Closer {
     }
 }
 
-impl Drop for Closer {
+impl Drop for CloserNursery {
     fn drop(&mut self) {
         self.closing.end();
         self.pool.detach();
@@ -353,7 +353,7 @@ impl Drop for Closer {
 }
 
 /// Reads a request. Gives why it is refused, or `None` where there was none.
-fn hear(visit: &mut Visit, why: &str) -> Option<Refusal> {
+fn hear(visit: &mut ClientRequest, why: &str) -> Option<Refusal> {
     let message = match look(visit) {
         Ok(message) => message?,
         Err(refusal) => return Some(refusal),

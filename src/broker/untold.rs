@@ -9,9 +9,9 @@ use super::ruleset::Ruleset;
 
 /// The rules by which a call ended of which the journal has not heard, as far as the broker knows.
 #[derive(Debug, Default)]
-pub(super) struct Untold(Mutex<Option<Arc<Ruleset>>>);
+pub(super) struct DeferredEntry(Mutex<Option<Arc<Ruleset>>>);
 
-impl Untold {
+impl DeferredEntry {
     /// A call by these rules has ended.
     pub(super) fn note(&self, rules: &Arc<Ruleset>) {
         let last = self.last().replace(rules.clone());

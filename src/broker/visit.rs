@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::audit::Caller;
-use crate::ids::{CallId, Claimed};
+use crate::ids::{CallId, ClaimedWord};
 use crate::sys::{self, Sender};
 use crate::wire::{Explanation, Reply, Status};
 
@@ -15,17 +15,17 @@ use super::connection::Connection;
 
 /// A connection whose request was not answered yet.
 #[derive(Debug)]
-pub(super) struct Visit {
+pub(super) struct ClientRequest {
     pub(super) connection: Connection,
     /// The process that connected, in the kernel's words.
     pub(super) connector: Option<Sender>,
     pub(super) caller: Option<Caller>,
-    pub(super) argv: Vec<Claimed>,
+    pub(super) argv: Vec<ClaimedWord>,
     /// The call's number, where something had to be named by it already.
     pub(super) call: Option<CallId>,
 }
 
-impl Visit {
+impl ClientRequest {
     pub(super) fn new(connection: Connection) -> Self {
         let connector = sys::connector(connection.as_fd()).ok();
         Self { connection, connector, caller: None, argv: Vec::new(), call: None }

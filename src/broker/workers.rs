@@ -15,7 +15,7 @@ use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE, WORKER_PAUSE};
 use crate::sys;
 
 /// What threads are for.
-pub(super) trait Post: Send + Sync + 'static {
+pub(super) trait JobSource: Send + Sync + 'static {
     /// What one thread does at a time.
     type Job: Send;
 
@@ -33,18 +33,18 @@ pub(super) trait Post: Send + Sync + 'static {
 }
 
 /// Threads, at work and waiting.
-pub(super) struct Workers<P: Post>(Arc<Desk<P>>);
+pub(super) struct ThreadPool<P: JobSource>(Arc<IdleThreads<P>>);
 
 /// Where those wait who have nothing to do.
-struct Desk<P: Post> {
+struct IdleThreads<P: JobSource> {
     post: P,
     epoll: Epoll,
     /// Rung once for each job that lies there.
     bell: EventFd,
-    state: Mutex<State<P::Job>>,
+    state: Mutex<IdleState<P::Job>>,
 }
 
-struct State<J> {
+struct IdleState<J> {
     idle: usize,
     /// No more than there are idle threads: each has one to do it.
     jobs: VecDeque<J>,
@@ -55,15 +55,15 @@ const BELL: u64 = u64::MAX;
 /// The most events that one thread looks at.
 const EVENTS: usize = 16;
 
-impl<P: Post> Workers<P> {
+impl<P: JobSource> ThreadPool<P> {
     /// No thread yet.
     pub(super) fn new(post: P) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
         let bell = EventFd::from_flags(flags)?;
         epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
-        let state = Mutex::new(State { idle: 0, jobs: VecDeque::new() });
-        Ok(Self(Arc::new(Desk { post, epoll, bell, state })))
+        let state = Mutex::new(IdleState { idle: 0, jobs: VecDeque::new() });
+        Ok(Self(Arc::new(IdleThreads { post, epoll, bell, state })))
     }
 
     /// What they are for.
@@ -113,7 +113,7 @@ fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-impl<P: Post> Desk<P> {
+impl<P: JobSource> IdleThreads<P> {
     /// What there is to do next; nothing for a while ends a thread. The last one gives back what all of them needed.
     fn wait(&self) -> Option<P::Job> {
         let mut patience = WORKER_PAUSE;
@@ -150,7 +150,7 @@ impl<P: Post> Desk<P> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<P::Job>> {
+    fn state(&self) -> MutexGuard<'_, IdleState<P::Job>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,7 +170,7 @@ mod tests {
     /// Has nothing to do but what it is handed, or what another bell rings for; says who saw that by itself.
     struct Office(EventFd, Sender<ThreadId>);
 
-    impl Post for Office {
+    impl JobSource for Office {
         type Job = Told;
 
         fn attend(&self, _: &Epoll, _: &[EpollEvent]) -> Option<Told> {
@@ -188,21 +188,21 @@ mod tests {
     }
 
     /// And who did something by itself.
-    fn workers() -> (Workers<Office>, Receiver<ThreadId>) {
+    fn workers() -> (ThreadPool<Office>, Receiver<ThreadId>) {
         let (tell, seen) = channel();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let office = Office(EventFd::from_flags(flags).expect("an eventfd"), tell);
-        let workers = Workers::new(office).expect("an epoll");
+        let workers = ThreadPool::new(office).expect("an epoll");
         let word = EpollEvent::new(EpollFlags::EPOLLIN, 0);
         workers.epoll().add(&workers.post().0, word).expect("watched");
         (workers, seen)
     }
 
-    fn hand(workers: &Workers<Office>, job: Told) {
+    fn hand(workers: &ThreadPool<Office>, job: Told) {
         workers.hand(job).map_err(|(source, _)| source).expect("a thread");
     }
 
-    fn wait_for_idle(workers: &Workers<Office>) {
+    fn wait_for_idle(workers: &ThreadPool<Office>) {
         while workers.0.state().idle == 0 {
             thread::yield_now();
         }

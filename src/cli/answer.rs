@@ -10,7 +10,7 @@ use crate::rules::Rule;
 
 /// For whom an answer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum OutputForm {
     /// A person.
     Text,
     /// A program: one JSON value a line, in ASCII.
@@ -19,13 +19,13 @@ pub(super) enum Form {
 
 /// A rule's place and its line, as JSON.
 #[derive(Debug, Serialize)]
-pub(super) struct Place<'a> {
+pub(super) struct RulePlace<'a> {
     file: &'a Path,
     line: u32,
     text: &'a str,
 }
 
-impl<'a> Place<'a> {
+impl<'a> RulePlace<'a> {
     /// Where the rule stands.
     pub(super) fn of(rule: &'a Rule) -> Self {
         Self { file: &rule.file, line: rule.line.get(), text: &rule.text }

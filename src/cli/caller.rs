@@ -10,11 +10,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::client::{self, Failure};
+use crate::client::{self, CallFailure};
 use crate::rules::escape::{quoted, visible};
 use crate::wire::Status;
 
-use advice::Asked;
+use advice::AskedCall;
 
 /// What `--help` prints.
 const HELP: &str = "\
@@ -48,7 +48,7 @@ const UNANSWERED: u8 = 135;
 
 /// What the arguments ask for.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted<'a> {
+enum CallerCommand<'a> {
     Call(&'a Path, &'a [OsString]),
     List(&'a Path),
     Version,
@@ -59,22 +59,22 @@ enum Wanted<'a> {
 pub fn sluicify(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().skip(1).collect();
     let code = match parse(&arguments) {
-        Ok(Wanted::Call(socket, words)) => call(socket, words),
-        Ok(Wanted::List(socket)) => list(socket),
-        Ok(Wanted::Version) => print(concat!("sluicify ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(Wanted::Help) => print(HELP),
+        Ok(CallerCommand::Call(socket, words)) => call(socket, words),
+        Ok(CallerCommand::List(socket)) => list(socket),
+        Ok(CallerCommand::Version) => print(concat!("sluicify ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(CallerCommand::Help) => print(HELP),
         Err(problem) => complain(USAGE_ERROR, &format!("{problem}; usage: {USAGE}")),
     };
     ExitCode::from(code)
 }
 
 /// Only the first argument is looked at: everything after SOCKET belongs to the command.
-fn parse(arguments: &[OsString]) -> Result<Wanted<'_>, String> {
+fn parse(arguments: &[OsString]) -> Result<CallerCommand<'_>, String> {
     let (first, rest) = arguments.split_first().ok_or("missing SOCKET and CMD")?;
     match (first.to_str(), rest) {
-        (Some("--version" | "-V"), []) => Ok(Wanted::Version),
-        (Some("--help" | "-h"), []) => Ok(Wanted::Help),
-        (Some("--list"), [socket]) if !socket.is_empty() => Ok(Wanted::List(Path::new(socket))),
+        (Some("--version" | "-V"), []) => Ok(CallerCommand::Version),
+        (Some("--help" | "-h"), []) => Ok(CallerCommand::Help),
+        (Some("--list"), [socket]) if !socket.is_empty() => Ok(CallerCommand::List(Path::new(socket))),
         (Some("--list"), []) => Err("--list needs the socket".into()),
         (Some(option @ ("--list" | "--version" | "-V" | "--help" | "-h")), _) => {
             Err(format!("{option} was given more than it takes, or an empty socket"))
@@ -86,22 +86,22 @@ fn parse(arguments: &[OsString]) -> Result<Wanted<'_>, String> {
         (_, []) => Err("missing CMD after the socket".into()),
         (_, [dashes]) if dashes == "--" => Err("missing CMD after the socket and --".into()),
         // Once, as other programs have it that run a command: no program has this name.
-        (_, [dashes, words @ ..]) if dashes == "--" => Ok(Wanted::Call(Path::new(first), words)),
-        (_, words) => Ok(Wanted::Call(Path::new(first), words)),
+        (_, [dashes, words @ ..]) if dashes == "--" => Ok(CallerCommand::Call(Path::new(first), words)),
+        (_, words) => Ok(CallerCommand::Call(Path::new(first), words)),
     }
 }
 
 fn call(socket: &Path, words: &[OsString]) -> u8 {
     match client::call(socket, words) {
         Ok(code) => code,
-        Err(failure) => give_up(&Asked { socket, words }, &failure),
+        Err(failure) => give_up(&AskedCall { socket, words }, &failure),
     }
 }
 
 fn list(socket: &Path) -> u8 {
     match client::list(socket) {
         Ok(text) => print(&shown(&text)),
-        Err(failure) => give_up(&Asked { socket, words: &[] }, &failure),
+        Err(failure) => give_up(&AskedCall { socket, words: &[] }, &failure),
     }
 }
 
@@ -111,18 +111,18 @@ fn shown(listing: &str) -> String {
     listing.lines().flat_map(|line| [visible(line), "\n".into()]).collect()
 }
 
-fn give_up(asked: &Asked<'_>, failure: &Failure) -> u8 {
+fn give_up(asked: &AskedCall<'_>, failure: &CallFailure) -> u8 {
     complain(exit_code(failure), &asked.advice(failure))
 }
 
 /// The exit code of a failure.
-fn exit_code(failure: &Failure) -> u8 {
+fn exit_code(failure: &CallFailure) -> u8 {
     match failure {
-        Failure::Words(_) => USAGE_ERROR,
-        Failure::Unreached(_) | Failure::Unsent(_) => UNREACHED,
-        Failure::Unanswered | Failure::Unreadable(_) => UNANSWERED,
-        Failure::Refused(Status::TIMEOUT, _) => TIMED_OUT,
-        Failure::Refused(status, _) => match status.get() {
+        CallFailure::Words(_) => USAGE_ERROR,
+        CallFailure::Unreached(_) | CallFailure::Unsent(_) => UNREACHED,
+        CallFailure::Unanswered | CallFailure::Unreadable(_) => UNANSWERED,
+        CallFailure::Refused(Status::TIMEOUT, _) => TIMED_OUT,
+        CallFailure::Refused(status, _) => match status.get() {
             // The rest of a byte; what does not fit is no status that any broker has.
             negative @ -127..=-1 => u8::try_from(128 - negative).unwrap_or(UNANSWERED),
             _ => UNANSWERED,
@@ -149,7 +149,7 @@ fn complain(code: u8, message: &str) -> u8 {
 mod tests {
     use super::*;
 
-    fn check(line: &str, want: Result<Wanted<'_>, &str>) {
+    fn check(line: &str, want: Result<CallerCommand<'_>, &str>) {
         let arguments: Vec<OsString> = line.split(' ').skip(1).map(OsString::from).collect();
         match (parse(&arguments), want) {
             (Err(problem), Err(part)) => assert!(problem.contains(part), "{problem}"),
@@ -160,13 +160,13 @@ mod tests {
     #[test]
     fn the_first_argument_decides() {
         let words = [OsString::from("git"), "--help".into()];
-        check("sluicify /run/s git --help", Ok(Wanted::Call(Path::new("/run/s"), &words)));
-        check("sluicify /run/s -- git --help", Ok(Wanted::Call(Path::new("/run/s"), &words)));
+        check("sluicify /run/s git --help", Ok(CallerCommand::Call(Path::new("/run/s"), &words)));
+        check("sluicify /run/s -- git --help", Ok(CallerCommand::Call(Path::new("/run/s"), &words)));
         let dashes = ["--".into(), "--".into()];
-        check("sluicify /run/s -- -- --", Ok(Wanted::Call(Path::new("/run/s"), &dashes)));
-        check("sluicify --list /run/s", Ok(Wanted::List(Path::new("/run/s"))));
-        check("sluicify --version", Ok(Wanted::Version));
-        check("sluicify --help", Ok(Wanted::Help));
+        check("sluicify /run/s -- -- --", Ok(CallerCommand::Call(Path::new("/run/s"), &dashes)));
+        check("sluicify --list /run/s", Ok(CallerCommand::List(Path::new("/run/s"))));
+        check("sluicify --version", Ok(CallerCommand::Version));
+        check("sluicify --help", Ok(CallerCommand::Help));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn every_status_has_its_exit_code() {
-        let code = |status| exit_code(&Failure::Refused(Status::from_wire(status), None));
+        let code = |status| exit_code(&CallFailure::Refused(Status::from_wire(status), None));
         let got: Vec<_> = Status::NAMES.iter().map(|(status, _)| code(status.get())).collect();
         assert_eq!(got, [129, 130, 131, 132, 134, 124, 136, 137, 138]);
         assert_eq!([-5, -127, -128, 256, i32::MIN].map(code), [133, 255, 135, 135, 135]);

@@ -7,22 +7,24 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::broker::{Inspected, LoadError, program_of};
+use crate::broker::{InspectedRules, LoadError, program_of};
 use crate::rules::escape::visible;
-use crate::rules::{Dash, Diagnostic, ExecPath, Expected, Policy, Program, Rule, Slot, Takes, Template};
+use crate::rules::{
+    DashPolicy, Diagnostic, ExecPath, ExpectedWord, PathTemplate, Policy, ProgramWord, Rule, Slot, SlotCount,
+};
 use crate::spawn::Environment;
 
 use super::NO;
-use super::answer::{Form, Place, write_json};
-use super::names::RulesAsked;
+use super::answer::{OutputForm, RulePlace, write_json};
+use super::names::RulesArgument;
 use super::settings::{of_socket, settings_of};
 
 /// How rules are looked at; the caller knows the disk.
-pub(super) type Look<'a> = &'a dyn Fn(&RulesAsked) -> Inspected;
+pub(super) type LookAtRules<'a> = &'a dyn Fn(&RulesArgument) -> InspectedRules;
 
 /// What warnings do to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rigour {
+pub(super) enum WarningLevel {
     /// They are shown.
     Usual,
     /// They are a no.
@@ -31,32 +33,32 @@ pub(super) enum Rigour {
 
 /// Checks each of the rules; the answer is no when some would not be served.
 pub(super) fn run(
-    rules: &[RulesAsked],
-    (form, rigour): (Form, Rigour),
-    look: Look<'_>,
+    rules: &[RulesArgument],
+    (form, rigour): (OutputForm, WarningLevel),
+    look: LookAtRules<'_>,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
     let mut answer = ExitCode::SUCCESS;
     for asked in rules {
         let inspected = look(asked);
         let has_warnings = !inspected.warnings.is_empty() || !inspected.distrusted.is_empty();
-        if is_refused(asked, &inspected) || (has_warnings && rigour == Rigour::DenyWarnings) {
+        if is_refused(asked, &inspected) || (has_warnings && rigour == WarningLevel::DenyWarnings) {
             answer = ExitCode::from(NO);
         }
         match form {
-            Form::Text => write_text(out, asked, &inspected)?,
-            Form::Json => write_json(out, &Checked::new(asked, &inspected))?,
+            OutputForm::Text => write_text(out, asked, &inspected)?,
+            OutputForm::Json => write_json(out, &CheckAnswer::new(asked, &inspected))?,
         }
     }
     Ok(answer)
 }
 
 /// Whether a broker would not serve these rules; from another place it may, as nobody says which one will.
-fn is_refused(asked: &RulesAsked, inspected: &Inspected) -> bool {
+fn is_refused(asked: &RulesArgument, inspected: &InspectedRules) -> bool {
     inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty())
 }
 
-fn write_text(out: &mut dyn Write, asked: &RulesAsked, inspected: &Inspected) -> io::Result<()> {
+fn write_text(out: &mut dyn Write, asked: &RulesArgument, inspected: &InspectedRules) -> io::Result<()> {
     for warning in &inspected.warnings {
         writeln!(out, "{warning}")?;
     }
@@ -78,9 +80,9 @@ fn write_text(out: &mut dyn Write, asked: &RulesAsked, inspected: &Inspected) ->
 
 fn write_policy(
     out: &mut dyn Write,
-    asked: &RulesAsked,
+    asked: &RulesArgument,
     policy: &Policy,
-    inspected: &Inspected,
+    inspected: &InspectedRules,
 ) -> io::Result<()> {
     let environment = asked.environment();
     for rule in policy.rules() {
@@ -117,9 +119,9 @@ fn write_policy(
 fn runs(rule: &Rule, environment: &Environment) -> String {
     let found = program_of(rule, environment);
     match (&rule.program, &rule.settings.exec_path) {
-        (Program::Absolute(path), _) if found.is_some() => path.display().to_string(),
-        (Program::Absolute(path), _) => format!("{}, which is not there", path.display()),
-        (Program::Bare(name), of) => {
+        (ProgramWord::Absolute(path), _) if found.is_some() => path.display().to_string(),
+        (ProgramWord::Absolute(path), _) => format!("{}, which is not there", path.display()),
+        (ProgramWord::Bare(name), of) => {
             let of = match of {
                 ExecPath::Inherit => "the broker's PATH".to_owned(),
                 ExecPath::List(list) => {
@@ -135,21 +137,21 @@ fn runs(rule: &Rule, environment: &Environment) -> String {
 }
 
 /// The streams that are captured, and where.
-fn captures(rule: &Rule) -> impl Iterator<Item = (&'static str, &Template)> {
+fn captures(rule: &Rule) -> impl Iterator<Item = (&'static str, &PathTemplate)> {
     let streams = ["stdin", "stdout", "stderr"].into_iter().zip(&rule.settings.captures);
     streams.filter_map(|(stream, template)| Some((stream, template.as_deref()?)))
 }
 
 /// The slots that take more than a slot does by itself, and the key that says so.
 fn widenings(rule: &Rule) -> impl Iterator<Item = (&Slot, &'static str)> {
-    rule.slots().filter(|slot| slot.dash() == Dash::Allowed).map(|slot| {
+    rule.slots().filter(|slot| slot.dash() == DashPolicy::Allowed).map(|slot| {
         let key = if slot.regex().is_some() { "allow_dash" } else { "allow_any" };
         (slot, key)
     })
 }
 
 #[derive(Serialize)]
-struct Checked<'a> {
+struct CheckAnswer<'a> {
     file: &'a Path,
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,22 +161,22 @@ struct Checked<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rules: Vec<CheckedRule<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Problem<'a>>,
+    errors: Vec<CheckProblem<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<Problem<'a>>,
+    warnings: Vec<CheckProblem<'a>>,
 }
 
 #[derive(Serialize)]
 struct CheckedRule<'a> {
     #[serde(flatten)]
-    place: Place<'a>,
+    place: RulePlace<'a>,
     runs: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     program: Option<PathBuf>,
     words: Vec<CheckedWord<'a>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     captures: BTreeMap<&'static str, String>,
-    widenings: Vec<Widening<'a>>,
+    widenings: Vec<WideningSetting<'a>>,
     settings: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -195,13 +197,13 @@ enum CheckedWord<'a> {
 }
 
 #[derive(Serialize)]
-struct Widening<'a> {
+struct WideningSetting<'a> {
     slot: &'a str,
     by: &'static str,
 }
 
 #[derive(Serialize)]
-struct Problem<'a> {
+struct CheckProblem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,8 +215,8 @@ struct Problem<'a> {
     help: Option<&'a str>,
 }
 
-impl<'a> Checked<'a> {
-    fn new(asked: &'a RulesAsked, inspected: &'a Inspected) -> Self {
+impl<'a> CheckAnswer<'a> {
+    fn new(asked: &'a RulesArgument, inspected: &'a InspectedRules) -> Self {
         let environment = asked.environment();
         let (policy, rules, mut errors) = match &inspected.policy {
             Ok(policy) => (
@@ -222,12 +224,12 @@ impl<'a> Checked<'a> {
                 policy.rules().iter().map(|rule| CheckedRule::new(rule, &environment)).collect(),
                 Vec::new(),
             ),
-            Err(LoadError::Rules(all)) => (None, Vec::new(), all.iter().map(Problem::new).collect()),
-            Err(error) => (None, Vec::new(), vec![Problem::without_place(error.to_string().trim_end())]),
+            Err(LoadError::Rules(all)) => (None, Vec::new(), all.iter().map(CheckProblem::new).collect()),
+            Err(error) => (None, Vec::new(), vec![CheckProblem::without_place(error.to_string().trim_end())]),
         };
-        let mut warnings: Vec<_> = inspected.warnings.iter().map(Problem::new).collect();
+        let mut warnings: Vec<_> = inspected.warnings.iter().map(CheckProblem::new).collect();
         let distrusted = if asked.is_served() { &mut errors } else { &mut warnings };
-        distrusted.extend(inspected.distrusted.iter().map(|why| Problem::without_place(why)));
+        distrusted.extend(inspected.distrusted.iter().map(|why| CheckProblem::without_place(why)));
         Self {
             file: asked.file(),
             ok: !is_refused(asked, inspected),
@@ -249,17 +251,17 @@ impl<'a> CheckedRule<'a> {
             settings.entry(key).or_default().push(value);
         }
         let words = rule.words().iter().map(|word| match word {
-            Expected::Literal(literal) => CheckedWord::Literal { literal },
-            Expected::Slot(slot) => CheckedWord::Slot {
+            ExpectedWord::Literal(literal) => CheckedWord::Literal { literal },
+            ExpectedWord::Slot(slot) => CheckedWord::Slot {
                 slot: slot.name(),
-                several: slot.takes() == Takes::Several,
+                several: slot.takes() == SlotCount::Several,
                 matches: slot.regex(),
                 directory: slot.directory(),
             },
         });
-        let widenings = widenings(rule).map(|(slot, by)| Widening { slot: slot.name(), by });
+        let widenings = widenings(rule).map(|(slot, by)| WideningSetting { slot: slot.name(), by });
         Self {
-            place: Place::of(rule),
+            place: RulePlace::of(rule),
             runs: runs(rule, environment),
             program: program_of(rule, environment),
             words: words.collect(),
@@ -270,7 +272,7 @@ impl<'a> CheckedRule<'a> {
     }
 }
 
-impl<'a> Problem<'a> {
+impl<'a> CheckProblem<'a> {
     fn new(error: &'a Diagnostic) -> Self {
         Self {
             file: Some(error.file()),
@@ -288,13 +290,13 @@ impl<'a> Problem<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::rules::{Examined, Source, Surroundings, Vars, examine};
+    use crate::rules::{ExaminedRules, LintContext, RulesSource, VariableValues, examine};
 
     use super::*;
 
     struct Text(&'static str);
 
-    impl Source for Text {
+    impl RulesSource for Text {
         fn read(&self, _: &Path) -> io::Result<String> {
             Ok(self.0.into())
         }
@@ -303,7 +305,7 @@ mod tests {
     /// A machine that has whatever is asked for.
     struct Everything;
 
-    impl Surroundings for Everything {
+    impl LintContext for Everything {
         fn program(&self, _: &Rule) -> Option<PathBuf> {
             Some("/bin/x".into())
         }
@@ -317,13 +319,13 @@ mod tests {
         }
     }
 
-    fn check(form: Form, rigour: Rigour, rules: &'static str, want: &[&str], good: bool) {
-        let asked = [RulesAsked::File("/r/a.rules".into())];
-        let look = |asked: &RulesAsked| {
-            let Examined { policy, warnings } =
-                examine(asked.file(), &Text(rules), &Vars::default(), &Everything);
+    fn check(form: OutputForm, rigour: WarningLevel, rules: &'static str, want: &[&str], good: bool) {
+        let asked = [RulesArgument::File("/r/a.rules".into())];
+        let look = |asked: &RulesArgument| {
+            let ExaminedRules { policy, warnings } =
+                examine(asked.file(), &Text(rules), &VariableValues::default(), &Everything);
             let policy = policy.map_err(LoadError::Rules);
-            Inspected { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
+            InspectedRules { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
         };
         let mut out = Vec::new();
         let answer = run(&asked, (form, rigour), &look, &mut out).expect("memory takes every write");
@@ -350,7 +352,7 @@ mod tests {
             "the socket has max_calls = 64, audit = strict, scope = auto, journal = on, sync = no, logfile = /m.jsonl\n",
             "/r/a.rules: good; rules: 2, widened slots: 2, warnings: 0\n",
         ];
-        check(Form::Text, Rigour::DenyWarnings, RULES, &want, true);
+        check(OutputForm::Text, WarningLevel::DenyWarnings, RULES, &want, true);
     }
 
     #[test]
@@ -358,10 +360,10 @@ mod tests {
         let want = [
             "/r/a.rules:1:6: error: nothing says what the slot `n` accepts\n  | echo #n\n  |      ^^\n  help: add",
         ];
-        check(Form::Text, Rigour::Usual, "echo #n\n", &want, false);
+        check(OutputForm::Text, WarningLevel::Usual, "echo #n\n", &want, false);
         check(
-            Form::Json,
-            Rigour::Usual,
+            OutputForm::Json,
+            WarningLevel::Usual,
             "echo #n\n",
             &["\"ok\":false", "\"errors\":[{\"file\":\"/r/a.rules\",\"line\":1"],
             false,
@@ -374,8 +376,8 @@ mod tests {
             "/r/a.rules:1:4: warning: `*` is text",
             "/r/a.rules: good; rules: 1, widened slots: 0, warnings: 1\n",
         ];
-        check(Form::Text, Rigour::Usual, "ls *.txt\n", &want, true);
-        check(Form::Text, Rigour::DenyWarnings, "ls *.txt\n", &want, false);
+        check(OutputForm::Text, WarningLevel::Usual, "ls *.txt\n", &want, true);
+        check(OutputForm::Text, WarningLevel::DenyWarnings, "ls *.txt\n", &want, false);
     }
 
     #[test]
@@ -388,6 +390,6 @@ mod tests {
             "\"settings\":{\"background\":[\"kill\"]",
             "\"warnings\":[{",
         ];
-        check(Form::Json, Rigour::Usual, "ls *.txt\n", &want, true);
+        check(OutputForm::Json, WarningLevel::Usual, "ls *.txt\n", &want, true);
     }
 }

@@ -19,8 +19,8 @@ use nix::poll::{PollFd, PollFlags};
 use serde_json::Value;
 
 use crate::audit::{
-    Asked, Count, Filter, Follow, Found, Head, History, Matcher, Recorded, RuleAsked, Unshown, rotated,
-    to_ascii,
+    CallCount, CallHistory, CallMatcher, CallQuery, FoundLine, LineFilter, ManifestFollower, ParsedRecord,
+    RecordHead, RuleQuery, UnreadPart, rotated, to_ascii,
 };
 use crate::ids::{CallId, RuleLine};
 use crate::limits::{LOG_CALLS_DEFAULT, LOG_FOLLOW_INTERVAL};
@@ -28,29 +28,29 @@ use crate::sys::poll_until;
 
 use super::{LogArgs, NO, answer, serve};
 
-use capture::Stream;
-use style::Style;
-use table::{Details, Table};
+use capture::CaptureStream;
+use style::OutputStyle;
+use table::{CallTable, RefusalDetails};
 
 pub(super) use find::find_manifest;
 pub(super) use when::parse_when;
 
 /// The value of `--lines`.
-pub(super) fn parse_count(text: &str) -> Result<Count, String> {
+pub(super) fn parse_count(text: &str) -> Result<CallCount, String> {
     match text {
-        "all" => Ok(Count::All),
-        _ => text.parse().map(Count::Last).map_err(|_| "it is a number, or `all`".to_owned()),
+        "all" => Ok(CallCount::All),
+        _ => text.parse().map(CallCount::Last).map_err(|_| "it is a number, or `all`".to_owned()),
     }
 }
 
 /// The value of `--rule`: a line of the rules file, `FILE:LINE` of an included one, or text of the command.
-pub(super) fn parse_rule(text: &str) -> RuleAsked {
+pub(super) fn parse_rule(text: &str) -> RuleQuery {
     let line = |text: &str| text.parse().ok().map(RuleLine::new);
     let place = text.rsplit_once(':').and_then(|(file, number)| Some((file, line(number)?)));
     match (line(text), place) {
-        (Some(line), _) => RuleAsked::Line(line),
-        (None, Some((file, line))) if file.starts_with('/') => RuleAsked::Place(file.to_owned(), line),
-        _ => RuleAsked::Text(text.to_owned()),
+        (Some(line), _) => RuleQuery::Line(line),
+        (None, Some((file, line))) if file.starts_with('/') => RuleQuery::Place(file.to_owned(), line),
+        _ => RuleQuery::Text(text.to_owned()),
     }
 }
 
@@ -70,18 +70,18 @@ pub(super) fn run(args: &LogArgs) -> ExitCode {
     }
 }
 
-fn stream(args: &LogArgs) -> Stream {
+fn stream(args: &LogArgs) -> CaptureStream {
     match (args.stderr, args.stdin) {
-        (true, _) => Stream::Stderr,
-        (false, true) => Stream::Stdin,
-        (false, false) => Stream::Stdout,
+        (true, _) => CaptureStream::Stderr,
+        (false, true) => CaptureStream::Stdin,
+        (false, false) => CaptureStream::Stdout,
     }
 }
 
 fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
     let is_bounded = args.since.is_some() || args.until.is_some() || args.call.is_some();
-    let usual = if is_bounded { Count::All } else { Count::Last(LOG_CALLS_DEFAULT) };
-    let filter = Filter::new(Asked {
+    let usual = if is_bounded { CallCount::All } else { CallCount::Last(LOG_CALLS_DEFAULT) };
+    let filter = LineFilter::new(CallQuery {
         since: args.since,
         until: args.until,
         rejects: args.rejects,
@@ -92,7 +92,7 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
         Ok(history) => history,
         Err(why) => return serve::fail(&format!("sluice: {why}")),
     };
-    let mut shown = Shown::new(args);
+    let mut shown = ShownCalls::new(args);
     let code = answer(|out| print(manifest, history, filter, args.follow, &mut shown, out));
     if code == ExitCode::from(NO) {
         serve::fail(&format!("sluice: {}", nothing::said(manifest, args)));
@@ -101,9 +101,9 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
 }
 
 /// The place of the calls that are asked for. What cannot be shown is said.
-fn find_history(manifest: &Path, filter: &Filter, count: Count) -> Result<History, String> {
+fn find_history(manifest: &Path, filter: &LineFilter, count: CallCount) -> Result<CallHistory, String> {
     let files = rotated(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
-    let mut history = History::find(&files, filter, count);
+    let mut history = CallHistory::find(&files, filter, count);
     let mut unshown = history.unshown();
     if history.is_empty() {
         let first = if unshown.is_empty() { None } else { Some(unshown.swap_remove(0)) };
@@ -118,10 +118,10 @@ fn find_history(manifest: &Path, filter: &Filter, count: Count) -> Result<Histor
 }
 
 /// What is not shown, and what to do.
-fn said(unshown: &Unshown) -> String {
+fn said(unshown: &UnreadPart) -> String {
     match unshown {
-        Unshown::Unread(error) => format!("{error}; its calls are not shown"),
-        Unshown::Foreign { path, line, places } => {
+        UnreadPart::Unread(error) => format!("{error}; its calls are not shown"),
+        UnreadPart::Foreign { path, line, places } => {
             let places = if *places == 1 { "one place".to_owned() } else { format!("{places} places") };
             let path = path.display();
             format!(
@@ -134,19 +134,19 @@ fn said(unshown: &Unshown) -> String {
 
 fn print(
     manifest: &Path,
-    history: History,
-    filter: Filter,
+    history: CallHistory,
+    filter: LineFilter,
     follow: bool,
-    shown: &mut Shown,
+    shown: &mut ShownCalls,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
-    let mut matcher = Matcher::new(filter);
+    let mut matcher = CallMatcher::new(filter);
     let newest = history.read(&mut matcher, &mut |head, found, line| shown.take(head, found, line, out))?;
     shown.finish(out)?;
     if !follow {
         return Ok(if shown.count > 0 { ExitCode::SUCCESS } else { ExitCode::from(NO) });
     }
-    let mut follow = Follow::new(manifest, newest);
+    let mut follow = ManifestFollower::new(manifest, newest);
     loop {
         out.flush()?;
         if reader_left()? {
@@ -167,50 +167,62 @@ fn reader_left() -> io::Result<bool> {
 
 /// In which form calls are shown.
 #[derive(Debug)]
-struct Shown {
-    form: Form,
+struct ShownCalls {
+    form: LogForm,
     count: usize,
 }
 
 #[derive(Debug)]
-enum Form {
-    Table(Table),
+enum LogForm {
+    Table(CallTable),
     /// The lines themselves.
     Records,
     /// Field by field.
-    Detail(Style),
+    Detail(OutputStyle),
 }
 
-impl Shown {
+impl ShownCalls {
     fn new(args: &LogArgs) -> Self {
         let form = match (args.json, args.call) {
-            (true, _) => Form::Records,
-            (false, Some(_)) => Form::Detail(Style::of_stdout()),
+            (true, _) => LogForm::Records,
+            (false, Some(_)) => LogForm::Detail(OutputStyle::of_stdout()),
             (false, None) => {
-                let details = if args.rejects { Details::Sentence } else { Details::None };
-                Form::Table(Table::new(Style::of_stdout(), details))
+                let details = if args.rejects { RefusalDetails::Sentence } else { RefusalDetails::None };
+                LogForm::Table(CallTable::new(OutputStyle::of_stdout(), details))
             }
         };
         Self { form, count: 0 }
     }
 
-    fn take(&mut self, head: Head, found: Found, line: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    fn take(
+        &mut self,
+        head: RecordHead,
+        found: FoundLine,
+        line: &[u8],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         self.count += 1;
         match &mut self.form {
-            Form::Table(table) => table.take(head, found, line, out),
-            Form::Records => write_line(line, out),
-            Form::Detail(style) => detail::write_record(line, style, out),
+            LogForm::Table(table) => table.take(head, found, line, out),
+            LogForm::Records => write_line(line, out),
+            LogForm::Detail(style) => detail::write_record(line, style, out),
         }
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        if let Form::Table(table) = &mut self.form { table.finish(out) } else { Ok(()) }
+        if let LogForm::Table(table) = &mut self.form { table.finish(out) } else { Ok(()) }
     }
 
-    fn follow(&mut self, head: Head, found: Found, line: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    fn follow(
+        &mut self,
+        head: RecordHead,
+        found: FoundLine,
+        line: &[u8],
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         match &mut self.form {
-            Form::Table(table) => table.follow(head, found, line, out),
-            Form::Records | Form::Detail(_) => self.take(head, found, line, out),
+            LogForm::Table(table) => table.follow(head, found, line, out),
+            LogForm::Records | LogForm::Detail(_) => self.take(head, found, line, out),
         }
     }
 }
@@ -227,7 +239,7 @@ fn write_line(line: &[u8], out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn print_capture(manifest: &Path, call: u64, stream: Stream) -> ExitCode {
+fn print_capture(manifest: &Path, call: u64, stream: CaptureStream) -> ExitCode {
     let path = match find_capture(manifest, CallId::new(call), stream) {
         Ok(Some(path)) => path,
         Ok(None) => {
@@ -243,18 +255,18 @@ fn print_capture(manifest: &Path, call: u64, stream: Stream) -> ExitCode {
 }
 
 /// The file that the records of a call name.
-fn find_capture(manifest: &Path, call: CallId, stream: Stream) -> Result<Option<String>, String> {
-    let filter = Filter::new(Asked { call: Some(call), ..Asked::default() });
-    let history = find_history(manifest, &filter, Count::All)?;
+fn find_capture(manifest: &Path, call: CallId, stream: CaptureStream) -> Result<Option<String>, String> {
+    let filter = LineFilter::new(CallQuery { call: Some(call), ..CallQuery::default() });
+    let history = find_history(manifest, &filter, CallCount::All)?;
     let mut path = None;
-    let mut take = |_: Head, _: Found, line: &[u8]| {
-        if let Some(record) = Recorded::of(line) {
+    let mut take = |_: RecordHead, _: FoundLine, line: &[u8]| {
+        if let Some(record) = ParsedRecord::of(line) {
             path = path.take().or(stream.file(&record).map(str::to_owned));
         }
         Ok(())
     };
     history
-        .read(&mut Matcher::new(filter), &mut take)
+        .read(&mut CallMatcher::new(filter), &mut take)
         .map_err(|error| format!("{}: {error}", manifest.display()))?;
     Ok(path)
 }

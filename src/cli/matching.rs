@@ -5,32 +5,32 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::ids::Claimed;
+use crate::ids::ClaimedWord;
 use crate::rules::escape::{quoted, visible};
-use crate::rules::{Matched, Miss, Paths, Policy, Rule};
+use crate::rules::{MatchedRule, PathResolver, Policy, PolicyMiss, Rule};
 
 use super::NO;
-use super::answer::{Form, Place, write_json};
+use super::answer::{OutputForm, RulePlace, write_json};
 
 /// Decides as the broker would; the answer is no when nothing matches.
 pub(super) fn run(
     policy: &Policy,
-    argv: &[Claimed],
-    form: Form,
-    paths: &dyn Paths,
+    argv: &[ClaimedWord],
+    form: OutputForm,
+    paths: &dyn PathResolver,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
     let decided = policy.decide(argv, paths);
     match (form, &decided) {
-        (Form::Text, Ok(matched)) => write_match(out, matched)?,
-        (Form::Text, Err(miss)) => write_miss(out, miss)?,
-        (Form::Json, Ok(matched)) => write_json(out, &Found::new(matched))?,
-        (Form::Json, Err(miss)) => write_json(out, &NotFound::new(miss))?,
+        (OutputForm::Text, Ok(matched)) => write_match(out, matched)?,
+        (OutputForm::Text, Err(miss)) => write_miss(out, miss)?,
+        (OutputForm::Json, Ok(matched)) => write_json(out, &FoundRule::new(matched))?,
+        (OutputForm::Json, Err(miss)) => write_json(out, &NoRuleFound::new(miss))?,
     }
     Ok(if decided.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
-fn write_match(out: &mut dyn Write, matched: &Matched) -> io::Result<()> {
+fn write_match(out: &mut dyn Write, matched: &MatchedRule) -> io::Result<()> {
     writeln!(out, "{}", place(&matched.rule))?;
     for (name, values) in matched.slots() {
         let values: Vec<_> = values.into_iter().map(quoted).collect();
@@ -39,7 +39,7 @@ fn write_match(out: &mut dyn Write, matched: &Matched) -> io::Result<()> {
     Ok(())
 }
 
-fn write_miss(out: &mut dyn Write, miss: &Miss) -> io::Result<()> {
+fn write_miss(out: &mut dyn Write, miss: &PolicyMiss) -> io::Result<()> {
     writeln!(out, "no match ({}): {}", miss.reason.as_str(), miss.explanation)?;
     miss.nearest.as_ref().map_or(Ok(()), |rule| writeln!(out, "  {}", place(rule)))
 }
@@ -49,41 +49,41 @@ fn place(rule: &Rule) -> String {
 }
 
 #[derive(Serialize)]
-struct Found<'a> {
+struct FoundRule<'a> {
     matched: bool,
-    rule: Place<'a>,
-    slots: Vec<Filled<'a>>,
+    rule: RulePlace<'a>,
+    slots: Vec<FilledSlot<'a>>,
 }
 
 #[derive(Serialize)]
-struct Filled<'a> {
+struct FilledSlot<'a> {
     name: &'a str,
     values: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
-struct NotFound<'a> {
+struct NoRuleFound<'a> {
     matched: bool,
     reason: &'static str,
     explanation: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nearest: Option<Place<'a>>,
+    nearest: Option<RulePlace<'a>>,
 }
 
-impl<'a> Found<'a> {
-    fn new(matched: &'a Matched) -> Self {
-        let slots = matched.slots().into_iter().map(|(name, values)| Filled { name, values });
-        Self { matched: true, rule: Place::of(&matched.rule), slots: slots.collect() }
+impl<'a> FoundRule<'a> {
+    fn new(matched: &'a MatchedRule) -> Self {
+        let slots = matched.slots().into_iter().map(|(name, values)| FilledSlot { name, values });
+        Self { matched: true, rule: RulePlace::of(&matched.rule), slots: slots.collect() }
     }
 }
 
-impl<'a> NotFound<'a> {
-    fn new(miss: &'a Miss) -> Self {
+impl<'a> NoRuleFound<'a> {
+    fn new(miss: &'a PolicyMiss) -> Self {
         Self {
             matched: false,
             reason: miss.reason.as_str(),
             explanation: &miss.explanation,
-            nearest: miss.nearest.as_deref().map(Place::of),
+            nearest: miss.nearest.as_deref().map(RulePlace::of),
         }
     }
 }
@@ -92,13 +92,13 @@ impl<'a> NotFound<'a> {
 mod tests {
     use std::path::Path;
 
-    use crate::rules::{LexicalPaths, Source, Vars, load};
+    use crate::rules::{LexicalPaths, RulesSource, VariableValues, load};
 
     use super::*;
 
     struct Text(&'static str);
 
-    impl Source for Text {
+    impl RulesSource for Text {
         fn read(&self, _: &Path) -> io::Result<String> {
             Ok(self.0.into())
         }
@@ -106,10 +106,10 @@ mod tests {
 
     const RULES: &str = "git log #n #f...\n  n = [0-9]\n  allow_any = f\n";
 
-    fn check(form: Form, argv: &[&str], want: &str) {
-        let policy =
-            load(Path::new("/r/a.rules"), &Text(RULES), &Vars::default()).expect("the rules are good");
-        let argv: Vec<_> = argv.iter().filter_map(|word| Claimed::new(*word)).collect();
+    fn check(form: OutputForm, argv: &[&str], want: &str) {
+        let policy = load(Path::new("/r/a.rules"), &Text(RULES), &VariableValues::default())
+            .expect("the rules are good");
+        let argv: Vec<_> = argv.iter().filter_map(|word| ClaimedWord::new(*word)).collect();
         let mut out = Vec::new();
         let answer = run(&policy, &argv, form, &LexicalPaths, &mut out).expect("memory takes every write");
         assert_eq!(String::from_utf8(out).expect("the answer is text"), want);
@@ -121,17 +121,17 @@ mod tests {
     fn a_match_names_the_rule_and_its_values() {
         let argv = ["git", "log", "7", "-x", "a b\u{1b}"];
         let text = "/r/a.rules:1: git log <n> <f>...\n  n = 7\n  f = -x $'a b\\x1b'\n";
-        check(Form::Text, &argv, text);
+        check(OutputForm::Text, &argv, text);
         let json = r#"{"matched":true,"rule":{"file":"/r/a.rules","line":1,"text":"git log <n> <f>..."},"slots":[{"name":"n","values":["7"]},{"name":"f","values":["-x","a b\u001b"]}]}"#;
-        check(Form::Json, &argv, &format!("{json}\n"));
+        check(OutputForm::Json, &argv, &format!("{json}\n"));
     }
 
     #[test]
     fn a_miss_says_why_and_what_is_nearest() {
         let text = "no match (no_rule): nearest is `git log <n> <f>...`: <n> matches [0-9], and `x` does not\n  \
             /r/a.rules:1: git log <n> <f>...\n";
-        check(Form::Text, &["git", "log", "x", "y"], text);
+        check(OutputForm::Text, &["git", "log", "x", "y"], text);
         let json = r#"{"matched":false,"reason":"no_rule","explanation":"no rule runs `rm`"}"#;
-        check(Form::Json, &["rm"], &format!("{json}\n"));
+        check(OutputForm::Json, &["rm"], &format!("{json}\n"));
     }
 }

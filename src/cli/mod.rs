@@ -22,14 +22,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use nix::unistd::Pid;
 
-use crate::audit::{Count, RuleAsked};
-use crate::broker::{Disk, Inspected, inspect, read_rules};
-use crate::ids::Claimed;
+use crate::audit::{CallCount, RuleQuery};
+use crate::broker::{Disk, InspectedRules, inspect, read_rules};
+use crate::ids::ClaimedWord;
 use crate::limits::ARGC_MAX;
-use crate::spawn::{AsRoot, Role, own_rights, run_nursery};
+use crate::spawn::{NurseryRole, RootPolicy, own_rights, run_nursery};
 
-use answer::Form;
-use names::RulesAsked;
+use answer::OutputForm;
+use names::RulesArgument;
 
 pub use caller::sluicify;
 
@@ -95,7 +95,7 @@ enum Verb {
         files: Vec<OsString>,
         /// The journal to compare with: any, user, system, none, or a directory.
         #[arg(long, value_name = "WHICH", default_value = "any", value_parser = verify::parse_journal)]
-        journal: verify::Compare,
+        journal: verify::JournalChoice,
         /// What cannot be shown is a no, as what does not fit is.
         #[arg(long)]
         strict: bool,
@@ -104,7 +104,7 @@ enum Verb {
         json: bool,
     },
     /// Makes processes for the broker; started by it alone.
-    #[command(name = Role::ARGUMENT, hide = true)]
+    #[command(name = NurseryRole::ARGUMENT, hide = true)]
     Nursery { broker: i32, open_files: u64 },
 }
 
@@ -119,7 +119,7 @@ struct LogArgs {
     file: Option<PathBuf>,
     /// The last N calls, or all. The last 20, unless a time or a call is given.
     #[arg(short = 'n', long, value_name = "N", value_parser = log::parse_count)]
-    lines: Option<Count>,
+    lines: Option<CallCount>,
     /// Go on with what is written from now on.
     #[arg(short, long, conflicts_with_all = ["call", "output", "until"])]
     follow: bool,
@@ -137,7 +137,7 @@ struct LogArgs {
     rejects: bool,
     /// Calls of a rule: its line, FILE:LINE for one that was included, or text that the command line has.
     #[arg(long, value_name = "LINE|TEXT", allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(log::parse_rule(text)))]
-    rule: Option<RuleAsked>,
+    rule: Option<RuleQuery>,
     /// The records as they are, one a line.
     #[arg(long)]
     json: bool,
@@ -186,17 +186,21 @@ fn print_text(text: &str) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Serve { rules, rules_dir, socket, allow_root } => {
-            serve::run(rules, rules_dir, socket, if allow_root { AsRoot::Serve } else { AsRoot::Refuse })
-        }
+        Verb::Serve { rules, rules_dir, socket, allow_root } => serve::run(
+            rules,
+            rules_dir,
+            socket,
+            if allow_root { RootPolicy::Serve } else { RootPolicy::Refuse },
+        ),
         Verb::Check { rules, deny_warnings, json, quiet } => {
-            let rigour = if deny_warnings { check::Rigour::DenyWarnings } else { check::Rigour::Usual };
+            let rigour =
+                if deny_warnings { check::WarningLevel::DenyWarnings } else { check::WarningLevel::Usual };
             check_all(&rules, form(json), rigour, quiet)
         }
         Verb::Match { json, rules, argv } => match_one(&rules, &argv, form(json)),
         Verb::Log(args) => log::run(&args),
         Verb::Verify { files, journal, strict, json } => {
-            let rigour = if strict { verify::Rigour::Strict } else { verify::Rigour::Usual };
+            let rigour = if strict { verify::ProofLevel::Strict } else { verify::ProofLevel::Usual };
             match verify::read(&files, &journal) {
                 Ok(report) => answer_whole(|out| verify::write(&report, rigour, form(json), out)),
                 Err(error) => serve::fail(&format!("sluice: {error}")),
@@ -207,12 +211,12 @@ fn run(verb: Verb) -> ExitCode {
     }
 }
 
-fn form(json: bool) -> Form {
-    if json { Form::Json } else { Form::Text }
+fn form(json: bool) -> OutputForm {
+    if json { OutputForm::Json } else { OutputForm::Text }
 }
 
-fn check_all(rules: &[OsString], form: Form, rigour: check::Rigour, is_quiet: bool) -> ExitCode {
-    let asked = rules.iter().map(|word| RulesAsked::find(word)).collect::<Result<Vec<_>, _>>();
+fn check_all(rules: &[OsString], form: OutputForm, rigour: check::WarningLevel, is_quiet: bool) -> ExitCode {
+    let asked = rules.iter().map(|word| RulesArgument::find(word)).collect::<Result<Vec<_>, _>>();
     match asked {
         Ok(asked) => answer_whole(|out| {
             let mut said = Vec::new();
@@ -225,16 +229,16 @@ fn check_all(rules: &[OsString], form: Form, rigour: check::Rigour, is_quiet: bo
 }
 
 /// Rules as they are, whoever may write them.
-fn look(asked: &RulesAsked) -> Inspected {
+fn look(asked: &RulesArgument) -> InspectedRules {
     let text = match asked {
-        RulesAsked::Stdin(_) => Some(read_rules(io::stdin().lock())),
-        RulesAsked::File(_) | RulesAsked::Named { .. } => None,
+        RulesArgument::Stdin(_) => Some(read_rules(io::stdin().lock())),
+        RulesArgument::File(_) | RulesArgument::Named { .. } => None,
     };
     inspect(asked.file(), text, &asked.environment())
 }
 
-fn match_one(rules: &OsStr, argv: &[OsString], form: Form) -> ExitCode {
-    let asked = match RulesAsked::find(rules) {
+fn match_one(rules: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode {
+    let asked = match RulesArgument::find(rules) {
         Ok(asked) => asked,
         Err(why) => return serve::fail(&format!("sluice: {why}")),
     };
@@ -242,7 +246,7 @@ fn match_one(rules: &OsStr, argv: &[OsString], form: Form) -> ExitCode {
         Ok(policy) => policy,
         Err(error) => return serve::fail(&error.to_string()),
     };
-    let words: Option<Vec<_>> = argv.iter().map(|word| word.to_str().and_then(Claimed::new)).collect();
+    let words: Option<Vec<_>> = argv.iter().map(|word| word.to_str().and_then(ClaimedWord::new)).collect();
     let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
         return serve::fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
     };

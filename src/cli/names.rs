@@ -19,7 +19,7 @@ const SYSTEM_HOME: &str = "/var/lib/sluice";
 
 /// What a command line names as NAME, FILE or `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum RulesAsked {
+pub(super) enum RulesArgument {
     /// The text on standard input, and the path that stands for it: includes are relative to the working
     /// directory.
     Stdin(PathBuf),
@@ -29,14 +29,14 @@ pub(super) enum RulesAsked {
     Named { file: PathBuf, home: PathBuf },
 }
 
-impl RulesAsked {
+impl RulesArgument {
     /// The rules of this word. With a `/` in it, or with `.rules` at its end, it is a file; else it is a
     /// name, or a file of that name in the working directory. An error lists the names that there are.
     pub(super) fn find(word: &OsStr) -> Result<Self, String> {
         Self::find_in(&places(), word)
     }
 
-    fn find_in(places: &[Place], word: &OsStr) -> Result<Self, String> {
+    fn find_in(places: &[RulesDirectories], word: &OsStr) -> Result<Self, String> {
         let text = word.to_string_lossy();
         let path = absolute(word).unwrap_or_else(|_| PathBuf::from(word));
         match &*text {
@@ -83,12 +83,12 @@ impl RulesAsked {
 
 /// Where one manager's brokers have their rules and their state.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct RulesDirectories {
     rules: PathBuf,
     home: PathBuf,
 }
 
-impl Place {
+impl RulesDirectories {
     /// The rules file of a name, whether it is there or not.
     pub(super) fn rules_file(&self, name: &str) -> PathBuf {
         self.rules.join(format!("{name}.rules"))
@@ -101,20 +101,23 @@ impl Place {
 }
 
 /// Those of this user, then those of the system.
-pub(super) fn places() -> Vec<Place> {
+pub(super) fn places() -> Vec<RulesDirectories> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let mut places = Vec::new();
     if let Some(home) = variable("HOME") {
         let config = variable("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
-        places.push(Place { rules: config.join("sluice"), home });
+        places.push(RulesDirectories { rules: config.join("sluice"), home });
     }
     let system = User::from_name(SYSTEM_USER).ok().flatten().map(|user| user.dir);
-    places.push(Place { rules: "/etc/sluice".into(), home: system.unwrap_or_else(|| SYSTEM_HOME.into()) });
+    places.push(RulesDirectories {
+        rules: "/etc/sluice".into(),
+        home: system.unwrap_or_else(|| SYSTEM_HOME.into()),
+    });
     places
 }
 
 /// Says that no rules have this name, where they were looked for, and which names there are.
-pub(super) fn no_such_name(places: &[Place], name: &str) -> String {
+pub(super) fn no_such_name(places: &[RulesDirectories], name: &str) -> String {
     let tried: Vec<_> = places.iter().map(|place| place.rules_file(name).display().to_string()).collect();
     let known = known_names(places);
     let known = if known.is_empty() {
@@ -131,7 +134,7 @@ pub(super) fn no_such_name(places: &[Place], name: &str) -> String {
 }
 
 /// The names of the rules in these places.
-fn known_names(places: &[Place]) -> BTreeSet<String> {
+fn known_names(places: &[RulesDirectories]) -> BTreeSet<String> {
     let files = places.iter().filter_map(|place| fs::read_dir(&place.rules).ok()).flatten().flatten();
     let name = |file: fs::DirEntry| {
         let name = file.file_name().to_string_lossy().strip_suffix(".rules").map(str::to_owned);
@@ -144,7 +147,7 @@ fn known_names(places: &[Place]) -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    fn check(word: &str, want: &Result<RulesAsked, &str>) {
+    fn check(word: &str, want: &Result<RulesArgument, &str>) {
         let own = tempfile::tempdir().expect("a directory");
         let top = own.path();
         for name in ["user/agent.rules", "user/both.rules", "system/both.rules", "system/ci.rules"] {
@@ -152,15 +155,16 @@ mod tests {
             fs::create_dir_all(file.parent().expect("it has one")).expect("a directory");
             fs::write(file, "true\n").expect("a file");
         }
-        let place = |name: &str| Place { rules: top.join(name), home: Path::new("/home").join(name) };
-        let found = RulesAsked::find_in(&[place("user"), place("system")], OsStr::new(word));
+        let place =
+            |name: &str| RulesDirectories { rules: top.join(name), home: Path::new("/home").join(name) };
+        let found = RulesArgument::find_in(&[place("user"), place("system")], OsStr::new(word));
         let short = |path: PathBuf| match path.strip_prefix(top) {
             Ok(short) => short.to_owned(),
             Err(_) => path,
         };
         let found = found.map(|asked| match asked {
-            RulesAsked::Named { file, home } => RulesAsked::Named { file: short(file), home },
-            other @ (RulesAsked::Stdin(_) | RulesAsked::File(_)) => other,
+            RulesArgument::Named { file, home } => RulesArgument::Named { file: short(file), home },
+            other @ (RulesArgument::Stdin(_) | RulesArgument::File(_)) => other,
         });
         let found = found.map_err(|why| why.replace(top.to_str().expect("plain"), ""));
         assert_eq!(found.as_ref().map_err(String::as_str), want.as_ref().map_err(|want| *want));
@@ -168,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_name_is_the_users_then_the_systems() {
-        let named = |file: &str, home: &str| RulesAsked::Named { file: file.into(), home: home.into() };
+        let named = |file: &str, home: &str| RulesArgument::Named { file: file.into(), home: home.into() };
         check("agent", &Ok(named("user/agent.rules", "/home/user")));
         check("both", &Ok(named("user/both.rules", "/home/user")));
         check("ci", &Ok(named("system/ci.rules", "/home/system")));
@@ -176,11 +180,11 @@ mod tests {
 
     #[test]
     fn a_file_has_a_slash_or_its_ending() {
-        check("/x/agent", &Ok(RulesAsked::File("/x/agent".into())));
+        check("/x/agent", &Ok(RulesArgument::File("/x/agent".into())));
         let here = std::env::current_dir().expect("there is one");
-        check("-", &Ok(RulesAsked::Stdin(here.join("<stdin>"))));
-        check("agent.rules", &Ok(RulesAsked::File(here.join("agent.rules"))));
-        check("Cargo.toml", &Ok(RulesAsked::File(here.join("Cargo.toml"))));
+        check("-", &Ok(RulesArgument::Stdin(here.join("<stdin>"))));
+        check("agent.rules", &Ok(RulesArgument::File(here.join("agent.rules"))));
+        check("Cargo.toml", &Ok(RulesArgument::File(here.join("Cargo.toml"))));
     }
 
     #[test]

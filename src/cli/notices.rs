@@ -18,17 +18,17 @@ use crate::limits::{CALL_STACK_BYTES, NOTICES_BYTES_MAX, NOTICES_LAST_WAIT};
 use crate::sys;
 
 /// The notices of this process.
-static NOTICES: Notices = Notices::new();
+static NOTICES: NoticeQueue = NoticeQueue::new();
 
 /// Notices that wait for stderr.
 #[derive(Debug)]
-struct Notices {
-    state: Mutex<State>,
+struct NoticeQueue {
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct QueueState {
     waiting: VecDeque<String>,
     /// Of all that wait.
     bytes: usize,
@@ -62,10 +62,15 @@ pub(super) fn report_panics() {
     }));
 }
 
-impl Notices {
+impl NoticeQueue {
     const fn new() -> Self {
-        let state =
-            State { waiting: VecDeque::new(), bytes: 0, dropped: 0, is_writing: false, has_writer: false };
+        let state = QueueState {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            is_writing: false,
+            has_writer: false,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -120,12 +125,12 @@ impl Notices {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl QueueState {
     fn add(&mut self, notice: String) {
         // Those that came after one was dropped wait behind the line that says so.
         if self.dropped > 0 || self.bytes + notice.len() > NOTICES_BYTES_MAX {
@@ -174,8 +179,13 @@ mod tests {
 
     #[test]
     fn notices_beyond_the_bound_are_counted_and_said_behind_those_that_wait() {
-        let mut state =
-            State { waiting: VecDeque::new(), bytes: 0, dropped: 0, is_writing: false, has_writer: false };
+        let mut state = QueueState {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            dropped: 0,
+            is_writing: false,
+            has_writer: false,
+        };
         state.add("a\n".repeat(NOTICES_BYTES_MAX / 2));
         state.add("b\n".to_owned());
         state.add(String::new());

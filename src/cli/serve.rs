@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::{PathBuf, absolute};
 use std::process::ExitCode;
 
-use crate::broker::{Config, LoadError, Notice, Rules, ServeError, serve};
-use crate::spawn::AsRoot;
+use crate::broker::{LoadError, Notice, RulesLocation, ServeConfig, ServeError, serve};
+use crate::spawn::RootPolicy;
 
 use super::{USAGE, notices};
 
@@ -14,7 +14,7 @@ pub(super) fn run(
     file: Option<PathBuf>,
     directory: Option<PathBuf>,
     socket: Option<PathBuf>,
-    as_root: AsRoot,
+    as_root: RootPolicy,
 ) -> ExitCode {
     notices::report_panics();
     let config = config(file, directory, socket, as_root).map_err(ServeError::Io);
@@ -32,13 +32,13 @@ fn config(
     file: Option<PathBuf>,
     directory: Option<PathBuf>,
     socket: Option<PathBuf>,
-    as_root: AsRoot,
-) -> io::Result<Config> {
+    as_root: RootPolicy,
+) -> io::Result<ServeConfig> {
     let rules = match (file, directory) {
-        (_, Some(directory)) => Rules::Directory(absolute(directory)?),
-        (file, None) => Rules::File(absolute(file.unwrap_or_default())?),
+        (_, Some(directory)) => RulesLocation::Directory(absolute(directory)?),
+        (file, None) => RulesLocation::File(absolute(file.unwrap_or_default())?),
     };
-    Ok(Config { rules, socket: socket.map(absolute).transpose()?, as_root })
+    Ok(ServeConfig { rules, socket: socket.map(absolute).transpose()?, as_root })
 }
 
 fn leave(why: &str) -> ExitCode {

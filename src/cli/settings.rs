@@ -4,12 +4,12 @@ use std::path::Path;
 
 use crate::rules::escape::quoted;
 use crate::rules::{
-    Audit, Background, CaptureMax, Durability, ExecPath, Journal, LogPolicy, OnHangup, Policy, Resource,
-    ResourceKey, ResourceValue, ScopeMode, Settings, Stdin, Tty,
+    AuditMode, BackgroundMode, CaptureMax, ExecPath, HangupAction, JournalMode, LogPolicy, Policy, Resource,
+    ResourceKey, ResourceValue, RuleSettings, ScopeMode, StdinMode, SyncMode, TtyMode,
 };
 
 /// Key and value of every setting that is in force.
-pub(super) fn settings_of(settings: &Settings) -> Vec<(&'static str, String)> {
+pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)> {
     let duration = |timeout: std::time::Duration| format!("{}ms", timeout.as_millis());
     let mut all = vec![
         ("timeout", settings.timeout.map_or("none".into(), duration)),
@@ -21,10 +21,10 @@ pub(super) fn settings_of(settings: &Settings) -> Vec<(&'static str, String)> {
     all.extend(settings.setenv.iter().map(pair));
     all.extend([
         ("exec_path", exec_path(&settings.exec_path)),
-        ("stdin", if settings.stdin == Stdin::Null { "null" } else { "caller" }.into()),
-        ("tty", if settings.tty == Tty::Hide { "hide" } else { "pass" }.into()),
-        ("on_hangup", if settings.on_hangup == OnHangup::Keep { "keep" } else { "kill" }.into()),
-        ("background", if settings.background == Background::Keep { "keep" } else { "kill" }.into()),
+        ("stdin", if settings.stdin == StdinMode::Null { "null" } else { "caller" }.into()),
+        ("tty", if settings.tty == TtyMode::Hide { "hide" } else { "pass" }.into()),
+        ("on_hangup", if settings.on_hangup == HangupAction::Keep { "keep" } else { "kill" }.into()),
+        ("background", if settings.background == BackgroundMode::Keep { "keep" } else { "kill" }.into()),
         ("max_calls", settings.max_calls.map_or("none".into(), |calls| calls.to_string())),
         ("log", log(settings.log).into()),
     ]);
@@ -39,7 +39,7 @@ pub(super) fn settings_of(settings: &Settings) -> Vec<(&'static str, String)> {
 
 /// What holds for all calls of the socket.
 pub(super) fn of_socket(policy: &Policy, manifest: Option<&Path>) -> Vec<(&'static str, String)> {
-    let audit = if policy.audit() == Audit::Strict { "strict" } else { "best-effort" };
+    let audit = if policy.audit() == AuditMode::Strict { "strict" } else { "best-effort" };
     let scope = match policy.scope() {
         ScopeMode::Auto => "auto",
         ScopeMode::Require => "require",
@@ -47,11 +47,11 @@ pub(super) fn of_socket(policy: &Policy, manifest: Option<&Path>) -> Vec<(&'stat
         ScopeMode::Off => "off",
     };
     let journal = match policy.journal() {
-        Journal::Off => "off",
-        Journal::On => "on",
-        Journal::Require => "require",
+        JournalMode::Off => "off",
+        JournalMode::On => "on",
+        JournalMode::Require => "require",
     };
-    let sync = if policy.sync() == Durability::Disk { "yes" } else { "no" };
+    let sync = if policy.sync() == SyncMode::Disk { "yes" } else { "no" };
     let manifest = manifest.map(|path| ("logfile", path.display().to_string()));
     let mut all = vec![("max_calls", policy.max_calls().to_string())];
     all.extend(

@@ -11,42 +11,42 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::audit::{
-    Digest, FileReport, Kind, Process, Program, Remark, Report, Testimony, Witness, rotated, trusted_file,
-    unrotated, verify,
+    Digest, FileReport, IndexedEntry, JournalIndex, JournalProcess, RecordKind, SenderProgram, VerifyRemark,
+    VerifyReport, rotated, trusted_file, unrotated, verify,
 };
 use crate::ids::CallId;
 use crate::limits::SHOWN_CALLS_MAX;
 use crate::rules::escape::visible;
-use crate::sd::{Journals, Told, read_journal};
+use crate::sd::{EntryText, JournalScope, read_journal};
 
 use super::NO;
-use super::answer::{Form, write_json};
+use super::answer::{OutputForm, write_json};
 use super::log::find_manifest;
 
 /// What `--journal` may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Compare {
+pub(super) enum JournalChoice {
     /// With this journal.
-    With(Journals),
+    With(JournalScope),
     /// With none.
     Nothing,
 }
 
 /// The value of `--journal`.
-pub(super) fn parse_journal(text: &str) -> Result<Compare, String> {
+pub(super) fn parse_journal(text: &str) -> Result<JournalChoice, String> {
     match text {
-        "any" => Ok(Compare::With(Journals::All)),
-        "user" => Ok(Compare::With(Journals::User)),
-        "system" => Ok(Compare::With(Journals::System)),
-        "none" => Ok(Compare::Nothing),
-        path if path.starts_with('/') => Ok(Compare::With(Journals::Directory(path.into()))),
+        "any" => Ok(JournalChoice::With(JournalScope::All)),
+        "user" => Ok(JournalChoice::With(JournalScope::User)),
+        "system" => Ok(JournalChoice::With(JournalScope::System)),
+        "none" => Ok(JournalChoice::Nothing),
+        path if path.starts_with('/') => Ok(JournalChoice::With(JournalScope::Directory(path.into()))),
         _ => Err("it is `any`, `user`, `system`, `none`, or the absolute path of a directory".into()),
     }
 }
 
 /// How much has to be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rigour {
+pub(super) enum ProofLevel {
     /// What cannot be shown is told.
     Usual,
     /// What cannot be shown is a no.
@@ -54,12 +54,12 @@ pub(super) enum Rigour {
 }
 
 /// Verifies what these words name. An error says why there is no answer.
-pub(super) fn read(words: &[OsString], compare: &Compare) -> Result<Report, String> {
+pub(super) fn read(words: &[OsString], compare: &JournalChoice) -> Result<VerifyReport, String> {
     let files = words.iter().map(|word| files_of(word)).collect::<Result<Vec<_>, _>>()?.concat();
     let here = files.iter().map(|file| unrotated(file)).collect();
     let verified = verify(&files, &|uid, since_ms| match compare {
-        Compare::Nothing => Err("it was not asked for".into()),
-        Compare::With(journals) => witness(journals, &here, uid, since_ms),
+        JournalChoice::Nothing => Err("it was not asked for".into()),
+        JournalChoice::With(journals) => witness(journals, &here, uid, since_ms),
     });
     verified.map_err(|error| error.to_string())
 }
@@ -78,48 +78,53 @@ fn files_of(word: &OsStr) -> Result<Vec<PathBuf>, String> {
 
 /// Says what was found; the answer is no when a line does not fit.
 pub(super) fn write(
-    report: &Report,
-    rigour: Rigour,
-    form: Form,
+    report: &VerifyReport,
+    rigour: ProofLevel,
+    form: OutputForm,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
-    let is_good = report.misfit().is_none() && (rigour == Rigour::Usual || report.remarks.is_empty());
+    let is_good = report.misfit().is_none() && (rigour == ProofLevel::Usual || report.remarks.is_empty());
     match form {
-        Form::Text => write_report(report, is_good, out)?,
-        Form::Json => write_json(out, &Verified::new(report, is_good))?,
+        OutputForm::Text => write_report(report, is_good, out)?,
+        OutputForm::Json => write_json(out, &VerifyAnswer::new(report, is_good))?,
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
-fn witness(journals: &Journals, here: &HashSet<PathBuf>, uid: u32, since_ms: u64) -> Result<Witness, String> {
+fn witness(
+    journals: &JournalScope,
+    here: &HashSet<PathBuf>,
+    uid: u32,
+    since_ms: u64,
+) -> Result<JournalIndex, String> {
     let mut entries = Vec::new();
     let mut programs = HashMap::new();
     read_journal(journals, uid, since_ms, |told| entries.extend(testimony(&told, here, &mut programs)))
         .map_err(|error| error.to_string())?;
-    Ok(Witness::new(entries))
+    Ok(JournalIndex::new(entries))
 }
 
 /// What an entry says, unless it says nothing that a manifest could have.
 fn testimony(
-    told: &Told,
+    told: &EntryText,
     here: &HashSet<PathBuf>,
-    programs: &mut HashMap<String, Program>,
-) -> Option<Testimony> {
+    programs: &mut HashMap<String, SenderProgram>,
+) -> Option<IndexedEntry> {
     let pid = told.pid.as_ref().and_then(|pid| pid.parse().ok());
     let boot = told.boot.as_ref().and_then(|boot| u128::from_str_radix(boot, 16).ok());
     let micros: u64 = told.realtime.as_ref().and_then(|micros| micros.parse().ok()).unwrap_or_default();
     let program = told
         .exe
         .as_ref()
-        .map_or(Program::Unknown, |exe| *programs.entry(exe.clone()).or_insert_with(|| program(exe)));
-    Some(Testimony {
+        .map_or(SenderProgram::Unknown, |exe| *programs.entry(exe.clone()).or_insert_with(|| program(exe)));
+    Some(IndexedEntry {
         prev: Digest::of(told.prev.as_bytes())?,
         hash: Digest::of(told.hash.as_bytes())?,
         call: told.call.as_ref().and_then(|call| call.parse().ok()).map(CallId::new),
-        kind: Kind::of(told.kind.as_bytes())?,
+        kind: RecordKind::of(told.kind.as_bytes())?,
         begins_file: told.at.is_none(),
         ts: micros / 1000,
-        process: pid.zip(boot).map(|(pid, boot)| Process { pid, boot }),
+        process: pid.zip(boot).map(|(pid, boot)| JournalProcess { pid, boot }),
         program,
         is_here: told.manifest.as_ref().is_some_and(|manifest| here.contains(Path::new(manifest))),
     })
@@ -127,15 +132,19 @@ fn testimony(
 
 /// Whether the program at this path, as the journal has it, is a broker: it is the file that verifies, or one
 /// of that name that only root can have put there.
-fn program(exe: &str) -> Program {
+fn program(exe: &str) -> SenderProgram {
     let path = Path::new(exe.strip_suffix(" (deleted)").unwrap_or(exe));
     let is_this = std::env::current_exe().is_ok_and(|this| this == path);
     let is_named = path.file_name().is_some_and(|name| name == "sluice");
     let is_roots = || trusted_file(path).map(|file| file.metadata().is_ok_and(|file| file.uid() == 0));
-    if is_this || is_named && is_roots().unwrap_or(false) { Program::Broker } else { Program::Other }
+    if is_this || is_named && is_roots().unwrap_or(false) {
+        SenderProgram::Broker
+    } else {
+        SenderProgram::Other
+    }
 }
 
-fn write_report(report: &Report, is_good: bool, out: &mut dyn Write) -> io::Result<()> {
+fn write_report(report: &VerifyReport, is_good: bool, out: &mut dyn Write) -> io::Result<()> {
     for file in &report.files {
         write_file(file, out)?;
     }
@@ -165,35 +174,37 @@ fn write_file(file: &FileReport, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn said(remark: &Remark) -> String {
+fn said(remark: &VerifyRemark) -> String {
     match remark {
-        Remark::EarlierElsewhere(path) => {
+        VerifyRemark::EarlierElsewhere(path) => {
             format!("{} goes on from a file that was not given", path.display())
         }
-        Remark::LaterElsewhere(path) => format!("{} goes on in a file that was not given", path.display()),
-        Remark::NoJournal(why) => {
+        VerifyRemark::LaterElsewhere(path) => {
+            format!("{} goes on in a file that was not given", path.display())
+        }
+        VerifyRemark::NoJournal(why) => {
             format!("not compared with the journal ({why}): lines cut off the end would not show")
         }
-        Remark::NotInJournal { missing, of } => format!(
+        VerifyRemark::NotInJournal { missing, of } => format!(
             "the journal does not have {missing} of the {of} records: it was off, forgot them, or may not be read"
         ),
-        Remark::OtherRecords { records } => {
+        VerifyRemark::OtherRecords { records } => {
             format!("the journal has {records} other records of this manifest, of other times")
         }
-        Remark::OtherPlace { records } => {
+        VerifyRemark::OtherPlace { records } => {
             format!(
                 "the journal has {records} of the records as of a manifest in another place: it was moved or copied"
             )
         }
-        Remark::OtherProcess { records } => format!(
+        VerifyRemark::OtherProcess { records } => format!(
             "the journal has {records} of the records from another process than the broker that is named here, or from \
              another program than {}: they prove nothing",
             std::env::current_exe().unwrap_or_default().display()
         ),
-        Remark::OpenCalls(calls) => {
+        VerifyRemark::OpenCalls(calls) => {
             format!("no end of {} is on record: they run, or their broker was killed", list(calls))
         }
-        Remark::BareEnds(calls) => format!("no start of {} is on record here", list(calls)),
+        VerifyRemark::BareEnds(calls) => format!("no start of {} is on record here", list(calls)),
     }
 }
 
@@ -206,16 +217,16 @@ fn list(calls: &[CallId]) -> String {
 }
 
 #[derive(Serialize)]
-struct Verified<'a> {
+struct VerifyAnswer<'a> {
     good: bool,
     records: u64,
     calls: u64,
-    files: Vec<VerifiedFile<'a>>,
+    files: Vec<VerifyAnswerFile<'a>>,
     notes: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct VerifiedFile<'a> {
+struct VerifyAnswerFile<'a> {
     file: Cow<'a, str>,
     records: u64,
     in_journal: u64,
@@ -226,19 +237,19 @@ struct VerifiedFile<'a> {
     misfit: Option<String>,
 }
 
-impl<'a> Verified<'a> {
-    fn new(report: &'a Report, good: bool) -> Self {
+impl<'a> VerifyAnswer<'a> {
+    fn new(report: &'a VerifyReport, good: bool) -> Self {
         Self {
             good,
             records: report.records(),
             calls: report.calls,
-            files: report.files.iter().map(VerifiedFile::new).collect(),
+            files: report.files.iter().map(VerifyAnswerFile::new).collect(),
             notes: report.remarks.iter().map(said).collect(),
         }
     }
 }
 
-impl<'a> VerifiedFile<'a> {
+impl<'a> VerifyAnswerFile<'a> {
     fn new(file: &'a FileReport) -> Self {
         Self {
             file: file.path.to_string_lossy(),

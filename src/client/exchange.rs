@@ -14,15 +14,15 @@ use crate::limits::{EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES
 use crate::sys;
 use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
-use super::{BadWords, Unreached, words};
+use super::{BadWords, ConnectFailure, words};
 
 /// Why there is no exit status of a command, or no listing.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CallFailure {
     /// The words are not a request. Nothing was sent.
     Words(BadWords),
     /// There is no connection. Nothing was sent.
-    Unreached(Unreached),
+    Unreached(ConnectFailure),
     /// The broker went away, or the kernel said no, before the request was taken. Nothing ran.
     Unsent(io::Error),
     /// The connection ended without an answer. The command may have run.
@@ -35,30 +35,30 @@ pub enum Failure {
 }
 
 /// A reply, and the connection that it came on.
-struct Answered {
+struct AnsweredRequest {
     reply: Reply,
     broker: OwnedFd,
 }
 
 /// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and stderr,
 /// and returns what the command exited with (128 + signal when one ended it).
-pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, Failure> {
-    let request = words::encode(words).map_err(Failure::Words)?;
-    let Answered { reply, broker } = exchange::<REPLY_BYTES>(socket, &request, &sys::stdio())?;
+pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, CallFailure> {
+    let request = words::encode(words).map_err(CallFailure::Words)?;
+    let AnsweredRequest { reply, broker } = exchange::<REPLY_BYTES>(socket, &request, &sys::stdio())?;
     match reply {
         Reply::Status(status) => u8::try_from(status.get()).map_err(|_| refused(status, broker.as_fd())),
-        Reply::Listing(text) => Err(Failure::Unreadable(Malformed::Trailing(text.len()))),
+        Reply::Listing(text) => Err(CallFailure::Unreadable(Malformed::Trailing(text.len()))),
     }
 }
 
 /// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal.
-pub fn list(socket: &Path) -> Result<String, Failure> {
+pub fn list(socket: &Path) -> Result<String, CallFailure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
-    let Answered { reply, broker } = exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])?;
+    let AnsweredRequest { reply, broker } = exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])?;
     match reply {
         Reply::Listing(text) => Ok(text),
         Reply::Status(status) if (0..=255).contains(&status.get()) => {
-            Err(Failure::Unreadable(Malformed::Truncated))
+            Err(CallFailure::Unreadable(Malformed::Truncated))
         }
         Reply::Status(status) => Err(refused(status, broker.as_fd())),
     }
@@ -66,32 +66,32 @@ pub fn list(socket: &Path) -> Result<String, Failure> {
 
 /// A status that is no exit status, with the broker's explanation. A broker that gives none hangs up at once,
 /// and one that cannot be read is as good as none: the status is what counts.
-fn refused(status: Status, broker: BorrowedFd<'_>) -> Failure {
+fn refused(status: Status, broker: BorrowedFd<'_>) -> CallFailure {
     let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
     let mut buffer = [0; EXPLANATION_BYTES_MAX];
     let waited = sys::poll_until(&mut [PollFd::new(broker, PollFlags::POLLIN)], deadline);
     let came = waited.is_ok_and(|is_there| is_there).then(|| sys::receive_into(broker, &mut buffer));
     let message = came.and_then(Result::ok).and_then(|length| buffer.get(..length));
-    Failure::Refused(status, message.and_then(|message| Explanation::decode(message).ok()))
+    CallFailure::Refused(status, message.and_then(|message| Explanation::decode(message).ok()))
 }
 
 fn exchange<const ROOM: usize>(
     socket: &Path,
     request: &[u8],
     fds: &[BorrowedFd<'_>],
-) -> Result<Answered, Failure> {
+) -> Result<AnsweredRequest, CallFailure> {
     let mut buffer = [0; ROOM];
     let (broker, length) = match ask(socket, request, fds, &mut buffer) {
         // A broker that stops hangs up on those whom it has not heard: asking the next one, once, is safe.
-        Err(Failure::Unsent(error)) if has_left(&error) => ask(socket, request, fds, &mut buffer)?,
+        Err(CallFailure::Unsent(error)) if has_left(&error) => ask(socket, request, fds, &mut buffer)?,
         asked => asked?,
     };
     if length == 0 {
-        return Err(Failure::Unanswered);
+        return Err(CallFailure::Unanswered);
     }
     let reply = buffer.get(..length).ok_or(Malformed::TooLarge(length));
-    let reply = reply.and_then(Reply::decode).map_err(Failure::Unreadable)?;
-    Ok(Answered { reply, broker })
+    let reply = reply.and_then(Reply::decode).map_err(CallFailure::Unreadable)?;
+    Ok(AnsweredRequest { reply, broker })
 }
 
 /// Connects, sends, and gives the connection with the length of the answer; 0 for none.
@@ -100,14 +100,14 @@ fn ask(
     request: &[u8],
     fds: &[BorrowedFd<'_>],
     answer: &mut [u8],
-) -> Result<(OwnedFd, usize), Failure> {
-    let broker = reach(socket).map_err(Failure::Unreached)?;
-    send(broker.as_fd(), request, fds).map_err(Failure::Unsent)?;
+) -> Result<(OwnedFd, usize), CallFailure> {
+    let broker = reach(socket).map_err(CallFailure::Unreached)?;
+    send(broker.as_fd(), request, fds).map_err(CallFailure::Unsent)?;
     let length = sys::receive_into(broker.as_fd(), answer).map_err(|error| {
         // The kernel says so only of a connection that is closed with the request still unread in it, or was never
         // accepted; one that was read ends without an error.
         let unread = error.kind() == io::ErrorKind::ConnectionReset;
-        if unread { Failure::Unsent(error) } else { Failure::Unanswered }
+        if unread { CallFailure::Unsent(error) } else { CallFailure::Unanswered }
     })?;
     Ok((broker, length))
 }
@@ -116,9 +116,9 @@ fn has_left(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-fn reach(path: &Path) -> Result<OwnedFd, Unreached> {
-    let socket = sys::unconnected().map_err(Unreached::Forbidden)?;
-    sys::connect(socket.as_fd(), path).map_err(|error| Unreached::at(path, error))?;
+fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
+    let socket = sys::unconnected().map_err(ConnectFailure::Forbidden)?;
+    sys::connect(socket.as_fd(), path).map_err(|error| ConnectFailure::at(path, error))?;
     Ok(socket)
 }
 

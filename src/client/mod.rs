@@ -7,6 +7,6 @@ mod exchange;
 mod unreached;
 mod words;
 
-pub use exchange::{Failure, call, list};
-pub use unreached::{Kind, Unreached};
+pub use exchange::{CallFailure, call, list};
+pub use unreached::{ConnectFailure, PathKind};
 pub use words::BadWords;

@@ -11,7 +11,7 @@ use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGI
 
 /// Why nobody was asked. One variant per thing that the caller would do differently.
 #[derive(Debug)]
-pub enum Unreached {
+pub enum ConnectFailure {
     /// The sandbox's own filter, or its kernel, has no unix sockets.
     Forbidden(io::Error),
     /// The directory of the socket is there, the socket is not.
@@ -19,7 +19,7 @@ pub enum Unreached {
     /// The directory of the socket is not there.
     NoDirectory(PathBuf),
     /// The path is that of something else.
-    NotSocket(Kind),
+    NotSocket(PathKind),
     /// The socket is there, and nobody listens.
     Silent,
     /// The same, on a file system that is shared with another machine: whoever listens may do so on that
@@ -40,7 +40,7 @@ pub enum Unreached {
 
 /// What a path that is not a socket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PathKind {
     /// A directory.
     Directory,
     /// A regular file.
@@ -49,7 +49,7 @@ pub enum Kind {
     Other,
 }
 
-impl Unreached {
+impl ConnectFailure {
     /// Why `connect` to `path` failed with `error`.
     pub(super) fn at(path: &Path, error: io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
@@ -64,19 +64,19 @@ impl Unreached {
     }
 }
 
-fn missing(path: &Path) -> Unreached {
+fn missing(path: &Path) -> ConnectFailure {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     match directory {
-        Some(directory) if !directory.is_dir() => Unreached::NoDirectory(directory.to_owned()),
-        _ => Unreached::Missing,
+        Some(directory) if !directory.is_dir() => ConnectFailure::NoDirectory(directory.to_owned()),
+        _ => ConnectFailure::Missing,
     }
 }
 
-fn refused(path: &Path) -> Unreached {
+fn refused(path: &Path) -> ConnectFailure {
     match fs::metadata(path).map(|found| found.file_type()) {
-        Ok(found) if !found.is_socket() => Unreached::NotSocket(kind(found)),
-        Ok(_) if statfs(path).is_ok_and(|of| is_shared(of.filesystem_type())) => Unreached::Foreign,
-        _ => Unreached::Silent,
+        Ok(found) if !found.is_socket() => ConnectFailure::NotSocket(kind(found)),
+        Ok(_) if statfs(path).is_ok_and(|of| is_shared(of.filesystem_type())) => ConnectFailure::Foreign,
+        _ => ConnectFailure::Silent,
     }
 }
 
@@ -92,11 +92,11 @@ const CIFS: FsType = FsType(0xff53_4d42);
 const SMB2: FsType = FsType(0xfe53_4d42);
 const VBOXSF: FsType = FsType(0x786f_4256);
 
-fn kind(found: FileType) -> Kind {
+fn kind(found: FileType) -> PathKind {
     match () {
-        () if found.is_dir() => Kind::Directory,
-        () if found.is_file() => Kind::File,
-        () => Kind::Other,
+        () if found.is_dir() => PathKind::Directory,
+        () if found.is_file() => PathKind::File,
+        () => PathKind::Other,
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
 
     fn check(path: &str, errno: Errno, want: &str) {
         let error = io::Error::from_raw_os_error(errno as i32);
-        assert_eq!(format!("{:?}", Unreached::at(Path::new(path), error)), want);
+        assert_eq!(format!("{:?}", ConnectFailure::at(Path::new(path), error)), want);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use crate::ids::Claimed;
+use crate::ids::ClaimedWord;
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, MESSAGE_BYTES_MAX};
 use crate::wire::Request;
 
@@ -42,12 +42,12 @@ pub(super) fn encode(words: &[OsString]) -> Result<Vec<u8>, BadWords> {
     Request::Call(claimed).encode().ok_or(BadWords::Large)
 }
 
-fn claim(word: &OsString, place: usize) -> Result<Claimed, BadWords> {
+fn claim(word: &OsString, place: usize) -> Result<ClaimedWord, BadWords> {
     let text = word.to_str().ok_or(BadWords::NotUtf8 { place })?;
     if text.len() > ARG_BYTES_MAX {
         return Err(BadWords::Long { place, bytes: text.len() });
     }
-    Ok(Claimed::new(text).expect("an argument of a process holds no NUL"))
+    Ok(ClaimedWord::new(text).expect("an argument of a process holds no NUL"))
 }
 
 const _: () = assert!(ARG_BYTES_MAX < MESSAGE_BYTES_MAX, "one word of the largest size is a request");

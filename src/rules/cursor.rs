@@ -1,18 +1,18 @@
 //! A place in a line that moves to its end, character by character.
 
-use super::diagnostic::{Fault, Span};
-use super::word::{Glyph, Line, Quoting};
+use super::diagnostic::{RulesFault, SourceSpan};
+use super::word::{QuotedChar, Quoting, SourceLine};
 
 /// A place in a line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'s> {
-    line: Line<'s>,
+pub(super) struct LineCursor<'s> {
+    line: SourceLine<'s>,
     at: usize,
 }
 
-impl<'s> Cursor<'s> {
+impl<'s> LineCursor<'s> {
     /// At byte `at` of a line.
-    pub(super) fn new(line: Line<'s>, at: usize) -> Self {
+    pub(super) fn new(line: SourceLine<'s>, at: usize) -> Self {
         Self { line, at }
     }
 
@@ -49,32 +49,32 @@ impl<'s> Cursor<'s> {
     }
 
     /// The bytes from `start` to here.
-    pub(super) fn since(&self, start: usize) -> Span {
+    pub(super) fn since(&self, start: usize) -> SourceSpan {
         self.line.span(start, self.at)
     }
 
     /// The bytes from here on, so many of them.
-    pub(super) fn ahead(&self, bytes: usize) -> Span {
+    pub(super) fn ahead(&self, bytes: usize) -> SourceSpan {
         self.line.span(self.at, (self.at + bytes).min(self.line.text.len()))
     }
 
     /// Takes the character that comes next, as it is.
-    pub(super) fn glyph(&mut self, quoting: Quoting) -> Glyph {
+    pub(super) fn glyph(&mut self, quoting: Quoting) -> QuotedChar {
         let (at, ch) = (self.at, self.peek().expect("the caller has seen a character"));
         self.at += ch.len_utf8();
-        Glyph { ch, at, end: self.at, quoting }
+        QuotedChar { ch, at, end: self.at, quoting }
     }
 
     /// Takes a backslash and the character behind it, which it makes data.
-    pub(super) fn unescaped(&mut self) -> Glyph {
+    pub(super) fn unescaped(&mut self) -> QuotedChar {
         let at = self.at;
         self.at += 1;
-        Glyph { at, ..self.glyph(Quoting::Data) }
+        QuotedChar { at, ..self.glyph(Quoting::Data) }
     }
 
     /// That the quote that was opened at `start` has no end.
-    pub(super) fn unclosed(&self, start: usize, quote: char) -> Fault {
-        let fault = Fault::new(self.since(start), "this quote is not closed");
+    pub(super) fn unclosed(&self, start: usize, quote: char) -> RulesFault {
+        let fault = RulesFault::new(self.since(start), "this quote is not closed");
         fault.help(format!("end it with {quote} on the same line"))
     }
 }

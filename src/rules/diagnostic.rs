@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use crate::limits::{DIAGNOSTIC_CHARS_MAX, DIAGNOSTICS_MAX};
 
 use super::escape::{is_hidden, visible};
-use super::files::Files;
+use super::files::RulesFiles;
 
 /// A stretch of one line. Ordered by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Span {
+pub(super) struct SourceSpan {
     /// Which file, in the order they were read.
     pub(super) file: usize,
     /// Which line, from 0.
@@ -25,15 +25,15 @@ pub(super) struct Span {
 
 /// One problem at its place.
 #[derive(Debug)]
-pub(super) struct Fault {
-    span: Span,
+pub(super) struct RulesFault {
+    span: SourceSpan,
     message: String,
     help: Option<String>,
 }
 
-impl Fault {
+impl RulesFault {
     /// A problem with the stretch `span`.
-    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+    pub(super) fn new(span: SourceSpan, message: impl Into<String>) -> Self {
         Self { span, message: message.into(), help: None }
     }
 
@@ -65,20 +65,20 @@ impl Severity {
 
 /// Every problem of one load; of too many, the first by place.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    kept: BTreeMap<(Span, usize), Fault>,
+pub(super) struct FaultReport {
+    kept: BTreeMap<(SourceSpan, usize), RulesFault>,
     seen: usize,
     severity: Severity,
 }
 
-impl Report {
+impl FaultReport {
     /// One for warnings.
     pub(super) fn of_warnings() -> Self {
         Self { severity: Severity::Warning, ..Self::default() }
     }
 
     /// Takes one problem.
-    pub(super) fn add(&mut self, fault: Fault) {
+    pub(super) fn add(&mut self, fault: RulesFault) {
         self.kept.insert((fault.span, self.seen), fault);
         self.seen += 1;
         if self.kept.len() > DIAGNOSTICS_MAX {
@@ -87,7 +87,7 @@ impl Report {
     }
 
     /// The value, or `None` with its problem taken.
-    pub(super) fn take<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
+    pub(super) fn take<T>(&mut self, result: Result<T, RulesFault>) -> Option<T> {
         result.map_err(|fault| self.add(fault)).ok()
     }
 
@@ -102,7 +102,7 @@ impl Report {
     }
 
     /// The problems by place; the last says how many more there are.
-    pub(super) fn finish(self, files: &Files) -> Vec<Diagnostic> {
+    pub(super) fn finish(self, files: &RulesFiles) -> Vec<Diagnostic> {
         let (more, severity) = (self.seen - self.kept.len(), self.severity);
         let diagnostic = |fault| Diagnostic { severity, ..Diagnostic::new(fault, files) };
         let mut all: Vec<_> = self.kept.into_values().map(diagnostic).collect();
@@ -129,8 +129,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    fn new(fault: Fault, files: &Files) -> Self {
-        let Fault { span, message, help } = fault;
+    fn new(fault: RulesFault, files: &RulesFiles) -> Self {
+        let RulesFault { span, message, help } = fault;
         let line = files.line(span.file, span.line);
         let column =
             line.and_then(|line| line.get(..span.start)).map_or(0, |before| before.chars().count()) + 1;
@@ -208,7 +208,7 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn new(line: &str, span: Span) -> Self {
+    fn new(line: &str, span: SourceSpan) -> Self {
         let skipped = window_start(line, span.start);
         let mut excerpt = Self { text: String::new(), indent: 0, width: 0 };
         if skipped > 0 {

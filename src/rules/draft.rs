@@ -5,24 +5,28 @@ use std::collections::HashSet;
 
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX};
 
-use super::diagnostic::{Fault, Report, Span};
-use super::rule::Takes;
+use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::rule::SlotCount;
 use super::stanza::canonical;
-use super::variables::Variables;
+use super::variables::LoadVariables;
 use super::vocabulary::is_attribute;
-use super::word::Word;
+use super::word::QuotedWord;
 
 /// A word of a rule line before its constraint is known.
-pub(super) enum Draft {
+pub(super) enum DraftWord {
     Literal(String),
-    Slot { name: String, takes: Takes, span: Span },
+    Slot { name: String, takes: SlotCount, span: SourceSpan },
 }
 
 /// The words in order; `None` for one that is an error.
-pub(super) fn drafts(words: &[Word], vars: &Variables<'_>, report: &mut Report) -> Vec<Option<Draft>> {
+pub(super) fn drafts(
+    words: &[QuotedWord],
+    vars: &LoadVariables<'_>,
+    report: &mut FaultReport,
+) -> Vec<Option<DraftWord>> {
     if let Some(word) = words.get(ARGC_MAX) {
         let message = format!("more than {ARGC_MAX} words, which no request can hold");
-        report.add(Fault::new(word.span, message));
+        report.add(RulesFault::new(word.span, message));
     }
     let mut seen = HashSet::new();
     let draft = |(at, word)| {
@@ -30,10 +34,10 @@ pub(super) fn drafts(words: &[Word], vars: &Variables<'_>, report: &mut Report) 
         let draft = match slot_name(word) {
             None => literal(word, vars),
             Some((name, _)) if !seen.insert(name.clone()) => {
-                Err(Fault::new(word.span, format!("two slots are named `{name}`"))
+                Err(RulesFault::new(word.span, format!("two slots are named `{name}`"))
                     .help("give each its own name"))
             }
-            Some(_) if at == 0 => Err(Fault::new(word.span, "the program cannot be a slot")
+            Some(_) if at == 0 => Err(RulesFault::new(word.span, "the program cannot be a slot")
                 .help("write out what may run, one rule for each")),
             Some((name, takes)) => slot(word, name, takes, last),
         };
@@ -42,34 +46,35 @@ pub(super) fn drafts(words: &[Word], vars: &Variables<'_>, report: &mut Report) 
     words.iter().enumerate().map(draft).collect()
 }
 
-fn literal(word: &Word, vars: &Variables<'_>) -> Result<Draft, Fault> {
+fn literal(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<DraftWord, RulesFault> {
     let literal = vars.expand(word)?;
     if literal.len() > ARG_BYTES_MAX {
-        return Err(Fault::new(word.span, format!("a word of more than {ARG_BYTES_MAX} bytes")));
+        return Err(RulesFault::new(word.span, format!("a word of more than {ARG_BYTES_MAX} bytes")));
     }
-    Ok(Draft::Literal(literal))
+    Ok(DraftWord::Literal(literal))
 }
 
-fn slot(word: &Word, name: String, takes: Takes, last: bool) -> Result<Draft, Fault> {
-    if takes == Takes::Several && !last {
-        return Err(Fault::new(word.span, format!("`#{name}...` can only be the last word")));
+fn slot(word: &QuotedWord, name: String, takes: SlotCount, last: bool) -> Result<DraftWord, RulesFault> {
+    if takes == SlotCount::Several && !last {
+        return Err(RulesFault::new(word.span, format!("`#{name}...` can only be the last word")));
     }
     if is_attribute(&name) {
-        let fault = Fault::new(word.span, format!("a slot cannot be named `{name}`, which is an attribute"));
+        let fault =
+            RulesFault::new(word.span, format!("a slot cannot be named `{name}`, which is an attribute"));
         return Err(fault.help(format!("name it `{name}_`, here and below")));
     }
-    Ok(Draft::Slot { name, takes, span: word.span })
+    Ok(DraftWord::Slot { name, takes, span: word.span })
 }
 
 /// The slot that a word is. One that is quoted or escaped anywhere is a literal, and so is all that is not a name.
-pub(super) fn slot_name(word: &Word) -> Option<(String, Takes)> {
+pub(super) fn slot_name(word: &QuotedWord) -> Option<(String, SlotCount)> {
     if word.quoted || word.glyphs.first()?.ch != '#' {
         return None;
     }
     let text = word.text();
     let (name, takes) = match text[1..].strip_suffix("...") {
-        Some(name) => (name, Takes::Several),
-        None => (&text[1..], Takes::One),
+        Some(name) => (name, SlotCount::Several),
+        None => (&text[1..], SlotCount::One),
     };
     let digits = name.bytes().all(|byte| byte.is_ascii_digit());
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);

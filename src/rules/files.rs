@@ -7,35 +7,41 @@ use std::sync::Arc;
 
 use crate::limits::{INCLUDES_MAX, RULES_BYTES_MAX, RULES_LINE_BYTES_MAX, RULES_LINES_MAX};
 
-use super::diagnostic::{Fault, Report, Span};
-use super::lexer::Tail;
-use super::variables::Variables;
-use super::word::Line;
+use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::lexer::LineTail;
+use super::variables::LoadVariables;
+use super::word::SourceLine;
 
 /// Where the text of rules files comes from. The caller of [`load`](super::load()) does the I/O and checks who may
 /// write the file.
-pub trait Source {
+pub trait RulesSource {
     /// The whole text of the file at this absolute path.
     fn read(&self, path: &Path) -> io::Result<String>;
 }
 
 /// Every file of one load.
 #[derive(Debug, Default)]
-pub(super) struct Files(Vec<File>);
+pub(super) struct RulesFiles(Vec<RulesFile>);
 
 #[derive(Debug)]
-struct File {
+struct RulesFile {
     path: Arc<Path>,
     text: String,
     /// Line number, from 0, and the file that stands there.
     includes: Vec<(usize, usize)>,
 }
 
-impl Files {
+impl RulesFiles {
     /// Reads the file at `path` and all that it includes. What is wrong goes to the report; what could be read is
     /// there all the same.
-    pub(super) fn read(path: &Path, source: &dyn Source, vars: &Variables<'_>, report: &mut Report) -> Self {
-        let mut reader = Reader { source, vars, report, files: Self::default(), open: Vec::new(), bytes: 0 };
+    pub(super) fn read(
+        path: &Path,
+        source: &dyn RulesSource,
+        vars: &LoadVariables<'_>,
+        report: &mut FaultReport,
+    ) -> Self {
+        let mut reader =
+            IncludeReader { source, vars, report, files: Self::default(), open: Vec::new(), bytes: 0 };
         reader.file(path, None);
         reader.files
     }
@@ -51,8 +57,8 @@ impl Files {
     }
 
     /// The lines of a file.
-    pub(super) fn lines(&self, file: usize) -> impl Iterator<Item = Line<'_>> {
-        self.0[file].text.lines().enumerate().map(move |(number, text)| Line { text, file, number })
+    pub(super) fn lines(&self, file: usize) -> impl Iterator<Item = SourceLine<'_>> {
+        self.0[file].text.lines().enumerate().map(move |(number, text)| SourceLine { text, file, number })
     }
 
     /// One line of a file.
@@ -61,14 +67,14 @@ impl Files {
     }
 
     /// The file that is included by this line.
-    pub(super) fn included(&self, line: &Line<'_>) -> Option<usize> {
+    pub(super) fn included(&self, line: &SourceLine<'_>) -> Option<usize> {
         let includes = &self.0[line.file].includes;
         includes.iter().find(|(number, _)| *number == line.number).map(|(_, file)| *file)
     }
 }
 
 /// Whether a line is `include PATH`.
-pub(super) fn is_include(line: &Line<'_>) -> bool {
+pub(super) fn is_include(line: &SourceLine<'_>) -> bool {
     let rest = line.text.strip_prefix("include");
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', ';']))
 }
@@ -86,28 +92,28 @@ pub(super) fn normalized(path: &Path) -> PathBuf {
     clean
 }
 
-struct Reader<'a, 'v> {
-    source: &'a dyn Source,
-    vars: &'a Variables<'v>,
-    report: &'a mut Report,
-    files: Files,
+struct IncludeReader<'a, 'v> {
+    source: &'a dyn RulesSource,
+    vars: &'a LoadVariables<'v>,
+    report: &'a mut FaultReport,
+    files: RulesFiles,
     /// The files whose includes are being read, from the top one down.
     open: Vec<PathBuf>,
     bytes: usize,
 }
 
-impl Reader<'_, '_> {
-    fn file(&mut self, path: &Path, included_at: Option<Span>) -> usize {
+impl IncludeReader<'_, '_> {
+    fn file(&mut self, path: &Path, included_at: Option<SourceSpan>) -> usize {
         let id = self.files.0.len();
         let text = self.source.read(path);
-        let file = |text| File { path: path.into(), text, includes: Vec::new() };
+        let file = |text| RulesFile { path: path.into(), text, includes: Vec::new() };
         match text {
             Ok(text) => self.files.0.push(file(text)),
             Err(error) => {
                 self.files.0.push(file(String::new()));
-                let span = included_at.unwrap_or(Span { file: id, line: 0, start: 0, end: 0 });
+                let span = included_at.unwrap_or(SourceSpan { file: id, line: 0, start: 0, end: 0 });
                 let message = format!("{} cannot be read: {error}", path.display());
-                self.report.add(Fault::new(span, message));
+                self.report.add(RulesFault::new(span, message));
             }
         }
         if let Err(fault) = self.check_size(id).and_then(|()| self.check_text(id)) {
@@ -120,7 +126,7 @@ impl Reader<'_, '_> {
     }
 
     /// Forgets a text that is over its bounds, so that nothing works on it.
-    fn check_size(&mut self, id: usize) -> Result<(), Fault> {
+    fn check_size(&mut self, id: usize) -> Result<(), RulesFault> {
         let text = &mut self.files.0[id].text;
         self.bytes += text.len();
         let long = text.lines().take(RULES_LINES_MAX).position(|line| line.len() > RULES_LINE_BYTES_MAX);
@@ -134,24 +140,24 @@ impl Reader<'_, '_> {
             return Ok(());
         };
         text.clear();
-        Err(Fault::new(Span { file: id, line, start: 0, end: 0 }, message))
+        Err(RulesFault::new(SourceSpan { file: id, line, start: 0, end: 0 }, message))
     }
 
-    fn check_text(&self, id: usize) -> Result<(), Fault> {
+    fn check_text(&self, id: usize) -> Result<(), RulesFault> {
         if self.files.0[id].text.starts_with('\u{feff}') {
-            return Err(Fault::new(
-                Span { file: id, line: 0, start: 0, end: 3 },
+            return Err(RulesFault::new(
+                SourceSpan { file: id, line: 0, start: 0, end: 3 },
                 "the file begins with a byte order mark",
             )
             .help("save it as plain UTF-8"));
         }
         for line in self.files.lines(id) {
             if let Some(at) = line.text.find('\0') {
-                return Err(Fault::new(line.span(at, at + 1), "a NUL byte"));
+                return Err(RulesFault::new(line.span(at, at + 1), "a NUL byte"));
             }
         }
         match self.files.lines(id).last().filter(|_| !self.files.0[id].text.ends_with('\n')) {
-            Some(last) => Err(Fault::new(last.content(), "the file does not end in a newline")
+            Some(last) => Err(RulesFault::new(last.content(), "the file does not end in a newline")
                 .help("it may have been cut short; check its end and add the newline")),
             None => Ok(()),
         }
@@ -170,10 +176,10 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn wanted(&self, line: &Line<'_>) -> Result<(PathBuf, Span), Fault> {
-        let words = Tail::new(*line, 0).words()?.words;
+    fn wanted(&self, line: &SourceLine<'_>) -> Result<(PathBuf, SourceSpan), RulesFault> {
+        let words = LineTail::new(*line, 0).words()?.words;
         let [_, path] = words.as_slice() else {
-            let fault = Fault::new(line.content(), "`include` takes one path");
+            let fault = RulesFault::new(line.content(), "`include` takes one path");
             return Err(fault.help("write `include PATH`; a program of this name is written 'include'"));
         };
         let parent = self.files.path(line.file).parent().unwrap_or(Path::new("/"));
@@ -181,12 +187,12 @@ impl Reader<'_, '_> {
         Ok((normalized(&joined), path.span))
     }
 
-    fn check_include(&self, path: &Path, span: Span) -> Result<(), Fault> {
+    fn check_include(&self, path: &Path, span: SourceSpan) -> Result<(), RulesFault> {
         if self.open.iter().any(|open| open == path) {
-            return Err(Fault::new(span, format!("{} includes itself", path.display())));
+            return Err(RulesFault::new(span, format!("{} includes itself", path.display())));
         }
         if self.files.0.len() > INCLUDES_MAX {
-            return Err(Fault::new(span, format!("more than {INCLUDES_MAX} includes")));
+            return Err(RulesFault::new(span, format!("more than {INCLUDES_MAX} includes")));
         }
         Ok(())
     }

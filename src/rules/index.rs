@@ -6,35 +6,35 @@ use std::sync::Arc;
 
 use crate::limits::{REST_VALUES_MAX, SHADOWS_MAX};
 
-use super::rule::{Expected, Rule, Takes};
+use super::rule::{ExpectedWord, Rule, SlotCount};
 
 /// A rule's place in file order.
-pub(super) type Place = usize;
+pub(super) type RuleNumber = usize;
 
 /// The tree. Literals are numbered once, so that a branch is a pair of numbers.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub(super) struct RuleIndex {
     literals: HashMap<Box<str>, u32>,
     branches: HashMap<(usize, u32), usize>,
-    nodes: Vec<Node>,
+    nodes: Vec<IndexNode>,
     /// By the last component of a program: the first rule that runs it.
-    names: HashMap<Box<str>, Place>,
+    names: HashMap<Box<str>, RuleNumber>,
 }
 
 /// What follows one beginning of a command line.
 #[derive(Debug)]
-struct Node {
+struct IndexNode {
     /// The first rule that begins so.
-    first: Place,
+    first: RuleNumber,
     /// The branch that any word may take.
     slot: Option<usize>,
     /// Rules that end here.
-    ends: Vec<Place>,
+    ends: Vec<RuleNumber>,
     /// Rules that take several more values.
-    rests: Vec<Place>,
+    rests: Vec<RuleNumber>,
 }
 
-impl Index {
+impl RuleIndex {
     /// The tree of these rules.
     pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
         let mut index = Self::default();
@@ -45,24 +45,24 @@ impl Index {
         index
     }
 
-    fn insert(&mut self, place: Place, rule: &Rule) {
-        if let Some(Expected::Literal(program)) = rule.words.first() {
+    fn insert(&mut self, place: RuleNumber, rule: &Rule) {
+        if let Some(ExpectedWord::Literal(program)) = rule.words.first() {
             self.names.entry(last_component(program).into()).or_insert(place);
         }
         let mut node = 0;
         for word in &rule.words {
             node = match word {
-                Expected::Literal(literal) => self.literal_branch(node, literal, place),
-                Expected::Slot(slot) if slot.takes == Takes::Several => {
+                ExpectedWord::Literal(literal) => self.literal_branch(node, literal, place),
+                ExpectedWord::Slot(slot) if slot.takes == SlotCount::Several => {
                     return self.nodes[node].rests.push(place);
                 }
-                Expected::Slot(_) => self.slot_branch(node, place),
+                ExpectedWord::Slot(_) => self.slot_branch(node, place),
             };
         }
         self.nodes[node].ends.push(place);
     }
 
-    fn literal_branch(&mut self, from: usize, literal: &str, place: Place) -> usize {
+    fn literal_branch(&mut self, from: usize, literal: &str, place: RuleNumber) -> usize {
         let next = u32::try_from(self.literals.len()).expect("a policy has fewer words than 2^32");
         let literal = match self.literals.get(literal) {
             Some(known) => *known,
@@ -76,7 +76,7 @@ impl Index {
         node
     }
 
-    fn slot_branch(&mut self, from: usize, place: Place) -> usize {
+    fn slot_branch(&mut self, from: usize, place: RuleNumber) -> usize {
         if let Some(known) = self.nodes[from].slot {
             return known;
         }
@@ -85,8 +85,8 @@ impl Index {
         node
     }
 
-    fn node(&mut self, first: Place) -> usize {
-        self.nodes.push(Node { first, slot: None, ends: Vec::new(), rests: Vec::new() });
+    fn node(&mut self, first: RuleNumber) -> usize {
+        self.nodes.push(IndexNode { first, slot: None, ends: Vec::new(), rests: Vec::new() });
         self.nodes.len() - 1
     }
 
@@ -117,13 +117,13 @@ impl Index {
 
     /// Rules that take as many words as this one, and have at each place its literal or a slot; of those that
     /// are alike in that, the first [`SHADOWS_MAX`].
-    pub(super) fn wider(&self, words: &[Expected]) -> Vec<Place> {
+    pub(super) fn wider(&self, words: &[ExpectedWord]) -> Vec<RuleNumber> {
         let (mut found, mut nodes) = (Vec::new(), vec![0]);
         for word in words {
             found.extend(nodes.iter().flat_map(|&node| self.nodes[node].rests.iter().take(SHADOWS_MAX)));
             nodes = match word {
-                Expected::Literal(literal) => self.step(&nodes, literal),
-                Expected::Slot(_) => nodes.iter().filter_map(|&node| self.nodes[node].slot).collect(),
+                ExpectedWord::Literal(literal) => self.step(&nodes, literal),
+                ExpectedWord::Slot(_) => nodes.iter().filter_map(|&node| self.nodes[node].slot).collect(),
             };
         }
         found.extend(nodes.iter().flat_map(|&node| self.nodes[node].ends.iter().take(SHADOWS_MAX)));
@@ -138,13 +138,13 @@ impl Index {
     }
 
     /// The first rule that begins as the first `depth` words do, unless there is no such word.
-    fn closest(&self, nodes: &[usize], depth: usize) -> Option<Place> {
+    fn closest(&self, nodes: &[usize], depth: usize) -> Option<RuleNumber> {
         let first = nodes.iter().map(|&node| self.nodes[node].first).min();
         first.filter(|_| depth > 0)
     }
 
     /// The first rule whose program has the same last component.
-    pub(super) fn namesake(&self, program: &str) -> Option<Place> {
+    pub(super) fn namesake(&self, program: &str) -> Option<RuleNumber> {
         self.names.get(last_component(program)).copied()
     }
 }
@@ -153,10 +153,10 @@ impl Index {
 #[derive(Debug)]
 pub(super) struct Candidates {
     /// The rules that have its shape, in file order.
-    pub(super) fitting: Vec<Place>,
+    pub(super) fitting: Vec<RuleNumber>,
     /// The first rule that it would have, were its values not too many; else the first that shares the
     /// longest beginning with it.
-    pub(super) closest: Option<Place>,
+    pub(super) closest: Option<RuleNumber>,
 }
 
 fn last_component(program: &str) -> &str {

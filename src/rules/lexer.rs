@@ -1,63 +1,63 @@
 //! Lines to words and values. `scanner.rs` knows the quotes, `ansi.rs` the escapes of `$'…'`.
 
-use super::diagnostic::{Fault, Span};
-use super::scanner::{Backslash, Scanner};
-use super::word::{Line, Word};
+use super::diagnostic::{RulesFault, SourceSpan};
+use super::scanner::{BackslashRule, WordScanner};
+use super::word::{QuotedWord, SourceLine};
 
 /// What stands behind a `=`, or the whole of a rule line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tail<'s> {
-    line: Line<'s>,
+pub(super) struct LineTail<'s> {
+    line: SourceLine<'s>,
     start: usize,
 }
 
 /// The words of a line, and the comment behind them.
 #[derive(Debug)]
-pub(super) struct Words {
-    pub(super) words: Vec<Word>,
+pub(super) struct LineWords {
+    pub(super) words: Vec<QuotedWord>,
     /// Where a `;` began a comment, to the end of the line.
-    pub(super) comment: Option<Span>,
+    pub(super) comment: Option<SourceSpan>,
 }
 
-impl<'s> Tail<'s> {
+impl<'s> LineTail<'s> {
     /// The line from byte `start` on.
-    pub(super) fn new(line: Line<'s>, start: usize) -> Self {
+    pub(super) fn new(line: SourceLine<'s>, start: usize) -> Self {
         Self { line, start }
     }
 
     /// Its words, as on a rule line, up to a `;` that begins a word.
-    pub(super) fn words(&self) -> Result<Words, Fault> {
-        let mut scanner = Scanner::new(self.line, self.start, Backslash::Shell);
+    pub(super) fn words(&self) -> Result<LineWords, RulesFault> {
+        let mut scanner = WordScanner::new(self.line, self.start, BackslashRule::Shell);
         let mut words = Vec::new();
         while let Some(word) = scanner.word()? {
             words.push(word);
         }
-        Ok(Words { words, comment: scanner.remains() })
+        Ok(LineWords { words, comment: scanner.remains() })
     }
 
     /// Its one value: a quoted word, or everything up to a `;` that is not written `\;`. `None` when there is none.
-    pub(super) fn value(&self) -> Result<Option<Word>, Fault> {
-        self.one(Backslash::Shell)
+    pub(super) fn value(&self) -> Result<Option<QuotedWord>, RulesFault> {
+        self.one(BackslashRule::Shell)
     }
 
     /// The same for a regex, in whose quotes a backslash stays.
-    pub(super) fn regex(&self) -> Result<Option<Word>, Fault> {
-        self.one(Backslash::Regex)
+    pub(super) fn regex(&self) -> Result<Option<QuotedWord>, RulesFault> {
+        self.one(BackslashRule::Regex)
     }
 
-    fn one(&self, backslash: Backslash) -> Result<Option<Word>, Fault> {
-        let mut scanner = Scanner::new(self.line, self.start, backslash);
+    fn one(&self, backslash: BackslashRule) -> Result<Option<QuotedWord>, RulesFault> {
+        let mut scanner = WordScanner::new(self.line, self.start, backslash);
         if !scanner.begins_quoted() {
             return Ok(scanner.plain_value());
         }
         let value = scanner.word()?;
         let Some(extra) = scanner.word()? else { return Ok(value) };
-        let fault = Fault::new(extra.span, "a quoted value is one word, and this stands behind it");
+        let fault = RulesFault::new(extra.span, "a quoted value is one word, and this stands behind it");
         Err(fault.help("put the whole value into one pair of quotes"))
     }
 
     /// Where it stands, for when it is empty.
-    pub(super) fn span(&self) -> Span {
+    pub(super) fn span(&self) -> SourceSpan {
         self.line.span(self.start, self.line.text.trim_ascii_end().len().max(self.start))
     }
 }
@@ -66,13 +66,13 @@ impl<'s> Tail<'s> {
 mod tests {
     use super::*;
 
-    fn tail(text: &str) -> Tail<'_> {
-        Tail::new(Line { text, file: 0, number: 0 }, 0)
+    fn tail(text: &str) -> LineTail<'_> {
+        LineTail::new(SourceLine { text, file: 0, number: 0 }, 0)
     }
 
     fn check(text: &str, want: &[&str]) {
         let line = tail(text).words().expect("the line is good");
-        assert_eq!(line.words.iter().map(Word::text).collect::<Vec<_>>(), want, "{text}");
+        assert_eq!(line.words.iter().map(QuotedWord::text).collect::<Vec<_>>(), want, "{text}");
     }
 
     fn check_value(text: &str, want: Option<&str>) {

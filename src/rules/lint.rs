@@ -5,20 +5,20 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Fault, Report, Span};
-use super::files::Files;
-use super::index::Index;
-use super::rule::{Expected, Program, Rule};
+use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::files::RulesFiles;
+use super::index::RuleIndex;
+use super::rule::{ExpectedWord, ProgramWord, Rule};
 use super::shadow::shadowed;
 use super::signs::{odd, odd_program};
 use super::stanza::{CUT, canonical};
-use super::tree::{Attribute, Stanza, Tree};
+use super::tree::{Attribute, ParsedRules, Stanza};
 use super::values;
-use super::variables::Variables;
-use super::vocabulary::{self, Key};
+use super::variables::LoadVariables;
+use super::vocabulary::{self, AttributeKey};
 
 /// What the rules are about, as it is on this machine.
-pub trait Surroundings {
+pub trait LintContext {
     /// The program that the rule would run.
     fn program(&self, rule: &Rule) -> Option<PathBuf>;
     /// Whether a program of this bare name is in one of the usual places.
@@ -28,17 +28,17 @@ pub trait Surroundings {
 }
 
 /// What was read of one load.
-pub(super) struct Read<'a, 'v> {
-    pub(super) files: &'a Files,
-    pub(super) tree: &'a Tree<'a>,
-    pub(super) vars: &'a Variables<'v>,
+pub(super) struct LintInput<'a, 'v> {
+    pub(super) files: &'a RulesFiles,
+    pub(super) tree: &'a ParsedRules<'a>,
+    pub(super) vars: &'a LoadVariables<'v>,
     /// The rules that are no errors, in order.
     pub(super) rules: &'a [Arc<Rule>],
-    pub(super) index: &'a Index,
+    pub(super) index: &'a RuleIndex,
 }
 
 /// Warns of all that is odd.
-pub(super) fn lint(read: &Read<'_, '_>, around: &dyn Surroundings, report: &mut Report) {
+pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &mut FaultReport) {
     let mut linter = Linter { read, around, report };
     read.tree.defaults.iter().for_each(|attribute| linter.attribute(attribute));
     let mut rules = read.rules.iter().enumerate().peekable();
@@ -49,7 +49,7 @@ pub(super) fn lint(read: &Read<'_, '_>, around: &dyn Surroundings, report: &mut 
         if let Some((place, rule)) = rules.next_if(|(_, rule)| linter.stands_at(rule, span)) {
             spans.insert(
                 place,
-                Span { end: stanza.words.last().map_or(span.end, |word| word.span.end), ..span },
+                SourceSpan { end: stanza.words.last().map_or(span.end, |word| word.span.end), ..span },
             );
             linter.rule(stanza, rule);
         }
@@ -62,13 +62,13 @@ pub(super) fn lint(read: &Read<'_, '_>, around: &dyn Surroundings, report: &mut 
 }
 
 struct Linter<'a, 'v> {
-    read: &'a Read<'a, 'v>,
-    around: &'a dyn Surroundings,
-    report: &'a mut Report,
+    read: &'a LintInput<'a, 'v>,
+    around: &'a dyn LintContext,
+    report: &'a mut FaultReport,
 }
 
 impl Linter<'_, '_> {
-    fn stands_at(&self, rule: &Rule, span: Span) -> bool {
+    fn stands_at(&self, rule: &Rule, span: SourceSpan) -> bool {
         Arc::ptr_eq(&rule.file, self.read.files.path(span.file))
             && usize::try_from(rule.line.get()).is_ok_and(|line| line == span.line + 1)
     }
@@ -87,7 +87,7 @@ impl Linter<'_, '_> {
     }
 
     /// A comment behind a rule that a shell would have run.
-    fn comment(&mut self, span: Span) {
+    fn comment(&mut self, span: SourceSpan) {
         let line = self.read.files.line(span.file, span.line).unwrap_or_default();
         let text = line.get(span.start + 1..).unwrap_or_default().trim_ascii();
         let words: Vec<_> = text.split_ascii_whitespace().collect();
@@ -100,26 +100,27 @@ impl Linter<'_, '_> {
             .any(|word| word.starts_with('-') && word.len() > 1 || ["|", "&&", "||", ">"].contains(word));
         let is_short = words.len() <= 2;
         if is_name && (is_short || has_signs) && self.around.is_program(first) {
-            let fault = Fault::new(span, format!("`{first}` is not run: a `;` begins a comment"));
+            let fault = RulesFault::new(span, format!("`{first}` is not run: a `;` begins a comment"));
             self.report.add(fault.help("for two commands, write two rules, or one script: /bin/sh -c '…; …'; put a comment on a line of its own, above"));
         }
     }
 
     fn attribute(&mut self, attribute: &Attribute<'_>) {
         match vocabulary::find(attribute.key).map(|(key, _)| key) {
-            Some(Key::Accepts | Key::Refuses | Key::Setenv) => {
+            Some(AttributeKey::Accepts | AttributeKey::Refuses | AttributeKey::Setenv) => {
                 let words = attribute.value.words().map(|words| words.words).unwrap_or_default();
                 words.iter().filter_map(odd).for_each(|fault| self.report.add(fault));
                 return;
             }
-            Some(Key::Cwd) => self.directory(attribute),
-            Some(Key::Env) => self.env(attribute),
+            Some(AttributeKey::Cwd) => self.directory(attribute),
+            Some(AttributeKey::Env) => self.env(attribute),
             _ => {}
         }
         let Ok(Some(value)) = attribute.value.value() else { return };
         if let Some(cut) = value.cut {
             self.report.add(
-                Fault::new(Span { start: cut, end: cut + 1, ..value.span }, "the value ends here").help(CUT),
+                RulesFault::new(SourceSpan { start: cut, end: cut + 1, ..value.span }, "the value ends here")
+                    .help(CUT),
             );
         }
     }
@@ -129,7 +130,7 @@ impl Linter<'_, '_> {
         let Ok(Some(value)) = attribute.value.value() else { return };
         for word in value.split(',').iter().filter(|word| word.text() == "PATH") {
             let fault =
-                Fault::new(word.span, "`PATH` here has no effect: a command's PATH is its `exec_path`");
+                RulesFault::new(word.span, "`PATH` here has no effect: a command's PATH is its `exec_path`");
             self.report.add(fault.help("leave it out; for the broker's own, write `exec_path = inherit`"));
         }
     }
@@ -138,7 +139,7 @@ impl Linter<'_, '_> {
         let Ok(Some(value)) = attribute.value.value() else { return };
         let Ok(path) = values::path(&value, self.read.vars) else { return };
         if !self.around.is_directory(&path) {
-            let fault = Fault::new(value.span, format!("there is no directory {}", path.display()));
+            let fault = RulesFault::new(value.span, format!("there is no directory {}", path.display()));
             self.report.add(fault.help("make it, or name another one: a call that finds none is refused"));
         }
     }
@@ -147,13 +148,13 @@ impl Linter<'_, '_> {
         if self.around.program(rule).is_none() {
             self.report.add(no_program(stanza, rule));
         }
-        for slot in rule.words.iter().filter_map(Expected::slot) {
+        for slot in rule.words.iter().filter_map(ExpectedWord::slot) {
             let attribute =
                 stanza.attributes.iter().find(|attribute| canonical(attribute.key) == slot.name());
             if let (Some(directory), Some(attribute)) = (slot.directory(), attribute)
                 && !self.around.is_directory(directory)
             {
-                let fault = Fault::new(
+                let fault = RulesFault::new(
                     attribute.value.span(),
                     format!("there is no directory {}", directory.display()),
                 );
@@ -163,7 +164,7 @@ impl Linter<'_, '_> {
         }
     }
 
-    fn unreachable(&mut self, span: Span, rule: &Rule, by: &Rule) {
+    fn unreachable(&mut self, span: SourceSpan, rule: &Rule, by: &Rule) {
         let place = if Arc::ptr_eq(&rule.file, &by.file) {
             format!("line {}", by.line)
         } else {
@@ -171,16 +172,16 @@ impl Linter<'_, '_> {
         };
         let message =
             format!("no call reaches this rule: the rule on {place}, `{}`, takes all that it would", by.text);
-        self.report.add(Fault::new(span, message).help("remove it, or put it above that rule"));
+        self.report.add(RulesFault::new(span, message).help("remove it, or put it above that rule"));
     }
 }
 
-fn no_program(stanza: &Stanza<'_>, rule: &Rule) -> Fault {
-    let fault = |message: String| Fault::new(stanza.words[0].span, message);
+fn no_program(stanza: &Stanza<'_>, rule: &Rule) -> RulesFault {
+    let fault = |message: String| RulesFault::new(stanza.words[0].span, message);
     match &rule.program {
-        Program::Absolute(path) => fault(format!("there is no program {}", path.display()))
+        ProgramWord::Absolute(path) => fault(format!("there is no program {}", path.display()))
             .help("a call of it is refused until there is one, executable by the broker's user"),
-        Program::Bare(name) => fault(format!("there is no program `{name}` in `exec_path`"))
+        ProgramWord::Bare(name) => fault(format!("there is no program `{name}` in `exec_path`"))
             .help("write its absolute path, or its directory into `exec_path`; what only a shell has (`cd`, `source`) is no program"),
     }
 }

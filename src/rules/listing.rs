@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::limits::{REST_VALUES_MAX, VALUE_BYTES_MAX};
 
 use super::escape::visible;
-use super::rule::{Accepts, Dash, Rule, Slot, Takes};
+use super::rule::{DashPolicy, Rule, Slot, SlotConstraint, SlotCount};
 
 /// The rules in file order, a blank line between them.
 pub(super) fn listing(rules: &[Arc<Rule>]) -> String {
@@ -29,13 +29,13 @@ impl Slot {
     /// What the slot accepts, as callers are shown it.
     pub fn description(&self) -> String {
         let (name, bounds) = (self.shown(), self.bounds());
-        let dash = if self.dash == Dash::Allowed { ", and may start with -" } else { "" };
+        let dash = if self.dash == DashPolicy::Allowed { ", and may start with -" } else { "" };
         match &self.accepts {
-            Accepts::Anything => format!("{name} is any value{bounds}"),
-            Accepts::Matching(pattern) => {
+            SlotConstraint::Anything => format!("{name} is any value{bounds}"),
+            SlotConstraint::Matching(pattern) => {
                 format!("{name} matches {}{dash}{bounds}", visible(pattern.source()))
             }
-            Accepts::Under(dir, _) => {
+            SlotConstraint::Under(dir, _) => {
                 format!("{name} is a path in {}{bounds}", visible(&dir.to_string_lossy()))
             }
         }
@@ -44,15 +44,15 @@ impl Slot {
     /// How long values may be, where nothing else says so, and how many.
     fn bounds(&self) -> String {
         let longest = match &self.accepts {
-            Accepts::Matching(pattern) => pattern.longest(),
-            Accepts::Anything | Accepts::Under(..) => None,
+            SlotConstraint::Matching(pattern) => pattern.longest(),
+            SlotConstraint::Anything | SlotConstraint::Under(..) => None,
         };
         let is_long = longest.is_none_or(|longest| longest > VALUE_BYTES_MAX);
         match (self.takes, is_long) {
-            (Takes::One, false) => String::new(),
-            (Takes::One, true) => format!(", at most {VALUE_BYTES_MAX} bytes"),
-            (Takes::Several, false) => format!(", at most {REST_VALUES_MAX} values"),
-            (Takes::Several, true) => {
+            (SlotCount::One, false) => String::new(),
+            (SlotCount::One, true) => format!(", at most {VALUE_BYTES_MAX} bytes"),
+            (SlotCount::Several, false) => format!(", at most {REST_VALUES_MAX} values"),
+            (SlotCount::Several, true) => {
                 format!(", at most {REST_VALUES_MAX} values of {VALUE_BYTES_MAX} bytes")
             }
         }

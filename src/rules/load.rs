@@ -6,31 +6,31 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::{Diagnostic, Report};
-use super::files::{Files, Source};
-use super::index::Index;
-use super::lint::{Read, Surroundings, lint};
-use super::lower::{Lowered, lower};
+use super::diagnostic::{Diagnostic, FaultReport};
+use super::files::{RulesFiles, RulesSource};
+use super::index::RuleIndex;
+use super::lint::{LintContext, LintInput, lint};
+use super::lower::{LoweredRules, lower};
 use super::machine::Turns;
 use super::policy::Policy;
-use super::secrecy::Secrecy;
+use super::secrecy::SecretPrograms;
 use super::tree::parse;
-use super::variables::{Variables, Vars};
+use super::variables::{LoadVariables, VariableValues};
 
 /// The policy of the rules file at `path`, which is absolute, or everything that is wrong with it.
-pub fn load(path: &Path, source: &dyn Source, vars: &Vars) -> Result<Policy, Vec<Diagnostic>> {
-    let vars = Variables::new(vars);
-    let mut report = Report::default();
-    let files = Files::read(path, source, &vars, &mut report);
+pub fn load(path: &Path, source: &dyn RulesSource, vars: &VariableValues) -> Result<Policy, Vec<Diagnostic>> {
+    let vars = LoadVariables::new(vars);
+    let mut report = FaultReport::default();
+    let files = RulesFiles::read(path, source, &vars, &mut report);
     let tree = parse(&files, &mut report);
     let lowered = lower(&tree, &files, &vars, &mut report);
-    let index = Index::new(&lowered.rules);
+    let index = RuleIndex::new(&lowered.rules);
     policy(lowered, index, &files, &vars, report)
 }
 
 /// What a rules file says, and what of it is most likely not meant.
 #[derive(Debug)]
-pub struct Examined {
+pub struct ExaminedRules {
     /// The policy, or everything that is wrong.
     pub policy: Result<Policy, Vec<Diagnostic>>,
     /// What loads and looks odd, by place.
@@ -38,32 +38,37 @@ pub struct Examined {
 }
 
 /// The same as [`load`], with warnings.
-pub fn examine(path: &Path, source: &dyn Source, vars: &Vars, around: &dyn Surroundings) -> Examined {
-    let vars = Variables::new(vars);
-    let (mut report, mut warnings) = (Report::default(), Report::of_warnings());
-    let files = Files::read(path, source, &vars, &mut report);
+pub fn examine(
+    path: &Path,
+    source: &dyn RulesSource,
+    vars: &VariableValues,
+    around: &dyn LintContext,
+) -> ExaminedRules {
+    let vars = LoadVariables::new(vars);
+    let (mut report, mut warnings) = (FaultReport::default(), FaultReport::of_warnings());
+    let files = RulesFiles::read(path, source, &vars, &mut report);
     let tree = parse(&files, &mut report);
     let lowered = lower(&tree, &files, &vars, &mut report);
-    let index = Index::new(&lowered.rules);
-    let read = Read { files: &files, tree: &tree, vars: &vars, rules: &lowered.rules, index: &index };
+    let index = RuleIndex::new(&lowered.rules);
+    let read = LintInput { files: &files, tree: &tree, vars: &vars, rules: &lowered.rules, index: &index };
     lint(&read, around, &mut warnings);
     let warnings = warnings.finish(&files);
-    Examined { policy: policy(lowered, index, &files, &vars, report), warnings }
+    ExaminedRules { policy: policy(lowered, index, &files, &vars, report), warnings }
 }
 
 fn policy(
-    lowered: Lowered,
-    index: Index,
-    files: &Files,
-    vars: &Variables<'_>,
-    report: Report,
+    lowered: LoweredRules,
+    index: RuleIndex,
+    files: &RulesFiles,
+    vars: &LoadVariables<'_>,
+    report: FaultReport,
 ) -> Result<Policy, Vec<Diagnostic>> {
     if !report.is_empty() {
         return Err(report.finish(files));
     }
     Ok(Policy {
         index,
-        secrecy: Secrecy::new(&lowered.rules),
+        secrecy: SecretPrograms::new(&lowered.rules),
         relays: lowered.rules.iter().any(|rule| rule.settings.relays()),
         turns: Turns::default(),
         rules: lowered.rules,
@@ -79,7 +84,7 @@ fn policy(
 }
 
 /// Each text with its length before it, so that no two lists of texts are the same bytes.
-fn hash(files: &Files, vars: &Variables<'_>) -> String {
+fn hash(files: &RulesFiles, vars: &LoadVariables<'_>) -> String {
     let mut hash = Sha256::new();
     let texts = files.iter().map(|(_, text)| text);
     for text in texts.chain(vars.used().flat_map(|(name, value)| [name, value])) {

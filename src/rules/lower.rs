@@ -7,56 +7,61 @@ use std::sync::Arc;
 use crate::ids::RuleLine;
 use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 
-use super::diagnostic::{Fault, Report, Span};
-use super::draft::{Draft, drafts, slot_name};
-use super::files::Files;
-use super::machine::Effort;
+use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::draft::{DraftWord, drafts, slot_name};
+use super::files::RulesFiles;
+use super::machine::StepBudget;
 use super::matcher::{LexicalPaths, fit};
-use super::pattern::Patterns;
+use super::pattern::PatternCache;
 use super::resources::ResourceKey;
-use super::rule::{Accepts, Dash, Expected, Program, Rule, Slot};
-use super::settings::{Audit, Durability, Journal, ScopeMode, Stated};
-use super::stanza::{Holds, Named, Promise, Reader, Said, Scope};
-use super::template::Template;
-use super::tree::{Stanza, Tree};
-use super::variables::Variables;
+use super::rule::{DashPolicy, ExpectedWord, ProgramWord, Rule, Slot, SlotConstraint};
+use super::settings::{AuditMode, JournalMode, ScopeMode, StatedSettings, SyncMode};
+use super::stanza::{AssertionKind, NamedSlot, RuleAssertion, StanzaContent, StanzaReader, StanzaScope};
+use super::template::PathTemplate;
+use super::tree::{ParsedRules, Stanza};
+use super::variables::LoadVariables;
 use super::vocabulary::nearest;
-use super::word::Word;
+use super::word::QuotedWord;
 
 /// What the stanzas mean.
 #[derive(Debug)]
-pub(super) struct Lowered {
+pub(super) struct LoweredRules {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) max_calls: u32,
-    pub(super) audit: Audit,
+    pub(super) audit: AuditMode,
     pub(super) scope: ScopeMode,
-    pub(super) journal: Journal,
-    pub(super) sync: Durability,
-    pub(super) logfile: Option<Template>,
+    pub(super) journal: JournalMode,
+    pub(super) sync: SyncMode,
+    pub(super) logfile: Option<PathTemplate>,
 }
 
 /// The meaning of all stanzas; rules that are errors are left out.
-pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report: &mut Report) -> Lowered {
-    let mut reader = Reader { vars, report, patterns: Patterns::default() };
-    let said = reader.read(&tree.defaults, Scope::Defaults);
+pub(super) fn lower(
+    tree: &ParsedRules<'_>,
+    files: &RulesFiles,
+    vars: &LoadVariables<'_>,
+    report: &mut FaultReport,
+) -> LoweredRules {
+    let mut reader = StanzaReader { vars, report, patterns: PatternCache::default() };
+    let said = reader.read(&tree.defaults, StanzaScope::Defaults);
     let scope = said.scope.unwrap_or(ScopeMode::Auto);
-    let mut lowering = Lowering { files, reader, defaults: said.stated, scope };
+    let mut lowering = RuleLowering { files, reader, defaults: said.stated, scope };
     lowering.check_resources(&said.for_managers);
     let rules =
         tree.rules.iter().take(RULES_MAX).filter_map(|stanza| lowering.rule(stanza)).map(Arc::new).collect();
     if let Some(stanza) = tree.rules.get(RULES_MAX) {
-        lowering
-            .reader
-            .report
-            .add(Fault::new(stanza.words[0].span, format!("more than {RULES_MAX} rules, includes counted")));
+        lowering.reader.report.add(RulesFault::new(
+            stanza.words[0].span,
+            format!("more than {RULES_MAX} rules, includes counted"),
+        ));
     }
-    Lowered {
+    LoweredRules {
         rules,
         max_calls: lowering.defaults.max_calls.unwrap_or(SOCKET_CALLS_DEFAULT),
-        audit: said.audit.unwrap_or(Audit::Strict),
+        audit: said.audit.unwrap_or(AuditMode::Strict),
         scope,
-        journal: said.journal.unwrap_or(Journal::On),
-        sync: said.sync.unwrap_or(Durability::Kernel),
+        journal: said.journal.unwrap_or(JournalMode::On),
+        sync: said.sync.unwrap_or(SyncMode::Kernel),
         logfile: said.logfile,
     }
 }
@@ -65,19 +70,19 @@ pub(super) fn lower(tree: &Tree<'_>, files: &Files, vars: &Variables<'_>, report
 const INSTEAD: [(ResourceKey, &str); 2] =
     [(ResourceKey::RuntimeMax, "use `timeout`"), (ResourceKey::OomPolicy, "write `kill` or `continue`")];
 
-struct Lowering<'a, 'v> {
-    files: &'a Files,
-    reader: Reader<'a, 'v>,
-    defaults: Stated,
+struct RuleLowering<'a, 'v> {
+    files: &'a RulesFiles,
+    reader: StanzaReader<'a, 'v>,
+    defaults: StatedSettings,
     scope: ScopeMode,
 }
 
-impl Lowering<'_, '_> {
+impl RuleLowering<'_, '_> {
     fn rule(&mut self, stanza: &Stanza<'_>) -> Option<Rule> {
         let drafts = drafts(&stanza.words, self.reader.vars, self.reader.report);
         let named: Vec<_> = stanza.words.iter().filter_map(slot_name).map(|(name, _)| name).collect();
         let slots: Vec<_> = named.iter().map(String::as_str).collect();
-        let mut said = self.reader.read(&stanza.attributes, Scope::Rule(&slots, &stanza.words));
+        let mut said = self.reader.read(&stanza.attributes, StanzaScope::Rule(&slots, &stanza.words));
         self.check_lists(&said, &slots);
         self.check_resources(&said.for_managers);
         let words: Vec<_> = drafts.into_iter().map(|draft| self.expected(draft?, &mut said)).collect();
@@ -87,7 +92,7 @@ impl Lowering<'_, '_> {
         let rule = Rule {
             line: RuleLine::new(u32::try_from(span.line + 1).unwrap_or(u32::MAX)),
             file: Arc::clone(self.files.path(span.file)),
-            text: words.iter().map(Expected::shown).collect::<Vec<_>>().join(" ").into(),
+            text: words.iter().map(ExpectedWord::shown).collect::<Vec<_>>().join(" ").into(),
             program: self.reader.report.take(program)?,
             settings: said.stated.under(&self.defaults),
             words,
@@ -95,7 +100,7 @@ impl Lowering<'_, '_> {
         };
         if self.scope == ScopeMode::Off && !rule.settings.resources.is_empty() {
             self.reader.report.add(
-                Fault::new(
+                RulesFault::new(
                     span,
                     "this rule has resource properties, and `scope = off` leaves nowhere to set them",
                 )
@@ -109,10 +114,12 @@ impl Lowering<'_, '_> {
     }
 
     /// That no property needs a manager where none is asked.
-    fn check_resources(&mut self, for_managers: &[(ResourceKey, Span)]) {
+    fn check_resources(&mut self, for_managers: &[(ResourceKey, SourceSpan)]) {
         for (key, span) in for_managers.iter().filter(|_| self.scope == ScopeMode::Delegate) {
-            let fault =
-                Fault::new(*span, "only a service manager can do this, and `scope = delegate` asks none");
+            let fault = RulesFault::new(
+                *span,
+                "only a service manager can do this, and `scope = delegate` asks none",
+            );
             let instead = INSTEAD.iter().find(|(of, _)| of == key).map(|(_, instead)| *instead);
             self.reader.report.add(match instead {
                 Some(instead) => fault.help(instead),
@@ -122,8 +129,8 @@ impl Lowering<'_, '_> {
     }
 
     /// That the lists name slots of the rule, and slots for which they mean something.
-    fn check_lists(&mut self, said: &Said, slots: &[&str]) {
-        let known = |named: &&Named| slots.contains(&named.name.as_str());
+    fn check_lists(&mut self, said: &StanzaContent, slots: &[&str]) {
+        let known = |named: &&NamedSlot| slots.contains(&named.name.as_str());
         let unknown = said.allow_any.iter().chain(&said.allow_dash).filter(|named| !known(named));
         unknown.for_each(|named| self.reader.report.add(unknown_slot(named, slots)));
         for dash in said.allow_dash.iter().filter(known) {
@@ -133,27 +140,27 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn expected(&mut self, draft: Draft, said: &mut Said) -> Option<Expected> {
+    fn expected(&mut self, draft: DraftWord, said: &mut StanzaContent) -> Option<ExpectedWord> {
         let (name, takes, span) = match draft {
-            Draft::Literal(word) => return Some(Expected::Literal(word.into())),
-            Draft::Slot { name, takes, span } => (name, takes, span),
+            DraftWord::Literal(word) => return Some(ExpectedWord::Literal(word.into())),
+            DraftWord::Slot { name, takes, span } => (name, takes, span),
         };
         let any = said.allow_any.iter().any(|any| any.name == name);
         let accepts = match said.constraints.remove(&name) {
             Some((span, _)) if any => Err(constrained(&name, span)),
             Some((_, accepts)) => Ok(accepts?),
-            None if any => Ok(Accepts::Anything),
+            None if any => Ok(SlotConstraint::Anything),
             None => Err(unconstrained(&name, span)),
         };
         let may_dash = any || said.allow_dash.iter().any(|dash| dash.name == name);
-        let dash = if may_dash { Dash::Allowed } else { Dash::Refused };
+        let dash = if may_dash { DashPolicy::Allowed } else { DashPolicy::Refused };
         let accepts = self.reader.report.take(accepts)?;
-        Some(Expected::Slot(Slot { name: name.into(), takes, accepts, dash }))
+        Some(ExpectedWord::Slot(Slot { name: name.into(), takes, accepts, dash }))
     }
 }
 
-fn unknown_slot(named: &Named, slots: &[&str]) -> Fault {
-    let fault = Fault::new(named.span, format!("this rule has no slot `{}`", named.name));
+fn unknown_slot(named: &NamedSlot, slots: &[&str]) -> RulesFault {
+    let fault = RulesFault::new(named.span, format!("this rule has no slot `{}`", named.name));
     match nearest(&named.name, slots.iter().copied()) {
         Some(nearest) => fault.help(format!("write `{nearest}`")),
         None if named.name.contains([' ', '\t']) => {
@@ -164,55 +171,57 @@ fn unknown_slot(named: &Named, slots: &[&str]) -> Fault {
     }
 }
 
-fn check_dash(dash: &Named, said: &Said) -> Result<(), Fault> {
+fn check_dash(dash: &NamedSlot, said: &StanzaContent) -> Result<(), RulesFault> {
     if said.allow_any.iter().any(|any| any.name == dash.name) {
-        let fault = Fault::new(dash.span, format!("`{}` is in `allow_any` as well", dash.name));
+        let fault = RulesFault::new(dash.span, format!("`{}` is in `allow_any` as well", dash.name));
         return Err(fault.help("`allow_any` alone lets a value start with `-`"));
     }
     match said.constraints.get(&dash.name) {
-        Some((_, Some(Accepts::Matching(_)) | None)) => Ok(()),
-        Some((_, Some(Accepts::Under(..) | Accepts::Anything))) | None => {
-            let fault = Fault::new(dash.span, format!("`{}` has no regex", dash.name));
+        Some((_, Some(SlotConstraint::Matching(_)) | None)) => Ok(()),
+        Some((_, Some(SlotConstraint::Under(..) | SlotConstraint::Anything))) | None => {
+            let fault = RulesFault::new(dash.span, format!("`{}` has no regex", dash.name));
             Err(fault.help("only a regex says what a value that starts with `-` may be"))
         }
     }
 }
 
-fn constrained(name: &str, span: Span) -> Fault {
-    Fault::new(span, format!("`{name}` is in `allow_any`, so nothing constrains it"))
+fn constrained(name: &str, span: SourceSpan) -> RulesFault {
+    RulesFault::new(span, format!("`{name}` is in `allow_any`, so nothing constrains it"))
         .help("remove this line, or the name from `allow_any`")
 }
 
-fn unconstrained(name: &str, span: Span) -> Fault {
-    Fault::new(span, format!("nothing says what the slot `{name}` accepts"))
+fn unconstrained(name: &str, span: SourceSpan) -> RulesFault {
+    RulesFault::new(span, format!("nothing says what the slot `{name}` accepts"))
         .help(format!("add `{name} = REGEX` or `{name} = in DIR` below, or `allow_any = {name}`"))
 }
 
-fn program(word: &Word, first: &Expected) -> Result<Program, Fault> {
-    let Expected::Literal(program) = first else {
-        return Err(Fault::new(word.span, "the program cannot be a slot"));
+fn program(word: &QuotedWord, first: &ExpectedWord) -> Result<ProgramWord, RulesFault> {
+    let ExpectedWord::Literal(program) = first else {
+        return Err(RulesFault::new(word.span, "the program cannot be a slot"));
     };
-    let fault = |message| Fault::new(word.span, message);
+    let fault = |message| RulesFault::new(word.span, message);
     match &**program {
         "" => Err(fault("the program is empty")),
-        program if program.starts_with('/') => Ok(Program::Absolute(PathBuf::from(program))),
+        program if program.starts_with('/') => Ok(ProgramWord::Absolute(PathBuf::from(program))),
         program if program.contains('/') => {
             Err(fault("a program with a `/` in it has to be an absolute path")
                 .help("write the whole path, or the bare name and an `exec_path`"))
         }
-        program => Ok(Program::Bare(program.into())),
+        program => Ok(ProgramWord::Bare(program.into())),
     }
 }
 
 /// Checked by the text alone: of a path slot, `..` takes the last component away and no symlink is followed.
-fn check_promise(rule: &Rule, promise: &Promise) -> Result<(), Fault> {
+fn check_promise(rule: &Rule, promise: &RuleAssertion) -> Result<(), RulesFault> {
     let argv: Vec<_> = promise.argv.iter().map(String::as_str).collect();
-    match (promise.holds, fit(rule, &argv, &LexicalPaths, &mut Effort::alone())) {
-        (Holds::Accepts, Ok(_)) | (Holds::Refuses, Err(_)) => Ok(()),
-        (Holds::Accepts, Err(misfit)) => {
+    match (promise.holds, fit(rule, &argv, &LexicalPaths, &mut StepBudget::alone())) {
+        (AssertionKind::Accepts, Ok(_)) | (AssertionKind::Refuses, Err(_)) => Ok(()),
+        (AssertionKind::Accepts, Err(misfit)) => {
             let why = misfit.explain(&argv);
-            Err(Fault::new(promise.span, format!("the rule does not accept this: {why}")))
+            Err(RulesFault::new(promise.span, format!("the rule does not accept this: {why}")))
         }
-        (Holds::Refuses, Ok(_)) => Err(Fault::new(promise.span, "the rule accepts this, and must not")),
+        (AssertionKind::Refuses, Ok(_)) => {
+            Err(RulesFault::new(promise.span, "the rule accepts this, and must not"))
+        }
     }
 }

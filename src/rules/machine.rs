@@ -28,21 +28,21 @@ impl Turns {
 
 /// What one decision may still cost, and the memory that its matches share.
 #[derive(Debug)]
-pub(super) struct Effort<'t> {
+pub(super) struct StepBudget<'t> {
     steps_left: u64,
     turns: Option<&'t Turns>,
     /// Held once the decision has turned out to be a long one.
     turn: Option<MutexGuard<'t, ()>>,
-    now: Places,
-    next: Places,
+    now: StateSet,
+    next: StateSet,
     ahead: Vec<StateID>,
 }
 
 /// A decision has taken all the steps that it may, or nobody waits for it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Exhausted;
+pub(super) struct BudgetExhausted;
 
-impl<'t> Effort<'t> {
+impl<'t> StepBudget<'t> {
     /// That of one decision: `DECISION_STEPS_MAX` steps, all but the first of them in its turn, so that the
     /// callers of one socket keep one processor busy at most.
     pub(super) fn in_turn(turns: &'t Turns) -> Self {
@@ -55,21 +55,21 @@ impl<'t> Effort<'t> {
             steps_left: DECISION_STEPS_MAX,
             turns: None,
             turn: None,
-            now: Places::default(),
-            next: Places::default(),
+            now: StateSet::default(),
+            next: StateSet::default(),
             ahead: Vec::new(),
         }
     }
 
     /// Takes what looking for a path of so many bytes costs.
-    pub(super) fn locate(&mut self, bytes: usize) -> Result<(), Exhausted> {
+    pub(super) fn locate(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         self.spend(LOCATE_STEPS + LOCATE_STEPS_PER_BYTE * bytes as u64)
     }
 
-    fn spend(&mut self, steps: u64) -> Result<(), Exhausted> {
+    fn spend(&mut self, steps: u64) -> Result<(), BudgetExhausted> {
         self.steps_left = self.steps_left.checked_sub(steps).ok_or_else(|| {
             self.steps_left = 0;
-            Exhausted
+            BudgetExhausted
         })?;
         if self.turn.is_none() && self.steps_left < DECISION_STEPS_MAX - DECISION_STEPS_LONG {
             self.turn = self.turns.map(|turns| turns.turn.lock().unwrap_or_else(PoisonError::into_inner));
@@ -77,7 +77,7 @@ impl<'t> Effort<'t> {
         let has_turn = self.turns.filter(|_| self.turn.is_some());
         if has_turn.is_some_and(|turns| turns.are_over.load(Ordering::Relaxed)) {
             self.steps_left = 0;
-            return Err(Exhausted);
+            return Err(BudgetExhausted);
         }
         Ok(())
     }
@@ -89,10 +89,10 @@ impl<'t> Effort<'t> {
 }
 
 /// Whether the regex matches the value from its first byte to its last.
-pub(super) fn matches(nfa: &NFA, value: &str, effort: &mut Effort<'_>) -> Result<bool, Exhausted> {
+pub(super) fn matches(nfa: &NFA, value: &str, effort: &mut StepBudget<'_>) -> Result<bool, BudgetExhausted> {
     effort.now.clear(nfa.states().len());
     effort.next.clear(nfa.states().len());
-    let mut run = Run { nfa, value: value.as_bytes(), effort };
+    let mut run = MatchRun { nfa, value: value.as_bytes(), effort };
     let steps = run.follow(nfa.start_anchored(), 0);
     run.effort.spend(steps)?;
     for at in 0..value.len() {
@@ -106,16 +106,16 @@ pub(super) fn matches(nfa: &NFA, value: &str, effort: &mut Effort<'_>) -> Result
 }
 
 /// One match that is under way. The places that are reached stand in `effort.next`.
-struct Run<'a, 't> {
+struct MatchRun<'a, 't> {
     nfa: &'a NFA,
     value: &'a [u8],
-    effort: &'a mut Effort<'t>,
+    effort: &'a mut StepBudget<'t>,
 }
 
-impl Run<'_, '_> {
+impl MatchRun<'_, '_> {
     /// Moves every place by the byte at `at`. Gives the steps that it took.
     fn step(&mut self, at: usize) -> u64 {
-        let Effort { now, next, .. } = &mut *self.effort;
+        let StepBudget { now, next, .. } = &mut *self.effort;
         std::mem::swap(now, next);
         next.ids.clear();
         let (byte, mut steps) = (self.value[at], 0);
@@ -140,7 +140,7 @@ impl Run<'_, '_> {
 
     /// Adds a place, and all that can be reached from it without a byte, before the byte at `at`.
     fn follow(&mut self, from: StateID, at: usize) -> u64 {
-        let Effort { next, ahead, .. } = &mut *self.effort;
+        let StepBudget { next, ahead, .. } = &mut *self.effort;
         let mut steps = 0;
         ahead.push(from);
         while let Some(id) = ahead.pop() {
@@ -168,12 +168,12 @@ impl Run<'_, '_> {
 /// A set of places in a regex, in the order in which they were added. What `index` says of a place holds only
 /// where `ids` agrees, so that clearing costs nothing.
 #[derive(Debug, Default)]
-struct Places {
+struct StateSet {
     ids: Vec<StateID>,
     index: Vec<usize>,
 }
 
-impl Places {
+impl StateSet {
     /// Empties it, for a regex of so many places.
     fn clear(&mut self, places: usize) {
         self.ids.clear();
@@ -209,8 +209,8 @@ mod tests {
         Compiler::new().build(regex).expect("a good regex")
     }
 
-    fn check(regex: &str, value: &str, want: Result<bool, Exhausted>, most: u64) {
-        let mut effort = Effort::alone();
+    fn check(regex: &str, value: &str, want: Result<bool, BudgetExhausted>, most: u64) {
+        let mut effort = StepBudget::alone();
         assert_eq!(matches(&nfa(regex), value, &mut effort), want, "{regex}");
         assert!(effort.spent() <= most, "{regex}: {} steps", effort.spent());
     }
@@ -231,17 +231,17 @@ mod tests {
         for regex in
             ["^(?:(?:[a-z]?){0,95}){0,90}$", "^(?:.?){0,1500}.*$", "^(?:.{0,90}){0,90}$", "^.*(?:.*){0,500}$"]
         {
-            check(regex, &long, Err(Exhausted), DECISION_STEPS_MAX);
+            check(regex, &long, Err(BudgetExhausted), DECISION_STEPS_MAX);
         }
     }
 
     #[test]
     fn a_decision_that_is_exhausted_stays_so() {
-        let mut effort = Effort::alone();
+        let mut effort = StepBudget::alone();
         assert_eq!(effort.spend(DECISION_STEPS_MAX), Ok(()));
-        assert_eq!(effort.spend(1), Err(Exhausted));
-        assert_eq!(matches(&nfa("a"), "a", &mut effort), Err(Exhausted));
-        assert_eq!(effort.locate(0), Err(Exhausted));
+        assert_eq!(effort.spend(1), Err(BudgetExhausted));
+        assert_eq!(matches(&nfa("a"), "a", &mut effort), Err(BudgetExhausted));
+        assert_eq!(effort.locate(0), Err(BudgetExhausted));
     }
 
     /// Regexes of all that the syntax has, over few letters, so that values often match.
@@ -270,7 +270,7 @@ mod tests {
         fn it_says_what_the_regex_crate_says(regex in regex(), value in "[ab\u{e9}A0 \n]{0,8}") {
             let whole = format!(r"\A(?:{regex})\z");
             let theirs = meta::Regex::new(&whole).expect("a good regex").is_match(&*value);
-            let ours = matches(&nfa(&whole), &value, &mut Effort::alone());
+            let ours = matches(&nfa(&whole), &value, &mut StepBudget::alone());
             prop_assert_eq!(ours, Ok(theirs), "{} {:?}", whole, value);
         }
     }

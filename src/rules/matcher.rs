@@ -6,59 +6,59 @@ use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
 
 use super::escape::visible;
 use super::files::normalized;
-use super::machine::{Effort, Exhausted};
+use super::machine::{BudgetExhausted, StepBudget};
 use super::policy::MissReason;
-use super::rule::{Accepts, Dash, Expected, Handed, Rule, Slot};
+use super::rule::{DashPolicy, ExpectedWord, PathForm, Rule, Slot, SlotConstraint};
 
 /// Answers where a path lies on disk, for `in DIR` slots.
-pub trait Paths {
+pub trait PathResolver {
     /// Where `value` leads, resolved from `cwd` with symlinks followed, if that is at or under `dir`; its
     /// last component need not exist.
-    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located>;
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath>;
 }
 
 /// A place on disk that a slot's directory holds, as it was when it was looked for.
 #[derive(Clone, Debug)]
-pub struct Located {
+pub struct LocatedPath {
     /// The absolute path, without links, `.` and `..`.
     pub path: Box<str>,
 }
 
 /// The place of one word of a command line, the program being word 0.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct PathArgument {
     /// The word.
     pub at: usize,
     /// Where it leads.
-    pub located: Located,
+    pub located: LocatedPath,
     /// What the command gets.
-    pub handed: Handed,
+    pub handed: PathForm,
 }
 
 /// Where a path lies by its text alone, for what is checked before there is a disk to ask.
 #[derive(Clone, Copy, Debug)]
 pub struct LexicalPaths;
 
-impl Paths for LexicalPaths {
-    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+impl PathResolver for LexicalPaths {
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath> {
         let path = normalized(&cwd.join(value));
         let inside = !value.is_empty() && path.starts_with(normalized(dir));
-        inside.then(|| Located { path: path.to_string_lossy().into() })
+        inside.then(|| LocatedPath { path: path.to_string_lossy().into() })
     }
 }
 
 /// Why a rule does not match.
 #[derive(Debug)]
-pub(super) struct Misfit<'r> {
+pub(super) struct RuleMismatch<'r> {
     /// The word, counted from the program as 0.
     pub(super) at: usize,
-    kind: Kind<'r>,
+    kind: MismatchKind<'r>,
 }
 
 #[derive(Debug)]
-enum Kind<'r> {
+enum MismatchKind<'r> {
     Literal(&'r str),
-    Missing(&'r Expected),
+    Missing(&'r ExpectedWord),
     Extra,
     TooMany(&'r Slot),
     TooLong(&'r Slot),
@@ -73,22 +73,24 @@ enum Kind<'r> {
 pub(super) fn fit<'r>(
     rule: &'r Rule,
     argv: &[&str],
-    paths: &dyn Paths,
-    effort: &mut Effort<'_>,
-) -> Result<Vec<Place>, Misfit<'r>> {
+    paths: &dyn PathResolver,
+    effort: &mut StepBudget<'_>,
+) -> Result<Vec<PathArgument>, RuleMismatch<'r>> {
     let values = || slots(rule, argv);
-    let misfit = |at| move |kind| Misfit { at, kind };
+    let misfit = |at| move |kind| RuleMismatch { at, kind };
     shape(rule, argv)?;
     values().try_for_each(|(at, slot, value)| length(slot, value).map_err(misfit(at)))?;
     values().try_for_each(|(at, slot, value)| content(slot, value, effort).map_err(misfit(at)))?;
     values().try_for_each(|(at, slot, value)| dash(slot, value).map_err(misfit(at)))?;
     let mut places = Vec::new();
     for (at, slot, value) in values() {
-        let Accepts::Under(dir, handed) = &slot.accepts else { continue };
-        effort.locate(value.len()).map_err(|Exhausted| Misfit { at, kind: Kind::TooCostly(slot) })?;
+        let SlotConstraint::Under(dir, handed) = &slot.accepts else { continue };
+        effort
+            .locate(value.len())
+            .map_err(|BudgetExhausted| RuleMismatch { at, kind: MismatchKind::TooCostly(slot) })?;
         match paths.locate(&rule.settings.cwd, value, dir) {
-            Some(located) => places.push(Place { at, located, handed: *handed }),
-            None => return Err(Misfit { at, kind: Kind::Outside(slot, dir) }),
+            Some(located) => places.push(PathArgument { at, located, handed: *handed }),
+            None => return Err(RuleMismatch { at, kind: MismatchKind::Outside(slot, dir) }),
         }
     }
     Ok(places)
@@ -99,55 +101,60 @@ pub(super) fn slots<'r, 'a>(
     rule: &'r Rule,
     argv: &'a [&'a str],
 ) -> impl Iterator<Item = (usize, &'r Slot, &'a str)> {
-    let expected = |at: usize| rule.words.get(at).or(rule.words.last()).and_then(Expected::slot);
+    let expected = |at: usize| rule.words.get(at).or(rule.words.last()).and_then(ExpectedWord::slot);
     argv.iter().enumerate().filter_map(move |(at, value)| Some((at, expected(at)?, *value)))
 }
 
-fn shape<'r>(rule: &'r Rule, argv: &[&str]) -> Result<(), Misfit<'r>> {
+fn shape<'r>(rule: &'r Rule, argv: &[&str]) -> Result<(), RuleMismatch<'r>> {
     for (at, expected) in rule.words.iter().enumerate() {
         let kind = match (expected, argv.get(at)) {
-            (_, None) => Kind::Missing(expected),
-            (Expected::Literal(literal), Some(word)) if **literal != **word => Kind::Literal(literal),
-            (Expected::Literal(_) | Expected::Slot(_), Some(_)) => continue,
+            (_, None) => MismatchKind::Missing(expected),
+            (ExpectedWord::Literal(literal), Some(word)) if **literal != **word => {
+                MismatchKind::Literal(literal)
+            }
+            (ExpectedWord::Literal(_) | ExpectedWord::Slot(_), Some(_)) => continue,
         };
-        return Err(Misfit { at, kind });
+        return Err(RuleMismatch { at, kind });
     }
     let fixed = rule.words.len() - 1;
     let (most, kind) = match rule.rest() {
-        None => (fixed + 1, Kind::Extra),
-        Some(slot) => (fixed + REST_VALUES_MAX, Kind::TooMany(slot)),
+        None => (fixed + 1, MismatchKind::Extra),
+        Some(slot) => (fixed + REST_VALUES_MAX, MismatchKind::TooMany(slot)),
     };
-    if argv.len() > most { Err(Misfit { at: most, kind }) } else { Ok(()) }
+    if argv.len() > most { Err(RuleMismatch { at: most, kind }) } else { Ok(()) }
 }
 
-fn length<'r>(slot: &'r Slot, value: &str) -> Result<(), Kind<'r>> {
-    if value.len() > VALUE_BYTES_MAX { Err(Kind::TooLong(slot)) } else { Ok(()) }
+fn length<'r>(slot: &'r Slot, value: &str) -> Result<(), MismatchKind<'r>> {
+    if value.len() > VALUE_BYTES_MAX { Err(MismatchKind::TooLong(slot)) } else { Ok(()) }
 }
 
-fn content<'r>(slot: &'r Slot, value: &str, effort: &mut Effort<'_>) -> Result<(), Kind<'r>> {
-    let Accepts::Matching(pattern) = &slot.accepts else { return Ok(()) };
+fn content<'r>(slot: &'r Slot, value: &str, effort: &mut StepBudget<'_>) -> Result<(), MismatchKind<'r>> {
+    let SlotConstraint::Matching(pattern) = &slot.accepts else { return Ok(()) };
     match pattern.matches(value, effort) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Kind::Mismatch(slot, pattern.source())),
-        Err(Exhausted) => Err(Kind::TooCostly(slot)),
+        Ok(false) => Err(MismatchKind::Mismatch(slot, pattern.source())),
+        Err(BudgetExhausted) => Err(MismatchKind::TooCostly(slot)),
     }
 }
 
-fn dash<'r>(slot: &'r Slot, value: &str) -> Result<(), Kind<'r>> {
-    let is_refused = slot.dash == Dash::Refused && value.starts_with('-');
-    if is_refused { Err(Kind::Dash(slot)) } else { Ok(()) }
+fn dash<'r>(slot: &'r Slot, value: &str) -> Result<(), MismatchKind<'r>> {
+    let is_refused = slot.dash == DashPolicy::Refused && value.starts_with('-');
+    if is_refused { Err(MismatchKind::Dash(slot)) } else { Ok(()) }
 }
 
-impl Misfit<'_> {
+impl RuleMismatch<'_> {
     /// What records call it.
     pub(super) fn reason(&self) -> MissReason {
         match self.kind {
-            Kind::Dash(_) => MissReason::OptionLike,
-            Kind::Outside(..) => MissReason::Outside,
-            Kind::TooLong(_) => MissReason::TooLong,
-            Kind::TooMany(_) => MissReason::TooMany,
-            Kind::TooCostly(_) => MissReason::TooCostly,
-            Kind::Literal(_) | Kind::Missing(_) | Kind::Extra | Kind::Mismatch(..) => MissReason::NoRule,
+            MismatchKind::Dash(_) => MissReason::OptionLike,
+            MismatchKind::Outside(..) => MissReason::Outside,
+            MismatchKind::TooLong(_) => MissReason::TooLong,
+            MismatchKind::TooMany(_) => MissReason::TooMany,
+            MismatchKind::TooCostly(_) => MissReason::TooCostly,
+            MismatchKind::Literal(_)
+            | MismatchKind::Missing(_)
+            | MismatchKind::Extra
+            | MismatchKind::Mismatch(..) => MissReason::NoRule,
         }
     }
 
@@ -155,34 +162,34 @@ impl Misfit<'_> {
     pub(super) fn explain(&self, argv: &[&str]) -> String {
         let (at, word) = (self.at, argv.get(self.at).map_or(String::new(), |word| shortened(word)));
         match self.kind {
-            Kind::Literal(literal) => {
+            MismatchKind::Literal(literal) => {
                 let differ = argv.get(at).and_then(|word| difference(word, literal)).unwrap_or_default();
                 format!("argument {at} is {word}, not {}{differ}", shortened(literal))
             }
-            Kind::Missing(expected) => format!("{} is missing as argument {at}", expected.shown()),
-            Kind::Extra => format!("it ends before argument {at}, {word}"),
-            Kind::TooMany(slot) => {
+            MismatchKind::Missing(expected) => format!("{} is missing as argument {at}", expected.shown()),
+            MismatchKind::Extra => format!("it ends before argument {at}, {word}"),
+            MismatchKind::TooMany(slot) => {
                 let values = argv.len() - self.at + REST_VALUES_MAX;
                 format!("{} takes at most {REST_VALUES_MAX} values, and these are {values}", slot.shown())
             }
-            Kind::TooLong(slot) => {
+            MismatchKind::TooLong(slot) => {
                 let bytes = argv.get(at).map_or(0, |word| word.len());
                 format!(
                     "{} takes at most {VALUE_BYTES_MAX} bytes, and argument {at} has {bytes}",
                     slot.shown()
                 )
             }
-            Kind::TooCostly(slot) => {
+            MismatchKind::TooCostly(slot) => {
                 format!(
                     "finding out whether {} accepts argument {at} takes too long; send fewer or shorter values",
                     slot.shown()
                 )
             }
-            Kind::Mismatch(slot, source) => {
+            MismatchKind::Mismatch(slot, source) => {
                 format!("{} matches {}, and {word} does not", slot.shown(), visible(source))
             }
-            Kind::Dash(slot) => format!("{} refuses {word}, which starts with `-`", slot.shown()),
-            Kind::Outside(slot, dir) => {
+            MismatchKind::Dash(slot) => format!("{} refuses {word}, which starts with `-`", slot.shown()),
+            MismatchKind::Outside(slot, dir) => {
                 let dir = dir.to_string_lossy();
                 format!("{} is a path in {}, and {word} is not", slot.shown(), visible(&dir))
             }

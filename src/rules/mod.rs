@@ -38,17 +38,17 @@ mod vocabulary;
 mod word;
 
 pub use diagnostic::{Diagnostic, Severity};
-pub use files::Source;
-pub use lint::Surroundings;
-pub use load::{Examined, examine, load};
-pub use matcher::{LexicalPaths, Located, Paths, Place};
-pub use policy::{Bound, Matched, Miss, MissReason, Policy};
+pub use files::RulesSource;
+pub use lint::LintContext;
+pub use load::{ExaminedRules, examine, load};
+pub use matcher::{LexicalPaths, LocatedPath, PathArgument, PathResolver};
+pub use policy::{BoundWord, MatchedRule, MissReason, Policy, PolicyMiss};
 pub use resources::{Resource, ResourceKey, ResourceValue};
-pub use rule::{Dash, Expected, Handed, Program, Rule, Slot, Takes};
+pub use rule::{DashPolicy, ExpectedWord, PathForm, ProgramWord, Rule, Slot, SlotCount};
 pub use settings::{
-    Audit, Background, CaptureMax, Durability, ExecPath, Journal, LogPolicy, OnHangup, ScopeMode, Settings,
-    Stdin, Tty,
+    AuditMode, BackgroundMode, CaptureMax, ExecPath, HangupAction, JournalMode, LogPolicy, RuleSettings,
+    ScopeMode, StdinMode, SyncMode, TtyMode,
 };
-pub use template::{Template, TemplateValues};
-pub use variables::Vars;
+pub use template::{PathTemplate, TemplateValues};
+pub use variables::VariableValues;
 pub use vocabulary::attributes;

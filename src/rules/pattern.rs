@@ -12,16 +12,16 @@ use regex_syntax::hir::{Hir, Look};
 
 use crate::limits::{REGEX_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REGEX_TOTAL_BYTES_MAX};
 
-use super::machine::{Effort, Exhausted, matches};
+use super::machine::{BudgetExhausted, StepBudget, matches};
 
 /// A regex that compiles within its bounds. It matches whole values only.
-pub(super) struct Pattern {
+pub(super) struct SlotPattern {
     source: Box<str>,
     longest: Option<usize>,
     nfa: OnceLock<NFA>,
 }
 
-impl Pattern {
+impl SlotPattern {
     /// The regex as it is written.
     pub(super) fn source(&self) -> &str {
         &self.source
@@ -33,13 +33,13 @@ impl Pattern {
     }
 
     /// Whether the whole value matches, unless finding out takes more than the decision may.
-    pub(super) fn matches(&self, value: &str, effort: &mut Effort<'_>) -> Result<bool, Exhausted> {
+    pub(super) fn matches(&self, value: &str, effort: &mut StepBudget<'_>) -> Result<bool, BudgetExhausted> {
         let nfa = || compiled(&self.source).expect("it compiled within its bounds at load").0;
         matches(self.nfa.get_or_init(nfa), value, effort)
     }
 }
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for SlotPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pattern({:?})", self.source)
     }
@@ -47,7 +47,7 @@ impl fmt::Debug for Pattern {
 
 /// Why a regex is refused.
 #[derive(Clone, Debug)]
-pub(super) struct Flaw {
+pub(super) struct PatternError {
     /// First byte and byte behind the last, in the source, where a part of it is to blame.
     pub(super) place: Option<(usize, usize)>,
     pub(super) message: String,
@@ -57,14 +57,14 @@ pub(super) struct Flaw {
 
 /// The regexes of one load. Those that are written the same are one.
 #[derive(Debug, Default)]
-pub(super) struct Patterns {
-    known: HashMap<Box<str>, Arc<Pattern>>,
+pub(super) struct PatternCache {
+    known: HashMap<Box<str>, Arc<SlotPattern>>,
     spent_bytes: usize,
 }
 
-impl Patterns {
+impl PatternCache {
     /// The pattern of this source.
-    pub(super) fn get(&mut self, source: &str) -> Result<Arc<Pattern>, Flaw> {
+    pub(super) fn get(&mut self, source: &str) -> Result<Arc<SlotPattern>, PatternError> {
         if let Some(known) = self.known.get(source) {
             return Ok(Arc::clone(known));
         }
@@ -76,18 +76,18 @@ impl Patterns {
         let compiled = compiled(source);
         self.spent_bytes += compiled.as_ref().map_or(REGEX_BYTES_MAX, |(nfa, _)| nfa.memory_usage());
         let (_, longest) = compiled?;
-        let pattern = Arc::new(Pattern { source: source.into(), longest, nfa: OnceLock::new() });
+        let pattern = Arc::new(SlotPattern { source: source.into(), longest, nfa: OnceLock::new() });
         self.known.insert(source.into(), Arc::clone(&pattern));
         Ok(pattern)
     }
 }
 
-fn whole(message: String) -> Flaw {
-    Flaw { place: None, message, help: None }
+fn whole(message: String) -> PatternError {
+    PatternError { place: None, message, help: None }
 }
 
 /// The regex tied to both ends of the value and compiled, and the bytes of the longest value that it matches.
-fn compiled(source: &str) -> Result<(NFA, Option<usize>), Flaw> {
+fn compiled(source: &str) -> Result<(NFA, Option<usize>), PatternError> {
     if source.len() > REGEX_SOURCE_BYTES_MAX {
         return Err(whole(format!("this regex is longer than {REGEX_SOURCE_BYTES_MAX} bytes")));
     }
@@ -105,7 +105,7 @@ fn anchored(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     Ok(Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]))
 }
 
-fn flaw(error: &regex_syntax::Error) -> Flaw {
+fn flaw(error: &regex_syntax::Error) -> PatternError {
     let mut help = None;
     let (message, span) = match error {
         regex_syntax::Error::Parse(error) => {
@@ -116,7 +116,7 @@ fn flaw(error: &regex_syntax::Error) -> Flaw {
         other => return whole(other.to_string()),
     };
     let place = Some((span.start.offset, span.end.offset));
-    Flaw { place, message: format!("not a regex: {message}"), help }
+    PatternError { place, message: format!("not a regex: {message}"), help }
 }
 
 /// How to say "any but this" without look-around.
@@ -128,12 +128,12 @@ mod tests {
     use super::*;
 
     fn check(source: &str, value: &str, want: bool) {
-        let pattern = Patterns::default().get(source).expect("a good regex");
-        assert_eq!(pattern.matches(value, &mut Effort::alone()), Ok(want), "{source} {value}");
+        let pattern = PatternCache::default().get(source).expect("a good regex");
+        assert_eq!(pattern.matches(value, &mut StepBudget::alone()), Ok(want), "{source} {value}");
     }
 
     fn check_flaw(source: &str, place: Option<(usize, usize)>, message: &str) {
-        let flaw = Patterns::default().get(source).expect_err("a bad regex");
+        let flaw = PatternCache::default().get(source).expect_err("a bad regex");
         assert_eq!((flaw.place, flaw.message.as_str()), (place, message));
     }
 
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_same_source_is_compiled_once() {
-        let mut patterns = Patterns::default();
+        let mut patterns = PatternCache::default();
         let first = patterns.get("[a-z]").expect("a good regex");
         assert!(Arc::ptr_eq(&first, &patterns.get("[a-z]").expect("a good regex")));
     }

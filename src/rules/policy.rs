@@ -6,50 +6,50 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::ids::Claimed;
+use crate::ids::ClaimedWord;
 use crate::limits::FIRST_HANDED_FD;
 
-use super::index::{Candidates, Index};
+use super::index::{Candidates, RuleIndex};
 use super::listing::listing;
-use super::machine::{Effort, Turns};
-use super::matcher::{Located, Misfit, Paths, Place, fit, shortened, slots};
-use super::rule::{Handed, Rule};
-use super::secrecy::Secrecy;
-use super::settings::{Audit, Durability, Journal, ScopeMode};
-use super::template::Template;
+use super::machine::{StepBudget, Turns};
+use super::matcher::{LocatedPath, PathArgument, PathResolver, RuleMismatch, fit, shortened, slots};
+use super::rule::{PathForm, Rule};
+use super::secrecy::SecretPrograms;
+use super::settings::{AuditMode, JournalMode, ScopeMode, SyncMode};
+use super::template::PathTemplate;
 
 /// The rules in force for a socket.
 #[derive(Debug)]
 pub struct Policy {
     pub(super) rules: Vec<Arc<Rule>>,
-    pub(super) index: Index,
-    pub(super) secrecy: Secrecy,
+    pub(super) index: RuleIndex,
+    pub(super) secrecy: SecretPrograms,
     pub(super) turns: Turns,
     pub(super) relays: bool,
     pub(super) hash: String,
     pub(super) files: Vec<PathBuf>,
     pub(super) max_calls: u32,
-    pub(super) audit: Audit,
+    pub(super) audit: AuditMode,
     pub(super) scope: ScopeMode,
-    pub(super) journal: Journal,
-    pub(super) sync: Durability,
-    pub(super) logfile: Option<Template>,
+    pub(super) journal: JournalMode,
+    pub(super) sync: SyncMode,
+    pub(super) logfile: Option<PathTemplate>,
 }
 
 impl Policy {
     /// The first rule in file order that matches the command line, with its words.
-    pub fn decide(&self, argv: &[Claimed], paths: &dyn Paths) -> Result<Matched, Miss> {
-        let words: Vec<_> = argv.iter().map(Claimed::as_str).collect();
+    pub fn decide(&self, argv: &[ClaimedWord], paths: &dyn PathResolver) -> Result<MatchedRule, PolicyMiss> {
+        let words: Vec<_> = argv.iter().map(ClaimedWord::as_str).collect();
         let candidates = self.index.candidates(&words);
-        let paths = &Noted { paths, asked: Cell::new(false) };
-        let (mut misfits, mut effort) = (Vec::new(), Effort::in_turn(&self.turns));
+        let paths = &PathNotes { paths, asked: Cell::new(false) };
+        let (mut misfits, mut effort) = (Vec::new(), StepBudget::in_turn(&self.turns));
         for &place in &candidates.fitting {
             let rule = &self.rules[place];
             match fit(rule, &words, paths, &mut effort) {
-                Ok(places) => return Ok(Matched::new(rule, &words, places, paths.asked.get())),
+                Ok(places) => return Ok(MatchedRule::new(rule, &words, places, paths.asked.get())),
                 // What this rule would have said is not known, so no later one may answer for it.
                 Err(misfit) if misfit.reason() == MissReason::TooCostly => {
-                    return Err(Miss::near(rule, &misfit, &words));
+                    return Err(PolicyMiss::near(rule, &misfit, &words));
                 }
                 Err(misfit) => misfits.push((rule, misfit)),
             }
@@ -67,19 +67,19 @@ impl Policy {
     fn miss(
         &self,
         argv: &[&str],
-        misfits: Vec<Near<'_>>,
+        misfits: Vec<NearMiss<'_>>,
         candidates: &Candidates,
-        paths: &dyn Paths,
-        effort: &mut Effort<'_>,
-    ) -> Miss {
-        let rank = |(_, misfit): &Near<'_>| (misfit.reason(), std::cmp::Reverse(misfit.at));
+        paths: &dyn PathResolver,
+        effort: &mut StepBudget<'_>,
+    ) -> PolicyMiss {
+        let rank = |(_, misfit): &NearMiss<'_>| (misfit.reason(), std::cmp::Reverse(misfit.at));
         if let Some((rule, misfit)) = misfits.into_iter().min_by_key(rank) {
-            return Miss::near(rule, &misfit, argv);
+            return PolicyMiss::near(rule, &misfit, argv);
         }
         if let Some(rule) = candidates.closest.map(|place| &self.rules[place])
             && let Err(misfit) = fit(rule, argv, paths, effort)
         {
-            return Miss::near(rule, &misfit, argv);
+            return PolicyMiss::near(rule, &misfit, argv);
         }
         let program = argv.first().copied().unwrap_or_default();
         let namesake = self.index.namesake(program).map(|place| &self.rules[place]);
@@ -88,7 +88,7 @@ impl Policy {
             explanation
                 .push_str(&format!("; the nearest, `{}`, has to be called by exactly that name", rule.text));
         }
-        Miss { reason: MissReason::NoRule, nearest: namesake.cloned(), explanation }
+        PolicyMiss { reason: MissReason::NoRule, nearest: namesake.cloned(), explanation }
     }
 
     /// Whether the words of a refused request for this program stay out of its record: they may be meant for a rule that
@@ -128,7 +128,7 @@ impl Policy {
     }
 
     /// What happens to what cannot be recorded.
-    pub fn audit(&self) -> Audit {
+    pub fn audit(&self) -> AuditMode {
         self.audit
     }
 
@@ -138,41 +138,41 @@ impl Policy {
     }
 
     /// Which records go to the journal as well.
-    pub fn journal(&self) -> Journal {
+    pub fn journal(&self) -> JournalMode {
         self.journal
     }
 
     /// When a record counts.
-    pub fn sync(&self) -> Durability {
+    pub fn sync(&self) -> SyncMode {
         self.sync
     }
 
     /// Where the manifest is, if there is to be one.
-    pub fn logfile(&self) -> Option<&Template> {
+    pub fn logfile(&self) -> Option<&PathTemplate> {
         self.logfile.as_ref()
     }
 }
 
 /// Paths, and whether the disk was asked about any.
-struct Noted<'p> {
-    paths: &'p dyn Paths,
+struct PathNotes<'p> {
+    paths: &'p dyn PathResolver,
     asked: Cell<bool>,
 }
 
-impl Paths for Noted<'_> {
-    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<Located> {
+impl PathResolver for PathNotes<'_> {
+    fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath> {
         self.asked.set(true);
         self.paths.locate(cwd, value, dir)
     }
 }
 
-type Near<'p> = (&'p Arc<Rule>, Misfit<'p>);
+type NearMiss<'p> = (&'p Arc<Rule>, RuleMismatch<'p>);
 
 /// One word that a rule accepted: a literal of the rule, or a slot value that keeps its constraint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound(String);
+pub struct BoundWord(String);
 
-impl Bound {
+impl BoundWord {
     /// The word as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -181,20 +181,20 @@ impl Bound {
 
 /// A request that a rule allows.
 #[derive(Clone, Debug)]
-pub struct Matched {
+pub struct MatchedRule {
     /// The rule.
     pub rule: Arc<Rule>,
     /// The whole command line as it was asked for, program first.
-    pub argv: Vec<Bound>,
+    pub argv: Vec<BoundWord>,
     /// Where the values of `in DIR` slots lead, in the order of the command line.
-    pub places: Vec<Place>,
+    pub places: Vec<PathArgument>,
     /// Whether what the disk said decided which rule matches: it may say something else the next time.
     pub looked: bool,
 }
 
-impl Matched {
-    fn new(rule: &Arc<Rule>, argv: &[&str], places: Vec<Place>, looked: bool) -> Self {
-        let argv = argv.iter().map(|&word| Bound(word.into())).collect();
+impl MatchedRule {
+    fn new(rule: &Arc<Rule>, argv: &[&str], places: Vec<PathArgument>, looked: bool) -> Self {
+        let argv = argv.iter().map(|&word| BoundWord(word.into())).collect();
         Self { rule: Arc::clone(rule), argv, places, looked }
     }
 
@@ -205,8 +205,8 @@ impl Matched {
         self.argv.iter().enumerate().map(move |(at, word)| {
             let Some(place) = places.next_if(|place| place.at == at) else { return word.as_str().into() };
             match (place.handed, next.start) {
-                (Handed::Path, _) => (&*place.located.path).into(),
-                (Handed::Descriptor, number) => {
+                (PathForm::Path, _) => (&*place.located.path).into(),
+                (PathForm::Descriptor, number) => {
                     next.start += 1;
                     format!("/proc/self/fd/{number}").into()
                 }
@@ -216,13 +216,13 @@ impl Matched {
 
     /// The paths at which the command has descriptors open, in order.
     pub fn opened(&self) -> impl Iterator<Item = &str> {
-        let opened = self.places.iter().filter(|place| place.handed == Handed::Descriptor);
+        let opened = self.places.iter().filter(|place| place.handed == PathForm::Descriptor);
         opened.map(|place| &*place.located.path)
     }
 
     /// The slots by name, each with the value it got, or its values.
     pub fn slots(&self) -> Vec<(&str, Vec<&str>)> {
-        let argv: Vec<_> = self.argv.iter().map(Bound::as_str).collect();
+        let argv: Vec<_> = self.argv.iter().map(BoundWord::as_str).collect();
         let mut filled: Vec<(&str, Vec<&str>)> =
             self.rule.slots().map(|slot| (slot.name(), Vec::new())).collect();
         for (at, slot, _) in slots(&self.rule, &argv) {
@@ -235,7 +235,7 @@ impl Matched {
 
 /// Why nothing matched.
 #[derive(Clone, Debug)]
-pub struct Miss {
+pub struct PolicyMiss {
     /// The kind of miss, as records name it.
     pub reason: MissReason,
     /// The rule that came nearest, if any shares the program.
@@ -244,8 +244,8 @@ pub struct Miss {
     pub explanation: String,
 }
 
-impl Miss {
-    fn near(rule: &Arc<Rule>, misfit: &Misfit<'_>, argv: &[&str]) -> Self {
+impl PolicyMiss {
+    fn near(rule: &Arc<Rule>, misfit: &RuleMismatch<'_>, argv: &[&str]) -> Self {
         let explanation = format!("nearest is `{}`: {}", rule.text, misfit.explain(argv));
         Self { reason: misfit.reason(), nearest: Some(Arc::clone(rule)), explanation }
     }

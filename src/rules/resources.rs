@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::limits::UNIT_NAME_BYTES_MAX;
 
-use super::diagnostic::Fault;
-use super::word::Word;
+use super::diagnostic::RulesFault;
+use super::word::QuotedWord;
 
 /// The properties, as rules files name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl ResourceKey {
     }
 
     /// The value of this property from what is written.
-    pub(super) fn parse(self, word: &Word) -> Result<Resource, Fault> {
+    pub(super) fn parse(self, word: &QuotedWord) -> Result<Resource, RulesFault> {
         let text = word.text();
         let value = match self {
             Self::MemoryMax | Self::MemoryHigh | Self::MemorySwapMax => limit(&text, SIZES),
@@ -118,7 +118,7 @@ impl ResourceKey {
             Self::Slice => is_slice(&text).then(|| ResourceValue::Text(text.clone())),
         };
         let Some(value) = value else {
-            let fault = Fault::new(word.span, format!("`{text}` does not fit here"));
+            let fault = RulesFault::new(word.span, format!("`{text}` does not fit here"));
             return Err(fault.help(self.help()));
         };
         Ok(Resource { key: self, value })
@@ -202,14 +202,17 @@ fn is_slice(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Tail;
-    use super::super::word::Line;
+    use super::super::lexer::LineTail;
+    use super::super::word::SourceLine;
     use super::*;
 
     fn check(key: ResourceKey, text: &str, want: Option<ResourceValue>) {
         let text = format!("'{text}'");
-        let word =
-            Tail::new(Line { text: &text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a value");
+        let word = LineTail::new(SourceLine { text: &text, file: 0, number: 0 }, 0)
+            .value()
+            .ok()
+            .flatten()
+            .expect("a value");
         assert_eq!(key.parse(&word).ok().map(|resource| resource.value), want, "{text}");
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::ids::RuleLine;
 
 use super::escape::quoted;
-use super::pattern::Pattern;
-use super::settings::Settings;
+use super::pattern::SlotPattern;
+use super::settings::RuleSettings;
 
 /// One rule, with every setting effective.
 #[derive(Debug)]
@@ -19,23 +19,23 @@ pub struct Rule {
     /// The rule line as the listing shows it: slots as `<name>`. Also its identity over reloads.
     pub text: Arc<str>,
     /// What runs.
-    pub program: Program,
+    pub program: ProgramWord,
     /// How it runs.
-    pub settings: Settings,
+    pub settings: RuleSettings,
     /// The command line: a literal first, a slot for several values only last.
-    pub(super) words: Box<[Expected]>,
+    pub(super) words: Box<[ExpectedWord]>,
     pub(super) comments: Box<[Box<str>]>,
 }
 
 impl Rule {
     /// The command line, program first.
-    pub fn words(&self) -> &[Expected] {
+    pub fn words(&self) -> &[ExpectedWord] {
         &self.words
     }
 
     /// The slots, in the order of the command line.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.words.iter().filter_map(Expected::slot)
+        self.words.iter().filter_map(ExpectedWord::slot)
     }
 
     /// The comment lines above the rule.
@@ -45,20 +45,20 @@ impl Rule {
 
     /// The slot for several values, if the rule ends in one.
     pub(super) fn rest(&self) -> Option<&Slot> {
-        self.words.last().and_then(Expected::slot).filter(|slot| slot.takes == Takes::Several)
+        self.words.last().and_then(ExpectedWord::slot).filter(|slot| slot.takes == SlotCount::Several)
     }
 }
 
 /// The first word of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
+pub enum ProgramWord {
     /// A bare name, looked up in `exec_path` at call time.
     Bare(String),
     /// An absolute path.
     Absolute(PathBuf),
 }
 
-impl Program {
+impl ProgramWord {
     /// What the caller's first word must be.
     pub fn name(&self) -> Option<&str> {
         match self {
@@ -70,14 +70,14 @@ impl Program {
 
 /// One word of a rule.
 #[derive(Clone, Debug)]
-pub enum Expected {
+pub enum ExpectedWord {
     /// Exactly this.
     Literal(Box<str>),
     /// A value that the slot accepts.
     Slot(Slot),
 }
 
-impl Expected {
+impl ExpectedWord {
     /// The word as the listing shows it.
     pub fn shown(&self) -> String {
         match self {
@@ -99,9 +99,9 @@ impl Expected {
 #[derive(Clone, Debug)]
 pub struct Slot {
     pub(super) name: Box<str>,
-    pub(super) takes: Takes,
-    pub(super) accepts: Accepts,
-    pub(super) dash: Dash,
+    pub(super) takes: SlotCount,
+    pub(super) accepts: SlotConstraint,
+    pub(super) dash: DashPolicy,
 }
 
 impl Slot {
@@ -111,51 +111,51 @@ impl Slot {
     }
 
     /// One value or several.
-    pub fn takes(&self) -> Takes {
+    pub fn takes(&self) -> SlotCount {
         self.takes
     }
 
     /// Whether a value may start with `-`.
-    pub fn dash(&self) -> Dash {
+    pub fn dash(&self) -> DashPolicy {
         self.dash
     }
 
     /// The regex that a value must match.
     pub fn regex(&self) -> Option<&str> {
         match &self.accepts {
-            Accepts::Matching(pattern) => Some(pattern.source()),
-            Accepts::Anything | Accepts::Under(..) => None,
+            SlotConstraint::Matching(pattern) => Some(pattern.source()),
+            SlotConstraint::Anything | SlotConstraint::Under(..) => None,
         }
     }
 
     /// The directory that a value must lie under.
     pub fn directory(&self) -> Option<&Path> {
         match &self.accepts {
-            Accepts::Under(directory, _) => Some(directory),
-            Accepts::Anything | Accepts::Matching(_) => None,
+            SlotConstraint::Under(directory, _) => Some(directory),
+            SlotConstraint::Anything | SlotConstraint::Matching(_) => None,
         }
     }
 
     /// What the command gets in the place of a path under that directory.
-    pub fn handed(&self) -> Option<Handed> {
+    pub fn handed(&self) -> Option<PathForm> {
         match &self.accepts {
-            Accepts::Under(_, handed) => Some(*handed),
-            Accepts::Anything | Accepts::Matching(_) => None,
+            SlotConstraint::Under(_, handed) => Some(*handed),
+            SlotConstraint::Anything | SlotConstraint::Matching(_) => None,
         }
     }
 
     /// The slot as the listing shows it.
     pub fn shown(&self) -> String {
         match self.takes {
-            Takes::One => format!("<{}>", self.name),
-            Takes::Several => format!("<{}>...", self.name),
+            SlotCount::One => format!("<{}>", self.name),
+            SlotCount::Several => format!("<{}>...", self.name),
         }
     }
 }
 
 /// How many values a slot takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
+pub enum SlotCount {
     /// One.
     One,
     /// At least one, at most [`REST_VALUES_MAX`](crate::limits::REST_VALUES_MAX).
@@ -164,7 +164,7 @@ pub enum Takes {
 
 /// What becomes of a value that starts with `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dash {
+pub enum DashPolicy {
     /// It is refused.
     Refused,
     /// It is a value like any other.
@@ -173,7 +173,7 @@ pub enum Dash {
 
 /// What the command gets in the place of a path that was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handed {
+pub enum PathForm {
     /// The path that was found.
     Path,
     /// The path of a descriptor that is open at it.
@@ -182,8 +182,8 @@ pub enum Handed {
 
 /// What a value must be.
 #[derive(Clone, Debug)]
-pub(super) enum Accepts {
+pub(super) enum SlotConstraint {
     Anything,
-    Matching(Arc<Pattern>),
-    Under(PathBuf, Handed),
+    Matching(Arc<SlotPattern>),
+    Under(PathBuf, PathForm),
 }

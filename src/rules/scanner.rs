@@ -2,13 +2,13 @@
 //! is for `ansi.rs`.
 
 use super::ansi::ansi_quotes;
-use super::cursor::Cursor;
-use super::diagnostic::{Fault, Span};
-use super::word::{Glyph, Line, Quoting, Word};
+use super::cursor::LineCursor;
+use super::diagnostic::{RulesFault, SourceSpan};
+use super::word::{QuotedChar, QuotedWord, Quoting, SourceLine};
 
 /// What a backslash does that is neither in single quotes nor in `$'…'`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Backslash {
+pub(super) enum BackslashRule {
     /// As in a shell: it takes the next character; in double quotes it escapes `$`, `"`, `\` and the
     /// backquote alone.
     Shell,
@@ -17,19 +17,19 @@ pub(super) enum Backslash {
 }
 
 /// Reads one line.
-pub(super) struct Scanner<'s> {
-    cursor: Cursor<'s>,
-    backslash: Backslash,
+pub(super) struct WordScanner<'s> {
+    cursor: LineCursor<'s>,
+    backslash: BackslashRule,
 }
 
-impl<'s> Scanner<'s> {
+impl<'s> WordScanner<'s> {
     /// From byte `at` of the line on.
-    pub(super) fn new(line: Line<'s>, at: usize, backslash: Backslash) -> Self {
-        Self { cursor: Cursor::new(line, at), backslash }
+    pub(super) fn new(line: SourceLine<'s>, at: usize, backslash: BackslashRule) -> Self {
+        Self { cursor: LineCursor::new(line, at), backslash }
     }
 
     /// All that was not read: what follows the last word is a comment, or nothing.
-    pub(super) fn remains(&self) -> Option<Span> {
+    pub(super) fn remains(&self) -> Option<SourceSpan> {
         let bytes = self.cursor.rest().len();
         (bytes > 0).then(|| self.cursor.ahead(bytes))
     }
@@ -45,7 +45,7 @@ impl<'s> Scanner<'s> {
     }
 
     /// The next word; `None` at the end of the line and where a comment begins.
-    pub(super) fn word(&mut self) -> Result<Option<Word>, Fault> {
+    pub(super) fn word(&mut self) -> Result<Option<QuotedWord>, RulesFault> {
         self.cursor.skip_blanks();
         let (start, mut glyphs, mut quoted) = (self.cursor.at(), Vec::new(), false);
         while let Some(ch) = self.cursor.peek().filter(|ch| !ch.is_ascii_whitespace()) {
@@ -63,10 +63,10 @@ impl<'s> Scanner<'s> {
             }
         }
         let span = self.cursor.since(start);
-        Ok((self.cursor.at() > start).then_some(Word { glyphs, span, quoted, cut: None }))
+        Ok((self.cursor.at() > start).then_some(QuotedWord { glyphs, span, quoted, cut: None }))
     }
 
-    fn single_quotes(&mut self, glyphs: &mut Vec<Glyph>) -> Result<(), Fault> {
+    fn single_quotes(&mut self, glyphs: &mut Vec<QuotedChar>) -> Result<(), RulesFault> {
         let start = self.cursor.at();
         self.cursor.skip(1);
         while let Some(ch) = self.cursor.peek() {
@@ -79,7 +79,7 @@ impl<'s> Scanner<'s> {
         Err(self.cursor.unclosed(start, '\''))
     }
 
-    fn double_quotes(&mut self, glyphs: &mut Vec<Glyph>) -> Result<(), Fault> {
+    fn double_quotes(&mut self, glyphs: &mut Vec<QuotedChar>) -> Result<(), RulesFault> {
         let start = self.cursor.at();
         self.cursor.skip(1);
         while let Some(ch) = self.cursor.peek() {
@@ -89,11 +89,11 @@ impl<'s> Scanner<'s> {
             }
             let next = self.cursor.second().filter(|_| ch == '\\');
             match (next, self.backslash) {
-                (Some('$' | '"' | '\\' | '`'), Backslash::Shell) | (Some('"'), Backslash::Regex) => {
+                (Some('$' | '"' | '\\' | '`'), BackslashRule::Shell) | (Some('"'), BackslashRule::Regex) => {
                     glyphs.push(self.cursor.unescaped());
                 }
                 // A regex's own escape: the second backslash escapes no quote.
-                (Some('\\'), Backslash::Regex) => self.pair(Quoting::Double, glyphs),
+                (Some('\\'), BackslashRule::Regex) => self.pair(Quoting::Double, glyphs),
                 _ => glyphs.push(self.cursor.glyph(Quoting::Double)),
             }
         }
@@ -101,39 +101,39 @@ impl<'s> Scanner<'s> {
     }
 
     /// A backslash outside quotes, and the character behind it.
-    fn escaped(&mut self, glyphs: &mut Vec<Glyph>) -> Result<(), Fault> {
+    fn escaped(&mut self, glyphs: &mut Vec<QuotedChar>) -> Result<(), RulesFault> {
         match (self.cursor.second(), self.backslash) {
             (None, _) => {
-                let fault = Fault::new(self.cursor.ahead(1), "nothing follows this backslash");
+                let fault = RulesFault::new(self.cursor.ahead(1), "nothing follows this backslash");
                 return Err(fault.help(r"write `\\` for a backslash; a rule stands on one line"));
             }
-            (Some('\'' | '"'), _) | (Some(_), Backslash::Shell) => glyphs.push(self.cursor.unescaped()),
-            (Some(_), Backslash::Regex) => self.pair(Quoting::Data, glyphs),
+            (Some('\'' | '"'), _) | (Some(_), BackslashRule::Shell) => glyphs.push(self.cursor.unescaped()),
+            (Some(_), BackslashRule::Regex) => self.pair(Quoting::Data, glyphs),
         }
         Ok(())
     }
 
     /// Takes two characters as they are.
-    fn pair(&mut self, quoting: Quoting, glyphs: &mut Vec<Glyph>) {
+    fn pair(&mut self, quoting: Quoting, glyphs: &mut Vec<QuotedChar>) {
         glyphs.push(self.cursor.glyph(quoting));
         glyphs.push(self.cursor.glyph(quoting));
     }
 
-    fn semicolon(&self) -> Fault {
-        let fault = Fault::new(
+    fn semicolon(&self) -> RulesFault {
+        let fault = RulesFault::new(
             self.cursor.ahead(1),
             "a `;` inside a word, which neither is text nor begins a comment",
         );
         fault.help(r"for text, write 'a;b' or a\;b; for a comment, put a blank before it")
     }
 
-    fn translated(&self) -> Fault {
-        Fault::new(self.cursor.ahead(2), "`$\"` begins a text that a shell translates, and rules do not")
+    fn translated(&self) -> RulesFault {
+        RulesFault::new(self.cursor.ahead(2), "`$\"` begins a text that a shell translates, and rules do not")
             .help(r#"write "…" without the `$`; for a `$` before it, write \$"…""#)
     }
 
     /// Everything up to a `;` that is not written `\;`, without the blanks around it.
-    pub(super) fn plain_value(&mut self) -> Option<Word> {
+    pub(super) fn plain_value(&mut self) -> Option<QuotedWord> {
         let (start, mut glyphs) = (self.cursor.at(), Vec::new());
         while self.cursor.peek().is_some_and(|ch| ch != ';') {
             let is_escape = self.begins(r"\;");
@@ -143,7 +143,7 @@ impl<'s> Scanner<'s> {
         let is_cut = last + 1 == glyphs.len() && self.cursor.peek().is_some();
         let cut = is_cut.then(|| self.cursor.at());
         glyphs.truncate(last + 1);
-        let span = Span { end: glyphs[last].end, ..self.cursor.since(start) };
-        Some(Word { glyphs, span, quoted: false, cut })
+        let span = SourceSpan { end: glyphs[last].end, ..self.cursor.since(start) };
+        Some(QuotedWord { glyphs, span, quoted: false, cut })
     }
 }

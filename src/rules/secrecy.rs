@@ -9,14 +9,14 @@ use super::settings::LogPolicy;
 
 /// The programs that a refused request may name a secret to.
 #[derive(Debug)]
-pub(super) enum Secrecy {
+pub(super) enum SecretPrograms {
     /// Every rule keeps words out of its records.
     Everybodys,
     /// Those of the rules that do, as callers name them; mostly none.
     Of(HashSet<Box<str>>),
 }
 
-impl Secrecy {
+impl SecretPrograms {
     /// That of these rules.
     pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
         let hides = |rule: &&Arc<Rule>| rule.settings.log == LogPolicy::ExitOnly;

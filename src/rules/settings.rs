@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::limits::CAPTURE_BYTES_DEFAULT;
 
 use super::resources::Resource;
-use super::template::Template;
+use super::template::PathTemplate;
 
 /// Every setting of a rule, defaults folded in.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct RuleSettings {
     /// Wall-clock limit of the call.
     pub timeout: Option<Duration>,
     /// Absolute working directory.
@@ -26,26 +26,26 @@ pub struct Settings {
     /// Where bare names are looked up, and the command's `PATH`.
     pub exec_path: ExecPath,
     /// What the command's stdin is.
-    pub stdin: Stdin,
+    pub stdin: StdinMode,
     /// What the command has in a terminal's place.
-    pub tty: Tty,
+    pub tty: TtyMode,
     /// What ends with the caller.
-    pub on_hangup: OnHangup,
+    pub on_hangup: HangupAction,
     /// What ends with the command.
-    pub background: Background,
+    pub background: BackgroundMode,
     /// Calls of this rule at once.
     pub max_calls: Option<u32>,
     /// What records hold.
     pub log: LogPolicy,
     /// Where what passes stdin, stdout and stderr is kept; nowhere, where the log policy or `stdin = null` says so.
-    pub captures: [Option<Arc<Template>>; 3],
+    pub captures: [Option<Arc<PathTemplate>>; 3],
     /// Most bytes of one capture.
     pub capture_max: CaptureMax,
     /// What the call's scope is given, each property once.
     pub resources: Vec<Resource>,
 }
 
-impl Settings {
+impl RuleSettings {
     /// Whether a process is made in the same way for both: in all that is settled before it is told what to
     /// run.
     pub fn is_made_like(&self, other: &Self) -> bool {
@@ -55,7 +55,7 @@ impl Settings {
 
     /// Whether what passes the command's streams passes the broker.
     pub(super) fn relays(&self) -> bool {
-        self.tty == Tty::Hide || self.captures.iter().any(Option::is_some)
+        self.tty == TtyMode::Hide || self.captures.iter().any(Option::is_some)
     }
 }
 
@@ -76,7 +76,7 @@ impl Default for ExecPath {
 
 /// `stdin =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stdin {
+pub enum StdinMode {
     /// The caller's descriptor.
     Caller,
     /// `/dev/null`.
@@ -85,7 +85,7 @@ pub enum Stdin {
 
 /// `tty =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tty {
+pub enum TtyMode {
     /// The caller's terminal is the command's.
     Pass,
     /// It gets a pipe instead.
@@ -103,7 +103,7 @@ pub enum CaptureMax {
 
 /// `on_hangup =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnHangup {
+pub enum HangupAction {
     /// The call is ended as by a timeout.
     Kill,
     /// The call goes on.
@@ -112,7 +112,7 @@ pub enum OnHangup {
 
 /// `background =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Background {
+pub enum BackgroundMode {
     /// What the command leaves running ends with it.
     Kill,
     /// It may go on.
@@ -132,7 +132,7 @@ pub enum LogPolicy {
 
 /// `audit =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audit {
+pub enum AuditMode {
     /// What cannot be recorded does not run.
     Strict,
     /// What cannot be recorded is said and runs.
@@ -154,7 +154,7 @@ pub enum ScopeMode {
 
 /// `sync =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Durability {
+pub enum SyncMode {
     /// A record counts when the kernel has it: it outlives the broker.
     Kernel,
     /// A start and an end count when they are on disk: they outlive the machine's failure.
@@ -163,7 +163,7 @@ pub enum Durability {
 
 /// `journal =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Journal {
+pub enum JournalMode {
     /// No record goes to the journal.
     Off,
     /// Every record does, if there is a journal.
@@ -174,28 +174,28 @@ pub enum Journal {
 
 /// What one stanza says about settings, `defaults:` or a rule.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stated {
+pub(super) struct StatedSettings {
     pub(super) timeout: Option<Duration>,
     pub(super) cwd: Option<PathBuf>,
     pub(super) umask: Option<u32>,
     pub(super) env: Option<Vec<String>>,
     pub(super) setenv: Vec<(String, String)>,
     pub(super) exec_path: Option<ExecPath>,
-    pub(super) stdin: Option<Stdin>,
-    pub(super) tty: Option<Tty>,
-    pub(super) on_hangup: Option<OnHangup>,
-    pub(super) background: Option<Background>,
+    pub(super) stdin: Option<StdinMode>,
+    pub(super) tty: Option<TtyMode>,
+    pub(super) on_hangup: Option<HangupAction>,
+    pub(super) background: Option<BackgroundMode>,
     pub(super) max_calls: Option<u32>,
     pub(super) log: Option<LogPolicy>,
-    pub(super) captures: [Option<Arc<Template>>; 3],
+    pub(super) captures: [Option<Arc<PathTemplate>>; 3],
     pub(super) capture_max: Option<CaptureMax>,
     pub(super) resources: Vec<Resource>,
 }
 
-impl Stated {
+impl StatedSettings {
     /// The settings of a rule that says this under these defaults. `max_calls` is not inherited: in `defaults:` it
     /// speaks of the socket.
-    pub(super) fn under(self, defaults: &Self) -> Settings {
+    pub(super) fn under(self, defaults: &Self) -> RuleSettings {
         let inherited = |own: &[(String, String)], name: &str| !own.iter().any(|(known, _)| known == name);
         let mut setenv = defaults.setenv.clone();
         setenv.retain(|(name, _)| inherited(&self.setenv, name));
@@ -203,12 +203,12 @@ impl Stated {
         let mut resources = defaults.resources.clone();
         resources.retain(|inherited| self.resources.iter().all(|own| own.key != inherited.key));
         resources.extend(self.resources);
-        let stdin = self.stdin.or(defaults.stdin).unwrap_or(Stdin::Caller);
+        let stdin = self.stdin.or(defaults.stdin).unwrap_or(StdinMode::Caller);
         let log = self.log.or(defaults.log).unwrap_or(LogPolicy::Full);
         let [own_stdin, own_stdout, own_stderr] = self.captures;
         let [stdin_file, stdout_file, stderr_file] = defaults.captures.clone();
         let full = |own: Option<_>, inherited| own.or(inherited).filter(|_| log == LogPolicy::Full);
-        Settings {
+        RuleSettings {
             timeout: self.timeout.or(defaults.timeout),
             cwd: self.cwd.or_else(|| defaults.cwd.clone()).unwrap_or_else(|| "/".into()),
             umask: self.umask.or(defaults.umask).unwrap_or(0o022),
@@ -216,13 +216,13 @@ impl Stated {
             setenv,
             exec_path: self.exec_path.or_else(|| defaults.exec_path.clone()).unwrap_or_default(),
             stdin,
-            tty: self.tty.or(defaults.tty).unwrap_or(Tty::Pass),
-            on_hangup: self.on_hangup.or(defaults.on_hangup).unwrap_or(OnHangup::Kill),
-            background: self.background.or(defaults.background).unwrap_or(Background::Kill),
+            tty: self.tty.or(defaults.tty).unwrap_or(TtyMode::Pass),
+            on_hangup: self.on_hangup.or(defaults.on_hangup).unwrap_or(HangupAction::Kill),
+            background: self.background.or(defaults.background).unwrap_or(BackgroundMode::Kill),
             max_calls: self.max_calls,
             log,
             captures: [
-                full(own_stdin, stdin_file).filter(|_| stdin == Stdin::Caller),
+                full(own_stdin, stdin_file).filter(|_| stdin == StdinMode::Caller),
                 full(own_stdout, stdout_file),
                 full(own_stderr, stderr_file),
             ],

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::limits::REST_VALUES_MAX;
 
-use super::index::{Index, Place};
-use super::machine::Effort;
-use super::rule::{Accepts, Dash, Expected, Rule, Slot};
+use super::index::{RuleIndex, RuleNumber};
+use super::machine::StepBudget;
+use super::rule::{DashPolicy, ExpectedWord, Rule, Slot, SlotConstraint};
 
 /// Each rule that is never reached, with the first that hides it whole.
-pub(super) fn shadowed(rules: &[Arc<Rule>], index: &Index) -> Vec<(Place, Place)> {
-    let mut written: HashMap<String, Place> = HashMap::new();
-    let hidden = |place: Place| {
+pub(super) fn shadowed(rules: &[Arc<Rule>], index: &RuleIndex) -> Vec<(RuleNumber, RuleNumber)> {
+    let mut written: HashMap<String, RuleNumber> = HashMap::new();
+    let hidden = |place: RuleNumber| {
         let first = *written.entry(spelled(&rules[place])).or_insert(place);
         if first < place {
             return Some((place, first));
@@ -53,32 +53,34 @@ fn covers(rule: &Rule, other: &Rule) -> bool {
             .all(|(at, word)| expected(at).is_some_and(|wide| takes(rule, wide, other, word)))
 }
 
-fn takes(rule: &Rule, wide: &Expected, other: &Rule, narrow: &Expected) -> bool {
+fn takes(rule: &Rule, wide: &ExpectedWord, other: &Rule, narrow: &ExpectedWord) -> bool {
     match (wide, narrow) {
-        (Expected::Literal(wide), Expected::Literal(narrow)) => wide == narrow,
-        (Expected::Literal(_), Expected::Slot(_)) => false,
-        (Expected::Slot(slot), Expected::Literal(word)) => slot_takes(slot, word),
-        (Expected::Slot(wide), Expected::Slot(narrow)) => {
+        (ExpectedWord::Literal(wide), ExpectedWord::Literal(narrow)) => wide == narrow,
+        (ExpectedWord::Literal(_), ExpectedWord::Slot(_)) => false,
+        (ExpectedWord::Slot(slot), ExpectedWord::Literal(word)) => slot_takes(slot, word),
+        (ExpectedWord::Slot(wide), ExpectedWord::Slot(narrow)) => {
             let values = match (&wide.accepts, &narrow.accepts) {
-                (Accepts::Anything, _) => true,
-                (Accepts::Matching(wide), Accepts::Matching(narrow)) => wide.source() == narrow.source(),
-                (Accepts::Under(wide, _), Accepts::Under(narrow, _)) => {
+                (SlotConstraint::Anything, _) => true,
+                (SlotConstraint::Matching(wide), SlotConstraint::Matching(narrow)) => {
+                    wide.source() == narrow.source()
+                }
+                (SlotConstraint::Under(wide, _), SlotConstraint::Under(narrow, _)) => {
                     rule.settings.cwd == other.settings.cwd && narrow.starts_with(wide)
                 }
-                (Accepts::Matching(_) | Accepts::Under(..), _) => false,
+                (SlotConstraint::Matching(_) | SlotConstraint::Under(..), _) => false,
             };
-            values && (wide.dash == Dash::Allowed || narrow.dash == Dash::Refused)
+            values && (wide.dash == DashPolicy::Allowed || narrow.dash == DashPolicy::Refused)
         }
     }
 }
 
 /// Whether a slot takes this word without a look at the disk.
 fn slot_takes(slot: &Slot, word: &str) -> bool {
-    let is_option = slot.dash == Dash::Refused && word.starts_with('-');
+    let is_option = slot.dash == DashPolicy::Refused && word.starts_with('-');
     !is_option
         && match &slot.accepts {
-            Accepts::Anything => true,
-            Accepts::Matching(pattern) => pattern.matches(word, &mut Effort::alone()) == Ok(true),
-            Accepts::Under(..) => false,
+            SlotConstraint::Anything => true,
+            SlotConstraint::Matching(pattern) => pattern.matches(word, &mut StepBudget::alone()) == Ok(true),
+            SlotConstraint::Under(..) => false,
         }
 }

@@ -1,13 +1,13 @@
 //! What a word looks like that nobody means: signs of a shell where there is none, signs of a page where a
 //! keyboard was meant, and slots that are not whole words. Each is a warning with what to write instead.
 
-use super::diagnostic::{Fault, Span};
+use super::diagnostic::{RulesFault, SourceSpan};
 use super::draft::slot_name;
 use super::vocabulary::is_attribute;
-use super::word::{Glyph, Quoting, Word};
+use super::word::{QuotedChar, QuotedWord, Quoting};
 
 /// What is odd about a word; `None` for most.
-pub(super) fn odd(word: &Word) -> Option<Fault> {
+pub(super) fn odd(word: &QuotedWord) -> Option<RulesFault> {
     if slot_name(word).is_some() {
         return None;
     }
@@ -19,12 +19,12 @@ pub(super) fn odd(word: &Word) -> Option<Fault> {
 }
 
 /// What is odd about the first word of a rule.
-pub(super) fn odd_program(word: &Word) -> Option<Fault> {
+pub(super) fn odd_program(word: &QuotedWord) -> Option<RulesFault> {
     if word.quoted {
         return None;
     }
     let text = word.text();
-    let fault = |message: String, help: &str| Some(Fault::new(word.span, message).help(help));
+    let fault = |message: String, help: &str| Some(RulesFault::new(word.span, message).help(help));
     if text.starts_with('#')
         || text.starts_with("//")
         || text.starts_with("/*")
@@ -56,16 +56,16 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The first character that `is_odd`, by its place.
-fn find(word: &Word, is_odd: impl Fn(&Glyph) -> bool) -> Option<(usize, char)> {
+fn find(word: &QuotedWord, is_odd: impl Fn(&QuotedChar) -> bool) -> Option<(usize, char)> {
     word.glyphs.iter().position(is_odd).map(|at| (at, word.glyphs[at].ch))
 }
 
 /// Blanks, quotes and dashes as pages have them.
-fn from_a_page(word: &Word) -> Option<Fault> {
+fn from_a_page(word: &QuotedWord) -> Option<RulesFault> {
     let (at, ch) = find(word, |glyph| glyph.quoting == Quoting::Bare && typeset(glyph.ch).is_some())?;
     let (is, help) = typeset(ch)?;
     let message = format!("U+{:04X} is {is}, and a part of this word", u32::from(ch));
-    Some(Fault::new(word.part(at, at + 1), message).help(help))
+    Some(RulesFault::new(word.part(at, at + 1), message).help(help))
 }
 
 /// What a character is that looks like one with a meaning, and what to write.
@@ -91,7 +91,7 @@ fn typeset(ch: char) -> Option<(&'static str, &'static str)> {
 }
 
 /// A slot that is not a whole word, or is written as other tools write theirs.
-fn half_slot(word: &Word) -> Option<Fault> {
+fn half_slot(word: &QuotedWord) -> Option<RulesFault> {
     let text = word.text();
     if word.quoted {
         return None;
@@ -104,7 +104,7 @@ fn half_slot(word: &Word) -> Option<Fault> {
         let regex = text.replace(&format!("#{name}"), "[a-z]+");
         format!("a slot is a whole word: `#{name}`, with `{name} = {regex}` below; for the text, quote it")
     };
-    Some(Fault::new(word.span, message).help(help))
+    Some(RulesFault::new(word.span, message).help(help))
 }
 
 /// The name of what looks like a slot, and whether it is the whole word.
@@ -124,16 +124,16 @@ fn hole(text: &str) -> Option<(&str, bool)> {
     Some((&rest[..end], false))
 }
 
-fn shell(word: &Word, span: Span, message: String) -> Fault {
+fn shell(word: &QuotedWord, span: SourceSpan, message: String) -> RulesFault {
     let quoted = word.text().replace('\'', r"'\''");
     let help =
         format!("for a shell's work, write a script: /bin/sh -c '…'; for the text, quote it: '{quoted}'");
-    Fault::new(span, message).help(help)
+    RulesFault::new(span, message).help(help)
 }
 
 /// `|`, `&&`, `2>&1` and their kin.
-fn operator(word: &Word) -> Option<Fault> {
-    let is_operator = |glyph: &Glyph| glyph.quoting == Quoting::Bare && "|&<>()".contains(glyph.ch);
+fn operator(word: &QuotedWord) -> Option<RulesFault> {
+    let is_operator = |glyph: &QuotedChar| glyph.quoting == Quoting::Bare && "|&<>()".contains(glyph.ch);
     let (at, _) = find(word, is_operator)?;
     let length = word.glyphs[at..].iter().take_while(|glyph| is_operator(glyph)).count();
     let sign: String = word.glyphs[at..at + length].iter().map(|glyph| glyph.ch).collect();
@@ -142,8 +142,8 @@ fn operator(word: &Word) -> Option<Fault> {
 }
 
 /// Backquotes, `$(…)`, `$1`.
-fn substitution(word: &Word) -> Option<Fault> {
-    let special = |pair: &[Glyph]| {
+fn substitution(word: &QuotedWord) -> Option<RulesFault> {
+    let special = |pair: &[QuotedChar]| {
         pair[0].ch == '$'
             && pair[0].is_active()
             && pair[1].is_active()
@@ -158,11 +158,11 @@ fn substitution(word: &Word) -> Option<Fault> {
 }
 
 /// `*.txt`, `~/x`, `{a,b}`: what a shell replaces by names of files, or by several words.
-fn file_names(word: &Word) -> Option<Fault> {
+fn file_names(word: &QuotedWord) -> Option<RulesFault> {
     let bare = |ch: char| find(word, |glyph| glyph.is_bare(ch)).map(|(at, _)| at);
     let is_home = |at: usize| at == 0 || word.glyphs[at - 1].is_bare('=') || word.glyphs[at - 1].is_bare(':');
     if let Some(at) = bare('~').filter(|&at| is_home(at)) {
-        let fault = Fault::new(word.part(at, at + 1), "`~` is text: no shell puts a home in its place");
+        let fault = RulesFault::new(word.part(at, at + 1), "`~` is text: no shell puts a home in its place");
         return Some(fault.help("write $HOME; for the text, quote it"));
     }
     let is_url = word.text().contains("://");
@@ -170,7 +170,7 @@ fn file_names(word: &Word) -> Option<Fault> {
     let star = bare('*').or_else(|| bare('?').filter(|_| !is_url)).or_else(brackets);
     if let Some(at) = star {
         let message = format!("`{}` is text: no shell looks for files", word.glyphs[at].ch);
-        let fault = Fault::new(word.part(at, at + 1), message);
+        let fault = RulesFault::new(word.part(at, at + 1), message);
         return Some(
             fault
                 .help("let the caller name files: a slot `#f...`, with `f = in DIR`; for the text, quote it"),

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 
 use crate::ids::{CallId, RuleLine, SocketName};
 
-use super::diagnostic::Fault;
-use super::variables::Variables;
-use super::word::Word;
+use super::diagnostic::RulesFault;
+use super::variables::LoadVariables;
+use super::word::QuotedWord;
 
 /// A path with placeholders (`#$call`, …), checked at load.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct PathTemplate(Vec<TemplatePiece>);
 
 /// What the placeholders stand for. A template for which `load` allows no call's placeholder never asks for those.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct TemplateValues {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Text(String),
     Value(Placeholder),
 }
@@ -57,32 +57,40 @@ const PLACEHOLDERS: [(&str, Placeholder); 7] = [
     ("socket", Placeholder::Socket),
 ];
 
-impl Template {
+impl PathTemplate {
     /// The template of a manifest: absolute, and with no placeholder of a call.
-    pub(super) fn manifest(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
+    pub(super) fn manifest(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<Self, RulesFault> {
         Self::absolute(word, vars, Placeholder::is_known_at_open)
     }
 
     /// The template of a capture: absolute, with any placeholder.
-    pub(super) fn capture(word: &Word, vars: &Variables<'_>) -> Result<Self, Fault> {
+    pub(super) fn capture(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<Self, RulesFault> {
         Self::absolute(word, vars, |_| true)
     }
 
-    fn absolute(word: &Word, vars: &Variables<'_>, known: fn(Placeholder) -> bool) -> Result<Self, Fault> {
+    fn absolute(
+        word: &QuotedWord,
+        vars: &LoadVariables<'_>,
+        known: fn(Placeholder) -> bool,
+    ) -> Result<Self, RulesFault> {
         let template = Self::parse(word, vars, known)?;
-        let absolute = matches!(template.0.first(), Some(Piece::Text(text)) if text.starts_with('/'));
+        let absolute = matches!(template.0.first(), Some(TemplatePiece::Text(text)) if text.starts_with('/'));
         if absolute {
             return Ok(template);
         }
-        Err(Fault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
+        Err(RulesFault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
     }
 
-    fn parse(word: &Word, vars: &Variables<'_>, known: fn(Placeholder) -> bool) -> Result<Self, Fault> {
+    fn parse(
+        word: &QuotedWord,
+        vars: &LoadVariables<'_>,
+        known: fn(Placeholder) -> bool,
+    ) -> Result<Self, RulesFault> {
         let (mut pieces, mut text, mut at) = (Vec::new(), String::new(), 0);
         while let Some(glyph) = word.glyphs.get(at) {
             if let Some((placeholder, end)) = placeholder_at(word, at, known)? {
-                pieces.push(Piece::Text(std::mem::take(&mut text)));
-                pieces.push(Piece::Value(placeholder));
+                pieces.push(TemplatePiece::Text(std::mem::take(&mut text)));
+                pieces.push(TemplatePiece::Value(placeholder));
                 at = end;
             } else if let Some((value, end)) = vars.value_at(word, at)? {
                 text.push_str(value);
@@ -92,26 +100,26 @@ impl Template {
                 at += 1;
             }
         }
-        pieces.push(Piece::Text(text));
+        pieces.push(TemplatePiece::Text(text));
         Ok(Self(pieces))
     }
 
     /// The path with its placeholders replaced.
     pub fn expand(&self, values: &TemplateValues) -> PathBuf {
         let pieces = self.0.iter().map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Value(placeholder) => placeholder.value(values).unwrap_or_default(),
+            TemplatePiece::Text(text) => text.clone(),
+            TemplatePiece::Value(placeholder) => placeholder.value(values).unwrap_or_default(),
         });
         pieces.collect::<String>().into()
     }
 }
 
 /// As it is written, its variables replaced.
-impl fmt::Display for Template {
+impl fmt::Display for PathTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|piece| match piece {
-            Piece::Text(text) => f.write_str(text),
-            Piece::Value(value) => PLACEHOLDERS
+            TemplatePiece::Text(text) => f.write_str(text),
+            TemplatePiece::Value(value) => PLACEHOLDERS
                 .iter()
                 .filter(|(_, placeholder)| placeholder == value)
                 .try_for_each(|(name, _)| write!(f, "#${name}")),
@@ -147,10 +155,10 @@ fn component(name: &SocketName) -> String {
 }
 
 fn placeholder_at(
-    word: &Word,
+    word: &QuotedWord,
     at: usize,
     known: fn(Placeholder) -> bool,
-) -> Result<Option<(Placeholder, usize)>, Fault> {
+) -> Result<Option<(Placeholder, usize)>, RulesFault> {
     let rest = &word.glyphs[at..];
     if !matches!(rest, [hash, dollar, ..] if hash.ch == '#' && dollar.ch == '$') {
         return Ok(None);
@@ -159,7 +167,7 @@ fn placeholder_at(
         rest[2..].iter().map(|glyph| glyph.ch).take_while(|ch| ch.is_ascii_alphanumeric() || *ch == '_');
     let name: String = name.collect();
     let end = at + 2 + name.len();
-    let fault = |message| Fault::new(word.part(at, end), message);
+    let fault = |message| RulesFault::new(word.part(at, end), message);
     let Some((_, placeholder)) = PLACEHOLDERS.iter().find(|(word, _)| *word == name) else {
         let help = "the placeholders are #$call #$pid #$uid #$rule #$ts #$ts_ms #$socket";
         return Err(fault(format!("`#${name}` is not a placeholder")).help(help));
@@ -173,16 +181,19 @@ fn placeholder_at(
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Tail;
-    use super::super::variables::Vars;
-    use super::super::word::Line;
+    use super::super::lexer::LineTail;
+    use super::super::variables::VariableValues;
+    use super::super::word::SourceLine;
     use super::*;
 
     fn check(text: &str, want: Option<&str>) {
-        let vars = Vars { home: Some("/home/#$call".into()), runtime_dir: None };
-        let word =
-            Tail::new(Line { text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a good value");
-        let template = Template::manifest(&word, &Variables::new(&vars)).ok();
+        let vars = VariableValues { home: Some("/home/#$call".into()), runtime_dir: None };
+        let word = LineTail::new(SourceLine { text, file: 0, number: 0 }, 0)
+            .value()
+            .ok()
+            .flatten()
+            .expect("a good value");
+        let template = PathTemplate::manifest(&word, &LoadVariables::new(&vars)).ok();
         let values = TemplateValues {
             uid: Some(7),
             ts_ms: Some(12_345),
@@ -194,11 +205,14 @@ mod tests {
 
     #[test]
     fn a_template_shows_as_it_is_written() {
-        let vars = Vars { home: Some("/h".into()), runtime_dir: None };
+        let vars = VariableValues { home: Some("/h".into()), runtime_dir: None };
         let text = "$HOME/#$socket/c#$call-#$ts_ms.out";
-        let word =
-            Tail::new(Line { text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a good value");
-        let template = Template::capture(&word, &Variables::new(&vars)).expect("a good template");
+        let word = LineTail::new(SourceLine { text, file: 0, number: 0 }, 0)
+            .value()
+            .ok()
+            .flatten()
+            .expect("a good value");
+        let template = PathTemplate::capture(&word, &LoadVariables::new(&vars)).expect("a good template");
         assert_eq!(template.to_string(), "/h/#$socket/c#$call-#$ts_ms.out");
     }
 

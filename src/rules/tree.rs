@@ -1,15 +1,15 @@
 //! Lines to stanzas: which line is a rule, which attribute belongs to it, which comment speaks of it. Words are split
 //! here, attribute values are not: what a value is, only its key knows.
 
-use super::diagnostic::{Fault, Report, Span};
-use super::files::{Files, is_include};
-use super::lexer::{Tail, Words};
+use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::files::{RulesFiles, is_include};
+use super::lexer::{LineTail, LineWords};
 use super::vocabulary;
-use super::word::{Line, Word};
+use super::word::{QuotedWord, SourceLine};
 
 /// The stanzas of all files, rules in the order in which they match.
 #[derive(Debug, Default)]
-pub(super) struct Tree<'s> {
+pub(super) struct ParsedRules<'s> {
     /// What stands under `defaults:`.
     pub(super) defaults: Vec<Attribute<'s>>,
     /// The rules.
@@ -20,9 +20,9 @@ pub(super) struct Tree<'s> {
 #[derive(Debug)]
 pub(super) struct Stanza<'s> {
     /// The rule line's words; at least one.
-    pub(super) words: Vec<Word>,
+    pub(super) words: Vec<QuotedWord>,
     /// The comment behind them, from its `;` on.
-    pub(super) comment: Option<Span>,
+    pub(super) comment: Option<SourceSpan>,
     /// The comment lines directly above.
     pub(super) comments: Vec<&'s str>,
     /// The indented lines.
@@ -35,18 +35,18 @@ pub(super) struct Attribute<'s> {
     /// The key.
     pub(super) key: &'s str,
     /// Where the key stands.
-    pub(super) span: Span,
+    pub(super) span: SourceSpan,
     /// Everything behind the `=`.
-    pub(super) value: Tail<'s>,
+    pub(super) value: LineTail<'s>,
 }
 
 /// The stanzas of the top file, with those of included files in their places.
-pub(super) fn parse<'s>(files: &'s Files, report: &mut Report) -> Tree<'s> {
-    let mut parser = Parser {
+pub(super) fn parse<'s>(files: &'s RulesFiles, report: &mut FaultReport) -> ParsedRules<'s> {
+    let mut parser = RulesParser {
         files,
         report,
-        tree: Tree::default(),
-        above: Above::Nothing,
+        tree: ParsedRules::default(),
+        above: IndentOwner::Nothing,
         comments: Vec::new(),
         defaults: None,
     };
@@ -56,7 +56,7 @@ pub(super) fn parse<'s>(files: &'s Files, report: &mut Report) -> Tree<'s> {
 
 /// What an indented line would belong to.
 #[derive(Clone, Copy)]
-enum Above {
+enum IndentOwner {
     Nothing,
     Include,
     Defaults,
@@ -65,19 +65,19 @@ enum Above {
     Broken,
 }
 
-struct Parser<'s, 'r> {
-    files: &'s Files,
-    report: &'r mut Report,
-    tree: Tree<'s>,
-    above: Above,
+struct RulesParser<'s, 'r> {
+    files: &'s RulesFiles,
+    report: &'r mut FaultReport,
+    tree: ParsedRules<'s>,
+    above: IndentOwner,
     comments: Vec<&'s str>,
     /// The line of the first `defaults:`, from 1.
     defaults: Option<usize>,
 }
 
-impl<'s> Parser<'s, '_> {
+impl<'s> RulesParser<'s, '_> {
     fn file(&mut self, file: usize) {
-        let outer = std::mem::replace(&mut self.above, Above::Nothing);
+        let outer = std::mem::replace(&mut self.above, IndentOwner::Nothing);
         let files = self.files;
         for line in files.lines(file) {
             match line.text.trim_ascii_start() {
@@ -92,7 +92,7 @@ impl<'s> Parser<'s, '_> {
         self.above = outer;
     }
 
-    fn comment(&mut self, line: &Line<'s>) {
+    fn comment(&mut self, line: &SourceLine<'s>) {
         let Some(comment) = line.text.strip_prefix(';') else { return self.comments.clear() };
         match comment.trim() {
             "" => {}
@@ -100,24 +100,26 @@ impl<'s> Parser<'s, '_> {
         }
     }
 
-    fn include(&mut self, line: &Line<'s>) {
+    fn include(&mut self, line: &SourceLine<'s>) {
         self.comments.clear();
         if let Some(file) = self.files.included(line) {
             self.file(file);
         }
-        self.above = Above::Include;
+        self.above = IndentOwner::Include;
     }
 
-    fn indented(&mut self, line: Line<'s>) {
+    fn indented(&mut self, line: SourceLine<'s>) {
         self.comments.clear();
         let attribute = attribute(line);
         let Some(attribute) = self.report.take(attribute) else { return };
         match self.above {
-            Above::Defaults => self.tree.defaults.push(attribute),
-            Above::Rule => self.tree.rules.last_mut().expect("a rule was opened").attributes.push(attribute),
-            Above::Broken => {}
-            Above::Nothing | Above::Include => {
-                let fault = Fault::new(
+            IndentOwner::Defaults => self.tree.defaults.push(attribute),
+            IndentOwner::Rule => {
+                self.tree.rules.last_mut().expect("a rule was opened").attributes.push(attribute)
+            }
+            IndentOwner::Broken => {}
+            IndentOwner::Nothing | IndentOwner::Include => {
+                let fault = RulesFault::new(
                     line.content(),
                     "an indented line belongs to the stanza above, and there is none",
                 );
@@ -127,54 +129,59 @@ impl<'s> Parser<'s, '_> {
         }
     }
 
-    fn header(&mut self, line: Line<'s>) {
+    fn header(&mut self, line: SourceLine<'s>) {
         let comments = std::mem::take(&mut self.comments);
-        self.above = Above::Broken;
-        let words = Tail::new(line, 0).words().and_then(|words| checked(words, &line));
-        let Some(Words { words, comment }) = self.report.take(words) else { return };
+        self.above = IndentOwner::Broken;
+        let words = LineTail::new(line, 0).words().and_then(|words| checked(words, &line));
+        let Some(LineWords { words, comment }) = self.report.take(words) else { return };
         if !is_defaults(&words) {
-            self.above = Above::Rule;
+            self.above = IndentOwner::Rule;
             return self.tree.rules.push(Stanza { words, comment, comments, attributes: Vec::new() });
         }
-        let Err(fault) = self.defaults_at(&line) else { return self.above = Above::Defaults };
+        let Err(fault) = self.defaults_at(&line) else { return self.above = IndentOwner::Defaults };
         self.report.add(fault);
     }
 
-    fn defaults_at(&mut self, line: &Line<'_>) -> Result<(), Fault> {
+    fn defaults_at(&mut self, line: &SourceLine<'_>) -> Result<(), RulesFault> {
         if line.file != 0 {
-            return Err(Fault::new(line.content(), "only the top file may have `defaults:`"));
+            return Err(RulesFault::new(line.content(), "only the top file may have `defaults:`"));
         }
         if let Some(first) = self.defaults.replace(line.number + 1) {
-            return Err(Fault::new(line.content(), format!("`defaults:` stands on line {first} already"))
-                .help("put everything under one"));
+            return Err(RulesFault::new(
+                line.content(),
+                format!("`defaults:` stands on line {first} already"),
+            )
+            .help("put everything under one"));
         }
         Ok(())
     }
 }
 
-fn is_defaults(words: &[Word]) -> bool {
+fn is_defaults(words: &[QuotedWord]) -> bool {
     !words[0].quoted && words[0].text() == "defaults:"
 }
 
 /// The words of a line that may be a rule or `defaults:`; what looks like another kind of stanza is refused.
-fn checked(words: Words, line: &Line<'_>) -> Result<Words, Fault> {
+fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFault> {
     let [first, rest @ ..] = words.words.as_slice() else {
-        return Err(Fault::new(line.content(), "no words"));
+        return Err(RulesFault::new(line.content(), "no words"));
     };
     if first.quoted {
         return Ok(words);
     }
     let name = first.text();
-    let is_colon = |word: &Word| !word.quoted && word.text() == ":";
+    let is_colon = |word: &QuotedWord| !word.quoted && word.text() == ":";
     match (name.as_str(), rest) {
-        ("defaults", rest) if rest.iter().all(is_colon) => Err(Fault::new(
+        ("defaults", rest) if rest.iter().all(is_colon) => Err(RulesFault::new(
             line.content(),
             "`defaults` has no colon, and would be a rule for a program of that name",
         )
         .help("write `defaults:`; for the program, write 'defaults'")),
-        ("defaults:", [next, ..]) => Err(Fault::new(next.span, "nothing may follow `defaults:` on its line")),
+        ("defaults:", [next, ..]) => {
+            Err(RulesFault::new(next.span, "nothing may follow `defaults:` on its line"))
+        }
         ("profile", [next]) if next.text().ends_with(':') => {
-            Err(Fault::new(line.content(), "`profile` is not supported by this version"))
+            Err(RulesFault::new(line.content(), "`profile` is not supported by this version"))
         }
         (name, []) if name != "defaults:" && name.ends_with(':') => {
             let help = match vocabulary::nearest(name, ["defaults:"]) {
@@ -183,12 +190,12 @@ fn checked(words: Words, line: &Line<'_>) -> Result<Words, Fault> {
                     "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
                 ),
             };
-            Err(Fault::new(first.span, format!("`{name}` is not a stanza")).help(help))
+            Err(RulesFault::new(first.span, format!("`{name}` is not a stanza")).help(help))
         }
-        (name, [next, ..]) if !next.quoted && next.text() == "=" && vocabulary::is_attribute(name) => {
-            Err(Fault::new(first.span, format!("`{name}` is an attribute, and stands here as a program"))
-                .help("indent the line; for a program of this name, quote the `=`"))
-        }
+        (name, [next, ..]) if !next.quoted && next.text() == "=" && vocabulary::is_attribute(name) => Err(
+            RulesFault::new(first.span, format!("`{name}` is an attribute, and stands here as a program"))
+                .help("indent the line; for a program of this name, quote the `=`"),
+        ),
         _ => Ok(words),
     }
 }
@@ -204,20 +211,20 @@ fn without_sign(content: &str) -> String {
     "a rule or a stanza starts at the beginning of its line".into()
 }
 
-fn attribute(line: Line<'_>) -> Result<Attribute<'_>, Fault> {
+fn attribute(line: SourceLine<'_>) -> Result<Attribute<'_>, RulesFault> {
     let content = line.content();
     let Some((key, _)) = line.text[content.start..].split_once('=') else {
-        let fault = Fault::new(content, "an indented line is `key = value`, and this has no `=`");
+        let fault = RulesFault::new(content, "an indented line is `key = value`, and this has no `=`");
         return Err(fault.help(without_sign(&line.text[content.start..content.end])));
     };
     let after = content.start + key.len() + 1;
     let key = key.trim_ascii_end();
     if key.is_empty() {
-        return Err(Fault::new(content, "no key before the `=`"));
+        return Err(RulesFault::new(content, "no key before the `=`"));
     }
     Ok(Attribute {
         key,
         span: line.span(content.start, content.start + key.len()),
-        value: Tail::new(line, after),
+        value: LineTail::new(line, after),
     })
 }

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
 
-use super::diagnostic::Fault;
+use super::diagnostic::RulesFault;
 use super::escape::quoted;
 use super::resources::bytes;
 use super::settings::{CaptureMax, ExecPath};
-use super::variables::Variables;
+use super::variables::LoadVariables;
 use super::vocabulary::nearest;
-use super::word::Word;
+use super::word::QuotedWord;
 
 /// `250ms`, `30s`, `5m`, `2h`; a bare number is seconds.
-pub(super) fn duration(word: &Word) -> Result<Duration, Fault> {
+pub(super) fn duration(word: &QuotedWord) -> Result<Duration, RulesFault> {
     let text = word.text();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -27,31 +27,31 @@ pub(super) fn duration(word: &Word) -> Result<Duration, Fault> {
         _ => 0,
     };
     if number.is_empty() || milliseconds == 0 {
-        let fault = Fault::new(word.span, format!("`{text}` is not a duration"));
+        let fault = RulesFault::new(word.span, format!("`{text}` is not a duration"));
         return Err(fault.help("write a whole number and ms, s, m or h: `250ms`, `30s`, `5m`, `2h`"));
     }
     let total = number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds));
     match total.map(Duration::from_millis) {
         Some(Duration::ZERO) => {
-            Err(Fault::new(word.span, "a timeout of nothing would end every call at once"))
+            Err(RulesFault::new(word.span, "a timeout of nothing would end every call at once"))
         }
         Some(duration) if duration <= TIMEOUT_MAX => Ok(duration),
-        Some(_) | None => Err(Fault::new(word.span, "this timeout is too long")
+        Some(_) | None => Err(RulesFault::new(word.span, "this timeout is too long")
             .help(format!("the longest is {}h; leave the line out for none", TIMEOUT_MAX.as_secs() / 3600))),
     }
 }
 
 /// An absolute path, its variables expanded.
-pub(super) fn path(word: &Word, vars: &Variables<'_>) -> Result<PathBuf, Fault> {
+pub(super) fn path(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<PathBuf, RulesFault> {
     let path = vars.expand(word)?;
     if path.starts_with('/') {
         return Ok(path.into());
     }
-    Err(Fault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
+    Err(RulesFault::new(word.span, "this path is not absolute").help("begin it with `/` or `$HOME/`"))
 }
 
 /// `inherit`, or absolute directories between colons.
-pub(super) fn exec_path(word: &Word, vars: &Variables<'_>) -> Result<ExecPath, Fault> {
+pub(super) fn exec_path(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<ExecPath, RulesFault> {
     if word.text() == "inherit" {
         return Ok(ExecPath::Inherit);
     }
@@ -59,34 +59,33 @@ pub(super) fn exec_path(word: &Word, vars: &Variables<'_>) -> Result<ExecPath, F
 }
 
 /// A path that can stand in a list between colons: what a variable brought is looked at again.
-fn directory(word: &Word, vars: &Variables<'_>) -> Result<PathBuf, Fault> {
+fn directory(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<PathBuf, RulesFault> {
     let directory = path(word, vars)?;
     if directory.as_os_str().as_encoded_bytes().contains(&b':') {
         let message =
             format!("this is {}, and a `:` separates directories", quoted(&directory.to_string_lossy()));
-        return Err(
-            Fault::new(word.span, message).help("no directory of `exec_path` can have a `:` in its name")
-        );
+        return Err(RulesFault::new(word.span, message)
+            .help("no directory of `exec_path` can have a `:` in its name"));
     }
     Ok(directory)
 }
 
 /// Octal, at most `777`.
-pub(super) fn umask(word: &Word) -> Result<u32, Fault> {
+pub(super) fn umask(word: &QuotedWord) -> Result<u32, RulesFault> {
     let text = word.text();
     let digits = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
     let mask = u32::from_str_radix(&text, 8).ok().filter(|mask| digits && *mask <= 0o777);
     mask.ok_or_else(|| {
-        Fault::new(word.span, format!("`{text}` is not a umask")).help("write three octal digits: `077`")
+        RulesFault::new(word.span, format!("`{text}` is not a umask")).help("write three octal digits: `077`")
     })
 }
 
 /// `none`, or names between commas.
-pub(super) fn env(word: &Word) -> Result<Vec<String>, Fault> {
+pub(super) fn env(word: &QuotedWord) -> Result<Vec<String>, RulesFault> {
     match word.text().as_str() {
         "none" => return Ok(Vec::new()),
         "PATH" => {
-            let fault = Fault::new(word.span, "this has no effect: a command's PATH is its `exec_path`");
+            let fault = RulesFault::new(word.span, "this has no effect: a command's PATH is its `exec_path`");
             return Err(fault.help("for the broker's own PATH, write `exec_path = inherit`"));
         }
         _ => {}
@@ -110,76 +109,82 @@ const MANAGERS: [&str; 12] = [
     "MEMORY_PRESSURE_WATCH",
 ];
 
-fn inherited(word: &Word, name: &str) -> Result<String, Fault> {
+fn inherited(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
     if matches!(name, "inherit" | "all" | "*" | "none") {
-        let fault = Fault::new(word.span, format!("`{name}` names no variable"));
+        let fault = RulesFault::new(word.span, format!("`{name}` names no variable"));
         return Err(
             fault.help("write the names that the command needs, with commas between them: `env = HOME,LANG`")
         );
     }
     if MANAGERS.contains(&name) {
-        let fault = Fault::new(word.span, format!("`{name}` is between systemd and the broker"));
+        let fault = RulesFault::new(word.span, format!("`{name}` is between systemd and the broker"));
         return Err(fault.help("no command gets it; leave it out"));
     }
     if name.contains(char::is_whitespace) {
         let names: Vec<_> = name.split_whitespace().collect();
-        let fault = Fault::new(word.span, "names stand between commas, and these between blanks");
+        let fault = RulesFault::new(word.span, "names stand between commas, and these between blanks");
         return Err(fault.help(format!("write `{}`", names.join(","))));
     }
     env_name(word, name)
 }
 
 /// `NAME=value` words.
-pub(super) fn setenv(words: &[Word], vars: &Variables<'_>) -> Result<Vec<(String, String)>, Fault> {
+pub(super) fn setenv(
+    words: &[QuotedWord],
+    vars: &LoadVariables<'_>,
+) -> Result<Vec<(String, String)>, RulesFault> {
     words.iter().map(|word| assignment(word, &vars.expand(word)?)).collect()
 }
 
-fn assignment(word: &Word, text: &str) -> Result<(String, String), Fault> {
+fn assignment(word: &QuotedWord, text: &str) -> Result<(String, String), RulesFault> {
     let Some((name, value)) = text.split_once('=') else {
-        return Err(Fault::new(word.span, "`setenv` takes NAME=value words, and this has no `=`")
+        return Err(RulesFault::new(word.span, "`setenv` takes NAME=value words, and this has no `=`")
             .help("quote a value with blanks in it: NAME='a b'"));
     };
     Ok((env_name(word, name)?, value.into()))
 }
 
-fn env_name(word: &Word, name: &str) -> Result<String, Fault> {
+fn env_name(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
     let good = |at: usize, ch: char| ch.is_ascii_alphabetic() || ch == '_' || (at > 0 && ch.is_ascii_digit());
     if !name.is_empty() && name.chars().enumerate().all(|(at, ch)| good(at, ch)) {
         return Ok(name.into());
     }
     if name.is_empty() {
-        return Err(Fault::new(word.span, "a name is missing here"));
+        return Err(RulesFault::new(word.span, "a name is missing here"));
     }
-    let fault = Fault::new(word.span, format!("`{name}` is not a variable's name"));
+    let fault = RulesFault::new(word.span, format!("`{name}` is not a variable's name"));
     Err(fault.help("names are letters, digits and `_`, and begin with no digit"))
 }
 
 /// A number of calls.
-pub(super) fn calls(word: &Word) -> Result<u32, Fault> {
+pub(super) fn calls(word: &QuotedWord) -> Result<u32, RulesFault> {
     let number = word.text().parse().ok().filter(|number| (1..=CALLS_MAX).contains(number));
-    number.ok_or_else(|| Fault::new(word.span, format!("`max_calls` is a number from 1 to {CALLS_MAX}")))
+    number.ok_or_else(|| RulesFault::new(word.span, format!("`max_calls` is a number from 1 to {CALLS_MAX}")))
 }
 
 /// A number of bytes with `K`, `M`, `G` or `T`, or `none`.
-pub(super) fn capture_max(word: &Word) -> Result<CaptureMax, Fault> {
+pub(super) fn capture_max(word: &QuotedWord) -> Result<CaptureMax, RulesFault> {
     let text = word.text();
     if text == "none" {
         return Ok(CaptureMax::Unlimited);
     }
     bytes(&text).filter(|bytes| *bytes > 0).map(CaptureMax::Bytes).ok_or_else(|| {
-        let fault = Fault::new(word.span, format!("`{text}` is not a number of bytes above 0"));
+        let fault = RulesFault::new(word.span, format!("`{text}` is not a number of bytes above 0"));
         fault.help("write whole bytes, with K, M, G or T for powers of 1024: `64M`; or `none` for no limit")
     })
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy + Debug>(word: &Word, choices: &[(&'static str, T)]) -> Result<T, Fault> {
+pub(super) fn choice<T: Copy + Debug>(
+    word: &QuotedWord,
+    choices: &[(&'static str, T)],
+) -> Result<T, RulesFault> {
     let text = word.text();
     if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text) {
         return Ok(*choice);
     }
     let names: Vec<_> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
-    let fault = Fault::new(word.span, format!("`{text}` is not one of {}", names.join(", ")));
+    let fault = RulesFault::new(word.span, format!("`{text}` is not one of {}", names.join(", ")));
     Err(match nearest(&text, choices.iter().map(|(name, _)| *name)) {
         Some(name) => fault.help(format!("write `{name}`")),
         None => fault,
@@ -188,13 +193,21 @@ pub(super) fn choice<T: Copy + Debug>(word: &Word, choices: &[(&'static str, T)]
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Tail;
-    use super::super::variables::Vars;
-    use super::super::word::Line;
+    use super::super::lexer::LineTail;
+    use super::super::variables::VariableValues;
+    use super::super::word::SourceLine;
     use super::*;
 
-    fn check<T: Debug + PartialEq>(parse: impl Fn(&Word) -> Result<T, Fault>, text: &str, want: Option<T>) {
-        let word = Tail::new(Line { text, file: 0, number: 0 }, 0).value().ok().flatten().expect("a value");
+    fn check<T: Debug + PartialEq>(
+        parse: impl Fn(&QuotedWord) -> Result<T, RulesFault>,
+        text: &str,
+        want: Option<T>,
+    ) {
+        let word = LineTail::new(SourceLine { text, file: 0, number: 0 }, 0)
+            .value()
+            .ok()
+            .flatten()
+            .expect("a value");
         assert_eq!(parse(&word).ok(), want, "{text}");
     }
 
@@ -234,8 +247,8 @@ mod tests {
         check(env, "HOME, _x1", Some(vec!["HOME".into(), "_x1".into()]));
         check(env, "HOME,,x", None);
         check(env, "1x", None);
-        let vars = Vars { home: Some("/h:i".into()), runtime_dir: None };
-        let parse = |word: &Word| exec_path(word, &Variables::new(&vars));
+        let vars = VariableValues { home: Some("/h:i".into()), runtime_dir: None };
+        let parse = |word: &QuotedWord| exec_path(word, &LoadVariables::new(&vars));
         check(parse, "$HOME/bin:/bin", None);
         check(parse, "/usr/bin:/bin", Some(ExecPath::List(vec!["/usr/bin".into(), "/bin".into()])));
         check(parse, "inherit", Some(ExecPath::Inherit));

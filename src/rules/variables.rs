@@ -4,14 +4,14 @@
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 
-use super::diagnostic::{Fault, Span};
+use super::diagnostic::{RulesFault, SourceSpan};
 use super::escape::quoted;
-use super::word::{Glyph, Word};
+use super::word::{QuotedChar, QuotedWord};
 
 /// The two variables that rules may name, as they are in the broker's environment. **Untrusted**: they are
 /// checked where they are used.
 #[derive(Clone, Debug, Default)]
-pub struct Vars {
+pub struct VariableValues {
     /// `$HOME`.
     pub home: Option<OsString>,
     /// `$XDG_RUNTIME_DIR`.
@@ -20,12 +20,12 @@ pub struct Vars {
 
 /// The variables of one load, and which of them its files named.
 #[derive(Debug)]
-pub(super) struct Variables<'v> {
+pub(super) struct LoadVariables<'v> {
     known: [(&'static str, Option<&'v OsStr>, Cell<bool>); 2],
 }
 
-impl<'v> Variables<'v> {
-    pub(super) fn new(vars: &'v Vars) -> Self {
+impl<'v> LoadVariables<'v> {
+    pub(super) fn new(vars: &'v VariableValues) -> Self {
         let unused = || Cell::new(false);
         let home = ("HOME", vars.home.as_deref(), unused());
         let runtime_dir = ("XDG_RUNTIME_DIR", vars.runtime_dir.as_deref(), unused());
@@ -41,7 +41,7 @@ impl<'v> Variables<'v> {
     }
 
     /// The word with its variables replaced.
-    pub(super) fn expand(&self, word: &Word) -> Result<String, Fault> {
+    pub(super) fn expand(&self, word: &QuotedWord) -> Result<String, RulesFault> {
         let mut text = String::with_capacity(word.glyphs.len());
         let mut at = 0;
         while let Some(glyph) = word.glyphs.get(at) {
@@ -57,10 +57,14 @@ impl<'v> Variables<'v> {
     }
 
     /// The value of the variable that begins at glyph `at`, and the glyph behind it.
-    pub(super) fn value_at(&self, word: &Word, at: usize) -> Result<Option<(&'v str, usize)>, Fault> {
+    pub(super) fn value_at(
+        &self,
+        word: &QuotedWord,
+        at: usize,
+    ) -> Result<Option<(&'v str, usize)>, RulesFault> {
         let Some((name, end)) = name_at(word, at)? else { return Ok(None) };
         let fault = |message: String| {
-            let fault = Fault::new(word.part(at, end), message);
+            let fault = RulesFault::new(word.part(at, end), message);
             fault.help(format!(
                 "only $HOME and $XDG_RUNTIME_DIR expand; for a literal ${name}, put it in single quotes"
             ))
@@ -84,20 +88,20 @@ fn is_path(value: &str) -> bool {
     value.starts_with('/') && !value.contains(char::is_control)
 }
 
-fn unusable(span: Span, name: &str, value: &OsStr) -> Fault {
+fn unusable(span: SourceSpan, name: &str, value: &OsStr) -> RulesFault {
     let shown = value.to_string_lossy();
     let message = format!("${name} is {}, which is not an absolute path of plain UTF-8", quoted(&shown));
-    Fault::new(span, message).help("set it for the broker, or write the path out")
+    RulesFault::new(span, message).help("set it for the broker, or write the path out")
 }
 
 /// The name of the variable that begins at glyph `at`, and the glyph behind it; a lone `$` begins none. A
 /// quote ends a name, as it does in a shell.
-fn name_at(word: &Word, at: usize) -> Result<Option<(String, usize)>, Fault> {
+fn name_at(word: &QuotedWord, at: usize) -> Result<Option<(String, usize)>, RulesFault> {
     let glyphs = &word.glyphs[at..];
     if !glyphs.first().is_some_and(|glyph| glyph.ch == '$' && glyph.is_active()) {
         return Ok(None);
     }
-    let goes_on = |pair: &&[Glyph]| pair[0].end == pair[1].at && pair[1].is_active();
+    let goes_on = |pair: &&[QuotedChar]| pair[0].end == pair[1].at && pair[1].is_active();
     let length = 1 + glyphs.windows(2).take_while(goes_on).count();
     let glyphs = &glyphs[1..length];
     let in_name = glyphs.iter().take_while(|glyph| in_name(glyph.ch)).count();
@@ -108,11 +112,11 @@ fn name_at(word: &Word, at: usize) -> Result<Option<(String, usize)>, Fault> {
     }
 }
 
-fn braced(word: &Word, at: usize, inner: &[Glyph]) -> Result<(String, usize), Fault> {
+fn braced(word: &QuotedWord, at: usize, inner: &[QuotedChar]) -> Result<(String, usize), RulesFault> {
     let length = inner.iter().position(|glyph| !in_name(glyph.ch));
     match length.filter(|&length| inner[length].ch == '}' && length > 0) {
         Some(length) => Ok((name(&inner[..length]), at + 3 + length)),
-        None => Err(Fault::new(word.part(at, at + 2), "`${` begins no variable's name")
+        None => Err(RulesFault::new(word.part(at, at + 2), "`${` begins no variable's name")
             .help("write ${HOME} or ${XDG_RUNTIME_DIR}; for a literal `${`, put it in single quotes")),
     }
 }
@@ -121,20 +125,23 @@ fn in_name(ch: char) -> bool {
     ch.is_ascii_alphanumeric() || ch == '_'
 }
 
-fn name(glyphs: &[Glyph]) -> String {
+fn name(glyphs: &[QuotedChar]) -> String {
     glyphs.iter().map(|glyph| glyph.ch).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::lexer::Tail;
-    use super::super::word::Line;
+    use super::super::lexer::LineTail;
+    use super::super::word::SourceLine;
     use super::*;
 
     fn check(text: &str, want: Option<&str>) {
-        let vars = Vars { home: Some("/home/a b".into()), runtime_dir: None };
-        let words = Tail::new(Line { text, file: 0, number: 0 }, 0).words().expect("the line is good").words;
-        assert_eq!(Variables::new(&vars).expand(&words[0]).ok().as_deref(), want);
+        let vars = VariableValues { home: Some("/home/a b".into()), runtime_dir: None };
+        let words = LineTail::new(SourceLine { text, file: 0, number: 0 }, 0)
+            .words()
+            .expect("the line is good")
+            .words;
+        assert_eq!(LoadVariables::new(&vars).expand(&words[0]).ok().as_deref(), want);
     }
 
     #[test]
@@ -164,10 +171,11 @@ mod tests {
     #[test]
     fn a_value_that_is_no_path_is_an_error() {
         for home in ["relative/h", "", "/h\nx", "~"] {
-            let vars = Vars { home: Some(home.into()), runtime_dir: None };
-            let words =
-                Tail::new(Line { text: "$HOME/x", file: 0, number: 0 }, 0).words().expect("it is good");
-            assert!(Variables::new(&vars).expand(&words.words[0]).is_err(), "{home:?}");
+            let vars = VariableValues { home: Some(home.into()), runtime_dir: None };
+            let words = LineTail::new(SourceLine { text: "$HOME/x", file: 0, number: 0 }, 0)
+                .words()
+                .expect("it is good");
+            assert!(LoadVariables::new(&vars).expand(&words.words[0]).is_err(), "{home:?}");
         }
     }
 

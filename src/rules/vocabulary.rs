@@ -5,7 +5,7 @@ use super::resources::ResourceKey;
 
 /// What an attribute sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(super) enum AttributeKey {
     Timeout,
     Cwd,
     Umask,
@@ -35,7 +35,7 @@ pub(super) enum Key {
     Later,
 }
 
-impl Key {
+impl AttributeKey {
     /// Whether a stanza may have it more than once.
     pub(super) fn repeats(self) -> bool {
         matches!(self, Self::Setenv | Self::Accepts | Self::Refuses)
@@ -44,48 +44,48 @@ impl Key {
 
 /// Where an attribute may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AttributePlace {
     Anywhere,
     Defaults,
     Rule,
 }
 
-const ATTRIBUTES: &[(&str, Key, Place)] = &[
-    ("timeout", Key::Timeout, Place::Anywhere),
-    ("cwd", Key::Cwd, Place::Anywhere),
-    ("umask", Key::Umask, Place::Anywhere),
-    ("env", Key::Env, Place::Anywhere),
-    ("setenv", Key::Setenv, Place::Anywhere),
-    ("exec_path", Key::ExecPath, Place::Anywhere),
-    ("stdin", Key::Stdin, Place::Anywhere),
-    ("tty", Key::Tty, Place::Anywhere),
-    ("on_hangup", Key::OnHangup, Place::Anywhere),
-    ("background", Key::Background, Place::Anywhere),
-    ("max_calls", Key::MaxCalls, Place::Anywhere),
-    ("log", Key::Log, Place::Anywhere),
-    ("stdinfile", Key::Capture(0), Place::Anywhere),
-    ("stdoutfile", Key::Capture(1), Place::Anywhere),
-    ("stderrfile", Key::Capture(2), Place::Anywhere),
-    ("capture_max", Key::CaptureMax, Place::Anywhere),
-    ("logfile", Key::Logfile, Place::Defaults),
-    ("audit", Key::Audit, Place::Defaults),
-    ("scope", Key::Scope, Place::Defaults),
-    ("MemoryMax", Key::Resource(ResourceKey::MemoryMax), Place::Anywhere),
-    ("MemoryHigh", Key::Resource(ResourceKey::MemoryHigh), Place::Anywhere),
-    ("MemorySwapMax", Key::Resource(ResourceKey::MemorySwapMax), Place::Anywhere),
-    ("TasksMax", Key::Resource(ResourceKey::TasksMax), Place::Anywhere),
-    ("CPUQuota", Key::Resource(ResourceKey::CpuQuota), Place::Anywhere),
-    ("CPUWeight", Key::Resource(ResourceKey::CpuWeight), Place::Anywhere),
-    ("IOWeight", Key::Resource(ResourceKey::IoWeight), Place::Anywhere),
-    ("RuntimeMaxSec", Key::Resource(ResourceKey::RuntimeMax), Place::Anywhere),
-    ("OOMPolicy", Key::Resource(ResourceKey::OomPolicy), Place::Anywhere),
-    ("Slice", Key::Resource(ResourceKey::Slice), Place::Anywhere),
-    ("journal", Key::Journal, Place::Defaults),
-    ("sync", Key::Sync, Place::Defaults),
-    ("allow_dash", Key::AllowDash, Place::Rule),
-    ("allow_any", Key::AllowAny, Place::Rule),
-    ("accepts", Key::Accepts, Place::Rule),
-    ("refuses", Key::Refuses, Place::Rule),
+const ATTRIBUTES: &[(&str, AttributeKey, AttributePlace)] = &[
+    ("timeout", AttributeKey::Timeout, AttributePlace::Anywhere),
+    ("cwd", AttributeKey::Cwd, AttributePlace::Anywhere),
+    ("umask", AttributeKey::Umask, AttributePlace::Anywhere),
+    ("env", AttributeKey::Env, AttributePlace::Anywhere),
+    ("setenv", AttributeKey::Setenv, AttributePlace::Anywhere),
+    ("exec_path", AttributeKey::ExecPath, AttributePlace::Anywhere),
+    ("stdin", AttributeKey::Stdin, AttributePlace::Anywhere),
+    ("tty", AttributeKey::Tty, AttributePlace::Anywhere),
+    ("on_hangup", AttributeKey::OnHangup, AttributePlace::Anywhere),
+    ("background", AttributeKey::Background, AttributePlace::Anywhere),
+    ("max_calls", AttributeKey::MaxCalls, AttributePlace::Anywhere),
+    ("log", AttributeKey::Log, AttributePlace::Anywhere),
+    ("stdinfile", AttributeKey::Capture(0), AttributePlace::Anywhere),
+    ("stdoutfile", AttributeKey::Capture(1), AttributePlace::Anywhere),
+    ("stderrfile", AttributeKey::Capture(2), AttributePlace::Anywhere),
+    ("capture_max", AttributeKey::CaptureMax, AttributePlace::Anywhere),
+    ("logfile", AttributeKey::Logfile, AttributePlace::Defaults),
+    ("audit", AttributeKey::Audit, AttributePlace::Defaults),
+    ("scope", AttributeKey::Scope, AttributePlace::Defaults),
+    ("MemoryMax", AttributeKey::Resource(ResourceKey::MemoryMax), AttributePlace::Anywhere),
+    ("MemoryHigh", AttributeKey::Resource(ResourceKey::MemoryHigh), AttributePlace::Anywhere),
+    ("MemorySwapMax", AttributeKey::Resource(ResourceKey::MemorySwapMax), AttributePlace::Anywhere),
+    ("TasksMax", AttributeKey::Resource(ResourceKey::TasksMax), AttributePlace::Anywhere),
+    ("CPUQuota", AttributeKey::Resource(ResourceKey::CpuQuota), AttributePlace::Anywhere),
+    ("CPUWeight", AttributeKey::Resource(ResourceKey::CpuWeight), AttributePlace::Anywhere),
+    ("IOWeight", AttributeKey::Resource(ResourceKey::IoWeight), AttributePlace::Anywhere),
+    ("RuntimeMaxSec", AttributeKey::Resource(ResourceKey::RuntimeMax), AttributePlace::Anywhere),
+    ("OOMPolicy", AttributeKey::Resource(ResourceKey::OomPolicy), AttributePlace::Anywhere),
+    ("Slice", AttributeKey::Resource(ResourceKey::Slice), AttributePlace::Anywhere),
+    ("journal", AttributeKey::Journal, AttributePlace::Defaults),
+    ("sync", AttributeKey::Sync, AttributePlace::Defaults),
+    ("allow_dash", AttributeKey::AllowDash, AttributePlace::Rule),
+    ("allow_any", AttributeKey::AllowAny, AttributePlace::Rule),
+    ("accepts", AttributeKey::Accepts, AttributePlace::Rule),
+    ("refuses", AttributeKey::Refuses, AttributePlace::Rule),
 ];
 
 const LATER: &[&str] = &["confine", "read", "write", "exec", "net", "unix", "syscalls", "on_missing"];
@@ -96,9 +96,9 @@ pub fn attributes() -> impl Iterator<Item = &'static str> {
 }
 
 /// What an attribute sets, and where it may stand.
-pub(super) fn find(name: &str) -> Option<(Key, Place)> {
+pub(super) fn find(name: &str) -> Option<(AttributeKey, AttributePlace)> {
     let known = ATTRIBUTES.iter().find(|(known, ..)| *known == name);
-    let later = || LATER.contains(&name).then_some((Key::Later, Place::Anywhere));
+    let later = || LATER.contains(&name).then_some((AttributeKey::Later, AttributePlace::Anywhere));
     known.map(|(_, key, place)| (*key, *place)).or_else(later)
 }
 

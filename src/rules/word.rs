@@ -1,11 +1,11 @@
 //! Lines and words. A [`Word`] keeps, for every character, where it stands and how it is quoted, so that
 //! slots and variables are told from text and a caret can point into the middle of a value.
 
-use super::diagnostic::Span;
+use super::diagnostic::SourceSpan;
 
 /// One line of a rules file, without its end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'s> {
+pub(super) struct SourceLine<'s> {
     /// The text.
     pub(super) text: &'s str,
     /// Which file.
@@ -14,14 +14,14 @@ pub(super) struct Line<'s> {
     pub(super) number: usize,
 }
 
-impl Line<'_> {
+impl SourceLine<'_> {
     /// The bytes from `start` to `end` as a span.
-    pub(super) fn span(&self, start: usize, end: usize) -> Span {
-        Span { file: self.file, line: self.number, start, end }
+    pub(super) fn span(&self, start: usize, end: usize) -> SourceSpan {
+        SourceSpan { file: self.file, line: self.number, start, end }
     }
 
     /// Everything but the blanks around it.
-    pub(super) fn content(&self) -> Span {
+    pub(super) fn content(&self) -> SourceSpan {
         let end = self.text.trim_ascii_end().len();
         self.span(self.text.len() - self.text.trim_ascii_start().len(), end)
     }
@@ -40,7 +40,7 @@ pub(super) enum Quoting {
 
 /// One character of a word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Glyph {
+pub(super) struct QuotedChar {
     /// The character.
     pub(super) ch: char,
     /// The first byte of what is written for it, its backslash included.
@@ -51,7 +51,7 @@ pub(super) struct Glyph {
     pub(super) quoting: Quoting,
 }
 
-impl Glyph {
+impl QuotedChar {
     /// Whether a `$` here begins a variable, or a letter goes on with one.
     pub(super) fn is_active(&self) -> bool {
         self.quoting != Quoting::Data
@@ -65,28 +65,28 @@ impl Glyph {
 
 /// One word, its quotes taken off.
 #[derive(Clone, Debug)]
-pub(super) struct Word {
+pub(super) struct QuotedWord {
     /// Its characters.
-    pub(super) glyphs: Vec<Glyph>,
+    pub(super) glyphs: Vec<QuotedChar>,
     /// The whole word in the line, quotes included.
-    pub(super) span: Span,
+    pub(super) span: SourceSpan,
     /// Whether any of it is quoted or escaped.
     pub(super) quoted: bool,
     /// The `;` that ended it and began a comment with no blank before it.
     pub(super) cut: Option<usize>,
 }
 
-impl Word {
+impl QuotedWord {
     /// The word as text, nothing expanded.
     pub(super) fn text(&self) -> String {
         self.glyphs.iter().map(|glyph| glyph.ch).collect()
     }
 
     /// Where the characters from `from` to before `to` stand.
-    pub(super) fn part(&self, from: usize, to: usize) -> Span {
+    pub(super) fn part(&self, from: usize, to: usize) -> SourceSpan {
         let start = self.glyphs.get(from).map_or(self.span.end, |glyph| glyph.at);
         let last = to.checked_sub(1).and_then(|last| self.glyphs.get(last));
-        Span { start, end: last.map_or(self.span.end, |last| last.end), ..self.span }
+        SourceSpan { start, end: last.map_or(self.span.end, |last| last.end), ..self.span }
     }
 
     /// The characters from `from` to before `to`, blanks around them left out, as a word of their own.

@@ -13,8 +13,8 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use crate::limits::SCOPE_WAIT;
 
-use super::link::{Link, unescape};
-use super::scope::{Handover, NewScope, ScopeName};
+use super::link::{BusTransport, unescape};
+use super::scope::{HandoverMode, NewScope, ScopeName};
 
 const MANAGER: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
@@ -35,9 +35,9 @@ const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/f
 
 /// Where a bus is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(String);
+pub struct BusAddress(String);
 
-impl Address {
+impl BusAddress {
     /// The bus of the manager that this process lives under: the session's, else the user's, else, for a service of
     /// the system, the system's. `None` where there is no sign of any.
     pub fn find(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
@@ -134,7 +134,7 @@ impl From<zbus::Error> for BusError {
 
 /// What a manager says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum ManagerReply {
     /// The request with this serial number was taken.
     Taken(u32),
     /// The request with this serial number was refused.
@@ -145,18 +145,18 @@ pub enum Word {
 
 /// A connection to a manager.
 #[derive(Debug)]
-pub struct Bus {
-    link: Link,
+pub struct ManagerBus {
+    link: BusTransport,
     heard: MessageStream,
     broker: Option<String>,
-    handover: Handover,
+    handover: HandoverMode,
 }
 
 /// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but no longer than
 /// this.
-pub fn delegates(address: &Address, path: &str, wait: Duration) -> Result<bool, BusError> {
+pub fn delegates(address: &BusAddress, path: &str, wait: Duration) -> Result<bool, BusError> {
     let until = Instant::now() + wait;
-    let link = Link::connect(&address.0, until)?;
+    let link = BusTransport::connect(&address.0, until)?;
     let answer = link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until)?;
     let unit: OwnedObjectPath = answer.body().deserialize()?;
     let kind = if unit.ends_with("_2eservice") { "Service" } else { "Scope" };
@@ -169,21 +169,21 @@ pub fn delegates(address: &Address, path: &str, wait: Duration) -> Result<bool, 
     Ok(group.downcast_ref::<&str>().is_ok_and(|group| group == path) && delegates.downcast_ref() == Ok(true))
 }
 
-impl Bus {
+impl ManagerBus {
     /// Connects, and listens for the ends of jobs.
-    pub fn connect(address: &Address) -> Result<Self, BusError> {
+    pub fn connect(address: &BusAddress) -> Result<Self, BusError> {
         let until = Instant::now() + SCOPE_WAIT;
-        let link = Link::connect(&address.0, until)?;
+        let link = BusTransport::connect(&address.0, until)?;
         link.call((BUS, BUS_PATH, BUS), "AddMatch", &JOBS, until)?;
         let broker = own_service(&link, until)?;
         let takes_handles = release(&link, until).is_some_and(|release| release >= PIDFDS_SINCE);
-        let handover = if takes_handles { Handover::Pidfd } else { Handover::Pid };
+        let handover = if takes_handles { HandoverMode::Pidfd } else { HandoverMode::Pid };
         let heard = link.listen();
         Ok(Self { link, heard, broker, handover })
     }
 
     /// What the manager has said since the last time; does not wait.
-    pub fn hear(&mut self) -> Result<Vec<Word>, BusError> {
+    pub fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
         let lost = |_| BusError::Failed("the connection to the message bus was lost".into());
         let messages = self.link.receive(&mut self.heard).map_err(lost)?;
         Ok(messages.iter().filter_map(word).collect())
@@ -218,7 +218,7 @@ impl Bus {
     }
 }
 
-impl AsFd for Bus {
+impl AsFd for ManagerBus {
     /// Readable when the manager said something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
@@ -226,7 +226,7 @@ impl AsFd for Bus {
 }
 
 /// The service that this process runs in, when the manager knows one: it knows only what is its own.
-fn own_service(link: &Link, until: Instant) -> Result<Option<String>, BusError> {
+fn own_service(link: &BusTransport, until: Instant) -> Result<Option<String>, BusError> {
     let answer = match link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until) {
         // The manager's own word; one of the bus would be that there is no manager.
         Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
@@ -237,7 +237,7 @@ fn own_service(link: &Link, until: Instant) -> Result<Option<String>, BusError> 
 }
 
 /// Which systemd the manager is of.
-fn release(link: &Link, until: Instant) -> Option<u32> {
+fn release(link: &BusTransport, until: Instant) -> Option<u32> {
     let property = (MANAGER_INTERFACE, "Version");
     let answer = link.call((MANAGER, MANAGER_PATH, PROPERTIES), "Get", &property, until).ok()?;
     let version: OwnedValue = answer.body().deserialize().ok()?;
@@ -257,20 +257,20 @@ fn unit_of(path: &str) -> Option<String> {
     String::from_utf8(unescape(name.as_bytes(), b'_')?).ok()
 }
 
-fn word(message: &Message) -> Option<Word> {
+fn word(message: &Message) -> Option<ManagerReply> {
     let header = message.header();
     match message.message_type() {
-        Type::MethodReturn => header.reply_serial().map(|serial| Word::Taken(serial.get())),
+        Type::MethodReturn => header.reply_serial().map(|serial| ManagerReply::Taken(serial.get())),
         Type::Error => {
             let why: String = message.body().deserialize().unwrap_or_default();
             let name = header.error_name().map(ToString::to_string).unwrap_or_default();
             let why = format!("{name}: {why}").replace(char::is_control, " ");
-            header.reply_serial().map(|serial| Word::Refused(serial.get(), why))
+            header.reply_serial().map(|serial| ManagerReply::Refused(serial.get(), why))
         }
         Type::Signal if header.member().is_some_and(|member| member.as_str() == "JobRemoved") => {
             let (_, _, unit, result): (u32, OwnedObjectPath, String, String) =
                 message.body().deserialize().ok()?;
-            Some(Word::Over(unit, result))
+            Some(ManagerReply::Over(unit, result))
         }
         Type::Signal | Type::MethodCall => None,
     }
@@ -283,7 +283,7 @@ mod tests {
     fn check(variables: &[(&str, &str)], want: Option<&str>) {
         let value =
             |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
-        assert_eq!(Address::find(value), want.map(|address| Address(address.into())));
+        assert_eq!(BusAddress::find(value), want.map(|address| BusAddress(address.into())));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Cgroup {
 
 /// What the processes of a scope used; a value that the kernel does not have is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
+pub struct CgroupUsage {
     /// Processor time, in milliseconds.
     pub cpu_ms: Option<u64>,
     /// The most bytes of memory at one time.
@@ -50,7 +50,7 @@ pub struct Account {
     pub oom: bool,
 }
 
-impl Account {
+impl CgroupUsage {
     /// This account, with what the `later` one says in its stead.
     pub fn or(self, later: Self) -> Self {
         Self {
@@ -68,13 +68,13 @@ impl Account {
 
 /// Hears that the kernel kills for want of memory in a cgroup, while the cgroup is there to say so.
 #[derive(Debug)]
-pub struct Kills {
+pub struct OomWatch {
     /// `memory.events`, until there is nothing more to learn of it.
     events: Option<File>,
     heard: bool,
 }
 
-impl Kills {
+impl OomWatch {
     /// What becomes ready when there is something to hear; at first, so that it is heard from then on.
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
         self.events.as_ref().map(|events| PollFd::new(events.as_fd(), PollFlags::POLLPRI))
@@ -315,17 +315,17 @@ impl Cgroup {
 
     /// What its processes used so far; nothing when it is gone. It may go between two reads, so the peak comes last:
     /// where there is one, nobody was killed for want of memory unless `oom` says so.
-    pub fn account(&self) -> Account {
+    pub fn account(&self) -> CgroupUsage {
         let number = |file: &str, name: &str| self.read(file).ok().and_then(|text| field(&text, name));
         let oom = number("memory.events", "oom_kill").is_some_and(|kills| kills > 0);
         let cpu_ms = number("cpu.stat", "usage_usec").map(|microseconds| microseconds / 1000);
         let memory_peak = self.read("memory.peak").ok().and_then(|text| text.trim().parse().ok());
-        Account { cpu_ms, memory_peak, oom }
+        CgroupUsage { cpu_ms, memory_peak, oom }
     }
 
     /// Hears of kills for want of memory in it, if it has the controller.
-    pub fn kills(&self) -> Kills {
-        Kills { events: self.file("memory.events", OFlag::O_RDONLY).ok(), heard: false }
+    pub fn kills(&self) -> OomWatch {
+        OomWatch { events: self.file("memory.events", OFlag::O_RDONLY).ok(), heard: false }
     }
 
     fn file(&self, name: impl AsRef<Path>, flags: OFlag) -> io::Result<File> {

@@ -16,7 +16,7 @@ const PERIOD: u64 = 100_000;
 
 /// Why a group does not have a limit that it should have.
 #[derive(Debug)]
-pub enum Unlimited {
+pub enum LimitError {
     /// No file of a group means this; a manager does it itself.
     ForManagers(ResourceKey),
     /// The controller is not there, or was not handed down.
@@ -25,7 +25,7 @@ pub enum Unlimited {
     Refused(ResourceKey, &'static str, io::Error),
 }
 
-impl fmt::Display for Unlimited {
+impl fmt::Display for LimitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ForManagers(key) => write!(f, "{} needs a manager's scope", key.as_str()),
@@ -37,17 +37,17 @@ impl fmt::Display for Unlimited {
     }
 }
 
-impl std::error::Error for Unlimited {}
+impl std::error::Error for LimitError {}
 
 /// A file of a group, by the controller that brings it, and what is written there.
-struct Control {
+struct LimitFile {
     controller: &'static str,
     file: &'static str,
     value: String,
 }
 
 /// Gives a group all these limits, or says which one it cannot have.
-pub fn limit(group: &Cgroup, resources: &[Resource]) -> Result<(), Unlimited> {
+pub fn limit(group: &Cgroup, resources: &[Resource]) -> Result<(), LimitError> {
     if resources.is_empty() {
         return Ok(());
     }
@@ -55,25 +55,25 @@ pub fn limit(group: &Cgroup, resources: &[Resource]) -> Result<(), Unlimited> {
     for resource in resources {
         let key = resource.key;
         if resource.is_for_managers() {
-            return Err(Unlimited::ForManagers(key));
+            return Err(LimitError::ForManagers(key));
         }
-        let Some(control) = control(resource, &Machine::look) else { continue };
+        let Some(control) = control(resource, &MachineSize::look) else { continue };
         if !has.iter().any(|controller| controller == control.controller) {
-            return Err(Unlimited::NoController(key, control.controller));
+            return Err(LimitError::NoController(key, control.controller));
         }
-        let refused = |source| Unlimited::Refused(key, control.file, source);
+        let refused = |source| LimitError::Refused(key, control.file, source);
         group.set(control.file, &control.value).map_err(refused)?;
     }
     Ok(())
 }
 
 /// What a percentage is of.
-struct Machine {
+struct MachineSize {
     memory: u64,
     tasks: u64,
 }
 
-impl Machine {
+impl MachineSize {
     fn look() -> Self {
         let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
         let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"].into_iter();
@@ -85,8 +85,8 @@ impl Machine {
 }
 
 /// The file for a property; `None` where a new group is so already.
-fn control(resource: &Resource, machine: &dyn Fn() -> Machine) -> Option<Control> {
-    let of = |controller, file, value| Some(Control { controller, file, value });
+fn control(resource: &Resource, machine: &dyn Fn() -> MachineSize) -> Option<LimitFile> {
+    let of = |controller, file, value| Some(LimitFile { controller, file, value });
     let value = &resource.value;
     let memory = |file| of("memory", file, most(value, || machine().memory));
     match (resource.key, value) {
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn check(key: ResourceKey, value: ResourceValue, want: Option<(&str, &str, &str)>) {
-        let machine = || Machine { memory: 1 << 30, tasks: 1000 };
+        let machine = || MachineSize { memory: 1 << 30, tasks: 1000 };
         let control = control(&Resource { key, value }, &machine);
         let got = control.as_ref().map(|control| (control.controller, control.file, control.value.as_str()));
         assert_eq!(got, want);

@@ -12,21 +12,21 @@ use nix::sys::time::TimeVal;
 
 /// A way to one address.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(super) struct DatagramChannel {
     socket: OwnedFd,
     address: UnixAddr,
 }
 
 /// What to do when the other side's queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum QueuePolicy {
     /// Wait, at most as long as the channel allows.
     Bounded,
     /// Let it be.
     None,
 }
 
-impl Channel {
+impl DatagramChannel {
     /// A channel that waits at most `limit`. Not connected: a reader that starts anew has another socket at the same
     /// address.
     pub(super) fn new(address: UnixAddr, limit: Duration) -> io::Result<Self> {
@@ -41,11 +41,11 @@ impl Channel {
         &self,
         message: &[u8],
         rights: Option<&OwnedFd>,
-        patience: Patience,
+        patience: QueuePolicy,
     ) -> nix::Result<()> {
         let flags = match patience {
-            Patience::Bounded => MsgFlags::MSG_NOSIGNAL,
-            Patience::None => MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+            QueuePolicy::Bounded => MsgFlags::MSG_NOSIGNAL,
+            QueuePolicy::None => MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
         };
         let rights: Vec<_> = rights.map(AsRawFd::as_raw_fd).into_iter().collect();
         let control = [ControlMessage::ScmRights(&rights)];

@@ -32,7 +32,7 @@ pub struct Delegation {
 
 /// Why there is none.
 #[derive(Debug)]
-pub enum Undelegated {
+pub enum DelegationError {
     /// Nobody looked: no rules had a use for one when the broker started.
     Unasked,
     /// No cgroup v2, or it cannot be looked at.
@@ -45,7 +45,7 @@ pub enum Undelegated {
     Stuck(io::Error),
 }
 
-impl fmt::Display for Undelegated {
+impl fmt::Display for DelegationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unasked => {
@@ -61,21 +61,21 @@ impl fmt::Display for Undelegated {
     }
 }
 
-impl std::error::Error for Undelegated {}
+impl std::error::Error for DelegationError {}
 
 impl Delegation {
     /// Finds out whether this process's group is its own. The system's manager marks such a group; a user's manager
     /// may not, and is asked: `ask` says whether the unit with this group delegates.
-    pub fn find(ask: impl FnOnce(&str) -> Result<bool, BusError>) -> Result<Self, Undelegated> {
-        let root = Cgroup::own().map_err(Undelegated::NoGroup)?;
+    pub fn find(ask: impl FnOnce(&str) -> Result<bool, BusError>) -> Result<Self, DelegationError> {
+        let root = Cgroup::own().map_err(DelegationError::NoGroup)?;
         if !is_writable(&root) {
-            return Err(Undelegated::Kept(root.path().into()));
+            return Err(DelegationError::Kept(root.path().into()));
         }
-        if !is_marked(&root).map_err(Undelegated::NoGroup)? {
+        if !is_marked(&root).map_err(DelegationError::NoGroup)? {
             match ask(root.path()) {
                 Ok(true) => {}
-                Ok(false) => return Err(Undelegated::Kept(root.path().into())),
-                Err(why) => return Err(Undelegated::Unknown(root.path().into(), why)),
+                Ok(false) => return Err(DelegationError::Kept(root.path().into())),
+                Err(why) => return Err(DelegationError::Unknown(root.path().into(), why)),
             }
         }
         Ok(Self { root })
@@ -84,19 +84,19 @@ impl Delegation {
     /// Moves this process into a sub-group, removes what an earlier broker left, and hands the controllers on.
     ///
     /// To be called before there are other processes: what is started later is where its parent is.
-    pub fn settle(&self) -> Result<(), Undelegated> {
-        let own = self.root.at(BROKER).map_err(Undelegated::Stuck)?;
-        own.set("cgroup.procs", "0").map_err(Undelegated::Stuck)?;
+    pub fn settle(&self) -> Result<(), DelegationError> {
+        let own = self.root.at(BROKER).map_err(DelegationError::Stuck)?;
+        own.set("cgroup.procs", "0").map_err(DelegationError::Stuck)?;
         self.clear();
         hand_on(&self.root);
         Ok(())
     }
 
     /// The group that the calls of a socket are in.
-    pub fn of_socket(&self, socket: &SocketName) -> io::Result<Calls> {
+    pub fn of_socket(&self, socket: &SocketName) -> io::Result<CallsCgroup> {
         let group = self.root.at(&format!("{CALLS}{}", tag(socket)))?;
         hand_on(&group);
-        Ok(Calls { group })
+        Ok(CallsCgroup { group })
     }
 
     /// Removes the groups of calls in which nothing runs.
@@ -113,11 +113,11 @@ impl Delegation {
 
 /// The group that holds those of a socket's calls.
 #[derive(Debug)]
-pub struct Calls {
+pub struct CallsCgroup {
     group: Cgroup,
 }
 
-impl Calls {
+impl CallsCgroup {
     /// A new group for the `number`th call of this process.
     pub fn group(&self, number: u64) -> io::Result<Cgroup> {
         self.group.create(&format!("{}-{number}", std::process::id()))

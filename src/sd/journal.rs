@@ -12,7 +12,7 @@ use nix::sys::socket::UnixAddr;
 
 use crate::limits::JOURNAL_SEND_MAX;
 
-use super::datagram::{Channel, Patience};
+use super::datagram::{DatagramChannel, QueuePolicy};
 
 /// Where the journal listens.
 pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -44,9 +44,9 @@ impl Priority {
 /// One entry as the journal's socket takes it: `NAME=value` lines; a value with a line break goes as `NAME`, its
 /// length in 64 bits, little-endian, and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry(Vec<u8>);
+pub struct JournalEntry(Vec<u8>);
 
-impl Entry {
+impl JournalEntry {
     /// An entry of the kind that `id` stands for, with a sentence for a person.
     pub fn new(id: &str, priority: Priority, message: &str) -> Self {
         let mut entry = Self(Vec::with_capacity(1024));
@@ -76,17 +76,17 @@ impl Entry {
 
 /// The way to the journal.
 #[derive(Debug)]
-pub struct JournalSocket(Channel);
+pub struct JournalSocket(DatagramChannel);
 
 impl JournalSocket {
     /// A socket; that anybody listens is not known before something is sent.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Channel::new(UnixAddr::new(JOURNAL_SOCKET)?, JOURNAL_SEND_MAX)?))
+        Ok(Self(DatagramChannel::new(UnixAddr::new(JOURNAL_SOCKET)?, JOURNAL_SEND_MAX)?))
     }
 
     /// Hands over an entry. A journal whose queue is full is given [`JOURNAL_SEND_MAX`], or with `hurry` no time.
-    pub fn send(&self, entry: &Entry, hurry: bool) -> io::Result<()> {
-        let patience = if hurry { Patience::None } else { Patience::Bounded };
+    pub fn send(&self, entry: &JournalEntry, hurry: bool) -> io::Result<()> {
+        let patience = if hurry { QueuePolicy::None } else { QueuePolicy::Bounded };
         match self.0.send(&entry.0, None, patience) {
             Err(Errno::EMSGSIZE | Errno::ENOBUFS) => {
                 Ok(self.0.send(&[], Some(&sealed(&entry.0)?), patience)?)
@@ -97,7 +97,7 @@ impl JournalSocket {
 
     /// Whether the journal would take an entry now. It passes over an empty message.
     pub fn probe(&self) -> io::Result<()> {
-        Ok(self.0.send(&[], None, Patience::None)?)
+        Ok(self.0.send(&[], None, QueuePolicy::None)?)
     }
 }
 
@@ -141,14 +141,14 @@ mod tests {
         fields
     }
 
-    fn entry(message: &str) -> Entry {
-        Entry::new("0123", Priority::Notice, message)
+    fn entry(message: &str) -> JournalEntry {
+        JournalEntry::new("0123", Priority::Notice, message)
     }
 
     proptest! {
         #[test]
         fn fields_in_are_fields_out(fields in prop::collection::vec((0..4_usize, any::<String>()), 0..8)) {
-            let mut entry = Entry(Vec::new());
+            let mut entry = JournalEntry(Vec::new());
             fields.iter().for_each(|(name, value)| entry.add(NAMES[*name], value));
             let want: Vec<_> = fields.into_iter().map(|(name, value)| (NAMES[name].to_owned(), value)).collect();
             prop_assert_eq!(decode(&entry.0), want);
@@ -168,7 +168,7 @@ mod tests {
         let bound = SocketAddr::from_abstract_name(&name).expect("a short name");
         let journal = UnixDatagram::bind_addr(&bound).expect("a name of our own");
         let address = UnixAddr::new_abstract(name.as_bytes()).expect("a short name");
-        let socket = JournalSocket(Channel::new(address, JOURNAL_SEND_MAX).expect("a socket"));
+        let socket = JournalSocket(DatagramChannel::new(address, JOURNAL_SEND_MAX).expect("a socket"));
         (journal, socket)
     }
 

@@ -12,7 +12,7 @@ use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_SAID_BYTES_MAX};
 
 /// Which journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Journals {
+pub enum JournalScope {
     /// All that this user may read.
     All,
     /// This user's.
@@ -25,7 +25,7 @@ pub enum Journals {
 
 /// What an entry says of a record, as text.
 #[derive(Debug, Deserialize)]
-pub struct Told {
+pub struct EntryText {
     /// `SLUICE_KIND`.
     #[serde(rename = "SLUICE_KIND")]
     pub kind: String,
@@ -84,10 +84,10 @@ impl std::error::Error for JournalctlError {}
 /// Hands each record's entry of this user's brokers since then, in milliseconds since 1970, to `take`. The journal
 /// itself notes whose process sent an entry. One that is not of a record is passed over.
 pub fn read_journal(
-    journals: &Journals,
+    journals: &JournalScope,
     uid: u32,
     since_ms: u64,
-    mut take: impl FnMut(Told),
+    mut take: impl FnMut(EntryText),
 ) -> Result<(), JournalctlError> {
     let mut child = command(journals, uid, since_ms).spawn().map_err(JournalctlError::Start)?;
     let read = child.stdout.take().map_or(Ok(()), |stdout| read_entries(stdout, &mut take));
@@ -96,7 +96,7 @@ pub fn read_journal(
     ended
 }
 
-fn command(journals: &Journals, uid: u32, since_ms: u64) -> Command {
+fn command(journals: &JournalScope, uid: u32, since_ms: u64) -> Command {
     let mut command = Command::new("journalctl");
     command.args(["--quiet", "--no-pager", "--output=json"]);
     command.arg(
@@ -104,17 +104,17 @@ fn command(journals: &Journals, uid: u32, since_ms: u64) -> Command {
     );
     command.arg(format!("--since=@{}", since_ms / 1000));
     match journals {
-        Journals::All => &mut command,
-        Journals::User => command.arg("--user"),
-        Journals::System => command.arg("--system"),
-        Journals::Directory(directory) => command.arg("--directory").arg(directory),
+        JournalScope::All => &mut command,
+        JournalScope::User => command.arg("--user"),
+        JournalScope::System => command.arg("--system"),
+        JournalScope::Directory(directory) => command.arg("--directory").arg(directory),
     };
     command.args(["SYSLOG_IDENTIFIER=sluice".to_owned(), format!("_UID={uid}")]);
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn read_entries(stdout: ChildStdout, take: &mut impl FnMut(Told)) -> io::Result<()> {
+fn read_entries(stdout: ChildStdout, take: &mut impl FnMut(EntryText)) -> io::Result<()> {
     let mut reader = BufReader::new(stdout);
     let mut line = Vec::new();
     while reader.by_ref().take(JOURNAL_LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {

@@ -27,18 +27,18 @@ use crate::sys;
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct BusTransport {
     connection: Connection,
-    shore: Arc<Shore>,
+    shore: Arc<SocketEnd>,
 }
 
-impl Link {
+impl BusTransport {
     /// Connects, and is greeted by the bus.
     /// Errors: those of `connect(2)`, of the bus, `TimedOut`; no unix socket.
     pub(super) fn connect(address: &str, until: Instant) -> zbus::Result<Self> {
         let stream = reach(&place(address)?, until)?;
-        let shore = Arc::new(Shore { stream, reading: Mutex::default(), writing: Mutex::default() });
-        let builder = Builder::socket(Near(shore.clone())).internal_executor(false);
+        let shore = Arc::new(SocketEnd { stream, reading: Mutex::default(), writing: Mutex::default() });
+        let builder = Builder::socket(BusSocket(shore.clone())).internal_executor(false);
         let connection = drive(&shore, None, builder.build(), until)?;
         Ok(Self { connection, shore })
     }
@@ -82,7 +82,7 @@ impl Link {
     }
 }
 
-impl AsFd for Link {
+impl AsFd for BusTransport {
     /// Readable when there is something to receive.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shore.stream.as_fd()
@@ -140,12 +140,12 @@ fn reach(place: &UnixAddr, until: Instant) -> io::Result<UnixStream> {
 /// Polls a future until it is ready, and what the executor has to do beside it.
 /// Errors: its own, `TimedOut`.
 fn drive<T>(
-    shore: &Shore,
+    shore: &SocketEnd,
     beside: Option<&Executor<'_>>,
     future: impl Future<Output = zbus::Result<T>>,
     until: Instant,
 ) -> zbus::Result<T> {
-    let woken = Arc::new(Woken::default());
+    let woken = Arc::new(WakeFlag::default());
     let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -171,9 +171,9 @@ fn work(executor: &Executor<'_>, context: &mut Context<'_>) -> bool {
 
 /// Whether a future that was polled wants to be polled again, without anything from outside.
 #[derive(Default)]
-struct Woken(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Woken {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -181,13 +181,13 @@ impl Wake for Woken {
 
 /// Our end of the socket, and who waits for it.
 #[derive(Debug)]
-struct Shore {
+struct SocketEnd {
     stream: UnixStream,
     reading: Mutex<Option<Waker>>,
     writing: Mutex<Option<Waker>>,
 }
 
-impl Shore {
+impl SocketEnd {
     /// Waits until the socket takes what is to be sent, or has something, and wakes who waits for it. `false` when the
     /// time is up.
     fn wait(&self, until: Instant) -> io::Result<bool> {
@@ -222,23 +222,27 @@ impl Shore {
 }
 
 /// What zbus is given as its socket.
-struct Near(Arc<Shore>);
+struct BusSocket(Arc<SocketEnd>);
 
-impl Socket for Near {
-    type ReadHalf = Reader;
-    type WriteHalf = Writer;
+impl Socket for BusSocket {
+    type ReadHalf = BusReader;
+    type WriteHalf = BusWriter;
 
-    fn split(self) -> Split<Reader, Writer> {
-        let reader =
-            Reader { shore: self.0.clone(), buffer: vec![0; BUS_BUFFER_BYTES], unread: 0..0, drained: false };
-        Split::new(reader, Writer(self.0))
+    fn split(self) -> Split<BusReader, BusWriter> {
+        let reader = BusReader {
+            shore: self.0.clone(),
+            buffer: vec![0; BUS_BUFFER_BYTES],
+            unread: 0..0,
+            drained: false,
+        };
+        Split::new(reader, BusWriter(self.0))
     }
 }
 
 /// Reads as much as is there: zbus takes a message in two parts.
 #[derive(Debug)]
-struct Reader {
-    shore: Arc<Shore>,
+struct BusReader {
+    shore: Arc<SocketEnd>,
     buffer: Vec<u8>,
     unread: Range<usize>,
     /// Whether the last look took all that was there: the next one is for when there is more.
@@ -246,7 +250,7 @@ struct Reader {
 }
 
 #[async_trait::async_trait]
-impl ReadHalf for Reader {
+impl ReadHalf for BusReader {
     /// Descriptors are of no use here: the kernel closes what somebody sends.
     async fn recvmsg(&mut self, target: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         let Self { shore, buffer, unread, drained } = self;
@@ -275,10 +279,10 @@ impl ReadHalf for Reader {
 }
 
 #[derive(Debug)]
-struct Writer(Arc<Shore>);
+struct BusWriter(Arc<SocketEnd>);
 
 #[async_trait::async_trait]
-impl WriteHalf for Writer {
+impl WriteHalf for BusWriter {
     async fn sendmsg(&mut self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
         self.0.attempt(&self.0.writing, |socket| sys::send(socket, bytes, descriptors)).await
     }
@@ -315,7 +319,8 @@ mod tests {
         let at = SocketAddr::from_abstract_name(&name).expect("a short name");
         let _silent = UnixListener::bind_addr(&at).expect("a name of our own");
         let until = Instant::now() + Duration::from_millis(20);
-        let error = Link::connect(&format!("unix:abstract={name}"), until).expect_err("nobody answers");
+        let error =
+            BusTransport::connect(&format!("unix:abstract={name}"), until).expect_err("nobody answers");
         let is_late =
             matches!(&error, zbus::Error::InputOutput(why) if why.kind() == io::ErrorKind::TimedOut);
         assert!(is_late && Instant::now() >= until, "{error}");

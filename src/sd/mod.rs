@@ -17,11 +17,11 @@ mod link;
 mod notify;
 mod scope;
 
-pub use bus::{Address, Bus, BusError, Word, delegates};
-pub use cgroup::{Account, Cgroup, Kills};
-pub use controls::{Unlimited, limit};
-pub use delegation::{Calls, Delegation, Undelegated};
-pub use journal::{Entry, JOURNAL_SOCKET, JournalSocket, Priority};
-pub use journalctl::{JournalctlError, Journals, Told, read_journal};
+pub use bus::{BusAddress, BusError, ManagerBus, ManagerReply, delegates};
+pub use cgroup::{Cgroup, CgroupUsage, OomWatch};
+pub use controls::{LimitError, limit};
+pub use delegation::{CallsCgroup, Delegation, DelegationError};
+pub use journal::{JOURNAL_SOCKET, JournalEntry, JournalSocket, Priority};
+pub use journalctl::{EntryText, JournalScope, JournalctlError, read_journal};
 pub use notify::Notifier;
 pub use scope::{NewScope, ScopeName, described, slice_of};

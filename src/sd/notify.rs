@@ -14,12 +14,12 @@ use sd_notify::NotifyState;
 
 use crate::limits::{NOTIFY_SEND_MAX, WATCHDOG_INTERVAL_MIN};
 
-use super::datagram::{Channel, Patience};
+use super::datagram::{DatagramChannel, QueuePolicy};
 
 /// The way to the service manager; without one, everything that is said is dropped.
 #[derive(Debug, Default)]
 pub struct Notifier {
-    channel: Option<Channel>,
+    channel: Option<DatagramChannel>,
     watchdog: Option<Duration>,
 }
 
@@ -29,7 +29,7 @@ impl Notifier {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
         };
-        let channel = Channel::new(address(&name)?, NOTIFY_SEND_MAX)?;
+        let channel = DatagramChannel::new(address(&name)?, NOTIFY_SEND_MAX)?;
         Ok(Self { channel: Some(channel), watchdog: sd_notify::watchdog_enabled() })
     }
 
@@ -48,38 +48,38 @@ impl Notifier {
     /// Errors, as of all but [`Self::last_word`]: `WouldBlock`, the manager's queue is full; nothing waits
     /// here.
     pub fn ready(&self, status: &str) -> io::Result<()> {
-        self.send(Patience::None, &[NotifyState::Ready, NotifyState::Status(status)])
+        self.send(QueuePolicy::None, &[NotifyState::Ready, NotifyState::Status(status)])
     }
 
     /// The rules are being read again.
     pub fn reloading(&self) -> io::Result<()> {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
-        self.send(Patience::None, &states)
+        self.send(QueuePolicy::None, &states)
     }
 
     /// The broker ends.
     pub fn stopping(&self, status: &str) -> io::Result<()> {
-        self.send(Patience::None, &[NotifyState::Stopping, NotifyState::Status(status)])
+        self.send(QueuePolicy::None, &[NotifyState::Stopping, NotifyState::Status(status)])
     }
 
     /// How things stand, as one line for a person.
     pub fn status(&self, status: &str) -> io::Result<()> {
-        self.send(Patience::None, &[NotifyState::Status(status)])
+        self.send(QueuePolicy::None, &[NotifyState::Status(status)])
     }
 
     /// How things stand, as the last word of a broker that cannot serve. Waits [`NOTIFY_SEND_MAX`] at most.
     pub fn last_word(&self, status: &str) -> io::Result<()> {
-        self.send(Patience::Bounded, &[NotifyState::Status(status)])
+        self.send(QueuePolicy::Bounded, &[NotifyState::Status(status)])
     }
 
     /// A sign of life.
     pub fn ping(&self) -> io::Result<()> {
-        self.send(Patience::None, &[NotifyState::Watchdog])
+        self.send(QueuePolicy::None, &[NotifyState::Watchdog])
     }
 
     /// One datagram, a line for each state. A line break in a text would begin another state, so there is none.
-    fn send(&self, patience: Patience, states: &[NotifyState<'_>]) -> io::Result<()> {
+    fn send(&self, patience: QueuePolicy, states: &[NotifyState<'_>]) -> io::Result<()> {
         let Some(channel) = &self.channel else { return Ok(()) };
         let mut message = String::new();
         for state in states {
@@ -111,7 +111,7 @@ mod tests {
         let bound = SocketAddr::from_abstract_name(&name).expect("a short name");
         let manager = UnixDatagram::bind_addr(&bound).expect("a name of our own");
         let address = address(OsStr::new(&format!("@{name}"))).expect("an abstract name");
-        let channel = Channel::new(address, NOTIFY_SEND_MAX).expect("a socket");
+        let channel = DatagramChannel::new(address, NOTIFY_SEND_MAX).expect("a socket");
         (manager, Notifier { channel: Some(channel), watchdog: Some(Duration::from_secs(3)) })
     }
 

@@ -83,7 +83,7 @@ pub struct NewScope<'a> {
 
 /// How a manager takes the process that goes into a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handover {
+pub(super) enum HandoverMode {
     /// By its handle.
     Pidfd,
     /// By its number.
@@ -92,7 +92,7 @@ pub(super) enum Handover {
 
 impl NewScope<'_> {
     /// The properties, with their types on the bus.
-    pub(super) fn properties(&self, handover: Handover) -> Vec<(&'static str, Value<'_>)> {
+    pub(super) fn properties(&self, handover: HandoverMode) -> Vec<(&'static str, Value<'_>)> {
         let grace = u64::try_from(TERM_GRACE.as_micros()).unwrap_or(u64::MAX);
         let mut properties: Vec<(&str, Value<'_>)> = vec![
             ("Description", format!("sluice: ready for a call at {}", tag(self.socket)).into()),
@@ -114,10 +114,10 @@ impl NewScope<'_> {
         properties
     }
 
-    fn process(&self, handover: Handover) -> (&'static str, Value<'_>) {
+    fn process(&self, handover: HandoverMode) -> (&'static str, Value<'_>) {
         match handover {
-            Handover::Pidfd => ("PIDFDs", vec![Fd::from(self.pidfd)].into()),
-            Handover::Pid => ("PIDs", vec![self.pid].into()),
+            HandoverMode::Pidfd => ("PIDFDs", vec![Fd::from(self.pidfd)].into()),
+            HandoverMode::Pid => ("PIDs", vec![self.pid].into()),
         }
     }
 }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     /// What a scope for socket `a` is given under this key.
-    fn given(key: &str, resources: &[Resource], handover: Handover) -> Vec<String> {
+    fn given(key: &str, resources: &[Resource], handover: HandoverMode) -> Vec<String> {
         let socket = SocketName::new("a");
         let name = ScopeName::new(&socket, 1, 1);
         let stdin = std::io::stdin();
@@ -205,7 +205,7 @@ mod tests {
     fn a_rules_slice_takes_the_place_of_the_sockets() {
         let slice = Resource { key: ResourceKey::Slice, value: ResourceValue::Text("b.slice".into()) };
         let share = Resource { key: ResourceKey::MemoryMax, value: ResourceValue::Share(9) };
-        let given = |key| given(key, &[slice.clone(), share.clone()], Handover::Pid);
+        let given = |key| given(key, &[slice.clone(), share.clone()], HandoverMode::Pid);
         assert_eq!(given("Slice"), [r#""b.slice""#]);
         assert_eq!(given("MemoryMaxScale"), ["uint32 9"]);
         assert_eq!(given("BindsTo").len(), 1);
@@ -213,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_process_is_handed_over_once() {
-        assert_eq!(given("PIDs", &[], Handover::Pid), ["[uint32 7]"]);
-        assert_eq!(given("PIDFDs", &[], Handover::Pid).len(), 0);
-        assert_eq!(given("PIDs", &[], Handover::Pidfd).len(), 0);
-        assert_eq!(given("PIDFDs", &[], Handover::Pidfd).len(), 1);
+        assert_eq!(given("PIDs", &[], HandoverMode::Pid), ["[uint32 7]"]);
+        assert_eq!(given("PIDFDs", &[], HandoverMode::Pid).len(), 0);
+        assert_eq!(given("PIDs", &[], HandoverMode::Pidfd).len(), 0);
+        assert_eq!(given("PIDFDs", &[], HandoverMode::Pidfd).len(), 1);
     }
 }

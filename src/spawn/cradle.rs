@@ -14,15 +14,15 @@ use nix::unistd::{Pid, gettid};
 use crate::limits::CALL_STACK_BYTES;
 
 /// A program to start, and who wants to know.
-type Order = (Command, SyncSender<io::Result<Child>>);
+type StartOrder = (Command, SyncSender<io::Result<Child>>);
 
 #[derive(Debug)]
-struct Cradle {
+struct ParentThread {
     thread: Pid,
-    orders: Sender<Order>,
+    orders: Sender<StartOrder>,
 }
 
-static CRADLE: OnceLock<Cradle> = OnceLock::new();
+static CRADLE: OnceLock<ParentThread> = OnceLock::new();
 
 /// Starts a program as a child of the cradle.
 pub(super) fn start(command: Command) -> io::Result<Child> {
@@ -36,11 +36,11 @@ pub(super) fn thread() -> Option<Pid> {
     CRADLE.get().map(|cradle| cradle.thread)
 }
 
-fn cradle() -> io::Result<&'static Cradle> {
+fn cradle() -> io::Result<&'static ParentThread> {
     if let Some(cradle) = CRADLE.get() {
         return Ok(cradle);
     }
-    let (orders, received) = mpsc::channel::<Order>();
+    let (orders, received) = mpsc::channel::<StartOrder>();
     let (tell, told) = mpsc::sync_channel(1);
     let work = move || {
         // Who asked waits for both, unless it is gone.
@@ -51,5 +51,5 @@ fn cradle() -> io::Result<&'static Cradle> {
     };
     thread::Builder::new().name("cradle".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
     let thread = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
-    Ok(CRADLE.get_or_init(|| Cradle { thread, orders }))
+    Ok(CRADLE.get_or_init(|| ParentThread { thread, orders }))
 }

@@ -16,17 +16,17 @@ use nix::sys::stat::SFlag;
 
 use crate::sys;
 
-use super::ends::{Ends, Way};
+use super::ends::{StreamIo, StreamSide};
 
 /// One end of a stream.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct StreamEnd {
     fd: OwnedFd,
-    kind: Kind,
+    kind: FdKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FdKind {
     /// One that others hold too.
     Pipe,
     /// One of ours, with flags of its own.
@@ -45,27 +45,27 @@ enum Kind {
 
 /// Which way bytes pass an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum FdUse {
     Read,
     Write,
 }
 
-impl End {
+impl StreamEnd {
     /// An end of the caller's.
-    pub(super) fn of_caller(fd: OwnedFd, used: Use) -> io::Result<Self> {
-        let barred = if used == Use::Read { OFlag::O_WRONLY } else { OFlag::O_RDONLY };
+    pub(super) fn of_caller(fd: OwnedFd, used: FdUse) -> io::Result<Self> {
+        let barred = if used == FdUse::Read { OFlag::O_WRONLY } else { OFlag::O_RDONLY };
         if OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?) & OFlag::O_ACCMODE == barred {
-            return Ok(Self { fd, kind: Kind::Shut });
+            return Ok(Self { fd, kind: FdKind::Shut });
         }
         let (form, device) = sys::form(fd.as_fd())?;
         let kind = match form {
-            SFlag::S_IFIFO => Kind::Pipe,
-            SFlag::S_IFSOCK => Kind::Socket,
-            SFlag::S_IFCHR if device == NULL => Kind::Null,
+            SFlag::S_IFIFO => FdKind::Pipe,
+            SFlag::S_IFSOCK => FdKind::Socket,
+            SFlag::S_IFCHR if device == NULL => FdKind::Null,
             SFlag::S_IFCHR if device != PTMX && fd.is_terminal() => return Ok(Self::terminal(fd, used)),
-            SFlag::S_IFCHR => Kind::Slow,
-            SFlag::S_IFREG => Kind::File,
-            _ => Kind::Ready,
+            SFlag::S_IFCHR => FdKind::Slow,
+            SFlag::S_IFREG => FdKind::File,
+            _ => FdKind::Ready,
         };
         Ok(Self { fd, kind })
     }
@@ -73,15 +73,15 @@ impl End {
     /// An end of a pipe that is nobody else's.
     pub(super) fn of_pipe(fd: OwnedFd) -> io::Result<Self> {
         sys::never_wait(fd.as_fd())?;
-        Ok(Self { fd, kind: Kind::OwnPipe })
+        Ok(Self { fd, kind: FdKind::OwnPipe })
     }
 
-    fn terminal(fd: OwnedFd, used: Use) -> Self {
-        let flags = if used == Use::Read { OFlag::O_RDONLY } else { OFlag::O_WRONLY };
+    fn terminal(fd: OwnedFd, used: FdUse) -> Self {
+        let flags = if used == FdUse::Read { OFlag::O_RDONLY } else { OFlag::O_WRONLY };
         match sys::open_again(fd.as_fd(), flags) {
-            Ok(own) => Self { fd: own, kind: Kind::Ready },
+            Ok(own) => Self { fd: own, kind: FdKind::Ready },
             // Another user's, perhaps: `su` leaves it at that.
-            Err(_) => Self { fd, kind: Kind::Slow },
+            Err(_) => Self { fd, kind: FdKind::Slow },
         }
     }
 
@@ -105,16 +105,16 @@ pub(super) fn is_terminal(fd: BorrowedFd<'_>) -> io::Result<bool> {
 
 /// The ends of a stream, and its capture.
 #[derive(Debug)]
-pub(super) struct Descriptors {
-    source: Option<End>,
-    sink: Option<End>,
+pub(super) struct StreamFds {
+    source: Option<StreamEnd>,
+    sink: Option<StreamEnd>,
     capture: Option<File>,
     /// The command's stdin, once all was handed over: to see what it left unread.
     handed: Option<OwnedFd>,
 }
 
-impl Descriptors {
-    pub(super) fn new(source: End, sink: End, capture: Option<File>) -> Self {
+impl StreamFds {
+    pub(super) fn new(source: StreamEnd, sink: StreamEnd, capture: Option<File>) -> Self {
         Self { source: Some(source), sink: Some(sink), capture, handed: None }
     }
 
@@ -134,9 +134,9 @@ impl Descriptors {
     }
 
     /// Gives no more: the reader is told.
-    pub(super) fn close_sink(&mut self, way: Way) {
+    pub(super) fn close_sink(&mut self, way: StreamSide) {
         let Some(sink) = self.sink.take() else { return };
-        if way == Way::In {
+        if way == StreamSide::In {
             // Of a pipe without a writer, another reader that never reads changes nothing.
             self.handed = sys::open_again(sink.fd.as_fd(), OFlag::O_RDONLY).ok();
         }
@@ -157,8 +157,8 @@ impl Descriptors {
         self.capture.as_ref().map(AsFd::as_fd).ok_or_else(unfit)
     }
 
-    fn pipe(end: Option<&End>) -> io::Result<BorrowedFd<'_>> {
-        let is_pipe = |end: &&End| matches!(end.kind, Kind::Pipe | Kind::OwnPipe);
+    fn pipe(end: Option<&StreamEnd>) -> io::Result<BorrowedFd<'_>> {
+        let is_pipe = |end: &&StreamEnd| matches!(end.kind, FdKind::Pipe | FdKind::OwnPipe);
         end.filter(is_pipe).map(|end| end.fd.as_fd()).ok_or_else(unfit)
     }
 }
@@ -168,10 +168,10 @@ fn unfit() -> io::Error {
     Errno::EINVAL.into()
 }
 
-impl Ends for Descriptors {
+impl StreamIo for StreamFds {
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
         // A splice into a file holds the pipe for as long as the file takes, and its writer has to wait.
-        if self.source.as_ref().is_some_and(|source| source.kind == Kind::OwnPipe) {
+        if self.source.as_ref().is_some_and(|source| source.kind == FdKind::OwnPipe) {
             return Err(unfit());
         }
         sys::splice(Self::pipe(self.source.as_ref())?, None, self.capture()?, Some(at), bytes)
@@ -180,11 +180,11 @@ impl Ends for Descriptors {
     fn splice_out(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
         let sink = self.sink.as_ref().ok_or_else(unfit)?;
         match sink.kind {
-            Kind::Pipe | Kind::OwnPipe => {
+            FdKind::Pipe | FdKind::OwnPipe => {
                 sys::splice(self.capture()?, Some(at), sink.fd.as_fd(), None, bytes)
             }
-            Kind::Null => Ok(bytes),
-            Kind::Socket | Kind::File | Kind::Ready | Kind::Slow | Kind::Shut => Err(unfit()),
+            FdKind::Null => Ok(bytes),
+            FdKind::Socket | FdKind::File | FdKind::Ready | FdKind::Slow | FdKind::Shut => Err(unfit()),
         }
     }
 
@@ -195,10 +195,12 @@ impl Ends for Descriptors {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(source) = &self.source else { return Ok(0) };
         match source.kind {
-            Kind::Shut => Ok(0),
-            Kind::Socket => sys::receive_now(source.fd.as_fd(), buffer),
-            Kind::OwnPipe | Kind::File | Kind::Ready | Kind::Null => sys::read(source.fd.as_fd(), buffer),
-            Kind::Pipe | Kind::Slow => {
+            FdKind::Shut => Ok(0),
+            FdKind::Socket => sys::receive_now(source.fd.as_fd(), buffer),
+            FdKind::OwnPipe | FdKind::File | FdKind::Ready | FdKind::Null => {
+                sys::read(source.fd.as_fd(), buffer)
+            }
+            FdKind::Pipe | FdKind::Slow => {
                 source.is_ready(PollFlags::POLLIN)?;
                 sys::read(source.fd.as_fd(), buffer)
             }
@@ -208,10 +210,12 @@ impl Ends for Descriptors {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(sink) = &self.sink else { return Err(io::ErrorKind::BrokenPipe.into()) };
         match sink.kind {
-            Kind::Shut => Err(io::ErrorKind::BrokenPipe.into()),
-            Kind::Socket => sys::send_now(sink.fd.as_fd(), bytes),
-            Kind::OwnPipe | Kind::File | Kind::Ready | Kind::Null => sys::write(sink.fd.as_fd(), bytes),
-            Kind::Pipe | Kind::Slow => {
+            FdKind::Shut => Err(io::ErrorKind::BrokenPipe.into()),
+            FdKind::Socket => sys::send_now(sink.fd.as_fd(), bytes),
+            FdKind::OwnPipe | FdKind::File | FdKind::Ready | FdKind::Null => {
+                sys::write(sink.fd.as_fd(), bytes)
+            }
+            FdKind::Pipe | FdKind::Slow => {
                 sink.is_ready(PollFlags::POLLOUT)?;
                 sys::write(sink.fd.as_fd(), &bytes[..bytes.len().min(PIPE_BUF)])
             }

@@ -3,7 +3,7 @@
 use std::io;
 
 /// What a stream does to its descriptors. What would wait for somebody else gives `WouldBlock`.
-pub(super) trait Ends {
+pub(super) trait StreamIo {
     /// From the source to the capture at `at`, within the kernel. 0 is the end. `InvalidInput`: not with these two.
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize>;
     /// From the capture at `at` to the sink, within the kernel. `InvalidInput`: not with these two.
@@ -22,7 +22,7 @@ pub(super) trait Ends {
 
 /// What becomes of a stream whose capture fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OnLoss {
+pub(super) enum CaptureLoss {
     /// It ends: nothing passes that is not on record.
     End,
     /// It goes on without one.
@@ -31,7 +31,7 @@ pub(super) enum OnLoss {
 
 /// Which side of the stream is the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum StreamSide {
     /// It reads.
     In,
     /// It writes.
@@ -40,7 +40,7 @@ pub(super) enum Way {
 
 /// What a stream can be waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wants {
+pub(super) struct StreamWaits {
     /// Something to take.
     pub(super) source: bool,
     /// Room to give.

@@ -14,44 +14,45 @@ use std::time::Instant;
 use crate::ids::SocketName;
 use crate::limits::{GROUP_ROUND, NURSERY_WAIT};
 use crate::rules::Resource;
-use crate::sd::{Calls, Cgroup, Delegation, limit};
+use crate::sd::{CallsCgroup, Cgroup, Delegation, limit};
 
 use super::handle::{Launcher, dismiss};
-use super::kin::Kin;
-use super::pool::{Ordered, Pool};
-use super::scope::{Chore, Scope};
-use super::stock::{Habit, Stock};
+use super::kin::Reaper;
+use super::pool::{LauncherPool, OrderedLauncher};
+use super::scope::{CallScope, GroupTask};
+use super::stock::{KeepPolicy, WarmSet};
 
 /// Launchers in groups.
 #[derive(Debug)]
-pub(super) struct Groups {
-    yard: Arc<Yard>,
-    chores: Sender<Chore>,
+pub(super) struct DelegatedGroups {
+    yard: Arc<SharedGroups>,
+    chores: Sender<GroupTask>,
 }
 
 /// What calls and the keeper share.
 #[derive(Debug)]
-struct Yard {
+struct SharedGroups {
     delegation: Delegation,
-    pool: Arc<Pool>,
+    pool: Arc<LauncherPool>,
     number: AtomicU64,
-    plots: Mutex<HashMap<SocketName, Plot>>,
+    plots: Mutex<HashMap<SocketName, SocketGroups>>,
 }
 
 /// What there is for one socket.
 #[derive(Debug)]
-struct Plot {
-    calls: Arc<Calls>,
-    stock: Stock<Ordered>,
+struct SocketGroups {
+    calls: Arc<CallsCgroup>,
+    stock: WarmSet<OrderedLauncher>,
 }
 
-impl Groups {
+impl DelegatedGroups {
     /// Groups below the delegated one, with launchers of `pool`.
-    pub(super) fn new(delegation: Delegation, pool: Arc<Pool>, kin: Arc<Kin>) -> io::Result<Self> {
+    pub(super) fn new(delegation: Delegation, pool: Arc<LauncherPool>, kin: Arc<Reaper>) -> io::Result<Self> {
         let (chores, received) = mpsc::channel();
         let (number, plots) = (AtomicU64::new(0), Mutex::default());
-        let yard = Arc::new(Yard { delegation, pool, number, plots });
-        let keeper = Keeper { yard: yard.clone(), kin, chores: chores.clone(), kept: Vec::new(), look: None };
+        let yard = Arc::new(SharedGroups { delegation, pool, number, plots });
+        let keeper =
+            GroupsThread { yard: yard.clone(), kin, chores: chores.clone(), kept: Vec::new(), look: None };
         thread::Builder::new().name("groups".into()).spawn(move || keeper.run(&received))?;
         Ok(Self { yard, chores })
     }
@@ -68,12 +69,12 @@ impl Groups {
     /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at work takes the
     /// processor from the calls beside it.
     pub(super) fn refill(&self) {
-        drop(self.chores.send(Chore::Look));
+        drop(self.chores.send(GroupTask::Look));
     }
 
     /// Parks no more: the broker stops.
     pub(super) fn stop(&self) {
-        drop(self.chores.send(Chore::Stop));
+        drop(self.chores.send(GroupTask::Stop));
     }
 
     /// Removes every group: all calls are over.
@@ -88,7 +89,7 @@ impl Groups {
         while Instant::now() < give_up {
             let (taken, is_low) = {
                 let mut plots = self.yard.plots();
-                let Some(Plot { stock, .. }) = plots.get_mut(socket) else { return Ok(None) };
+                let Some(SocketGroups { stock, .. }) = plots.get_mut(socket) else { return Ok(None) };
                 (stock.take(Instant::now(), |_| true), stock.is_low())
             };
             if is_low {
@@ -104,55 +105,61 @@ impl Groups {
     }
 }
 
-impl Yard {
-    fn plots(&self) -> MutexGuard<'_, HashMap<SocketName, Plot>> {
+impl SharedGroups {
+    fn plots(&self) -> MutexGuard<'_, HashMap<SocketName, SocketGroups>> {
         self.plots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The group of a socket's calls, made for the first one.
-    fn calls(&self, socket: &SocketName) -> io::Result<Arc<Calls>> {
+    fn calls(&self, socket: &SocketName) -> io::Result<Arc<CallsCgroup>> {
         let mut plots = self.plots();
         if let Some(plot) = plots.get(socket) {
             return Ok(plot.calls.clone());
         }
         let calls = Arc::new(self.delegation.of_socket(socket)?);
-        let plot = Plot { calls: calls.clone(), stock: Stock::new(Habit::SCOPED, Instant::now()) };
+        let plot =
+            SocketGroups { calls: calls.clone(), stock: WarmSet::new(KeepPolicy::SCOPED, Instant::now()) };
         plots.insert(socket.clone(), plot);
         Ok(calls)
     }
 
     /// Has a launcher made in a new group, and does not wait for it.
-    fn order(&self, calls: &Calls, resources: &[Resource], chores: &Sender<Chore>) -> io::Result<Ordered> {
+    fn order(
+        &self,
+        calls: &CallsCgroup,
+        resources: &[Resource],
+        chores: &Sender<GroupTask>,
+    ) -> io::Result<OrderedLauncher> {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let scope = Scope::group(calls.group(number)?, chores.clone());
+        let scope = CallScope::group(calls.group(number)?, chores.clone());
         limit(scope.cgroup(), resources).map_err(io::Error::other)?;
         self.pool.order(scope)
     }
 }
 
 /// The thread's own state.
-struct Keeper {
-    yard: Arc<Yard>,
-    kin: Arc<Kin>,
-    chores: Sender<Chore>,
+struct GroupsThread {
+    yard: Arc<SharedGroups>,
+    kin: Arc<Reaper>,
+    chores: Sender<GroupTask>,
     /// The groups in which something was left running, by path: as many as there are, so no handle of each is held.
     kept: Vec<String>,
     /// When to look at those again.
     look: Option<Instant>,
 }
 
-impl Keeper {
+impl GroupsThread {
     /// Serves until the broker stops.
-    fn run(mut self, chores: &Receiver<Chore>) {
+    fn run(mut self, chores: &Receiver<GroupTask>) {
         loop {
             let chore = match self.due() {
                 None => chores.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(due) => chores.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
             match chore {
-                Err(RecvTimeoutError::Disconnected) | Ok(Chore::Stop) => break,
-                Err(RecvTimeoutError::Timeout) | Ok(Chore::Look) => {}
-                Ok(Chore::Remove(group)) => self.remove(&group),
+                Err(RecvTimeoutError::Disconnected) | Ok(GroupTask::Stop) => break,
+                Err(RecvTimeoutError::Timeout) | Ok(GroupTask::Look) => {}
+                Ok(GroupTask::Remove(group)) => self.remove(&group),
             }
             self.look_at_kept();
             self.fill();
@@ -206,7 +213,7 @@ impl Keeper {
         }
     }
 
-    fn dismiss(&self, parked: Vec<Ordered>) {
+    fn dismiss(&self, parked: Vec<OrderedLauncher>) {
         dismiss(parked.into_iter().filter_map(|ordered| ordered.arrive().ok()), &self.kin);
     }
 }

@@ -10,16 +10,16 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::limits::{CLOSER_BATCH, KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX};
-use crate::refusal::{Descriptors, Refusal};
-use crate::rules::Stdin;
-use crate::sys::{self, End, Unfit};
+use crate::refusal::{DescriptorFault, Refusal};
+use crate::rules::StdinMode;
+use crate::sys::{self, ProcessEnd, UnfitStdio};
 
-use super::kin::Kin;
-use super::launcher::{Close, FIT, Failure, Source};
-use super::plan::{Plan, Stdio};
-use super::reaper::{Left, Report, left_below};
-use super::scope::Scope;
-use super::stop::Stop;
+use super::kin::Reaper;
+use super::launcher::{CloseMode, FIT, LaunchFailure, StdioSource};
+use super::plan::{CommandStdio, LaunchPlan};
+use super::reaper::{ReaperChildren, ReaperReport, left_below};
+use super::scope::CallScope;
+use super::stop::StopSignal;
 
 /// A process that waits for its plan. Dropped without one, it ends by itself.
 #[derive(Debug)]
@@ -27,14 +27,14 @@ pub struct Launcher {
     pid: Pid,
     pidfd: OwnedFd,
     stream: UnixStream,
-    scope: Option<Scope>,
+    scope: Option<CallScope>,
     /// The process that will be the command, where this one is its reaper.
     command: Option<Pid>,
 }
 
 /// How a command with a reaper ended.
 #[derive(Debug)]
-pub(super) enum Reaped {
+pub(super) enum ReapedCommand {
     /// As its reaper tells it, which goes on where something is left.
     Told(Told),
     /// The reaper was killed, or does nothing any more.
@@ -44,17 +44,17 @@ pub(super) enum Reaped {
 /// What a reaper tells of its command.
 #[derive(Debug)]
 pub(super) struct Told {
-    pub(super) end: End,
-    pub(super) left: Left,
+    pub(super) end: ProcessEnd,
+    pub(super) left: ReaperChildren,
     /// Why it did not become the command.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<LaunchFailure>,
     /// A signal ended it before it became the command.
     pub(super) is_cut_off: bool,
 }
 
 impl Launcher {
     /// One that was just made.
-    pub(super) fn new(pid: Pid, pidfd: OwnedFd, stream: UnixStream, scope: Option<Scope>) -> Self {
+    pub(super) fn new(pid: Pid, pidfd: OwnedFd, stream: UnixStream, scope: Option<CallScope>) -> Self {
         Self { pid, pidfd, stream, scope, command: None }
     }
 
@@ -81,12 +81,12 @@ impl Launcher {
     /// Has it become the reaper of the command, which another process will be. Before anything else is sent
     /// to it.
     /// Errors: no process could be made, or not in time, the broker stops.
-    pub fn begin_reaper(&mut self, stop: Stop<'_>) -> Result<(), Refusal> {
-        send(self.stream(), Source::Reaper, &[]).map_err(Refusal::no_launcher)?;
+    pub fn begin_reaper(&mut self, stop: StopSignal<'_>) -> Result<(), Refusal> {
+        send(self.stream(), StdioSource::Reaper, &[]).map_err(Refusal::no_launcher)?;
         let until = Instant::now() + TAKING_MAX;
         loop {
-            match self.report().map_err(|_| Refusal::LauncherEnded)?.map(Report::decode) {
-                Some(Some(Report::Began(pid))) => {
+            match self.report().map_err(|_| Refusal::LauncherEnded)?.map(ReaperReport::decode) {
+                Some(Some(ReaperReport::Began(pid))) => {
                     self.command = Some(pid);
                     return Ok(());
                 }
@@ -99,10 +99,10 @@ impl Launcher {
 
     /// The next report, if one is there. Errors: `UnexpectedEof` (the processes behind the stream have
     /// ended).
-    fn report(&self) -> io::Result<Option<[u8; Report::BYTES]>> {
-        let mut report = [0; Report::BYTES];
+    fn report(&self) -> io::Result<Option<[u8; ReaperReport::BYTES]>> {
+        let mut report = [0; ReaperReport::BYTES];
         match sys::receive_now(self.stream.as_fd(), &mut report) {
-            Ok(Report::BYTES) => Ok(Some(report)),
+            Ok(ReaperReport::BYTES) => Ok(Some(report)),
             Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
             Err(source) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(source) => Err(source),
@@ -110,26 +110,26 @@ impl Launcher {
     }
 
     /// How the command of a reaper ended, once [`Self::end`] is readable.
-    pub(super) fn await_reaped(&self) -> io::Result<Reaped> {
+    pub(super) fn await_reaped(&self) -> io::Result<ReapedCommand> {
         let until = Instant::now() + KILL_GRACE;
         let (mut failure, mut is_cut_off) = (None, false);
         loop {
             match self.report() {
-                Ok(Some(report)) => match Report::decode(report) {
-                    Some(Report::Ended(end, left)) => {
-                        return Ok(Reaped::Told(Told { end, left, failure, is_cut_off }));
+                Ok(Some(report)) => match ReaperReport::decode(report) {
+                    Some(ReaperReport::Ended(end, left)) => {
+                        return Ok(ReapedCommand::Told(Told { end, left, failure, is_cut_off }));
                     }
-                    Some(Report::CutOff) => is_cut_off = true,
+                    Some(ReaperReport::CutOff) => is_cut_off = true,
                     // Told by the process that should have become the command, ahead of its end.
-                    Some(Report::Began(_)) | None => failure = Failure::decode(report),
+                    Some(ReaperReport::Began(_)) | None => failure = LaunchFailure::decode(report),
                 },
                 Ok(None) => {
                     let mut look = [PollFd::new(self.stream(), PollFlags::POLLIN)];
                     if !sys::poll_until(&mut look, Some(until))? {
-                        return Ok(Reaped::Unknown);
+                        return Ok(ReapedCommand::Unknown);
                     }
                 }
-                Err(_) => return Ok(Reaped::Unknown),
+                Err(_) => return Ok(ReapedCommand::Unknown),
             }
         }
     }
@@ -145,12 +145,12 @@ impl Launcher {
     }
 
     /// The scope that it is in, if it is in one.
-    pub fn scope(&self) -> Option<&Scope> {
+    pub fn scope(&self) -> Option<&CallScope> {
         self.scope.as_ref()
     }
 
     /// It is in a scope from now on.
-    pub(super) fn enter(&mut self, scope: Scope) {
+    pub(super) fn enter(&mut self, scope: CallScope) {
         self.scope = Some(scope);
     }
 
@@ -164,10 +164,10 @@ impl Launcher {
     /// never come to this process. Until [`Self::await_stdio`] was answered, nobody else may take or look at
     /// what waits there.
     /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
-    pub fn send_connection(&self, connection: BorrowedFd<'_>, stdin: Stdin) -> io::Result<()> {
+    pub fn send_connection(&self, connection: BorrowedFd<'_>, stdin: StdinMode) -> io::Result<()> {
         let source = match stdin {
-            Stdin::Caller => Source::Connection,
-            Stdin::Null => Source::ConnectionWithoutStdin,
+            StdinMode::Caller => StdioSource::Connection,
+            StdinMode::Null => StdioSource::ConnectionWithoutStdin,
         };
         send(self.stream(), source, &[connection])
     }
@@ -177,14 +177,14 @@ impl Launcher {
     /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left,
     /// or the launcher has ended. Then it has no use, and may end whenever its descriptors let it. One that
     /// did not even begin to take them is no fault of theirs, and is killed.
-    pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: Stop<'_>) -> Result<(), Refusal> {
+    pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: StopSignal<'_>) -> Result<(), Refusal> {
         let until = Instant::now() + TAKING_MAX;
-        let mut report = [0; Unfit::BYTES];
+        let mut report = [0; UnfitStdio::BYTES];
         loop {
             match sys::receive_now(self.stream.as_fd(), &mut report) {
-                Ok(Unfit::BYTES) if report == FIT => return Ok(()),
+                Ok(UnfitStdio::BYTES) if report == FIT => return Ok(()),
                 Ok(length) => {
-                    let unfit = Unfit::decode(report).filter(|_| length == report.len());
+                    let unfit = UnfitStdio::decode(report).filter(|_| length == report.len());
                     return Err(
                         unfit.map_or(Refusal::LauncherEnded, |unfit| Refusal::Descriptors(unfit.into()))
                     );
@@ -196,7 +196,7 @@ impl Launcher {
                 let is_still = state(self.command()).is_some_and(|state| matches!(state, 'T' | 't'));
                 let has_begun = has_heard(self.stream()) && !is_still;
                 return Err(if has_begun {
-                    Refusal::Descriptors(Descriptors::Late)
+                    Refusal::Descriptors(DescriptorFault::Late)
                 } else {
                     self.given_up()
                 });
@@ -212,7 +212,7 @@ impl Launcher {
 
     /// Has it close a connection, of which it gets a copy, and does not wait for that.
     /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
-    pub fn close(&self, connection: &OwnedFd, how: Close) -> io::Result<()> {
+    pub fn close(&self, connection: &OwnedFd, how: CloseMode) -> io::Result<()> {
         sys::send(self.stream.as_fd(), &[how as u8], &[connection.as_fd()]).map(drop)
     }
 
@@ -244,13 +244,13 @@ impl Launcher {
     }
 
     /// Hangs up on it, and does not wait until it has ended.
-    pub fn let_go(self) -> Ending {
-        Ending { pid: self.pid, pidfd: self.pidfd }
+    pub fn let_go(self) -> EndingLauncher {
+        EndingLauncher { pid: self.pid, pidfd: self.pidfd }
     }
 
     /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing
     /// else to do, but what descriptors it took may keep it.
-    pub fn dismiss(self, kin: &Kin, stop: Stop<'_>) {
+    pub fn dismiss(self, kin: &Reaper, stop: StopSignal<'_>) {
         let Self { pid, pidfd, stream, scope, .. } = self;
         drop(stream);
         let mut looked_at = [pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -262,17 +262,17 @@ impl Launcher {
 
     /// Has it become the command, with what it was equipped with. What fails from here on is told by
     /// [`Self::failure`].
-    pub fn launch(&self, plan: &Plan) -> io::Result<()> {
+    pub fn launch(&self, plan: &LaunchPlan) -> io::Result<()> {
         (&self.stream).write_all(&plan.encode())
     }
 
     /// Once it has ended: why it did not become the command, if it did not.
-    pub fn failure(&self) -> Option<Failure> {
-        Failure::read(&self.stream)
+    pub fn failure(&self) -> Option<LaunchFailure> {
+        LaunchFailure::read(&self.stream)
     }
 
     /// Waits until the command has ended after all, or the broker stops.
-    pub fn outlast(self, stop: Stop<'_>) {
+    pub fn outlast(self, stop: StopSignal<'_>) {
         let mut looked_at = [self.pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // A wait that fails is over.
         sys::poll_until(&mut looked_at, None).ok();
@@ -287,11 +287,11 @@ impl Launcher {
 
 /// Gives a launcher, at its stream, what becomes the command's stdin, stdout and stderr. It wakes, and is
 /// ready when the plan comes. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
-pub(super) fn equip(stream: BorrowedFd<'_>, Stdio(stdio): &Stdio) -> io::Result<()> {
-    send(stream, Source::Given, &stdio.each_ref().map(AsFd::as_fd))
+pub(super) fn equip(stream: BorrowedFd<'_>, CommandStdio(stdio): &CommandStdio) -> io::Result<()> {
+    send(stream, StdioSource::Given, &stdio.each_ref().map(AsFd::as_fd))
 }
 
-fn send(stream: BorrowedFd<'_>, source: Source, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send(stream: BorrowedFd<'_>, source: StdioSource, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let give_up = Some(Instant::now() + SEND_WAIT);
     sys::send_patiently(stream, &[source as u8], descriptors, give_up).map(drop)
 }
@@ -302,7 +302,7 @@ pub(super) fn await_word(
     from: BorrowedFd<'_>,
     until: Instant,
     caller: Option<BorrowedFd<'_>>,
-    stop: Stop<'_>,
+    stop: StopSignal<'_>,
 ) -> Result<bool, Refusal> {
     let mut looked_at = vec![PollFd::new(from, PollFlags::POLLIN)];
     looked_at.push(PollFd::new(stop.stopping, PollFlags::POLLIN));
@@ -332,19 +332,19 @@ fn state(process: Pid) -> Option<char> {
 
 /// A launcher without a command, that ends.
 #[derive(Debug)]
-pub struct Ending {
+pub struct EndingLauncher {
     pid: Pid,
     pidfd: OwnedFd,
 }
 
-impl Ending {
+impl EndingLauncher {
     /// Readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
     /// Whether it has ended; then it is reaped.
-    pub fn is_over(&self, kin: &Kin) -> bool {
+    pub fn is_over(&self, kin: &Reaper) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         let is_over = sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(false);
         if is_over {
@@ -355,7 +355,7 @@ impl Ending {
 }
 
 /// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
-pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Kin) {
+pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Reaper) {
     let hang_up = |Launcher { pid, pidfd, stream, scope, .. }| {
         drop(stream);
         (pid, pidfd, scope)

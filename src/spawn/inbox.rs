@@ -13,26 +13,26 @@ use crate::sys;
 
 /// Where the thread is told.
 #[derive(Debug)]
-pub(super) struct Door<T> {
+pub(super) struct QueueSender<T> {
     queue: Sender<T>,
     bell: Arc<EventFd>,
 }
 
 /// The thread's side.
 #[derive(Debug)]
-pub(super) struct Inbox<T> {
+pub(super) struct QueueReceiver<T> {
     queue: Receiver<T>,
     bell: Arc<EventFd>,
 }
 
 /// Both sides of a new queue.
-pub(super) fn inbox<T>() -> io::Result<(Door<T>, Inbox<T>)> {
+pub(super) fn inbox<T>() -> io::Result<(QueueSender<T>, QueueReceiver<T>)> {
     let (send, receive) = mpsc::channel();
     let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-    Ok((Door { queue: send, bell: bell.clone() }, Inbox { queue: receive, bell }))
+    Ok((QueueSender { queue: send, bell: bell.clone() }, QueueReceiver { queue: receive, bell }))
 }
 
-impl<T> Door<T> {
+impl<T> QueueSender<T> {
     /// Tells the thread, if there is one.
     pub(super) fn tell(&self, news: T) {
         if self.queue.send(news).is_ok() {
@@ -42,7 +42,7 @@ impl<T> Door<T> {
     }
 }
 
-impl<T> Inbox<T> {
+impl<T> QueueReceiver<T> {
     /// Waits for news, for something to read elsewhere, or for this time. Gives whether there is something elsewhere.
     pub(super) fn wait(&self, elsewhere: Option<&impl AsFd>, until: Option<Instant>) -> io::Result<bool> {
         let mut looked_at = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];

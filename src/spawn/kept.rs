@@ -8,25 +8,25 @@ use nix::sys::signal::Signal;
 
 use crate::limits::TERM_GRACE;
 
-use super::kin::Kin;
-use super::members::Members;
+use super::kin::Reaper;
+use super::members::CallMembers;
 use super::rounds::end_all_until;
-use super::stop::Stop;
+use super::stop::StopSignal;
 
 /// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
-pub fn ask_kept(kin: &Kin) -> io::Result<()> {
+pub fn ask_kept(kin: &Reaper) -> io::Result<()> {
     kin.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
 }
 
 /// Ends everything that calls with `background = keep` left running, as far as it can be ended until
 /// `give_up`: the broker leaves.
-pub fn end_kept(kin: &Kin, stop: Stop<'_>, give_up: Instant) -> io::Result<usize> {
+pub fn end_kept(kin: &Reaper, stop: StopSignal<'_>, give_up: Instant) -> io::Result<usize> {
     let (scopes, told) = kin.kept_scopes();
     let now = Instant::now();
     let kill_at_the_latest = now + give_up.saturating_duration_since(now) / 2;
     for scope in &scopes {
         let kill_from = (told.unwrap_or(now) + TERM_GRACE).min(kill_at_the_latest);
-        Members::new(scope, None).end_until(told.is_none(), kill_from, give_up, stop)?;
+        CallMembers::new(scope, None).end_until(told.is_none(), kill_from, give_up, stop)?;
     }
     let kill_from = (now + TERM_GRACE).min(kill_at_the_latest);
     end_all_until(kin.kept()?, || kin.kept(), kill_from, give_up, stop)

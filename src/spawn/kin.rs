@@ -21,22 +21,22 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getsid};
 
 use crate::limits::PARKED_ROUND;
-use crate::rules::Background;
+use crate::rules::BackgroundMode;
 use crate::sd::Cgroup;
-use crate::sys::{self, End};
+use crate::sys::{self, ProcessEnd};
 
 use super::cradle;
 use super::reaper::left_below;
-use super::tree::{Children, signal_tree};
+use super::tree::{ChildList, signal_tree};
 
 /// The broker's children.
 #[derive(Debug)]
-pub struct Kin(Mutex<Family>);
+pub struct Reaper(Mutex<ReaperState>);
 
 /// A command that was reaped.
 #[derive(Debug)]
 pub(super) struct Ended {
-    pub(super) end: End,
+    pub(super) end: ProcessEnd,
     /// Processor time.
     pub(super) used: Duration,
     /// What it left.
@@ -44,8 +44,8 @@ pub(super) struct Ended {
 }
 
 #[derive(Debug)]
-struct Family {
-    orphans: Children,
+struct ReaperState {
+    orphans: ChildList,
     nurseries: HashSet<Pid>,
     /// Relays that calls hold. Their numbers mean them for as long as they stand here.
     relays: HashSet<Pid>,
@@ -68,18 +68,18 @@ struct Family {
     told: Option<Instant>,
 }
 
-impl Kin {
+impl Reaper {
     /// Makes this process the one that orphans come to.
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
-        let orphans = Children::of(getpid())?;
+        let orphans = ChildList::of(getpid())?;
         let foreign = orphans.list()?.into_iter().collect();
-        Ok(Self(Mutex::new(Family::new(orphans, foreign))))
+        Ok(Self(Mutex::new(ReaperState::new(orphans, foreign))))
     }
 
     /// Whether a call needs a reaper of its own.
-    pub fn wants_reaper(&self, background: Background) -> bool {
-        if background == Background::Keep {
+    pub fn wants_reaper(&self, background: BackgroundMode) -> bool {
+        if background == BackgroundMode::Keep {
             return true;
         }
         let mut family = self.family();
@@ -133,8 +133,8 @@ impl Kin {
         let Some((end, _)) = sys::reap(pidfd)? else { return Ok(None) };
         family.commands.remove(&pid);
         match end {
-            End::Exited(_) => family.look_round().map(|()| Some(Vec::new())),
-            End::Signaled(_) => family.claim(pid).map(Some),
+            ProcessEnd::Exited(_) => family.look_round().map(|()| Some(Vec::new())),
+            ProcessEnd::Signaled(_) => family.claim(pid).map(Some),
         }
     }
 
@@ -211,20 +211,20 @@ impl Kin {
     pub fn end_siblings(&self) -> io::Result<()> {
         let family = self.family();
         let Some(thread) = cradle::thread() else { return Ok(()) };
-        let children = Children::of(thread)?.list()?;
+        let children = ChildList::of(thread)?.list()?;
         children.into_iter().filter(|child| !family.nurseries.contains(child)).for_each(|child| {
             signal_tree(child, Signal::SIGKILL);
         });
         Ok(())
     }
 
-    fn family(&self) -> MutexGuard<'_, Family> {
+    fn family(&self) -> MutexGuard<'_, ReaperState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Family {
-    fn new(orphans: Children, foreign: HashSet<Pid>) -> Self {
+impl ReaperState {
+    fn new(orphans: ChildList, foreign: HashSet<Pid>) -> Self {
         Self {
             orphans,
             nurseries: HashSet::new(),
@@ -323,7 +323,7 @@ impl Family {
     fn sweep(&mut self) -> io::Result<()> {
         self.looked = Instant::now();
         let Some(thread) = cradle::thread() else { return Ok(()) };
-        for child in Children::of(thread)?.list()? {
+        for child in ChildList::of(thread)?.list()? {
             let is_held = self.nurseries.contains(&child) || self.relays.contains(&child);
             if !is_held && !self.commands.contains(&child) {
                 self.is_over(child);

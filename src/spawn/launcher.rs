@@ -18,23 +18,23 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid};
 
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
-use crate::sys::{self, Room, Unfit};
+use crate::sys::{self, ChildMemory, UnfitStdio};
 
-use super::plan::Orders;
-use super::reaper::{self, Side};
+use super::plan::ReceivedPlan;
+use super::reaper::{self, ReaperSide};
 
 /// What a launcher could not do. Nothing of the command ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct LaunchFailure {
     /// The step.
-    pub step: Step,
+    pub step: LaunchStep,
     /// What it gave.
     pub errno: Errno,
 }
 
 /// The steps of a launcher that can fail, as records name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum LaunchStep {
     /// Receiving the plan.
     Plan,
     /// Beginning a session of its own.
@@ -53,7 +53,7 @@ pub enum Step {
     Exec,
 }
 
-impl Step {
+impl LaunchStep {
     const ALL: [Self; 8] = [
         Self::Plan,
         Self::Setsid,
@@ -80,20 +80,20 @@ impl Step {
     }
 }
 
-impl Failure {
+impl LaunchFailure {
     /// The plan could not be handed over.
     pub(super) fn of_plan(source: &io::Error) -> Self {
-        Self { step: Step::Plan, errno: errno(source) }
+        Self { step: LaunchStep::Plan, errno: errno(source) }
     }
 
     /// A signal ended it before it became the command.
     pub(super) fn cut_off(oom: bool) -> Self {
-        Self { step: Step::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
+        Self { step: LaunchStep::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
     }
 
     /// Shape: the step's place in [`Step::ALL`], then the errno, `i32` little-endian.
     fn encode(self) -> [u8; 5] {
-        let step = Step::ALL.iter().position(|step| *step == self.step).unwrap_or_default();
+        let step = LaunchStep::ALL.iter().position(|step| *step == self.step).unwrap_or_default();
         let [a, b, c, d] = (self.errno as i32).to_le_bytes();
         [u8::try_from(step).unwrap_or_default(), a, b, c, d]
     }
@@ -107,14 +107,14 @@ impl Failure {
 
     /// `None` for what is no failure of a launcher's.
     pub(super) fn decode([step, errno @ ..]: [u8; 5]) -> Option<Self> {
-        let step = *Step::ALL.get(usize::from(step))?;
+        let step = *LaunchStep::ALL.get(usize::from(step))?;
         Some(Self { step, errno: Errno::from_raw(i32::from_le_bytes(errno)) })
     }
 }
 
 /// What a launcher is born with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Birth {
+pub(super) struct ChildStart {
     /// Its stream, among the descriptors that it has copies of.
     pub(super) stream: RawFd,
     /// Its parent, which it does not outlive.
@@ -124,22 +124,22 @@ pub(super) struct Birth {
 }
 
 /// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
-pub(super) fn live(birth: Birth, room: Room) -> u8 {
+pub(super) fn live(birth: ChildStart, room: ChildMemory) -> u8 {
     let mut stream = sys::alone_with(birth.stream);
     if !ends_with(birth.broker) {
         return FAILED;
     }
     let mut ready = prepare();
     let Some(mut source) = await_source(stream.as_fd()) else { return FAILED };
-    if let Some(how) = Close::of(source.kind) {
+    if let Some(how) = CloseMode::of(source.kind) {
         return close_connections(stream.as_fd(), how, source);
     }
-    if source.kind == Source::Reaper as u8 {
+    if source.kind == StdioSource::Reaper as u8 {
         match reaper::part(&room) {
-            Ok(Side::Reaper(command)) => return reaper::reap(&stream, command),
-            Ok(Side::Command(reaper)) if ends_with(reaper) => ready = prepare(),
+            Ok(ReaperSide::Reaper(command)) => return reaper::reap(&stream, command),
+            Ok(ReaperSide::Command(reaper)) if ends_with(reaper) => ready = prepare(),
             // The broker sees its stream end.
-            Ok(Side::Command(_)) | Err(_) => return FAILED,
+            Ok(ReaperSide::Command(_)) | Err(_) => return FAILED,
         }
         let Some(next) = await_source(stream.as_fd()) else { return FAILED };
         source = next;
@@ -158,8 +158,8 @@ pub(super) fn live(birth: Birth, room: Room) -> u8 {
             // What came from the caller stays open, and goes with exec or with what takes its number.
             mem::forget(mem::take(&mut stdio));
             // The report has to be possible still.
-            stream = at(Step::Open, sys::move_above(&stream, orders.opened.count()))?;
-            at(Step::Open, sys::open_places(orders.opened.iter()))?;
+            stream = at(LaunchStep::Open, sys::move_above(&stream, orders.opened.count()))?;
+            at(LaunchStep::Open, sys::open_places(orders.opened.iter()))?;
         }
         become_command(&orders, rest)
     });
@@ -178,7 +178,7 @@ fn ends_with(parent: Pid) -> bool {
 /// Where a command's stdin, stdout and stderr come from: the first byte that a launcher is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Source {
+pub(super) enum StdioSource {
     /// Three descriptors that come with this byte.
     Given,
     /// The message that waits on the connection that comes with this byte. What became of it is reported.
@@ -191,26 +191,26 @@ pub(super) enum Source {
 }
 
 /// A byte that a launcher was sent, and what came with it.
-struct Sent {
+struct SentByte {
     kind: u8,
     descriptors: [Option<OwnedFd>; REQUEST_FDS],
 }
 
 /// `None` when the broker hung up.
-fn await_source(stream: BorrowedFd<'_>) -> Option<Sent> {
+fn await_source(stream: BorrowedFd<'_>) -> Option<SentByte> {
     let mut kind = [0];
     let (1, descriptors) = sys::receive_few::<REQUEST_FDS>(stream, &mut kind).ok()? else { return None };
-    Some(Sent { kind: kind[0], descriptors })
+    Some(SentByte { kind: kind[0], descriptors })
 }
 
 /// What a launcher reports when its command's descriptors are fit: as long as the report that they are not.
-pub(super) const FIT: [u8; Unfit::BYTES] = [0; Unfit::BYTES];
+pub(super) const FIT: [u8; UnfitStdio::BYTES] = [0; UnfitStdio::BYTES];
 
 /// How a launcher closes a connection instead of becoming a command: each byte that it is sent, with a
 /// connection. It answers each with a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Close {
+pub enum CloseMode {
     /// It takes out what waits there, so that the answer in the other direction is not lost, and lets go of
     /// its copy.
     Emptied = 16,
@@ -219,36 +219,36 @@ pub enum Close {
     AsItIs,
 }
 
-impl Close {
+impl CloseMode {
     fn of(kind: u8) -> Option<Self> {
         [Self::Emptied, Self::AsItIs].into_iter().find(|how| *how as u8 == kind)
     }
 }
 
 /// The life of a launcher that closes connections.
-fn close_connections(stream: BorrowedFd<'_>, mut how: Close, mut sent: Sent) -> u8 {
+fn close_connections(stream: BorrowedFd<'_>, mut how: CloseMode, mut sent: SentByte) -> u8 {
     loop {
         let [Some(connection), ..] = sent.descriptors else { return FAILED };
         match how {
-            Close::Emptied => {
+            CloseMode::Emptied => {
                 // A caller that left with an answer unread is told once, ahead of what it sent.
                 while matches!(sys::discard(connection.as_fd()), Ok(true) | Err(Errno::ECONNRESET)) {}
                 drop(connection);
             }
-            Close::AsItIs => mem::forget(connection),
+            CloseMode::AsItIs => mem::forget(connection),
         }
         let Ok(1) = sys::write(stream, &[how as u8]) else { return FAILED };
         let Some(next) = await_source(stream) else { return 0 };
-        let Some(kind) = Close::of(next.kind) else { return FAILED };
+        let Some(kind) = CloseMode::of(next.kind) else { return FAILED };
         (how, sent) = (kind, next);
     }
 }
 
 /// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when
 /// there are none to be had.
-fn take_stdio(stream: BorrowedFd<'_>, sent: Sent) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
-    let Sent { kind, descriptors: given } = sent;
-    if kind == Source::Given as u8 {
+fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
+    let SentByte { kind, descriptors: given } = sent;
+    if kind == StdioSource::Given as u8 {
         return given.iter().all(Option::is_some).then_some(given);
     }
     let [connection, ..] = given;
@@ -258,7 +258,7 @@ fn take_stdio(stream: BorrowedFd<'_>, sent: Sent) -> Option<[Option<OwnedFd>; RE
     let report = taken.as_ref().map_or_else(|unfit| unfit.encode(), |_| FIT);
     sys::write(stream, &report).ok()?;
     let [stdin, stdout, stderr] = taken.ok()?.map(Some);
-    if kind == Source::ConnectionWithoutStdin as u8 {
+    if kind == StdioSource::ConnectionWithoutStdin as u8 {
         // It stays open, and goes with exec: to close it may take as long as its caller likes.
         mem::forget(stdin);
         return Some([None, stdout, stderr]);
@@ -273,19 +273,19 @@ const FAILED: u8 = 1;
 /// `None` when the broker hung up.
 fn receive(
     stream: BorrowedFd<'_>,
-    room: Room,
-) -> Result<Option<(Orders<'static>, &'static mut [u8])>, Failure> {
+    room: ChildMemory,
+) -> Result<Option<(ReceivedPlan<'static>, &'static mut [u8])>, LaunchFailure> {
     let mut length = [0; 4];
     let Some(()) = fill(stream, &mut length) else { return Ok(None) };
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
-    let failed = |errno| Failure { step: Step::Plan, errno };
+    let failed = |errno| LaunchFailure { step: LaunchStep::Plan, errno };
     if length > 4 * MESSAGE_BYTES_MAX {
         return Err(failed(Errno::E2BIG));
     }
     let room = room.take(3 * length + 64).ok_or(failed(Errno::ENOMEM))?;
     let (bytes, rest) = room.split_at_mut_checked(length).ok_or(failed(Errno::ENOMEM))?;
     let Some(()) = fill(stream, bytes) else { return Ok(None) };
-    Ok(Some((Orders::read(bytes).map_err(|_| failed(Errno::EBADMSG))?, rest)))
+    Ok(Some((ReceivedPlan::read(bytes).map_err(|_| failed(Errno::EBADMSG))?, rest)))
 }
 
 fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
@@ -300,31 +300,35 @@ fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
 }
 
 /// What needs no plan: a session of its own, without a terminal, and the command's orphans.
-fn prepare() -> Result<(), Failure> {
-    at(Step::Setsid, setsid())?;
-    at(Step::Subreaper, prctl::set_child_subreaper(true))
+fn prepare() -> Result<(), LaunchFailure> {
+    at(LaunchStep::Setsid, setsid())?;
+    at(LaunchStep::Subreaper, prctl::set_child_subreaper(true))
 }
 
 /// The command's three descriptors, and the limit of them.
 fn take_place(
     [stdin, stdout, stderr]: &[Option<OwnedFd>; REQUEST_FDS],
     open_files: u64,
-) -> Result<(), Failure> {
-    at(Step::Limits, limit_descriptors(open_files))?;
-    at(Step::Stdio, stdin.as_ref().map_or(Ok(()), dup2_stdin))?;
-    at(Step::Stdio, stdout.as_ref().map_or(Ok(()), dup2_stdout))?;
-    at(Step::Stdio, stderr.as_ref().map_or(Ok(()), dup2_stderr))?;
+) -> Result<(), LaunchFailure> {
+    at(LaunchStep::Limits, limit_descriptors(open_files))?;
+    at(LaunchStep::Stdio, stdin.as_ref().map_or(Ok(()), dup2_stdin))?;
+    at(LaunchStep::Stdio, stdout.as_ref().map_or(Ok(()), dup2_stdout))?;
+    at(LaunchStep::Stdio, stderr.as_ref().map_or(Ok(()), dup2_stderr))?;
     // All others are close-on-exec already; this holds when one day one is not.
-    sys::close_on_exec_from(3).map_err(|source| Failure { step: Step::Stdio, errno: errno(&source) })
+    sys::close_on_exec_from(3)
+        .map_err(|source| LaunchFailure { step: LaunchStep::Stdio, errno: errno(&source) })
 }
 
 /// What else the command starts with: the rule's mask, place and environment. Signals are the nursery's
 /// already, and limits, but for the one of descriptors.
-fn become_command(orders: &Orders<'_>, room: &mut [u8]) -> Result<Infallible, Failure> {
+fn become_command(orders: &ReceivedPlan<'_>, room: &mut [u8]) -> Result<Infallible, LaunchFailure> {
     umask(Mode::from_bits_truncate(orders.umask));
-    at(Step::Chdir, sys::enter_directory(orders.cwd))?;
+    at(LaunchStep::Chdir, sys::enter_directory(orders.cwd))?;
     let (argv, environment) = (orders.argv.iter(), orders.environment.iter());
-    Err(Failure { step: Step::Exec, errno: sys::execute(orders.program, argv, environment, room) })
+    Err(LaunchFailure {
+        step: LaunchStep::Exec,
+        errno: sys::execute(orders.program, argv, environment, room),
+    })
 }
 
 fn limit_descriptors(open_files: u64) -> nix::Result<()> {
@@ -332,8 +336,8 @@ fn limit_descriptors(open_files: u64) -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, open_files.min(hard), hard)
 }
 
-fn at<T>(step: Step, result: nix::Result<T>) -> Result<T, Failure> {
-    result.map_err(|errno| Failure { step, errno })
+fn at<T>(step: LaunchStep, result: nix::Result<T>) -> Result<T, LaunchFailure> {
+    result.map_err(|errno| LaunchFailure { step, errno })
 }
 
 fn errno(source: &io::Error) -> Errno {

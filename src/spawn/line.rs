@@ -3,32 +3,32 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::{BUS_RETRY_MAX, BUS_RETRY_MIN};
-use crate::sd::{Address, Bus, BusError, Word};
+use crate::sd::{BusAddress, BusError, ManagerBus, ManagerReply};
 
 /// The line.
-pub(super) struct Line {
-    address: Address,
-    bus: Option<Bus>,
+pub(super) struct ManagerConnection {
+    address: BusAddress,
+    bus: Option<ManagerBus>,
     /// Whether the manager makes no scopes for this user.
     denied: bool,
     retry: Duration,
     retry_at: Instant,
 }
 
-impl Line {
+impl ManagerConnection {
     /// Not connected yet.
-    pub(super) fn new(address: Address) -> Self {
+    pub(super) fn new(address: BusAddress) -> Self {
         Self { address, bus: None, denied: false, retry: BUS_RETRY_MIN, retry_at: Instant::now() }
     }
 
     /// The connection, if there is one.
-    pub(super) fn bus(&self) -> Option<&Bus> {
+    pub(super) fn bus(&self) -> Option<&ManagerBus> {
         self.bus.as_ref()
     }
 
     /// What the manager has said since the last time.
-    pub(super) fn hear(&mut self) -> Result<Vec<Word>, BusError> {
-        self.bus.as_mut().map_or(Ok(Vec::new()), Bus::hear)
+    pub(super) fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
+        self.bus.as_mut().map_or(Ok(Vec::new()), ManagerBus::hear)
     }
 
     /// Whether it is time to connect.
@@ -38,7 +38,7 @@ impl Line {
 
     /// Connects.
     pub(super) fn connect(&mut self) -> Result<(), BusError> {
-        self.bus = Some(Bus::connect(&self.address)?);
+        self.bus = Some(ManagerBus::connect(&self.address)?);
         Ok(())
     }
 

@@ -13,16 +13,16 @@ use crate::limits::{KILL_GRACE, KILL_ROUND, RELAY_SPARED_MAX, SCOPE_ROUND};
 use crate::sd::Cgroup;
 use crate::sys;
 
-use super::stop::Stop;
+use super::stop::StopSignal;
 
 /// The processes of one call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Members<'a> {
+pub(super) struct CallMembers<'a> {
     cgroup: &'a Cgroup,
     relay: Option<Pid>,
 }
 
-impl<'a> Members<'a> {
+impl<'a> CallMembers<'a> {
     /// Those in `cgroup`, but for the call's relay where that is in there.
     pub(super) fn new(cgroup: &'a Cgroup, relay: Option<Pid>) -> Self {
         Self { cgroup, relay }
@@ -50,7 +50,7 @@ impl<'a> Members<'a> {
 
     /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
     /// stay all the same. What cannot be ended one by one is ended together with the relay.
-    pub(super) fn end(&self, ask: bool, kill_from: Instant, stop: Stop<'_>) -> io::Result<usize> {
+    pub(super) fn end(&self, ask: bool, kill_from: Instant, stop: StopSignal<'_>) -> io::Result<usize> {
         self.end_until(ask, kill_from, kill_from.max(Instant::now()) + KILL_GRACE, stop)
     }
 
@@ -60,7 +60,7 @@ impl<'a> Members<'a> {
         ask: bool,
         kill_from: Instant,
         give_up: Instant,
-        stop: Stop<'_>,
+        stop: StopSignal<'_>,
     ) -> io::Result<usize> {
         if ask {
             self.signal(Signal::SIGTERM)?;

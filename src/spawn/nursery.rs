@@ -23,27 +23,27 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
 use crate::limits::{LAUNCHERS_ASKED_MAX, NURSERY_END_MAX, SEND_WAIT};
-use crate::sys::{self, Berths};
+use crate::sys::{self, ChildSlots};
 
 use super::cradle;
-use super::launcher::{Birth, live};
+use super::launcher::{ChildStart, live};
 use super::privileges::shed_capabilities;
 use super::relay;
 
 /// The hidden argument that makes this program the nursery.
 #[derive(Clone, Copy, Debug)]
-pub struct Role;
+pub struct NurseryRole;
 
-impl Role {
+impl NurseryRole {
     /// Its first argument.
     pub const ARGUMENT: &'static str = "nursery";
 }
 
 /// What the broker asks for: the first byte of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish;
+pub(super) struct NurseryRequest;
 
-impl Wish {
+impl NurseryRequest {
     /// A launcher for each byte; or one, where descriptors come with it.
     pub(super) const LAUNCHER: u8 = 0;
     /// A relay.
@@ -64,7 +64,7 @@ impl Nursery {
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("sluice")
-            .args([Role::ARGUMENT, &std::process::id().to_string(), &open_files.to_string()])
+            .args([NurseryRole::ARGUMENT, &std::process::id().to_string(), &open_files.to_string()])
             .env_clear()
             .current_dir("/")
             .process_group(0)
@@ -101,7 +101,7 @@ impl Nursery {
 pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     // Descriptor 0 is the channel until all is prepared; a broker that is gone needs no report.
     let channel = prepare(broker).inspect_err(|why| drop(report(io::stdin().as_fd(), why)))?;
-    let work = Work { channel, broker, open_files, berths: Berths::default() };
+    let work = NurseryWork { channel, broker, open_files, berths: ChildSlots::default() };
     // The broker sees the channel close, says so, and starts another.
     Ok(work.serve().unwrap_or(ExitCode::FAILURE))
 }
@@ -141,14 +141,14 @@ fn report(to: BorrowedFd<'_>, why: &io::Error) -> io::Result<()> {
 }
 
 /// A nursery at work.
-struct Work {
+struct NurseryWork {
     channel: OwnedFd,
     broker: Pid,
     open_files: u64,
-    berths: Berths,
+    berths: ChildSlots,
 }
 
-impl Work {
+impl NurseryWork {
     /// Answers each byte of the broker with a launcher.
     fn serve(mut self) -> io::Result<ExitCode> {
         loop {
@@ -156,7 +156,7 @@ impl Work {
             if message.bytes.is_empty() {
                 return Ok(ExitCode::SUCCESS);
             }
-            if message.bytes == [Wish::RELAY] {
+            if message.bytes == [NurseryRequest::RELAY] {
                 self.relay(message.descriptors);
                 continue;
             }
@@ -218,7 +218,8 @@ impl Work {
 
     /// A launcher that listens to its copy of `stream`.
     fn bear(&mut self, group: Option<BorrowedFd<'_>>, stream: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
-        let birth = Birth { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
+        let birth =
+            ChildStart { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
         sys::clone_sibling(&mut self.berths, group, live, birth)
     }
 }

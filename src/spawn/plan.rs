@@ -7,15 +7,15 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
-use crate::wire::{Malformed, Reader};
+use crate::wire::{Malformed, MessageReader};
 
 /// The command's stdin, stdout and stderr.
 #[derive(Debug)]
-pub struct Stdio(pub [OwnedFd; 3]);
+pub struct CommandStdio(pub [OwnedFd; 3]);
 
 /// A command, ready to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct LaunchPlan {
     /// The program's absolute path.
     pub program: CString,
     /// The working directory.
@@ -30,7 +30,7 @@ pub struct Plan {
     pub umask: u32,
 }
 
-impl Plan {
+impl LaunchPlan {
     /// The bytes of this plan, their count first.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; 4];
@@ -49,26 +49,26 @@ impl Plan {
 
 /// A plan as a launcher reads it, in the bytes where it is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Orders<'a> {
+pub(super) struct ReceivedPlan<'a> {
     pub(super) umask: u32,
     pub(super) program: &'a CStr,
     pub(super) cwd: &'a CStr,
-    pub(super) argv: Texts<'a>,
-    pub(super) environment: Texts<'a>,
-    pub(super) opened: Texts<'a>,
+    pub(super) argv: TextList<'a>,
+    pub(super) environment: TextList<'a>,
+    pub(super) opened: TextList<'a>,
 }
 
 /// A list of texts that was read once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Texts<'a> {
+pub(super) struct TextList<'a> {
     count: u32,
     bytes: &'a [u8],
 }
 
-impl<'a> Orders<'a> {
+impl<'a> ReceivedPlan<'a> {
     /// What [`Plan::encode`] gave, without the count.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = MessageReader::new(bytes);
         let umask = reader.u32()?;
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
         let (argv, environment, opened) = (list(&mut reader)?, list(&mut reader)?, list(&mut reader)?);
@@ -77,7 +77,7 @@ impl<'a> Orders<'a> {
     }
 }
 
-impl<'a> Texts<'a> {
+impl<'a> TextList<'a> {
     /// How many there are.
     pub(super) fn count(self) -> u32 {
         self.count
@@ -85,7 +85,7 @@ impl<'a> Texts<'a> {
 
     /// The texts in order.
     pub(super) fn iter(self) -> impl Iterator<Item = &'a CStr> {
-        let mut reader = Reader::new(self.bytes);
+        let mut reader = MessageReader::new(self.bytes);
         (0..self.count).map_while(move |_| text(&mut reader).ok())
     }
 }
@@ -103,20 +103,20 @@ fn put_text(bytes: &mut Vec<u8>, text: &CString) {
     bytes.extend_from_slice(text.as_bytes_with_nul());
 }
 
-fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a CStr, Malformed> {
+fn text<'a>(reader: &mut MessageReader<'a>) -> Result<&'a CStr, Malformed> {
     let length = usize::try_from(reader.u32()?).map_err(|_| Malformed::Truncated)?;
     let bytes = reader.bytes(length.saturating_add(1))?;
     CStr::from_bytes_with_nul(bytes).map_err(|_| Malformed::Nul)
 }
 
-fn list<'a>(reader: &mut Reader<'a>) -> Result<Texts<'a>, Malformed> {
+fn list<'a>(reader: &mut MessageReader<'a>) -> Result<TextList<'a>, Malformed> {
     let count = reader.u32()?;
     let rest = reader.rest();
     for _ in 0..count {
         text(reader)?;
     }
     let bytes = &rest[..rest.len() - reader.rest().len()];
-    Ok(Texts { count, bytes })
+    Ok(TextList { count, bytes })
 }
 
 #[cfg(test)]
@@ -136,15 +136,15 @@ mod tests {
             argv in texts(), environment in texts(), opened in texts(), umask in any::<u32>()
         ) {
             let (program, cwd) = (c"/bin/true".to_owned(), c"/".to_owned());
-            let plan = Plan { program, cwd, argv, environment, opened, umask };
+            let plan = LaunchPlan { program, cwd, argv, environment, opened, umask };
             let bytes = plan.encode();
-            let read = Orders::read(&bytes[4..]).expect("a whole plan");
-            let list = |texts: Texts<'_>| texts.iter().map(CStr::to_owned).collect::<Vec<_>>();
+            let read = ReceivedPlan::read(&bytes[4..]).expect("a whole plan");
+            let list = |texts: TextList<'_>| texts.iter().map(CStr::to_owned).collect::<Vec<_>>();
             let (program, cwd) = (read.program.to_owned(), read.cwd.to_owned());
             let (argv, environment, opened) = (list(read.argv), list(read.environment), list(read.opened));
-            prop_assert_eq!(Plan { program, cwd, argv, environment, opened, umask: read.umask }, plan);
+            prop_assert_eq!(LaunchPlan { program, cwd, argv, environment, opened, umask: read.umask }, plan);
             for cut in 4..bytes.len() {
-                prop_assert!(Orders::read(&bytes[4..cut]).is_err());
+                prop_assert!(ReceivedPlan::read(&bytes[4..cut]).is_err());
             }
         }
     }

@@ -19,25 +19,25 @@ use crate::limits::{CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, N
 use crate::sys;
 
 use super::handle::{Launcher, dismiss};
-use super::kin::Kin;
-use super::nursery::Wish;
-use super::relay::Summoned;
-use super::scope::Scope;
-use super::stock::{Habit, Stock};
+use super::kin::Reaper;
+use super::nursery::NurseryRequest;
+use super::relay::PendingRelay;
+use super::scope::CallScope;
+use super::stock::{KeepPolicy, WarmSet};
 
 /// Launchers ahead of need.
 #[derive(Debug)]
-pub struct Pool {
-    state: Mutex<State>,
+pub struct LauncherPool {
+    state: Mutex<PoolState>,
     changed: Condvar,
-    kin: Arc<Kin>,
+    kin: Arc<Reaper>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     /// To the nursery that serves now.
     channel: Option<Arc<OwnedFd>>,
-    stock: Stock<Launcher>,
+    stock: WarmSet<Launcher>,
     /// Asked for, and not there yet.
     coming: usize,
     /// Why the last one that came could not be taken in, for a call that waits.
@@ -48,12 +48,12 @@ struct State {
     has_made: bool,
 }
 
-impl Pool {
+impl LauncherPool {
     /// A pool without a nursery: [`Self::attach`] gives it one.
-    pub fn new(kin: Arc<Kin>) -> Self {
-        let stock = Stock::new(Habit::BARE, Instant::now());
+    pub fn new(kin: Arc<Reaper>) -> Self {
+        let stock = WarmSet::new(KeepPolicy::BARE, Instant::now());
         let state =
-            State { channel: None, stock, coming: 0, trouble: None, last_trouble: None, has_made: false };
+            PoolState { channel: None, stock, coming: 0, trouble: None, last_trouble: None, has_made: false };
         Self { state: Mutex::new(state), changed: Condvar::new(), kin }
     }
 
@@ -161,22 +161,22 @@ impl Pool {
 
     /// Has a launcher made inside a scope's cgroup, and does not wait for it.
     /// Errors: `TimedOut` (no nursery makes one).
-    pub(super) fn order(&self, scope: Scope) -> io::Result<Ordered> {
+    pub(super) fn order(&self, scope: CallScope) -> io::Result<OrderedLauncher> {
         let (stream, far) = sys::stream_pair()?;
         let descriptors = [scope.cgroup().directory(), far.as_fd()];
-        self.send(&[Wish::LAUNCHER], &descriptors)?;
-        Ok(Ordered { stream, scope })
+        self.send(&[NurseryRequest::LAUNCHER], &descriptors)?;
+        Ok(OrderedLauncher { stream, scope })
     }
 
     /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not
     /// wait for it.
     /// Errors: `TimedOut` (no nursery makes one).
-    pub fn summon(&self, scope: Option<&Scope>) -> io::Result<Summoned> {
+    pub fn summon(&self, scope: Option<&CallScope>) -> io::Result<PendingRelay> {
         let (channel, far) = sys::pair()?;
         let mut descriptors = vec![far.as_fd()];
         descriptors.extend(scope.map(|scope| scope.cgroup().directory()));
-        self.send(&[Wish::RELAY], &descriptors)?;
-        Ok(Summoned::new(channel, self.kin.clone()))
+        self.send(&[NurseryRequest::RELAY], &descriptors)?;
+        Ok(PendingRelay::new(channel, self.kin.clone()))
     }
 
     /// Asks the nursery for something that takes descriptors.
@@ -247,16 +247,16 @@ impl Pool {
         }
     }
 
-    fn wait<'s>(&self, state: MutexGuard<'s, State>, at_most: Duration) -> MutexGuard<'s, State> {
+    fn wait<'s>(&self, state: MutexGuard<'s, PoolState>, at_most: Duration) -> MutexGuard<'s, PoolState> {
         self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     /// How many should be asked for.
     fn missing(&mut self) -> usize {
         let wanted = self.stock.target(Instant::now()) + self.stock.waiting;
@@ -268,7 +268,8 @@ impl State {
         let asked = self.missing().min(LAUNCHERS_ASKED_MAX);
         let Some(channel) = self.channel.as_ref().filter(|_| asked > 0) else { return };
         // A nursery that is gone is noticed by who receives from it.
-        if sys::send(channel.as_fd(), &[Wish::LAUNCHER; LAUNCHERS_ASKED_MAX][..asked], &[]).is_ok() {
+        if sys::send(channel.as_fd(), &[NurseryRequest::LAUNCHER; LAUNCHERS_ASKED_MAX][..asked], &[]).is_ok()
+        {
             self.coming += asked;
         }
     }
@@ -299,12 +300,12 @@ pub(super) fn is_gone(source: &io::Error) -> bool {
 
 /// A launcher that is being made.
 #[derive(Debug)]
-pub(super) struct Ordered {
+pub(super) struct OrderedLauncher {
     stream: OwnedFd,
-    scope: Scope,
+    scope: CallScope,
 }
 
-impl Ordered {
+impl OrderedLauncher {
     /// Waits until it is there.
     /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), what the kernel gave instead of a process.
     pub(super) fn arrive(self) -> io::Result<Launcher> {

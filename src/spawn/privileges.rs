@@ -10,7 +10,7 @@ use nix::unistd::{getresgid, getresuid};
 
 /// What a broker does that finds itself root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AsRoot {
+pub enum RootPolicy {
     /// It leaves.
     Refuse,
     /// It serves.
@@ -19,7 +19,7 @@ pub enum AsRoot {
 
 /// Why a process must not serve with the privileges that it has.
 #[derive(Debug)]
-pub enum Privileged {
+pub enum PrivilegeError {
     /// Its rights are not those of whoever started it, as a setuid program's are not.
     Borrowed,
     /// It is root, and nobody said that this is meant.
@@ -30,7 +30,7 @@ pub enum Privileged {
     Unknown(nix::Error),
 }
 
-impl fmt::Display for Privileged {
+impl fmt::Display for PrivilegeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Borrowed => write!(
@@ -49,24 +49,24 @@ impl fmt::Display for Privileged {
     }
 }
 
-impl std::error::Error for Privileged {}
+impl std::error::Error for PrivilegeError {}
 
 /// Makes sure that whoever started this process has the rights that it has: else the environment, the descriptors and
 /// the command line, the nursery's among them, would be an attacker's.
-pub fn own_rights() -> Result<(), Privileged> {
+pub fn own_rights() -> Result<(), PrivilegeError> {
     let (user, group) =
-        (getresuid().map_err(Privileged::Unknown)?, getresgid().map_err(Privileged::Unknown)?);
+        (getresuid().map_err(PrivilegeError::Unknown)?, getresgid().map_err(PrivilegeError::Unknown)?);
     let own_user = user.real == user.effective && user.real == user.saved;
     let own_group = group.real == group.effective && group.real == group.saved;
-    if own_user && own_group { Ok(()) } else { Err(Privileged::Borrowed) }
+    if own_user && own_group { Ok(()) } else { Err(PrivilegeError::Borrowed) }
 }
 
 /// Refuses to be root unless told to, and gives up what is too much.
-pub fn shed(as_root: AsRoot) -> Result<(), Privileged> {
-    if is_root() && as_root == AsRoot::Refuse {
-        return Err(Privileged::Root);
+pub fn shed(as_root: RootPolicy) -> Result<(), PrivilegeError> {
+    if is_root() && as_root == RootPolicy::Refuse {
+        return Err(PrivilegeError::Root);
     }
-    shed_capabilities().map_err(Privileged::Capabilities)
+    shed_capabilities().map_err(PrivilegeError::Capabilities)
 }
 
 fn is_root() -> bool {

@@ -14,24 +14,24 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{Pid, getpid};
 
 use crate::limits::{KILL_GRACE, KILL_ROUND};
-use crate::sys::{self, End, Room};
+use crate::sys::{self, ChildMemory, ProcessEnd};
 
 use super::tree::children;
 
 /// What a reaper tells the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Report {
+pub(super) enum ReaperReport {
     /// This process will be the command.
     Began(Pid),
     /// A signal ended this process before it became the command; told ahead of its end.
     CutOff,
     /// The command ended, and left something or not.
-    Ended(End, Left),
+    Ended(ProcessEnd, ReaperChildren),
 }
 
 /// Whether something is below a reaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
+pub(super) enum ReaperChildren {
     /// Nothing: the reaper ends.
     Nothing,
     /// Some process.
@@ -39,14 +39,14 @@ pub(super) enum Left {
 }
 
 /// The two sides of a launcher that parted.
-pub(super) enum Side {
+pub(super) enum ReaperSide {
     /// The reaper, of this process.
     Reaper(Pid),
     /// The process that will be the command, below this reaper.
     Command(Pid),
 }
 
-impl Report {
+impl ReaperReport {
     pub(super) const BYTES: usize = 5;
     const BEGAN: u8 = 100;
     const EXITED: u8 = 101;
@@ -62,10 +62,10 @@ impl Report {
             Self::Began(pid) => (Self::BEGAN, pid.as_raw()),
             Self::CutOff => (Self::CUT_OFF, 0),
             Self::Ended(end, left) => {
-                let leaves = if left == Left::Something { Self::LEAVES } else { 0 };
+                let leaves = if left == ReaperChildren::Something { Self::LEAVES } else { 0 };
                 match end {
-                    End::Exited(code) => (Self::EXITED + leaves, i32::from(code)),
-                    End::Signaled(signal) => (Self::SIGNALED + leaves, signal),
+                    ProcessEnd::Exited(code) => (Self::EXITED + leaves, i32::from(code)),
+                    ProcessEnd::Signaled(signal) => (Self::SIGNALED + leaves, signal),
                 }
             }
         };
@@ -75,28 +75,28 @@ impl Report {
 
     /// `None` for what is no report of a reaper's.
     pub(super) fn decode([kind, number @ ..]: [u8; Self::BYTES]) -> Option<Self> {
-        const EXITED_LEAVES: u8 = Report::EXITED + Report::LEAVES;
-        const SIGNALED_LEAVES: u8 = Report::SIGNALED + Report::LEAVES;
+        const EXITED_LEAVES: u8 = ReaperReport::EXITED + ReaperReport::LEAVES;
+        const SIGNALED_LEAVES: u8 = ReaperReport::SIGNALED + ReaperReport::LEAVES;
         let number = i32::from_le_bytes(number);
-        let exited = |left| Some(Self::Ended(End::Exited(u8::try_from(number).ok()?), left));
+        let exited = |left| Some(Self::Ended(ProcessEnd::Exited(u8::try_from(number).ok()?), left));
         match kind {
             Self::BEGAN => Some(Self::Began(Pid::from_raw(number))),
             Self::CUT_OFF => Some(Self::CutOff),
-            Self::EXITED => exited(Left::Nothing),
-            EXITED_LEAVES => exited(Left::Something),
-            Self::SIGNALED => Some(Self::Ended(End::Signaled(number), Left::Nothing)),
-            SIGNALED_LEAVES => Some(Self::Ended(End::Signaled(number), Left::Something)),
+            Self::EXITED => exited(ReaperChildren::Nothing),
+            EXITED_LEAVES => exited(ReaperChildren::Something),
+            Self::SIGNALED => Some(Self::Ended(ProcessEnd::Signaled(number), ReaperChildren::Nothing)),
+            SIGNALED_LEAVES => Some(Self::Ended(ProcessEnd::Signaled(number), ReaperChildren::Something)),
             _ => None,
         }
     }
 }
 
 /// Makes the process that will be the command. Errors: `EAGAIN` (too many processes), `ENOMEM`.
-pub(super) fn part(room: &Room) -> nix::Result<Side> {
+pub(super) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
     let reaper = getpid();
     Ok(match room.fork()? {
-        Some(command) => Side::Reaper(command),
-        None => Side::Command(reaper),
+        Some(command) => ReaperSide::Reaper(command),
+        None => ReaperSide::Command(reaper),
     })
 }
 
@@ -104,7 +104,7 @@ pub(super) fn part(room: &Room) -> nix::Result<Side> {
 pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
     // A signal for all of a call is not for its reaper, which ends by itself when they have.
     SigSet::all().thread_block().ok();
-    tell(stream, Report::Began(command));
+    tell(stream, ReaperReport::Began(command));
     let mut ended = None;
     loop {
         // Once the command has ended, all that has ended by then is reaped before it is told, so that what is
@@ -114,13 +114,13 @@ pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
                 // Known until it is reaped.
                 let is_before_exec = pid == command && sys::is_before_exec(pid);
                 let Ok(end) = sys::reap_child(pid) else { return 0 };
-                if is_before_exec && matches!(end, End::Signaled(_)) {
-                    tell(stream, Report::CutOff);
+                if is_before_exec && matches!(end, ProcessEnd::Signaled(_)) {
+                    tell(stream, ReaperReport::CutOff);
                 }
                 ended = ended.or((pid == command).then_some(end));
             }
             (Ok(None), Some(end)) => {
-                tell(stream, Report::Ended(end, Left::Something));
+                tell(stream, ReaperReport::Ended(end, ReaperChildren::Something));
                 while let Ok(Some(pid)) = sys::ended_child(true) {
                     if sys::reap_child(pid).is_err() {
                         return 0;
@@ -129,7 +129,7 @@ pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
                 return 0;
             }
             (Err(_), Some(end)) => {
-                tell(stream, Report::Ended(end, Left::Nothing));
+                tell(stream, ReaperReport::Ended(end, ReaperChildren::Nothing));
                 return 0;
             }
             (Ok(None) | Err(_), None) => return 0,
@@ -137,7 +137,7 @@ pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
     }
 }
 
-fn tell(stream: &OwnedFd, report: Report) {
+fn tell(stream: &OwnedFd, report: ReaperReport) {
     // A broker that is gone needs no report.
     let told: io::Result<usize> = sys::write(stream.as_fd(), &report.encode());
     told.ok();
@@ -167,17 +167,17 @@ mod tests {
     #[test]
     fn a_report_is_read_as_it_was_told() {
         let reports = [
-            Report::Began(Pid::from_raw(4_000_000)),
-            Report::CutOff,
-            Report::Ended(End::Exited(255), Left::Nothing),
-            Report::Ended(End::Exited(0), Left::Something),
-            Report::Ended(End::Signaled(40), Left::Nothing),
-            Report::Ended(End::Signaled(9), Left::Something),
+            ReaperReport::Began(Pid::from_raw(4_000_000)),
+            ReaperReport::CutOff,
+            ReaperReport::Ended(ProcessEnd::Exited(255), ReaperChildren::Nothing),
+            ReaperReport::Ended(ProcessEnd::Exited(0), ReaperChildren::Something),
+            ReaperReport::Ended(ProcessEnd::Signaled(40), ReaperChildren::Nothing),
+            ReaperReport::Ended(ProcessEnd::Signaled(9), ReaperChildren::Something),
         ];
         for report in reports {
-            assert_eq!(Report::decode(report.encode()), Some(report));
+            assert_eq!(ReaperReport::decode(report.encode()), Some(report));
         }
-        assert_eq!(Report::decode([0, 1, 0, 0, 0]), None);
-        assert_eq!(Report::decode([101, 0, 1, 0, 0]), None);
+        assert_eq!(ReaperReport::decode([0, 1, 0, 0, 0]), None);
+        assert_eq!(ReaperReport::decode([101, 0, 1, 0, 0]), None);
     }
 }

@@ -18,18 +18,18 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::audit::Captured;
+use crate::audit::CapturedBytes;
 use crate::limits::{RELAY_KILL_GRACE, REQUEST_FDS, SEND_WAIT, TAKING_MAX};
-use crate::refusal::{Descriptors, Refusal};
-use crate::rules::{Audit, Stdin, Tty};
+use crate::refusal::{DescriptorFault, Refusal};
+use crate::rules::{AuditMode, StdinMode, TtyMode};
 use crate::sys;
 
 use super::handle::{Launcher, await_word, has_heard};
-use super::kin::Kin;
+use super::kin::Reaper;
 use super::pool::is_gone;
-use super::stop::Stop;
+use super::stop::StopSignal;
 
-use words::{News, Order, Task, WORD_BYTES_MAX, Word};
+use words::{RelayOrder, RelayReport, StreamNews, TaskMessage, WORD_BYTES_MAX};
 
 pub(super) use process::{Birth, live, tell_failure};
 
@@ -38,9 +38,9 @@ mod words;
 
 /// A relay that the nursery was asked for.
 #[derive(Debug)]
-pub struct Summoned {
+pub struct PendingRelay {
     channel: OwnedFd,
-    kin: Arc<Kin>,
+    kin: Arc<Reaper>,
 }
 
 /// What a relay is to do.
@@ -51,30 +51,30 @@ pub struct RelayTask<'a> {
     /// The files of the captures, each with the most bytes that it may hold.
     pub captures: [Option<(File, u64)>; REQUEST_FDS],
     /// Whose the command's stdin is.
-    pub stdin: Stdin,
+    pub stdin: StdinMode,
     /// Whether terminals are hidden.
-    pub tty: Tty,
+    pub tty: TtyMode,
     /// Whether a capture that fails ends the call.
-    pub audit: Audit,
+    pub audit: AuditMode,
 }
 
 /// A relay that has equipped the launcher of its call.
 #[derive(Debug)]
 pub struct Relay {
     channel: OwnedFd,
-    process: Process,
+    process: RelayProcess,
     /// Until its last word.
     captures: RefCell<[Option<File>; REQUEST_FDS]>,
     /// The last that it said.
-    news: Cell<News>,
+    news: Cell<StreamNews>,
     /// The channel has ended.
     is_gone: Cell<bool>,
     is_finishing: Cell<bool>,
 }
 
-impl Summoned {
+impl PendingRelay {
     /// A relay that will speak at the other end of `channel`.
-    pub(super) fn new(channel: OwnedFd, kin: Arc<Kin>) -> Self {
+    pub(super) fn new(channel: OwnedFd, kin: Arc<Reaper>) -> Self {
         Self { channel, kin }
     }
 
@@ -88,7 +88,7 @@ impl Summoned {
         launcher: &Launcher,
         task: RelayTask<'_>,
         caller: Option<BorrowedFd<'_>>,
-        stop: Stop<'_>,
+        stop: StopSignal<'_>,
     ) -> Result<Relay, Refusal> {
         let RelayTask { connection, captures, stdin, tty, audit } = task;
         let most = captures.each_ref().map(|capture| capture.as_ref().map(|(_, most)| *most));
@@ -96,32 +96,32 @@ impl Summoned {
         let mut descriptors = vec![connection, launcher.stream()];
         descriptors.extend(captures.iter().flatten().map(AsFd::as_fd));
         let (channel, now) = (self.channel.as_fd(), Instant::now());
-        let words = Task { audit, tty, stdin, captures: most }.encode();
+        let words = TaskMessage { audit, tty, stdin, captures: most }.encode();
         let sent = sys::send_patiently(channel, &words, &descriptors, Some(now + SEND_WAIT));
         // One that could not be made has said why.
         sent.map(drop)
             .or_else(|source| is_gone(&source).then_some(()).ok_or(Refusal::no_launcher(source)))?;
         if !await_word(channel, now + TAKING_MAX, caller, stop)? {
-            let late = Refusal::Descriptors(Descriptors::Late);
+            let late = Refusal::Descriptors(DescriptorFault::Late);
             return Err(if has_heard(channel) { late } else { Refusal::LauncherSilent });
         }
         let message = sys::receive(channel, WORD_BYTES_MAX).map_err(Refusal::no_launcher)?;
-        match Word::decode(&message.bytes) {
-            Ok(Word::Equipped { pid, is_inside }) => {
+        match RelayReport::decode(&message.bytes) {
+            Ok(RelayReport::Equipped { pid, is_inside }) => {
                 let handle = message.descriptors.into_iter().next();
                 let pidfd = handle.ok_or(Refusal::NoLauncher(Errno::EMFILE.into()))?;
-                let process = Process::new(Pid::from_raw(pid), pidfd, is_inside, self.kin);
+                let process = RelayProcess::new(Pid::from_raw(pid), pidfd, is_inside, self.kin);
                 Ok(Relay::new(self.channel, process, captures))
             }
-            Ok(Word::Unfit(unfit)) => Err(Refusal::Descriptors(unfit.into())),
-            Ok(Word::Failed(errno)) => Err(Refusal::no_launcher(io::Error::from_raw_os_error(errno))),
-            Ok(Word::News(_)) | Err(_) => Err(Refusal::LauncherEnded),
+            Ok(RelayReport::Unfit(unfit)) => Err(Refusal::Descriptors(unfit.into())),
+            Ok(RelayReport::Failed(errno)) => Err(Refusal::no_launcher(io::Error::from_raw_os_error(errno))),
+            Ok(RelayReport::News(_)) | Err(_) => Err(Refusal::LauncherEnded),
         }
     }
 }
 
 impl Relay {
-    fn new(channel: OwnedFd, process: Process, captures: [Option<File>; REQUEST_FDS]) -> Self {
+    fn new(channel: OwnedFd, process: RelayProcess, captures: [Option<File>; REQUEST_FDS]) -> Self {
         let (news, is_gone, is_finishing) = Default::default();
         Self { channel, process, captures: RefCell::new(captures), news, is_gone, is_finishing }
     }
@@ -152,7 +152,7 @@ impl Relay {
                 // there.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(bytes) if bytes > 0 => {
-                    if let Ok(Word::News(news)) = Word::decode(&word[..bytes]) {
+                    if let Ok(RelayReport::News(news)) = RelayReport::decode(&word[..bytes]) {
                         self.news.set(news);
                         if news.is_over {
                             // Its copies are closed too: a file system can be unmounted when the caller has
@@ -190,16 +190,16 @@ impl Relay {
 
     /// Asks to be told when all that was written so far has been given.
     pub(super) fn settle(&self) {
-        self.tell(Order::Settle);
+        self.tell(RelayOrder::Settle);
     }
 
     /// Has it end, after what can be moved until then without waiting long.
     pub fn finish(&self, until: Instant) {
         self.is_finishing.set(true);
-        self.tell(Order::Finish(until.saturating_duration_since(Instant::now())));
+        self.tell(RelayOrder::Finish(until.saturating_duration_since(Instant::now())));
     }
 
-    fn tell(&self, order: Order) {
+    fn tell(&self, order: RelayOrder) {
         // One that is gone is known by the end of its channel, and one that does not listen is killed.
         sys::send_now(self.told(), &order.encode()).ok();
     }
@@ -210,20 +210,20 @@ impl Relay {
     }
 
     /// What the captures hold. Of a relay that did not say its last word nobody knows what they lack.
-    pub fn captured(&self) -> Captured {
-        let News { is_over, is_cut, captured, .. } = self.news.get();
+    pub fn captured(&self) -> CapturedBytes {
+        let StreamNews { is_over, is_cut, captured, .. } = self.news.get();
         if is_over {
-            return Captured { drain_timeout: is_cut, ..captured };
+            return CapturedBytes { drain_timeout: is_cut, ..captured };
         }
         let files = self.captures.borrow();
         let bytes = files.each_ref().map(|file| Some(file.as_ref()?.metadata().ok()?.len()));
         let truncated = captured.truncated || bytes.iter().any(Option::is_some);
-        Captured { bytes, truncated, drain_timeout: true, ..captured }
+        CapturedBytes { bytes, truncated, drain_timeout: true, ..captured }
     }
 
     /// The same while they go on.
-    pub(super) fn captured_so_far(&self) -> Captured {
-        Captured { goes_on: true, ..self.news.get().captured }
+    pub(super) fn captured_so_far(&self) -> CapturedBytes {
+        CapturedBytes { goes_on: true, ..self.news.get().captured }
     }
 
     /// Waits until all is over, as long as `until` says and the broker does not stop.
@@ -266,15 +266,15 @@ impl Relay {
 /// at once: in a file system of the caller's, even a process that was killed stays for as long as that does
 /// not answer.
 #[derive(Debug)]
-struct Process {
+struct RelayProcess {
     pid: Pid,
     pidfd: OwnedFd,
     is_inside: bool,
-    kin: Arc<Kin>,
+    kin: Arc<Reaper>,
 }
 
-impl Process {
-    fn new(pid: Pid, pidfd: OwnedFd, is_inside: bool, kin: Arc<Kin>) -> Self {
+impl RelayProcess {
+    fn new(pid: Pid, pidfd: OwnedFd, is_inside: bool, kin: Arc<Reaper>) -> Self {
         kin.note_relay(pid);
         Self { pid, pidfd, is_inside, kin }
     }
@@ -288,7 +288,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for RelayProcess {
     fn drop(&mut self) {
         self.end();
         self.kin.let_go(self.pid);

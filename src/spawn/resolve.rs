@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use crate::audit::{Distrust, trusted_program};
+use crate::audit::{TrustError, trusted_program};
 use crate::refusal::Refusal;
-use crate::rules::{ExecPath, Program, Settings};
+use crate::rules::{ExecPath, ProgramWord, RuleSettings};
 
 /// The broker's own environment as it was at the start: what `env =` inherits from.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Environment {
 
     /// The directories of a rule's `exec_path`. Of an inherited `PATH` only the absolute ones: an empty or relative one
     /// would mean wherever the command runs.
-    pub fn exec_path(&self, settings: &Settings) -> Vec<PathBuf> {
+    pub fn exec_path(&self, settings: &RuleSettings) -> Vec<PathBuf> {
         match &settings.exec_path {
             ExecPath::List(directories) => directories.clone(),
             ExecPath::Inherit => {
@@ -49,7 +49,7 @@ impl Environment {
     }
 
     /// The command's whole environment: what `env` inherits, `PATH` from `exec_path`, and `setenv` over both.
-    pub fn of_command(&self, settings: &Settings) -> Vec<CString> {
+    pub fn of_command(&self, settings: &RuleSettings) -> Vec<CString> {
         let mut variables: Vec<(&OsStr, OsString)> = Vec::new();
         for name in settings.env.iter().filter(|name| *name != "PATH") {
             variables.extend(self.get(name).map(|value| (OsStr::new(name), value.to_owned())));
@@ -73,9 +73,9 @@ fn variable(name: &OsStr, value: &OsStr) -> Option<CString> {
 
 /// A program that was found and may be executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolved(PathBuf);
+pub struct ResolvedProgram(PathBuf);
 
-impl Resolved {
+impl ResolvedProgram {
     /// The absolute path.
     pub fn path(&self) -> &Path {
         &self.0
@@ -91,53 +91,53 @@ impl Resolved {
 /// root or this user can change it, or have another file found in its place: so what is judged here is what
 /// will be executed.
 pub fn resolve(
-    program: &Program,
-    settings: &Settings,
+    program: &ProgramWord,
+    settings: &RuleSettings,
     environment: &Environment,
-) -> Result<Resolved, Refusal> {
+) -> Result<ResolvedProgram, Refusal> {
     let unresolved = |source| Refusal::Unresolved { program: display(program), source };
     let unfit = |unfit| match unfit {
-        Unfit::Missing(source) => unresolved(source),
-        Unfit::Untrusted(distrust) => {
+        ProgramFault::Missing(source) => unresolved(source),
+        ProgramFault::Untrusted(distrust) => {
             Refusal::Untrusted { program: display(program), why: distrust.to_string() }
         }
     };
     let name = match program {
-        Program::Absolute(path) => return executable(path).map_err(unfit),
-        Program::Bare(name) => name,
+        ProgramWord::Absolute(path) => return executable(path).map_err(unfit),
+        ProgramWord::Bare(name) => name,
     };
     let mut last = Errno::ENOENT.into();
     for directory in environment.exec_path(settings) {
         match executable(&directory.join(name)) {
             Ok(resolved) => return Ok(resolved),
-            Err(Unfit::Missing(source)) if source.kind() == io::ErrorKind::NotFound => {}
-            Err(Unfit::Missing(source)) => last = source,
+            Err(ProgramFault::Missing(source)) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(ProgramFault::Missing(source)) => last = source,
             Err(untrusted) => return Err(unfit(untrusted)),
         }
     }
     Err(unresolved(last))
 }
 
-fn display(program: &Program) -> String {
+fn display(program: &ProgramWord) -> String {
     match program {
-        Program::Bare(name) => name.clone(),
-        Program::Absolute(path) => path.display().to_string(),
+        ProgramWord::Bare(name) => name.clone(),
+        ProgramWord::Absolute(path) => path.display().to_string(),
     }
 }
 
 /// Why a file does not serve.
-enum Unfit {
+enum ProgramFault {
     /// It is not there, or not executable.
     Missing(io::Error),
     /// Others can change it.
-    Untrusted(Distrust),
+    Untrusted(TrustError),
 }
 
-fn executable(path: &Path) -> Result<Resolved, Unfit> {
-    access(path, AccessFlags::X_OK).map_err(|errno| Unfit::Missing(errno.into()))?;
+fn executable(path: &Path) -> Result<ResolvedProgram, ProgramFault> {
+    access(path, AccessFlags::X_OK).map_err(|errno| ProgramFault::Missing(errno.into()))?;
     match trusted_program(path) {
-        Ok(()) => Ok(Resolved(path.to_owned())),
-        Err(distrust) if distrust.is_failure() => Err(Unfit::Missing(distrust.into())),
-        Err(distrust) => Err(Unfit::Untrusted(distrust)),
+        Ok(()) => Ok(ResolvedProgram(path.to_owned())),
+        Err(distrust) if distrust.is_failure() => Err(ProgramFault::Missing(distrust.into())),
+        Err(distrust) => Err(ProgramFault::Untrusted(distrust)),
     }
 }

@@ -13,9 +13,9 @@ use crate::limits::{KILL_GRACE, KILL_ROUND};
 use crate::sys;
 
 use super::handle::Launcher;
-use super::kin::{Ended, Kin};
-use super::members::Members;
-use super::stop::Stop;
+use super::kin::{Ended, Reaper};
+use super::members::CallMembers;
+use super::stop::StopSignal;
 use super::tree::signal_tree;
 
 /// Reaps the command, which has ended, or was just killed, and says whether it was cut off before it began.
@@ -24,10 +24,10 @@ use super::tree::signal_tree;
 /// on. Errors: somebody else keeps its end.
 pub(super) fn reap(
     launcher: &Launcher,
-    members: Option<Members<'_>>,
-    kin: &Kin,
+    members: Option<CallMembers<'_>>,
+    kin: &Reaper,
     kill_from: Instant,
-    stop: Stop<'_>,
+    stop: StopSignal<'_>,
 ) -> io::Result<(bool, Ended)> {
     let (pid, pidfd) = (launcher.pid(), launcher.pidfd());
     if let Some(reaped) = try_reap(launcher, kin)? {
@@ -57,7 +57,7 @@ pub(super) fn reap(
     }
 }
 
-fn try_reap(launcher: &Launcher, kin: &Kin) -> io::Result<Option<(bool, Ended)>> {
+fn try_reap(launcher: &Launcher, kin: &Reaper) -> io::Result<Option<(bool, Ended)>> {
     let Some(is_cut_off) = launcher.is_cut_off() else { return Ok(None) };
     let ended = kin.reap(launcher.pid(), launcher.pidfd())?;
     Ok(ended.map(|ended| (is_cut_off, ended)))
@@ -68,7 +68,7 @@ pub(super) fn end_all(
     left: Vec<Pid>,
     look_again: impl Fn() -> io::Result<Vec<Pid>>,
     kill_from: Instant,
-    stop: Stop<'_>,
+    stop: StopSignal<'_>,
 ) -> io::Result<usize> {
     end_all_until(left, look_again, kill_from, kill_from + KILL_GRACE, stop)
 }
@@ -79,7 +79,7 @@ pub(super) fn end_all_until(
     look_again: impl Fn() -> io::Result<Vec<Pid>>,
     kill_from: Instant,
     give_up: Instant,
-    stop: Stop<'_>,
+    stop: StopSignal<'_>,
 ) -> io::Result<usize> {
     let (mut asked, give_up) = (Vec::new(), give_up.min(kill_from + KILL_GRACE));
     while !left.is_empty() && Instant::now() < give_up {
@@ -90,7 +90,7 @@ pub(super) fn end_all_until(
 }
 
 /// Signals each of `left` and what is below it, and waits until one has ended or the time is up.
-fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: Stop<'_>) -> io::Result<()> {
+fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: StopSignal<'_>) -> io::Result<()> {
     let kill = Instant::now() >= kill_from || stop.is_hurried()?;
     let handles: Vec<OwnedFd> = left.iter().filter_map(|pid| sys::open_pidfd(*pid).ok()).collect();
     for &pid in left {
@@ -109,7 +109,7 @@ fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: Stop<
 /// Waits until one of the processes has ended (`true`), the time is up or the broker's stop hurries.
 pub(super) fn wait_for_any(
     pidfds: &[BorrowedFd<'_>],
-    stop: Stop<'_>,
+    stop: StopSignal<'_>,
     until: Instant,
     hurry_counts: bool,
 ) -> io::Result<bool> {

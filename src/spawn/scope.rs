@@ -8,22 +8,22 @@ use crate::sd::{Cgroup, ScopeName};
 
 /// The scope of one call.
 #[derive(Debug)]
-pub struct Scope {
+pub struct CallScope {
     cgroup: Arc<Cgroup>,
-    kind: Kind,
+    kind: ScopeKind,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ScopeKind {
     /// Gone with the call: what is still to be said of the unit is then not said. The manager removes it.
     Unit(Arc<ScopeName>),
     /// Whoever removes it, once the call is over.
-    Group(Sender<Chore>),
+    Group(Sender<GroupTask>),
 }
 
 /// What the keeper of delegated groups is told.
 #[derive(Debug)]
-pub(super) enum Chore {
+pub(super) enum GroupTask {
     /// A launcher was taken.
     Look,
     /// The call of this group is over.
@@ -32,30 +32,30 @@ pub(super) enum Chore {
     Stop,
 }
 
-impl Scope {
+impl CallScope {
     /// A unit and its cgroup.
     pub(super) fn unit(name: ScopeName, cgroup: Cgroup) -> Self {
-        Self { cgroup: Arc::new(cgroup), kind: Kind::Unit(Arc::new(name)) }
+        Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Unit(Arc::new(name)) }
     }
 
     /// A group of the broker's own. Dropped, it is handed to its keeper.
-    pub(super) fn group(cgroup: Cgroup, keeper: Sender<Chore>) -> Self {
-        Self { cgroup: Arc::new(cgroup), kind: Kind::Group(keeper) }
+    pub(super) fn group(cgroup: Cgroup, keeper: Sender<GroupTask>) -> Self {
+        Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Group(keeper) }
     }
 
     /// The unit's name, if it is one.
     pub fn name(&self) -> Option<&Arc<ScopeName>> {
         match &self.kind {
-            Kind::Unit(name) => Some(name),
-            Kind::Group(_) => None,
+            ScopeKind::Unit(name) => Some(name),
+            ScopeKind::Group(_) => None,
         }
     }
 
     /// What records call it: the unit's name, or `cgroup:` and the group's path.
     pub fn label(&self) -> String {
         match &self.kind {
-            Kind::Unit(name) => name.as_str().into(),
-            Kind::Group(_) => format!("cgroup:{}", self.cgroup.path()),
+            ScopeKind::Unit(name) => name.as_str().into(),
+            ScopeKind::Group(_) => format!("cgroup:{}", self.cgroup.path()),
         }
     }
 
@@ -70,11 +70,11 @@ impl Scope {
     }
 }
 
-impl Drop for Scope {
+impl Drop for CallScope {
     fn drop(&mut self) {
-        if let Kind::Group(keeper) = &self.kind {
+        if let ScopeKind::Group(keeper) = &self.kind {
             // Without a keeper the broker ends, and removes all groups itself.
-            drop(keeper.send(Chore::Remove(self.cgroup.clone())));
+            drop(keeper.send(GroupTask::Remove(self.cgroup.clone())));
         }
     }
 }

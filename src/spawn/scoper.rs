@@ -11,53 +11,53 @@ use std::time::Instant;
 use crate::ids::SocketName;
 use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
 use crate::rules::Resource;
-use crate::sd::{Address, BusError, Cgroup, NewScope, ScopeName, Word};
+use crate::sd::{BusAddress, BusError, Cgroup, ManagerReply, NewScope, ScopeName};
 
 use super::handle::{Launcher, dismiss};
-use super::inbox::Inbox;
-use super::line::Line;
-use super::pool::Pool;
-use super::scope::Scope;
-use super::shared::{Caption, Event, Manager, Order, ScopeNews, Shared};
-use super::stock::Stock;
+use super::inbox::QueueReceiver;
+use super::line::ManagerConnection;
+use super::pool::LauncherPool;
+use super::scope::CallScope;
+use super::shared::{MakerEvent, ManagerState, ScopeCaption, ScopeNews, ScopeOrder, SharedScopes};
+use super::stock::WarmSet;
 
 /// The thread's own state.
-pub(super) struct Scoper {
-    line: Line,
-    pool: Arc<Pool>,
-    shared: Arc<Shared>,
+pub(super) struct ScopeMaker {
+    line: ManagerConnection,
+    pool: Arc<LauncherPool>,
+    shared: Arc<SharedScopes>,
     /// By the scope's name.
-    making: HashMap<String, Making>,
+    making: HashMap<String, PendingScope>,
     /// What a serial number was for.
-    asked: HashMap<u32, Asked>,
+    asked: HashMap<u32, AskedScope>,
     scopes: u64,
     /// One complaint a connection is enough.
     undescribed: bool,
 }
 
 /// A scope that the manager was asked for.
-struct Making {
+struct PendingScope {
     launcher: Launcher,
     name: ScopeName,
-    goal: Goal,
+    goal: ScopeGoal,
     since: Instant,
 }
 
 /// Who gets it.
-enum Goal {
+enum ScopeGoal {
     Park(SocketName),
     Call(SyncSender<Result<Launcher, BusError>>),
 }
 
-enum Asked {
+enum AskedScope {
     Scope(String),
     Description,
 }
 
-impl Scoper {
-    pub(super) fn new(address: Address, pool: Arc<Pool>, shared: Arc<Shared>) -> Self {
+impl ScopeMaker {
+    pub(super) fn new(address: BusAddress, pool: Arc<LauncherPool>, shared: Arc<SharedScopes>) -> Self {
         Self {
-            line: Line::new(address),
+            line: ManagerConnection::new(address),
             pool,
             shared,
             making: HashMap::new(),
@@ -68,7 +68,7 @@ impl Scoper {
     }
 
     /// Serves until the broker stops.
-    pub(super) fn run(mut self, inbox: &Inbox<Event>) {
+    pub(super) fn run(mut self, inbox: &QueueReceiver<MakerEvent>) {
         'serving: loop {
             match inbox.wait(self.line.bus(), self.due()) {
                 Ok(false) => {}
@@ -78,13 +78,13 @@ impl Scoper {
             }
             while let Some(event) = inbox.next() {
                 match event {
-                    Event::Look => self.connect(),
-                    Event::Make(order) => {
+                    MakerEvent::Look => self.connect(),
+                    MakerEvent::Make(order) => {
                         self.connect();
                         self.order(order);
                     }
-                    Event::Describe(caption) => self.describe(&caption),
-                    Event::Stop => break 'serving,
+                    MakerEvent::Describe(caption) => self.describe(&caption),
+                    MakerEvent::Stop => break 'serving,
                 }
             }
             self.give_up();
@@ -92,7 +92,7 @@ impl Scoper {
         }
         let mut state = self.shared.state();
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
-        state.manager = Manager::Gone(BusError::Failed("the broker stops".into()));
+        state.manager = ManagerState::Gone(BusError::Failed("the broker stops".into()));
         drop(state);
         dismiss(parked, &self.shared.kin);
         self.shared.wake();
@@ -101,7 +101,7 @@ impl Scoper {
     /// When something is to be done without an event.
     fn due(&self) -> Option<Instant> {
         let state = self.shared.state();
-        let shrink = state.stocks.values().filter_map(Stock::due).min();
+        let shrink = state.stocks.values().filter_map(WarmSet::due).min();
         let late = self.making.values().map(|making| making.since + SCOPE_WAIT).min();
         [shrink, late].into_iter().flatten().min()
     }
@@ -133,7 +133,7 @@ impl Scoper {
         self.line.hang_up(why);
         self.asked.clear();
         for (_, making) in self.making.drain() {
-            if let Goal::Call(reply) = making.goal {
+            if let ScopeGoal::Call(reply) = making.goal {
                 drop(reply.send(Err(why.clone())));
             }
         }
@@ -168,12 +168,12 @@ impl Scoper {
         for socket in wanted {
             // The nursery is gone: there will be another look when the next call comes.
             let Ok(launcher) = self.raw() else { return };
-            self.start(launcher, &socket.clone(), &[], Goal::Park(socket));
+            self.start(launcher, &socket.clone(), &[], ScopeGoal::Park(socket));
         }
     }
 
     fn making_for(&self, socket: &SocketName) -> usize {
-        let own = |making: &&Making| matches!(&making.goal, Goal::Park(goal) if goal == socket);
+        let own = |making: &&PendingScope| matches!(&making.goal, ScopeGoal::Park(goal) if goal == socket);
         self.making.values().filter(own).count()
     }
 
@@ -184,64 +184,64 @@ impl Scoper {
         self.pool.take().map_err(|source| BusError::Failed(source.to_string()))
     }
 
-    fn order(&mut self, order: Order) {
-        let Order { socket, resources, reply } = order;
-        if let Manager::Gone(why) = &self.shared.state().manager {
+    fn order(&mut self, order: ScopeOrder) {
+        let ScopeOrder { socket, resources, reply } = order;
+        if let ManagerState::Gone(why) = &self.shared.state().manager {
             drop(reply.send(Err(why.clone())));
             return;
         }
         match self.raw() {
-            Ok(launcher) => self.start(launcher, &socket, &resources, Goal::Call(reply)),
+            Ok(launcher) => self.start(launcher, &socket, &resources, ScopeGoal::Call(reply)),
             Err(why) => drop(reply.send(Err(why))),
         }
     }
 
     /// Asks for a scope around a launcher.
-    fn start(&mut self, launcher: Launcher, socket: &SocketName, resources: &[Resource], goal: Goal) {
+    fn start(&mut self, launcher: Launcher, socket: &SocketName, resources: &[Resource], goal: ScopeGoal) {
         let Some(bus) = self.line.bus() else { return };
         self.scopes += 1;
         let name = ScopeName::new(socket, std::process::id(), self.scopes);
         let pid = launcher.pid().as_raw().unsigned_abs();
         let pidfd = launcher.pidfd();
         let asked = bus.start(&NewScope { name: &name, socket, pid, pidfd, broker: None, resources });
-        let making = Making { launcher, name: name.clone(), goal, since: Instant::now() };
+        let making = PendingScope { launcher, name: name.clone(), goal, since: Instant::now() };
         self.making.insert(name.as_str().into(), making);
         match asked {
-            Ok(serial) => drop(self.asked.insert(serial, Asked::Scope(name.as_str().into()))),
+            Ok(serial) => drop(self.asked.insert(serial, AskedScope::Scope(name.as_str().into()))),
             Err(why) => self.lose(&why),
         }
     }
 
     /// Says which call runs in a scope.
-    fn describe(&mut self, caption: &Caption) {
+    fn describe(&mut self, caption: &ScopeCaption) {
         let (Some(name), Some(bus)) = (caption.scope.upgrade(), self.line.bus()) else { return };
         match bus.describe(&name, &caption.text) {
-            Ok(serial) => drop(self.asked.insert(serial, Asked::Description)),
+            Ok(serial) => drop(self.asked.insert(serial, AskedScope::Description)),
             Err(why) => self.lose(&why),
         }
     }
 
-    fn hear(&mut self, word: Word) {
+    fn hear(&mut self, word: ManagerReply) {
         match word {
-            Word::Taken(serial) => drop(self.asked.remove(&serial)),
-            Word::Refused(serial, why) => match self.asked.remove(&serial) {
-                Some(Asked::Scope(name)) => self.fail(&name, BusError::refused(why)),
-                Some(Asked::Description) => self.note_undescribed(&why),
+            ManagerReply::Taken(serial) => drop(self.asked.remove(&serial)),
+            ManagerReply::Refused(serial, why) => match self.asked.remove(&serial) {
+                Some(AskedScope::Scope(name)) => self.fail(&name, BusError::refused(why)),
+                Some(AskedScope::Description) => self.note_undescribed(&why),
                 None => {}
             },
-            Word::Over(unit, result) if result == "done" => self.finish(&unit),
-            Word::Over(unit, result) => self.fail(&unit, BusError::ended(&result)),
+            ManagerReply::Over(unit, result) if result == "done" => self.finish(&unit),
+            ManagerReply::Over(unit, result) => self.fail(&unit, BusError::ended(&result)),
         }
     }
 
     /// A scope is there.
     fn finish(&mut self, unit: &str) {
         let Some(making) = self.making.remove(unit) else { return };
-        let Making { mut launcher, name, goal, since } = making;
+        let PendingScope { mut launcher, name, goal, since } = making;
         match Cgroup::of(launcher.pid(), unit) {
-            Ok(cgroup) => launcher.enter(Scope::unit(name, cgroup)),
+            Ok(cgroup) => launcher.enter(CallScope::unit(name, cgroup)),
             Err(source) => {
-                let making = Making { launcher, name, goal, since };
+                let making = PendingScope { launcher, name, goal, since };
                 self.making.insert(unit.into(), making);
                 let why = format!("the scope's cgroup cannot be opened: {source}");
                 return self.fail(unit, BusError::Failed(why));
@@ -251,8 +251,8 @@ impl Scoper {
         self.shared.found();
         match goal {
             // A call that gave up has dropped its end, and the launcher ends with this.
-            Goal::Call(reply) => drop(reply.send(Ok(launcher))),
-            Goal::Park(socket) => self.shared.park(&socket, launcher),
+            ScopeGoal::Call(reply) => drop(reply.send(Ok(launcher))),
+            ScopeGoal::Park(socket) => self.shared.park(&socket, launcher),
         }
     }
 
@@ -261,15 +261,15 @@ impl Scoper {
     fn fail(&mut self, unit: &str, why: BusError) {
         let Some(making) = self.making.remove(unit) else { return };
         match making.goal {
-            Goal::Call(reply) => {
+            ScopeGoal::Call(reply) => {
                 drop(reply.send(Err(why.clone())));
                 if matches!(why, BusError::Denied(_)) {
                     self.lose(&why);
                 }
             }
             // It was killed on the way, and its scope went with it.
-            Goal::Park(_) if !making.launcher.is_alive() => {}
-            Goal::Park(_) => self.lose(&why),
+            ScopeGoal::Park(_) if !making.launcher.is_alive() => {}
+            ScopeGoal::Park(_) => self.lose(&why),
         }
     }
 

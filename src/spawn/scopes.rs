@@ -13,20 +13,22 @@ use crate::ids::SocketName;
 use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
-use crate::sd::{Address, BusError, Delegation, Undelegated};
+use crate::sd::{BusAddress, BusError, Delegation, DelegationError};
 
-use super::groups::Groups;
+use super::groups::DelegatedGroups;
 use super::handle::Launcher;
-use super::inbox::{Door, inbox};
-use super::kin::Kin;
-use super::pool::Pool;
-use super::scoper::Scoper;
-use super::shared::{Caption, Event, Instead, Manager, Order, ScopeNews, Shared, Tell};
-use super::stock::{Habit, Stock};
+use super::inbox::{QueueSender, inbox};
+use super::kin::Reaper;
+use super::pool::LauncherPool;
+use super::scoper::ScopeMaker;
+use super::shared::{
+    MakerEvent, ManagerState, ScopeCaption, ScopeFallback, ScopeNews, ScopeOrder, SharedScopes, TellNews,
+};
+use super::stock::{KeepPolicy, WarmSet};
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Want<'a> {
+pub struct ScopeWant<'a> {
     /// The socket that was asked.
     pub socket: &'a SocketName,
     /// Whether it has to be in a scope.
@@ -37,35 +39,36 @@ pub struct Want<'a> {
 
 /// Launchers in scopes.
 #[derive(Debug)]
-pub struct Scopes {
-    pool: Arc<Pool>,
-    shared: Arc<Shared>,
-    scoper: Door<Event>,
+pub struct ScopePool {
+    pool: Arc<LauncherPool>,
+    shared: Arc<SharedScopes>,
+    scoper: QueueSender<MakerEvent>,
     /// Whether some were taken that the scoper was not told of.
     owed: AtomicBool,
-    groups: Result<Groups, Undelegated>,
+    groups: Result<DelegatedGroups, DelegationError>,
 }
 
-impl Scopes {
+impl ScopePool {
     /// Scopes from the manager behind `address`, or groups of the delegated one, for launchers of `pool`. Nothing is
     /// done before [`Self::warm`] or the first call that wants one.
     pub fn new(
-        pool: Arc<Pool>,
-        kin: Arc<Kin>,
-        address: Option<Address>,
-        delegation: Result<Delegation, Undelegated>,
-        tell: Tell,
+        pool: Arc<LauncherPool>,
+        kin: Arc<Reaper>,
+        address: Option<BusAddress>,
+        delegation: Result<Delegation, DelegationError>,
+        tell: TellNews,
     ) -> io::Result<Self> {
         let (scoper, told) = inbox()?;
-        let manager = if address.is_some() { Manager::Unknown } else { Manager::Gone(BusError::NoAddress) };
+        let manager =
+            if address.is_some() { ManagerState::Unknown } else { ManagerState::Gone(BusError::NoAddress) };
         let groups = match delegation {
-            Ok(delegation) => Ok(Groups::new(delegation, pool.clone(), kin.clone())?),
+            Ok(delegation) => Ok(DelegatedGroups::new(delegation, pool.clone(), kin.clone())?),
             Err(why) => Err(why),
         };
-        let instead = if groups.is_ok() { Instead::Group } else { Instead::Nothing };
-        let shared = Arc::new(Shared::new(manager, kin, instead, tell));
+        let instead = if groups.is_ok() { ScopeFallback::Group } else { ScopeFallback::Nothing };
+        let shared = Arc::new(SharedScopes::new(manager, kin, instead, tell));
         if let Some(address) = address {
-            let work = Scoper::new(address, pool.clone(), shared.clone());
+            let work = ScopeMaker::new(address, pool.clone(), shared.clone());
             thread::Builder::new().name("scoper".into()).spawn(move || work.run(&told))?;
         }
         Ok(Self { pool, shared, scoper, owed: AtomicBool::new(false), groups })
@@ -81,20 +84,20 @@ impl Scopes {
         if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Require)) {
             return;
         }
-        let without_bus = matches!(self.shared.state().manager, Manager::Gone(BusError::NoAddress));
+        let without_bus = matches!(self.shared.state().manager, ManagerState::Gone(BusError::NoAddress));
         if without_bus {
             self.shared.lose(&BusError::NoAddress);
         }
-        self.scoper.tell(Event::Look);
+        self.scoper.tell(MakerEvent::Look);
     }
 
     /// What calls get instead of a scope, while the manager makes none.
-    pub fn instead(&self) -> Option<Instead> {
-        matches!(self.shared.state().manager, Manager::Gone(_)).then_some(self.shared.instead)
+    pub fn instead(&self) -> Option<ScopeFallback> {
+        matches!(self.shared.state().manager, ManagerState::Gone(_)).then_some(self.shared.instead)
     }
 
     /// A launcher, in a scope as far as the call's rules ask for it.
-    pub fn take(&self, want: &Want<'_>) -> Result<Launcher, Refusal> {
+    pub fn take(&self, want: &ScopeWant<'_>) -> Result<Launcher, Refusal> {
         match want.mode {
             ScopeMode::Off => self.bare(),
             ScopeMode::Delegate => self.grouped(want).map_err(Refusal::no_scope),
@@ -107,7 +110,7 @@ impl Scopes {
     }
 
     /// Before a call is refused, the manager is looked for once more, if that was not done just now.
-    fn required(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
+    fn required(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
         let taken = self.scoped(want);
         let may_be_back = |why: &BusError| !matches!(why, BusError::Denied(_) | BusError::Silent);
         match &taken {
@@ -116,18 +119,18 @@ impl Scopes {
         }
     }
 
-    fn scoped(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
+    fn scoped(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
         if want.resources.is_empty() { self.parked(want) } else { self.made(want) }
     }
 
     /// A group, or nothing around the call; but limits that a rule asks for are not dropped because nobody is there to
     /// set them.
-    fn instead_of_scope(&self, want: &Want<'_>, why: BusError) -> Result<Launcher, Refusal> {
+    fn instead_of_scope(&self, want: &ScopeWant<'_>, why: BusError) -> Result<Launcher, Refusal> {
         let limited = !want.resources.is_empty();
         match self.shared.instead {
-            Instead::Nothing if limited => Err(Refusal::NoScope(io::Error::other(why))),
-            Instead::Nothing => self.bare(),
-            Instead::Group => match self.grouped(want) {
+            ScopeFallback::Nothing if limited => Err(Refusal::NoScope(io::Error::other(why))),
+            ScopeFallback::Nothing => self.bare(),
+            ScopeFallback::Group => match self.grouped(want) {
                 Err(source) if limited => Err(Refusal::no_scope(source)),
                 Err(source) => {
                     self.shared.note_ungrouped(Some(&source));
@@ -141,7 +144,7 @@ impl Scopes {
         }
     }
 
-    fn grouped(&self, want: &Want<'_>) -> io::Result<Launcher> {
+    fn grouped(&self, want: &ScopeWant<'_>) -> io::Result<Launcher> {
         match &self.groups {
             Ok(groups) => groups.take(want.socket, want.resources),
             Err(why) => Err(io::Error::other(why.to_string())),
@@ -155,8 +158,8 @@ impl Scopes {
         let Some(scope) = launcher.scope() else { return };
         match (scope.name(), &self.groups) {
             (Some(name), _) => {
-                let caption = Caption { scope: Arc::downgrade(name), text: text() };
-                self.scoper.tell(Event::Describe(caption));
+                let caption = ScopeCaption { scope: Arc::downgrade(name), text: text() };
+                self.scoper.tell(MakerEvent::Describe(caption));
             }
             (None, Ok(groups)) => groups.refill(),
             (None, Err(_)) => {}
@@ -166,13 +169,13 @@ impl Scopes {
     /// Has others made in the place of those that were taken: a call has been answered.
     pub fn refill(&self) {
         if self.owed.swap(false, Ordering::Relaxed) {
-            self.scoper.tell(Event::Look);
+            self.scoper.tell(MakerEvent::Look);
         }
     }
 
     /// Makes no more, and lets go of what is parked: the broker stops.
     pub fn stop(&self) {
-        self.scoper.tell(Event::Stop);
+        self.scoper.tell(MakerEvent::Stop);
         if let Ok(groups) = &self.groups {
             groups.stop();
         }
@@ -191,33 +194,34 @@ impl Scopes {
 
     /// How long a call waits for the manager as it stands. One that could have a group instead does not wait as long for
     /// a bus that says nothing as for a manager that is busy.
-    fn patience(&self, want: &Want<'_>, manager: &Manager) -> Duration {
-        let can_do_without = want.mode == ScopeMode::Auto && self.shared.instead == Instead::Group;
-        if can_do_without && matches!(manager, Manager::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
+    fn patience(&self, want: &ScopeWant<'_>, manager: &ManagerState) -> Duration {
+        let can_do_without = want.mode == ScopeMode::Auto && self.shared.instead == ScopeFallback::Group;
+        if can_do_without && matches!(manager, ManagerState::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
     }
 
-    fn parked(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
+    fn parked(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
         let (began, socket) = (Instant::now(), want.socket);
         let mut state = self.shared.state();
         loop {
             let now = Instant::now();
-            if let Manager::Gone(why) = &state.manager {
+            if let ManagerState::Gone(why) = &state.manager {
                 let why = why.clone();
-                self.scoper.tell(Event::Look);
+                self.scoper.tell(MakerEvent::Look);
                 return Err(why);
             }
             let give_up = began + self.patience(want, &state.manager);
-            let stock = state.stocks.entry(socket.clone()).or_insert_with(|| Stock::new(Habit::SCOPED, now));
+            let stock =
+                state.stocks.entry(socket.clone()).or_insert_with(|| WarmSet::new(KeepPolicy::SCOPED, now));
             if let Some(launcher) = stock.take(now, Launcher::is_alive) {
                 if stock.is_low() {
-                    self.scoper.tell(Event::Look);
+                    self.scoper.tell(MakerEvent::Look);
                 } else {
                     self.owed.store(true, Ordering::Relaxed);
                 }
                 return Ok(launcher);
             }
             stock.waiting += 1;
-            self.scoper.tell(Event::Look);
+            self.scoper.tell(MakerEvent::Look);
             if now >= give_up {
                 stock.waiting -= 1;
                 drop(state);
@@ -229,13 +233,13 @@ impl Scopes {
         }
     }
 
-    fn made(&self, want: &Want<'_>) -> Result<Launcher, BusError> {
-        if let Manager::Gone(why @ BusError::NoAddress) = &self.shared.state().manager {
+    fn made(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
+        if let ManagerState::Gone(why @ BusError::NoAddress) = &self.shared.state().manager {
             return Err(why.clone());
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
-        self.scoper.tell(Event::Make(Order { socket, resources, reply }));
+        self.scoper.tell(MakerEvent::Make(ScopeOrder { socket, resources, reply }));
         let began = Instant::now();
         loop {
             let give_up = began + self.patience(want, &self.shared.state().manager);

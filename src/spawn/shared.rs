@@ -9,21 +9,21 @@ use std::time::Duration;
 
 use crate::ids::SocketName;
 use crate::rules::Resource;
-use crate::sd::{BusError, ScopeName, Undelegated};
+use crate::sd::{BusError, DelegationError, ScopeName};
 
 use super::handle::{Launcher, dismiss};
-use super::kin::Kin;
-use super::stock::Stock;
+use super::kin::Reaper;
+use super::stock::WarmSet;
 
 /// What an operator should know of the manager.
 #[derive(Debug)]
 pub enum ScopeNews<'a> {
     /// The manager makes no scopes for now; what calls get instead that can do without.
-    Lost(&'a BusError, Instead),
+    Lost(&'a BusError, ScopeFallback),
     /// It makes scopes again.
     Back,
     /// There is no delegated group, and rules want one.
-    NoGroups(&'a Undelegated),
+    NoGroups(&'a DelegationError),
     /// A call that could do without has no group.
     Ungrouped(&'a io::Error),
     /// A scope could not be given its description.
@@ -32,7 +32,7 @@ pub enum ScopeNews<'a> {
 
 /// What a call gets where the manager makes no scope, with `scope = auto`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instead {
+pub enum ScopeFallback {
     /// A group of the broker's delegated one.
     Group,
     /// Nothing that holds what it starts.
@@ -40,65 +40,65 @@ pub enum Instead {
 }
 
 /// Who is told.
-pub type Tell = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
+pub type TellNews = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 
 /// What the scoper is told.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum MakerEvent {
     /// Something was taken, or is waited for.
     Look,
     /// A call waits for a scope with properties of its own.
-    Make(Order),
+    Make(ScopeOrder),
     /// A call runs in this scope.
-    Describe(Caption),
+    Describe(ScopeCaption),
     /// The broker stops.
     Stop,
 }
 
 /// What the description of a scope is to be, as long as its call runs.
 #[derive(Debug)]
-pub(super) struct Caption {
+pub(super) struct ScopeCaption {
     pub(super) scope: Weak<ScopeName>,
     pub(super) text: String,
 }
 
 /// A scope with properties of its own, and the call that waits for it.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct ScopeOrder {
     pub(super) socket: SocketName,
     pub(super) resources: Vec<Resource>,
     pub(super) reply: SyncSender<Result<Launcher, BusError>>,
 }
 
 /// What calls and the scoper share.
-pub(super) struct Shared {
-    state: Mutex<State>,
-    pub(super) kin: Arc<Kin>,
-    pub(super) instead: Instead,
-    pub(super) tell: Tell,
+pub(super) struct SharedScopes {
+    state: Mutex<ScopesState>,
+    pub(super) kin: Arc<Reaper>,
+    pub(super) instead: ScopeFallback,
+    pub(super) tell: TellNews,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for SharedScopes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) manager: Manager,
+pub(super) struct ScopesState {
+    pub(super) manager: ManagerState,
     /// Whether the last news was that there are none.
     said_lost: bool,
     /// Whether the last news was that a group could not be made.
     said_ungrouped: bool,
-    pub(super) stocks: HashMap<SocketName, Stock<Launcher>>,
+    pub(super) stocks: HashMap<SocketName, WarmSet<Launcher>>,
     /// Where the calls of each socket wait.
     queues: HashMap<SocketName, Arc<Condvar>>,
 }
 
 /// Whether scopes can be had.
 #[derive(Debug)]
-pub(super) enum Manager {
+pub(super) enum ManagerState {
     /// There is no connection yet.
     Unknown,
     /// It answers; no scope was made on this connection yet.
@@ -107,25 +107,30 @@ pub(super) enum Manager {
     Gone(BusError),
 }
 
-impl Shared {
+impl SharedScopes {
     /// Nothing was made yet.
-    pub(super) fn new(manager: Manager, kin: Arc<Kin>, instead: Instead, tell: Tell) -> Self {
+    pub(super) fn new(
+        manager: ManagerState,
+        kin: Arc<Reaper>,
+        instead: ScopeFallback,
+        tell: TellNews,
+    ) -> Self {
         let (stocks, queues) = (HashMap::new(), HashMap::new());
-        let state = State { manager, said_lost: false, said_ungrouped: false, stocks, queues };
+        let state = ScopesState { manager, said_lost: false, said_ungrouped: false, stocks, queues };
         Self { state: Mutex::new(state), kin, instead, tell }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, ScopesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a call wait until there is a launcher for its socket, or none to be had.
     pub(super) fn wait<'s>(
         &self,
-        mut state: MutexGuard<'s, State>,
+        mut state: MutexGuard<'s, ScopesState>,
         socket: &SocketName,
         at_most: Duration,
-    ) -> MutexGuard<'s, State> {
+    ) -> MutexGuard<'s, ScopesState> {
         let queue = state.queues.entry(socket.clone()).or_default().clone();
         queue.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
     }
@@ -148,13 +153,13 @@ impl Shared {
 
     /// There is a manager, whatever it will say.
     pub(super) fn connected(&self) {
-        self.state().manager = Manager::Connected;
+        self.state().manager = ManagerState::Connected;
     }
 
     /// Scopes can be had from now on: one was made.
     pub(super) fn found(&self) {
         let mut state = self.state();
-        state.manager = Manager::Here;
+        state.manager = ManagerState::Here;
         let news = std::mem::replace(&mut state.said_lost, false);
         drop(state);
         if news {
@@ -165,7 +170,7 @@ impl Shared {
     /// None can be had from now on; what is parked ends.
     pub(super) fn lose(&self, why: &BusError) {
         let mut state = self.state();
-        state.manager = Manager::Gone(why.clone());
+        state.manager = ManagerState::Gone(why.clone());
         // A stop is nobody's trouble: who stopped the broker knows it.
         let news = !matches!(why, BusError::Stopped(_)) && !std::mem::replace(&mut state.said_lost, true);
         let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();

@@ -11,7 +11,7 @@ use crate::limits::{
 
 /// How many are kept, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Habit {
+pub(super) struct KeepPolicy {
     usual: usize,
     most: usize,
     /// How long after a call that found none no more than usual are kept.
@@ -20,7 +20,7 @@ pub(super) struct Habit {
     sleep: Option<Duration>,
 }
 
-impl Habit {
+impl KeepPolicy {
     /// For one socket, each in a scope or a group.
     pub(super) const SCOPED: Self = Self {
         usual: SCOPES_PARKED,
@@ -35,11 +35,11 @@ impl Habit {
 
 /// What is kept.
 #[derive(Debug)]
-pub(super) struct Stock<T> {
+pub(super) struct WarmSet<T> {
     pub(super) ready: VecDeque<T>,
     /// Calls that wait.
     pub(super) waiting: usize,
-    habit: Habit,
+    habit: KeepPolicy,
     /// How many to keep.
     target: usize,
     used: Instant,
@@ -47,9 +47,9 @@ pub(super) struct Stock<T> {
     short: Instant,
 }
 
-impl<T> Stock<T> {
+impl<T> WarmSet<T> {
     /// Nothing yet, for who is there now.
-    pub(super) fn new(habit: Habit, now: Instant) -> Self {
+    pub(super) fn new(habit: KeepPolicy, now: Instant) -> Self {
         Self { ready: VecDeque::new(), waiting: 0, habit, target: habit.usual, used: now, short: now }
     }
 
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn a_burst_has_more_kept_and_quiet_fewer_and_sleep_none() {
         let now = Instant::now();
-        let mut stock = Stock::new(Habit::SCOPED, now);
-        let take = |stock: &mut Stock<()>| stock.take(now, |()| true);
+        let mut stock = WarmSet::new(KeepPolicy::SCOPED, now);
+        let take = |stock: &mut WarmSet<()>| stock.take(now, |()| true);
         assert_eq!(stock.target(now), SCOPES_PARKED);
         stock.ready.push_back(());
         assert!(!stock.is_low() && take(&mut stock).is_some() && stock.is_low());
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn bare_launchers_are_kept_for_who_sleeps() {
         let now = Instant::now();
-        let mut stock: Stock<()> = Stock::new(Habit::BARE, now);
+        let mut stock: WarmSet<()> = WarmSet::new(KeepPolicy::BARE, now);
         assert_eq!(stock.due(), None);
         assert!(stock.take(now, |()| true).is_none());
         assert_eq!(stock.due(), Some(now + LAUNCHERS_QUIET));

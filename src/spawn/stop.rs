@@ -10,14 +10,14 @@ use crate::sys;
 
 /// Two descriptors that become readable, for good, when the broker stops.
 #[derive(Clone, Copy, Debug)]
-pub struct Stop<'a> {
+pub struct StopSignal<'a> {
     /// Running calls are to end.
     pub stopping: BorrowedFd<'a>,
     /// They are to end at once.
     pub hurry: BorrowedFd<'a>,
 }
 
-impl Stop<'_> {
+impl StopSignal<'_> {
     /// Whether running calls are to end at once.
     pub(super) fn is_hurried(&self) -> io::Result<bool> {
         let mut look = [PollFd::new(self.hurry, PollFlags::POLLIN)];

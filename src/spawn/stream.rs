@@ -10,9 +10,9 @@ use std::io;
 
 use crate::limits::{RELAY_AHEAD_MAX, RELAY_PIPE_BYTES};
 
-use super::ends::{Ends, OnLoss, Wants, Way};
+use super::ends::{CaptureLoss, StreamIo, StreamSide, StreamWaits};
 
-use window::Window;
+use window::StreamWindow;
 
 #[cfg(test)]
 mod tests;
@@ -23,12 +23,12 @@ const SPLICE_BYTES: usize = RELAY_PIPE_BYTES.unsigned_abs() as usize;
 
 /// One stream.
 #[derive(Debug)]
-pub(super) struct Stream<E> {
+pub(super) struct CallStream<E> {
     pub(super) ends: E,
-    way: Way,
-    on_loss: OnLoss,
-    capture: Option<Capture>,
-    window: Window,
+    way: StreamSide,
+    on_loss: CaptureLoss,
+    capture: Option<CaptureProgress>,
+    window: StreamWindow,
     /// Taken, in no capture, and not given yet.
     rest: Vec<u8>,
     is_ended: bool,
@@ -36,13 +36,13 @@ pub(super) struct Stream<E> {
     /// As of the last look: something is there to take, or nothing is.
     source_is_ready: bool,
     source_is_dry: bool,
-    splices: Splices,
+    splices: SpliceTries,
     ahead_max: u64,
 }
 
 /// What is tried in the kernel first.
 #[derive(Clone, Copy, Debug)]
-struct Splices {
+struct SpliceTries {
     into: bool,
     out: bool,
     through: bool,
@@ -50,7 +50,7 @@ struct Splices {
 
 /// How far a capture is.
 #[derive(Debug)]
-struct Capture {
+struct CaptureProgress {
     /// Bytes in it.
     kept: u64,
     /// Bytes of it that the sink has.
@@ -62,7 +62,7 @@ struct Capture {
     loss: Option<io::Error>,
 }
 
-impl Capture {
+impl CaptureProgress {
     fn is_open(&self) -> bool {
         self.loss.is_none() && self.kept < self.max
     }
@@ -72,40 +72,41 @@ impl Capture {
     }
 }
 
-impl<E: Ends> Stream<E> {
+impl<E: StreamIo> CallStream<E> {
     /// A stream whose ends are open; `capture_max` is the most that is captured, `None` where there is no capture.
-    pub(super) fn new(ends: E, way: Way, capture_max: Option<u64>, on_loss: OnLoss) -> Self {
-        let capture = capture_max.map(|max| Capture { kept: 0, given: 0, max, is_passed: false, loss: None });
+    pub(super) fn new(ends: E, way: StreamSide, capture_max: Option<u64>, on_loss: CaptureLoss) -> Self {
+        let capture =
+            capture_max.map(|max| CaptureProgress { kept: 0, given: 0, max, is_passed: false, loss: None });
         Self {
             ends,
             way,
             on_loss,
             capture,
-            window: Window::default(),
+            window: StreamWindow::default(),
             rest: Vec::new(),
             is_ended: false,
             is_unread: false,
             source_is_ready: false,
             source_is_dry: false,
-            splices: Splices { into: true, out: true, through: true },
+            splices: SpliceTries { into: true, out: true, through: true },
             ahead_max: RELAY_AHEAD_MAX,
         }
     }
 
     /// What there is to wait for.
-    pub(super) fn wants(&self) -> Wants {
+    pub(super) fn wants(&self) -> StreamWaits {
         if self.is_over() {
-            return Wants::default();
+            return StreamWaits::default();
         }
         if self.has_waiting() {
-            return Wants { source: !self.is_ended && self.room() > 0, sink: true };
+            return StreamWaits { source: !self.is_ended && self.room() > 0, sink: true };
         }
         let passes = self.room() == 0 && self.splices.through && self.source_is_ready;
-        Wants { source: !passes, sink: passes }
+        StreamWaits { source: !passes, sink: passes }
     }
 
     /// What a look for it gave.
-    pub(super) fn note_ready(&mut self, wanted: Wants, ready: Wants) {
+    pub(super) fn note_ready(&mut self, wanted: StreamWaits, ready: StreamWaits) {
         // Where it is passed on, both sides have to be ready; if nothing moves then, what was there is gone.
         self.source_is_ready = ready.source || (self.source_is_ready && !ready.sink);
         self.source_is_dry = wanted.source && !ready.source;
@@ -114,7 +115,7 @@ impl<E: Ends> Stream<E> {
     /// Nobody reads what the sink is given, and never will. The writer is told by the end of the source.
     pub(super) fn lose_sink(&mut self) {
         self.is_unread = true;
-        if self.way == Way::Out {
+        if self.way == StreamSide::Out {
             self.salvage();
         }
         self.is_ended = true;
@@ -137,11 +138,11 @@ impl<E: Ends> Stream<E> {
 
     /// As of the last look, all that was written has been given.
     pub(super) fn is_calm(&self) -> bool {
-        self.is_over() || self.way == Way::In || (self.source_is_dry && !self.has_waiting())
+        self.is_over() || self.way == StreamSide::In || (self.source_is_dry && !self.has_waiting())
     }
 
     /// Which side of it is the command.
-    pub(super) fn way(&self) -> Way {
+    pub(super) fn way(&self) -> StreamSide {
         self.way
     }
 
@@ -152,7 +153,7 @@ impl<E: Ends> Stream<E> {
 
     /// Whether its capture failed where nothing may pass that is not on record.
     pub(super) fn is_lost(&self) -> bool {
-        self.on_loss == OnLoss::End && self.loss().is_some()
+        self.on_loss == CaptureLoss::End && self.loss().is_some()
     }
 
     /// Whether the sink is gone.
@@ -260,7 +261,7 @@ impl<E: Ends> Stream<E> {
                 }
                 Err(error) => self.fail(error),
             }
-            if self.on_loss == OnLoss::GoOn {
+            if self.on_loss == CaptureLoss::GoOn {
                 self.rest.extend_from_slice(self.window.filled(done..bytes));
             }
             return;
@@ -274,7 +275,7 @@ impl<E: Ends> Stream<E> {
     }
 
     fn fail(&mut self, error: io::Error) {
-        self.is_ended |= self.on_loss == OnLoss::End;
+        self.is_ended |= self.on_loss == CaptureLoss::End;
         if let Some(capture) = &mut self.capture {
             capture.loss = Some(error);
         }

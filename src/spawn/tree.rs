@@ -11,9 +11,9 @@ use crate::sys;
 
 /// The children of one thread of this process. Orphans come to the main thread; all others are those of `cradle.rs`.
 #[derive(Debug)]
-pub(super) struct Children(File);
+pub(super) struct ChildList(File);
 
-impl Children {
+impl ChildList {
     /// The list's file, to be asked again and again.
     pub(super) fn of(thread: Pid) -> io::Result<Self> {
         File::open(format!("/proc/{}/task/{thread}/children", getpid())).map(Self)

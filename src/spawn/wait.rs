@@ -8,38 +8,38 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::audit::{Captured, Cause, Outcome};
+use crate::audit::{CallOutcome, CapturedBytes, EndCause};
 use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
-use crate::rules::{Background, OnHangup};
-use crate::sd::{Account, Kills};
-use crate::sys::{self, End};
+use crate::rules::{BackgroundMode, HangupAction};
+use crate::sd::{CgroupUsage, OomWatch};
+use crate::sys::{self, ProcessEnd};
 use crate::wire::Status;
 
-use super::handle::{Launcher, Reaped, Told};
-use super::kin::{Ended, Kin};
-use super::launcher::Failure;
-use super::members::Members;
-use super::plan::Plan;
-use super::reaper::Left;
+use super::handle::{Launcher, ReapedCommand, Told};
+use super::kin::{Ended, Reaper};
+use super::launcher::LaunchFailure;
+use super::members::CallMembers;
+use super::plan::LaunchPlan;
+use super::reaper::ReaperChildren;
 use super::relay::Relay;
 use super::rounds::{end_all, reap, wait_for_any};
-use super::stop::Stop;
+use super::stop::StopSignal;
 use super::tree::{signal_below, signal_tree};
 
 /// What a call is watched for.
-pub struct Call<'a> {
+pub struct SupervisedCall<'a> {
     /// The broker's children.
-    pub kin: &'a Kin,
+    pub kin: &'a Reaper,
     /// The caller's connection.
     pub connection: BorrowedFd<'a>,
     /// The broker's stop.
-    pub stop: Stop<'a>,
+    pub stop: StopSignal<'a>,
     /// When the rule's timeout fires.
     pub deadline: Option<Instant>,
     /// What a caller that goes away means.
-    pub on_hangup: OnHangup,
+    pub on_hangup: HangupAction,
     /// What becomes of what the command leaves.
-    pub background: Background,
+    pub background: BackgroundMode,
     /// What moves its captured streams.
     pub relay: Option<&'a Relay>,
     /// Done once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
@@ -48,7 +48,11 @@ pub struct Call<'a> {
 
 /// Has `launcher` become the command, and sees it and all that it started to the end.
 /// Errors: the command ran, but how it ended cannot be known.
-pub fn supervise(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<Outcome> {
+pub fn supervise(
+    launcher: &Launcher,
+    plan: &LaunchPlan,
+    call: &SupervisedCall<'_>,
+) -> io::Result<CallOutcome> {
     let end_it = |_: &io::Error| {
         if let Some(scope) = launcher.scope() {
             scope.cgroup().kill().ok();
@@ -60,7 +64,7 @@ pub fn supervise(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Resul
 
 /// The last resort, with what is at hand already: a broker that has no descriptor left must still end its calls. What
 /// is gone needs no signal.
-fn kill_outright(launcher: &Launcher, call: &Call<'_>) {
+fn kill_outright(launcher: &Launcher, call: &SupervisedCall<'_>) {
     if let Some(members) = members(launcher, call) {
         members.kill().ok();
     }
@@ -74,7 +78,7 @@ fn kill_outright(launcher: &Launcher, call: &Call<'_>) {
     sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
 }
 
-fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<Outcome> {
+fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>) -> io::Result<CallOutcome> {
     call.kin.adopt(launcher.pid());
     let launched = launcher.launch(plan);
     if launched.is_err() {
@@ -93,11 +97,11 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
     {
         call.kin.give_up(launcher.pid());
         let (cause, captured) = deliver(Some(cause), call)?;
-        let rest = Rest { left: 1, keeps: false };
-        return Ok(outcome(End::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
+        let rest = CallRest { left: 1, keeps: false };
+        return Ok(outcome(ProcessEnd::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
     }
-    let reaped = if launcher.is_reaper() { launcher.await_reaped()? } else { Reaped::Unknown };
-    let (end, failure, is_cut_off, (rest, account)) = if let Reaped::Told(told) = reaped {
+    let reaped = if launcher.is_reaper() { launcher.await_reaped()? } else { ReapedCommand::Unknown };
+    let (end, failure, is_cut_off, (rest, account)) = if let ReapedCommand::Told(told) = reaped {
         let Told { end, left, failure, is_cut_off } = told;
         (end, failure, is_cut_off, settle_below(launcher, left, account, cause, call, give_up)?)
     } else {
@@ -112,49 +116,55 @@ fn see_through(launcher: &Launcher, plan: &Plan, call: &Call<'_>) -> io::Result<
         let settled = settle(launcher, left, account, cause, call, give_up)?;
         (end, launcher.failure(), is_cut_off, settled)
     };
-    let cut_off = (is_cut_off && cause.is_none()).then(|| Failure::cut_off(account.oom));
+    let cut_off = (is_cut_off && cause.is_none()).then(|| LaunchFailure::cut_off(account.oom));
     let failure = failure.or(cut_off);
     let (cause, captured) = deliver(cause, call)?;
-    let failure = launched.err().map(|source| Failure::of_plan(&source)).or(failure);
+    let failure = launched.err().map(|source| LaunchFailure::of_plan(&source)).or(failure);
     if let Some(failure) = failure {
-        return Ok(Outcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
+        return Ok(CallOutcome::NotStarted { step: failure.step.as_str(), errno: failure.errno });
     }
     Ok(outcome(end, cause, rest, account, captured))
 }
 
 /// Those of the call in its scope, where it has one.
-fn members<'a>(launcher: &'a Launcher, call: &Call<'_>) -> Option<Members<'a>> {
+fn members<'a>(launcher: &'a Launcher, call: &SupervisedCall<'_>) -> Option<CallMembers<'a>> {
     let relay = call.relay.and_then(Relay::lodger);
-    launcher.scope().map(|scope| Members::new(scope.cgroup(), relay))
+    launcher.scope().map(|scope| CallMembers::new(scope.cgroup(), relay))
 }
 
-fn account(launcher: &Launcher) -> Account {
+fn account(launcher: &Launcher) -> CgroupUsage {
     launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
 }
 
 /// The manager is sometimes quicker to remove a unit whose last process was killed, so that is heard when it happens.
-fn kills(launcher: &Launcher) -> Option<Kills> {
+fn kills(launcher: &Launcher) -> Option<OomWatch> {
     launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
 }
 
 /// What is there of a call when its command has ended.
-struct Rest {
+struct CallRest {
     /// Processes that could not be ended.
     left: usize,
     /// Others are let go on.
     keeps: bool,
 }
 
-fn outcome(end: End, cause: Option<Cause>, rest: Rest, account: Account, captured: Captured) -> Outcome {
-    let Rest { left, keeps } = rest;
+fn outcome(
+    end: ProcessEnd,
+    cause: Option<EndCause>,
+    rest: CallRest,
+    account: CgroupUsage,
+    captured: CapturedBytes,
+) -> CallOutcome {
+    let CallRest { left, keeps } = rest;
     match end {
-        End::Exited(code) => {
+        ProcessEnd::Exited(code) => {
             let status = Status::exited(code);
-            Outcome::Ran { status, signal: None, cause, left, keeps, account, captured }
+            CallOutcome::Ran { status, signal: None, cause, left, keeps, account, captured }
         }
-        End::Signaled(signal) => {
+        ProcessEnd::Signaled(signal) => {
             let status = Status::signaled(signal);
-            Outcome::Ran { status, signal: Some(signal), cause, left, keeps, account, captured }
+            CallOutcome::Ran { status, signal: Some(signal), cause, left, keeps, account, captured }
         }
     }
 }
@@ -163,26 +173,26 @@ fn outcome(end: End, cause: Option<Cause>, rest: Rest, account: Account, capture
 /// been given; or for the reason to end the call.
 fn watch(
     pidfd: Option<BorrowedFd<'_>>,
-    call: &Call<'_>,
-    mut kills: Option<&mut Kills>,
+    call: &SupervisedCall<'_>,
+    mut kills: Option<&mut OomWatch>,
     mut lasts: Option<Instant>,
-) -> io::Result<Option<Cause>> {
+) -> io::Result<Option<EndCause>> {
     loop {
         if call.relay.is_some_and(Relay::is_lost) {
-            return Ok(Some(Cause::CaptureLost));
+            return Ok(Some(EndCause::CaptureLost));
         }
         if pidfd.is_none() && call.relay.is_none_or(Relay::is_calm) {
             return Ok(None);
         }
         let until = lasts.into_iter().chain(call.deadline).min();
         match next_event(pidfd, call, kills.as_deref_mut(), until)? {
-            Event::Ended => return Ok(None),
-            Event::Cause(cause) => return Ok(Some(cause)),
-            Event::News => {}
-            Event::Late if call.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                return Ok(Some(Cause::Timeout));
+            CallEvent::Ended => return Ok(None),
+            CallEvent::Cause(cause) => return Ok(Some(cause)),
+            CallEvent::News => {}
+            CallEvent::Late if call.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                return Ok(Some(EndCause::Timeout));
             }
-            Event::Late => {
+            CallEvent::Late => {
                 lasts = None;
                 (call.lasts)();
             }
@@ -191,11 +201,11 @@ fn watch(
 }
 
 /// What happens to a call.
-enum Event {
+enum CallEvent {
     /// Its command ended.
     Ended,
     /// There is a reason to end it.
-    Cause(Cause),
+    Cause(EndCause),
     /// Its relay, or the kernel of its memory, has something to say.
     News,
     /// Nothing did in time.
@@ -204,21 +214,21 @@ enum Event {
 
 fn next_event(
     pidfd: Option<BorrowedFd<'_>>,
-    call: &Call<'_>,
-    kills: Option<&mut Kills>,
+    call: &SupervisedCall<'_>,
+    kills: Option<&mut OomWatch>,
     until: Option<Instant>,
-) -> io::Result<Event> {
+) -> io::Result<CallEvent> {
     let mut looked_at = vec![PollFd::new(call.stop.stopping, PollFlags::POLLIN)];
     looked_at.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
     looked_at.extend(call.relay.and_then(Relay::poll_fd));
-    if call.on_hangup == OnHangup::Kill {
+    if call.on_hangup == HangupAction::Kill {
         // No events asked for: only the hangup, which is always told. A second request stays unread.
         looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
     }
     let reasons = looked_at.len();
-    looked_at.extend(kills.as_deref().and_then(Kills::poll_fd));
+    looked_at.extend(kills.as_deref().and_then(OomWatch::poll_fd));
     if !sys::poll_until(&mut looked_at, until)? {
-        return Ok(Event::Late);
+        return Ok(CallEvent::Late);
     }
     let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
     if let (true, Some(kills)) = (ready.split_off(reasons) == [true], kills) {
@@ -227,23 +237,26 @@ fn next_event(
     let mut ready = ready.into_iter();
     let is_stopping = ready.next() == Some(true);
     if pidfd.is_some() && ready.next() == Some(true) {
-        return Ok(Event::Ended);
+        return Ok(CallEvent::Ended);
     }
     if is_stopping {
-        return Ok(Event::Cause(Cause::Stop));
+        return Ok(CallEvent::Cause(EndCause::Stop));
     }
     let Some(relay) = call.relay.filter(|relay| !relay.is_gone() && ready.next() == Some(true)) else {
         let is_hangup = ready.next() == Some(true);
-        return Ok(if is_hangup { Event::Cause(Cause::Hangup) } else { Event::News });
+        return Ok(if is_hangup { CallEvent::Cause(EndCause::Hangup) } else { CallEvent::News });
     };
     relay.hear();
-    Ok(Event::News)
+    Ok(CallEvent::News)
 }
 
 /// Waits until what the command wrote is captured and its caller has it, as long as the call may last. One that is
 /// being ended waits for a caller that goes on reading, and not for another.
-fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, Captured)> {
-    let Some(relay) = call.relay else { return Ok((cause, Captured::default())) };
+fn deliver(
+    cause: Option<EndCause>,
+    call: &SupervisedCall<'_>,
+) -> io::Result<(Option<EndCause>, CapturedBytes)> {
+    let Some(relay) = call.relay else { return Ok((cause, CapturedBytes::default())) };
     let cause = match cause {
         None => {
             relay.settle();
@@ -251,7 +264,7 @@ fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, 
         }
         cause => cause,
     };
-    if cause.is_none() && call.background == Background::Keep && !relay.is_over() {
+    if cause.is_none() && call.background == BackgroundMode::Keep && !relay.is_over() {
         return Ok((cause, relay.captured_so_far()));
     }
     let until = Instant::now() + DRAIN_MAX;
@@ -263,7 +276,7 @@ fn deliver(cause: Option<Cause>, call: &Call<'_>) -> io::Result<(Option<Cause>, 
 
 /// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the
 /// command has ended: one that runs as another user now cannot be killed.
-fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Result<bool> {
+fn end_command(launcher: &Launcher, call: &SupervisedCall<'_>, give_up: Instant) -> io::Result<bool> {
     match members(launcher, call) {
         // Those who could not be asked are killed all the same, below.
         Some(members) => members.signal(Signal::SIGTERM).unwrap_or_default(),
@@ -282,21 +295,23 @@ fn end_command(launcher: &Launcher, call: &Call<'_>, give_up: Instant) -> io::Re
 /// Ends what is below the reaper of a command that has ended, or lets it go on where its rule says so.
 fn settle_below(
     launcher: &Launcher,
-    left: Left,
-    account: Account,
-    cause: Option<Cause>,
-    call: &Call<'_>,
+    left: ReaperChildren,
+    account: CgroupUsage,
+    cause: Option<EndCause>,
+    call: &SupervisedCall<'_>,
     give_up: Instant,
-) -> io::Result<(Rest, Account)> {
+) -> io::Result<(CallRest, CgroupUsage)> {
     let reaper = launcher.pid();
     let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
-    if left == Left::Something && call.background == Background::Keep && cause.is_none() {
+    if left == ReaperChildren::Something && call.background == BackgroundMode::Keep && cause.is_none() {
         call.kin.keep_reaper(reaper, members.map(|members| members.cgroup()))?;
-        return Ok((Rest { left: 0, keeps: true }, account));
+        return Ok((CallRest { left: 0, keeps: true }, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let stay = match members {
-        Some(members) if left == Left::Something => members.end(cause.is_none(), kill_from, call.stop)?,
+        Some(members) if left == ReaperChildren::Something => {
+            members.end(cause.is_none(), kill_from, call.stop)?
+        }
         _ => 0,
     };
     let account = account.or(launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default());
@@ -304,7 +319,7 @@ fn settle_below(
     let left = end_all(launcher.left_below()?, || launcher.left_below(), kill_from, call.stop)?;
     if left > 0 {
         call.kin.give_up(reaper);
-        return Ok((Rest { left: left.max(stay), keeps: false }, account));
+        return Ok((CallRest { left: left.max(stay), keeps: false }, account));
     }
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
     if !sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))? {
@@ -313,36 +328,36 @@ fn settle_below(
     }
     let Some(left) = call.kin.reap_reaper(reaper, launcher.pidfd())? else {
         call.kin.give_up(reaper);
-        return Ok((Rest { left: stay.max(1), keeps: false }, account));
+        return Ok((CallRest { left: stay.max(1), keeps: false }, account));
     };
     let left = end_all(left, || call.kin.left_of(reaper), kill_from, call.stop)?;
-    Ok((Rest { left: left.max(stay), keeps: false }, account))
+    Ok((CallRest { left: left.max(stay), keeps: false }, account))
 }
 
 /// Ends what the command left, or lets it go on where its rule says so.
 fn settle(
     launcher: &Launcher,
     left: Vec<Pid>,
-    account: Account,
-    cause: Option<Cause>,
-    call: &Call<'_>,
+    account: CgroupUsage,
+    cause: Option<EndCause>,
+    call: &SupervisedCall<'_>,
     give_up: Instant,
-) -> io::Result<(Rest, Account)> {
+) -> io::Result<(CallRest, CgroupUsage)> {
     let command = launcher.pid();
     // A look at it fails where it is gone, or where no descriptor is left: then what may be there is ended all the same.
     let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
-    if call.background == Background::Keep && cause.is_none() {
+    if call.background == BackgroundMode::Keep && cause.is_none() {
         let scope = members.map(|members| members.cgroup());
-        return Ok((Rest { left: 0, keeps: call.kin.keep(command, scope) }, account));
+        return Ok((CallRest { left: 0, keeps: call.kin.keep(command, scope) }, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let Some(members) = members else {
         // What moved itself out of the scope is still found by its descent.
         let left = end_all(left, || call.kin.left_of(command), kill_from, call.stop)?;
-        return Ok((Rest { left, keeps: false }, account));
+        return Ok((CallRest { left, keeps: false }, account));
     };
     let stay = members.end(cause.is_none(), kill_from, call.stop)?;
     let account = account.or(members.cgroup().account());
     let left = end_all(call.kin.left_of(command)?, || call.kin.left_of(command), kill_from, call.stop)?;
-    Ok((Rest { left: left.max(stay), keeps: false }, account))
+    Ok((CallRest { left: left.max(stay), keeps: false }, account))
 }

@@ -30,7 +30,7 @@ const SHARES: bool = cfg!(target_arch = "x86_64");
 
 /// What lies between the stack and the room.
 #[repr(C)]
-struct Head {
+struct SlotHeader {
     /// Not 0 while a process lives there; the kernel sets it to 0 when that lets go of the memory.
     lodger: AtomicU32,
     /// What was mapped for it beside.
@@ -39,26 +39,26 @@ struct Head {
 }
 
 /// What a new process begins with.
-struct Start<T> {
-    life: fn(T, Room) -> u8,
+struct ChildStart<T> {
+    life: fn(T, ChildMemory) -> u8,
     orders: T,
-    room: Room,
+    room: ChildMemory,
 }
 
 /// Memory of its own for one process at a time. It is never given back: whoever lives there may outlive all else.
 #[derive(Debug)]
-struct Berth {
+struct ChildSlot {
     start: NonNull<u8>,
 }
 
 /// Memory for processes, as many as live at one time.
 #[derive(Debug, Default)]
-pub struct Berths(Vec<Berth>);
+pub struct ChildSlots(Vec<ChildSlot>);
 
 /// The room of one process.
 #[derive(Debug)]
-pub struct Room {
-    head: NonNull<Head>,
+pub struct ChildMemory {
+    head: NonNull<SlotHeader>,
 }
 
 /// An anonymous private mapping. `mmap(2)`. Errors: `ENOMEM`.
@@ -79,7 +79,7 @@ fn map(bytes: usize) -> io::Result<NonNull<libc::c_void>> {
     NonNull::new(start).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-impl Berth {
+impl ChildSlot {
     #[allow(unsafe_code, reason = "memory that is written by another process's system calls too")]
     fn new() -> io::Result<Self> {
         let start = map(BERTH_BYTES)?;
@@ -90,7 +90,7 @@ impl Berth {
     }
 
     #[allow(unsafe_code, reason = "a place in a mapping")]
-    fn head(&self) -> NonNull<Head> {
+    fn head(&self) -> NonNull<SlotHeader> {
         // SAFETY: this is within the mapping, at the beginning of a page.
         unsafe { self.start.add(GUARD_BYTES + STACK_BYTES) }.cast()
     }
@@ -118,13 +118,13 @@ impl Berth {
     }
 }
 
-impl Berths {
+impl ChildSlots {
     /// One where nobody lives. Errors: `ENOMEM`.
-    fn free(&mut self) -> io::Result<&mut Berth> {
-        let place = match self.0.iter().position(Berth::is_free) {
+    fn free(&mut self) -> io::Result<&mut ChildSlot> {
+        let place = match self.0.iter().position(ChildSlot::is_free) {
             Some(place) => place,
             None => {
-                self.0.push(Berth::new()?);
+                self.0.push(ChildSlot::new()?);
                 self.0.len() - 1
             }
         };
@@ -134,7 +134,7 @@ impl Berths {
     }
 }
 
-impl Room {
+impl ChildMemory {
     /// Makes a copy of this process as its child, which goes on here too, and for which `None` is given: it
     /// has memory of its own, and of all berths a copy of this one alone. `errno` stays. `fork(2)`, without
     /// what the C library does beside.
@@ -198,19 +198,23 @@ impl Room {
 /// controllers on, so it may hold no process), `ENODEV` (it was removed).
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
 pub fn clone_sibling<T: Copy>(
-    berths: &mut Berths,
+    berths: &mut ChildSlots,
     group: Option<BorrowedFd<'_>>,
-    life: fn(T, Room) -> u8,
+    life: fn(T, ChildMemory) -> u8,
     orders: T,
 ) -> io::Result<(Pid, OwnedFd)> {
-    const { assert!(size_of::<Head>() + size_of::<Start<T>>() + align_of::<Start<T>>() <= HEAD_BYTES) };
+    const {
+        assert!(
+            size_of::<SlotHeader>() + size_of::<ChildStart<T>>() + align_of::<ChildStart<T>>() <= HEAD_BYTES
+        )
+    };
     let berth = berths.free()?;
     // SAFETY: behind the head there is room for this, as is asserted.
     let after_head = unsafe { berth.head().add(1) }.cast::<u8>();
-    let start = after_head.as_ptr().wrapping_add(after_head.align_offset(align_of::<Start<T>>()));
-    let start = start.cast::<Start<T>>();
+    let start = after_head.as_ptr().wrapping_add(after_head.align_offset(align_of::<ChildStart<T>>()));
+    let start = start.cast::<ChildStart<T>>();
     // SAFETY: aligned, within the head's page, and nobody lives here.
-    unsafe { start.write(Start { life, orders, room: Room { head: berth.head() } }) };
+    unsafe { start.write(ChildStart { life, orders, room: ChildMemory { head: berth.head() } }) };
     let mut pidfd: libc::c_int = -1;
     let mut args = arguments(berth, group, &mut pidfd);
     berth.lodger().store(u32::from(SHARES), Ordering::Release);
@@ -223,7 +227,7 @@ pub fn clone_sibling<T: Copy>(
     Ok((Pid::from_raw(i32::try_from(child).expect("the kernel's pids fit i32")), pidfd))
 }
 
-fn arguments(berth: &Berth, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_int) -> libc::clone_args {
+fn arguments(berth: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_int) -> libc::clone_args {
     let shared = if SHARES { libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID } else { 0 };
     let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | shared;
     libc::clone_args {
@@ -243,9 +247,9 @@ fn arguments(berth: &Berth, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_i
 
 /// The first function of a new process, and the last.
 #[allow(unsafe_code, reason = "what the other process left")]
-extern "C" fn enter<T: Copy>(start: *mut Start<T>) -> ! {
+extern "C" fn enter<T: Copy>(start: *mut ChildStart<T>) -> ! {
     // SAFETY: it was written for this process, which takes it once.
-    let Start { life, orders, room } = unsafe { start.read() };
+    let ChildStart { life, orders, room } = unsafe { start.read() };
     let code = life(orders, room);
     // SAFETY: ends this process, and nothing of the other's: no handler runs, nothing is flushed.
     unsafe { libc::_exit(code.into()) }
@@ -261,8 +265,8 @@ static WITHOUT_CLONE3: AtomicBool = AtomicBool::new(false);
 #[allow(unsafe_code, reason = "no crate offers clone3")]
 unsafe fn clone_any<T>(
     args: &mut libc::clone_args,
-    enter: extern "C" fn(*mut Start<T>) -> !,
-    start: *mut Start<T>,
+    enter: extern "C" fn(*mut ChildStart<T>) -> !,
+    start: *mut ChildStart<T>,
 ) -> nix::Result<usize> {
     if !WITHOUT_CLONE3.load(Ordering::Relaxed) {
         let whole = [std::ptr::from_mut(args).addr(), size_of::<libc::clone_args>(), 0, 0, 0];
@@ -301,8 +305,8 @@ unsafe fn clone_any<T>(
 unsafe fn clone_onto<T>(
     number: libc::c_long,
     arguments: [usize; 5],
-    enter: extern "C" fn(*mut Start<T>) -> !,
-    start: *mut Start<T>,
+    enter: extern "C" fn(*mut ChildStart<T>) -> !,
+    start: *mut ChildStart<T>,
 ) -> nix::Result<usize> {
     let [first, second, third, fourth, fifth] = arguments;
     let result: libc::c_long;
@@ -342,8 +346,8 @@ unsafe fn clone_onto<T>(
 unsafe fn clone_onto<T>(
     number: libc::c_long,
     arguments: [usize; 5],
-    enter: extern "C" fn(*mut Start<T>) -> !,
-    start: *mut Start<T>,
+    enter: extern "C" fn(*mut ChildStart<T>) -> !,
+    start: *mut ChildStart<T>,
 ) -> nix::Result<usize> {
     let [first, second, third, ..] = arguments;
     // SAFETY: the caller answers for it; without CLONE_VM the child has a copy of the memory.
@@ -364,7 +368,7 @@ mod tests {
     use super::*;
 
     /// Waits for a byte, and gives one more of its room than the orders say.
-    fn wait((number, bytes): (i32, usize), room: Room) -> u8 {
+    fn wait((number, bytes): (i32, usize), room: ChildMemory) -> u8 {
         let mut byte = [0];
         let heard = crate::sys::read(crate::sys::alone_with(number).as_fd(), &mut byte);
         let Some(room) = room.take(bytes).filter(|_| heard.is_ok()) else { return 99 };
@@ -375,7 +379,7 @@ mod tests {
     #[test]
     fn a_sibling_lives_beside_until_it_ends_and_its_berth_is_another_s_then() {
         // Whose parent is the test's parent: nobody here can wait for it. So it is a child's sibling that is made.
-        let mut berths = Berths::default();
+        let mut berths = ChildSlots::default();
         let (listen, speak) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         for bytes in [1, ROOM_BYTES, 10 * ROOM_BYTES] {
             let (_, pidfd) =
@@ -384,7 +388,7 @@ mod tests {
             nix::unistd::write(&speak, &[7]).expect("told");
             let mut end = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
             assert!(crate::sys::poll_until(&mut end, None).expect("polled"));
-            assert!(berths.0.iter().all(Berth::is_free));
+            assert!(berths.0.iter().all(ChildSlot::is_free));
             let no_child = crate::sys::reap(pidfd.as_fd()).expect_err("it is the parent's");
             assert_eq!(no_child.raw_os_error(), Some(libc::ECHILD));
         }

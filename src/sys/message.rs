@@ -27,7 +27,7 @@ pub struct Sender {
 /// One message, with everything that came with it. Every descriptor that the kernel installed is in `descriptors`,
 /// whatever else is wrong.
 #[derive(Debug)]
-pub struct Received {
+pub struct ReceivedMessage {
     /// The bytes, cut at the capacity asked for.
     pub bytes: Vec<u8>,
     /// The descriptors, close-on-exec.
@@ -40,7 +40,7 @@ pub struct Received {
 
 /// A message that stays where it is, with the descriptors that it brings.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Peeked {
+pub struct PeekedMessage {
     /// The bytes, cut at the capacity asked for.
     pub bytes: Vec<u8>,
     /// Bytes of the whole message.
@@ -55,7 +55,7 @@ pub struct Peeked {
 /// `MSG_PEEK`, with room for credentials and no more: the kernel says that the message brings descriptors (`MSG_CTRUNC`) and installs
 /// none. While this runs, nobody else may take the message: then the last reference to its descriptors would
 /// be this call's. Errors: `EAGAIN` on a non-blocking socket without a message.
-pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked>> {
+pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<PeekedMessage>> {
     let mut few = [0; PEEK_BYTES];
     let mut control = [0; CREDENTIALS_WORDS];
     let flags = libc::MSG_PEEK | libc::MSG_TRUNC;
@@ -77,12 +77,12 @@ pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked
         let again = receive_raw(socket, &mut bytes, &mut control, flags)?;
         bytes.truncate(again.length);
     }
-    Ok(Some(Peeked { bytes, length, brings_descriptors, sender }))
+    Ok(Some(PeekedMessage { bytes, length, brings_descriptors, sender }))
 }
 
 /// Looks at the message behind the first `offset` bytes of what waits, without its bytes; `None` is the end.
 /// `SO_PEEK_OFF`, `socket(7)`, Linux 3.4. From here on [`peek`] looks at what is behind that message, too.
-pub fn peek_behind(socket: BorrowedFd<'_>, offset: usize) -> io::Result<Option<Peeked>> {
+pub fn peek_behind(socket: BorrowedFd<'_>, offset: usize) -> io::Result<Option<PeekedMessage>> {
     start_peeks_at(socket, offset)?;
     peek(socket, 0)
 }
@@ -112,12 +112,12 @@ pub fn discard(socket: BorrowedFd<'_>) -> nix::Result<bool> {
 }
 
 /// Takes the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
-pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Received> {
+pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMessage> {
     let mut bytes = vec![0; capacity];
-    let mut control = Control::new();
+    let mut control = ControlBuffer::new();
     let arrived = receive_raw(socket, &mut bytes, &mut control.0, 0)?;
     bytes.truncate(arrived.length);
-    let mut received = Received {
+    let mut received = ReceivedMessage {
         bytes,
         descriptors: Vec::new(),
         descriptors_cut: arrived.flags & libc::MSG_CTRUNC != 0,
@@ -137,7 +137,7 @@ pub fn receive_few<const N: usize>(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
 ) -> nix::Result<(usize, [Option<OwnedFd>; N])> {
-    let mut control = Control::new();
+    let mut control = ControlBuffer::new();
     let arrived = receive_raw(socket, bytes, &mut control.0, 0)?;
     let mut few = [const { None }; N];
     let mut places = few.iter_mut();
@@ -154,7 +154,7 @@ pub fn receive_few<const N: usize>(
 }
 
 /// One message as it came: its length and that of its control data, in bytes, and `MSG_` flags.
-pub(super) struct Arrived {
+pub(super) struct MessageInfo {
     pub(super) length: usize,
     control_length: usize,
     pub(super) flags: libc::c_int,
@@ -167,7 +167,7 @@ pub(super) fn receive_raw(
     bytes: &mut [u8],
     control: &mut [u64],
     flags: libc::c_int,
-) -> nix::Result<Arrived> {
+) -> nix::Result<MessageInfo> {
     let mut part = IoSliceMut::new(bytes);
     // SAFETY: all zeroes is an empty msghdr.
     let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -186,7 +186,7 @@ pub(super) fn receive_raw(
             result => break result?,
         }
     };
-    Ok(Arrived { length, control_length: header.msg_controllen as usize, flags: header.msg_flags })
+    Ok(MessageInfo { length, control_length: header.msg_controllen as usize, flags: header.msg_flags })
 }
 
 /// Words of control data: a header and credentials, which come first, a header and the most descriptors. Exact, as it
@@ -203,20 +203,20 @@ const PEEK_BYTES: usize = 2048;
 const HEADER_BYTES: usize = size_of::<usize>() + 8;
 
 /// Room for what a message carries beside its bytes, aligned as the kernel writes it.
-pub(super) struct Control(pub(super) [u64; CONTROL_WORDS]);
+pub(super) struct ControlBuffer(pub(super) [u64; CONTROL_WORDS]);
 
-impl Control {
+impl ControlBuffer {
     pub(super) fn new() -> Self {
         Self([0; CONTROL_WORDS])
     }
 
     /// Gives `take` the type and data of each item of level `SOL_SOCKET`. Allocates nothing and cannot panic.
-    pub(super) fn each_item(&self, arrived: &Arrived, take: impl FnMut(libc::c_int, &[u8])) {
+    pub(super) fn each_item(&self, arrived: &MessageInfo, take: impl FnMut(libc::c_int, &[u8])) {
         each_item(&self.0, arrived, take);
     }
 }
 
-fn each_item(words: &[u64], arrived: &Arrived, mut take: impl FnMut(libc::c_int, &[u8])) {
+fn each_item(words: &[u64], arrived: &MessageInfo, mut take: impl FnMut(libc::c_int, &[u8])) {
     let mut bytes = [0; CONTROL_WORDS * 8];
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_ne_bytes());

@@ -29,7 +29,7 @@ mod unfit;
 mod xattr;
 
 pub use adopt::adopt_descriptor;
-pub use berth::{Berths, Room, clone_sibling};
+pub use berth::{ChildMemory, ChildSlots, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
 pub use copy::{block_signals, copy_sibling};
 pub use descriptors::{close_on_exec_from, form, stdio};
@@ -42,19 +42,20 @@ pub use flow::{
 };
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{
-    Peeked, Received, Sender, discard, peek, peek_behind, receive, receive_few, send, send_patiently,
+    PeekedMessage, ReceivedMessage, Sender, discard, peek, peek_behind, receive, receive_few, send,
+    send_patiently,
 };
-pub use needs::{LEAST_KERNEL, Missing, check_kernel};
+pub use needs::{LEAST_KERNEL, MissingSyscall, check_kernel};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use places::{move_above, open_places};
 pub use program::is_before_exec;
 pub use ready::poll_until;
-pub use reap::{End, ended_child, reap, reap_child, was_signaled};
+pub use reap::{ProcessEnd, ended_child, reap, reap_child, was_signaled};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
-pub use unfit::{Oddity, Unfit};
+pub use unfit::{UnfitKind, UnfitStdio};
 pub use xattr::attribute_is;
 
 /// Runs a system call again for as long as a signal interrupts it.

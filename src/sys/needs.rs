@@ -17,15 +17,15 @@ pub const LEAST_KERNEL: (u32, u32) = (5, 11);
 
 /// A system call that cannot be made here.
 #[derive(Debug)]
-pub struct Missing {
+pub struct MissingSyscall {
     call: &'static str,
     source: io::Error,
 }
 
 /// Makes each of the calls.
 /// Errors: the first that this kernel does not have, or that a filter denies.
-pub fn check_kernel() -> Result<(), Missing> {
-    let needs = |call| move |source| Missing { call, source };
+pub fn check_kernel() -> Result<(), MissingSyscall> {
+    let needs = |call| move |source| MissingSyscall { call, source };
     let own = open_pidfd(getpid()).map_err(needs("pidfd_open"))?;
     process_is_there(own.as_fd()).map_err(needs("pidfd_send_signal"))?;
     let how =
@@ -45,7 +45,7 @@ fn close_none() -> io::Result<()> {
     Ok(())
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingSyscall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { call, source } = self;
         let (major, minor) = LEAST_KERNEL;
@@ -62,7 +62,7 @@ impl fmt::Display for Missing {
     }
 }
 
-impl std::error::Error for Missing {}
+impl std::error::Error for MissingSyscall {}
 
 /// The first two numbers of a kernel's release.
 fn version(release: &str) -> Option<(u32, u32)> {

@@ -13,7 +13,7 @@ use super::raw;
 
 /// `struct open_how` of `openat2(2)`.
 #[repr(C)]
-struct How {
+struct OpenHow {
     flags: u64,
     mode: u64,
     resolve: u64,
@@ -26,9 +26,9 @@ struct How {
 pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()> {
     for (path, number) in paths.zip(FIRST_HANDED_FD.cast_unsigned() as usize..) {
         let flags = (libc::O_PATH | libc::O_CLOEXEC).cast_unsigned();
-        let how = How { flags: flags.into(), mode: 0, resolve: libc::RESOLVE_NO_SYMLINKS };
+        let how = OpenHow { flags: flags.into(), mode: 0, resolve: libc::RESOLVE_NO_SYMLINKS };
         let at = libc::AT_FDCWD as isize;
-        let open = [at.cast_unsigned(), path.as_ptr().addr(), (&raw const how).addr(), size_of::<How>()];
+        let open = [at.cast_unsigned(), path.as_ptr().addr(), (&raw const how).addr(), size_of::<OpenHow>()];
         // SAFETY: the path is a C string and `how` a whole structure; both outlive the call.
         let opened = unsafe { raw::call(libc::SYS_openat2, open) }?;
         if opened == number {

@@ -13,7 +13,7 @@ use super::{raw, uninterrupted};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum ProcessEnd {
     /// With this exit code.
     Exited(u8),
     /// By this signal, a real-time one perhaps.
@@ -26,7 +26,7 @@ pub enum End {
 /// or ended. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which has a `rusage` more than the
 /// C library's function. Errors: `ECHILD` (it was reaped, or is no child).
 #[allow(unsafe_code, reason = "nix's waitid gives neither real-time signals nor rusage")]
-pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(End, Duration)>> {
+pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(ProcessEnd, Duration)>> {
     // SAFETY: all zeroes is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { zeroed() };
     // SAFETY: all zeroes is a valid rusage.
@@ -43,9 +43,9 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(End, Duration)>> {
     // SAFETY: waitid gave a child, so `info` describes a child (the SIGCHLD fields are set).
     let status = unsafe { info.si_status() };
     let end = if info.si_code == libc::CLD_EXITED {
-        End::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
+        ProcessEnd::Exited(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
     } else {
-        End::Signaled(status)
+        ProcessEnd::Signaled(status)
     };
     Ok(Some((end, duration(usage.ru_utime) + duration(usage.ru_stime))))
 }
@@ -73,7 +73,7 @@ pub fn ended_child(waits: bool) -> nix::Result<Option<Pid>> {
 /// Waits until this child has ended, and reaps it. For a process that lives in another's memory: `errno`
 /// stays. `wait4(2)`. Errors: `ECHILD` (it was reaped, or is no child).
 #[allow(unsafe_code, reason = "a system call without errno")]
-pub fn reap_child(child: Pid) -> nix::Result<End> {
+pub fn reap_child(child: Pid) -> nix::Result<ProcessEnd> {
     let mut status: libc::c_int = 0;
     let arguments = [child.as_raw().unsigned_abs() as usize, (&raw mut status).addr(), 0, 0];
     loop {
@@ -82,9 +82,9 @@ pub fn reap_child(child: Pid) -> nix::Result<End> {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
             Ok(_) if libc::WIFEXITED(status) => {
-                return Ok(End::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)));
+                return Ok(ProcessEnd::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)));
             }
-            Ok(_) => return Ok(End::Signaled(libc::WTERMSIG(status))),
+            Ok(_) => return Ok(ProcessEnd::Signaled(libc::WTERMSIG(status))),
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[expect(clippy::zombie_processes, reason = "reaping it is what is tested")]
-    fn check(script: &str, want: End) -> Duration {
+    fn check(script: &str, want: ProcessEnd) -> Duration {
         let child = Command::new("/bin/sh").args(["-c", script]).spawn().expect("there is a shell");
         let pidfd = open_pidfd(Pid::from_raw(child.id().cast_signed())).expect("it is not reaped yet");
         let mut ended = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
@@ -129,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_child_ends_by_itself_or_by_a_signal() {
-        check("exit 7", End::Exited(7));
-        check("kill -KILL $$", End::Signaled(libc::SIGKILL));
-        check("kill -40 $$", End::Signaled(40));
+        check("exit 7", ProcessEnd::Exited(7));
+        check("kill -KILL $$", ProcessEnd::Signaled(libc::SIGKILL));
+        check("kill -40 $$", ProcessEnd::Signaled(40));
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
     #[test]
     fn time_of_waited_for_children_counts() {
         let work = "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done";
-        let used = check(&format!("({work}); exit 0"), End::Exited(0));
+        let used = check(&format!("({work}); exit 0"), ProcessEnd::Exited(0));
         assert!(used > Duration::from_millis(5), "{used:?}");
-        assert!(check(&format!("({work}) & exit 0"), End::Exited(0)) < used);
+        assert!(check(&format!("({work}) & exit 0"), ProcessEnd::Exited(0)) < used);
     }
 }

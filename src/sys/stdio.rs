@@ -9,19 +9,19 @@ use nix::errno::Errno;
 
 use crate::limits::{MESSAGE_FDS_MAX, REQUEST_FDS};
 
-use super::message::{Control, own, receive_raw};
+use super::message::{ControlBuffer, own, receive_raw};
 use super::raw;
 use super::text::text_with_number;
-use super::unfit::{Oddity, Unfit};
+use super::unfit::{UnfitKind, UnfitStdio};
 
 /// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and
 /// stderr; its bytes are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every
 /// descriptor that came is left open, and nobody owns it: a close might never return, so they go when this
 /// process does.
-pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], Unfit> {
-    let mut control = Control::new();
+pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], UnfitStdio> {
+    let mut control = ControlBuffer::new();
     let arrived = receive_raw(connection, &mut [0], &mut control.0, libc::MSG_DONTWAIT);
-    let Ok(arrived) = arrived else { return Err(Unfit::Count(0)) };
+    let Ok(arrived) = arrived else { return Err(UnfitStdio::Count(0)) };
     let mut numbers = [[0; 4]; MESSAGE_FDS_MAX];
     let mut count: u8 = 0;
     control.each_item(&arrived, |kind, data| {
@@ -35,13 +35,13 @@ pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], 
         }
     });
     if arrived.flags & libc::MSG_CTRUNC != 0 {
-        return Err(Unfit::Cut);
+        return Err(UnfitStdio::Cut);
     }
     let three = numbers.first_chunk().filter(|_| usize::from(count) == REQUEST_FDS);
-    let Some(three) = three else { return Err(Unfit::Count(count)) };
+    let Some(three) = three else { return Err(UnfitStdio::Count(count)) };
     for (index, number) in (0..).zip(three) {
         if let Some(oddity) = oddity(i32::from_ne_bytes(*number)) {
-            return Err(Unfit::Kind(index, oddity));
+            return Err(UnfitStdio::Kind(index, oddity));
         }
     }
     Ok(three.map(|number| own(&number)))
@@ -49,37 +49,37 @@ pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], 
 
 /// What keeps a descriptor from being a command's stdin, stdout or stderr, if anything does. Neither waits
 /// for a file system nor changes anything.
-pub fn oddity_of(descriptor: BorrowedFd<'_>) -> Option<Oddity> {
+pub fn oddity_of(descriptor: BorrowedFd<'_>) -> Option<UnfitKind> {
     oddity(descriptor.as_raw_fd())
 }
 
-fn oddity(number: i32) -> Option<Oddity> {
-    let Ok(flags) = status_flags(number) else { return Some(Oddity::Unreadable) };
+fn oddity(number: i32) -> Option<UnfitKind> {
+    let Ok(flags) = status_flags(number) else { return Some(UnfitKind::Unreadable) };
     if flags & libc::O_PATH != 0 {
-        return Some(Oddity::PathHandle);
+        return Some(UnfitKind::PathHandle);
     }
-    let Ok(format) = format_of(number) else { return Some(Oddity::Unreadable) };
+    let Ok(format) = format_of(number) else { return Some(UnfitKind::Unreadable) };
     match format {
         libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK => None,
-        libc::S_IFSOCK => listens(number).unwrap_or(true).then_some(Oddity::Listener),
+        libc::S_IFSOCK => listens(number).unwrap_or(true).then_some(UnfitKind::Listener),
         libc::S_IFREG => named(number, |link| match link {
             // Of a namespace, the kernel says that it is a regular file; its name is `mnt:[4026531840]`.
             [b'/', ..] => None,
             _ if link.starts_with(b"anon_inode:") || link.starts_with(b"pidfd:") => {
-                Some(Oddity::of_link(link))
+                Some(UnfitKind::of_link(link))
             }
-            _ => Some(Oddity::Namespace),
+            _ => Some(UnfitKind::Namespace),
         }),
-        libc::S_IFDIR => Some(Oddity::Directory),
-        0 => named(number, |link| Some(Oddity::of_link(link))),
-        _ => Some(Oddity::Unknown),
+        libc::S_IFDIR => Some(UnfitKind::Directory),
+        0 => named(number, |link| Some(UnfitKind::of_link(link))),
+        _ => Some(UnfitKind::Unknown),
     }
 }
 
 /// The name of what a descriptor is of, as `/proc/self/fd` shows it; of a long one, the beginning.
 /// `readlink(2)`.
 #[allow(unsafe_code, reason = "nix's readlink allocates, and reads errno")]
-fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<Oddity>) -> Option<Oddity> {
+fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<UnfitKind>) -> Option<UnfitKind> {
     let path = link_path(number.unsigned_abs());
     let mut link = [0; LINK_BYTES];
     let arguments = [path.as_ptr().addr(), link.as_mut_ptr().addr(), link.len()];
@@ -87,7 +87,7 @@ fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<Oddity>) -> Option<Odd
     let read = unsafe { raw::call(libc::SYS_readlink, arguments) };
     match read.ok().and_then(|length| link.get(..length)) {
         Some(link) => judge(link),
-        None => Some(Oddity::Unreadable),
+        None => Some(UnfitKind::Unreadable),
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
             let got = take_stdio(far.as_fd()).expect("three that are fit");
             assert!(got.iter().all(|fd| fd.as_raw_fd() > 2));
         }
-        assert_eq!(take_stdio(far.as_fd()).expect_err("nothing there"), Unfit::Count(0));
+        assert_eq!(take_stdio(far.as_fd()).expect_err("nothing there"), UnfitStdio::Count(0));
     }
 
     #[test]
@@ -187,13 +187,13 @@ mod tests {
         let process = open_pidfd(getpid()).expect("a pidfd");
         let namespace = File::open("/proc/self/ns/mnt").expect("a namespace");
         let odd = [
-            (directory.as_fd(), Oddity::Directory),
-            (socket.as_fd(), Oddity::Listener),
-            (event.as_fd(), Oddity::Eventfd),
-            (epoll.0.as_fd(), Oddity::Epoll),
-            (watch.as_fd(), Oddity::Inotify),
-            (process.as_fd(), Oddity::Pidfd),
-            (namespace.as_fd(), Oddity::Namespace),
+            (directory.as_fd(), UnfitKind::Directory),
+            (socket.as_fd(), UnfitKind::Listener),
+            (event.as_fd(), UnfitKind::Eventfd),
+            (epoll.0.as_fd(), UnfitKind::Epoll),
+            (watch.as_fd(), UnfitKind::Inotify),
+            (process.as_fd(), UnfitKind::Pidfd),
+            (namespace.as_fd(), UnfitKind::Namespace),
         ];
         let (near, far) = pair().expect("a pair");
         for (fd, want) in odd {
@@ -203,7 +203,7 @@ mod tests {
                 three[place] = fd;
                 send(near.as_fd(), b"x", &three).expect("sent");
                 let unfit = take_stdio(far.as_fd()).expect_err("one is odd");
-                assert_eq!(unfit, Unfit::Kind(u8::try_from(place).expect("small"), want));
+                assert_eq!(unfit, UnfitStdio::Kind(u8::try_from(place).expect("small"), want));
             }
         }
     }
@@ -221,11 +221,11 @@ mod tests {
         for count in [1, 2, 4, MESSAGE_FDS_MAX, MESSAGE_FDS_MAX + 1] {
             send(near.as_fd(), b"x", &vec![null.as_fd(); count]).expect("sent");
             let unfit = take_stdio(far.as_fd()).expect_err("not three");
-            assert_eq!(unfit, Unfit::Count(u8::try_from(count).expect("small")));
+            assert_eq!(unfit, UnfitStdio::Count(u8::try_from(count).expect("small")));
         }
         // A few more than there is room for find it where no credentials take theirs.
         send(near.as_fd(), b"x", &[null.as_fd(); 4 * MESSAGE_FDS_MAX]).expect("sent");
-        assert_eq!(take_stdio(far.as_fd()).expect_err("far too many"), Unfit::Cut);
+        assert_eq!(take_stdio(far.as_fd()).expect_err("far too many"), UnfitStdio::Cut);
     }
 
     #[test]

@@ -5,19 +5,19 @@ use std::fmt;
 
 /// Why the descriptors of a request cannot be a command's stdin, stdout and stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum UnfitStdio {
     /// There are so many, not three.
     Count(u8),
     /// The kernel could not deliver them all.
     Cut,
     /// The one of this index, counted from 0, is of a kind that is refused.
-    Kind(u8, Oddity),
+    Kind(u8, UnfitKind),
 }
 
 /// What is no stdin, stdout or stderr. What is: a regular file, a pipe, a character or block device, a socket
 /// that does not listen. Everything else is refused, known or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
+pub enum UnfitKind {
     /// A directory.
     Directory,
     /// A handle of a path (`O_PATH`).
@@ -56,7 +56,7 @@ pub enum Oddity {
     Unreadable,
 }
 
-impl Oddity {
+impl UnfitKind {
     const ALL: [Self; 18] = [
         Self::Directory,
         Self::PathHandle,
@@ -102,7 +102,7 @@ impl Oddity {
     }
 }
 
-impl fmt::Display for Oddity {
+impl fmt::Display for UnfitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Directory => "a directory",
@@ -127,7 +127,7 @@ impl fmt::Display for Oddity {
     }
 }
 
-impl Unfit {
+impl UnfitStdio {
     /// Bytes of its report.
     pub const BYTES: usize = 3;
 
@@ -138,7 +138,7 @@ impl Unfit {
             Self::Count(count) => [1, count, 0],
             Self::Cut => [2, 0, 0],
             Self::Kind(index, oddity) => {
-                let place = Oddity::ALL.iter().position(|other| *other == oddity).unwrap_or_default();
+                let place = UnfitKind::ALL.iter().position(|other| *other == oddity).unwrap_or_default();
                 [3, index, u8::try_from(place).unwrap_or_default()]
             }
         }
@@ -149,7 +149,7 @@ impl Unfit {
         match report {
             [1, count, 0] => Some(Self::Count(count)),
             [2, 0, 0] => Some(Self::Cut),
-            [3, index, place] => Some(Self::Kind(index, *Oddity::ALL.get(usize::from(place))?)),
+            [3, index, place] => Some(Self::Kind(index, *UnfitKind::ALL.get(usize::from(place))?)),
             _ => None,
         }
     }
@@ -161,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_report_is_read_as_it_was_written() {
-        let mut all = vec![Unfit::Count(0), Unfit::Count(8), Unfit::Cut];
-        all.extend(Oddity::ALL.map(|oddity| Unfit::Kind(2, oddity)));
+        let mut all = vec![UnfitStdio::Count(0), UnfitStdio::Count(8), UnfitStdio::Cut];
+        all.extend(UnfitKind::ALL.map(|oddity| UnfitStdio::Kind(2, oddity)));
         for unfit in all {
-            assert_eq!(Unfit::decode(unfit.encode()), Some(unfit));
+            assert_eq!(UnfitStdio::decode(unfit.encode()), Some(unfit));
         }
-        assert_eq!(Unfit::decode([0; Unfit::BYTES]), None);
+        assert_eq!(UnfitStdio::decode([0; UnfitStdio::BYTES]), None);
     }
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 
 use crate::limits::REASON_BYTES_MAX;
 
-use super::{MAGIC, Malformed, Reader, VERSION};
+use super::{MAGIC, Malformed, MessageReader, VERSION};
 
 /// Why a call has no exit status, as its caller is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Explanation {
     /// An explanation from one whole message. Errors: [`Malformed::Control`] of a reason that is not one
     /// line, the others as for a reply.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(message);
+        let mut reader = MessageReader::new(message);
         reader.header()?;
         let call = NonZeroU64::new(reader.u64()?);
         let length = reader.u32()?;

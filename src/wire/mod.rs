@@ -9,7 +9,7 @@ mod reply;
 mod request;
 
 pub use explanation::Explanation;
-pub use reader::{Malformed, Reader};
+pub use reader::{Malformed, MessageReader};
 pub use reply::{Reply, Status};
 pub use request::Request;
 

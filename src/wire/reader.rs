@@ -54,9 +54,9 @@ impl std::error::Error for Malformed {}
 
 /// What is left of one message.
 #[derive(Debug)]
-pub struct Reader<'a>(&'a [u8]);
+pub struct MessageReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> MessageReader<'a> {
     /// A reader over a whole message.
     pub fn new(message: &'a [u8]) -> Self {
         Self(message)

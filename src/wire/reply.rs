@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::limits::LISTING_BYTES_MAX;
 
-use super::{MAGIC, Malformed, Reader, VERSION};
+use super::{MAGIC, Malformed, MessageReader, VERSION};
 
 /// The status of a reply: 0 to 255 is what the command exited with (128 + signal when one ended it); the negative
 /// ones are the broker's own.
@@ -115,7 +115,7 @@ impl Reply {
 
     /// A reply from one whole message. Text after the status makes it a listing.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(message);
+        let mut reader = MessageReader::new(message);
         reader.header()?;
         let status = Status(reader.i32()?);
         if reader.is_empty() {

@@ -3,16 +3,16 @@
 //! Shape: `u32 magic`, `u32 version`, `u32 argc`, then `argc` times `u32 length` and that many bytes, all
 //! little-endian. `argc` 0 asks for the listing.
 
-use crate::ids::Claimed;
+use crate::ids::ClaimedWord;
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, MESSAGE_BYTES_MAX};
 
-use super::{MAGIC, Malformed, Reader, VERSION};
+use super::{MAGIC, Malformed, MessageReader, VERSION};
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Run this command line; the words are what the caller claims. Never empty.
-    Call(Vec<Claimed>),
+    Call(Vec<ClaimedWord>),
     /// Say what may be called.
     List,
 }
@@ -23,7 +23,7 @@ impl Request {
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(Malformed::TooLarge(message.len()));
         }
-        let mut reader = Reader::new(message);
+        let mut reader = MessageReader::new(message);
         reader.header()?;
         let count = reader.u32()?;
         if usize::try_from(count).map_or(true, |count| count > ARGC_MAX) {
@@ -55,12 +55,12 @@ impl Request {
     }
 }
 
-fn word(reader: &mut Reader<'_>) -> Result<Claimed, Malformed> {
+fn word(reader: &mut MessageReader<'_>) -> Result<ClaimedWord, Malformed> {
     let length = reader.u32()?;
     let bytes = usize::try_from(length).ok().filter(|&bytes| bytes <= ARG_BYTES_MAX);
     let bytes = reader.bytes(bytes.ok_or(Malformed::LongWord(length))?)?;
     let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?;
-    Claimed::new(text).ok_or(Malformed::Nul)
+    ClaimedWord::new(text).ok_or(Malformed::Nul)
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     fn check(message: &[u8], want: Result<&[&str], Malformed>) {
         let want = want.map(|words| match words {
             [] => Request::List,
-            words => Request::Call(words.iter().filter_map(|word| Claimed::new(*word)).collect()),
+            words => Request::Call(words.iter().filter_map(|word| ClaimedWord::new(*word)).collect()),
         });
         assert_eq!(Request::decode(message), want);
     }
@@ -113,16 +113,16 @@ mod tests {
 
     #[test]
     fn more_than_a_message_holds_is_not_encoded() {
-        let word = Claimed::new("x".repeat(ARG_BYTES_MAX)).expect("a word at the limit");
+        let word = ClaimedWord::new("x".repeat(ARG_BYTES_MAX)).expect("a word at the limit");
         assert_eq!(Request::Call(vec![word.clone(); 70]).encode(), None);
-        assert_eq!(Request::Call(vec![Claimed::new("x").expect("a word"); 257]).encode(), None);
+        assert_eq!(Request::Call(vec![ClaimedWord::new("x").expect("a word"); 257]).encode(), None);
         assert!(Request::Call(vec![word; 60]).encode().is_some());
     }
 
     proptest! {
         #[test]
         fn decode_undoes_encode(words in prop::collection::vec("[^\0]{0,40}", 0..20)) {
-            let words: Vec<_> = words.into_iter().filter_map(Claimed::new).collect();
+            let words: Vec<_> = words.into_iter().filter_map(ClaimedWord::new).collect();
             let request = if words.is_empty() { Request::List } else { Request::Call(words) };
             prop_assert_eq!(Request::decode(&request.encode().expect("it is small")), Ok(request));
         }

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use crate::ids::CallId;
 use crate::limits::CALL_NUMBER_MAX;
 
-use super::super::stray::Begun;
-use super::History;
+use super::super::stray::UnendedCall;
+use super::ManifestScan;
 
 /// What a line says about those that come.
 #[derive(Default, Deserialize)]
-pub(super) struct Facts<'l> {
+pub(super) struct CallFacts<'l> {
     #[serde(borrow, default)]
     pub(super) kind: Cow<'l, str>,
     call: Option<u64>,
@@ -27,7 +27,7 @@ pub(super) struct Facts<'l> {
     boot: Option<String>,
 }
 
-impl<'l> Facts<'l> {
+impl<'l> CallFacts<'l> {
     pub(super) fn read(line: &'l [u8]) -> Self {
         serde_json::from_slice(line).unwrap_or_default()
     }
@@ -39,11 +39,11 @@ impl<'l> Facts<'l> {
     }
 }
 
-impl History {
+impl ManifestScan {
     /// Takes no more than the number from a line that may be a record: where no mark says which is the next,
     /// none must come twice.
     pub(super) fn pass_by(&mut self, bytes: &[u8]) {
-        let after = Facts::read(bytes).after();
+        let after = CallFacts::read(bytes).after();
         if after.get() <= CALL_NUMBER_MAX {
             self.next = self.next.max(after);
         }
@@ -54,15 +54,15 @@ impl History {
         self.severed = std::mem::take(&mut self.unfinished);
     }
 
-    pub(super) fn take(&mut self, bytes: &[u8], is_left: fn(&Begun) -> bool) {
-        let line = Facts::read(bytes);
+    pub(super) fn take(&mut self, bytes: &[u8], is_left: fn(&UnendedCall) -> bool) {
+        let line = CallFacts::read(bytes);
         self.next = self.next.max(line.after());
         match (&*line.kind, line.call.map(CallId::new)) {
             ("start", Some(call)) => {
-                self.unfinished.insert(call, Begun { line: bytes.to_owned(), is_of_other_boot: false });
+                self.unfinished.insert(call, UnendedCall { line: bytes.to_owned(), is_of_other_boot: false });
             }
             ("carried", Some(call)) => {
-                let begun = Begun { line: bytes.to_owned(), is_of_other_boot: false };
+                let begun = UnendedCall { line: bytes.to_owned(), is_of_other_boot: false };
                 if line.capturing || line.keeping {
                     self.end(call, &line, begun, is_left);
                 } else {
@@ -94,7 +94,13 @@ impl History {
     }
 
     /// Remembers a call that ended for what of it went on.
-    fn end(&mut self, call: CallId, line: &Facts<'_>, begun: Begun, is_left: fn(&Begun) -> bool) {
+    fn end(
+        &mut self,
+        call: CallId,
+        line: &CallFacts<'_>,
+        begun: UnendedCall,
+        is_left: fn(&UnendedCall) -> bool,
+    ) {
         if line.keeping && is_left(&begun) {
             self.keeping.insert(call, begun.clone());
         }
@@ -104,7 +110,7 @@ impl History {
     }
 }
 
-impl History {
+impl ManifestScan {
     /// Marks the calls so far when the host was booted since: it is in this boot now.
     pub(in crate::audit) fn compare_boot(&mut self, now: Option<&str>) {
         if self.boot.is_some() && self.boot.as_deref() != now {

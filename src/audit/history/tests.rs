@@ -17,13 +17,13 @@ fn manifest(records: &[&str]) -> String {
     text
 }
 
-fn read_bytes(manifest: &str, noted: Option<&str>) -> History {
+fn read_bytes(manifest: &str, noted: Option<&str>) -> ManifestScan {
     let noted = noted.map(|line| Digest::of_line(line.as_bytes()));
     // As if something of each call were left.
     read_history(&mut Cursor::new(manifest), noted, |_| true).expect("no I/O here")
 }
 
-fn read(records: &[&str]) -> History {
+fn read(records: &[&str]) -> ManifestScan {
     read_bytes(&manifest(records), None)
 }
 
@@ -221,7 +221,7 @@ fn what_a_call_kept_is_remembered_until_its_record() {
 fn of_what_ended_by_itself_nothing_is_held() {
     let start = r#"{"kind":"start","call":3,"cgroup":"/no/such/group","cgroup_id":7}"#;
     let lines = manifest(&[start, r#"{"kind":"exit","call":3,"keeping":true}"#]);
-    let history = read_history(&mut Cursor::new(lines), None, Begun::is_left).expect("no I/O here");
+    let history = read_history(&mut Cursor::new(lines), None, UnendedCall::is_left).expect("no I/O here");
     assert_eq!(history.keeping.len(), 0);
 }
 
@@ -230,7 +230,8 @@ fn a_file_that_was_begun_later_has_what_its_calls_left() {
     let open = r#"{"kind":"open","next":9,"running":[3]}"#;
     let carried = |more: &str| format!(r#"{{"kind":"carried","call":3{more},"stdout":"/a"}}"#);
     let (runs, captured) = (carried(""), carried(r#","capturing":true"#));
-    let line = |begun: BTreeMap<CallId, Begun>| begun.into_values().map(|begun| body(&begun.line)).next();
+    let line =
+        |begun: BTreeMap<CallId, UnendedCall>| begun.into_values().map(|begun| body(&begun.line)).next();
     assert_eq!(line(read(&[open, &runs]).unfinished), Some(runs.clone()));
     let kept = carried(r#","keeping":true"#);
     assert_eq!(line(read(&[&*kept]).keeping), Some(kept.clone()));
@@ -255,7 +256,7 @@ fn a_call_of_another_boot_stays_one() {
     let lines = [open("a"), start(1), open("b"), start(2), open("b")];
     let mut history = read(&lines.each_ref().map(String::as_str));
     let others =
-        |history: &History| history.unfinished.values().map(|begun| begun.is_of_other_boot).collect();
+        |history: &ManifestScan| history.unfinished.values().map(|begun| begun.is_of_other_boot).collect();
     let now: Vec<bool> = others(&history);
     assert_eq!(now, [true, false]);
     history.compare_boot(Some("c"));

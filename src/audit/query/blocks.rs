@@ -55,13 +55,13 @@ pub(super) fn split(
 }
 
 /// The whole lines of a file, block by block from its end.
-pub(super) struct Backward<'a> {
+pub(super) struct BackwardLines<'a> {
     file: &'a File,
     end: u64,
     block: Vec<u8>,
 }
 
-impl<'a> Backward<'a> {
+impl<'a> BackwardLines<'a> {
     /// Of this file, as long as it is now.
     pub(super) fn new(file: &'a File) -> io::Result<Self> {
         Ok(Self { file, end: file.metadata()?.len(), block: vec![0; LOG_BLOCK_BYTES] })

@@ -5,11 +5,11 @@ use memchr::memmem::{self, Finder};
 use crate::ids::{CallId, RuleLine};
 use crate::rules::escape;
 
-use super::super::read::{Head, Kind, Recorded};
+use super::super::read::{ParsedRecord, RecordHead, RecordKind};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct CallQuery {
     /// From this time on, in milliseconds since 1970.
     pub since: Option<u64>,
     /// Up to this time, it included.
@@ -17,14 +17,14 @@ pub struct Asked {
     /// Refusals only.
     pub rejects: bool,
     /// Of this rule.
-    pub rule: Option<RuleAsked>,
+    pub rule: Option<RuleQuery>,
     /// This call.
     pub call: Option<CallId>,
 }
 
 /// How a rule is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RuleAsked {
+pub enum RuleQuery {
     /// By its line in the rules file.
     Line(RuleLine),
     /// By its place in an included file.
@@ -35,15 +35,15 @@ pub enum RuleAsked {
 
 /// The same, ready to be held against many lines.
 #[derive(Debug)]
-pub struct Filter {
-    asked: Asked,
+pub struct LineFilter {
+    asked: CallQuery,
     /// Bytes that every line has which can be asked for.
     needle: Option<Finder<'static>>,
 }
 
-impl Filter {
+impl LineFilter {
     /// A filter for this.
-    pub fn new(asked: Asked) -> Self {
+    pub fn new(asked: CallQuery) -> Self {
         let needle =
             asked.rule.as_ref().and_then(needle).map(|needle| Finder::new(needle.as_bytes()).into_owned());
         Self { asked, needle }
@@ -60,54 +60,54 @@ impl Filter {
     }
 
     /// Whether a line is the first of a call that is asked for.
-    pub(super) fn takes(&self, head: &Head, line: &[u8]) -> bool {
+    pub(super) fn takes(&self, head: &RecordHead, line: &[u8]) -> bool {
         head.begins && self.may_take(head, line) && (self.is_shown_by(head) || self.takes_record(line))
     }
 
     /// What the head and a search for bytes say; no record is parsed for it.
-    fn may_take(&self, head: &Head, line: &[u8]) -> bool {
-        let Asked { since, until, rejects, .. } = &self.asked;
+    fn may_take(&self, head: &RecordHead, line: &[u8]) -> bool {
+        let CallQuery { since, until, rejects, .. } = &self.asked;
         since.is_none_or(|since| since <= head.ts)
             && until.is_none_or(|until| head.ts <= until)
-            && (!rejects || head.kind == Kind::Reject)
+            && (!rejects || head.kind == RecordKind::Reject)
             && self.asked.call.is_none_or(|call| head.call == call || may_count(head, call, line))
             && self.needle.as_ref().is_none_or(|needle| needle.find(line).is_some())
     }
 
     /// Whether nothing but the head is asked about.
-    fn is_shown_by(&self, head: &Head) -> bool {
+    fn is_shown_by(&self, head: &RecordHead) -> bool {
         self.asked.rule.is_none() && self.asked.call.is_none_or(|call| call == head.call)
     }
 
     fn takes_record(&self, line: &[u8]) -> bool {
-        let Some(record) = Recorded::of(line) else { return false };
+        let Some(record) = ParsedRecord::of(line) else { return false };
         let is_call = |call| record.call <= Some(call) && record.last.or(record.call) >= Some(call);
         self.asked.call.is_none_or(is_call)
             && self.asked.rule.as_ref().is_none_or(|rule| match rule {
-                RuleAsked::Line(line) => record.rule == Some(*line) && record.file.is_none(),
-                RuleAsked::Place(file, line) => {
+                RuleQuery::Line(line) => record.rule == Some(*line) && record.file.is_none(),
+                RuleQuery::Place(file, line) => {
                     record.rule == Some(*line) && record.file.as_ref() == Some(file)
                 }
-                RuleAsked::Text(text) => command_line(&record).contains(text.as_str()),
+                RuleQuery::Text(text) => command_line(&record).contains(text.as_str()),
             })
     }
 }
 
 /// Whether a refusal may stand for others, this one among them.
-fn may_count(head: &Head, call: CallId, line: &[u8]) -> bool {
-    head.kind == Kind::Reject && head.call < call && memmem::find(line, b",\"last\":").is_some()
+fn may_count(head: &RecordHead, call: CallId, line: &[u8]) -> bool {
+    head.kind == RecordKind::Reject && head.call < call && memmem::find(line, b",\"last\":").is_some()
 }
 
 /// The command line of a record, as a shell would take it.
-fn command_line(record: &Recorded) -> String {
+fn command_line(record: &ParsedRecord) -> String {
     escape::command_line(&record.argv)
 }
 
 /// Bytes that a line has when it is of this rule: the longest run of what JSON writes as it is.
-fn needle(rule: &RuleAsked) -> Option<String> {
+fn needle(rule: &RuleQuery) -> Option<String> {
     match rule {
-        RuleAsked::Line(line) | RuleAsked::Place(_, line) => Some(format!(",\"rule\":{line},")),
-        RuleAsked::Text(text) => {
+        RuleQuery::Line(line) | RuleQuery::Place(_, line) => Some(format!(",\"rule\":{line},")),
+        RuleQuery::Text(text) => {
             let is_plain = |ch: char| ch.is_ascii_alphanumeric() || "_@%+=:,./-".contains(ch);
             let longest = text.split(|ch| !is_plain(ch)).max_by_key(|run| run.len())?;
             (!longest.is_empty()).then(|| longest.to_owned())

@@ -4,46 +4,47 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::mark::noted;
-use super::super::read::{Line, Source, Standing};
+use super::super::read::{LineClassifier, ManifestLine, ManifestSource};
 use super::blocks::each_line;
-use super::matcher::{Matcher, Take};
-use super::seek::{At, Reached};
+use super::matcher::{CallMatcher, LineConsumer};
+use super::seek::{OpenedAt, ReadPosition};
 
 /// The newest file of a manifest, and how far it was read.
 #[derive(Debug)]
-pub struct Follow {
+pub struct ManifestFollower {
     path: PathBuf,
-    open: Option<Reached>,
+    open: Option<ReadPosition>,
 }
 
-impl Follow {
+impl ManifestFollower {
     /// Goes on at this place of this file, the one at `path`.
-    pub fn new(path: &Path, open: Option<Reached>) -> Self {
+    pub fn new(path: &Path, open: Option<ReadPosition>) -> Self {
         Self { path: path.to_owned(), open }
     }
 
     /// Hands what was written since to `take`.
-    pub fn read(&mut self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<()> {
+    pub fn read(&mut self, matcher: &mut CallMatcher, take: &mut LineConsumer<'_>) -> io::Result<()> {
         // Looked for first: what a broker writes to the old file is there before anything is in the new one.
         let fresh = self.fresh()?;
         self.read_open(matcher, take)?;
         if let Some(source) = fresh {
-            self.open = Some(Reached { source, at: 0, standing: Standing::new(noted(&self.path)) });
+            self.open =
+                Some(ReadPosition { source, at: 0, standing: LineClassifier::new(noted(&self.path)) });
             self.read_open(matcher, take)?;
         }
         Ok(())
     }
 
     /// Lines that are no records are passed over. What is written later cannot change that any more.
-    fn read_open(&mut self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<()> {
-        let Some(Reached { source, at, standing }) = &mut self.open else { return Ok(()) };
+    fn read_open(&mut self, matcher: &mut CallMatcher, take: &mut LineConsumer<'_>) -> io::Result<()> {
+        let Some(ReadPosition { source, at, standing }) = &mut self.open else { return Ok(()) };
         let Some(file) = source.plain() else { return Ok(()) };
         if file.metadata()?.len() < *at {
             // Somebody cut it; what is there now is new.
-            (*at, *standing) = (0, Standing::new(None));
+            (*at, *standing) = (0, LineClassifier::new(None));
         }
-        *at = each_line(At { file, at: *at }, *at, |at, bytes| {
-            let line = Line { number: 0, at, bytes, continues: false, ended: true };
+        *at = each_line(OpenedAt { file, at: *at }, *at, |at, bytes| {
+            let line = ManifestLine { number: 0, at, bytes, continues: false, ended: true };
             let is_record = standing.add(&line).is_record();
             match is_record.then(|| matcher.take(bytes)).flatten() {
                 Some((head, found)) => take(head, found, bytes),
@@ -54,8 +55,8 @@ impl Follow {
     }
 
     /// Another file at the path, once there is something in it.
-    fn fresh(&self) -> io::Result<Option<Source>> {
-        let source = match Source::open(&self.path) {
+    fn fresh(&self) -> io::Result<Option<ManifestSource>> {
+        let source = match ManifestSource::open(&self.path) {
             Ok(source) => source,
             Err(error) if error.is_missing() => return Ok(None),
             Err(error) => return Err(io::Error::other(error)),

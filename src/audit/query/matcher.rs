@@ -7,12 +7,12 @@ use memchr::memmem;
 
 use crate::ids::CallId;
 
-use super::super::read::{Head, Kind};
-use super::filter::Filter;
+use super::super::read::{RecordHead, RecordKind};
+use super::filter::LineFilter;
 
 /// A line of a call that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundLine {
     /// Its first, and its only one.
     Whole,
     /// Its start.
@@ -24,34 +24,34 @@ pub enum Found {
 }
 
 /// Who is handed the lines that are asked for: the head of each, what it is of its call, and all of it.
-pub type Take<'a> = dyn FnMut(Head, Found, &[u8]) -> io::Result<()> + 'a;
+pub type LineConsumer<'a> = dyn FnMut(RecordHead, FoundLine, &[u8]) -> io::Result<()> + 'a;
 
 /// Picks lines. Remembers which calls have begun and not ended, and of which something goes on.
 #[derive(Debug)]
-pub struct Matcher {
-    filter: Filter,
+pub struct CallMatcher {
+    filter: LineFilter,
     running: HashSet<CallId>,
     lasting: HashSet<CallId>,
 }
 
-impl Matcher {
+impl CallMatcher {
     /// For lines in the order of the manifest.
-    pub fn new(filter: Filter) -> Self {
+    pub fn new(filter: LineFilter) -> Self {
         Self { filter, running: HashSet::new(), lasting: HashSet::new() }
     }
 
     /// What was asked for.
-    pub fn filter(&self) -> &Filter {
+    pub fn filter(&self) -> &LineFilter {
         &self.filter
     }
 
     /// What a line is to what is asked for, if it is anything.
-    pub fn take(&mut self, line: &[u8]) -> Option<(Head, Found)> {
-        let head = Head::of(line)?;
+    pub fn take(&mut self, line: &[u8]) -> Option<(RecordHead, FoundLine)> {
+        let head = RecordHead::of(line)?;
         if head.begins {
-            let found = if head.kind == Kind::Start { Found::Begin } else { Found::Whole };
+            let found = if head.kind == RecordKind::Start { FoundLine::Begin } else { FoundLine::Whole };
             let takes = self.filter.takes(&head, line);
-            if takes && found == Found::Begin {
+            if takes && found == FoundLine::Begin {
                 self.running.insert(head.call);
             }
             return takes.then_some((head, found));
@@ -61,17 +61,17 @@ impl Matcher {
 
     /// What a line is that ends a call, or tells more of it. Who asks for one call is told of these even where its start
     /// is gone.
-    fn take_end(&mut self, head: &Head, line: &[u8]) -> Option<Found> {
+    fn take_end(&mut self, head: &RecordHead, line: &[u8]) -> Option<FoundLine> {
         let is_asked = self.filter.call() == Some(head.call);
-        if matches!(head.kind, Kind::Capture | Kind::Kept | Kind::Carried) {
+        if matches!(head.kind, RecordKind::Capture | RecordKind::Kept | RecordKind::Carried) {
             let is_known = self.running.contains(&head.call) || self.lasting.contains(&head.call);
-            return (is_known || is_asked).then_some(Found::More);
+            return (is_known || is_asked).then_some(FoundLine::More);
         }
         let ends = self.running.remove(&head.call) || is_asked;
         let goes_on = |field: &[u8]| memmem::find(line, field).is_some();
         if ends && (goes_on(b",\"capturing\":true") || goes_on(b",\"keeping\":true")) {
             self.lasting.insert(head.call);
         }
-        ends.then_some(Found::End)
+        ends.then_some(FoundLine::End)
     }
 }

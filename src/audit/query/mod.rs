@@ -8,7 +8,7 @@ mod follow;
 mod matcher;
 mod seek;
 
-pub use filter::{Asked, Filter, RuleAsked};
-pub use follow::Follow;
-pub use matcher::{Found, Matcher, Take};
-pub use seek::{Count, History, Reached, Unshown};
+pub use filter::{CallQuery, LineFilter, RuleQuery};
+pub use follow::ManifestFollower;
+pub use matcher::{CallMatcher, FoundLine, LineConsumer};
+pub use seek::{CallCount, CallHistory, ReadPosition, UnreadPart};

@@ -11,14 +11,16 @@ use crate::limits::RECORD_LINE_BYTES_MAX;
 
 use super::super::chain::Digest;
 use super::super::mark::noted;
-use super::super::read::{Head, Lines, ReadError, Source, Standing, Stood};
-use super::blocks::{Backward, each_line, split};
-use super::filter::Filter;
-use super::matcher::{Matcher, Take};
+use super::super::read::{
+    ClassifiedLines, LineClassifier, ManifestLines, ManifestSource, ReadError, RecordHead,
+};
+use super::blocks::{BackwardLines, each_line, split};
+use super::filter::LineFilter;
+use super::matcher::{CallMatcher, LineConsumer};
 
 /// How many calls are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
+pub enum CallCount {
     /// All.
     All,
     /// The last.
@@ -27,7 +29,7 @@ pub enum Count {
 
 /// What of the files cannot be shown.
 #[derive(Debug)]
-pub enum Unshown {
+pub enum UnreadPart {
     /// A file, or what comes after its beginning, cannot be read.
     Unread(ReadError),
     /// Lines that are no records.
@@ -43,48 +45,48 @@ pub enum Unshown {
 
 /// The files of a manifest, and the place in them to begin at.
 #[derive(Debug)]
-pub struct History {
+pub struct CallHistory {
     /// The oldest first.
-    files: Vec<Part>,
+    files: Vec<FilePart>,
     begin: u64,
     /// Calls that are asked for, from there on.
     calls: usize,
-    unshown: Vec<Unshown>,
+    unshown: Vec<UnreadPart>,
 }
 
 /// One file, and which of its lines are records, from some line on.
 #[derive(Debug)]
-struct Part {
-    source: Source,
-    standing: Standing,
-    stood: Stood,
+struct FilePart {
+    source: ManifestSource,
+    standing: LineClassifier,
+    stood: ClassifiedLines,
     /// The end of the lines that were looked at.
     end: u64,
 }
 
-impl History {
+impl CallHistory {
     /// Looks for the last `count` calls in these files, of which the oldest comes first. Goes back until they are
     /// found, or until the records are older than what is asked for.
-    pub fn find(paths: &[PathBuf], filter: &Filter, count: Count) -> Self {
+    pub fn find(paths: &[PathBuf], filter: &LineFilter, count: CallCount) -> Self {
         let mut history = Self { files: Vec::new(), begin: 0, calls: 0, unshown: Vec::new() };
         // What a file ends with, by the word of the mark, or of the file that was begun after it.
         let mut anchor = paths.last().and_then(|path| noted(path));
         for (index, path) in paths.iter().enumerate().rev() {
-            let source = match Source::open(path) {
+            let source = match ManifestSource::open(path) {
                 Ok(source) => source,
                 // Rotation may have taken it just now, or has not made it yet.
                 Err(error) if error.is_missing() && (index + 1 < paths.len() || index > 0) => continue,
                 Err(error) => {
-                    history.unshown.push(Unshown::Unread(error));
+                    history.unshown.push(UnreadPart::Unread(error));
                     continue;
                 }
             };
             let wanted = match count {
-                Count::All => usize::MAX,
-                Count::Last(count) => count - history.calls,
+                CallCount::All => usize::MAX,
+                CallCount::Last(count) => count - history.calls,
             };
             let first = first_prev(&source);
-            match Part::look(source, filter, wanted, anchor) {
+            match FilePart::look(source, filter, wanted, anchor) {
                 Ok((part, seen, unshown)) => {
                     history.unshown.extend(unshown);
                     history.calls += seen.calls;
@@ -94,7 +96,7 @@ impl History {
                         break;
                     }
                 }
-                Err(error) => history.unshown.push(Unshown::Unread(ReadError::io(path, error))),
+                Err(error) => history.unshown.push(UnreadPart::Unread(ReadError::io(path, error))),
             }
             anchor = first;
         }
@@ -107,15 +109,19 @@ impl History {
     }
 
     /// What cannot be shown, the newest first.
-    pub fn unshown(&mut self) -> Vec<Unshown> {
+    pub fn unshown(&mut self) -> Vec<UnreadPart> {
         std::mem::take(&mut self.unshown)
     }
 
     /// Hands each record of the calls to `take`. Gives the newest file, and how far it was read.
-    pub fn read(self, matcher: &mut Matcher, take: &mut Take<'_>) -> io::Result<Option<Reached>> {
+    pub fn read(
+        self,
+        matcher: &mut CallMatcher,
+        take: &mut LineConsumer<'_>,
+    ) -> io::Result<Option<ReadPosition>> {
         let mut begin = self.begin;
         let mut newest = None;
-        for Part { source, standing, stood, end } in self.files {
+        for FilePart { source, standing, stood, end } in self.files {
             let mut pick = |at, line: &[u8]| {
                 let is_record = at < end && !stood.is_foreign(at);
                 match is_record.then(|| matcher.take(line)).flatten() {
@@ -124,13 +130,13 @@ impl History {
                 }
             };
             match source.plain() {
-                Some(file) => drop(each_line(At { file, at: begin }, begin, pick)?),
+                Some(file) => drop(each_line(OpenedAt { file, at: begin }, begin, pick)?),
                 None => drop(each_line(source.bytes()?.take(end), 0, |at, line| {
                     if at < begin { Ok(()) } else { pick(at, line) }
                 })?),
             }
             begin = 0;
-            newest = Some(Reached { source, at: end, standing });
+            newest = Some(ReadPosition { source, at: end, standing });
         }
         Ok(newest)
     }
@@ -138,62 +144,63 @@ impl History {
 
 /// How far a file was read.
 #[derive(Debug)]
-pub struct Reached {
-    pub(super) source: Source,
+pub struct ReadPosition {
+    pub(super) source: ManifestSource,
     pub(super) at: u64,
-    pub(super) standing: Standing,
+    pub(super) standing: LineClassifier,
 }
 
-impl Part {
+impl FilePart {
     /// A file, the place in it to begin at, and what cannot be shown of it. Lines are held against the chain
     /// from there on; where one does not fit, or nothing says that they are the end of this file, all of them
     /// are.
     fn look(
-        source: Source,
-        filter: &Filter,
+        source: ManifestSource,
+        filter: &LineFilter,
         wanted: usize,
         anchor: Option<Digest>,
-    ) -> io::Result<(Self, Seen, Option<Unshown>)> {
+    ) -> io::Result<(Self, FileFindings, Option<UnreadPart>)> {
         let seen = look(&source, filter, wanted, &|_| false)?;
         let begin = if source.plain().is_some() { seen.begin } else { 0 };
-        let (mut scan, mut seen) = (Scan::of(&source, begin, anchor)?, seen);
+        let (mut scan, mut seen) = (ChainScan::of(&source, begin, anchor)?, seen);
         // Lines from there on may be clean by themselves and lead nowhere.
         let is_sure = scan.stood.is_clean() && (scan.stood.last.is_none() || scan.stood.has_anchor);
         if begin > 0 && !is_sure {
-            scan = Scan::of(&source, 0, anchor)?;
+            scan = ChainScan::of(&source, 0, anchor)?;
         }
         let mut unshown = None;
         if let Some(foreign) = scan.stood.foreign.first() {
             let (path, places) = (source.path().to_owned(), scan.stood.foreign.len());
-            unshown = Some(Unshown::Foreign { path, line: foreign.line, places });
+            unshown = Some(UnreadPart::Foreign { path, line: foreign.line, places });
             seen = look(&source, filter, wanted, &|at| scan.stood.is_foreign(at))?;
         }
         if let Some(error) = scan.failed {
-            unshown = Some(Unshown::Unread(ReadError::io(source.path(), error)));
+            unshown = Some(UnreadPart::Unread(ReadError::io(source.path(), error)));
         }
-        let Scan { standing, stood, end, .. } = scan;
+        let ChainScan { standing, stood, end, .. } = scan;
         Ok((Self { source, standing, stood, end }, seen, unshown))
     }
 }
 
 /// A file's lines held against the chain.
-struct Scan {
-    standing: Standing,
-    stood: Stood,
+struct ChainScan {
+    standing: LineClassifier,
+    stood: ClassifiedLines,
     end: u64,
     /// Why what is packed ends before its end.
     failed: Option<io::Error>,
 }
 
-impl Scan {
+impl ChainScan {
     /// From the line at this place on.
-    fn of(source: &Source, from: u64, anchor: Option<Digest>) -> io::Result<Self> {
+    fn of(source: &ManifestSource, from: u64, anchor: Option<Digest>) -> io::Result<Self> {
         let bytes: Box<dyn io::Read + '_> = match source.plain() {
-            Some(file) => Box::new(At { file, at: from }),
+            Some(file) => Box::new(OpenedAt { file, at: from }),
             None => source.bytes()?,
         };
-        let mut lines = Lines::from(bytes, from);
-        let mut standing = if from == 0 { Standing::new(anchor) } else { Standing::within(anchor) };
+        let mut lines = ManifestLines::from(bytes, from);
+        let mut standing =
+            if from == 0 { LineClassifier::new(anchor) } else { LineClassifier::within(anchor) };
         let (mut end, mut failed) = (from, None);
         loop {
             match lines.read_line() {
@@ -221,18 +228,18 @@ impl Scan {
 }
 
 /// What the first line of a file follows.
-fn first_prev(source: &Source) -> Option<Digest> {
-    let mut lines = Lines::new(source.bytes().ok()?);
+fn first_prev(source: &ManifestSource) -> Option<Digest> {
+    let mut lines = ManifestLines::new(source.bytes().ok()?);
     Digest::before(lines.read_line().ok()??.bytes)
 }
 
 /// A plain file from a place on.
-pub(super) struct At<'a> {
+pub(super) struct OpenedAt<'a> {
     pub(super) file: &'a File,
     pub(super) at: u64,
 }
 
-impl io::Read for At<'_> {
+impl io::Read for OpenedAt<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.file.read_at(into, self.at)?;
         self.at += bytes as u64;
@@ -242,7 +249,7 @@ impl io::Read for At<'_> {
 
 /// What was found in one file.
 #[derive(Debug)]
-struct Seen {
+struct FileFindings {
     /// The place of the first call that is wanted, or of the first line that was looked at.
     begin: u64,
     calls: usize,
@@ -251,11 +258,16 @@ struct Seen {
 }
 
 /// Whether the line at this place is foreign.
-type IsForeign<'a> = &'a dyn Fn(u64) -> bool;
+type ForeignTest<'a> = &'a dyn Fn(u64) -> bool;
 
-fn look(source: &Source, filter: &Filter, wanted: usize, is_foreign: IsForeign<'_>) -> io::Result<Seen> {
+fn look(
+    source: &ManifestSource,
+    filter: &LineFilter,
+    wanted: usize,
+    is_foreign: ForeignTest<'_>,
+) -> io::Result<FileFindings> {
     if wanted == usize::MAX && filter.since().is_none() {
-        return Ok(Seen { begin: 0, calls: 0, is_enough: false });
+        return Ok(FileFindings { begin: 0, calls: 0, is_enough: false });
     }
     match source.plain() {
         Some(file) => look_back(file, filter, wanted, is_foreign),
@@ -264,9 +276,14 @@ fn look(source: &Source, filter: &Filter, wanted: usize, is_foreign: IsForeign<'
 }
 
 /// A plain file, block by block from its end.
-fn look_back(file: &File, filter: &Filter, wanted: usize, is_foreign: IsForeign<'_>) -> io::Result<Seen> {
-    let mut blocks = Backward::new(file)?;
-    let mut seen = Seen { begin: u64::MAX, calls: 0, is_enough: wanted == 0 };
+fn look_back(
+    file: &File,
+    filter: &LineFilter,
+    wanted: usize,
+    is_foreign: ForeignTest<'_>,
+) -> io::Result<FileFindings> {
+    let mut blocks = BackwardLines::new(file)?;
+    let mut seen = FileFindings { begin: u64::MAX, calls: 0, is_enough: wanted == 0 };
     while let Some((at, lines)) = blocks.next_lines()? {
         // Where nothing is asked for, reading begins behind the last line.
         seen.begin = seen.begin.min(at + lines.len() as u64);
@@ -285,19 +302,19 @@ fn look_back(file: &File, filter: &Filter, wanted: usize, is_foreign: IsForeign<
         seen.begin = places.get(over).copied().unwrap_or(seen.begin);
         seen.calls += places.len() - over;
     }
-    Ok(Seen { begin: if seen.begin == u64::MAX { 0 } else { seen.begin }, ..seen })
+    Ok(FileFindings { begin: if seen.begin == u64::MAX { 0 } else { seen.begin }, ..seen })
 }
 
 /// The time of the first record that has one in front.
 fn first_ts(lines: &[u8]) -> Option<u64> {
-    lines.split(|&byte| byte == b'\n').find_map(Head::of).map(|head| head.ts)
+    lines.split(|&byte| byte == b'\n').find_map(RecordHead::of).map(|head| head.ts)
 }
 
 /// The places of the calls that are asked for.
-fn places(lines: &[u8], at: u64, filter: &Filter) -> io::Result<Vec<u64>> {
+fn places(lines: &[u8], at: u64, filter: &LineFilter) -> io::Result<Vec<u64>> {
     let mut places = Vec::new();
     split(lines, at, &mut |at, line| {
-        if Head::of(line).is_some_and(|head| filter.takes(&head, line)) {
+        if RecordHead::of(line).is_some_and(|head| filter.takes(&head, line)) {
             places.push(at);
         }
         Ok(())
@@ -307,17 +324,17 @@ fn places(lines: &[u8], at: u64, filter: &Filter) -> io::Result<Vec<u64>> {
 
 /// A packed file, which can only be read from its beginning on.
 fn look_through(
-    source: &Source,
-    filter: &Filter,
+    source: &ManifestSource,
+    filter: &LineFilter,
     wanted: usize,
-    is_foreign: IsForeign<'_>,
-) -> io::Result<Seen> {
+    is_foreign: ForeignTest<'_>,
+) -> io::Result<FileFindings> {
     let mut places = VecDeque::new();
     let mut first_ts = None;
     let mut total = 0usize;
     // What cannot be unpacked is said when the lines are held against the chain.
     let read = each_line(source.bytes()?, 0, |at, line| {
-        let Some(head) = Head::of(line).filter(|_| !is_foreign(at)) else { return Ok(()) };
+        let Some(head) = RecordHead::of(line).filter(|_| !is_foreign(at)) else { return Ok(()) };
         first_ts.get_or_insert(head.ts);
         if filter.takes(&head, line) {
             total += 1;
@@ -331,5 +348,5 @@ fn look_through(
     read.or_else(|error| if error.raw_os_error().is_none() { Ok(0) } else { Err(error) })?;
     let is_old = filter.since().zip(first_ts).is_some_and(|(since, ts)| ts < since);
     let begin = places.front().copied().filter(|_| total >= wanted).unwrap_or(0);
-    Ok(Seen { begin, calls: total.min(wanted), is_enough: total >= wanted || is_old })
+    Ok(FileFindings { begin, calls: total.min(wanted), is_enough: total >= wanted || is_old })
 }

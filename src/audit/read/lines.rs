@@ -6,7 +6,7 @@ use crate::limits::{RECORD_LINE_BYTES_MAX, SCAN_BUFFER_BYTES};
 
 /// A line, or a piece of one that is longer than any record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct ManifestLine<'a> {
     /// Its number in the file, from 1.
     pub number: u64,
     /// Bytes of the file before it.
@@ -21,7 +21,7 @@ pub struct Line<'a> {
 
 /// The lines of a manifest.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub struct ManifestLines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     number: u64,
@@ -29,7 +29,7 @@ pub struct Lines<R> {
     ended: bool,
 }
 
-impl<R: Read> Lines<R> {
+impl<R: Read> ManifestLines<R> {
     /// The lines of these bytes.
     pub fn new(bytes: R) -> Self {
         Self::from(bytes, 0)
@@ -42,7 +42,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next one.
-    pub fn read_line(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn read_line(&mut self) -> io::Result<Option<ManifestLine<'_>>> {
         self.at += self.line.len() as u64;
         self.line.clear();
         let most = RECORD_LINE_BYTES_MAX as u64;
@@ -52,7 +52,7 @@ impl<R: Read> Lines<R> {
         let continues = !std::mem::replace(&mut self.ended, self.line.ends_with(b"\n"));
         self.number += u64::from(!continues);
         let bytes = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
-        Ok(Some(Line { number: self.number, at: self.at, bytes, continues, ended: self.ended }))
+        Ok(Some(ManifestLine { number: self.number, at: self.at, bytes, continues, ended: self.ended }))
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn check(bytes: &[u8], want: &[(u64, u64, usize, bool, bool)]) {
-        let mut lines = Lines::new(bytes);
+        let mut lines = ManifestLines::new(bytes);
         let mut found = Vec::new();
         while let Some(line) = lines.read_line().expect("no I/O here") {
             found.push((line.number, line.at, line.bytes.len(), line.continues, line.ended));

@@ -9,8 +9,8 @@ mod source;
 mod standing;
 mod unpack;
 
-pub use lines::{Line, Lines};
-pub use record::{Fields, Head, Kind, Recorded};
+pub use lines::{ManifestLine, ManifestLines};
+pub use record::{ParsedRecord, RecordFields, RecordHead, RecordKind};
 pub use rotation::{rotated, unrotated};
-pub use source::{ReadError, Source};
-pub use standing::{Foreign, Relation, Standing, Stood, Torn};
+pub use source::{ManifestSource, ReadError};
+pub use standing::{ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, TornLine};

@@ -13,7 +13,7 @@ use crate::ids::{CallId, RuleLine, SocketName};
 /// The kinds of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum RecordKind {
     /// A broker begins to write.
     Open,
     /// A command is about to run.
@@ -38,7 +38,7 @@ pub enum Kind {
     Close,
 }
 
-impl Kind {
+impl RecordKind {
     const NAMES: [(&'static str, Self); 11] = [
         ("open", Self::Open),
         ("start", Self::Start),
@@ -87,9 +87,9 @@ impl Kind {
 
 /// The front of a record of a call. A hundred times cheaper than the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct RecordHead {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// Its call.
     pub call: CallId,
     /// Its time, in milliseconds since 1970.
@@ -98,12 +98,12 @@ pub struct Head {
     pub begins: bool,
 }
 
-impl Head {
+impl RecordHead {
     /// The head of a line, when it has the three fields in front, as brokers write them.
     pub fn of(line: &[u8]) -> Option<Self> {
         let rest = line.strip_prefix(b"{\"kind\":\"")?;
         let end = rest.iter().take(8).position(|&byte| byte == b'"')?;
-        let kind = Kind::of(&rest[..end])?;
+        let kind = RecordKind::of(&rest[..end])?;
         let (call, rest) = number(rest[end..].strip_prefix(b"\",\"call\":")?)?;
         let (ts, rest) = number(rest.strip_prefix(b",\"ts\":")?)?;
         let begins = kind.begins(rest.starts_with(b",\"socket\":"));
@@ -123,9 +123,9 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 
 /// A record. Which fields are there depends on its kind.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Recorded {
+pub struct ParsedRecord {
     /// What it tells of.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// When, in milliseconds since 1970.
     pub ts: u64,
     /// The call.
@@ -197,7 +197,7 @@ pub struct Recorded {
     pub stdin: Option<String>,
 }
 
-impl Recorded {
+impl ParsedRecord {
     /// The record on a line; `None` when there is none: an object, in ASCII as brokers write it.
     pub fn of(line: &[u8]) -> Option<Self> {
         // Of fields that it does not know, the parser takes any bytes; and a list of values for a record.
@@ -214,33 +214,33 @@ impl Recorded {
 
 /// A record, field by field, as it stands in its line.
 #[derive(Debug)]
-pub struct Fields(pub Vec<(String, Value)>);
+pub struct RecordFields(pub Vec<(String, Value)>);
 
-impl Fields {
+impl RecordFields {
     /// The fields of a line; `None` when it is no object.
     pub fn of(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
+impl<'de> Deserialize<'de> for RecordFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Fields;
+        struct OrderedFields;
+        impl<'de> Visitor<'de> for OrderedFields {
+            type Value = RecordFields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RecordFields, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(field) = map.next_entry()? {
                     fields.push(field);
                 }
-                Ok(Fields(fields))
+                Ok(RecordFields(fields))
             }
         }
-        deserializer.deserialize_map(InOrder)
+        deserializer.deserialize_map(OrderedFields)
     }
 }

@@ -40,23 +40,23 @@ const COUNT_DIGITS_MAX: usize = 5;
 
 /// What a rotated file's name says of its age. Dates sort before numbers: who has both changed from one to the other.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Age {
+enum RotationAge {
     Date(String),
     Number(Reverse<u64>),
 }
 
 /// The age of the file called `entry`, when rotation made it of the one called `name`.
-fn age(name: &OsStr, entry: &OsStr) -> Option<Age> {
+fn age(name: &OsStr, entry: &OsStr) -> Option<RotationAge> {
     let rest = entry.to_str()?.strip_prefix(name.to_str()?)?;
     let stem = [".gz", ".zst", ".zstd", ".xz", ".bz2", ".lz4"].iter().find_map(|end| rest.strip_suffix(end));
     let stem = stem.unwrap_or(rest);
     let counted = stem.strip_prefix('.').filter(|number| number.len() <= COUNT_DIGITS_MAX);
     if let Some(number) = counted.and_then(|number| number.parse().ok()) {
-        return Some(Age::Number(Reverse(number)));
+        return Some(RotationAge::Number(Reverse(number)));
     }
     let date = stem.strip_prefix(['-', '.'])?;
     let plain = |byte: u8| byte.is_ascii_digit() || b"-:T_".contains(&byte);
-    (date.len() >= 4 && date.bytes().all(plain)).then(|| Age::Date(date.to_owned()))
+    (date.len() >= 4 && date.bytes().all(plain)).then(|| RotationAge::Date(date.to_owned()))
 }
 
 #[cfg(test)]

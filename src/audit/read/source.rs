@@ -10,25 +10,25 @@ use nix::libc::O_NONBLOCK;
 
 use crate::limits::UNPACKED_BYTES_MAX;
 
-use super::unpack::{Packing, unpack};
+use super::unpack::{Compression, unpack};
 
 /// A regular file that may be a manifest.
 #[derive(Debug)]
-pub struct Source {
+pub struct ManifestSource {
     path: PathBuf,
     file: File,
-    packing: Packing,
+    packing: Compression,
 }
 
 /// Why a file cannot be read as a manifest.
 #[derive(Debug)]
 pub struct ReadError {
     path: PathBuf,
-    why: Why,
+    why: ReadErrorKind,
 }
 
 #[derive(Debug)]
-enum Why {
+enum ReadErrorKind {
     NotRegular,
     /// Packed with this, which is not read here.
     Packed(&'static str),
@@ -39,13 +39,13 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.why {
-            Why::NotRegular => write!(f, "{path} is not a regular file"),
-            Why::Packed(with) => write!(
+            ReadErrorKind::NotRegular => write!(f, "{path} is not a regular file"),
+            ReadErrorKind::Packed(with) => write!(
                 f,
                 "{path} is packed with {with}, which is not read here; unpack it ({with} -dk {path}), and have \
                  logrotate use gzip or zstd"
             ),
-            Why::Io(source) => write!(f, "{path}: {source}"),
+            ReadErrorKind::Io(source) => write!(f, "{path}: {source}"),
         }
     }
 }
@@ -55,30 +55,31 @@ impl std::error::Error for ReadError {}
 impl ReadError {
     /// What reading the file at `path` gave.
     pub(in crate::audit) fn io(path: &Path, source: io::Error) -> Self {
-        Self { path: path.to_owned(), why: Why::Io(source) }
+        Self { path: path.to_owned(), why: ReadErrorKind::Io(source) }
     }
 
     /// Whether there is no such file.
     pub fn is_missing(&self) -> bool {
-        matches!(&self.why, Why::Io(source) if source.kind() == io::ErrorKind::NotFound)
+        matches!(&self.why, ReadErrorKind::Io(source) if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
-impl Source {
+impl ManifestSource {
     /// Opens the file at `path`.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         Self::look(path).map_err(|why| ReadError { path: path.to_owned(), why })
     }
 
-    fn look(path: &Path) -> Result<Self, Why> {
+    fn look(path: &Path) -> Result<Self, ReadErrorKind> {
         // O_NONBLOCK: a FIFO must not hold its reader up.
-        let file = File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(Why::Io)?;
-        if !file.metadata().map_err(Why::Io)?.is_file() {
-            return Err(Why::NotRegular);
+        let file =
+            File::options().read(true).custom_flags(O_NONBLOCK).open(path).map_err(ReadErrorKind::Io)?;
+        if !file.metadata().map_err(ReadErrorKind::Io)?.is_file() {
+            return Err(ReadErrorKind::NotRegular);
         }
         let mut magic = [0; 6];
-        let bytes = file.read_at(&mut magic, 0).map_err(Why::Io)?;
-        let packing = Packing::of(&magic[..bytes]).map_err(Why::Packed)?;
+        let bytes = file.read_at(&mut magic, 0).map_err(ReadErrorKind::Io)?;
+        let packing = Compression::of(&magic[..bytes]).map_err(ReadErrorKind::Packed)?;
         Ok(Self { path: path.to_owned(), file, packing })
     }
 
@@ -100,24 +101,24 @@ impl Source {
 
     /// The file itself, where its bytes are the manifest's.
     pub fn plain(&self) -> Option<&File> {
-        (self.packing == Packing::None).then_some(&self.file)
+        (self.packing == Compression::None).then_some(&self.file)
     }
 
     /// The manifest's bytes, from the first on. Packed ones end with an error when they are too many.
     pub fn bytes(&self) -> io::Result<Box<dyn Read>> {
-        let file = From { file: self.file.try_clone()?, at: 0 };
+        let file = FromStart { file: self.file.try_clone()?, at: 0 };
         Ok(unpack(file, self.packing, UNPACKED_BYTES_MAX))
     }
 }
 
 /// A file from its beginning, whatever its offset is.
 #[derive(Debug)]
-struct From {
+struct FromStart {
     file: File,
     at: u64,
 }
 
-impl Read for From {
+impl Read for FromStart {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.file.read_at(into, self.at)?;
         self.at += bytes as u64;

@@ -19,12 +19,12 @@ use serde::de::IgnoredAny;
 use crate::limits::{FOREIGN_PLACES_MAX, RECORD_LINE_BYTES_MAX, RUNS_MAX};
 
 use super::super::chain::Digest;
-use super::lines::Line;
-use super::record::{Kind, Recorded};
+use super::lines::ManifestLine;
+use super::record::{ParsedRecord, RecordKind};
 
 /// How a line stands to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
+pub enum LineRelation {
     /// It follows the record before it, or is the first.
     Follows,
     /// It follows an earlier record: what stands between the two is foreign.
@@ -37,7 +37,7 @@ pub enum Relation {
     Bare,
 }
 
-impl Relation {
+impl LineRelation {
     /// Whether the line is a record, as far as can be said before the end of the file is known.
     pub fn is_record(self) -> bool {
         matches!(self, Self::Follows | Self::Returns)
@@ -46,7 +46,7 @@ impl Relation {
 
 /// A place in a file where no record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
+pub struct ForeignPlace {
     /// Its bytes.
     pub at: Range<u64>,
     /// The first of its lines, from 1.
@@ -55,7 +55,7 @@ pub struct Foreign {
 
 /// What an interrupted write left: the beginning of a record, without a newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Torn {
+pub struct TornLine {
     /// Its bytes.
     pub bytes: u64,
     /// Their hash.
@@ -64,7 +64,7 @@ pub struct Torn {
 
 /// Lines that follow each other.
 #[derive(Clone, Debug)]
-struct Run {
+struct LineRun {
     /// Where its first line begins.
     first: u64,
     /// Where its last line begins, and which line that is.
@@ -79,18 +79,18 @@ struct Run {
 
 /// A line without a `prev`, as long as the next one may vouch for it.
 #[derive(Clone, Debug)]
-struct Bare {
-    place: Foreign,
-    torn: Option<Torn>,
+struct UnlinkedLine {
+    place: ForeignPlace,
+    torn: Option<TornLine>,
     ended: bool,
 }
 
 /// The lines of a file, or of the end of one, held against the chain one after the other.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
-    runs: Vec<Run>,
-    foreign: Vec<Foreign>,
-    bare: Option<Bare>,
+pub struct LineClassifier {
+    runs: Vec<LineRun>,
+    foreign: Vec<ForeignPlace>,
+    bare: Option<UnlinkedLine>,
     anchor: Option<Digest>,
     hash: Option<Digest>,
     is_within: bool,
@@ -100,7 +100,7 @@ pub struct Standing {
     ended: bool,
 }
 
-impl Standing {
+impl LineClassifier {
     /// Of a file from its beginning on. `anchor` is the hash of a line that is known to be a record.
     pub fn new(anchor: Option<Digest>) -> Self {
         Self { anchor, ended: true, ..Self::default() }
@@ -112,12 +112,12 @@ impl Standing {
     }
 
     /// Takes in the next line.
-    pub fn add(&mut self, line: &Line<'_>) -> Relation {
+    pub fn add(&mut self, line: &ManifestLine<'_>) -> LineRelation {
         let at = line.at..line.at + line.bytes.len() as u64 + u64::from(line.ended);
         (self.end, self.ended) = (at.end, line.ended);
         if line.continues {
             self.go_on(at.end);
-            return Relation::Bare;
+            return LineRelation::Bare;
         }
         // A piece of a line that no broker writes may end like a record.
         let may_be = line.bytes.starts_with(HEAD) && line.bytes.len() < RECORD_LINE_BYTES_MAX;
@@ -128,7 +128,7 @@ impl Standing {
         let Some(prev) = whole else { return self.add_bare(line, at) };
         let hash = Digest::of_line(line.bytes);
         self.hash = Some(hash);
-        let run = Run {
+        let run = LineRun {
             first: at.start,
             last: (at.start, line.number),
             end: (at.end, line.number + 1),
@@ -155,39 +155,39 @@ impl Standing {
         self.bare.as_ref().is_some_and(|bare| bare.torn.is_some())
     }
 
-    fn add_whole(&mut self, line: Run) -> Relation {
+    fn add_whole(&mut self, line: LineRun) -> LineRelation {
         let is_anchor = |digest| self.anchor == Some(digest);
-        let line = Run {
+        let line = LineRun {
             has_anchor: is_anchor(line.hash) || self.runs.is_empty() && is_anchor(line.before),
             ..line
         };
         if self.runs.iter().any(|run| run.hash == line.hash) {
-            self.hole(Foreign { at: line.first..line.end.0, line: line.last.1 });
-            return Relation::Repeats;
+            self.hole(ForeignPlace { at: line.first..line.end.0, line: line.last.1 });
+            return LineRelation::Repeats;
         }
         let Some(index) = self.runs.iter().rposition(|run| run.hash == line.before) else {
-            let relation = if self.runs.is_empty() { Relation::Follows } else { Relation::Elsewhere };
+            let relation = if self.runs.is_empty() { LineRelation::Follows } else { LineRelation::Elsewhere };
             self.begin(line);
             return relation;
         };
         let is_last = index + 1 == self.runs.len();
         if self.runs[index + 1..].iter().any(|run| run.has_anchor) {
             self.begin(line);
-            return Relation::Elsewhere;
+            return LineRelation::Elsewhere;
         }
         if !is_last {
             let end = self.runs[index].end;
             while self.foreign.pop_if(|foreign| foreign.at.start >= end.0).is_some() {}
             self.runs.truncate(index + 1);
-            self.hole(Foreign { at: end.0..line.first, line: end.1 });
+            self.hole(ForeignPlace { at: end.0..line.first, line: end.1 });
         }
         let run = &mut self.runs[index];
         let has_anchor = run.has_anchor || line.has_anchor;
-        *run = Run { first: run.first, has_anchor, ..line };
-        if is_last { Relation::Follows } else { Relation::Returns }
+        *run = LineRun { first: run.first, has_anchor, ..line };
+        if is_last { LineRelation::Follows } else { LineRelation::Returns }
     }
 
-    fn begin(&mut self, run: Run) {
+    fn begin(&mut self, run: LineRun) {
         if self.runs.len() == RUNS_MAX {
             // Neither the first nor the last: it is not believed in any case.
             let index = self.runs.iter().skip(1).position(|run| !run.has_anchor);
@@ -196,12 +196,13 @@ impl Standing {
         self.runs.push(run);
     }
 
-    fn add_bare(&mut self, line: &Line<'_>, at: Range<u64>) -> Relation {
+    fn add_bare(&mut self, line: &ManifestLine<'_>, at: Range<u64>) -> LineRelation {
         self.drop_bare();
         let torn = is_torn(line.bytes)
-            .then(|| Torn { bytes: line.bytes.len() as u64, hash: Digest::of_line(line.bytes) });
-        self.bare = Some(Bare { place: Foreign { at, line: line.number }, torn, ended: line.ended });
-        Relation::Bare
+            .then(|| TornLine { bytes: line.bytes.len() as u64, hash: Digest::of_line(line.bytes) });
+        self.bare =
+            Some(UnlinkedLine { place: ForeignPlace { at, line: line.number }, torn, ended: line.ended });
+        LineRelation::Bare
     }
 
     /// The last line, of which a piece came, goes on.
@@ -228,7 +229,7 @@ impl Standing {
         }
     }
 
-    fn hole(&mut self, place: Foreign) {
+    fn hole(&mut self, place: ForeignPlace) {
         if let Some(last) = self.foreign.last_mut().filter(|last| last.at.end == place.at.start) {
             last.at.end = place.at.end;
         } else if self.foreign.len() < FOREIGN_PLACES_MAX {
@@ -241,9 +242,9 @@ impl Standing {
 
 /// What a file holds, by its lines.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stood {
+pub struct ClassifiedLines {
     /// Where it holds no record, from the front on.
-    pub foreign: Vec<Foreign>,
+    pub foreign: Vec<ForeignPlace>,
     /// The last record: its hash, and what it follows.
     pub last: Option<(Digest, Digest)>,
     /// Whether the mark's line is among the records.
@@ -256,7 +257,7 @@ pub struct Stood {
     /// line after it vouches for it.
     pub unvouched: Option<u64>,
     /// What an interrupted write left at the end.
-    pub torn: Option<Torn>,
+    pub torn: Option<TornLine>,
     /// Lines that were torn, and that the record after them vouches for.
     pub torn_lines: u64,
     /// Whether its last line has its newline.
@@ -265,9 +266,9 @@ pub struct Stood {
     pub is_full: bool,
 }
 
-impl Standing {
+impl LineClassifier {
     /// The same at the end of the file.
-    pub fn finish(mut self) -> Stood {
+    pub fn finish(mut self) -> ClassifiedLines {
         let torn = self.bare.as_ref().filter(|bare| !bare.ended).and_then(|bare| bare.torn);
         if torn.is_some() {
             self.bare = None;
@@ -281,24 +282,29 @@ impl Standing {
             let first = self.runs[0].clone();
             // Nothing after it vouches for the last line of a run: it may be what was changed.
             let (at, line) = if self.is_within { (first.first, 0) } else { first.last };
-            self.cover(Foreign { at: at..last.first, line });
+            self.cover(ForeignPlace { at: at..last.first, line });
         }
         if index < top {
             let end = self.end - torn.map_or(0, |torn| torn.bytes);
-            self.cover(Foreign { at: last.end.0..end, line: last.end.1 });
+            self.cover(ForeignPlace { at: last.end.0..end, line: last.end.1 });
         }
         self.stood(Some(&last), (index > 0).then_some(unvouched), torn)
     }
 
     /// A place in which all is foreign.
-    fn cover(&mut self, place: Foreign) {
+    fn cover(&mut self, place: ForeignPlace) {
         self.foreign.retain(|foreign| !place.at.contains(&foreign.at.start));
         self.foreign.push(place);
         self.foreign.sort_unstable_by_key(|foreign| foreign.at.start);
     }
 
-    fn stood(self, last: Option<&Run>, unvouched: Option<u64>, torn: Option<Torn>) -> Stood {
-        Stood {
+    fn stood(
+        self,
+        last: Option<&LineRun>,
+        unvouched: Option<u64>,
+        torn: Option<TornLine>,
+    ) -> ClassifiedLines {
+        ClassifiedLines {
             foreign: self.foreign,
             last: last.map(|run| (run.hash, run.before)),
             has_anchor: last.is_some_and(|run| run.has_anchor),
@@ -313,7 +319,7 @@ impl Standing {
     }
 }
 
-impl Stood {
+impl ClassifiedLines {
     /// Whether every line is a record, or torn.
     pub fn is_clean(&self) -> bool {
         self.foreign.is_empty() && !self.is_full
@@ -335,9 +341,9 @@ fn is_torn(bytes: &[u8]) -> bool {
     let begun = bytes.len().min(HEAD.len());
     let kind = bytes[begun..].split(|&byte| byte == b'"').next().unwrap_or_default();
     let is_known = if bytes.len() > HEAD.len() + kind.len() {
-        Kind::of(kind).is_some()
+        RecordKind::of(kind).is_some()
     } else {
-        Kind::begins_with(kind)
+        RecordKind::begins_with(kind)
     };
     let is_plain = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
     let lacks_end = serde_json::from_slice::<IgnoredAny>(bytes).is_err_and(|error| error.is_eof());
@@ -345,8 +351,8 @@ fn is_torn(bytes: &[u8]) -> bool {
 }
 
 /// Whether a line is an `open` that says of a torn line what it is.
-fn vouches(line: &[u8], torn: Torn) -> bool {
-    let open = Recorded::of(line).filter(|record| record.kind == Kind::Open);
+fn vouches(line: &[u8], torn: TornLine) -> bool {
+    let open = ParsedRecord::of(line).filter(|record| record.kind == RecordKind::Open);
     open.is_some_and(|open| {
         let hash = open.torn_sha256.and_then(|hash| Digest::of(hash.as_bytes()));
         open.torn == torn.bytes && hash == Some(torn.hash)

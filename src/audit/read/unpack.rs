@@ -9,13 +9,13 @@ use crate::limits::{SCAN_BUFFER_BYTES, ZSTD_WINDOW_BYTES_MAX};
 
 /// What a file is packed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Packing {
+pub(super) enum Compression {
     None,
     Gzip,
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     /// By the first bytes of a file; an error is the name of a program that packs otherwise.
     pub(super) fn of(magic: &[u8]) -> Result<Self, &'static str> {
         match magic {
@@ -30,23 +30,27 @@ impl Packing {
 }
 
 /// The bytes that were packed, at most `most` of them.
-pub(super) fn unpack(packed: impl Read + 'static, packing: Packing, most: u64) -> Box<dyn Read> {
+pub(super) fn unpack(packed: impl Read + 'static, packing: Compression, most: u64) -> Box<dyn Read> {
     let buffered = |packed| BufReader::with_capacity(SCAN_BUFFER_BYTES, packed);
     match packing {
-        Packing::None => Box::new(packed),
-        Packing::Gzip => Box::new(Bounded { inner: MultiGzDecoder::new(buffered(packed)), left: most }),
-        Packing::Zstd => Box::new(Bounded { inner: Frames::Between(buffered(packed)), left: most }),
+        Compression::None => Box::new(packed),
+        Compression::Gzip => {
+            Box::new(BoundedReader { inner: MultiGzDecoder::new(buffered(packed)), left: most })
+        }
+        Compression::Zstd => {
+            Box::new(BoundedReader { inner: ZstdFrames::Between(buffered(packed)), left: most })
+        }
     }
 }
 
 /// A reader that fails, instead of ending, when there is more than it may give.
 #[derive(Debug)]
-struct Bounded<R> {
+struct BoundedReader<R> {
     inner: R,
     left: u64,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for BoundedReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let bytes = self.inner.read(into)?;
         self.left = self.left.checked_sub(bytes as u64).ok_or_else(|| {
@@ -57,13 +61,13 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 /// The frames of a zstd file, one after the other.
-enum Frames<R: BufRead> {
+enum ZstdFrames<R: BufRead> {
     Between(R),
     Within(Box<StreamingDecoder<R, FrameDecoder>>),
     Broken,
 }
 
-impl<R: BufRead> Read for Frames<R> {
+impl<R: BufRead> Read for ZstdFrames<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             *self = match std::mem::replace(self, Self::Broken) {

@@ -3,17 +3,17 @@
 //! of.
 
 use super::super::chain::Digest;
-use super::super::read::{Kind, Line, Recorded, Relation, Standing};
-use super::misfit::Misfit;
-use super::numbers::Numbers;
-use super::witness::{Confirmed, Process, Witness};
+use super::super::read::{LineClassifier, LineRelation, ManifestLine, ParsedRecord, RecordKind};
+use super::misfit::ChainFinding;
+use super::numbers::CallNumbers;
+use super::witness::{Confirmation, JournalIndex, JournalProcess};
 
 /// What one file holds, and the first line of it that does not fit.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
-    standing: Standing,
+pub(super) struct FileScan {
+    standing: LineClassifier,
     /// A line that does not follow the one before it, until the next one says why.
-    held: Option<Held>,
+    held: Option<HeldLine>,
     /// The first line without a `prev` since the last record, and how many came since.
     bare: Option<(u64, u64)>,
     last: Option<Digest>,
@@ -31,13 +31,13 @@ pub(super) struct Scan {
     /// The times of the first record and the last, in milliseconds since 1970.
     pub(super) times: Option<(u64, u64)>,
     /// The broker that wrote the records that come.
-    broker: Option<Process>,
-    pub(super) misfit: Option<(u64, Misfit)>,
+    broker: Option<JournalProcess>,
+    pub(super) misfit: Option<(u64, ChainFinding)>,
 }
 
 /// A line that does not follow the one before it.
 #[derive(Debug)]
-struct Held {
+struct HeldLine {
     number: u64,
     /// What it says that it follows.
     prev: Digest,
@@ -46,7 +46,7 @@ struct Held {
     hash: Digest,
 }
 
-impl Scan {
+impl FileScan {
     /// What the first line of the next file follows.
     pub(super) fn last(&self) -> Option<Digest> {
         self.last
@@ -58,7 +58,12 @@ impl Scan {
     }
 
     /// Takes in a line, and its number if it is of a call.
-    pub(super) fn add(&mut self, line: Line<'_>, numbers: &mut Numbers, witness: Option<&Witness>) {
+    pub(super) fn add(
+        &mut self,
+        line: ManifestLine<'_>,
+        numbers: &mut CallNumbers,
+        witness: Option<&JournalIndex>,
+    ) {
         self.lines = line.number;
         let torn = self.standing.torn_lines();
         let relation = self.standing.add(&line);
@@ -68,12 +73,14 @@ impl Scan {
         if line.continues {
             return;
         }
-        match Digest::before(line.bytes).zip(self.standing.last_hash()).filter(|_| relation != Relation::Bare)
+        match Digest::before(line.bytes)
+            .zip(self.standing.last_hash())
+            .filter(|_| relation != LineRelation::Bare)
         {
             Some((prev, hash)) => {
                 self.settle_bare(self.standing.torn_lines() > torn);
                 let before = self.last.replace(hash);
-                self.add_whole(Whole { line, prev, hash, before }, numbers, witness);
+                self.add_whole(WholeLine { line, prev, hash, before }, numbers, witness);
             }
             None => {
                 self.settle(None);
@@ -89,7 +96,7 @@ impl Scan {
         let stood = std::mem::take(&mut self.standing).finish();
         self.torn_lines = stood.torn_lines;
         if let Some(foreign) = stood.foreign.first().filter(|_| self.misfit.is_none()) {
-            self.note(foreign.line, Misfit::NotRecord);
+            self.note(foreign.line, ChainFinding::NotRecord);
         }
     }
 
@@ -98,29 +105,29 @@ impl Scan {
         if let Some((first, count)) = self.bare.take()
             && (count > 1 || !is_vouched)
         {
-            self.note(first, Misfit::NotRecord);
+            self.note(first, ChainFinding::NotRecord);
         }
     }
 
     /// What is wrong with a line, if it is the first.
-    pub(super) fn note(&mut self, number: u64, misfit: Misfit) {
+    pub(super) fn note(&mut self, number: u64, misfit: ChainFinding) {
         if self.misfit.as_ref().is_none_or(|(first, _)| number < *first) {
             self.misfit = Some((number, misfit));
         }
     }
 
-    fn end_torn(&mut self, line: Line<'_>) {
+    fn end_torn(&mut self, line: ManifestLine<'_>) {
         let bytes = line.bytes.len() as u64;
         self.settle(None);
         if self.standing.is_torn() || Digest::before(line.bytes).is_some() {
-            self.note(line.number, Misfit::Unfinished { bytes });
+            self.note(line.number, ChainFinding::Unfinished { bytes });
         } else {
-            self.note(line.number, Misfit::NotRecord);
+            self.note(line.number, ChainFinding::NotRecord);
         }
     }
 
-    fn add_whole(&mut self, whole: Whole<'_>, numbers: &mut Numbers, witness: Option<&Witness>) {
-        let Whole { line, prev, hash, before } = whole;
+    fn add_whole(&mut self, whole: WholeLine<'_>, numbers: &mut CallNumbers, witness: Option<&JournalIndex>) {
+        let WholeLine { line, prev, hash, before } = whole;
         self.records += 1;
         self.settle(Some((prev, hash)));
         match before {
@@ -128,12 +135,12 @@ impl Scan {
             Some(_) => {}
             None => self.first = Some(prev),
         }
-        let record = Recorded::of(line.bytes);
+        let record = ParsedRecord::of(line.bytes);
         if let Some(record) = &record {
             self.learn(record);
         }
         self.ask(line.number, prev, hash, witness);
-        let Some(record) = record else { return self.note(line.number, Misfit::NotRecord) };
+        let Some(record) = record else { return self.note(line.number, ChainFinding::NotRecord) };
         self.judge(&record, &line, before.is_none());
         if let Err(misfit) = numbers.add(&record)
             && self.held.is_none()
@@ -149,72 +156,74 @@ impl Scan {
         prev: Digest,
         before: Digest,
         hash: Digest,
-        witness: Option<&Witness>,
+        witness: Option<&JournalIndex>,
     ) {
         if hash == before {
-            return self.note(number, Misfit::Doubled);
+            return self.note(number, ChainFinding::Doubled);
         }
         if let Some(entry) = witness.and_then(|witness| witness.denies(before, hash)) {
-            return self.note(number - 1, Misfit::Missing { kind: entry.kind, call: entry.call });
+            return self.note(number - 1, ChainFinding::Missing { kind: entry.kind, call: entry.call });
         }
-        self.held = Some(Held { number, prev, before, hash });
+        self.held = Some(HeldLine { number, prev, before, hash });
     }
 
     /// Says why the line that is held does not fit, by what follows it: its `prev` and its hash.
     fn settle(&mut self, next: Option<(Digest, Digest)>) {
         let Some(held) = self.held.take() else { return };
         let (number, misfit) = match next {
-            Some((prev, hash)) if prev == held.before && hash == held.prev => (held.number, Misfit::Swapped),
-            Some((prev, _)) if prev == held.before => (held.number, Misfit::Stray),
-            Some((prev, _)) if prev != held.hash => (held.number, Misfit::Changed),
-            Some(_) | None => (held.number - 1, Misfit::ChangedOrMissing),
+            Some((prev, hash)) if prev == held.before && hash == held.prev => {
+                (held.number, ChainFinding::Swapped)
+            }
+            Some((prev, _)) if prev == held.before => (held.number, ChainFinding::Stray),
+            Some((prev, _)) if prev != held.hash => (held.number, ChainFinding::Changed),
+            Some(_) | None => (held.number - 1, ChainFinding::ChangedOrMissing),
         };
         self.note(number, misfit);
     }
 
-    fn ask(&mut self, number: u64, prev: Digest, hash: Digest, witness: Option<&Witness>) {
+    fn ask(&mut self, number: u64, prev: Digest, hash: Digest, witness: Option<&JournalIndex>) {
         let Some(witness) = witness else { return };
         match witness.confirms(prev, hash, self.broker) {
-            Confirmed::Here => self.confirmed += 1,
-            Confirmed::Elsewhere => {
+            Confirmation::Here => self.confirmed += 1,
+            Confirmation::Elsewhere => {
                 (self.confirmed, self.elsewhere) = (self.confirmed + 1, self.elsewhere + 1)
             }
-            Confirmed::ByOther => self.by_others += 1,
-            Confirmed::No => {}
+            Confirmation::ByOther => self.by_others += 1,
+            Confirmation::No => {}
         }
         if let Some(entry) = witness.denies(prev, hash)
             && self.held.is_none()
         {
-            self.note(number, Misfit::Denied { kind: entry.kind, call: entry.call });
+            self.note(number, ChainFinding::Denied { kind: entry.kind, call: entry.call });
         }
     }
 
     /// Which process wrote the records from here on, and when.
-    fn learn(&mut self, record: &Recorded) {
+    fn learn(&mut self, record: &ParsedRecord) {
         let first = self.times.map_or(record.ts, |(first, _)| first);
         self.times = Some((first, record.ts));
-        if record.kind == Kind::Open {
+        if record.kind == RecordKind::Open {
             let boot = record.boot.as_deref().and_then(|boot| u128::from_str_radix(boot, 16).ok());
-            self.broker = record.broker.zip(boot).map(|(pid, boot)| Process { pid, boot });
+            self.broker = record.broker.zip(boot).map(|(pid, boot)| JournalProcess { pid, boot });
         }
     }
 
     /// Whether a record is where it was written.
-    fn judge(&mut self, record: &Recorded, line: &Line<'_>, is_first: bool) {
-        if record.kind == Kind::Open && record.at != line.at {
-            self.note(line.number, Misfit::Moved { was: record.at, is: line.at });
+    fn judge(&mut self, record: &ParsedRecord, line: &ManifestLine<'_>, is_first: bool) {
+        if record.kind == RecordKind::Open && record.at != line.at {
+            self.note(line.number, ChainFinding::Moved { was: record.at, is: line.at });
         }
         if record.missing.is_some() {
-            self.note(line.number, Misfit::FoundCut);
+            self.note(line.number, ChainFinding::FoundCut);
         }
-        self.is_headless |= is_first && record.kind != Kind::Open;
+        self.is_headless |= is_first && record.kind != RecordKind::Open;
     }
 }
 
 /// A whole line, and the hash of what stands before it in the file.
 #[derive(Debug)]
-struct Whole<'a> {
-    line: Line<'a>,
+struct WholeLine<'a> {
+    line: ManifestLine<'a>,
     prev: Digest,
     hash: Digest,
     before: Option<Digest>,

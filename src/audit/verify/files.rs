@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::limits::JOURNAL_LATE_MAX_MS;
 
 use super::super::chain::Digest;
-use super::super::read::{Head, Kind, Lines, ReadError, Recorded, Source};
-use super::chain::Scan;
-use super::misfit::Misfit;
-use super::numbers::Numbers;
-use super::report::{FileReport, Remark, Report};
-use super::witness::{Testimony, Witness};
+use super::super::read::{ManifestLines, ManifestSource, ParsedRecord, ReadError, RecordHead, RecordKind};
+use super::chain::FileScan;
+use super::misfit::ChainFinding;
+use super::numbers::CallNumbers;
+use super::report::{FileReport, VerifyRemark, VerifyReport};
+use super::witness::{IndexedEntry, JournalIndex};
 
 /// Why no answer can be had.
 #[derive(Debug)]
@@ -44,16 +44,16 @@ impl std::error::Error for VerifyError {}
 
 /// How the journal is asked: for a user's entries from this time on, in milliseconds since 1970. An error says why it
 /// was not.
-pub type Ask<'a> = &'a dyn Fn(u32, u64) -> Result<Witness, String>;
+pub type AskJournal<'a> = &'a dyn Fn(u32, u64) -> Result<JournalIndex, String>;
 
 /// Verifies the files of one manifest, given in any order. The journal is read first: what it has by then stands in
 /// the files, so that a broker that writes meanwhile is not taken for one whose lines were cut off.
-pub fn verify(paths: &[PathBuf], ask: Ask<'_>) -> Result<Report, VerifyError> {
-    let mut files = paths.iter().map(|path| File::open(path)).collect::<Result<Vec<_>, _>>()?;
+pub fn verify(paths: &[PathBuf], ask: AskJournal<'_>) -> Result<VerifyReport, VerifyError> {
+    let mut files = paths.iter().map(|path| DatedFile::open(path)).collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(|file| file.ts);
     let since = files.iter().map(|file| file.ts).min().unwrap_or_default();
     let witness = files.first().map_or(Err(String::new()), |file| ask(file.owner, since));
-    let mut numbers = Numbers::default();
+    let mut numbers = CallNumbers::default();
     let mut scans = Vec::new();
     for file in files {
         scans.push(file.scan(&mut numbers, witness.as_ref().ok())?);
@@ -68,43 +68,47 @@ pub fn verify(paths: &[PathBuf], ask: Ask<'_>) -> Result<Report, VerifyError> {
     remarks.extend(recount(&numbers));
     remarks.extend(compare(&scans, witness.err()));
     let files = scans.into_iter().map(|(path, scan)| report(path, scan)).collect();
-    Ok(Report { files, calls: numbers.count(), remarks })
+    Ok(VerifyReport { files, calls: numbers.count(), remarks })
 }
 
-fn report(path: PathBuf, scan: Scan) -> FileReport {
-    let Scan { records, confirmed, torn_lines, misfit, .. } = scan;
+fn report(path: PathBuf, scan: FileScan) -> FileReport {
+    let FileScan { records, confirmed, torn_lines, misfit, .. } = scan;
     FileReport { path, records, confirmed, torn: torn_lines, misfit }
 }
 
 /// A file and when it begins.
 #[derive(Debug)]
-struct File {
-    source: Source,
+struct DatedFile {
+    source: ManifestSource,
     owner: u32,
     /// The time of its first record; the end of time where there is none.
     ts: u64,
 }
 
-impl File {
+impl DatedFile {
     fn open(path: &Path) -> Result<Self, VerifyError> {
-        let source = Source::open(path).map_err(VerifyError::Read)?;
+        let source = ManifestSource::open(path).map_err(VerifyError::Read)?;
         let io = |error| VerifyError::Io { path: path.to_owned(), source: error };
         let owner = source.owner().map_err(io)?;
-        let first = Lines::new(source.bytes().map_err(io)?).read_line().map(|line| {
+        let first = ManifestLines::new(source.bytes().map_err(io)?).read_line().map(|line| {
             line.and_then(|line| {
-                let head = Head::of(line.bytes).map(|head| head.ts);
-                head.or_else(|| Recorded::of(line.bytes).map(|record| record.ts))
+                let head = RecordHead::of(line.bytes).map(|head| head.ts);
+                head.or_else(|| ParsedRecord::of(line.bytes).map(|record| record.ts))
             })
         });
         // What cannot be unpacked is told of when its lines are read.
         Ok(Self { source, owner, ts: first.ok().flatten().unwrap_or(u64::MAX) })
     }
 
-    fn scan(self, numbers: &mut Numbers, witness: Option<&Witness>) -> Result<(PathBuf, Scan), VerifyError> {
+    fn scan(
+        self,
+        numbers: &mut CallNumbers,
+        witness: Option<&JournalIndex>,
+    ) -> Result<(PathBuf, FileScan), VerifyError> {
         let path = self.source.path().to_owned();
         let io = |error| VerifyError::Io { path: path.clone(), source: error };
-        let mut lines = Lines::new(self.source.bytes().map_err(io)?);
-        let mut scan = Scan::default();
+        let mut lines = ManifestLines::new(self.source.bytes().map_err(io)?);
+        let mut scan = FileScan::default();
         let mut number = 0;
         loop {
             match lines.read_line() {
@@ -114,7 +118,7 @@ impl File {
                 }
                 Ok(None) => break,
                 Err(error) if self.source.plain().is_none() && error.raw_os_error().is_none() => {
-                    scan.note(number + 1, Misfit::Damaged(error.to_string()));
+                    scan.note(number + 1, ChainFinding::Damaged(error.to_string()));
                     break;
                 }
                 Err(error) => return Err(io(error)),
@@ -126,7 +130,7 @@ impl File {
 }
 
 /// Holds the ends of files against the beginnings of others.
-fn link(scans: &mut [(PathBuf, Scan)], witness: Option<&Witness>) -> Vec<Remark> {
+fn link(scans: &mut [(PathBuf, FileScan)], witness: Option<&JournalIndex>) -> Vec<VerifyRemark> {
     let ends: Vec<_> = scans.iter().map(|(_, scan)| scan.last()).collect();
     let firsts: Vec<_> = scans.iter().map(|(_, scan)| scan.first).collect();
     let mut remarks = Vec::new();
@@ -135,16 +139,17 @@ fn link(scans: &mut [(PathBuf, Scan)], witness: Option<&Witness>) -> Vec<Remark>
         let Some(first) = firsts[index] else { continue };
         // A file that was copied and then cut goes on from the copy, in the middle.
         if scan.is_headless && !ends.contains(&Some(first)) {
-            scan.note(1, Misfit::HeadMissing);
+            scan.note(1, ChainFinding::HeadMissing);
         }
         if firsts[..index].contains(&Some(first)) && first != Digest::NONE {
-            scan.note(1, Misfit::Copy);
+            scan.note(1, ChainFinding::Copy);
         } else if first == Digest::NONE || !ends.contains(&Some(first)) {
-            let again = if first == Digest::NONE { Misfit::SecondBeginning } else { Misfit::Unlinked };
+            let again =
+                if first == Digest::NONE { ChainFinding::SecondBeginning } else { ChainFinding::Unlinked };
             if std::mem::replace(&mut has_beginning, true) {
                 scan.note(1, again);
             } else if first != Digest::NONE {
-                remarks.push(Remark::EarlierElsewhere(path.clone()));
+                remarks.push(VerifyRemark::EarlierElsewhere(path.clone()));
             }
         }
         if let Some(witness) = witness.filter(|_| !firsts.contains(&ends[index])) {
@@ -155,20 +160,20 @@ fn link(scans: &mut [(PathBuf, Scan)], witness: Option<&Witness>) -> Vec<Remark>
 }
 
 /// What the journal has after the last line of a file that no other file goes on from.
-fn look_past(path: &Path, scan: &mut Scan, witness: &Witness) -> Option<Remark> {
+fn look_past(path: &Path, scan: &mut FileScan, witness: &JournalIndex) -> Option<VerifyRemark> {
     let last = scan.last()?;
     let next = witness.after(last).first()?;
-    if next.kind == Kind::Open && next.begins_file {
-        return Some(Remark::LaterElsewhere(path.to_owned()));
+    if next.kind == RecordKind::Open && next.begins_file {
+        return Some(VerifyRemark::LaterElsewhere(path.to_owned()));
     }
     let records = witness.run_after(last);
-    scan.note(scan.lines(), Misfit::Cut { records, kind: next.kind, call: next.call });
+    scan.note(scan.lines(), ChainFinding::Cut { records, kind: next.kind, call: next.call });
     None
 }
 
 /// What brokers wrote to this manifest, by the journal's word, and that is in none of the files. Where it is
 /// of the time of a file, that is another one than was written then.
-fn find_strangers(scans: &mut [(PathBuf, Scan)], witness: &Witness) -> Vec<Remark> {
+fn find_strangers(scans: &mut [(PathBuf, FileScan)], witness: &JournalIndex) -> Vec<VerifyRemark> {
     let firsts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.first).collect();
     let lasts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.last()).collect();
     let strangers = witness.strangers(&firsts, &lasts);
@@ -179,39 +184,39 @@ fn find_strangers(scans: &mut [(PathBuf, Scan)], witness: &Witness) -> Vec<Remar
         // a file that is known to it only what is of no neighbour's.
         let late = JOURNAL_LATE_MAX_MS;
         let time = if scan.confirmed == 0 { first..=last + late } else { first + late..=last };
-        let is_of_its_time = |entry: &&&Testimony| time.contains(&entry.ts);
+        let is_of_its_time = |entry: &&&IndexedEntry| time.contains(&entry.ts);
         let is_of_elsewhere = scan.confirmed > 0 && scan.elsewhere == scan.confirmed;
         let records = match is_of_elsewhere {
             true => strangers.len(),
             false => strangers.iter().filter(is_of_its_time).count(),
         };
         if records > 0 && scan.misfit.is_none() {
-            scan.note(1, Misfit::OtherRecords { records: records as u64 });
+            scan.note(1, ChainFinding::OtherRecords { records: records as u64 });
         } else if scan.confirmed == 0 {
             others = strangers.len() as u64;
         }
         (elsewhere, by_others) = (elsewhere + scan.elsewhere, by_others + scan.by_others);
     }
     let remarks = [
-        (others, Remark::OtherRecords { records: others }),
-        (elsewhere, Remark::OtherPlace { records: elsewhere }),
-        (by_others, Remark::OtherProcess { records: by_others }),
+        (others, VerifyRemark::OtherRecords { records: others }),
+        (elsewhere, VerifyRemark::OtherPlace { records: elsewhere }),
+        (by_others, VerifyRemark::OtherProcess { records: by_others }),
     ];
     remarks.into_iter().filter(|(count, _)| *count > 0).map(|(_, remark)| remark).collect()
 }
 
-fn recount(numbers: &Numbers) -> impl Iterator<Item = Remark> {
-    let open = Some(numbers.open_calls()).filter(|calls| !calls.is_empty()).map(Remark::OpenCalls);
-    let bare = Some(numbers.bare_ends()).filter(|calls| !calls.is_empty()).map(Remark::BareEnds);
+fn recount(numbers: &CallNumbers) -> impl Iterator<Item = VerifyRemark> {
+    let open = Some(numbers.open_calls()).filter(|calls| !calls.is_empty()).map(VerifyRemark::OpenCalls);
+    let bare = Some(numbers.bare_ends()).filter(|calls| !calls.is_empty()).map(VerifyRemark::BareEnds);
     open.into_iter().chain(bare)
 }
 
 /// What the journal does not have. What it cannot say is not held against a manifest: it forgets, and may be off.
-fn compare(scans: &[(PathBuf, Scan)], not_asked: Option<String>) -> Option<Remark> {
+fn compare(scans: &[(PathBuf, FileScan)], not_asked: Option<String>) -> Option<VerifyRemark> {
     if let Some(why) = not_asked {
-        return Some(Remark::NoJournal(why));
+        return Some(VerifyRemark::NoJournal(why));
     }
     let of: u64 = scans.iter().map(|(_, scan)| scan.records).sum();
     let missing = of - scans.iter().map(|(_, scan)| scan.confirmed).sum::<u64>();
-    (missing > 0).then_some(Remark::NotInJournal { missing, of })
+    (missing > 0).then_some(VerifyRemark::NotInJournal { missing, of })
 }

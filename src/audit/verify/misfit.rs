@@ -5,18 +5,18 @@ use std::path::PathBuf;
 
 use crate::ids::CallId;
 
-use super::super::read::Kind;
+use super::super::read::RecordKind;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePlace {
     /// The file.
     pub file: PathBuf,
     /// The line, from 1.
     pub line: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for LinePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file.display(), self.line)
     }
@@ -24,7 +24,7 @@ impl fmt::Display for Place {
 
 /// Why a line does not fit. One variant for each thing that can have happened, as far as what is left tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Misfit {
+pub enum ChainFinding {
     /// Not a record, or not one that this version knows.
     NotRecord,
     /// The last line has no end.
@@ -45,7 +45,7 @@ pub enum Misfit {
     /// The journal knows another record that followed this line.
     Missing {
         /// Its kind.
-        kind: Kind,
+        kind: RecordKind,
         /// Its call.
         call: Option<CallId>,
     },
@@ -73,7 +73,7 @@ pub enum Misfit {
     /// The journal has another record in this place.
     Denied {
         /// Its kind.
-        kind: Kind,
+        kind: RecordKind,
         /// Its call.
         call: Option<CallId>,
     },
@@ -82,7 +82,7 @@ pub enum Misfit {
         /// How many, at least.
         records: u64,
         /// The kind of the first.
-        kind: Kind,
+        kind: RecordKind,
         /// Its call.
         call: Option<CallId>,
     },
@@ -95,7 +95,7 @@ pub enum Misfit {
     Damaged(String),
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for ChainFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRecord => f.write_str("is not a record: no broker wrote it, or it was changed"),
@@ -114,7 +114,7 @@ impl fmt::Display for Misfit {
                 f.write_str("changed, or lines after it are missing: the next line follows another one")
             }
             Self::Missing { kind, call } => {
-                write!(f, "lines after it are missing: the journal has {} next", Told(*kind, *call))
+                write!(f, "lines after it are missing: the journal has {} next", JournalCopy(*kind, *call))
             }
             Self::HeadMissing => f.write_str("lines before it are missing: no broker begins a file with it"),
             Self::Moved { was, is } if was > is => {
@@ -133,11 +133,11 @@ impl fmt::Display for Misfit {
             Self::Copy => f.write_str("the file is a copy of another one given here"),
             Self::NumberTwice(call) => write!(f, "call {call} is on record already"),
             Self::EndTwice(call) => write!(f, "call {call} ended before"),
-            Self::Denied { kind, call } => write!(f, "changed: the journal has {} here", Told(*kind, *call)),
+            Self::Denied { kind, call } => write!(f, "changed: the journal has {} here", JournalCopy(*kind, *call)),
             Self::Cut { records, kind, call } => write!(
                 f,
                 "the last line here, but the journal has {records} more: {} is missing first",
-                Told(*kind, *call)
+                JournalCopy(*kind, *call)
             ),
             Self::OtherRecords { records } => write!(
                 f,
@@ -150,9 +150,9 @@ impl fmt::Display for Misfit {
 }
 
 /// A record as the journal tells of it.
-struct Told(Kind, Option<CallId>);
+struct JournalCopy(RecordKind, Option<CallId>);
 
-impl fmt::Display for Told {
+impl fmt::Display for JournalCopy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self(kind, Some(call)) => write!(f, "the {} of call {call}", kind.name()),

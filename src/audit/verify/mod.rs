@@ -10,7 +10,7 @@ mod report;
 mod tests;
 mod witness;
 
-pub use files::{Ask, VerifyError, verify};
-pub use misfit::{Misfit, Place};
-pub use report::{FileReport, Remark, Report};
-pub use witness::{Process, Program, Testimony, Witness};
+pub use files::{AskJournal, VerifyError, verify};
+pub use misfit::{ChainFinding, LinePlace};
+pub use report::{FileReport, VerifyRemark, VerifyReport};
+pub use witness::{IndexedEntry, JournalIndex, JournalProcess, SenderProgram};

@@ -5,42 +5,42 @@ use std::collections::BTreeMap;
 
 use crate::ids::CallId;
 
-use super::super::read::{Kind, Recorded};
-use super::misfit::Misfit;
+use super::super::read::{ParsedRecord, RecordKind};
+use super::misfit::ChainFinding;
 
 /// The numbers of a manifest, whatever the order of its files.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
-    begun: Runs,
-    ended: Runs,
-    started: Runs,
+pub(super) struct CallNumbers {
+    begun: NumberRuns,
+    ended: NumberRuns,
+    started: NumberRuns,
 }
 
-impl Numbers {
+impl CallNumbers {
     /// Takes in a record.
-    pub(super) fn add(&mut self, record: &Recorded) -> Result<(), Misfit> {
+    pub(super) fn add(&mut self, record: &ParsedRecord) -> Result<(), ChainFinding> {
         let Some(call) = record.call else { return Ok(()) };
         match record.kind {
-            Kind::Start => {
+            RecordKind::Start => {
                 self.started.insert(call);
                 self.begin(call)
             }
-            Kind::Reject => {
+            RecordKind::Reject => {
                 self.begin(call)?;
                 record.last.filter(|last| *last != call).map_or(Ok(()), |last| self.begin(last))
             }
-            Kind::Exit if record.begins_call() => {
+            RecordKind::Exit if record.begins_call() => {
                 self.begin(call)?;
                 self.end(call)
             }
-            Kind::Exit | Kind::Lost => self.end(call),
-            Kind::Open
-            | Kind::Capture
-            | Kind::Kept
-            | Kind::Carried
-            | Kind::List
-            | Kind::Reload
-            | Kind::Close => Ok(()),
+            RecordKind::Exit | RecordKind::Lost => self.end(call),
+            RecordKind::Open
+            | RecordKind::Capture
+            | RecordKind::Kept
+            | RecordKind::Carried
+            | RecordKind::List
+            | RecordKind::Reload
+            | RecordKind::Close => Ok(()),
         }
     }
 
@@ -59,20 +59,20 @@ impl Numbers {
         self.begun.count()
     }
 
-    fn begin(&mut self, call: CallId) -> Result<(), Misfit> {
-        if self.begun.insert(call) { Ok(()) } else { Err(Misfit::NumberTwice(call)) }
+    fn begin(&mut self, call: CallId) -> Result<(), ChainFinding> {
+        if self.begun.insert(call) { Ok(()) } else { Err(ChainFinding::NumberTwice(call)) }
     }
 
-    fn end(&mut self, call: CallId) -> Result<(), Misfit> {
-        if self.ended.insert(call) { Ok(()) } else { Err(Misfit::EndTwice(call)) }
+    fn end(&mut self, call: CallId) -> Result<(), ChainFinding> {
+        if self.ended.insert(call) { Ok(()) } else { Err(ChainFinding::EndTwice(call)) }
     }
 }
 
 /// A set of numbers, as runs: the first of each, and its last.
 #[derive(Debug, Default)]
-struct Runs(BTreeMap<u64, u64>);
+struct NumberRuns(BTreeMap<u64, u64>);
 
-impl Runs {
+impl NumberRuns {
     /// Puts a number in; `false` when it was there.
     fn insert(&mut self, call: CallId) -> bool {
         let number = call.get();
@@ -128,7 +128,7 @@ mod tests {
     proptest! {
         #[test]
         fn runs_are_a_set(numbers in prop::collection::vec(0u64..40, 0..80), other in prop::collection::vec(0u64..40, 0..40)) {
-            let (mut runs, mut others) = (Runs::default(), Runs::default());
+            let (mut runs, mut others) = (NumberRuns::default(), NumberRuns::default());
             let mut set = std::collections::BTreeSet::new();
             for number in numbers {
                 prop_assert_eq!(runs.insert(CallId::new(number)), set.insert(number));
@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn the_highest_number_is_a_number() {
-        let mut runs = Runs::default();
+        let mut runs = NumberRuns::default();
         assert!(runs.insert(CallId::new(u64::MAX)) && runs.insert(CallId::new(u64::MAX - 1)));
         assert!(!runs.insert(CallId::new(u64::MAX)));
-        assert_eq!(runs.without(&Runs::default()).len(), 2);
+        assert_eq!(runs.without(&NumberRuns::default()).len(), 2);
     }
 }

@@ -4,17 +4,17 @@ use std::path::PathBuf;
 
 use crate::ids::CallId;
 
-use super::misfit::{Misfit, Place};
+use super::misfit::{ChainFinding, LinePlace};
 
 /// What was found in all files.
 #[derive(Debug)]
-pub struct Report {
+pub struct VerifyReport {
     /// Each file, in the order of the chain as far as there is one.
     pub files: Vec<FileReport>,
     /// How many calls have a number on record.
     pub calls: u64,
     /// What cannot be shown, but speaks of no change either.
-    pub remarks: Vec<Remark>,
+    pub remarks: Vec<VerifyRemark>,
 }
 
 /// What was found in one file.
@@ -29,12 +29,12 @@ pub struct FileReport {
     /// Lines that a crash tore, and that the record after them vouches for.
     pub torn: u64,
     /// The first line that does not fit, and why.
-    pub misfit: Option<(u64, Misfit)>,
+    pub misfit: Option<(u64, ChainFinding)>,
 }
 
 /// What a reader should know of a manifest that fits.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Remark {
+pub enum VerifyRemark {
     /// The chain begins in a file that was not given.
     EarlierElsewhere(PathBuf),
     /// It goes on in a file that was not given.
@@ -69,12 +69,12 @@ pub enum Remark {
     BareEnds(Vec<CallId>),
 }
 
-impl Report {
+impl VerifyReport {
     /// The first line that does not fit.
-    pub fn misfit(&self) -> Option<(Place, &Misfit)> {
+    pub fn misfit(&self) -> Option<(LinePlace, &ChainFinding)> {
         self.files.iter().find_map(|file| {
             let (line, misfit) = file.misfit.as_ref()?;
-            Some((Place { file: file.path.clone(), line: *line }, misfit))
+            Some((LinePlace { file: file.path.clone(), line: *line }, misfit))
         })
     }
 

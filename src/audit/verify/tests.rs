@@ -7,7 +7,7 @@ use tempfile::{TempDir, tempdir};
 
 use super::super::chain::{Digest, hash_line, no_line, prev_of};
 use super::*;
-use crate::audit::{Head, Kind, Lines, Recorded, Standing};
+use crate::audit::{LineClassifier, ManifestLines, ParsedRecord, RecordHead, RecordKind};
 use crate::limits::JOURNAL_LATE_MAX_MS;
 
 /// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
@@ -58,14 +58,14 @@ impl Writer {
 }
 
 /// The broker that wrote them.
-const BROKER: Process = Process { pid: 7, boot: 0xb };
+const BROKER: JournalProcess = JournalProcess { pid: 7, boot: 0xb };
 
 /// What the journal has of these files.
-fn journal(files: &[Vec<u8>]) -> Vec<Testimony> {
+fn journal(files: &[Vec<u8>]) -> Vec<IndexedEntry> {
     let lines = files.iter().flat_map(|file| file.split(|&byte| byte == b'\n'));
     let entries = lines.filter_map(|line| {
-        let record = Recorded::of(line).filter(|_| prev_of(line).is_some())?;
-        Some(Testimony {
+        let record = ParsedRecord::of(line).filter(|_| prev_of(line).is_some())?;
+        Some(IndexedEntry {
             prev: prev_of(line).and_then(Digest::of)?,
             hash: Digest::of(hash_line(line).as_bytes())?,
             call: record.call,
@@ -73,7 +73,7 @@ fn journal(files: &[Vec<u8>]) -> Vec<Testimony> {
             begins_file: record.at == 0,
             ts: record.ts,
             process: Some(BROKER),
-            program: Program::Broker,
+            program: SenderProgram::Broker,
             is_here: true,
         })
     });
@@ -81,23 +81,23 @@ fn journal(files: &[Vec<u8>]) -> Vec<Testimony> {
 }
 
 /// What is wrong with these files, given in the wrong order, with or without a journal.
-fn misfit(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, Misfit)> {
+fn misfit(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, ChainFinding)> {
     first_misfit(&report(dir, files, journal.map(self::journal)))
 }
 
-fn first_misfit(report: &Report) -> Option<(String, Misfit)> {
+fn first_misfit(report: &VerifyReport) -> Option<(String, ChainFinding)> {
     let (place, misfit) = report.misfit()?;
     let name = place.file.file_name().expect("it has a name").to_string_lossy();
     Some((format!("{name}:{}", place.line), misfit.clone()))
 }
 
-fn report(dir: &TempDir, files: &[Vec<u8>], journal: Option<Vec<Testimony>>) -> Report {
+fn report(dir: &TempDir, files: &[Vec<u8>], journal: Option<Vec<IndexedEntry>>) -> VerifyReport {
     let paths = ["old", "new"].map(|name| dir.path().join(name));
     for (path, file) in paths.iter().zip(files) {
         fs::write(path, file).expect("written");
     }
     let given: Vec<_> = paths[..files.len()].iter().rev().cloned().collect();
-    let ask = |_, _| journal.clone().map(Witness::new).ok_or_else(|| "none".to_owned());
+    let ask = |_, _| journal.clone().map(JournalIndex::new).ok_or_else(|| "none".to_owned());
     verify(&given, &ask).expect("files can be read")
 }
 
@@ -187,7 +187,7 @@ fn a_cut_end_is_found_by_the_journal_alone() {
         assert_eq!(misfit(&dir, &cut, None), None, "the chain cannot know what came after it");
         let (place, found) = misfit(&dir, &cut, Some(&files)).expect("the journal knows");
         assert_eq!(place, format!("new:{left}"));
-        assert!(matches!(found, Misfit::Cut { .. }), "{found:?}");
+        assert!(matches!(found, ChainFinding::Cut { .. }), "{found:?}");
     }
 }
 
@@ -206,7 +206,10 @@ fn a_history_written_anew_is_found_by_the_journal_alone() {
     assert_eq!(misfit(&dir, &forged, None), None);
     let (place, found) = misfit(&dir, &forged, Some(&files)).expect("the journal knows");
     assert_eq!(place, "old:3");
-    assert_eq!(found, Misfit::Denied { kind: Kind::Reject, call: Some(crate::ids::CallId::new(2)) });
+    assert_eq!(
+        found,
+        ChainFinding::Denied { kind: RecordKind::Reject, call: Some(crate::ids::CallId::new(2)) }
+    );
 }
 
 /// The same records with other words in the first line, and the chain after it.
@@ -231,24 +234,27 @@ fn a_manifest_of_which_the_journal_knows_nothing_is_none_where_it_knows_another(
     let real = journal(std::slice::from_ref(&file));
     let forged = [written_anew(&file)];
     let records = real.len() as u64;
-    let found = |journal: Vec<Testimony>| first_misfit(&report(&dir, &forged, Some(journal)));
-    let other = Some(("old:1".to_owned(), Misfit::OtherRecords { records }));
+    let found = |journal: Vec<IndexedEntry>| first_misfit(&report(&dir, &forged, Some(journal)));
+    let other = Some(("old:1".to_owned(), ChainFinding::OtherRecords { records }));
     assert_eq!(found(real.clone()), other);
     // Nor does it help to have another process, or another program, say that it is so.
-    let sent =
-        |change: fn(Testimony) -> Testimony| journal(&forged).into_iter().map(change).collect::<Vec<_>>();
-    let by_program = sent(|entry| Testimony { program: Program::Other, ..entry });
-    let by_process = sent(|entry| Testimony { process: Some(Process { pid: 8, ..BROKER }), ..entry });
-    let of_other_boot = sent(|entry| Testimony { process: Some(Process { boot: 1, ..BROKER }), ..entry });
-    let unknown = sent(|entry| Testimony { program: Program::Unknown, process: None, ..entry });
+    let sent = |change: fn(IndexedEntry) -> IndexedEntry| {
+        journal(&forged).into_iter().map(change).collect::<Vec<_>>()
+    };
+    let by_program = sent(|entry| IndexedEntry { program: SenderProgram::Other, ..entry });
+    let by_process =
+        sent(|entry| IndexedEntry { process: Some(JournalProcess { pid: 8, ..BROKER }), ..entry });
+    let of_other_boot =
+        sent(|entry| IndexedEntry { process: Some(JournalProcess { boot: 1, ..BROKER }), ..entry });
+    let unknown = sent(|entry| IndexedEntry { program: SenderProgram::Unknown, process: None, ..entry });
     for forged in [by_program.clone(), by_process, of_other_boot, unknown] {
         assert_eq!(found([real.clone(), forged].concat()), other);
     }
     // Where the journal has forgotten the real ones, it can only be said that these prove nothing.
     let report = report(&dir, &forged, Some(by_program));
     assert_eq!(first_misfit(&report), None);
-    assert!(report.remarks.contains(&Remark::OtherProcess { records }), "{:?}", report.remarks);
-    assert!(report.remarks.contains(&Remark::NotInJournal { missing: records, of: records }));
+    assert!(report.remarks.contains(&VerifyRemark::OtherProcess { records }), "{:?}", report.remarks);
+    assert!(report.remarks.contains(&VerifyRemark::NotInJournal { missing: records, of: records }));
 }
 
 #[test]
@@ -256,11 +262,11 @@ fn records_that_reach_the_journal_late_are_of_the_time_that_they_were_made_in() 
     let (dir, [_, file]) = (tempdir().expect("a directory"), files());
     let all = journal(std::slice::from_ref(&file));
     let found = |ms: u64| {
-        let late = all.iter().map(|entry| Testimony { ts: entry.ts + ms, ..*entry }).collect();
+        let late = all.iter().map(|entry| IndexedEntry { ts: entry.ts + ms, ..*entry }).collect();
         first_misfit(&report(&dir, &[written_anew(&file)], Some(late)))
     };
     for ms in [1, 20, JOURNAL_LATE_MAX_MS] {
-        let other = Misfit::OtherRecords { records: all.len() as u64 };
+        let other = ChainFinding::OtherRecords { records: all.len() as u64 };
         assert_eq!(found(ms), Some(("old:1".to_owned(), other)), "{ms}");
     }
     assert_eq!(found(JOURNAL_LATE_MAX_MS + 1_000), None);
@@ -270,7 +276,7 @@ fn records_that_reach_the_journal_late_are_of_the_time_that_they_were_made_in() 
 fn an_entry_of_a_process_that_has_ended_counts_where_another_says_what_it_ran() {
     let (dir, files) = (tempdir().expect("a directory"), files());
     let mut entries = journal(&files);
-    entries.last_mut().expect("entries").program = Program::Unknown;
+    entries.last_mut().expect("entries").program = SenderProgram::Unknown;
     assert!(report(&dir, &files, Some(entries)).remarks.is_empty());
 }
 
@@ -278,15 +284,15 @@ fn an_entry_of_a_process_that_has_ended_counts_where_another_says_what_it_ran() 
 fn a_manifest_of_another_place_is_told_of_and_is_none_where_there_was_one() {
     let (dir, files) = (tempdir().expect("a directory"), files());
     let moved: Vec<_> =
-        journal(&files).into_iter().map(|entry| Testimony { is_here: false, ..entry }).collect();
+        journal(&files).into_iter().map(|entry| IndexedEntry { is_here: false, ..entry }).collect();
     let records = moved.len() as u64;
     let found = report(&dir, &files, Some(moved.clone()));
-    assert_eq!((first_misfit(&found), &*found.remarks), (None, &[Remark::OtherPlace { records }][..]));
+    assert_eq!((first_misfit(&found), &*found.remarks), (None, &[VerifyRemark::OtherPlace { records }][..]));
     // Another gate's, of whatever time.
     let other = journal(&[written_anew(&files[1])]);
     let other: Vec<_> =
-        other.into_iter().map(|entry| Testimony { ts: entry.ts + 1_000_000, ..entry }).collect();
-    let want = Misfit::OtherRecords { records: other.len() as u64 };
+        other.into_iter().map(|entry| IndexedEntry { ts: entry.ts + 1_000_000, ..entry }).collect();
+    let want = ChainFinding::OtherRecords { records: other.len() as u64 };
     let found = report(&dir, &files, Some([moved, other].concat()));
     assert_eq!(first_misfit(&found), Some(("old:1".into(), want)));
 }
@@ -296,7 +302,7 @@ fn what_comes_before_and_after_the_files_is_no_other_history() {
     let (dir, files) = (tempdir().expect("a directory"), files());
     // As if all of it had been taken in one moment.
     let entries: Vec<_> =
-        journal(&files).into_iter().map(|entry| Testimony { ts: 1_700_000_000_006, ..entry }).collect();
+        journal(&files).into_iter().map(|entry| IndexedEntry { ts: 1_700_000_000_006, ..entry }).collect();
     for one in [0, 1] {
         let found = report(&dir, &files[one..=one], Some(entries.clone()));
         assert_eq!(first_misfit(&found), None, "{one}");
@@ -306,7 +312,7 @@ fn what_comes_before_and_after_the_files_is_no_other_history() {
 #[test]
 fn what_happened_is_told_apart() {
     let dir = tempdir().expect("a directory");
-    let check = |edit: &dyn Fn(&mut Vec<Vec<u8>>), want: (&str, Misfit)| {
+    let check = |edit: &dyn Fn(&mut Vec<Vec<u8>>), want: (&str, ChainFinding)| {
         let mut edited = files();
         let mut all = lines(&edited[1]);
         edit(&mut all);
@@ -314,14 +320,14 @@ fn what_happened_is_told_apart() {
         let (place, found) = misfit(&dir, &edited, None).expect("a misfit");
         assert_eq!((&*place, found), want);
     };
-    check(&|all| all.swap(2, 3), ("new:3", Misfit::Swapped));
-    check(&|all| all.insert(3, all[2].clone()), ("new:4", Misfit::Doubled));
-    check(&|all| all.insert(4, all[1].clone()), ("new:5", Misfit::Stray));
-    check(&|all| drop(all.remove(2)), ("new:2", Misfit::ChangedOrMissing));
-    check(&|all| drop(all.remove(0)), ("new:1", Misfit::HeadMissing));
-    check(&|all| all[2][40] ^= 1, ("new:3", Misfit::ChangedOrMissing));
-    check(&|all| all[2][3] ^= 1, ("new:3", Misfit::NotRecord));
-    check(&|all| all[4].truncate(20), ("new:5", Misfit::Unfinished { bytes: 20 }));
+    check(&|all| all.swap(2, 3), ("new:3", ChainFinding::Swapped));
+    check(&|all| all.insert(3, all[2].clone()), ("new:4", ChainFinding::Doubled));
+    check(&|all| all.insert(4, all[1].clone()), ("new:5", ChainFinding::Stray));
+    check(&|all| drop(all.remove(2)), ("new:2", ChainFinding::ChangedOrMissing));
+    check(&|all| drop(all.remove(0)), ("new:1", ChainFinding::HeadMissing));
+    check(&|all| all[2][40] ^= 1, ("new:3", ChainFinding::ChangedOrMissing));
+    check(&|all| all[2][3] ^= 1, ("new:3", ChainFinding::NotRecord));
+    check(&|all| all[4].truncate(20), ("new:5", ChainFinding::Unfinished { bytes: 20 }));
 }
 
 #[test]
@@ -334,7 +340,7 @@ fn a_cut_that_a_broker_found_is_no_secret_of_its_own() {
     let (at, missing) = (writer.file.len(), hash_line(b"what was there"));
     writer.line(&format!(r#"{{"kind":"open","ts":1700000000006,"next":4,"at":{at},"missing":"{missing}""#));
     let found = misfit(&dir, &[writer.file], None);
-    assert_eq!(found, Some(("old:8".into(), Misfit::FoundCut)));
+    assert_eq!(found, Some(("old:8".into(), ChainFinding::FoundCut)));
     assert_eq!(misfit(&dir, &[old, new], None), None);
 }
 
@@ -343,15 +349,15 @@ fn files_that_do_not_follow_each_other_are_found() {
     let (dir, [old, new]) = (tempdir().expect("a directory"), files());
     let found = |files: &[Vec<u8>]| misfit(&dir, files, None);
     let shorter = lines(&old)[..3].concat();
-    assert_eq!(found(&[shorter, new.clone()]), Some(("new:1".into(), Misfit::Unlinked)));
-    assert_eq!(found(&[new.clone(), new]), Some(("old:1".into(), Misfit::Copy)));
-    assert_eq!(found(&[old.clone(), old]), Some(("old:1".into(), Misfit::SecondBeginning)));
+    assert_eq!(found(&[shorter, new.clone()]), Some(("new:1".into(), ChainFinding::Unlinked)));
+    assert_eq!(found(&[new.clone(), new]), Some(("old:1".into(), ChainFinding::Copy)));
+    assert_eq!(found(&[old.clone(), old]), Some(("old:1".into(), ChainFinding::SecondBeginning)));
 }
 
 /// Whether every line of each file is a record, for those who go on after them and those who show them.
 fn is_clean(file: &[u8]) -> bool {
-    let mut standing = Standing::new(None);
-    let mut lines = Lines::new(file);
+    let mut standing = LineClassifier::new(None);
+    let mut lines = ManifestLines::new(file);
     while let Some(line) = lines.read_line().expect("no I/O here") {
         standing.add(&line);
     }
@@ -379,7 +385,7 @@ proptest! {
         let found = misfit(&dir, std::slice::from_ref(&file), None);
         let is_of_numbers = matches!(
             found,
-            Some((_, Misfit::HeadMissing | Misfit::Moved { .. } | Misfit::NumberTwice(_) | Misfit::EndTwice(_)))
+            Some((_, ChainFinding::HeadMissing | ChainFinding::Moved { .. } | ChainFinding::NumberTwice(_) | ChainFinding::EndTwice(_)))
         );
         prop_assert!(is_of_numbers || found.is_none() == is_clean(&file), "{found:?}");
     }
@@ -388,13 +394,13 @@ proptest! {
     fn the_head_is_what_the_record_says(call: u64, ts: u64, kind in 0usize..10) {
         let kind = ["open", "start", "exit", "capture", "kept", "carried", "reject", "lost", "reload", "close"][kind];
         let line = format!("{{\"kind\":\"{kind}\",\"call\":{call},\"ts\":{ts},\"argv\":[]}}");
-        let head = Head::of(line.as_bytes()).expect("a head");
-        let record = Recorded::of(line.as_bytes()).expect("a record");
+        let head = RecordHead::of(line.as_bytes()).expect("a head");
+        let record = ParsedRecord::of(line.as_bytes()).expect("a record");
         prop_assert_eq!((record.kind, record.call, record.ts), (head.kind, Some(head.call), head.ts));
     }
 
     #[test]
     fn a_head_needs_no_sense(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        prop_assert!(Head::of(&bytes).is_none());
+        prop_assert!(RecordHead::of(&bytes).is_none());
     }
 }

@@ -6,12 +6,12 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use super::super::chain::Digest;
-use super::super::read::Kind;
+use super::super::read::RecordKind;
 use crate::ids::CallId;
 
 /// A process, by the journal's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Process {
+pub struct JournalProcess {
     /// Its number.
     pub pid: i64,
     /// The host's boot, as a number.
@@ -20,7 +20,7 @@ pub struct Process {
 
 /// The program of a process that sent an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Program {
+pub enum SenderProgram {
     /// A broker's.
     Broker,
     /// Another one.
@@ -31,7 +31,7 @@ pub enum Program {
 
 /// One entry of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Testimony {
+pub struct IndexedEntry {
     /// The hash of the line before the record.
     pub prev: Digest,
     /// The hash of its line.
@@ -39,23 +39,23 @@ pub struct Testimony {
     /// Its call.
     pub call: Option<CallId>,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// Whether it is the first of its file.
     pub begins_file: bool,
     /// When the journal took it, in milliseconds since 1970.
     pub ts: u64,
     /// The process that sent it.
-    pub process: Option<Process>,
+    pub process: Option<JournalProcess>,
     /// What that runs.
-    pub program: Program,
+    pub program: SenderProgram,
     /// Whether it says that it is of the manifest that is verified.
     pub is_here: bool,
 }
 
 /// Every entry that may be of the manifest, in memory: some hundred bytes each.
 #[derive(Debug)]
-pub struct Witness {
-    entries: Vec<Testimony>,
+pub struct JournalIndex {
+    entries: Vec<IndexedEntry>,
     /// Which of them are of a line that was read.
     seen: Vec<Cell<bool>>,
     /// Entries that a broker did not send.
@@ -64,7 +64,7 @@ pub struct Witness {
 
 /// What the journal says of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Confirmed {
+pub(super) enum Confirmation {
     /// Its broker sent it.
     Here,
     /// Its broker sent it, as of a manifest in another place.
@@ -75,16 +75,16 @@ pub(super) enum Confirmed {
     No,
 }
 
-impl Witness {
+impl JournalIndex {
     /// From the entries, in any order. Those count that a broker sent; of a process whose program is not
     /// known, where another entry of it says that it is one.
-    pub fn new(entries: Vec<Testimony>) -> Self {
+    pub fn new(entries: Vec<IndexedEntry>) -> Self {
         let of = |program| entries.iter().filter(move |entry| entry.program == program);
-        let brokers: HashSet<_> = of(Program::Broker).filter_map(|entry| entry.process).collect();
-        let is_broker = |entry: &Testimony| match entry.program {
-            Program::Broker => true,
-            Program::Other => false,
-            Program::Unknown => entry.process.is_some_and(|process| brokers.contains(&process)),
+        let brokers: HashSet<_> = of(SenderProgram::Broker).filter_map(|entry| entry.process).collect();
+        let is_broker = |entry: &IndexedEntry| match entry.program {
+            SenderProgram::Broker => true,
+            SenderProgram::Other => false,
+            SenderProgram::Unknown => entry.process.is_some_and(|process| brokers.contains(&process)),
         };
         let (mut entries, others): (Vec<_>, Vec<_>) = entries.iter().copied().partition(is_broker);
         entries.sort_unstable_by_key(|entry| (entry.prev, entry.hash));
@@ -94,7 +94,7 @@ impl Witness {
     }
 
     /// What followed the line with this hash. More than one when somebody wrote another history.
-    pub(super) fn after(&self, prev: Digest) -> &[Testimony] {
+    pub(super) fn after(&self, prev: Digest) -> &[IndexedEntry] {
         &self.entries[self.range(prev)]
     }
 
@@ -105,9 +105,14 @@ impl Witness {
     }
 
     /// What is said of this line having followed that, written by this process as far as it is known.
-    pub(super) fn confirms(&self, prev: Digest, hash: Digest, broker: Option<Process>) -> Confirmed {
+    pub(super) fn confirms(
+        &self,
+        prev: Digest,
+        hash: Digest,
+        broker: Option<JournalProcess>,
+    ) -> Confirmation {
         let mut confirmed =
-            if self.others.contains(&(prev, hash)) { Confirmed::ByOther } else { Confirmed::No };
+            if self.others.contains(&(prev, hash)) { Confirmation::ByOther } else { Confirmation::No };
         for index in self.range(prev) {
             let entry = &self.entries[index];
             if entry.hash != hash {
@@ -115,11 +120,11 @@ impl Witness {
             }
             self.seen[index].set(true);
             if broker.is_some() && entry.process != broker {
-                confirmed = Confirmed::ByOther;
+                confirmed = Confirmation::ByOther;
             } else if entry.is_here {
-                return Confirmed::Here;
+                return Confirmation::Here;
             } else {
-                confirmed = Confirmed::Elsewhere;
+                confirmed = Confirmation::Elsewhere;
             }
         }
         confirmed
@@ -127,7 +132,7 @@ impl Witness {
 
     /// Another record than the line with this hash that followed the one before it. The first lines of all chains
     /// follow the same, nothing.
-    pub(super) fn denies(&self, prev: Digest, hash: Digest) -> Option<Testimony> {
+    pub(super) fn denies(&self, prev: Digest, hash: Digest) -> Option<IndexedEntry> {
         let after = if prev == Digest::NONE { &[] } else { self.after(prev) };
         after.iter().find(|entry| entry.hash != hash).copied()
     }
@@ -147,7 +152,7 @@ impl Witness {
     /// How many records brokers wrote to this manifest that are in no file that was read, and that come
     /// neither before the first nor after the last line of one. `firsts` is what files follow, `lasts` is
     /// what they end with.
-    pub(super) fn strangers(&self, firsts: &[Digest], lasts: &[Digest]) -> Vec<&Testimony> {
+    pub(super) fn strangers(&self, firsts: &[Digest], lasts: &[Digest]) -> Vec<&IndexedEntry> {
         let unseen =
             || self.entries.iter().zip(&self.seen).filter(|(entry, seen)| entry.is_here && !seen.get());
         if unseen().next().is_none() {
@@ -176,18 +181,18 @@ mod tests {
     #[test]
     fn entries_that_go_in_a_circle_are_counted_once() {
         let digest = |byte: u8| Digest::of_line(&[byte]);
-        let entry = |prev, hash| Testimony {
+        let entry = |prev, hash| IndexedEntry {
             prev: digest(prev),
             hash: digest(hash),
             call: None,
-            kind: Kind::Lost,
+            kind: RecordKind::Lost,
             begins_file: false,
             ts: 0,
             process: None,
-            program: Program::Broker,
+            program: SenderProgram::Broker,
             is_here: true,
         };
-        let witness = Witness::new(vec![entry(2, 1), entry(1, 2)]);
+        let witness = JournalIndex::new(vec![entry(2, 1), entry(1, 2)]);
         assert_eq!(witness.run_after(digest(1)), 2);
         assert_eq!(witness.run_after(digest(3)), 0);
     }

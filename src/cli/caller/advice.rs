@@ -7,42 +7,42 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::client::{BadWords, Failure};
+use crate::client::{BadWords, CallFailure};
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
 use crate::rules::escape::{command_line, quoted, visible};
 use crate::wire::{Explanation, Status};
 
-use super::unit::Unit;
+use super::unit::SocketUnit;
 use super::unreached;
 
 /// What was asked, to be named in the advice.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct AskedCall<'a> {
     /// The broker's socket.
     pub(super) socket: &'a Path,
     /// The command line; empty for the listing.
     pub(super) words: &'a [OsString],
 }
 
-impl Asked<'_> {
+impl AskedCall<'_> {
     /// What to say of `failure`, without a prefix or a newline.
-    pub(super) fn advice(&self, failure: &Failure) -> String {
+    pub(super) fn advice(&self, failure: &CallFailure) -> String {
         match failure {
-            Failure::Words(bad) => words(*bad),
-            Failure::Unreached(why) => unreached::advice(self.socket, self.words, why),
-            Failure::Unsent(error) => self.unsent(error),
-            Failure::Unanswered if self.words.is_empty() => {
+            CallFailure::Words(bad) => words(*bad),
+            CallFailure::Unreached(why) => unreached::advice(self.socket, self.words, why),
+            CallFailure::Unsent(error) => self.unsent(error),
+            CallFailure::Unanswered if self.words.is_empty() => {
                 format!("the broker on {} closed the connection without an answer; try again", self.socket())
             }
-            Failure::Unanswered => format!(
+            CallFailure::Unanswered => format!(
                 "the broker on {} went away without an answer; the command may have run: see the broker's record",
                 self.socket()
             ),
-            Failure::Unreadable(malformed) => format!(
+            CallFailure::Unreadable(malformed) => format!(
                 "what answers on {} is not a broker that this sluicify understands ({malformed}): is it the right socket?",
                 self.socket()
             ),
-            Failure::Refused(status, why) => self.refused(*status, why.as_ref()),
+            CallFailure::Refused(status, why) => self.refused(*status, why.as_ref()),
         }
     }
 
@@ -61,7 +61,7 @@ impl Asked<'_> {
                     "the broker on {} hung up before it was asked, and nothing ran: it stops, or could not start \
                      ({} says why); try again",
                     self.socket(),
-                    Unit::at(self.socket).status()
+                    SocketUnit::at(self.socket).status()
                 )
             }
             _ => format!("cannot send to {}: {error}; nothing ran", self.socket()),
@@ -167,14 +167,14 @@ mod tests {
 
     use super::*;
 
-    fn check(words: &[&str], failure: &Failure, want: &str) {
+    fn check(words: &[&str], failure: &CallFailure, want: &str) {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
-        assert_eq!(Asked { socket: Path::new("/run/s"), words: &words }.advice(failure), want);
+        assert_eq!(AskedCall { socket: Path::new("/run/s"), words: &words }.advice(failure), want);
     }
 
     #[test]
     fn a_command_without_a_rule_is_repeated_in_shell_words() {
-        let refused = Failure::Refused(Status::NO_RULE, None);
+        let refused = CallFailure::Refused(Status::NO_RULE, None);
         let tail = "; see what may be called with: sluicify --list /run/s";
         check(
             &["git", "push", "it's", "a\nb"],
@@ -188,38 +188,38 @@ mod tests {
     #[test]
     fn every_status_of_the_brokers_own_says_its_name_and_what_to_do() {
         for (status, name) in Status::NAMES {
-            let line = Asked { socket: Path::new("/run/s"), words: &["git".into()] }
-                .advice(&Failure::Refused(status, None));
+            let line = AskedCall { socket: Path::new("/run/s"), words: &["git".into()] }
+                .advice(&CallFailure::Refused(status, None));
             assert!(status == Status::NO_RULE || line.contains(name), "{line}");
             assert!(!line.contains('\n') && line.contains(": "), "{line}");
         }
         check(
             &[],
-            &Failure::Refused(Status::PROTO, None),
+            &CallFailure::Refused(Status::PROTO, None),
             "the broker does not know listings (PROTO): it is too old",
         );
         let unknown = "the broker answered -77, which this sluicify does not know: is it too old?";
-        check(&["git"], &Failure::Refused(Status::from_wire(-77), None), unknown);
+        check(&["git"], &CallFailure::Refused(Status::from_wire(-77), None), unknown);
     }
 
     #[test]
     fn it_says_whether_anything_can_have_run() {
-        let gone = Failure::Unsent(io::Error::from_raw_os_error(Errno::EPIPE as i32));
+        let gone = CallFailure::Unsent(io::Error::from_raw_os_error(Errno::EPIPE as i32));
         let want = "the broker on /run/s hung up before it was asked, and nothing ran: it stops, or could not start \
                     (systemctl --user status 'sluice*' says why); try again";
         check(&["git"], &gone, want);
         let want = "the broker on /run/s went away without an answer; the command may have run: see the broker's record";
-        check(&["git"], &Failure::Unanswered, want);
+        check(&["git"], &CallFailure::Unanswered, want);
         let want = "the broker on /run/s closed the connection without an answer; try again";
-        check(&[], &Failure::Unanswered, want);
+        check(&[], &CallFailure::Unanswered, want);
         let want = "what answers on /run/s is not a broker that this sluicify understands (magic 0x00000001): is it the \
                     right socket?";
-        check(&["git"], &Failure::Unreadable(Malformed::Magic(1)), want);
+        check(&["git"], &CallFailure::Unreadable(Malformed::Magic(1)), want);
     }
 
     #[test]
     fn words_that_do_not_fit_are_named() {
-        let check = |bad, want| check(&["git"], &Failure::Words(bad), want);
+        let check = |bad, want| check(&["git"], &CallFailure::Words(bad), want);
         check(
             BadWords::TooMany { words: 300 },
             "300 words, and a request has at most 256: use several calls, or stdin",
@@ -234,6 +234,6 @@ mod tests {
     #[test]
     fn a_word_that_is_not_utf8_is_still_shown() {
         let words = [OsString::from_vec(vec![b'a', 0xff])];
-        assert_eq!(Asked { socket: Path::new("/run/s"), words: &words }.command(), "'a\u{fffd}'");
+        assert_eq!(AskedCall { socket: Path::new("/run/s"), words: &words }.command(), "'a\u{fffd}'");
     }
 }

@@ -5,20 +5,20 @@ use std::path::Path;
 
 /// The manager that a unit belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manager {
+enum UnitManager {
     User,
     System,
 }
 
 /// The socket unit of a path, as far as the path tells it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unit {
-    manager: Manager,
+pub(super) struct SocketUnit {
+    manager: UnitManager,
     /// The part after the `@`, or `default`; `None` for a path of another shape, as inside a sandbox.
     name: Option<String>,
 }
 
-impl Unit {
+impl SocketUnit {
     /// The unit of a socket at `path`: `RUN/sluice/NAME/sock` or `RUN/sluice/NAME.sock`. In `/run` itself it
     /// is the system's, elsewhere a user's.
     pub(super) fn at(path: &Path) -> Self {
@@ -31,8 +31,8 @@ impl Unit {
             (is_plain && is_run).then_some((run, name))
         });
         let manager = match named {
-            Some(("/run" | "/var/run", _)) => Manager::System,
-            Some(_) | None => Manager::User,
+            Some(("/run" | "/var/run", _)) => UnitManager::System,
+            Some(_) | None => UnitManager::User,
         };
         Self { manager, name: named.map(|(_, name)| name.to_owned()) }
     }
@@ -67,8 +67,8 @@ impl Unit {
 
     fn systemctl(&self) -> &'static str {
         match self.manager {
-            Manager::User => "systemctl --user",
-            Manager::System => "systemctl",
+            UnitManager::User => "systemctl --user",
+            UnitManager::System => "systemctl",
         }
     }
 }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn check(path: &str, status: &str) {
-        assert_eq!(Unit::at(Path::new(path)).status(), status);
+        assert_eq!(SocketUnit::at(Path::new(path)).status(), status);
     }
 
     #[test]
@@ -102,14 +102,14 @@ mod tests {
             "/run/sluice/a/b/sock",
         ] {
             check(path, any);
-            assert!(!Unit::at(Path::new(path)).is_certain(), "{path}");
+            assert!(!SocketUnit::at(Path::new(path)).is_certain(), "{path}");
         }
     }
 
     #[test]
     fn a_failed_socket_is_started_again() {
         assert_eq!(
-            Unit::at(Path::new("/run/sluice/ci/sock")).restart(),
+            SocketUnit::at(Path::new("/run/sluice/ci/sock")).restart(),
             "systemctl reset-failed sluice@ci.socket sluice@ci.service; systemctl start sluice@ci.socket"
         );
     }

@@ -3,79 +3,79 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::client::{Kind, Unreached};
+use crate::client::{ConnectFailure, PathKind};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 
 use super::advice::path;
-use super::unit::Unit;
+use super::unit::SocketUnit;
 
 /// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the
 /// listing).
-pub(super) fn advice(socket: &Path, words: &[OsString], why: &Unreached) -> String {
-    let (unit, is_bare) = (Unit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
+pub(super) fn advice(socket: &Path, words: &[OsString], why: &ConnectFailure) -> String {
+    let (unit, is_bare) = (SocketUnit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
     let socket = path(socket);
     match why {
-        Unreached::Missing if is_bare && !words.is_empty() => format!(
+        ConnectFailure::Missing if is_bare && !words.is_empty() => format!(
             "the first argument is the broker's socket, and there is none called {socket} here: \
              sluicify SOCKET {socket} ... (a sandbox often has it at /gate/sock)"
         ),
-        Unreached::Missing | Unreached::NoDirectory(_) if unit.is_certain() => format!(
+        ConnectFailure::Missing | ConnectFailure::NoDirectory(_) if unit.is_certain() => format!(
             "no socket at {socket}, where systemd makes it: outside, {} says why; then  {}  (or, in a sandbox: bind its \
              directory)",
             unit.status(),
             unit.restart()
         ),
-        Unreached::Silent if unit.is_certain() => format!(
+        ConnectFailure::Silent if unit.is_certain() => format!(
             "nobody listens on {socket}: outside, {} says why; then  {}  (start no broker there by hand)",
             unit.status(),
             unit.restart()
         ),
-        Unreached::Forbidden(error) => {
+        ConnectFailure::Forbidden(error) => {
             format!("cannot use unix sockets here ({error}): the sandbox's own filter has to allow them")
         }
-        Unreached::Missing => format!(
+        ConnectFailure::Missing => format!(
             "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}; where systemd does, \
              {} says why it is gone), or bind its socket's directory into this sandbox",
             unit.status()
         ),
-        Unreached::NoDirectory(directory) => format!(
+        ConnectFailure::NoDirectory(directory) => format!(
             "no directory {}, so no socket in it: check the path, or bind the directory into this sandbox",
             path(directory)
         ),
-        Unreached::NotSocket(kind) => {
+        ConnectFailure::NotSocket(kind) => {
             format!("{socket} is {}, not a socket: name the broker's socket itself", name(*kind))
         }
-        Unreached::Silent => format!(
+        ConnectFailure::Silent => format!(
             "nobody listens on {socket}: its broker has ended, or could not start ({} says why); start it again, \
              and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there",
             unit.status()
         ),
-        Unreached::Foreign => format!(
+        ConnectFailure::Foreign => format!(
             "nobody listens on {socket} on this kernel: its directory is shared with another machine, and a unix socket \
              reaches none but its own kernel's; run the broker here, or its caller there"
         ),
-        Unreached::Denied { owner: Some(uid) } => {
+        ConnectFailure::Denied { owner: Some(uid) } => {
             format!("permission denied on {socket}, which belongs to uid {uid}: a broker serves its own uid")
         }
-        Unreached::Denied { owner: None } => {
+        ConnectFailure::Denied { owner: None } => {
             format!("permission denied on the way to {socket}: a directory above it is closed to this user")
         }
-        Unreached::WrongType => {
+        ConnectFailure::WrongType => {
             format!("{socket} is another program's socket (not SOCK_SEQPACKET), not a broker's")
         }
-        Unreached::LongPath(bytes) => format!(
+        ConnectFailure::LongPath(bytes) => format!(
             "a socket's path has at most {SOCKET_PATH_BYTES_MAX} bytes, this one {bytes}: change to its directory \
              and give the file's name"
         ),
-        Unreached::Other(error) => format!("cannot connect to {socket}: {error}"),
+        ConnectFailure::Other(error) => format!("cannot connect to {socket}: {error}"),
     }
 }
 
-fn name(kind: Kind) -> &'static str {
+fn name(kind: PathKind) -> &'static str {
     match kind {
-        Kind::Directory => "a directory",
-        Kind::File => "a file",
-        Kind::Other => "something else",
+        PathKind::Directory => "a directory",
+        PathKind::File => "a file",
+        PathKind::Other => "something else",
     }
 }
 
@@ -85,11 +85,11 @@ mod tests {
 
     use super::*;
 
-    fn check(why: &Unreached, want: &str) {
+    fn check(why: &ConnectFailure, want: &str) {
         assert_eq!(advice(Path::new("/run/a b"), &["true".into()], why), want);
     }
 
-    fn check_at(socket: &str, why: &Unreached, parts: &[&str]) {
+    fn check_at(socket: &str, why: &ConnectFailure, parts: &[&str]) {
         let said = advice(Path::new(socket), &["push".into()], why);
         parts.iter().for_each(|part| assert!(said.contains(part), "{said}"));
         assert!(!said.contains("sluice serve"), "{said}");
@@ -100,19 +100,21 @@ mod tests {
         let agent = "systemctl --user status sluice@agent.socket sluice@agent.service says why";
         let again = "systemctl --user reset-failed sluice@agent.socket sluice@agent.service; systemctl --user start \
                      sluice@agent.socket";
-        for why in
-            [Unreached::Missing, Unreached::Silent, Unreached::NoDirectory("/run/user/7/sluice".into())]
-        {
+        for why in [
+            ConnectFailure::Missing,
+            ConnectFailure::Silent,
+            ConnectFailure::NoDirectory("/run/user/7/sluice".into()),
+        ] {
             check_at("/run/user/7/sluice/agent/sock", &why, &[agent, again]);
         }
-        check_at("/run/sluice/ci/sock", &Unreached::Silent, &["systemctl status sluice@ci.socket"]);
+        check_at("/run/sluice/ci/sock", &ConnectFailure::Silent, &["systemctl status sluice@ci.socket"]);
     }
 
     #[test]
     fn a_forgotten_socket_is_told_from_a_missing_one() {
         check_at(
             "git",
-            &Unreached::Missing,
+            &ConnectFailure::Missing,
             &["the first argument is the broker's socket", "sluicify SOCKET git ..."],
         );
     }
@@ -121,7 +123,7 @@ mod tests {
     fn a_socket_of_another_kernels_cannot_be_reached() {
         check_at(
             "/mnt/shared/sock",
-            &Unreached::Foreign,
+            &ConnectFailure::Foreign,
             &["shared with another machine", "its own kernel's"],
         );
     }
@@ -129,25 +131,25 @@ mod tests {
     #[test]
     fn a_path_without_a_socket_says_what_is_there() {
         check(
-            &Unreached::Missing,
+            &ConnectFailure::Missing,
             "no socket at '/run/a b': start the broker (sluice serve --rules FILE --socket '/run/a b'; where systemd \
              does, systemctl --user status 'sluice*' says why it is gone), or bind its socket's directory into this \
              sandbox",
         );
         check(
-            &Unreached::NoDirectory("/run".into()),
+            &ConnectFailure::NoDirectory("/run".into()),
             "no directory /run, so no socket in it: check the path, or bind the directory into this sandbox",
         );
         check(
-            &Unreached::NotSocket(Kind::Directory),
+            &ConnectFailure::NotSocket(PathKind::Directory),
             "'/run/a b' is a directory, not a socket: name the broker's socket itself",
         );
         check(
-            &Unreached::WrongType,
+            &ConnectFailure::WrongType,
             "'/run/a b' is another program's socket (not SOCK_SEQPACKET), not a broker's",
         );
         check(
-            &Unreached::LongPath(120),
+            &ConnectFailure::LongPath(120),
             "a socket's path has at most 107 bytes, this one 120: change to its directory and give the file's name",
         );
     }
@@ -155,17 +157,17 @@ mod tests {
     #[test]
     fn a_socket_that_does_not_serve_says_why() {
         check(
-            &Unreached::Silent,
+            &ConnectFailure::Silent,
             "nobody listens on '/run/a b': its broker has ended, or could not start (systemctl --user status 'sluice*' \
              says why); start it again, and bind the socket's directory (not the socket) into a sandbox, so that the \
              new one is seen there",
         );
         check(
-            &Unreached::Denied { owner: Some(7) },
+            &ConnectFailure::Denied { owner: Some(7) },
             "permission denied on '/run/a b', which belongs to uid 7: a broker serves its own uid",
         );
         check(
-            &Unreached::Denied { owner: None },
+            &ConnectFailure::Denied { owner: None },
             "permission denied on the way to '/run/a b': a directory above it is closed to this user",
         );
     }
@@ -173,12 +175,12 @@ mod tests {
     #[test]
     fn what_the_kernel_says_is_passed_on() {
         check(
-            &Unreached::Forbidden(io::Error::from_raw_os_error(1)),
+            &ConnectFailure::Forbidden(io::Error::from_raw_os_error(1)),
             "cannot use unix sockets here (Operation not permitted (os error 1)): the sandbox's own filter has to \
              allow them",
         );
         check(
-            &Unreached::Other(io::Error::from_raw_os_error(12)),
+            &ConnectFailure::Other(io::Error::from_raw_os_error(12)),
             "cannot connect to '/run/a b': Cannot allocate memory (os error 12)",
         );
     }

@@ -5,22 +5,22 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
-use crate::audit::{Recorded, trusted_file};
+use crate::audit::{ParsedRecord, trusted_file};
 use crate::limits::CAPTURE_BLOCK_BYTES;
 
 use super::style::push_printable;
 
 /// Which of a call's captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum CaptureStream {
     Stdin,
     Stdout,
     Stderr,
 }
 
-impl Stream {
+impl CaptureStream {
     /// The file that a record names for it.
-    pub(super) fn file(self, record: &Recorded) -> Option<&str> {
+    pub(super) fn file(self, record: &ParsedRecord) -> Option<&str> {
         let file = match self {
             Self::Stdin => &record.stdin,
             Self::Stdout => &record.stdout,

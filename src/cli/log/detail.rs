@@ -4,15 +4,15 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::audit::Fields;
+use crate::audit::RecordFields;
 use crate::rules::escape::command_line;
 
-use super::style::{Style, printable};
+use super::style::{OutputStyle, printable};
 use super::when;
 
 /// Writes one record of a call.
-pub(super) fn write_record(line: &[u8], style: &Style, out: &mut dyn Write) -> io::Result<()> {
-    let Some(Fields(fields)) = Fields::of(line) else {
+pub(super) fn write_record(line: &[u8], style: &OutputStyle, out: &mut dyn Write) -> io::Result<()> {
+    let Some(RecordFields(fields)) = RecordFields::of(line) else {
         // A field of a later version, or of somebody else's, that is not to be had as a value.
         return writeln!(out, "{}", printable(&String::from_utf8_lossy(line)));
     };

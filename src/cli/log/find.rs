@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::broker::manifest_of;
 use crate::spawn::Environment;
 
-use super::super::names::{DEFAULT, Place, no_such_name, places};
+use super::super::names::{DEFAULT, RulesDirectories, no_such_name, places};
 
 /// The manifest of the rules called `name`: those of this user, else those of the system. An error says where it was
 /// looked for.
@@ -29,7 +29,7 @@ pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, Strin
 
 /// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules
 /// lack.
-fn manifest(place: &Place, name: &str) -> Result<PathBuf, String> {
+fn manifest(place: &RulesDirectories, name: &str) -> Result<PathBuf, String> {
     let rules = place.rules_file(name);
     let usual = usual(place.home(), name);
     if !rules.exists() {

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use memchr::memmem::find;
 
-use crate::audit::{Asked, Count, Filter, Head, History, Kind, Matcher, Recorded, RuleAsked, rotated};
+use crate::audit::{
+    CallCount, CallHistory, CallMatcher, CallQuery, LineFilter, ParsedRecord, RecordHead, RecordKind,
+    RuleQuery, rotated,
+};
 use crate::ids::{CallId, RuleLine};
 use crate::limits::SHOWN_RULES_MAX;
 
@@ -14,20 +17,20 @@ use super::style::printable;
 
 /// What is on record: the highest number, and the rules of which there are calls, each with a program.
 #[derive(Debug, Default)]
-struct Survey {
+struct RecordSurvey {
     last: Option<CallId>,
     rules: BTreeMap<(Option<String>, RuleLine), String>,
     /// The rules of the main file among them, as records have them.
     known: HashSet<Vec<u8>>,
 }
 
-impl Survey {
+impl RecordSurvey {
     fn of(manifest: &Path) -> Self {
         let mut survey = Self::default();
-        let filter = || Filter::new(Asked::default());
+        let filter = || LineFilter::new(CallQuery::default());
         let files = rotated(manifest).unwrap_or_default();
-        let history = History::find(&files, &filter(), Count::All);
-        let read = history.read(&mut Matcher::new(filter()), &mut |head, _, line| {
+        let history = CallHistory::find(&files, &filter(), CallCount::All);
+        let read = history.read(&mut CallMatcher::new(filter()), &mut |head, _, line| {
             survey.add(&head, line);
             Ok(())
         });
@@ -36,14 +39,14 @@ impl Survey {
     }
 
     /// Takes in a record. Few are parsed: most are of a rule that is known.
-    fn add(&mut self, head: &Head, line: &[u8]) {
+    fn add(&mut self, head: &RecordHead, line: &[u8]) {
         self.last = self.last.max(Some(head.call));
         let is_new = rule_of(line).is_some_and(|rule| !self.known.contains(rule));
-        let is_counted = head.kind == Kind::Reject && find(line, b",\"last\":").is_some();
+        let is_counted = head.kind == RecordKind::Reject && find(line, b",\"last\":").is_some();
         if !head.begins || !(is_new || is_counted) {
             return;
         }
-        let Some(record) = Recorded::of(line) else { return };
+        let Some(record) = ParsedRecord::of(line) else { return };
         self.last = self.last.max(record.last);
         let Some(rule) = record.rule else { return };
         if record.file.is_none() {
@@ -75,7 +78,7 @@ fn rule_of(line: &[u8]) -> Option<&[u8]> {
 
 /// That nothing is there, and what is.
 pub(super) fn said(manifest: &Path, args: &LogArgs) -> String {
-    let (path, survey) = (manifest.display(), Survey::of(manifest));
+    let (path, survey) = (manifest.display(), RecordSurvey::of(manifest));
     let Some(last) = survey.last else { return format!("no call is on record in {path}") };
     let said = match (args.call, &args.rule) {
         (Some(call), _) if CallId::new(call) <= last => {
@@ -86,9 +89,9 @@ pub(super) fn said(manifest: &Path, args: &LogArgs) -> String {
         (Some(call), _) => format!("there is no call {call} in {path}: the last one is {last}"),
         (None, Some(rule)) => {
             let what = match rule {
-                RuleAsked::Line(line) => format!("of the rule on line {line}"),
-                RuleAsked::Place(file, line) => format!("of the rule at {file}:{line}"),
-                RuleAsked::Text(text) => format!("with {text:?} in its command"),
+                RuleQuery::Line(line) => format!("of the rule on line {line}"),
+                RuleQuery::Place(file, line) => format!("of the rule at {file}:{line}"),
+                RuleQuery::Text(text) => format!("with {text:?} in its command"),
             };
             format!(
                 "no call {what} is in {path}; there are calls of these rules, by their lines: {}",

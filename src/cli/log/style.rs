@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal};
 
 use jiff::tz::TimeZone;
 
-use crate::audit::{Recorded, now_ms};
+use crate::audit::{ParsedRecord, now_ms};
 use crate::rules::escape::command_line;
 use crate::sys;
 
 /// How answers look.
 #[derive(Debug)]
-pub(super) struct Style {
+pub(super) struct OutputStyle {
     /// The columns there are; a line that is longer is cut.
     pub(super) width: Option<usize>,
     pub(super) is_coloured: bool,
@@ -20,7 +20,7 @@ pub(super) struct Style {
     pub(super) now: u64,
 }
 
-impl Style {
+impl OutputStyle {
     /// As it suits stdout.
     pub(super) fn of_stdout() -> Self {
         let stdout = io::stdout();
@@ -38,7 +38,7 @@ impl Style {
 }
 
 /// The words of a record, as a shell would take them.
-pub(super) fn command(record: &Recorded) -> String {
+pub(super) fn command(record: &ParsedRecord) -> String {
     let cut = if record.argv_bytes.is_some() { " ..." } else { "" };
     command_line(&record.argv) + cut
 }

@@ -7,32 +7,32 @@ use std::io::{self, Write};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 
-use crate::audit::{Found, Head, Kind, Recorded};
+use crate::audit::{FoundLine, ParsedRecord, RecordHead, RecordKind};
 use crate::ids::CallId;
 use crate::limits::LOG_COLUMNS_WIDE;
 use crate::wire::Status;
 
-use super::style::{Style, command, fit};
+use super::style::{OutputStyle, command, fit};
 use super::when;
 
 /// A table that grows. A call stands where it began, and is written when it has ended.
 #[derive(Debug)]
-pub(super) struct Table {
-    style: Style,
-    details: Details,
+pub(super) struct CallTable {
+    style: OutputStyle,
+    details: RefusalDetails,
     has_header: bool,
-    calls: VecDeque<Call>,
+    calls: VecDeque<CallRow>,
     /// The number of the first of them, counted from the first of all.
     offset: usize,
     running: HashMap<CallId, usize>,
     /// Starts that were written without an end.
-    begun: HashMap<CallId, Recorded>,
+    begun: HashMap<CallId, ParsedRecord>,
     names: HashMap<u32, String>,
 }
 
 /// What is said of a refusal beside its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Details {
+pub(super) enum RefusalDetails {
     /// Nothing.
     None,
     /// The sentence of its record, on a line of its own.
@@ -41,20 +41,20 @@ pub(super) enum Details {
 
 /// One call.
 #[derive(Debug)]
-struct Call {
-    begin: Recorded,
-    end: Option<Recorded>,
+struct CallRow {
+    begin: ParsedRecord,
+    end: Option<ParsedRecord>,
 }
 
-impl Call {
+impl CallRow {
     fn is_over(&self) -> bool {
-        self.end.is_some() || self.begin.kind != Kind::Start
+        self.end.is_some() || self.begin.kind != RecordKind::Start
     }
 }
 
-impl Table {
+impl CallTable {
     /// An empty one.
-    pub(super) fn new(style: Style, details: Details) -> Self {
+    pub(super) fn new(style: OutputStyle, details: RefusalDetails) -> Self {
         let (calls, running, begun, names) = Default::default();
         Self { style, details, has_header: false, calls, offset: 0, running, begun, names }
     }
@@ -62,22 +62,22 @@ impl Table {
     /// Takes in a record, and writes what is known whole by it.
     pub(super) fn take(
         &mut self,
-        head: Head,
-        found: Found,
+        head: RecordHead,
+        found: FoundLine,
         line: &[u8],
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let Some(record) = Recorded::of(line) else { return Ok(()) };
+        let Some(record) = ParsedRecord::of(line) else { return Ok(()) };
         match found {
-            Found::Begin => {
+            FoundLine::Begin => {
                 self.running.insert(head.call, self.offset + self.calls.len());
-                self.calls.push_back(Call { begin: record, end: None });
+                self.calls.push_back(CallRow { begin: record, end: None });
             }
-            Found::Whole => self.calls.push_back(Call { begin: record, end: None }),
-            Found::End => self.end(head.call, record),
-            Found::More => {}
+            FoundLine::Whole => self.calls.push_back(CallRow { begin: record, end: None }),
+            FoundLine::End => self.end(head.call, record),
+            FoundLine::More => {}
         }
-        while self.calls.front().is_some_and(Call::is_over) {
+        while self.calls.front().is_some_and(CallRow::is_over) {
             self.write_first(out)?;
         }
         Ok(())
@@ -94,29 +94,29 @@ impl Table {
     /// Takes in a record that was written just now: a start and an end have a line each.
     pub(super) fn follow(
         &mut self,
-        head: Head,
-        found: Found,
+        head: RecordHead,
+        found: FoundLine,
         line: &[u8],
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let Some(record) = Recorded::of(line) else { return Ok(()) };
+        let Some(record) = ParsedRecord::of(line) else { return Ok(()) };
         match found {
-            Found::Begin => {
+            FoundLine::Begin => {
                 self.write_call(&record, None, out)?;
                 self.begun.insert(head.call, record);
             }
-            Found::Whole => self.write_call(&record, None, out)?,
-            Found::End => {
+            FoundLine::Whole => self.write_call(&record, None, out)?,
+            FoundLine::End => {
                 if let Some(begin) = self.begun.remove(&head.call) {
                     self.write_call(&begin, Some(&record), out)?;
                 }
             }
-            Found::More => {}
+            FoundLine::More => {}
         }
         Ok(())
     }
 
-    fn end(&mut self, call: CallId, record: Recorded) {
+    fn end(&mut self, call: CallId, record: ParsedRecord) {
         let place = self.running.remove(&call).and_then(|place| place.checked_sub(self.offset));
         if let Some(call) = place.and_then(|place| self.calls.get_mut(place)) {
             call.end = Some(record);
@@ -124,11 +124,11 @@ impl Table {
     }
 
     fn write_first(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        let Some(Call { begin, end }) = self.calls.pop_front() else { return Ok(()) };
+        let Some(CallRow { begin, end }) = self.calls.pop_front() else { return Ok(()) };
         self.offset += 1;
         self.write_call(&begin, end.as_ref(), out)?;
         if end.is_none()
-            && let (Kind::Start, Some(call)) = (begin.kind, begin.call)
+            && let (RecordKind::Start, Some(call)) = (begin.kind, begin.call)
         {
             self.begun.insert(call, begin);
         }
@@ -138,8 +138,8 @@ impl Table {
     /// Writes one line, and the header before the first.
     fn write_call(
         &mut self,
-        begin: &Recorded,
-        end: Option<&Recorded>,
+        begin: &ParsedRecord,
+        end: Option<&ParsedRecord>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         if !std::mem::replace(&mut self.has_header, true) {
@@ -157,7 +157,7 @@ impl Table {
             Some(colour) => writeln!(out, "\x1b[{colour}m{line}\x1b[0m")?,
             None => writeln!(out, "{line}")?,
         }
-        match begin.detail.as_ref().filter(|_| self.details == Details::Sentence) {
+        match begin.detail.as_ref().filter(|_| self.details == RefusalDetails::Sentence) {
             Some(detail) => writeln!(out, "{}", fit(&format!("    {detail}"), self.style.width)),
             None => Ok(()),
         }
@@ -169,7 +169,7 @@ impl Table {
     }
 
     fn when(&self, ts: u64) -> String {
-        let Style { zone, now, .. } = &self.style;
+        let OutputStyle { zone, now, .. } = &self.style;
         if self.is_narrow() { when::shown_briefly(ts, *now, zone) } else { when::shown(ts, zone) }
     }
 
@@ -183,7 +183,7 @@ impl Table {
     }
 
     /// The caller: user and process.
-    fn who(&mut self, record: &Recorded) -> String {
+    fn who(&mut self, record: &ParsedRecord) -> String {
         let Some(uid) = record.uid else { return String::new() };
         let name = self.names.entry(uid).or_insert_with(|| {
             let user = User::from_uid(Uid::from_raw(uid)).ok().flatten();
@@ -195,14 +195,14 @@ impl Table {
 
 /// Whether a call went as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
+enum RowMood {
     Good,
     Bad,
     Refused,
     Running,
 }
 
-impl Mood {
+impl RowMood {
     /// The parameters of the terminal's colour.
     fn colour(self) -> Option<&'static str> {
         match self {
@@ -214,28 +214,28 @@ impl Mood {
     }
 }
 
-fn status(begin: &Recorded, end: Option<&Recorded>) -> (String, Mood) {
-    if begin.kind == Kind::Reject {
+fn status(begin: &ParsedRecord, end: Option<&ParsedRecord>) -> (String, RowMood) {
+    if begin.kind == RecordKind::Reject {
         let reason = begin.reason.clone().unwrap_or_default();
         let times =
             begin.count.filter(|count| *count > 1).map(|count| format!(" x{count}")).unwrap_or_default();
-        return (reason + &times, Mood::Refused);
+        return (reason + &times, RowMood::Refused);
     }
-    let Some(end) = end.or((begin.kind == Kind::Exit).then_some(begin)) else {
-        return ("running".into(), Mood::Running);
+    let Some(end) = end.or((begin.kind == RecordKind::Exit).then_some(begin)) else {
+        return ("running".into(), RowMood::Running);
     };
     let text = match end {
-        Recorded { kind: Kind::Lost, reason, .. } => lost(reason.as_deref()),
-        Recorded { timed_out: true, .. } => "timeout".into(),
-        Recorded { hangup: true, .. } => "hangup".into(),
-        Recorded { stopped: true, .. } => "stopped".into(),
-        Recorded { oom: true, .. } => "oom".into(),
-        Recorded { errno: Some(errno), .. } => errno.clone(),
-        Recorded { status: Some(status), .. } if *status == Status::AUDIT.get() => "audit".into(),
-        Recorded { signal: Some(signal), .. } => signal_name(*signal),
-        Recorded { status, .. } => status.map(|status| status.to_string()).unwrap_or_default(),
+        ParsedRecord { kind: RecordKind::Lost, reason, .. } => lost(reason.as_deref()),
+        ParsedRecord { timed_out: true, .. } => "timeout".into(),
+        ParsedRecord { hangup: true, .. } => "hangup".into(),
+        ParsedRecord { stopped: true, .. } => "stopped".into(),
+        ParsedRecord { oom: true, .. } => "oom".into(),
+        ParsedRecord { errno: Some(errno), .. } => errno.clone(),
+        ParsedRecord { status: Some(status), .. } if *status == Status::AUDIT.get() => "audit".into(),
+        ParsedRecord { signal: Some(signal), .. } => signal_name(*signal),
+        ParsedRecord { status, .. } => status.map(|status| status.to_string()).unwrap_or_default(),
     };
-    let mood = if text == "0" { Mood::Good } else { Mood::Bad };
+    let mood = if text == "0" { RowMood::Good } else { RowMood::Bad };
     (text, mood)
 }
 
@@ -268,16 +268,18 @@ mod tests {
 
     fn check(records: &[&str], width: Option<usize>, want: &[&str]) {
         let now = 1_700_000_100_000;
-        let mut table =
-            Table::new(Style { width, is_coloured: false, zone: TimeZone::UTC, now }, Details::Sentence);
+        let mut table = CallTable::new(
+            OutputStyle { width, is_coloured: false, zone: TimeZone::UTC, now },
+            RefusalDetails::Sentence,
+        );
         let mut out = Vec::new();
         for record in records {
             let line = format!("{record},\"prev\":\"\"}}");
-            let head = Head::of(line.as_bytes()).expect("a head");
-            let found = match (head.begins, head.kind == Kind::Start) {
-                (true, true) => Found::Begin,
-                (true, false) => Found::Whole,
-                (false, _) => Found::End,
+            let head = RecordHead::of(line.as_bytes()).expect("a head");
+            let found = match (head.begins, head.kind == RecordKind::Start) {
+                (true, true) => FoundLine::Begin,
+                (true, false) => FoundLine::Whole,
+                (false, _) => FoundLine::End,
             };
             table.take(head, found, line.as_bytes(), &mut out).expect("memory takes every write");
         }

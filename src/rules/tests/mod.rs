@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::ids::Claimed;
+use crate::ids::ClaimedWord;
 
 use super::*;
 
@@ -28,14 +28,14 @@ impl Texts {
     }
 }
 
-impl Source for Texts {
+impl RulesSource for Texts {
     fn read(&self, path: &Path) -> io::Result<String> {
         self.0.get(path).cloned().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such file"))
     }
 }
 
-pub(super) fn vars() -> Vars {
-    Vars { home: Some("/home/u".into()), runtime_dir: None }
+pub(super) fn vars() -> VariableValues {
+    VariableValues { home: Some("/home/u".into()), runtime_dir: None }
 }
 
 pub(super) fn load_files(files: &[(&str, &str)]) -> Result<Policy, String> {
@@ -47,6 +47,6 @@ pub(super) fn load_text(text: &str) -> Result<Policy, String> {
     load_files(&[("top.rules", text)])
 }
 
-pub(super) fn claimed(argv: &[&str]) -> Vec<Claimed> {
-    argv.iter().map(|word| Claimed::new(*word).expect("a word that fits")).collect()
+pub(super) fn claimed(argv: &[&str]) -> Vec<ClaimedWord> {
+    argv.iter().map(|word| ClaimedWord::new(*word).expect("a word that fits")).collect()
 }

@@ -50,17 +50,17 @@ tar #opt #file... ; opens archives
 fn settings_are_effective_once_loaded() {
     let policy = load_text(EXAMPLE).expect("the example is good");
     let [git, sh, tar] = policy.rules() else { panic!("three rules") };
-    assert_eq!((policy.max_calls(), policy.audit()), (8, Audit::BestEffort));
-    assert_eq!(policy.journal(), Journal::Require);
+    assert_eq!((policy.max_calls(), policy.audit()), (8, AuditMode::BestEffort));
+    assert_eq!(policy.journal(), JournalMode::Require);
     assert_eq!(git.settings.timeout, Some(Duration::from_secs(120)));
     assert_eq!(git.settings.env, ["HOME", "LANG"]);
     let pairs =
         [("B", "x y"), ("A", "2"), ("C", "/home/u/c")].map(|(name, value)| (name.into(), value.into()));
     assert_eq!(git.settings.setenv, pairs);
     assert_eq!((git.settings.umask, git.settings.cwd.to_str()), (0o077, Some("/home/u")));
-    assert_eq!((git.settings.stdin, git.settings.log), (Stdin::Null, LogPolicy::ExitOnly));
+    assert_eq!((git.settings.stdin, git.settings.log), (StdinMode::Null, LogPolicy::ExitOnly));
     assert_eq!((&sh.settings.exec_path, sh.settings.max_calls), (&ExecPath::Inherit, Some(1)));
-    assert_eq!((sh.settings.background, sh.settings.on_hangup), (Background::Keep, OnHangup::Keep));
+    assert_eq!((sh.settings.background, sh.settings.on_hangup), (BackgroundMode::Keep, HangupAction::Keep));
     assert_eq!(
         (tar.settings.cwd.to_str(), tar.settings.umask, tar.settings.max_calls),
         (Some("/"), 0o022, None)
@@ -95,7 +95,7 @@ tar <opt> <file>...
 #[test]
 fn the_hash_covers_files_and_the_variables_they_name() {
     let hash = |text: &str, home: &str| {
-        let vars = Vars { home: Some(home.into()), ..vars() };
+        let vars = VariableValues { home: Some(home.into()), ..vars() };
         load(std::path::Path::new("/r/a"), &Texts::new(&[("a", text)]), &vars)
             .expect("good")
             .hash()
@@ -111,8 +111,8 @@ fn the_hash_covers_files_and_the_variables_they_name() {
 fn print(rule: &Rule) -> String {
     let mut text: String = rule.comments().map(|comment| format!("; {comment}\n")).collect();
     let words = rule.words().iter().map(|word| match word {
-        Expected::Literal(literal) => format!("'{}'", literal.replace('\'', r"'\''")),
-        Expected::Slot(slot) => slot.shown().replace('<', "#").replace('>', ""),
+        ExpectedWord::Literal(literal) => format!("'{}'", literal.replace('\'', r"'\''")),
+        ExpectedWord::Slot(slot) => slot.shown().replace('<', "#").replace('>', ""),
     });
     text += &words.collect::<Vec<_>>().join(" ");
     let (mut any, mut dash) = (Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ fn print(rule: &Rule) -> String {
             (_, Some(dir)) => text += &format!("\n  {} = in {}", slot.name(), dir.display()),
             (None, None) => any.push(slot.name()),
         }
-        if slot.dash() == Dash::Allowed && slot.regex().is_some() {
+        if slot.dash() == DashPolicy::Allowed && slot.regex().is_some() {
             dash.push(slot.name());
         }
     }

@@ -12,7 +12,8 @@ use super::{claimed, load_text};
 /// What the manual says of one rule and one command line, sentence by sentence. `Ok` matches.
 fn by_the_manual(rule: &Rule, argv: &[&str]) -> Result<(), MissReason> {
     let words = rule.words();
-    let several = words.last().and_then(Expected::slot).is_some_and(|slot| slot.takes() == Takes::Several);
+    let several =
+        words.last().and_then(ExpectedWord::slot).is_some_and(|slot| slot.takes() == SlotCount::Several);
     // The number of words is exact, but for `#name...`, which takes one value or more, at most 64.
     let counts =
         if several { words.len()..=words.len() - 1 + REST_VALUES_MAX } else { words.len()..=words.len() };
@@ -23,9 +24,9 @@ fn by_the_manual(rule: &Rule, argv: &[&str]) -> Result<(), MissReason> {
     for (at, value) in argv.iter().enumerate() {
         match &words[at.min(words.len() - 1)] {
             // Literals, the program among them, are compared byte for byte.
-            Expected::Literal(literal) if literal.as_bytes() == value.as_bytes() => {}
-            Expected::Literal(_) => reasons.push(MissReason::NoRule),
-            Expected::Slot(slot) => reasons.extend(refusal(slot, &rule.settings.cwd, value)),
+            ExpectedWord::Literal(literal) if literal.as_bytes() == value.as_bytes() => {}
+            ExpectedWord::Literal(_) => reasons.push(MissReason::NoRule),
+            ExpectedWord::Slot(slot) => reasons.extend(refusal(slot, &rule.settings.cwd, value)),
         }
     }
     // A rule that needs more than one change is as far away as the largest of them.
@@ -46,7 +47,7 @@ fn refusal(slot: &Slot, cwd: &Path, value: &str) -> Option<MissReason> {
         return Some(MissReason::NoRule);
     }
     // A value that starts with `-` is refused unless the slot is in `allow_dash` (or takes any value).
-    if slot.dash() == Dash::Refused && value.starts_with('-') {
+    if slot.dash() == DashPolicy::Refused && value.starts_with('-') {
         return Some(MissReason::OptionLike);
     }
     let outside = slot.directory().is_some_and(|dir| LexicalPaths.locate(cwd, value, dir).is_none());

@@ -94,7 +94,7 @@ fn figures() {
                 _ => claimed(&["tool", &format!("{at}-abc")]),
             };
             let miss = claimed(&["tool", &format!("sub-{at}"), "--other", "x"]);
-            let time = |argv: &[crate::ids::Claimed]| {
+            let time = |argv: &[crate::ids::ClaimedWord]| {
                 let start = Instant::now();
                 (0..2000).for_each(|_| drop(std::hint::black_box(policy.decide(argv, &LexicalPaths))));
                 start.elapsed() / 2000

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 
-use crate::rules::Expected;
+use crate::rules::ExpectedWord;
 use crate::rules::escape::{command_line, command_line_ascii};
 
 use super::load_text;
@@ -23,8 +23,8 @@ fn by_bash(line: &str) -> Option<Vec<String>> {
 fn by_rules(line: &str) -> Result<Vec<String>, String> {
     let policy = load_text(&format!("x {line}\n"))?;
     let words = policy.rules()[0].words().iter().skip(1).map(|word| match word {
-        Expected::Literal(literal) => literal.to_string(),
-        Expected::Slot(slot) => panic!("{line} has a slot {slot:?}"),
+        ExpectedWord::Literal(literal) => literal.to_string(),
+        ExpectedWord::Slot(slot) => panic!("{line} has a slot {slot:?}"),
     });
     Ok(words.collect())
 }

@@ -8,7 +8,7 @@ use super::{Texts, load_text, vars};
 /// A machine with a few programs and directories.
 struct Machine;
 
-impl Surroundings for Machine {
+impl LintContext for Machine {
     fn program(&self, rule: &Rule) -> Option<PathBuf> {
         let name = rule.program.name()?;
         (!name.contains("missing")).then(|| Path::new("/bin").join(name))

@@ -13,17 +13,17 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, setsid};
 
-use crate::audit::Captured;
+use crate::audit::CapturedBytes;
 use crate::limits::{RELAY_PATIENCE, SEND_WAIT};
-use crate::rules::{Stdin, Tty};
-use crate::sys::{self, Unfit};
+use crate::rules::{StdinMode, TtyMode};
+use crate::sys::{self, UnfitStdio};
 
-use super::super::descriptors::{Descriptors, Use};
-use super::super::divert::{Streams, divert};
+use super::super::descriptors::{FdUse, StreamFds};
+use super::super::divert::{CallStreams, divert};
 use super::super::handle::equip;
-use super::super::plan::Stdio;
-use super::super::stream::Stream;
-use super::words::{News, ORDER_BYTES_MAX, Order, TASK_BYTES, Task, Word};
+use super::super::plan::CommandStdio;
+use super::super::stream::CallStream;
+use super::words::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
 
 /// What a relay is born with.
 #[derive(Clone, Copy, Debug)]
@@ -48,16 +48,16 @@ pub(in crate::spawn) fn live(birth: Birth) -> u8 {
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != birth.broker {
         return FAILED;
     }
-    let begun = settle_in().map_err(Unable::Io).and_then(|()| begin(channel.as_fd(), birth.is_inside));
+    let begun = settle_in().map_err(RelayError::Io).and_then(|()| begin(channel.as_fd(), birth.is_inside));
     match begun {
-        Ok(streams) => Work::new(streams, channel).run(),
-        Err(Unable::Io(source)) => {
+        Ok(streams) => RelayWork::new(streams, channel).run(),
+        Err(RelayError::Io(source)) => {
             tell_failure(channel.as_fd(), &source);
             return FAILED;
         }
-        Err(Unable::Unfit(unfit)) => {
+        Err(RelayError::Unfit(unfit)) => {
             // Nobody may hear it any more.
-            sys::send_now(channel.as_fd(), &Word::Unfit(unfit).encode()).ok();
+            sys::send_now(channel.as_fd(), &RelayReport::Unfit(unfit).encode()).ok();
             return FAILED;
         }
     }
@@ -67,7 +67,7 @@ pub(in crate::spawn) fn live(birth: Birth) -> u8 {
 /// Says that there is no relay. Nobody may hear it any more.
 pub(in crate::spawn) fn tell_failure(channel: BorrowedFd<'_>, source: &io::Error) {
     let errno = source.raw_os_error().unwrap_or(libc::EIO);
-    sys::send_now(channel, &Word::Failed(errno).encode()).ok();
+    sys::send_now(channel, &RelayReport::Failed(errno).encode()).ok();
 }
 
 /// Lets go of what a process has beside memory and numbered descriptors.
@@ -85,21 +85,22 @@ fn settle_in() -> io::Result<()> {
 }
 
 /// Why a relay does not begin.
-enum Unable {
-    Unfit(Unfit),
+enum RelayError {
+    Unfit(UnfitStdio),
     Io(io::Error),
 }
 
-impl From<io::Error> for Unable {
+impl From<io::Error> for RelayError {
     fn from(source: io::Error) -> Self {
         Self::Io(source)
     }
 }
 
 /// Takes the task and the caller's descriptors, and gives the launcher the command's.
-fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<Streams, Unable> {
+fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<CallStreams, RelayError> {
     let message = sys::receive(channel, TASK_BYTES)?;
-    let task = Task::decode(&message.bytes).map_err(|_| Unable::Io(io::ErrorKind::BrokenPipe.into()))?;
+    let task =
+        TaskMessage::decode(&message.bytes).map_err(|_| RelayError::Io(io::ErrorKind::BrokenPipe.into()))?;
     let mut descriptors = message.descriptors.into_iter();
     let mut next = || descriptors.next().ok_or(io::Error::from(io::ErrorKind::BrokenPipe));
     let (connection, launcher) = (next()?, next()?);
@@ -107,47 +108,48 @@ fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<Streams, Unable> {
     for (capture, most) in captures.iter_mut().zip(task.captures) {
         *capture = most.map(|most| next().map(|file| (File::from(file), most))).transpose()?;
     }
-    let [mut stdin, stdout, stderr] = sys::take_stdio(connection.as_fd()).map_err(Unable::Unfit)?;
+    let [mut stdin, stdout, stderr] = sys::take_stdio(connection.as_fd()).map_err(RelayError::Unfit)?;
     // Before the report: after it, the connection is the broker's alone again.
     drop(connection);
-    if task.stdin == Stdin::Null {
+    if task.stdin == StdinMode::Null {
         // The caller's stays open, and goes with this process: to close it may take as long as its caller
         // likes.
         mem::forget(mem::replace(&mut stdin, File::open("/dev/null")?.into()));
     }
-    let hides_terminals = task.tty == Tty::Hide;
-    let (stdio, streams) = divert(Stdio([stdin, stdout, stderr]), captures, hides_terminals, task.audit)?;
+    let hides_terminals = task.tty == TtyMode::Hide;
+    let (stdio, streams) =
+        divert(CommandStdio([stdin, stdout, stderr]), captures, hides_terminals, task.audit)?;
     equip(launcher.as_fd(), &stdio)?;
     let pidfd = sys::open_pidfd(getpid())?;
-    let equipped = Word::Equipped { pid: getpid().as_raw(), is_inside };
+    let equipped = RelayReport::Equipped { pid: getpid().as_raw(), is_inside };
     let give_up = Some(Instant::now() + SEND_WAIT);
     sys::send_patiently(channel, &equipped.encode(), &[pidfd.as_fd()], give_up)?;
     Ok(streams)
 }
 
 /// A relay at work.
-struct Work {
-    streams: Vec<(usize, Stream<Descriptors>)>,
+struct RelayWork {
+    streams: Vec<(usize, CallStream<StreamFds>)>,
     channel: OwnedFd,
-    order: Order,
+    order: RelayOrder,
     /// Until when it moves what it can, once it is to finish.
     until: Option<Instant>,
     /// What the call knows.
-    news: News,
+    news: StreamNews,
     /// The call could not be told of something, because it does not listen.
     is_owing: bool,
 }
 
-impl Work {
-    fn new(Streams(streams): Streams, channel: OwnedFd) -> Self {
-        let news = News::default();
-        Self { streams, channel, order: Order::Flow, until: None, news, is_owing: false }
+impl RelayWork {
+    fn new(CallStreams(streams): CallStreams, channel: OwnedFd) -> Self {
+        let news = StreamNews::default();
+        Self { streams, channel, order: RelayOrder::Flow, until: None, news, is_owing: false }
     }
 
     /// Moves bytes until nothing is left to do, the call has it end, or nobody is there who wants it.
     fn run(mut self) {
         let mut last_moved = Instant::now();
-        let mut heard = Order::Flow;
+        let mut heard = RelayOrder::Flow;
         loop {
             let order = self.order;
             let moved = self.pump();
@@ -166,7 +168,8 @@ impl Work {
             if self.look(until).is_err() {
                 break;
             }
-            let is_calm = order == Order::Settle && self.streams.iter().all(|(_, stream)| stream.is_calm());
+            let is_calm =
+                order == RelayOrder::Settle && self.streams.iter().all(|(_, stream)| stream.is_calm());
             if is_calm && !self.news.is_calm {
                 self.news.is_calm = true;
                 self.tell();
@@ -179,9 +182,9 @@ impl Work {
     /// whole of it: that stays open until the command has ended. And until then it may read what was handed
     /// to it.
     fn is_done(&self) -> bool {
-        let is_asked = self.order != Order::Flow;
+        let is_asked = self.order != RelayOrder::Flow;
         let may_close = self.until.is_some() || !self.streams.iter().any(|(_, stream)| stream.is_lost());
-        let is_done = |stream: &Stream<_>| stream.is_over() && (is_asked || stream.is_known());
+        let is_done = |stream: &CallStream<_>| stream.is_over() && (is_asked || stream.is_known());
         may_close && self.streams.iter().all(|(_, stream)| is_done(stream))
     }
 
@@ -214,7 +217,7 @@ impl Work {
 
     /// Notes how far the captures are.
     fn note(&mut self) {
-        let (mut captured, mut failure) = (Captured::default(), None);
+        let (mut captured, mut failure) = (CapturedBytes::default(), None);
         for (index, stream) in &self.streams {
             captured.bytes[*index] = stream.captured();
             captured.stdin_unread += stream.unread();
@@ -232,7 +235,7 @@ impl Work {
     }
 
     fn send(&mut self) {
-        let told = sys::send_now(self.channel.as_fd(), &Word::News(self.news).encode());
+        let told = sys::send_now(self.channel.as_fd(), &RelayReport::News(self.news).encode());
         self.is_owing = told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
     }
 
@@ -245,13 +248,13 @@ impl Work {
         for (place, (_, stream)) in self.streams.iter().enumerate().filter(|(_, (_, s))| !s.is_over()) {
             let wants = stream.wants();
             if let Some(source) = stream.ends.source().filter(|_| wants.source) {
-                places.push((place, Use::Read));
+                places.push((place, FdUse::Read));
                 looked_at.push(PollFd::new(source, PollFlags::POLLIN));
             }
             // Without an event asked for, it tells only that nobody reads any more.
             let room = if wants.sink { PollFlags::POLLOUT } else { PollFlags::empty() };
             if let Some(sink) = stream.ends.sink() {
-                places.push((place, Use::Write));
+                places.push((place, FdUse::Write));
                 looked_at.push(PollFd::new(sink, room));
             }
         }
@@ -261,7 +264,7 @@ impl Work {
         drop(looked_at);
         for (place, (_, stream)) in self.streams.iter_mut().enumerate() {
             let of = |used| places.iter().position(|at| *at == (place, used)).map(|at| seen[at + 1]);
-            stream.heed(of(Use::Read), of(Use::Write));
+            stream.heed(of(FdUse::Read), of(FdUse::Write));
         }
         if seen[0].intersects(!PollFlags::POLLOUT) { self.obey() } else { Ok(()) }
     }
@@ -274,8 +277,8 @@ impl Work {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 received => received?,
             };
-            self.order = Order::decode(&bytes[..length]).map_err(|_| io::ErrorKind::BrokenPipe)?;
-            if let Order::Finish(left) = self.order {
+            self.order = RelayOrder::decode(&bytes[..length]).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            if let RelayOrder::Finish(left) = self.order {
                 self.until = Instant::now().checked_add(left);
             }
         }

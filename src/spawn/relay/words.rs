@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::audit::Captured;
+use crate::audit::CapturedBytes;
 use crate::limits::REQUEST_FDS;
-use crate::rules::{Audit, Stdin, Tty};
-use crate::sys::Unfit;
-use crate::wire::{Malformed, Reader};
+use crate::rules::{AuditMode, StdinMode, TtyMode};
+use crate::sys::UnfitStdio;
+use crate::wire::{Malformed, MessageReader};
 
 /// What a relay is to do. Its message brings the connection on which the caller's descriptors wait, the
 /// launcher's stream, and the captures in the order of their streams.
@@ -16,31 +16,31 @@ use crate::wire::{Malformed, Reader};
 /// stdin is `/dev/null`, and of each stream `u64`, the
 /// most bytes of its capture, or 0 where it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) audit: Audit,
-    pub(super) tty: Tty,
-    pub(super) stdin: Stdin,
+pub(super) struct TaskMessage {
+    pub(super) audit: AuditMode,
+    pub(super) tty: TtyMode,
+    pub(super) stdin: StdinMode,
     pub(super) captures: [Option<u64>; REQUEST_FDS],
 }
 
 /// Bytes of a [`Task`].
 pub(super) const TASK_BYTES: usize = 12 + 8 * REQUEST_FDS;
 
-impl Task {
+impl TaskMessage {
     pub(super) fn encode(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(TASK_BYTES);
-        bytes.extend(u32::from(self.audit == Audit::Strict).to_le_bytes());
-        bytes.extend(u32::from(self.tty == Tty::Hide).to_le_bytes());
-        bytes.extend(u32::from(self.stdin == Stdin::Null).to_le_bytes());
+        bytes.extend(u32::from(self.audit == AuditMode::Strict).to_le_bytes());
+        bytes.extend(u32::from(self.tty == TtyMode::Hide).to_le_bytes());
+        bytes.extend(u32::from(self.stdin == StdinMode::Null).to_le_bytes());
         self.captures.iter().for_each(|max| bytes.extend(max.unwrap_or(0).to_le_bytes()));
         bytes
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
-        let audit = if reader.u32()? == 1 { Audit::Strict } else { Audit::BestEffort };
-        let tty = if reader.u32()? == 1 { Tty::Hide } else { Tty::Pass };
-        let stdin = if reader.u32()? == 1 { Stdin::Null } else { Stdin::Caller };
+        let mut reader = MessageReader::new(bytes);
+        let audit = if reader.u32()? == 1 { AuditMode::Strict } else { AuditMode::BestEffort };
+        let tty = if reader.u32()? == 1 { TtyMode::Hide } else { TtyMode::Pass };
+        let stdin = if reader.u32()? == 1 { StdinMode::Null } else { StdinMode::Caller };
         let mut captures = [None; REQUEST_FDS];
         for max in &mut captures {
             *max = Some(number(&mut reader)?).filter(|max| *max > 0);
@@ -54,7 +54,7 @@ impl Task {
 ///
 /// Shape: `u32` 0 or 1, or 2 with `u64`, microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum RelayOrder {
     /// Moving bytes as they come.
     Flow,
     /// The same, and to be told when all that was written so far has been given.
@@ -66,7 +66,7 @@ pub(super) enum Order {
 /// Most bytes of an [`Order`].
 pub(super) const ORDER_BYTES_MAX: usize = 12;
 
-impl Order {
+impl RelayOrder {
     pub(super) fn encode(self) -> Vec<u8> {
         match self {
             Self::Flow => 0u32.to_le_bytes().into(),
@@ -79,7 +79,7 @@ impl Order {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = MessageReader::new(bytes);
         let order = match reader.u32()? {
             0 => Self::Flow,
             1 => Self::Settle,
@@ -95,7 +95,7 @@ impl Order {
 /// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`News`];
 /// `u32` 3 and [`Unfit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum RelayReport {
     /// There is no relay, for this error, and the launcher has no descriptors.
     Failed(i32),
     /// It was made, and has given the launcher what becomes the command's stdin, stdout and stderr.
@@ -105,15 +105,15 @@ pub(super) enum Word {
         is_inside: bool,
     },
     /// This has become of the streams since.
-    News(News),
+    News(StreamNews),
     /// The caller's descriptors cannot be a command's.
-    Unfit(Unfit),
+    Unfit(UnfitStdio),
 }
 
 /// Most bytes of a [`Word`].
 pub(super) const WORD_BYTES_MAX: usize = 4 + 12 + 8 * (REQUEST_FDS + 1);
 
-impl Word {
+impl RelayReport {
     pub(super) fn encode(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(WORD_BYTES_MAX);
         match self {
@@ -134,14 +134,14 @@ impl Word {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = MessageReader::new(bytes);
         let word = match reader.u32()? {
             0 => Self::Failed(reader.u32()?.cast_signed()),
             1 => Self::Equipped { pid: reader.u32()?.cast_signed(), is_inside: reader.u32()? == 1 },
-            2 => Self::News(News::decode(&mut reader)?),
+            2 => Self::News(StreamNews::decode(&mut reader)?),
             _ => {
-                let report = reader.bytes(Unfit::BYTES)?.try_into().map_err(|_| Malformed::Truncated)?;
-                Self::Unfit(Unfit::decode(report).ok_or(Malformed::Truncated)?)
+                let report = reader.bytes(UnfitStdio::BYTES)?.try_into().map_err(|_| Malformed::Truncated)?;
+                Self::Unfit(UnfitStdio::decode(report).ok_or(Malformed::Truncated)?)
             }
         };
         reader.end()?;
@@ -155,7 +155,7 @@ impl Word {
 /// errno (0: none); of each stream `u64` bytes, all ones where it has no capture; `u64` bytes of stdin that
 /// were left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct StreamNews {
     /// All that was written when the call asked has been given.
     pub(super) is_calm: bool,
     /// The relay ends.
@@ -166,10 +166,10 @@ pub(super) struct News {
     pub(super) is_lost: bool,
     /// The first capture that failed, by its descriptor, and why.
     pub(super) failure: Option<(usize, i32)>,
-    pub(super) captured: Captured,
+    pub(super) captured: CapturedBytes,
 }
 
-impl News {
+impl StreamNews {
     fn encode(self, bytes: &mut Vec<u8>) {
         let bits = [self.is_calm, self.is_over, self.is_cut, self.is_lost, self.captured.truncated];
         let bits = bits.iter().rev().fold(0u32, |bits, bit| (bits << 1) | u32::from(*bit));
@@ -181,12 +181,12 @@ impl News {
         bytes.extend(self.captured.stdin_unread.to_le_bytes());
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn decode(reader: &mut MessageReader<'_>) -> Result<Self, Malformed> {
         let bits = reader.u32()?;
         let is = |place: u32| bits & (1 << place) != 0;
         let (index, errno) = (reader.u32()?, reader.u32()?.cast_signed());
         let index = usize::try_from(index).map_err(|_| Malformed::Truncated)?;
-        let mut captured = Captured { truncated: is(4), ..Captured::default() };
+        let mut captured = CapturedBytes { truncated: is(4), ..CapturedBytes::default() };
         for held in &mut captured.bytes {
             *held = Some(number(reader)?).filter(|held| *held != u64::MAX);
         }
@@ -196,7 +196,7 @@ impl News {
     }
 }
 
-fn number(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
+fn number(reader: &mut MessageReader<'_>) -> Result<u64, Malformed> {
     let (low, high) = (reader.u32()?, reader.u32()?);
     Ok(u64::from(high) << 32 | u64::from(low))
 }
@@ -218,27 +218,27 @@ mod tests {
             let bytes = held.map(|held| held.map(u64::from));
             let [is_calm, is_over, is_cut, is_lost, truncated] = bits;
             let captured =
-                Captured { bytes, truncated, stdin_unread: u64::from(number) << 20, ..Captured::default() };
+                CapturedBytes { bytes, truncated, stdin_unread: u64::from(number) << 20, ..CapturedBytes::default() };
             let errno = number.cast_signed();
-            let news = News { is_calm, is_over, is_cut, is_lost, failure, captured };
-            let equipped = Word::Equipped { pid: errno, is_inside: is_calm };
-            for word in [Word::News(news), Word::Failed(errno), equipped, Word::Unfit(Unfit::Count(4))] {
+            let news = StreamNews { is_calm, is_over, is_cut, is_lost, failure, captured };
+            let equipped = RelayReport::Equipped { pid: errno, is_inside: is_calm };
+            for word in [RelayReport::News(news), RelayReport::Failed(errno), equipped, RelayReport::Unfit(UnfitStdio::Count(4))] {
                 let said = word.encode();
                 prop_assert!(said.len() <= WORD_BYTES_MAX);
-                prop_assert_eq!(Word::decode(&said), Ok(word));
-                prop_assert!((0..said.len()).all(|cut| Word::decode(&said[..cut]).is_err()));
+                prop_assert_eq!(RelayReport::decode(&said), Ok(word));
+                prop_assert!((0..said.len()).all(|cut| RelayReport::decode(&said[..cut]).is_err()));
             }
-            for order in [Order::Flow, Order::Settle, Order::Finish(Duration::from_micros(number.into()))] {
+            for order in [RelayOrder::Flow, RelayOrder::Settle, RelayOrder::Finish(Duration::from_micros(number.into()))] {
                 prop_assert!(order.encode().len() <= ORDER_BYTES_MAX);
-                prop_assert_eq!(Order::decode(&order.encode()), Ok(order));
+                prop_assert_eq!(RelayOrder::decode(&order.encode()), Ok(order));
             }
-            let audit = if is_cut { Audit::Strict } else { Audit::BestEffort };
-            let tty = if is_lost { Tty::Hide } else { Tty::Pass };
-            let stdin = if is_over { Stdin::Null } else { Stdin::Caller };
+            let audit = if is_cut { AuditMode::Strict } else { AuditMode::BestEffort };
+            let tty = if is_lost { TtyMode::Hide } else { TtyMode::Pass };
+            let stdin = if is_over { StdinMode::Null } else { StdinMode::Caller };
             let captures = bytes.map(|max| max.filter(|max| *max > 0));
-            let task = Task { audit, tty, stdin, captures };
+            let task = TaskMessage { audit, tty, stdin, captures };
             prop_assert_eq!(task.encode().len(), TASK_BYTES);
-            prop_assert_eq!(Task::decode(&task.encode()), Ok(task));
+            prop_assert_eq!(TaskMessage::decode(&task.encode()), Ok(task));
         }
     }
 }

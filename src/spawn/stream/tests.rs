@@ -91,7 +91,7 @@ impl Script {
     }
 }
 
-impl Ends for Script {
+impl StreamIo for Script {
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
         let bytes = self.act([Side::Source, Side::Capture], bytes)?;
         let drawn = self.draw(bytes);
@@ -154,18 +154,18 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop::collection::vec(act, 0..60)
 }
 
-fn check(stream: &Stream<Script>, max: Option<u64>, on_loss: OnLoss) -> Result<(), TestCaseError> {
+fn check(stream: &CallStream<Script>, max: Option<u64>, on_loss: CaptureLoss) -> Result<(), TestCaseError> {
     let Script { source, taken, file, sink, is_gone, has_failed, .. } = &stream.ends;
     prop_assert!(!stream.is_unread() || *is_gone, "unread: the reader has gone");
     prop_assert_eq!(stream.loss().is_some(), *has_failed, "a loss: the capture has failed");
-    prop_assert_eq!(stream.is_lost(), *has_failed && on_loss == OnLoss::End);
+    prop_assert_eq!(stream.is_lost(), *has_failed && on_loss == CaptureLoss::End);
     prop_assert!(source.starts_with(file), "the file is what was written");
     prop_assert!(source.starts_with(sink), "the reader has what was written");
     prop_assert_eq!(stream.kept(), max.map(|_| file.len() as u64));
     prop_assert!(max.is_none_or(|max| file.len() as u64 <= max), "the file keeps its bound");
     let is_whole = file.len() >= sink.len();
     prop_assert!(is_whole || max.is_none() || stream.is_truncated(), "file first");
-    prop_assert!(is_whole || max.is_none() || stream.loss().is_none() || on_loss == OnLoss::GoOn);
+    prop_assert!(is_whole || max.is_none() || stream.loss().is_none() || on_loss == CaptureLoss::GoOn);
     if max.is_some() && stream.loss().is_none() {
         prop_assert_eq!(stream.is_truncated(), *taken > file.len(), "truncated only when true");
     }
@@ -181,12 +181,12 @@ proptest! {
         way in any::<bool>(),
         acts in acts(),
     ) {
-        let on_loss = if ends { OnLoss::End } else { OnLoss::GoOn };
-        let way = if way { Way::In } else { Way::Out };
+        let on_loss = if ends { CaptureLoss::End } else { CaptureLoss::GoOn };
+        let way = if way { StreamSide::In } else { StreamSide::Out };
         let steps = acts.len() + length / 1000 + 100;
         let ahead_max = 10_000;
-        let stream = Stream::new(Script::new(length, acts), way, max, on_loss);
-        let mut stream = Stream { ahead_max, ..stream };
+        let stream = CallStream::new(Script::new(length, acts), way, max, on_loss);
+        let mut stream = CallStream { ahead_max, ..stream };
         for _ in 0..steps {
             stream.take();
             check(&stream, max, on_loss)?;
@@ -204,7 +204,7 @@ proptest! {
     #[test]
     fn a_stalled_reader_bounds_what_is_taken(length in 0usize..2_000_000, hurry in any::<bool>()) {
         let script = Script::new(length, Vec::new());
-        let mut stream = Stream::new(script, Way::Out, Some(u64::MAX), OnLoss::End);
+        let mut stream = CallStream::new(script, StreamSide::Out, Some(u64::MAX), CaptureLoss::End);
         for _ in 0..40 {
             if hurry {
                 stream.hurry();
@@ -218,7 +218,8 @@ proptest! {
 
 #[test]
 fn what_was_written_before_the_reader_left_is_kept() {
-    let mut stream = Stream::new(Script::new(1000, vec![Act::Move(10)]), Way::Out, Some(500), OnLoss::End);
+    let mut stream =
+        CallStream::new(Script::new(1000, vec![Act::Move(10)]), StreamSide::Out, Some(500), CaptureLoss::End);
     stream.take();
     stream.lose_sink();
     assert_eq!((stream.ends.file.len(), stream.is_over(), stream.is_truncated()), (500, true, false));
@@ -226,7 +227,8 @@ fn what_was_written_before_the_reader_left_is_kept() {
 
 #[test]
 fn of_a_stdin_that_nobody_reads_nothing_more_is_taken() {
-    let mut stream = Stream::new(Script::new(1000, vec![Act::Move(10)]), Way::In, Some(500), OnLoss::End);
+    let mut stream =
+        CallStream::new(Script::new(1000, vec![Act::Move(10)]), StreamSide::In, Some(500), CaptureLoss::End);
     stream.take();
     stream.lose_sink();
     assert_eq!((stream.ends.taken, stream.is_over()), (10, true));
@@ -234,8 +236,9 @@ fn of_a_stdin_that_nobody_reads_nothing_more_is_taken() {
 
 /// A stream of so many bytes with a capture without a bound, of which some are in the capture and the reader
 /// has none.
-fn ahead(length: usize, acts: Vec<Act>) -> Stream<Script> {
-    let mut stream = Stream::new(Script::new(length, acts), Way::Out, Some(u64::MAX), OnLoss::End);
+fn ahead(length: usize, acts: Vec<Act>) -> CallStream<Script> {
+    let mut stream =
+        CallStream::new(Script::new(length, acts), StreamSide::Out, Some(u64::MAX), CaptureLoss::End);
     stream.take();
     stream
 }
@@ -245,7 +248,7 @@ fn an_error_from_the_source_is_its_end() {
     for max in [Some(500), None] {
         // It cannot be spliced, gives something, which is kept or given, and fails.
         let script = Script::new(1000, vec![Act::Unfit, Act::Move(100), Act::Move(1000), Act::Broken]);
-        let mut stream = Stream::new(script, Way::Out, max, OnLoss::End);
+        let mut stream = CallStream::new(script, StreamSide::Out, max, CaptureLoss::End);
         assert!(stream.take());
         if max.is_none() {
             assert!(stream.give());
@@ -259,20 +262,21 @@ fn an_error_from_the_source_is_its_end() {
 
 #[test]
 fn a_capture_that_is_cut_under_the_relay_is_a_loss() {
-    for on_loss in [OnLoss::End, OnLoss::GoOn] {
+    for on_loss in [CaptureLoss::End, CaptureLoss::GoOn] {
         let script = Script::new(1000, vec![Act::Move(100), Act::Unfit]);
-        let mut stream = Stream::new(script, Way::Out, Some(u64::MAX), on_loss);
+        let mut stream = CallStream::new(script, StreamSide::Out, Some(u64::MAX), on_loss);
         assert!(stream.take());
         stream.ends.file.clear();
         assert!(!stream.give());
         assert!(stream.loss().is_some() && stream.is_truncated() && stream.is_over());
-        assert_eq!((stream.is_lost(), stream.ends.sink.len()), (on_loss == OnLoss::End, 0));
+        assert_eq!((stream.is_lost(), stream.ends.sink.len()), (on_loss == CaptureLoss::End, 0));
     }
 }
 
 #[test]
 fn a_reader_that_is_gone_before_anything_passed_takes_nothing() {
-    let mut stream = Stream::new(Script::new(1000, vec![Act::Gone]), Way::In, None, OnLoss::End);
+    let mut stream =
+        CallStream::new(Script::new(1000, vec![Act::Gone]), StreamSide::In, None, CaptureLoss::End);
     stream.take();
     assert_eq!((stream.ends.taken, stream.is_unread(), stream.is_over()), (0, true, true));
 }

@@ -6,13 +6,13 @@ use crate::limits::RELAY_BUFFER_BYTES;
 
 /// Bytes on their way.
 #[derive(Debug, Default)]
-pub(super) struct Window {
+pub(super) struct StreamWindow {
     bytes: Vec<u8>,
     /// Where in the capture the first of them are.
     held: Range<u64>,
 }
 
-impl Window {
+impl StreamWindow {
     /// Room for something else, at most `bytes` of it.
     pub(super) fn room(&mut self, bytes: usize) -> &mut [u8] {
         self.held = 0..0;

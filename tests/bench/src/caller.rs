@@ -10,7 +10,7 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt::ReceiveTimeout,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use sluice::ids::Claimed;
+use sluice::ids::ClaimedWord;
 use sluice::wire::{Reply, Request};
 
 /// A reply that takes longer than this is a failure.
@@ -27,7 +27,7 @@ pub struct Caller {
 impl Caller {
     /// A caller of `words` on the broker at `socket`.
     pub fn new(socket: &Path, words: &[&str]) -> io::Result<Self> {
-        let words = words.iter().filter_map(|word| Claimed::new(*word)).collect();
+        let words = words.iter().filter_map(|word| ClaimedWord::new(*word)).collect();
         let message = Request::Call(words).encode().ok_or(io::ErrorKind::InvalidInput)?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
         Ok(Self { socket: socket.to_owned(), message, null })

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use clap::Args as Arguments;
 use serde::{Deserialize, Serialize};
-use sluice::ids::Claimed;
-use sluice::rules::{Located, Paths, Policy, Source, Vars};
+use sluice::ids::ClaimedWord;
+use sluice::rules::{LocatedPath, PathResolver, Policy, RulesSource, VariableValues};
 
 use crate::budget::Budget;
 use crate::memory::{mib, own_kib};
@@ -213,7 +213,7 @@ pub fn load_once(shape: Shape, rules: usize) -> io::Result<Load> {
     Ok(Load { shape, rules, load_ms, resident_kib, used_kib: own_kib("VmRSS")? })
 }
 
-fn batch_ns(policy: &Policy, words: &[Claimed]) -> f64 {
+fn batch_ns(policy: &Policy, words: &[ClaimedWord]) -> f64 {
     let begun = Instant::now();
     for _ in 0..BATCH {
         drop(black_box(policy.decide(black_box(words), &NoPaths)));
@@ -234,17 +234,17 @@ pub(crate) fn text(shape: Shape, rules: usize) -> String {
     text
 }
 
-pub(crate) fn words(shape: Shape, number: usize, value: &str) -> Vec<Claimed> {
+pub(crate) fn words(shape: Shape, number: usize, value: &str) -> Vec<ClaimedWord> {
     let (program, first) = match shape {
         Shape::Programs | Shape::Regexes => (format!("/opt/bin/p{number}"), "run".to_owned()),
         Shape::Literals => ("/opt/bin/tool".to_owned(), format!("job{number}")),
     };
-    [program, first, value.to_owned()].into_iter().filter_map(Claimed::new).collect()
+    [program, first, value.to_owned()].into_iter().filter_map(ClaimedWord::new).collect()
 }
 
 pub(crate) fn load(text: &str) -> io::Result<Policy> {
     let path = Path::new("/bench.rules");
-    sluice::rules::load(path, &Text(text), &Vars::default())
+    sluice::rules::load(path, &Text(text), &VariableValues::default())
         .map_err(|diagnostics| io::Error::other(format!("{diagnostics:?}")))
 }
 
@@ -255,7 +255,7 @@ fn verify(good: bool) -> io::Result<()> {
 /// The one file there is.
 struct Text<'a>(&'a str);
 
-impl Source for Text<'_> {
+impl RulesSource for Text<'_> {
     fn read(&self, _path: &Path) -> io::Result<String> {
         Ok(self.0.to_owned())
     }
@@ -264,8 +264,8 @@ impl Source for Text<'_> {
 /// No rule of these has an `in DIR` slot.
 pub(crate) struct NoPaths;
 
-impl Paths for NoPaths {
-    fn locate(&self, _cwd: &Path, _value: &str, _dir: &Path) -> Option<Located> {
+impl PathResolver for NoPaths {
+    fn locate(&self, _cwd: &Path, _value: &str, _dir: &Path) -> Option<LocatedPath> {
         None
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use sluice::audit::{Fields, Head, Lines, Recorded, Standing};
+use sluice::audit::{LineClassifier, ManifestLines, ParsedRecord, RecordFields, RecordHead};
 use sluice::limits::{FOREIGN_PLACES_MAX, RECORD_LINE_BYTES_MAX};
 
 /// Panics when the property does not hold for `data`.
@@ -20,8 +20,8 @@ pub(crate) fn check(data: &[u8]) {
 /// Places without a record are in order and apart, and within the file; a line that says nothing of a line before it is in
 /// one of them, unless it is torn.
 fn standing(data: &[u8]) {
-    let mut standing = Standing::new(None);
-    let mut lines = Lines::new(data);
+    let mut standing = LineClassifier::new(None);
+    let mut lines = ManifestLines::new(data);
     let mut records = Vec::new();
     while let Some(line) = lines.read_line().expect("no I/O here") {
         let at = line.at;
@@ -46,7 +46,7 @@ fn standing(data: &[u8]) {
 
 /// The number of each line, and its bytes with its newline.
 fn read(data: &[u8], piece: usize) -> Vec<(u64, usize)> {
-    let mut lines = Lines::new(Pieces(data, piece));
+    let mut lines = ManifestLines::new(Pieces(data, piece));
     let mut found = Vec::new();
     while let Some(line) = lines.read_line().expect("no I/O here") {
         assert!(!line.bytes.contains(&b'\n'));
@@ -56,13 +56,13 @@ fn read(data: &[u8], piece: usize) -> Vec<(u64, usize)> {
 }
 
 fn head(line: &[u8]) {
-    let (head, record) = (Head::of(line), Recorded::of(line));
+    let (head, record) = (RecordHead::of(line), ParsedRecord::of(line));
     if let Some((head, record)) = head.zip(record.as_ref()) {
         assert_eq!((Some(head.call), head.ts, head.kind), (record.call, record.ts, record.kind));
     }
     assert!(record.is_none() || line.is_ascii() && line.starts_with(b"{"), "a record is an object in ASCII");
     // There may be values in fields that no record has for which there is no number or text.
-    if let Some((Fields(fields), record)) = Fields::of(line).zip(record) {
+    if let Some((RecordFields(fields), record)) = RecordFields::of(line).zip(record) {
         let kind = fields.iter().find(|(name, _)| name == "kind").map(|(_, kind)| kind.as_str());
         assert_eq!(kind, Some(Some(record.kind.name())), "the same record, by its fields");
     }

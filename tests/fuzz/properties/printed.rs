@@ -4,9 +4,9 @@
 use std::fmt::Write;
 
 use sluice::rules::{
-    Audit, Background, CaptureMax, Dash, Durability, ExecPath, Expected, Handed, Journal, LogPolicy,
-    OnHangup, Policy, Resource, ResourceKey, ResourceValue, Rule, ScopeMode, Settings, Slot, Stdin, Takes,
-    Tty,
+    AuditMode, BackgroundMode, CaptureMax, DashPolicy, ExecPath, ExpectedWord, HangupAction, JournalMode,
+    LogPolicy, PathForm, Policy, Resource, ResourceKey, ResourceValue, Rule, RuleSettings, ScopeMode, Slot,
+    SlotCount, StdinMode, SyncMode, TtyMode,
 };
 
 use super::quoting::{Quoting, single as quoted};
@@ -14,8 +14,8 @@ use super::quoting::{Quoting, single as quoted};
 /// The text of a rules file, its words written in one way.
 pub(crate) fn text(policy: &Policy, quoting: Quoting) -> String {
     let audit = match policy.audit() {
-        Audit::Strict => "strict",
-        Audit::BestEffort => "best-effort",
+        AuditMode::Strict => "strict",
+        AuditMode::BestEffort => "best-effort",
     };
     let scope = match policy.scope() {
         ScopeMode::Auto => "auto",
@@ -24,11 +24,11 @@ pub(crate) fn text(policy: &Policy, quoting: Quoting) -> String {
         ScopeMode::Off => "off",
     };
     let journal = match policy.journal() {
-        Journal::Off => "off",
-        Journal::On => "on",
-        Journal::Require => "require",
+        JournalMode::Off => "off",
+        JournalMode::On => "on",
+        JournalMode::Require => "require",
     };
-    let sync = if policy.sync() == Durability::Disk { "yes" } else { "no" };
+    let sync = if policy.sync() == SyncMode::Disk { "yes" } else { "no" };
     let mut text = String::from("defaults:\n");
     for (key, value) in [("audit", audit), ("scope", scope), ("journal", journal), ("sync", sync)] {
         line(&mut text, &format!("  {key} = {value}"));
@@ -50,11 +50,11 @@ fn line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("a string takes any text");
 }
 
-fn word(expected: &Expected, quoting: Quoting) -> String {
+fn word(expected: &ExpectedWord, quoting: Quoting) -> String {
     match expected {
-        Expected::Literal(literal) => quoting.word(literal),
-        Expected::Slot(slot) if slot.takes() == Takes::Several => format!("#{}...", slot.name()),
-        Expected::Slot(slot) => format!("#{}", slot.name()),
+        ExpectedWord::Literal(literal) => quoting.word(literal),
+        ExpectedWord::Slot(slot) if slot.takes() == SlotCount::Several => format!("#{}...", slot.name()),
+        ExpectedWord::Slot(slot) => format!("#{}", slot.name()),
     }
 }
 
@@ -64,7 +64,7 @@ fn constraint(text: &mut String, slot: &Slot) {
     }
     if let Some(directory) = slot.directory() {
         let directory = directory.display().to_string().replace(';', "\\;");
-        let handed = if slot.handed() == Some(Handed::Descriptor) { " as fd" } else { "" };
+        let handed = if slot.handed() == Some(PathForm::Descriptor) { " as fd" } else { "" };
         line(text, &format!("  {} = in {directory}{handed}", slot.name()));
     }
 }
@@ -74,7 +74,7 @@ fn widening(text: &mut String, rule: &Rule) {
         rule.slots().filter(wanted).map(Slot::name).collect::<Vec<_>>().join(", ")
     };
     let any = names(|slot| slot.regex().is_none() && slot.directory().is_none());
-    let dash = names(|slot| slot.regex().is_some() && slot.dash() == Dash::Allowed);
+    let dash = names(|slot| slot.regex().is_some() && slot.dash() == DashPolicy::Allowed);
     for (key, names) in [("allow_any", any), ("allow_dash", dash)] {
         if !names.is_empty() {
             line(text, &format!("  {key} = {names}"));
@@ -82,8 +82,8 @@ fn widening(text: &mut String, rule: &Rule) {
     }
 }
 
-fn settings(text: &mut String, settings: &Settings, quoting: Quoting) {
-    let Settings {
+fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
+    let RuleSettings {
         timeout,
         cwd,
         umask,
@@ -111,11 +111,11 @@ fn settings(text: &mut String, settings: &Settings, quoting: Quoting) {
         ("umask", format!("{umask:o}")),
         ("env", if env.is_empty() { "none".into() } else { env.join(",") }),
         ("exec_path", exec_path),
-        ("stdin", if *stdin == Stdin::Null { "null" } else { "caller" }.into()),
-        ("on_hangup", if *on_hangup == OnHangup::Keep { "keep" } else { "kill" }.into()),
-        ("background", if *background == Background::Keep { "keep" } else { "kill" }.into()),
+        ("stdin", if *stdin == StdinMode::Null { "null" } else { "caller" }.into()),
+        ("on_hangup", if *on_hangup == HangupAction::Keep { "keep" } else { "kill" }.into()),
+        ("background", if *background == BackgroundMode::Keep { "keep" } else { "kill" }.into()),
         ("log", log_name(*log).into()),
-        ("tty", if *tty == Tty::Hide { "hide" } else { "pass" }.into()),
+        ("tty", if *tty == TtyMode::Hide { "hide" } else { "pass" }.into()),
         (
             "capture_max",
             match capture_max {

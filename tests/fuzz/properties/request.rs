@@ -1,6 +1,6 @@
 //! Requests: what decodes encodes to the same bytes, and what encodes decodes to the same words.
 
-use sluice::ids::Claimed;
+use sluice::ids::ClaimedWord;
 use sluice::limits::{ARG_BYTES_MAX, ARGC_MAX, MESSAGE_BYTES_MAX};
 use sluice::wire::Request;
 
@@ -28,7 +28,7 @@ fn decoded(data: &[u8]) {
 /// `data` as words with a NUL between them.
 fn encoded(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let Some(words) = text.split('\0').map(Claimed::new).collect::<Option<Vec<_>>>() else { return };
+    let Some(words) = text.split('\0').map(ClaimedWord::new).collect::<Option<Vec<_>>>() else { return };
     let bytes: usize = words.iter().map(|word| word.as_str().len() + 4).sum();
     let fits = words.len() <= ARGC_MAX && bytes + 12 <= MESSAGE_BYTES_MAX;
     let request = Request::Call(words);

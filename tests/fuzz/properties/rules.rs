@@ -4,9 +4,9 @@
 use std::io;
 use std::path::Path;
 
-use sluice::ids::Claimed;
+use sluice::ids::ClaimedWord;
 use sluice::limits::{ARGC_MAX, DIAGNOSTICS_MAX, RULES_LINE_BYTES_MAX};
-use sluice::rules::{Expected, LexicalPaths, Policy, Rule, Source, Takes, Vars, load};
+use sluice::rules::{ExpectedWord, LexicalPaths, Policy, Rule, RulesSource, SlotCount, VariableValues, load};
 
 #[path = "printed.rs"]
 mod printed;
@@ -62,10 +62,10 @@ fn literals(rule: &Rule) -> Vec<&str> {
     rule.words().iter().map(literal).collect()
 }
 
-fn literal(expected: &Expected) -> &str {
+fn literal(expected: &ExpectedWord) -> &str {
     match expected {
-        Expected::Literal(literal) => literal,
-        Expected::Slot(slot) => panic!("a slot {slot:?}"),
+        ExpectedWord::Literal(literal) => literal,
+        ExpectedWord::Slot(slot) => panic!("a slot {slot:?}"),
     }
 }
 
@@ -94,10 +94,10 @@ fn same_when_printed(policy: &Policy, quoting: Quoting) {
 
 /// Which rule takes these words, or why none does.
 fn verdict(policy: &Policy, words: &[String]) -> Result<usize, (&'static str, String)> {
-    let argv: Vec<_> = words.iter().filter_map(|word| Claimed::new(word.as_str())).collect();
+    let argv: Vec<_> = words.iter().filter_map(|word| ClaimedWord::new(word.as_str())).collect();
     match policy.decide(&argv, &LexicalPaths) {
         Ok(matched) => {
-            assert!(matched.argv.iter().map(|word| word.as_str()).eq(argv.iter().map(Claimed::as_str)));
+            assert!(matched.argv.iter().map(|word| word.as_str()).eq(argv.iter().map(ClaimedWord::as_str)));
             let same = |rule: &std::sync::Arc<Rule>| std::sync::Arc::ptr_eq(rule, &matched.rule);
             Ok(policy.rules().iter().position(same).expect("a match is one of the rules"))
         }
@@ -117,11 +117,11 @@ fn command_lines(rule: &Rule) -> Vec<Vec<String>> {
 }
 
 fn filled(rule: &Rule, value: &str) -> Vec<String> {
-    let word = |expected: &Expected| match expected {
-        Expected::Literal(literal) => vec![literal.to_string()],
-        Expected::Slot(slot) => {
+    let word = |expected: &ExpectedWord| match expected {
+        ExpectedWord::Literal(literal) => vec![literal.to_string()],
+        ExpectedWord::Slot(slot) => {
             let inside = slot.directory().map(|dir| dir.join(value).to_string_lossy().into_owned());
-            let count = if slot.takes() == Takes::Several { 2 } else { 1 };
+            let count = if slot.takes() == SlotCount::Several { 2 } else { 1 };
             vec![inside.unwrap_or_else(|| value.into()); count]
         }
     };
@@ -135,7 +135,7 @@ fn shown(text: impl ToString, allowed: char) {
 }
 
 fn loaded(texts: &Texts<'_>) -> Result<Policy, Vec<sluice::rules::Diagnostic>> {
-    let vars = Vars { home: Some("/home/me".into()), runtime_dir: Some("/run/user/1".into()) };
+    let vars = VariableValues { home: Some("/home/me".into()), runtime_dir: Some("/run/user/1".into()) };
     load(Path::new(TOP), texts, &vars)
 }
 
@@ -153,7 +153,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-impl Source for Texts<'_> {
+impl RulesSource for Texts<'_> {
     fn read(&self, path: &Path) -> io::Result<String> {
         let text = if path == Path::new(TOP) { Some(self.top) } else { self.other };
         text.map(str::to_owned).ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -1,12 +1,12 @@
 //! Lines that are put in, taken out and exchanged, and which of them are records then.
 
 use super::super::super::chain::{chained, no_line};
-use super::super::lines::Lines;
+use super::super::lines::ManifestLines;
 use super::*;
 
-fn stood(text: &str, anchor: Option<&str>) -> Stood {
-    let mut standing = Standing::new(anchor.map(|line| Digest::of_line(line.trim_end().as_bytes())));
-    let mut lines = Lines::new(text.as_bytes());
+fn stood(text: &str, anchor: Option<&str>) -> ClassifiedLines {
+    let mut standing = LineClassifier::new(anchor.map(|line| Digest::of_line(line.trim_end().as_bytes())));
+    let mut lines = ManifestLines::new(text.as_bytes());
     while let Some(line) = lines.read_line().expect("no I/O here") {
         standing.add(&line);
     }
@@ -104,8 +104,8 @@ fn runs_and_places_are_bounded() {
     let [a, b] = &run::<2>(&no_line(), "start");
     let mut text = a.clone();
     (0..1000).for_each(|number| text += &stray(number + 1));
-    let mut standing = Standing::new(None);
-    let mut lines = Lines::new(text.as_bytes());
+    let mut standing = LineClassifier::new(None);
+    let mut lines = ManifestLines::new(text.as_bytes());
     while let Some(line) = lines.read_line().expect("no I/O here") {
         standing.add(&line);
         assert!(standing.runs.len() <= RUNS_MAX && standing.foreign.len() <= FOREIGN_PLACES_MAX);

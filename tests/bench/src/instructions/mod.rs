@@ -12,10 +12,10 @@ use std::path::Path;
 use std::process::Command;
 
 use serde::Serialize;
-use sluice::audit::{Author, Caller, Captured, Manifest, Opening, Outcome, Sink, Started};
-use sluice::ids::{Claimed, SocketName};
-use sluice::rules::{Bound, Journal, Matched, Policy};
-use sluice::sd::Account;
+use sluice::audit::{RecordAuthor, Caller, CapturedBytes, Manifest, CallStart, CallOutcome, JournalSink, StartedCall};
+use sluice::ids::{ClaimedWord, SocketName};
+use sluice::rules::{BoundWord, JournalMode, MatchedRule, Policy};
+use sluice::sd::CgroupUsage;
 use sluice::sys::Sender;
 use sluice::wire::{Request, Status};
 
@@ -113,8 +113,8 @@ pub fn run(work: Work, rounds: u64, dir: &Path) -> io::Result<()> {
     let policy = load(&text(Shape::Programs, RULES))?;
     let (good, bad) = (words(Shape::Programs, RULES - 1, "7"), words(Shape::Programs, RULES - 1, "x"));
     let message = Request::Call(good.clone()).encode().ok_or(io::ErrorKind::InvalidInput)?;
-    let sink = Sink::new(Journal::Off, Box::new(|_| {}))?;
-    let author = Author { rules: "/bench.rules", policy: policy.hash() };
+    let sink = JournalSink::new(JournalMode::Off, Box::new(|_| {}))?;
+    let author = RecordAuthor { rules: "/bench.rules", policy: policy.hash() };
     let manifest = Manifest::open(&dir.join("manifest.jsonl"), &author, sink).map_err(io::Error::other)?;
     let matched = find(&policy, &good)?;
     for _ in 0..rounds {
@@ -129,24 +129,24 @@ pub fn run(work: Work, rounds: u64, dir: &Path) -> io::Result<()> {
     manifest.close()
 }
 
-fn decode(message: &[u8]) -> io::Result<Vec<Claimed>> {
+fn decode(message: &[u8]) -> io::Result<Vec<ClaimedWord>> {
     match black_box(Request::decode(black_box(message))) {
         Ok(Request::Call(words)) => Ok(words),
         other => Err(io::Error::other(format!("{other:?}"))),
     }
 }
 
-fn find(policy: &Policy, words: &[Claimed]) -> io::Result<Matched> {
+fn find(policy: &Policy, words: &[ClaimedWord]) -> io::Result<MatchedRule> {
     policy.decide(words, &NoPaths).map_err(|miss| io::Error::other(miss.explanation))
 }
 
-fn record(manifest: &Manifest, policy: &Policy, matched: &Matched) -> io::Result<()> {
+fn record(manifest: &Manifest, policy: &Policy, matched: &MatchedRule) -> io::Result<()> {
     let caller = Caller::new(Sender { pid: 1000, uid: 1000, gid: 1000 }, None);
-    let opening = Opening {
+    let opening = CallStart {
         socket: &SocketName::new("bench"),
         rule: matched.rule.line,
         file: None,
-        argv: matched.argv.iter().map(Bound::as_str).collect(),
+        argv: matched.argv.iter().map(BoundWord::as_str).collect(),
         paths: Vec::new(),
         resolved: "/opt/bin/p99",
         cwd: "/",
@@ -158,12 +158,12 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &Matched) -> io::Result
         policy: policy.hash(),
         hidden: false,
     };
-    let (started, written) = Started::new(manifest, None, &opening);
+    let (started, written) = StartedCall::new(manifest, None, &opening);
     written?;
-    let (account, captured) = (Account::default(), Captured::default());
+    let (account, captured) = (CgroupUsage::default(), CapturedBytes::default());
     let status = Status::exited(0);
     let outcome =
-        Outcome::Ran { status, signal: None, cause: None, left: 0, keeps: false, account, captured };
+        CallOutcome::Ran { status, signal: None, cause: None, left: 0, keeps: false, account, captured };
     started.finish(&outcome, &opening)
 }
 
