@@ -9,8 +9,8 @@ use nix::errno::Errno;
 
 use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX, TAKING_MAX};
 use crate::rules::PolicyMiss;
-use crate::rules::escape::visible;
 use crate::sys::{UnfitKind, UnfitStdio};
+use crate::text::visible;
 use crate::wire::{Malformed, Status};
 
 /// Why a request did not run. One variant per thing an operator would do differently.

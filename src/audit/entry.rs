@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::ids::{CallId, SocketName};
 use crate::limits::JOURNAL_MESSAGE_CHARS_MAX;
-use crate::rules::escape::{command_line_ascii, visible};
 use crate::sd::{JournalEntry, Priority};
+use crate::text::{command_line_ascii, visible};
 use crate::wire::Status;
 
 use super::diary::{CloseRecord, OpenRecord, ReloadRecord};

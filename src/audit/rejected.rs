@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::ids::{CallId, SocketName};
 use crate::limits::{RECORD_DETAIL_BYTES_MAX, SUMMARY_CHARS_MAX};
 use crate::refusal::Refusal;
-use crate::rules::escape::command_line;
+use crate::text::command_line;
 
 use super::record::now_ms;
 use super::words::{Caller, RecordedArgv};

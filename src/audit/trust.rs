@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use crate::limits::LINKS_MAX;
-use crate::rules::escape::quoted;
+use crate::text::quoted;
 
 /// Why a path is not trusted. `Display` says what to do about it.
 #[derive(Debug)]

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use crate::audit::RefusedRequest;
 use crate::limits::{NOTIFY_OWED_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_INTERVAL};
 use crate::rules::ScopeMode;
-use crate::rules::escape::visible;
 use crate::sd::Notifier;
 use crate::spawn::ScopeFallback;
+use crate::text::visible;
 
 use super::notice::{Notice, count};
 use super::state::Broker;

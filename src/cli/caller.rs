@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::client::{self, CallFailure};
-use crate::rules::escape::{quoted, visible};
+use crate::text::{quoted, visible};
 use crate::wire::Status;
 
 use advice::AskedCall;

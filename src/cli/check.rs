@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::broker::{InspectedRules, LoadError, program_of};
-use crate::rules::escape::visible;
 use crate::rules::{
     DashPolicy, Diagnostic, ExecPath, ExpectedWord, PathTemplate, Policy, ProgramWord, Rule, Slot, SlotCount,
 };
 use crate::spawn::Environment;
+use crate::text::visible;
 
 use super::NO;
 use super::answer::{OutputForm, RulePlace, write_json};

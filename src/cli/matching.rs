@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::ids::ClaimedWord;
-use crate::rules::escape::{quoted, visible};
 use crate::rules::{MatchedRule, PathResolver, Policy, PolicyMiss, Rule};
+use crate::text::{quoted, visible};
 
 use super::NO;
 use super::answer::{OutputForm, RulePlace, write_json};

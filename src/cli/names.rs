@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf, absolute};
 
 use nix::unistd::User;
 
-use crate::rules::escape::{quoted, visible};
 use crate::spawn::Environment;
+use crate::text::{quoted, visible};
 
 /// The name of the rules that `sluice.service` serves.
 pub(super) const DEFAULT: &str = "default";

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::rules::escape::quoted;
 use crate::rules::{
     AuditMode, BackgroundMode, CaptureMax, ExecPath, HangupAction, JournalMode, LogPolicy, Policy, Resource,
     ResourceKey, ResourceValue, RuleSettings, ScopeMode, StdinMode, SyncMode, TtyMode,
 };
+use crate::text::quoted;
 
 /// Key and value of every setting that is in force.
 pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)> {

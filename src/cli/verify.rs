@@ -16,8 +16,8 @@ use crate::audit::{
 };
 use crate::ids::CallId;
 use crate::limits::SHOWN_CALLS_MAX;
-use crate::rules::escape::visible;
 use crate::sd::{EntryText, JournalScope, read_journal};
+use crate::text::visible;
 
 use super::NO;
 use super::answer::{OutputForm, write_json};

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::{DIAGNOSTIC_CHARS_MAX, DIAGNOSTICS_MAX};
 
-use super::escape::{is_hidden, visible};
 use super::files::RulesFiles;
+use crate::text::{is_hidden, visible};
 
 /// A stretch of one line. Ordered by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

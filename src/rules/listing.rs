@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::limits::{REST_VALUES_MAX, VALUE_BYTES_MAX};
 
-use super::escape::visible;
 use super::rule::{DashPolicy, Rule, Slot, SlotConstraint, SlotCount};
+use crate::text::visible;
 
 /// The rules in file order, a blank line between them.
 pub(super) fn listing(rules: &[Arc<Rule>]) -> String {

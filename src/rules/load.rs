@@ -11,10 +11,10 @@ use super::files::{RulesFiles, RulesSource};
 use super::index::RuleIndex;
 use super::lint::{LintContext, LintInput, lint};
 use super::lower::{LoweredRules, lower};
-use super::machine::Turns;
+use super::parse::parse;
 use super::policy::Policy;
+use super::regex_machine::Turns;
 use super::secrecy::SecretPrograms;
-use super::tree::parse;
 use super::variables::{LoadVariables, VariableValues};
 
 /// The policy of the rules file at `path`, which is absolute, or everything that is wrong with it.

@@ -12,7 +12,7 @@ use regex_syntax::hir::{Hir, Look};
 
 use crate::limits::{REGEX_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REGEX_TOTAL_BYTES_MAX};
 
-use super::machine::{BudgetExhausted, StepBudget, matches};
+use super::regex_machine::{BudgetExhausted, StepBudget, matches};
 
 /// A regex that compiles within its bounds. It matches whole values only.
 pub(super) struct SlotPattern {

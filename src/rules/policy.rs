@@ -11,8 +11,8 @@ use crate::limits::FIRST_HANDED_FD;
 
 use super::index::{Candidates, RuleIndex};
 use super::listing::listing;
-use super::machine::{StepBudget, Turns};
 use super::matcher::{LocatedPath, PathArgument, PathResolver, RuleMismatch, fit, shortened, slots};
+use super::regex_machine::{StepBudget, Turns};
 use super::rule::{PathForm, Rule};
 use super::secrecy::SecretPrograms;
 use super::settings::{AuditMode, JournalMode, ScopeMode, SyncMode};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::ids::RuleLine;
 
-use super::escape::quoted;
 use super::pattern::SlotPattern;
 use super::settings::RuleSettings;
+use crate::text::quoted;
 
 /// One rule, with every setting effective.
 #[derive(Debug)]

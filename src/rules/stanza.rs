@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
 use super::lexer::LineTail;
+use super::parse::Attribute;
 use super::pattern::{PatternCache, PatternError};
 use super::resources::ResourceKey;
 use super::rule::{PathForm, SlotConstraint};
@@ -15,7 +16,6 @@ use super::settings::{
     SyncMode, TtyMode,
 };
 use super::template::PathTemplate;
-use super::tree::Attribute;
 use super::values;
 use super::variables::LoadVariables;
 use super::vocabulary::{self, AttributeKey, AttributePlace};

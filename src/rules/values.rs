@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
 
 use super::diagnostic::RulesFault;
-use super::escape::quoted;
 use super::resources::bytes;
 use super::settings::{CaptureMax, ExecPath};
 use super::variables::LoadVariables;
 use super::vocabulary::nearest;
 use super::word::QuotedWord;
+use crate::text::quoted;
 
 /// `250ms`, `30s`, `5m`, `2h`; a bare number is seconds.
 pub(super) fn duration(word: &QuotedWord) -> Result<Duration, RulesFault> {

@@ -7,7 +7,7 @@ use std::ptr;
 
 use nix::errno::Errno;
 
-use super::raw;
+use super::syscall;
 
 /// Becomes `program`. The kernel's lists of words are made in `room`. Gives why it did not. `execve(2)`. Errors: `E2BIG`
 /// (too much for the kernel, or for the room), `ENOENT`, `EACCES`, `ENOEXEC` and more.
@@ -24,7 +24,7 @@ pub fn execute<'a>(
     let Some(environment) = list(environment, &mut places) else { return Errno::E2BIG };
     let arguments = [program.as_ptr().addr(), argv.addr(), environment.addr()];
     // SAFETY: both lists are of C strings that outlive the call, and end with a null pointer.
-    unsafe { raw::call(libc::SYS_execve, arguments) }.err().unwrap_or(Errno::UnknownErrno)
+    unsafe { syscall::call(libc::SYS_execve, arguments) }.err().unwrap_or(Errno::UnknownErrno)
 }
 
 /// A list as the kernel takes it, in the first of `places`; the others stay.
@@ -45,7 +45,7 @@ fn list<'a>(
 #[allow(unsafe_code, reason = "nix's chdir reads errno")]
 pub fn enter_directory(path: &CStr) -> nix::Result<()> {
     // SAFETY: the path is a C string that outlives the call.
-    unsafe { raw::call(libc::SYS_chdir, [path.as_ptr().addr(), 0, 0]) }.map(drop)
+    unsafe { syscall::call(libc::SYS_chdir, [path.as_ptr().addr(), 0, 0]) }.map(drop)
 }
 
 /// The descriptor of this number, after all others but stdin, stdout and stderr have been closed: for a process that
@@ -56,7 +56,7 @@ pub fn alone_with(number: RawFd) -> OwnedFd {
     for [first, last] in [[3, number.saturating_sub(1)], [number + 1, u32::MAX]] {
         if first <= last {
             // SAFETY: these are this process's own copies, and nothing in it owns one.
-            unsafe { raw::call(libc::SYS_close_range, [first as usize, last as usize, 0]) }.ok();
+            unsafe { syscall::call(libc::SYS_close_range, [first as usize, last as usize, 0]) }.ok();
         }
     }
     // SAFETY: it is open, and its owner is the other process, in a table of its own.

@@ -11,7 +11,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::limits::{MESSAGE_FDS_MAX, SEND_RETRY};
 
-use super::{raw, uninterrupted};
+use super::syscall;
+use super::uninterrupted;
 
 /// Who sent a message, in the kernel's words (`SCM_CREDENTIALS`), seen from this process's namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,7 +182,7 @@ pub(super) fn receive_raw(
         let arguments = [number, (&raw mut header).addr(), flags];
         // SAFETY: the header points to one iovec (IoSliceMut has its layout) and one control buffer, both of the
         // lengths given and both alive until after the call.
-        match unsafe { raw::call(libc::SYS_recvmsg, arguments) } {
+        match unsafe { syscall::call(libc::SYS_recvmsg, arguments) } {
             Err(Errno::EINTR) => {}
             result => break result?,
         }

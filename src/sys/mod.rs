@@ -3,59 +3,59 @@
 //! directly where it is safe.
 
 mod adopt;
-mod berth;
+mod allocate;
+mod clone_vm;
 mod connect;
-mod copy;
 mod descriptors;
 mod exec;
 mod exit;
-mod file;
-mod flow;
+mod fork;
+mod io;
+mod kernel_check;
 mod memory;
 mod message;
-mod needs;
+mod open_at;
 mod pidfd;
-mod places;
+mod poll;
 mod program;
-mod raw;
-mod ready;
 mod reap;
 mod seqpacket;
 mod signals;
 mod stdio;
+mod syscall;
 mod terminal;
 mod text;
-mod unfit;
+mod unfit_stdio;
 mod xattr;
 
 pub use adopt::adopt_descriptor;
-pub use berth::{ChildMemory, ChildSlots, clone_sibling};
+pub use allocate::allocate;
+pub use clone_vm::{ChildMemory, ChildSlots, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
-pub use copy::{block_signals, copy_sibling};
 pub use descriptors::{close_on_exec_from, form, stdio};
 pub use exec::{alone_with, enter_directory, execute};
 pub use exit::exit_now;
-pub use file::allocate;
-pub use flow::{
+pub use fork::{block_signals, copy_sibling};
+pub use io::{
     never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, untaken_bytes,
     write, write_at,
 };
+pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{
     PeekedMessage, ReceivedMessage, Sender, discard, peek, peek_behind, receive, receive_few, send,
     send_patiently,
 };
-pub use needs::{LEAST_KERNEL, MissingSyscall, check_kernel};
+pub use open_at::{move_above, open_places};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
-pub use places::{move_above, open_places};
+pub use poll::poll_until;
 pub use program::is_before_exec;
-pub use ready::poll_until;
 pub use reap::{ProcessEnd, ended_child, reap, reap_child, was_signaled};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
-pub use unfit::{UnfitKind, UnfitStdio};
+pub use unfit_stdio::{UnfitKind, UnfitStdio};
 pub use xattr::attribute_is;
 
 /// Runs a system call again for as long as a signal interrupts it.

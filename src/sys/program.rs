@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 use nix::unistd::Pid;
 
-use super::flow::read;
-use super::raw;
+use super::io::read;
+use super::syscall;
 use super::text::text_with_number;
 
 /// Whether a process is the program still that it was made by (`PF_FORKNOEXEC`). The kernel knows it of one
@@ -41,7 +41,7 @@ fn read_beginning<'a>(path: &[u8; PATH_BYTES], buffer: &'a mut [u8]) -> io::Resu
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned() as usize;
     let arguments = [libc::AT_FDCWD.cast_unsigned() as usize, path.as_ptr().addr(), flags, 0];
     // SAFETY: the path is a C string, as its last byte is a NUL, and outlives the call.
-    let number = unsafe { raw::call(libc::SYS_openat, arguments) }?;
+    let number = unsafe { syscall::call(libc::SYS_openat, arguments) }?;
     // SAFETY: it was opened just now, and nothing else owns it.
     let file = unsafe { OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(i32::MAX)) };
     let length = read(file.as_fd(), buffer)?;

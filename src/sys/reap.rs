@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::{raw, uninterrupted};
+use super::syscall;
+use super::uninterrupted;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub fn ended_child(waits: bool) -> nix::Result<Option<Pid>> {
         let mut info: libc::siginfo_t = unsafe { zeroed() };
         let arguments = [libc::P_ALL as usize, 0, (&raw mut info).addr(), flags.cast_unsigned() as usize, 0];
         // SAFETY: `info` is a whole siginfo_t that outlives the call, and no rusage is asked for.
-        match unsafe { raw::call(libc::SYS_waitid, arguments) } {
+        match unsafe { syscall::call(libc::SYS_waitid, arguments) } {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
             // SAFETY: waitid succeeded, so `info` describes a child, or is all zeroes still.
@@ -78,7 +79,7 @@ pub fn reap_child(child: Pid) -> nix::Result<ProcessEnd> {
     let arguments = [child.as_raw().unsigned_abs() as usize, (&raw mut status).addr(), 0, 0];
     loop {
         // SAFETY: `status` is an int that outlives the call, and no rusage is asked for.
-        match unsafe { raw::call(libc::SYS_wait4, arguments) } {
+        match unsafe { syscall::call(libc::SYS_wait4, arguments) } {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
             Ok(_) if libc::WIFEXITED(status) => {

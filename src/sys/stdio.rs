@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use crate::limits::{MESSAGE_FDS_MAX, REQUEST_FDS};
 
 use super::message::{ControlBuffer, own, receive_raw};
-use super::raw;
+use super::syscall;
 use super::text::text_with_number;
-use super::unfit::{UnfitKind, UnfitStdio};
+use super::unfit_stdio::{UnfitKind, UnfitStdio};
 
 /// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and
 /// stderr; its bytes are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every
@@ -84,7 +84,7 @@ fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<UnfitKind>) -> Option<
     let mut link = [0; LINK_BYTES];
     let arguments = [path.as_ptr().addr(), link.as_mut_ptr().addr(), link.len()];
     // SAFETY: the path is a C string and the buffer is as long as is said; both outlive the call.
-    let read = unsafe { raw::call(libc::SYS_readlink, arguments) };
+    let read = unsafe { syscall::call(libc::SYS_readlink, arguments) };
     match read.ok().and_then(|length| link.get(..length)) {
         Some(link) => judge(link),
         None => Some(UnfitKind::Unreadable),
@@ -107,7 +107,7 @@ const LINK_PATH_BYTES: usize = b"/proc/self/fd/".len() + 11;
 fn status_flags(number: i32) -> nix::Result<i32> {
     let arguments = [number.unsigned_abs() as usize, libc::F_GETFL.unsigned_abs() as usize, 0];
     // SAFETY: three integers go in, no memory is touched.
-    let flags = unsafe { raw::call(libc::SYS_fcntl, arguments) }?;
+    let flags = unsafe { syscall::call(libc::SYS_fcntl, arguments) }?;
     i32::try_from(flags).map_err(|_| Errno::EOVERFLOW)
 }
 
@@ -121,7 +121,7 @@ fn format_of(number: i32) -> nix::Result<u32> {
     let (path, mask) = (c"".as_ptr().addr(), libc::STATX_TYPE as usize);
     let arguments = [number.unsigned_abs() as usize, path, flags, mask, (&raw mut found).addr()];
     // SAFETY: the path is a C string, and `found` is a whole statx; both outlive the call.
-    unsafe { raw::call(libc::SYS_statx, arguments) }?;
+    unsafe { syscall::call(libc::SYS_statx, arguments) }?;
     Ok(u32::from(found.stx_mode) & libc::S_IFMT)
 }
 
@@ -135,7 +135,7 @@ fn listens(number: i32) -> nix::Result<bool> {
     let (value, length) = ((&raw mut listens).addr(), (&raw mut length).addr());
     // SAFETY: one int is written, of which the length is given; both outlive the call.
     unsafe {
-        raw::call(libc::SYS_getsockopt, [number.unsigned_abs() as usize, level, option, value, length])
+        syscall::call(libc::SYS_getsockopt, [number.unsigned_abs() as usize, level, option, value, length])
     }?;
     Ok(listens != 0)
 }

@@ -3,7 +3,7 @@
 use memchr::memmem::{self, Finder};
 
 use crate::ids::{CallId, RuleLine};
-use crate::rules::escape;
+use crate::text;
 
 use super::super::read::{ParsedRecord, RecordHead, RecordKind};
 
@@ -100,7 +100,7 @@ fn may_count(head: &RecordHead, call: CallId, line: &[u8]) -> bool {
 
 /// The command line of a record, as a shell would take it.
 fn command_line(record: &ParsedRecord) -> String {
-    escape::command_line(&record.argv)
+    text::command_line(&record.argv)
 }
 
 /// Bytes that a line has when it is of this rule: the longest run of what JSON writes as it is.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::client::{BadWords, CallFailure};
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
-use crate::rules::escape::{command_line, quoted, visible};
+use crate::text::{command_line, quoted, visible};
 use crate::wire::{Explanation, Status};
 
 use super::unit::SocketUnit;

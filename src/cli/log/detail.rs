@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::audit::RecordFields;
-use crate::rules::escape::command_line;
+use crate::text::command_line;
 
 use super::style::{OutputStyle, printable};
 use super::when;

@@ -6,8 +6,8 @@ use std::io::{self, IsTerminal};
 use jiff::tz::TimeZone;
 
 use crate::audit::{ParsedRecord, now_ms};
-use crate::rules::escape::command_line;
 use crate::sys;
+use crate::text::command_line;
 
 /// How answers look.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use crate::rules::ExpectedWord;
-use crate::rules::escape::{command_line, command_line_ascii};
+use crate::text::{command_line, command_line_ascii};
 
 use super::load_text;
 

@@ -144,7 +144,7 @@ impl ChildMemory {
         self.advise(libc::MADV_DOFORK)?;
         let flags = libc::SIGCHLD.cast_unsigned() as usize;
         // SAFETY: without CLONE_VM and a stack the copy goes on here, on a copy of this stack.
-        let child = unsafe { super::raw::call(libc::SYS_clone, [flags, 0, 0, 0, 0]) };
+        let child = unsafe { super::syscall::call(libc::SYS_clone, [flags, 0, 0, 0, 0]) };
         if child == Ok(0) {
             return Ok(None);
         }
@@ -163,7 +163,7 @@ impl ChildMemory {
         let start = unsafe { self.head.cast::<u8>().sub(GUARD_BYTES + STACK_BYTES) };
         let arguments = [start.addr().get(), BERTH_BYTES, advice.cast_unsigned() as usize];
         // SAFETY: the whole of a mapping, whose contents stay.
-        unsafe { super::raw::call(libc::SYS_madvise, arguments) }.map(drop)
+        unsafe { super::syscall::call(libc::SYS_madvise, arguments) }.map(drop)
     }
 
     /// So many bytes, once; `None` when there is no memory.
@@ -334,7 +334,7 @@ unsafe fn clone_onto<T>(
             lateout("r11") _,
         );
     }
-    super::raw::outcome(result)
+    super::syscall::outcome(result)
 }
 
 /// The same in a copy of this process, which may call what it likes.
@@ -351,7 +351,7 @@ unsafe fn clone_onto<T>(
 ) -> nix::Result<usize> {
     let [first, second, third, ..] = arguments;
     // SAFETY: the caller answers for it; without CLONE_VM the child has a copy of the memory.
-    let child = unsafe { super::raw::call(number, [first, second, third]) }?;
+    let child = unsafe { super::syscall::call(number, [first, second, third]) }?;
     if child == 0 {
         enter(start);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::limits::REST_VALUES_MAX;
 
 use super::index::{RuleIndex, RuleNumber};
-use super::machine::StepBudget;
+use super::regex_machine::StepBudget;
 use super::rule::{DashPolicy, ExpectedWord, Rule, Slot, SlotConstraint};
 
 /// Each rule that is never reached, with the first that hides it whole.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::limits::FIRST_HANDED_FD;
 
-use super::raw;
+use super::syscall;
 
 /// `struct open_how` of `openat2(2)`.
 #[repr(C)]
@@ -30,17 +30,17 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
         let at = libc::AT_FDCWD as isize;
         let open = [at.cast_unsigned(), path.as_ptr().addr(), (&raw const how).addr(), size_of::<OpenHow>()];
         // SAFETY: the path is a C string and `how` a whole structure; both outlive the call.
-        let opened = unsafe { raw::call(libc::SYS_openat2, open) }?;
+        let opened = unsafe { syscall::call(libc::SYS_openat2, open) }?;
         if opened == number {
             // SAFETY: F_SETFD takes a number; without FD_CLOEXEC the descriptor outlives exec.
-            unsafe { raw::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }?;
+            unsafe { syscall::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }?;
             continue;
         }
         // SAFETY: what has the number is nobody's that lives on: `move_above` took what is needed out of the
         // way.
-        unsafe { raw::call(libc::SYS_dup3, [opened, number, 0]) }?;
+        unsafe { syscall::call(libc::SYS_dup3, [opened, number, 0]) }?;
         // SAFETY: it was opened just now, and nothing owns it.
-        unsafe { raw::call(libc::SYS_close, [opened]) }?;
+        unsafe { syscall::call(libc::SYS_close, [opened]) }?;
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ pub fn move_above(descriptor: &OwnedFd, count: u32) -> nix::Result<OwnedFd> {
     let arguments =
         [descriptor.as_raw_fd().cast_unsigned() as usize, libc::F_DUPFD_CLOEXEC as usize, least as usize];
     // SAFETY: F_DUPFD_CLOEXEC takes two numbers and touches no memory.
-    let moved = unsafe { raw::call(libc::SYS_fcntl, arguments) }?;
+    let moved = unsafe { syscall::call(libc::SYS_fcntl, arguments) }?;
     let moved = RawFd::try_from(moved).map_err(|_| Errno::EBADF)?;
     // SAFETY: it was made just now, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })

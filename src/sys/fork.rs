@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
-use super::berth::CLONE_INTO_CGROUP;
+use super::clone_vm::CLONE_INTO_CGROUP;
 
 /// How a copy ends whose work panicked.
 const PANICKED: u8 = 101;
@@ -71,19 +71,19 @@ mod tests {
     #[test]
     fn a_copy_does_its_work_in_memory_of_its_own_and_ends() {
         // Whose parent is the test's parent: nobody here can wait for it.
-        let (listen, speak) = super::super::pair().expect("a pair");
+        let (listen, speak) = crate::sys::pair().expect("a pair");
         let mut number = [7];
         let work = || {
             number[0] += 1;
             // Whoever listens sees it.
-            super::super::write(speak.as_fd(), &number).ok();
+            crate::sys::write(speak.as_fd(), &number).ok();
             0
         };
         let (_, pidfd) = copy_sibling(None, work).expect("a process");
         let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-        assert!(super::super::poll_until(&mut end, None).expect("polled"));
+        assert!(crate::sys::poll_until(&mut end, None).expect("polled"));
         let mut told = [0];
-        assert_eq!(super::super::read(listen.as_fd(), &mut told).expect("told"), 1);
+        assert_eq!(crate::sys::read(listen.as_fd(), &mut told).expect("told"), 1);
         assert_eq!((told, number), ([8], [7]));
     }
 }
