@@ -8,13 +8,19 @@ pub mod limits;
 
 pub mod ids;
 
+pub mod text;
+
 pub mod sys;
+
+pub mod trust;
 
 pub mod wire;
 
 pub mod rules;
 
 pub mod refusal;
+
+pub mod cgroup;
 
 pub mod sd;
 

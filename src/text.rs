@@ -1,6 +1,8 @@
 //! Text that is safe to show. What comes from a rules file or a caller must neither drive a terminal nor read as
 //! something else, so control and invisible characters are spelled out.
 
+#![forbid(unsafe_code)]
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 

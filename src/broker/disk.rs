@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::audit::{TrustError, trusted_directory, trusted_rules};
 use crate::limits::RULES_BYTES_MAX;
 use crate::rules::{LocatedPath, PathResolver, Policy, RulesSource, VariableValues, load};
 use crate::spawn::Environment;
+use crate::trust::{TrustError, trusted_directory, trusted_rules};
 
 use super::notice::LoadError;
 use super::paths::locate;

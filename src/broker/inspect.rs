@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::audit::{TrustedName, trusted_directory, trusted_rules};
 use crate::rules::{Diagnostic, ExaminedRules, LintContext, Policy, Rule, RulesSource, examine};
 use crate::spawn::{Environment, resolve};
+use crate::trust::{TrustedName, trusted_directory, trusted_rules};
 
 use super::disk::{check_policy, text_of, vars_of};
 use super::notice::LoadError;

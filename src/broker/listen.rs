@@ -15,10 +15,10 @@ use nix::sys::socket::sockopt::{AcceptConn, SockType};
 use nix::sys::socket::{self, AddressFamily, SockFlag, UnixAddr, getsockname, getsockopt};
 use nix::sys::stat::{Mode, umask};
 
-use crate::audit::{TrustError, TrustedName};
 use crate::ids::SocketName;
 use crate::limits::BACKLOG;
 use crate::sys;
+use crate::trust::{TrustError, TrustedName};
 
 /// A listening socket and what it is called.
 #[derive(Debug)]

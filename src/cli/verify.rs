@@ -12,12 +12,14 @@ use serde::Serialize;
 
 use crate::audit::{
     Digest, FileReport, IndexedEntry, JournalIndex, JournalProcess, RecordKind, SenderProgram, VerifyRemark,
-    VerifyReport, rotated, trusted_file, unrotated, verify,
+    VerifyReport, rotated, unrotated, verify,
 };
+
 use crate::ids::CallId;
 use crate::limits::SHOWN_CALLS_MAX;
 use crate::sd::{EntryText, JournalScope, read_journal};
 use crate::text::visible;
+use crate::trust::trusted_file;
 
 use super::NO;
 use super::answer::{OutputForm, write_json};

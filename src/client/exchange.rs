@@ -14,7 +14,8 @@ use crate::limits::{EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES
 use crate::sys;
 use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
-use super::{BadWords, ConnectFailure, words};
+use super::words;
+use super::{BadWords, ConnectFailure};
 
 /// Why there is no exit status of a command, or no listing.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use crate::limits::SCOPE_WAIT;
 
-use super::link::{BusTransport, unescape};
 use super::scope::{HandoverMode, NewScope, ScopeName};
+use super::transport::{BusTransport, unescape};
 
 const MANAGER: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";

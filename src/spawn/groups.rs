@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use crate::cgroup::{Cgroup, limit};
 use crate::ids::SocketName;
 use crate::limits::{GROUP_ROUND, NURSERY_WAIT};
 use crate::rules::Resource;
-use crate::sd::{CallsCgroup, Cgroup, Delegation, limit};
+use crate::sd::{CallsCgroup, Delegation};
 
 use super::handle::{Launcher, dismiss};
 use super::kin::Reaper;

@@ -20,9 +20,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getsid};
 
+use crate::cgroup::Cgroup;
 use crate::limits::PARKED_ROUND;
 use crate::rules::BackgroundMode;
-use crate::sd::Cgroup;
 use crate::sys::{self, ProcessEnd};
 
 use super::cradle;

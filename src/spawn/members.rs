@@ -9,8 +9,8 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::cgroup::Cgroup;
 use crate::limits::{KILL_GRACE, KILL_ROUND, RELAY_SPARED_MAX, SCOPE_ROUND};
-use crate::sd::Cgroup;
 use crate::sys;
 
 use super::stop::StopSignal;

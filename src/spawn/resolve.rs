@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use crate::audit::{TrustError, trusted_program};
 use crate::refusal::Refusal;
 use crate::rules::{ExecPath, ProgramWord, RuleSettings};
+use crate::trust::{TrustError, trusted_program};
 
 /// The broker's own environment as it was at the start: what `env =` inherits from.
 #[derive(Debug)]

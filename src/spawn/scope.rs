@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::sd::{Cgroup, ScopeName};
+use crate::sd::ScopeName;
+
+use crate::cgroup::Cgroup;
 
 /// The scope of one call.
 #[derive(Debug)]

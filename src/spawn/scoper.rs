@@ -8,10 +8,11 @@ use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Instant;
 
+use crate::cgroup::Cgroup;
 use crate::ids::SocketName;
 use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
 use crate::rules::Resource;
-use crate::sd::{BusAddress, BusError, Cgroup, ManagerReply, NewScope, ScopeName};
+use crate::sd::{BusAddress, BusError, ManagerReply, NewScope, ScopeName};
 
 use super::handle::{Launcher, dismiss};
 use super::inbox::QueueReceiver;

@@ -9,9 +9,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::audit::{CallOutcome, CapturedBytes, EndCause};
+use crate::cgroup::{CgroupUsage, OomWatch};
 use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
 use crate::rules::{BackgroundMode, HangupAction};
-use crate::sd::{CgroupUsage, OomWatch};
 use crate::sys::{self, ProcessEnd};
 use crate::wire::Status;
 

@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use crate::limits::RECORD_LINE_BYTES_MAX;
 
 use super::super::chain::Digest;
-use super::super::mark::noted;
 use super::super::read::{
     ClassifiedLines, LineClassifier, ManifestLines, ManifestSource, ReadError, RecordHead,
 };
 use super::blocks::{BackwardLines, each_line, split};
 use super::filter::LineFilter;
 use super::matcher::{CallMatcher, LineConsumer};
+use crate::audit::write::mark::noted;
 
 /// How many calls are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

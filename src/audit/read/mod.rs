@@ -2,15 +2,15 @@
 //! Believes nothing: any bytes may be in there. `source.rs` is the way in, `record.rs` what a line says,
 //! `standing.rs` whether it is a record at all.
 
+mod classify;
 mod lines;
 mod record;
 mod rotation;
 mod source;
-mod standing;
 mod unpack;
 
+pub use classify::{ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, TornLine};
 pub use lines::{ManifestLine, ManifestLines};
 pub use record::{ParsedRecord, RecordFields, RecordHead, RecordKind};
 pub use rotation::{rotated, unrotated};
 pub use source::{ManifestSource, ReadError};
-pub use standing::{ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, TornLine};

@@ -4,9 +4,9 @@
 
 use super::super::chain::Digest;
 use super::super::read::{LineClassifier, LineRelation, ManifestLine, ParsedRecord, RecordKind};
-use super::misfit::ChainFinding;
+use super::finding::ChainFinding;
+use super::journal_index::{Confirmation, JournalIndex, JournalProcess};
 use super::numbers::CallNumbers;
-use super::witness::{Confirmation, JournalIndex, JournalProcess};
 
 /// What one file holds, and the first line of it that does not fit.
 #[derive(Debug, Default)]

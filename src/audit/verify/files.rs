@@ -9,10 +9,10 @@ use crate::limits::JOURNAL_LATE_MAX_MS;
 use super::super::chain::Digest;
 use super::super::read::{ManifestLines, ManifestSource, ParsedRecord, ReadError, RecordHead, RecordKind};
 use super::chain::FileScan;
-use super::misfit::ChainFinding;
+use super::finding::ChainFinding;
+use super::journal_index::{IndexedEntry, JournalIndex};
 use super::numbers::CallNumbers;
 use super::report::{FileReport, VerifyRemark, VerifyReport};
-use super::witness::{IndexedEntry, JournalIndex};
 
 /// Why no answer can be had.
 #[derive(Debug)]

@@ -3,14 +3,14 @@
 
 mod chain;
 mod files;
-mod misfit;
+mod finding;
+mod journal_index;
 mod numbers;
 mod report;
 #[cfg(test)]
 mod tests;
-mod witness;
 
 pub use files::{AskJournal, VerifyError, verify};
-pub use misfit::{ChainFinding, LinePlace};
+pub use finding::{ChainFinding, LinePlace};
+pub use journal_index::{IndexedEntry, JournalIndex, JournalProcess, SenderProgram};
 pub use report::{FileReport, VerifyRemark, VerifyReport};
-pub use witness::{IndexedEntry, JournalIndex, JournalProcess, SenderProgram};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::ids::CallId;
 
 use super::super::read::{ParsedRecord, RecordKind};
-use super::misfit::ChainFinding;
+use super::finding::ChainFinding;
 
 /// The numbers of a manifest, whatever the order of its files.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::ids::CallId;
 
-use super::misfit::{ChainFinding, LinePlace};
+use super::finding::{ChainFinding, LinePlace};
 
 /// What was found in all files.
 #[derive(Debug)]

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 
-use crate::audit::{ParsedRecord, trusted_file};
+use crate::audit::ParsedRecord;
+
 use crate::limits::CAPTURE_BLOCK_BYTES;
+use crate::trust::trusted_file;
 
 use super::style::push_printable;
 

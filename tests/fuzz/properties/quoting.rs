@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sluice::rules::escape;
+use sluice::text;
 
 /// How words are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

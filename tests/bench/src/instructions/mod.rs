@@ -15,7 +15,7 @@ use serde::Serialize;
 use sluice::audit::{RecordAuthor, Caller, CapturedBytes, Manifest, CallStart, CallOutcome, JournalSink, StartedCall};
 use sluice::ids::{ClaimedWord, SocketName};
 use sluice::rules::{BoundWord, JournalMode, MatchedRule, Policy};
-use sluice::sd::CgroupUsage;
+use sluice::cgroup::{CgroupUsage};
 use sluice::sys::Sender;
 use sluice::wire::{Request, Status};
 

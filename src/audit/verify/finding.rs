@@ -1,0 +1,162 @@
+//! What is wrong with a manifest, and where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::ids::CallId;
+
+use crate::audit::read::RecordKind;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinePlace {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for LinePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Why a line does not fit. One variant for each thing that can have happened, as far as what is left tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainFinding {
+    /// Not a record, or not one that this version knows.
+    NotRecord,
+    /// The last line has no end.
+    Unfinished {
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The same line as the one before it.
+    Doubled,
+    /// The next line and this one have changed places.
+    Swapped,
+    /// The line after it follows the one before it.
+    Stray,
+    /// Neither does it follow the line before it, nor does the line after it follow it.
+    Changed,
+    /// This line, or lines after it: the next line follows another one.
+    ChangedOrMissing,
+    /// The journal knows another record that followed this line.
+    Missing {
+        /// Its kind.
+        kind: RecordKind,
+        /// Its call.
+        call: Option<CallId>,
+    },
+    /// The file does not begin as a broker begins one.
+    HeadMissing,
+    /// An `open` that stood elsewhere in the file when it was written.
+    Moved {
+        /// Bytes before it when it was written.
+        was: u64,
+        /// Bytes before it now.
+        is: u64,
+    },
+    /// An `open` by whose word its broker found that the file ended otherwise than it was left.
+    FoundCut,
+    /// No file that was given ends with the line before it.
+    Unlinked,
+    /// It begins a chain, and so does another file.
+    SecondBeginning,
+    /// The same lines as in another file.
+    Copy,
+    /// A number that another call has.
+    NumberTwice(CallId),
+    /// A second end of a call.
+    EndTwice(CallId),
+    /// The journal has another record in this place.
+    Denied {
+        /// Its kind.
+        kind: RecordKind,
+        /// Its call.
+        call: Option<CallId>,
+    },
+    /// The journal knows records that followed this line, the last.
+    Cut {
+        /// How many, at least.
+        records: u64,
+        /// The kind of the first.
+        kind: RecordKind,
+        /// Its call.
+        call: Option<CallId>,
+    },
+    /// The journal has other records of this manifest, of the same time.
+    OtherRecords {
+        /// How many.
+        records: u64,
+    },
+    /// What the file is packed in is damaged.
+    Damaged(String),
+}
+
+impl fmt::Display for ChainFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotRecord => f.write_str("is not a record: no broker wrote it, or it was changed"),
+            Self::Unfinished { bytes } => write!(
+                f,
+                "torn: {bytes} bytes without an end, as a crash or a full disk leaves them; a broker that starts sets \
+                 them apart"
+            ),
+            Self::Doubled => f.write_str("doubled: the same line as the one before it"),
+            Self::Swapped => f.write_str("swapped with the next line"),
+            Self::Stray => f.write_str("does not belong here: the next line follows the one before this"),
+            Self::Changed => {
+                f.write_str("changed: neither follows the line before it nor is followed by the next")
+            }
+            Self::ChangedOrMissing => {
+                f.write_str("changed, or lines after it are missing: the next line follows another one")
+            }
+            Self::Missing { kind, call } => {
+                write!(f, "lines after it are missing: the journal has {} next", JournalCopy(*kind, *call))
+            }
+            Self::HeadMissing => f.write_str("lines before it are missing: no broker begins a file with it"),
+            Self::Moved { was, is } if was > is => {
+                write!(f, "lines before it are missing: {} bytes of the file", was - is)
+            }
+            Self::Moved { was, is } => write!(f, "lines were put before it: {} bytes", is - was),
+            Self::FoundCut => f.write_str(
+                "lines before it are missing or were changed: its broker found another last line than was left",
+            ),
+            Self::Unlinked => {
+                f.write_str("lines are missing before it: no file given here ends with the line before")
+            }
+            Self::SecondBeginning => {
+                f.write_str("begins a chain of its own: nothing says what was before it")
+            }
+            Self::Copy => f.write_str("the file is a copy of another one given here"),
+            Self::NumberTwice(call) => write!(f, "call {call} is on record already"),
+            Self::EndTwice(call) => write!(f, "call {call} ended before"),
+            Self::Denied { kind, call } => write!(f, "changed: the journal has {} here", JournalCopy(*kind, *call)),
+            Self::Cut { records, kind, call } => write!(
+                f,
+                "the last line here, but the journal has {records} more: {} is missing first",
+                JournalCopy(*kind, *call)
+            ),
+            Self::OtherRecords { records } => write!(
+                f,
+                "another manifest than was written here: the journal has {records} records of that time that are in none \
+                 of these files"
+            ),
+            Self::Damaged(why) => write!(f, "cannot be unpacked from here on: {why}"),
+        }
+    }
+}
+
+/// A record as the journal tells of it.
+struct JournalCopy(RecordKind, Option<CallId>);
+
+impl fmt::Display for JournalCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self(kind, Some(call)) => write!(f, "the {} of call {call}", kind.name()),
+            Self(kind, None) => write!(f, "the record `{}`", kind.name()),
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! One open manifest file: the chain, the numbers, and what is written where. A line goes to disk first and to the
+//! journal next; what could not be written whole is cut off again. Of a full disk, the ends of running calls get what
+//! was kept for them.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::Flock;
+
+use crate::ids::CallId;
+use crate::limits::{CALL_NUMBER_MAX, END_ROOM_BYTES};
+use crate::sd::JournalEntry;
+use crate::sys;
+
+use super::backlog::{EndBacklog, UnwrittenEnd};
+use super::dedup::RefusalDedup;
+use super::journal_sink::JournalSink;
+use super::leftovers::{CallTrace, UnendedCall};
+use super::live::{LiveCalls, LiveParts};
+use super::lock::{self, ManifestOpenError};
+use super::mark::{ManifestMark, WrittenPoint};
+use super::reserve::{ReservedSpace, SpaceSource};
+use super::scan::{ManifestScan, look_back};
+use crate::audit::chain::{LineHash, chained, no_line};
+use crate::audit::record::ascii::to_ascii;
+use crate::audit::record::call::now_ms;
+use crate::audit::record::journal_entry::Record;
+use crate::audit::record::lifecycle::{CloseRecord, OpenRecord, RecordAuthor, boot_id};
+use crate::audit::record::listing::ListingCounts;
+
+/// A manifest that is open. What is done with it is ordered by the manifest's lock.
+#[derive(Debug)]
+pub(super) struct ManifestFile {
+    pub(in crate::audit) path: PathBuf,
+    pub(in crate::audit) file: Arc<Flock<File>>,
+    pub(in crate::audit) mark: Arc<ManifestMark>,
+    pub(in crate::audit) bytes: u64,
+    /// The file may end in part of a line that could not be written.
+    torn: bool,
+    room: ReservedSpace,
+    /// What the next line follows.
+    prev: LineHash,
+    /// What the last line follows.
+    before: LineHash,
+    next: CallId,
+    /// Lines that were written so far, to this file and those before it.
+    pub(in crate::audit) lines: u64,
+    /// Calls that are not over.
+    pub(in crate::audit) calls: LiveCalls,
+    /// Ends that could not be written when they came: they stand before the next line.
+    owed: EndBacklog,
+    pub(super) fold: RefusalDedup,
+    pub(in crate::audit) lists: ListingCounts,
+    pub(super) sink: Arc<JournalSink>,
+}
+
+/// A manifest that is open, and what it holds already.
+type OpenedManifest = (ManifestFile, ManifestScan);
+
+impl ManifestFile {
+    /// Opens or makes the manifest at `path` and goes on after what it holds. The first record says so.
+    pub(in crate::audit) fn open(
+        path: &Path,
+        author: &RecordAuthor<'_>,
+        sink: Arc<JournalSink>,
+    ) -> Result<Self, ManifestOpenError> {
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let (mark, noted) = ManifestMark::open(path)?;
+        let (mut book, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
+        book.next = history.next.max(noted.next);
+        book.check_number()?;
+        book.begin(author, &history, &noted.prev).map_err(io)?;
+        book.recover(&history).map_err(io)?;
+        Ok(book)
+    }
+
+    /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers, chain and
+    /// running calls go on there, and the last line here says that they do.
+    pub(super) fn move_to(
+        &mut self,
+        path: &Path,
+        author: &RecordAuthor<'_>,
+    ) -> Result<(), ManifestOpenError> {
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let is_ours = self.mark.is_of(path);
+        let (mark, noted) = if is_ours { (self.mark.clone(), self.point()) } else { Self::mark(path)? };
+        let (mut fresh, history) = Self::at(path, mark, &noted.prev, self.sink.clone())?;
+        let close = self.closing();
+        let (line, left) = chained(&to_ascii(&close), &self.prev);
+        fresh.next = self.next.max(history.next).max(noted.next);
+        fresh.check_number()?;
+        (fresh.lines, fresh.calls) = (self.lines, self.calls.clone());
+        std::mem::swap(&mut fresh.owed, &mut self.owed);
+        let noted = if is_ours || history.last.is_none() { left.clone() } else { noted.prev };
+        let begun = fresh.begin(author, &history, &noted);
+        let begun = begun.and_then(|()| fresh.carry()).and_then(|()| fresh.recover(&history));
+        if begun.is_err() {
+            // This file stays, and with it what is still owed.
+            std::mem::swap(&mut fresh.owed, &mut self.owed);
+            std::mem::swap(&mut fresh.calls, &mut self.calls);
+        }
+        begun.map_err(io)?;
+        // Last, so that no moment is without a file that tells of the calls that run.
+        let closed = self.append(line.as_bytes(), SpaceSource::Kept);
+        self.before = std::mem::replace(&mut self.prev, left);
+        self.enter(&close, &closed).ok();
+        self.give_back();
+        std::mem::swap(&mut fresh.fold, &mut self.fold);
+        std::mem::swap(&mut fresh.lists, &mut self.lists);
+        *self = fresh;
+        Ok(())
+    }
+
+    /// Goes on in the same file, which somebody else cut or wrote to: a reload accepts that. What the file's own lines
+    /// prove of it, they prove by their chain.
+    pub(super) fn resume(&mut self, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
+        let path = self.path.clone();
+        let io = |source| ManifestOpenError::Io { path: path.clone(), source };
+        if !self.mark.is_of(&path) {
+            self.mark = Self::mark(&path)?.0;
+        }
+        let history = self.read_again(&self.prev.clone()).map_err(io)?;
+        self.next = self.next.max(history.next);
+        self.check_number()?;
+        let noted = self.prev.clone();
+        self.begin(author, &history, &noted).and_then(|()| self.carry()).map_err(io)
+    }
+
+    fn mark(path: &Path) -> Result<(Arc<ManifestMark>, WrittenPoint), ManifestOpenError> {
+        ManifestMark::open(path).map(|(mark, noted)| (Arc::new(mark), noted))
+    }
+
+    fn at(
+        path: &Path,
+        mark: Arc<ManifestMark>,
+        prev: &LineHash,
+        sink: Arc<JournalSink>,
+    ) -> Result<OpenedManifest, ManifestOpenError> {
+        let mut book = Self {
+            path: path.to_owned(),
+            file: Arc::new(lock::open(path)?),
+            mark,
+            bytes: 0,
+            torn: false,
+            room: ReservedSpace::default(),
+            prev: no_line(),
+            before: no_line(),
+            next: CallId::FIRST,
+            lines: 0,
+            calls: LiveCalls::default(),
+            owed: EndBacklog::default(),
+            fold: RefusalDedup::default(),
+            lists: ListingCounts::default(),
+            sink,
+        };
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let history = book.read_again(prev).map_err(io)?;
+        Ok((book, history))
+    }
+
+    fn read_again(&mut self, prev: &LineHash) -> io::Result<ManifestScan> {
+        self.room.forget();
+        let mut history = look_back(&self.file, prev, UnendedCall::is_left)?;
+        history.compare_boot(boot_id().as_deref());
+        self.bytes = (&**self.file).seek(SeekFrom::End(0))?;
+        Ok(history)
+    }
+
+    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own, and
+    /// so does what somebody else wrote.
+    fn begin(
+        &mut self,
+        author: &RecordAuthor<'_>,
+        history: &ManifestScan,
+        noted: &LineHash,
+    ) -> io::Result<()> {
+        if history.is_open_ended {
+            self.append(b"\n", SpaceSource::Free)?;
+        }
+        let last = history.last.as_ref();
+        self.prev = last.map_or_else(|| noted.clone(), |last| last.hash.clone());
+        if self.prev != *noted {
+            // What the next line follows: a broker that is killed after that line must not find it unknown.
+            self.note()?;
+        }
+        let is_missing = *noted != no_line() && last.is_some_and(|last| !last.follows(noted));
+        let open = OpenRecord {
+            kind: "open",
+            ts: now_ms(),
+            version: env!("CARGO_PKG_VERSION"),
+            broker: std::process::id(),
+            boot: boot_id(),
+            rules: author.rules,
+            policy: author.policy,
+            next: self.next,
+            running: self.calls.running(),
+            torn: history.torn.map_or(0, |torn| torn.bytes),
+            torn_sha256: history.torn.map(|torn| torn.hash.to_hash()),
+            foreign: history.foreign.as_ref().map_or(0, |foreign| foreign.lines),
+            foreign_sha256: history.foreign.as_ref().map(|foreign| foreign.hash.clone()),
+            at: self.bytes,
+            missing: is_missing.then(|| noted.clone()),
+        };
+        self.write(&open)
+    }
+
+    /// That there are numbers left.
+    fn check_number(&self) -> Result<(), ManifestOpenError> {
+        let fits = self.next.get() <= CALL_NUMBER_MAX;
+        if fits {
+            Ok(())
+        } else {
+            Err(ManifestOpenError::Exhausted { path: self.path.clone(), next: self.next })
+        }
+    }
+
+    /// Takes the next number.
+    pub(in crate::audit) fn number(&mut self) -> CallId {
+        let call = self.next;
+        self.next = call.next();
+        call
+    }
+
+    /// Notes the numbers that were taken and have no record of their own.
+    pub(in crate::audit) fn note(&self) -> io::Result<()> {
+        self.mark.note(&self.point())
+    }
+
+    fn point(&self) -> WrittenPoint {
+        WrittenPoint { next: self.next, prev: self.prev.clone() }
+    }
+
+    /// Writes the last records, and gives back what was taken ahead.
+    pub(in crate::audit) fn close(&mut self) -> io::Result<()> {
+        let counted = self.settle_all();
+        let closed = self.write(&self.closing());
+        self.give_back();
+        counted.and(closed)
+    }
+
+    fn closing(&self) -> CloseRecord {
+        CloseRecord { kind: "close", ts: now_ms(), next: self.next }
+    }
+
+    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does;
+    /// what could not be written here is in the journal at least.
+    pub(in crate::audit) fn write(&mut self, record: &impl Record) -> io::Result<()> {
+        let written = self.append_chained(&to_ascii(record), SpaceSource::Free);
+        // The sink says it; only a start can still be kept from running.
+        self.enter(record, &written).ok();
+        written?;
+        self.note()
+    }
+
+    /// Keeps room for the end of a call that is about to begin, and its number, where no start says it.
+    pub(in crate::audit) fn expect(&mut self, call: CallId) -> io::Result<()> {
+        self.calls.begin(call, CallTrace::default());
+        self.make_room(0)?;
+        self.note()
+    }
+
+    /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does not take,
+    /// is taken back.
+    pub(super) fn write_start(
+        &mut self,
+        call: CallId,
+        trace: CallTrace,
+        record: &impl Record,
+    ) -> io::Result<()> {
+        self.calls.begin(call, trace);
+        self.pay()?;
+        let (bytes, prev) = (self.bytes, self.prev.clone());
+        self.append_chained(&to_ascii(record), SpaceSource::Free)?;
+        let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
+        if stands.is_err() {
+            (self.bytes, self.prev, self.torn) = (bytes, prev, true);
+            // Noted first: a broker that is killed in between must not leave word of a line that is gone.
+            self.note().and(self.cut_torn())?;
+        }
+        stands
+    }
+
+    /// Writes the end of a call, into the room that was kept for it. One that cannot be written is owed.
+    pub(super) fn write_end(
+        &mut self,
+        call: CallId,
+        goes_on: LiveParts,
+        record: &impl Record,
+    ) -> io::Result<()> {
+        let body = to_ascii(record);
+        let written = self.append_chained(&body, SpaceSource::Kept);
+        self.sink.keep(|| self.entry(record, &written));
+        let is_owed =
+            written.is_err() && self.owed.push(UnwrittenEnd { call, goes_on, body, entry: record.entry() });
+        if !is_owed {
+            self.calls.end(call, goes_on);
+        }
+        written?;
+        self.note()
+    }
+
+    /// Writes the ends that are owed.
+    fn pay(&mut self) -> io::Result<()> {
+        while let Some(body) = self.owed.first().map(|end| end.body.clone()) {
+            self.append_line(&body, SpaceSource::Kept)?;
+            let Some(mut end) = self.owed.shift() else { return Ok(()) };
+            self.calls.end(end.call, end.goes_on);
+            end.entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
+            end.entry.add("SLUICE_HASH", &self.prev);
+            end.entry.add("SLUICE_PREV", &self.before);
+            self.sink.enter(|| end.entry).ok();
+        }
+        Ok(())
+    }
+
+    /// A call that does not run after all.
+    pub(super) fn forget(&mut self, call: CallId) {
+        self.calls.end(call, LiveParts::default());
+    }
+
+    fn enter(&self, record: &impl Record, written: &io::Result<()>) -> io::Result<()> {
+        self.sink.enter(|| self.entry(record, written))
+    }
+
+    fn entry(&self, record: &impl Record, written: &io::Result<()>) -> JournalEntry {
+        let mut entry = record.entry();
+        entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
+        match written {
+            Ok(()) => {
+                entry.add("SLUICE_HASH", &self.prev);
+                entry.add("SLUICE_PREV", &self.before);
+            }
+            Err(source) => entry.add("SLUICE_UNWRITTEN", &source.to_string()),
+        }
+        entry
+    }
+
+    /// Appends a record with the chain as one line, after those that are owed.
+    fn append_chained(&mut self, body: &str, space: SpaceSource) -> io::Result<()> {
+        self.pay()?;
+        self.append_line(body, space)
+    }
+
+    fn append_line(&mut self, body: &str, space: SpaceSource) -> io::Result<()> {
+        let (line, hash) = chained(body, &self.prev);
+        self.append(line.as_bytes(), space)?;
+        self.before = std::mem::replace(&mut self.prev, hash);
+        Ok(())
+    }
+
+    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
+    fn append(&mut self, line: &[u8], space: SpaceSource) -> io::Result<()> {
+        self.cut_torn()?;
+        if space == SpaceSource::Free {
+            self.make_room(line.len())?;
+        }
+        let written = sys::write(self.file.as_fd(), line)?;
+        if written < line.len() {
+            self.torn = true;
+            self.cut_torn()?;
+            return Err(Errno::ENOSPC.into());
+        }
+        self.bytes += line.len() as u64;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// Space for this many bytes, and after them for the end of every call that runs.
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        let kept = self.calls.count_running() as u64 * END_ROOM_BYTES;
+        self.room.reach(self.file.as_fd(), self.bytes, self.bytes + bytes as u64 + kept)
+    }
+
+    pub(super) fn cut_torn(&mut self) -> io::Result<()> {
+        if self.torn {
+            // Never longer: somebody else may have cut it since.
+            if self.file.metadata()?.len() > self.bytes {
+                self.file.set_len(self.bytes)?;
+                self.room.forget();
+            }
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Gives back what was taken ahead, where nobody else changed the file.
+    fn give_back(&mut self) {
+        self.room.forget();
+        if self.file.metadata().is_ok_and(|file| file.len() == self.bytes) {
+            // What stays taken is some space, until the next broker writes there.
+            self.file.set_len(self.bytes).ok();
+        }
+    }
+}

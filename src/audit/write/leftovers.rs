@@ -1,0 +1,131 @@
+//! What a broker that was killed left of a call, as the call's start record tells: processes in its scope, bytes in its
+//! captures. A scope is found by its cgroup's path and ended only under its cgroup's number, which no other has before
+//! the host boots again: whatever somebody made there since is let be.
+
+use std::fs::{Metadata, symlink_metadata};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
+use crate::ids::CallId;
+use crate::limits::{KILL_GRACE, REQUEST_FDS};
+
+/// A call that was begun and not ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::audit) struct UnendedCall {
+    /// Its start record, or what stands for it in a file that was begun later; empty where there is neither.
+    pub(in crate::audit) line: Vec<u8>,
+    /// The host was booted since.
+    pub(super) is_of_other_boot: bool,
+}
+
+impl UnendedCall {
+    /// Whether processes of it run, as far as can be found out.
+    pub(super) fn is_left(&self) -> bool {
+        self.trace().is_left()
+    }
+
+    fn trace(&self) -> CallTrace {
+        serde_json::from_slice(&self.line).unwrap_or_default()
+    }
+}
+
+/// What a start record says of what may be left.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::audit) struct CallTrace {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::audit) cgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::audit) cgroup_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::audit) stdin: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::audit) stdout: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::audit) stderr: Option<PathBuf>,
+}
+
+impl CallTrace {
+    /// Whether processes of the call run, as far as can be found out.
+    pub(super) fn is_left(&self) -> bool {
+        self.find().is_some_and(|cgroup| cgroup.is_populated().unwrap_or(true))
+    }
+
+    /// The cgroup. What cannot be looked at is like what had no scope.
+    fn find(&self) -> Option<Cgroup> {
+        let (path, id) = self.cgroup.as_deref().zip(self.cgroup_id)?;
+        Cgroup::find(path, id).ok().flatten()
+    }
+}
+
+/// What is left of a call.
+#[derive(Debug)]
+struct CallLeftovers {
+    captures: [Option<PathBuf>; REQUEST_FDS],
+    cgroup: Option<Cgroup>,
+    found: usize,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::audit) struct LeftoverOutcome {
+    pub(in crate::audit) call: CallId,
+    /// `killed` or `host`: why it was not seen to its end.
+    pub(in crate::audit) reason: &'static str,
+    /// Processes that still ran, and were ended.
+    pub(in crate::audit) ended: usize,
+    /// Processes that could not be ended.
+    pub(in crate::audit) left: usize,
+    /// What its captures hold.
+    pub(in crate::audit) bytes: [Option<u64>; REQUEST_FDS],
+}
+
+/// Ends what is left of these calls, of all at once, and says what became of it.
+pub(super) fn end_all<'b>(
+    calls: impl Iterator<Item = (&'b CallId, &'b UnendedCall)>,
+) -> Vec<LeftoverOutcome> {
+    let strays: Vec<_> = calls.map(|(call, begun)| (*call, begun, CallLeftovers::kill(begun))).collect();
+    let until = Instant::now() + KILL_GRACE;
+    let settled = strays.iter().map(|(call, begun, stray)| {
+        let reason = if begun.is_of_other_boot { "host" } else { "killed" };
+        let (ended, left) = stray.settle(until);
+        LeftoverOutcome { call: *call, reason, ended, left, bytes: stray.bytes() }
+    });
+    settled.collect()
+}
+
+impl CallLeftovers {
+    /// Kills what is left of a call.
+    fn kill(begun: &UnendedCall) -> Self {
+        let trace = begun.trace();
+        // A command may have started the broker that comes after its own.
+        let cgroup = trace.find().filter(|cgroup| !begun.is_of_other_boot && !cgroup.holds_us());
+        let found = cgroup.as_ref().map_or(0, count);
+        if let Some(cgroup) = cgroup.as_ref().filter(|_| found > 0) {
+            // What it does not end is counted.
+            cgroup.kill().ok();
+        }
+        Self { captures: [trace.stdin, trace.stdout, trace.stderr], cgroup, found }
+    }
+
+    /// Waits for their ends. Gives how many were ended, and how many not.
+    fn settle(&self, until: Instant) -> (usize, usize) {
+        let left = self.cgroup.as_ref().filter(|_| self.found > 0).map_or(0, |cgroup| {
+            let is_empty = cgroup.wait_empty(until).unwrap_or(false);
+            if is_empty { 0 } else { count(cgroup) }
+        });
+        (self.found.saturating_sub(left), left)
+    }
+
+    /// What its captures hold.
+    fn bytes(&self) -> [Option<u64>; REQUEST_FDS] {
+        let file = |path: &PathBuf| symlink_metadata(path).ok().filter(Metadata::is_file);
+        self.captures.each_ref().map(|path| path.as_ref().and_then(file).map(|file| file.len()))
+    }
+}
+
+fn count(cgroup: &Cgroup) -> usize {
+    cgroup.processes().map_or(0, |processes| processes.len())
+}

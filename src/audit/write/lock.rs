@@ -1,0 +1,118 @@
+//! Where a manifest is, and that this broker alone writes there.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{SFlag, fstat, lstat};
+
+use crate::ids::CallId;
+use crate::limits::CALL_NUMBER_MAX;
+
+use crate::trust::{TrustError, TrustedName};
+
+/// Why a manifest cannot be opened.
+#[derive(Debug)]
+pub enum ManifestOpenError {
+    /// Somebody else could replace it.
+    Distrust(TrustError),
+    /// Another broker writes it.
+    Locked(PathBuf),
+    /// Its numbers are at their end.
+    Exhausted {
+        /// The manifest.
+        path: PathBuf,
+        /// The number of the next request.
+        next: CallId,
+    },
+    /// The hidden file beside it cannot be kept.
+    Mark {
+        /// The manifest.
+        manifest: PathBuf,
+        /// The hidden file, and what is wrong with it.
+        why: String,
+    },
+    /// A system call failed.
+    Io {
+        /// The manifest.
+        path: PathBuf,
+        /// What the call gave.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ManifestOpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Distrust(distrust) => write!(f, "cannot keep the manifest: {distrust}"),
+            Self::Locked(path) => write!(
+                f,
+                "another broker writes {}; give this one another `logfile`, or stop that one",
+                path.display()
+            ),
+            Self::Exhausted { path, next } => write!(
+                f,
+                "the manifest {} is at call {next}, and numbers end at {CALL_NUMBER_MAX}: somebody wrote it there; \
+                 move it and the mark beside it ({}) away, and a new one begins at 1",
+                path.display(),
+                mark_of(path).display()
+            ),
+            Self::Mark { manifest, why } => {
+                write!(f, "cannot keep the manifest {}: {why}", manifest.display())
+            }
+            Self::Io { path, source } => write!(f, "cannot open the manifest {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ManifestOpenError {}
+
+/// The mark of a manifest: hidden, so that no pattern that means the manifest and its older parts takes it
+/// along.
+pub(super) fn mark_of(manifest: &Path) -> PathBuf {
+    let name = manifest.file_name().unwrap_or_default().to_string_lossy();
+    manifest.with_file_name(format!(".{name}.mark"))
+}
+
+/// That what stands at `path`, if anything does, is a plain file. Asked before anything is made beside it.
+pub(super) fn check_plain(path: &Path) -> Result<(), ManifestOpenError> {
+    match lstat(path) {
+        Ok(there) if SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG => {
+            // The walk says what else is wrong with it.
+            TrustedName::parent_of(path, false)
+                .and_then(|place| place.read())
+                .map_err(ManifestOpenError::Distrust)?;
+            Ok(())
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Opens the manifest at `path` to append, for this broker alone.
+pub(in crate::audit) fn open(path: &Path) -> Result<Flock<File>, ManifestOpenError> {
+    let place = TrustedName::parent_of(path, true).map_err(ManifestOpenError::Distrust)?;
+    lock(place.append().map_err(ManifestOpenError::Distrust)?, path)
+}
+
+/// The file for this broker alone. `manifest` is what another broker would be writing.
+pub(in crate::audit) fn lock(file: File, manifest: &Path) -> Result<Flock<File>, ManifestOpenError> {
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(file) => Ok(file),
+        Err((_, Errno::EWOULDBLOCK)) => Err(ManifestOpenError::Locked(manifest.to_owned())),
+        Err((_, errno)) => Err(ManifestOpenError::Io { path: manifest.to_owned(), source: errno.into() }),
+    }
+}
+
+/// Whether the file that is open is the one at `path`.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(there)) = (fstat(file), lstat(path)) else { return false };
+    (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino)
+}
+
+/// Has the directory's own entry for a new file on disk.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(path))?.sync_all()
+}

@@ -1,0 +1,230 @@
+//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `book.rs` is how a
+//! record gets to disk and to the journal, `commit.rs` how it stays there when the machine fails.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::ids::{CallId, SocketName};
+use crate::rules::{JournalMode, SyncMode};
+
+use super::commit::GroupCommit;
+use super::file::ManifestFile;
+use super::journal_sink::JournalSink;
+use super::leftovers::CallTrace;
+use super::live::LiveParts;
+use super::lock::ManifestOpenError;
+use crate::audit::record::aftermath::CaptureRecord;
+use crate::audit::record::argv::Caller;
+use crate::audit::record::call::{CapturedBytes, now_ms};
+use crate::audit::record::journal_entry::Record;
+use crate::audit::record::lifecycle::{RecordAuthor, ReloadRecord};
+use crate::audit::record::reject::RefusedRequest;
+use crate::trust::TrustedName;
+
+/// The manifest of one broker.
+#[derive(Debug)]
+pub struct Manifest {
+    book: Mutex<ManifestFile>,
+    commit: GroupCommit,
+    /// Starts and ends have to be on disk.
+    is_durable: AtomicBool,
+}
+
+/// A number, and what became of the start that was to be written under it.
+#[derive(Debug)]
+pub(in crate::audit) struct BegunStart {
+    pub(in crate::audit) call: CallId,
+    /// The line is there, if perhaps not on disk.
+    pub(super) is_recorded: bool,
+    pub(in crate::audit) written: io::Result<()>,
+}
+
+impl Manifest {
+    /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can write, and
+    /// goes on after what it holds. The first record says so.
+    pub fn open(
+        path: &Path,
+        author: &RecordAuthor<'_>,
+        sink: JournalSink,
+    ) -> Result<Self, ManifestOpenError> {
+        let book = Mutex::new(ManifestFile::open(path, author, Arc::new(sink))?);
+        Ok(Self { book, commit: GroupCommit::default(), is_durable: AtomicBool::new(false) })
+    }
+
+    /// Has records go to the journal as `journal =` says.
+    pub fn want_journal(&self, wanted: JournalMode) {
+        self.book().sink.want(wanted);
+    }
+
+    /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is not.
+    pub fn want_durability(&self, wanted: SyncMode) -> io::Result<()> {
+        self.is_durable.store(wanted == SyncMode::Disk, Ordering::SeqCst);
+        self.settle_disk(&self.book())
+    }
+
+    /// Has records be kept as strictly as this at least. Errors: as [`Self::want_durability`].
+    pub fn want_at_least(&self, journal: JournalMode, durability: SyncMode) -> io::Result<()> {
+        self.book().sink.want_at_least(journal);
+        if durability == SyncMode::Disk { self.want_durability(durability) } else { Ok(()) }
+    }
+
+    /// Where the manifest is.
+    pub fn path(&self) -> PathBuf {
+        self.book().path.clone()
+    }
+
+    /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The numbers and
+    /// the chain go on too.
+    pub fn reopen(&self, path: &Path, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
+        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let mut book = self.book();
+        let is_there = book.path == path && book.is_at(path);
+        if is_there && book.is_untouched() {
+            // What others can replace by now is told; what is open goes on.
+            TrustedName::parent_of(path, false).map_err(ManifestOpenError::Distrust)?;
+            return self.settle_disk(&book).map_err(io);
+        }
+        if is_there {
+            book.resume(author)?;
+        } else {
+            // A sync that fails here is told to those who wait for it; what comes next is not its concern.
+            self.settle_disk(&book).ok();
+            book.move_to(path, author)?;
+        }
+        self.settle_disk(&book).map_err(io)
+    }
+
+    /// What was written so far is on disk, or it is said that it may not be.
+    fn settle_disk(&self, book: &ManifestFile) -> io::Result<()> {
+        if !self.is_durable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let synced = book.sync_place();
+        self.commit.leave(book.lines, &synced);
+        synced
+    }
+
+    /// Records that the rules were read again, and with what outcome.
+    pub fn reloaded(&self, policy: &str, error: Option<&str>) -> io::Result<()> {
+        let reload = ReloadRecord { kind: "reload", ts: now_ms(), ok: error.is_none(), policy, error };
+        self.book().write(&reload)
+    }
+
+    /// Takes the next number, for a call that needs it before its first record.
+    pub fn take_number(&self) -> CallId {
+        self.book().number()
+    }
+
+    /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that
+    /// are more than their socket's budget has room for, are only counted: [`Self::settle`] writes the count
+    /// when [`Self::next_due`] says so. Gives the number, and whether there is a count to write since now.
+    pub fn reject(&self, call: Option<CallId>, rejected: &RefusedRequest) -> (CallId, bool, io::Result<()>) {
+        let mut book = self.book();
+        let was_due = book.next_due().is_some();
+        let call = call.unwrap_or_else(|| book.number());
+        let written = book.refuse(call, rejected, Instant::now());
+        (call, !was_due && book.next_due().is_some(), written)
+    }
+
+    /// Records that a caller is given the listing of a socket; further ones within a second are only counted.
+    /// Gives whether there is a count to write since now.
+    pub fn list(&self, socket: &SocketName, caller: Option<Caller>) -> (bool, io::Result<()>) {
+        let mut book = self.book();
+        let was_due = book.next_due().is_some();
+        let written = book.list(socket, caller, Instant::now());
+        (!was_due && book.next_due().is_some(), written)
+    }
+
+    /// Writes the counts whose time has come.
+    pub fn settle(&self) -> io::Result<()> {
+        self.book().settle(Instant::now())
+    }
+
+    /// When there is a count to write.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.book().next_due()
+    }
+
+    /// Records that the broker leaves.
+    pub fn close(&self) -> io::Result<()> {
+        let mut book = self.book();
+        book.close()?;
+        self.settle_disk(&book)
+    }
+
+    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it, as one
+    /// step; `None` where a start is not recorded.
+    pub(in crate::audit) fn begin<R: Record>(
+        &self,
+        call: Option<CallId>,
+        trace: CallTrace,
+        record: impl FnOnce(CallId) -> Option<R>,
+    ) -> BegunStart {
+        let mut book = self.book();
+        let call = call.unwrap_or_else(|| book.number());
+        let written = book.check_place().and_then(|()| match record(call) {
+            Some(record) => book.write_start(call, trace, &record),
+            None => {
+                book.sink.tell();
+                book.expect(call).and_then(|()| book.sink.probe())
+            }
+        });
+        let (line, is_recorded) = (book.lines, written.is_ok());
+        drop(book);
+        BegunStart { call, is_recorded, written: written.and_then(|()| self.wait_for_disk(line)) }
+    }
+
+    /// Writes the start of a call that runs although it could not be written at first.
+    pub(super) fn begin_again(&self, call: CallId, trace: CallTrace, record: &impl Record) -> io::Result<()> {
+        self.book().write_start(call, trace, record)
+    }
+
+    /// Writes the end of a call, of which this goes on.
+    pub(in crate::audit) fn end(
+        &self,
+        call: CallId,
+        goes_on: LiveParts,
+        record: &impl Record,
+    ) -> io::Result<()> {
+        let mut book = self.book();
+        book.write_end(call, goes_on, record)?;
+        let line = book.lines;
+        drop(book);
+        self.wait_for_disk(line)
+    }
+
+    /// Hands the journal what it was not told yet.
+    pub fn tell(&self) {
+        self.book().sink.tell();
+    }
+
+    /// Writes that the captures of an ended call are closed.
+    pub(super) fn close_captures(&self, call: CallId, captured: &CapturedBytes) -> io::Result<()> {
+        let mut book = self.book();
+        book.calls.close_captures(call);
+        book.write(&CaptureRecord::new(call, captured))
+    }
+
+    /// A call that does not run, and whose start is not on record.
+    pub(super) fn forget(&self, call: CallId) {
+        self.book().forget(call);
+    }
+
+    fn wait_for_disk(&self, line: u64) -> io::Result<()> {
+        if !self.is_durable.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.commit.reach(line, || {
+            let book = self.book();
+            (book.file.clone(), book.lines)
+        })
+    }
+
+    fn book(&self) -> MutexGuard<'_, ManifestFile> {
+        // A thread that panicked while it held the lock left at worst a number unused.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
