@@ -12,11 +12,11 @@ use nix::unistd::Pid;
 use crate::limits::{KILL_GRACE, KILL_ROUND};
 use crate::sys;
 
-use super::handle::Launcher;
-use super::kin::{Ended, Reaper};
-use super::members::CallMembers;
 use super::stop::StopSignal;
-use super::tree::signal_tree;
+use crate::spawn::contain::members::CallMembers;
+use crate::spawn::process::launcher::Launcher;
+use crate::spawn::reap::proc_tree::signal_tree;
+use crate::spawn::reap::reaper::{Ended, Reaper};
 
 /// Reaps the command, which has ended, or was just killed, and says whether it was cut off before it began.
 /// While a process traces it, its end is that one's to see first, and nobody says when it has: a tracer that

@@ -25,10 +25,10 @@ use nix::unistd::{Pid, dup2_stdin, getppid};
 use crate::limits::{LAUNCHERS_ASKED_MAX, NURSERY_END_MAX, SEND_WAIT};
 use crate::sys::{self, ChildSlots};
 
-use super::cradle;
-use super::launcher::{ChildStart, live};
+use super::child::{LauncherSetup, live};
+use super::parent_thread;
 use super::privileges::shed_capabilities;
-use super::relay;
+use crate::spawn::stream::relay;
 
 /// The hidden argument that makes this program the nursery.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ impl Nursery {
             .process_group(0)
             .stdin(far)
             .stdout(Stdio::null());
-        Ok(Self { process: cradle::start(command)?, channel })
+        Ok(Self { process: parent_thread::start(command)?, channel })
     }
 
     /// The broker's end of the channel.
@@ -219,7 +219,7 @@ impl NurseryWork {
     /// A launcher that listens to its copy of `stream`.
     fn bear(&mut self, group: Option<BorrowedFd<'_>>, stream: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
         let birth =
-            ChildStart { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
+            LauncherSetup { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
         sys::clone_sibling(&mut self.berths, group, live, birth)
     }
 }

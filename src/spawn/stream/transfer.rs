@@ -10,7 +10,7 @@ use std::io;
 
 use crate::limits::{RELAY_AHEAD_MAX, RELAY_PIPE_BYTES};
 
-use super::ends::{CaptureLoss, StreamIo, StreamSide, StreamWaits};
+use super::io::{CaptureLoss, StreamIo, StreamSide, StreamWaits};
 
 use window::StreamWindow;
 
@@ -74,7 +74,12 @@ impl CaptureProgress {
 
 impl<E: StreamIo> CallStream<E> {
     /// A stream whose ends are open; `capture_max` is the most that is captured, `None` where there is no capture.
-    pub(super) fn new(ends: E, way: StreamSide, capture_max: Option<u64>, on_loss: CaptureLoss) -> Self {
+    pub(in crate::spawn) fn new(
+        ends: E,
+        way: StreamSide,
+        capture_max: Option<u64>,
+        on_loss: CaptureLoss,
+    ) -> Self {
         let capture =
             capture_max.map(|max| CaptureProgress { kept: 0, given: 0, max, is_passed: false, loss: None });
         Self {
@@ -127,17 +132,17 @@ impl<E: StreamIo> CallStream<E> {
     }
 
     /// What is left is to be captured, however far ahead of the reader that is: the call ends.
-    pub(super) fn hurry(&mut self) {
+    pub(in crate::spawn) fn hurry(&mut self) {
         self.ahead_max = u64::MAX;
     }
 
     /// Nothing is left to do.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::spawn) fn is_over(&self) -> bool {
         self.is_ended && (self.is_unread || !self.has_waiting())
     }
 
     /// As of the last look, all that was written has been given.
-    pub(super) fn is_calm(&self) -> bool {
+    pub(in crate::spawn) fn is_calm(&self) -> bool {
         self.is_over() || self.way == StreamSide::In || (self.source_is_dry && !self.has_waiting())
     }
 
@@ -152,7 +157,7 @@ impl<E: StreamIo> CallStream<E> {
     }
 
     /// Whether its capture failed where nothing may pass that is not on record.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(in crate::spawn) fn is_lost(&self) -> bool {
         self.on_loss == CaptureLoss::End && self.loss().is_some()
     }
 
@@ -162,12 +167,12 @@ impl<E: StreamIo> CallStream<E> {
     }
 
     /// Bytes in the capture, where there is one.
-    pub(super) fn kept(&self) -> Option<u64> {
+    pub(in crate::spawn) fn kept(&self) -> Option<u64> {
         self.capture.as_ref().map(|capture| capture.kept)
     }
 
     /// Bytes of the capture that the sink was given.
-    pub(super) fn given(&self) -> u64 {
+    pub(in crate::spawn) fn given(&self) -> u64 {
         self.capture.as_ref().map_or(0, |capture| capture.given)
     }
 
@@ -194,7 +199,7 @@ impl<E: StreamIo> CallStream<E> {
     }
 
     /// Takes what can be taken now. Gives whether anything was.
-    pub(super) fn take(&mut self) -> bool {
+    pub(in crate::spawn) fn take(&mut self) -> bool {
         if self.is_ended {
             return false;
         }
@@ -311,7 +316,7 @@ impl<E: StreamIo> CallStream<E> {
     }
 
     /// Gives what can be given now. Gives whether anything was.
-    pub(super) fn give(&mut self) -> bool {
+    pub(in crate::spawn) fn give(&mut self) -> bool {
         if self.is_unread {
             return false;
         }

@@ -16,11 +16,11 @@ use nix::unistd::{Pid, getpid};
 use crate::limits::{KILL_GRACE, KILL_ROUND};
 use crate::sys::{self, ChildMemory, ProcessEnd};
 
-use super::tree::children;
+use super::proc_tree::children;
 
 /// What a reaper tells the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReaperReport {
+pub(in crate::spawn) enum ReaperReport {
     /// This process will be the command.
     Began(Pid),
     /// A signal ended this process before it became the command; told ahead of its end.
@@ -31,7 +31,7 @@ pub(super) enum ReaperReport {
 
 /// Whether something is below a reaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReaperChildren {
+pub(in crate::spawn) enum ReaperChildren {
     /// Nothing: the reaper ends.
     Nothing,
     /// Some process.
@@ -39,7 +39,7 @@ pub(super) enum ReaperChildren {
 }
 
 /// The two sides of a launcher that parted.
-pub(super) enum ReaperSide {
+pub(in crate::spawn) enum ReaperSide {
     /// The reaper, of this process.
     Reaper(Pid),
     /// The process that will be the command, below this reaper.
@@ -47,7 +47,7 @@ pub(super) enum ReaperSide {
 }
 
 impl ReaperReport {
-    pub(super) const BYTES: usize = 5;
+    pub(in crate::spawn) const BYTES: usize = 5;
     const BEGAN: u8 = 100;
     const EXITED: u8 = 101;
     const SIGNALED: u8 = 102;
@@ -74,7 +74,7 @@ impl ReaperReport {
     }
 
     /// `None` for what is no report of a reaper's.
-    pub(super) fn decode([kind, number @ ..]: [u8; Self::BYTES]) -> Option<Self> {
+    pub(in crate::spawn) fn decode([kind, number @ ..]: [u8; Self::BYTES]) -> Option<Self> {
         const EXITED_LEAVES: u8 = ReaperReport::EXITED + ReaperReport::LEAVES;
         const SIGNALED_LEAVES: u8 = ReaperReport::SIGNALED + ReaperReport::LEAVES;
         let number = i32::from_le_bytes(number);
@@ -92,7 +92,7 @@ impl ReaperReport {
 }
 
 /// Makes the process that will be the command. Errors: `EAGAIN` (too many processes), `ENOMEM`.
-pub(super) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
+pub(in crate::spawn) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
     let reaper = getpid();
     Ok(match room.fork()? {
         Some(command) => ReaperSide::Reaper(command),
@@ -101,7 +101,7 @@ pub(super) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
 }
 
 /// A reaper's life: until nothing is below it.
-pub(super) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
+pub(in crate::spawn) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
     // A signal for all of a call is not for its reaper, which ends by itself when they have.
     SigSet::all().thread_block().ok();
     tell(stream, ReaperReport::Began(command));
@@ -145,7 +145,7 @@ fn tell(stream: &OwnedFd, report: ReaperReport) {
 
 /// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it
 /// reaps: of one that lives and shows none, another look tells, and one that was stopped is given up.
-pub(super) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
+pub(in crate::spawn) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
     let until = Instant::now() + KILL_GRACE;
     loop {
         let left = children(reaper);

@@ -8,10 +8,10 @@ use nix::sys::signal::Signal;
 
 use crate::limits::TERM_GRACE;
 
-use super::kin::Reaper;
-use super::members::CallMembers;
-use super::rounds::end_all_until;
-use super::stop::StopSignal;
+use super::reaper::Reaper;
+use crate::spawn::contain::members::CallMembers;
+use crate::spawn::rounds::end_all_until;
+use crate::spawn::stop::StopSignal;
 
 /// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
 pub fn ask_kept(kin: &Reaper) -> io::Result<()> {

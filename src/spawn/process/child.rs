@@ -21,7 +21,7 @@ use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
 use crate::sys::{self, ChildMemory, UnfitStdio};
 
 use super::plan::ReceivedPlan;
-use super::reaper::{self, ReaperSide};
+use crate::spawn::reap::call_reaper::{self, ReaperSide};
 
 /// What a launcher could not do. Nothing of the command ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +82,12 @@ impl LaunchStep {
 
 impl LaunchFailure {
     /// The plan could not be handed over.
-    pub(super) fn of_plan(source: &io::Error) -> Self {
+    pub(in crate::spawn) fn of_plan(source: &io::Error) -> Self {
         Self { step: LaunchStep::Plan, errno: errno(source) }
     }
 
     /// A signal ended it before it became the command.
-    pub(super) fn cut_off(oom: bool) -> Self {
+    pub(in crate::spawn) fn cut_off(oom: bool) -> Self {
         Self { step: LaunchStep::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
     }
 
@@ -99,14 +99,14 @@ impl LaunchFailure {
     }
 
     /// What a launcher reported before it ended; `None` when it became the command.
-    pub(super) fn read(stream: &UnixStream) -> Option<Self> {
+    pub(in crate::spawn) fn read(stream: &UnixStream) -> Option<Self> {
         let mut report = [0; 5];
         let whole = sys::receive_now(stream.as_fd(), &mut report).ok()? == report.len();
         Some(report).filter(|_| whole).and_then(Self::decode)
     }
 
     /// `None` for what is no failure of a launcher's.
-    pub(super) fn decode([step, errno @ ..]: [u8; 5]) -> Option<Self> {
+    pub(in crate::spawn) fn decode([step, errno @ ..]: [u8; 5]) -> Option<Self> {
         let step = *LaunchStep::ALL.get(usize::from(step))?;
         Some(Self { step, errno: Errno::from_raw(i32::from_le_bytes(errno)) })
     }
@@ -114,17 +114,17 @@ impl LaunchFailure {
 
 /// What a launcher is born with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ChildStart {
+pub(in crate::spawn) struct LauncherSetup {
     /// Its stream, among the descriptors that it has copies of.
-    pub(super) stream: RawFd,
+    pub(in crate::spawn) stream: RawFd,
     /// Its parent, which it does not outlive.
-    pub(super) broker: Pid,
+    pub(in crate::spawn) broker: Pid,
     /// The limit of descriptors that its command gets.
     pub(super) open_files: u64,
 }
 
 /// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
-pub(super) fn live(birth: ChildStart, room: ChildMemory) -> u8 {
+pub(in crate::spawn) fn live(birth: LauncherSetup, room: ChildMemory) -> u8 {
     let mut stream = sys::alone_with(birth.stream);
     if !ends_with(birth.broker) {
         return FAILED;
@@ -135,8 +135,8 @@ pub(super) fn live(birth: ChildStart, room: ChildMemory) -> u8 {
         return close_connections(stream.as_fd(), how, source);
     }
     if source.kind == StdioSource::Reaper as u8 {
-        match reaper::part(&room) {
-            Ok(ReaperSide::Reaper(command)) => return reaper::reap(&stream, command),
+        match call_reaper::part(&room) {
+            Ok(ReaperSide::Reaper(command)) => return call_reaper::reap(&stream, command),
             Ok(ReaperSide::Command(reaper)) if ends_with(reaper) => ready = prepare(),
             // The broker sees its stream end.
             Ok(ReaperSide::Command(_)) | Err(_) => return FAILED,

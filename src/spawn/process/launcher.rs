@@ -14,12 +14,12 @@ use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::StdinMode;
 use crate::sys::{self, ProcessEnd, UnfitStdio};
 
-use super::kin::Reaper;
-use super::launcher::{CloseMode, FIT, LaunchFailure, StdioSource};
+use super::child::{CloseMode, FIT, LaunchFailure, StdioSource};
 use super::plan::{CommandStdio, LaunchPlan};
-use super::reaper::{ReaperChildren, ReaperReport, left_below};
-use super::scope::CallScope;
-use super::stop::StopSignal;
+use crate::spawn::contain::scope::CallScope;
+use crate::spawn::reap::call_reaper::{ReaperChildren, ReaperReport, left_below};
+use crate::spawn::reap::reaper::Reaper;
+use crate::spawn::stop::StopSignal;
 
 /// A process that waits for its plan. Dropped without one, it ends by itself.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Launcher {
 
 /// How a command with a reaper ended.
 #[derive(Debug)]
-pub(super) enum ReapedCommand {
+pub(in crate::spawn) enum ReapedCommand {
     /// As its reaper tells it, which goes on where something is left.
     Told(Told),
     /// The reaper was killed, or does nothing any more.
@@ -43,18 +43,23 @@ pub(super) enum ReapedCommand {
 
 /// What a reaper tells of its command.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) end: ProcessEnd,
-    pub(super) left: ReaperChildren,
+pub(in crate::spawn) struct Told {
+    pub(in crate::spawn) end: ProcessEnd,
+    pub(in crate::spawn) left: ReaperChildren,
     /// Why it did not become the command.
-    pub(super) failure: Option<LaunchFailure>,
+    pub(in crate::spawn) failure: Option<LaunchFailure>,
     /// A signal ended it before it became the command.
-    pub(super) is_cut_off: bool,
+    pub(in crate::spawn) is_cut_off: bool,
 }
 
 impl Launcher {
     /// One that was just made.
-    pub(super) fn new(pid: Pid, pidfd: OwnedFd, stream: UnixStream, scope: Option<CallScope>) -> Self {
+    pub(in crate::spawn) fn new(
+        pid: Pid,
+        pidfd: OwnedFd,
+        stream: UnixStream,
+        scope: Option<CallScope>,
+    ) -> Self {
         Self { pid, pidfd, stream, scope, command: None }
     }
 
@@ -69,12 +74,12 @@ impl Launcher {
     }
 
     /// Whether the command has a reaper, which this process is.
-    pub(super) fn is_reaper(&self) -> bool {
+    pub(in crate::spawn) fn is_reaper(&self) -> bool {
         self.command.is_some()
     }
 
     /// What becomes readable when the command has ended.
-    pub(super) fn end(&self) -> BorrowedFd<'_> {
+    pub(in crate::spawn) fn end(&self) -> BorrowedFd<'_> {
         if self.is_reaper() { self.stream() } else { self.pidfd() }
     }
 
@@ -110,7 +115,7 @@ impl Launcher {
     }
 
     /// How the command of a reaper ended, once [`Self::end`] is readable.
-    pub(super) fn await_reaped(&self) -> io::Result<ReapedCommand> {
+    pub(in crate::spawn) fn await_reaped(&self) -> io::Result<ReapedCommand> {
         let until = Instant::now() + KILL_GRACE;
         let (mut failure, mut is_cut_off) = (None, false);
         loop {
@@ -135,7 +140,7 @@ impl Launcher {
     }
 
     /// What is left below the reaper, or nothing when it has ended: it does so when nothing is left.
-    pub(super) fn left_below(&self) -> io::Result<Vec<Pid>> {
+    pub(in crate::spawn) fn left_below(&self) -> io::Result<Vec<Pid>> {
         left_below(self.pid, self.pidfd())
     }
 
@@ -150,7 +155,7 @@ impl Launcher {
     }
 
     /// It is in a scope from now on.
-    pub(super) fn enter(&mut self, scope: CallScope) {
+    pub(in crate::spawn) fn enter(&mut self, scope: CallScope) {
         self.scope = Some(scope);
     }
 
@@ -232,7 +237,7 @@ impl Launcher {
 
     /// Once it has ended, and before it is reaped: whether a signal ended it before it became the command. Of
     /// a reaper it says nothing. `None` while its end cannot be seen.
-    pub(super) fn is_cut_off(&self) -> Option<bool> {
+    pub(in crate::spawn) fn is_cut_off(&self) -> Option<bool> {
         let was_signaled = sys::was_signaled(self.pidfd())?;
         Some(!self.is_reaper() && was_signaled && sys::is_before_exec(self.pid))
     }
@@ -279,7 +284,7 @@ impl Launcher {
     }
 
     /// Whether it still waits: one that was killed while parked must not get a call.
-    pub(super) fn is_alive(&self) -> bool {
+    pub(in crate::spawn) fn is_alive(&self) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
     }
@@ -287,7 +292,7 @@ impl Launcher {
 
 /// Gives a launcher, at its stream, what becomes the command's stdin, stdout and stderr. It wakes, and is
 /// ready when the plan comes. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
-pub(super) fn equip(stream: BorrowedFd<'_>, CommandStdio(stdio): &CommandStdio) -> io::Result<()> {
+pub(in crate::spawn) fn equip(stream: BorrowedFd<'_>, CommandStdio(stdio): &CommandStdio) -> io::Result<()> {
     send(stream, StdioSource::Given, &stdio.each_ref().map(AsFd::as_fd))
 }
 
@@ -298,7 +303,7 @@ fn send(stream: BorrowedFd<'_>, source: StdioSource, descriptors: &[BorrowedFd<'
 
 /// Waits until whoever takes a request's descriptors says something, as long as somebody wants the command.
 /// `false` when it does not in time. Errors: the broker stops, the caller left.
-pub(super) fn await_word(
+pub(in crate::spawn) fn await_word(
     from: BorrowedFd<'_>,
     until: Instant,
     caller: Option<BorrowedFd<'_>>,
@@ -319,7 +324,7 @@ pub(super) fn await_word(
 
 /// Whether the process at the other end has received all that it was sent. Where it has, and says nothing, the
 /// descriptors that it was told to take keep it; where it has not, it does not run.
-pub(super) fn has_heard(stream: BorrowedFd<'_>) -> bool {
+pub(in crate::spawn) fn has_heard(stream: BorrowedFd<'_>) -> bool {
     sys::untaken_bytes(stream).is_ok_and(|bytes| bytes == 0)
 }
 
@@ -355,7 +360,7 @@ impl EndingLauncher {
 }
 
 /// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
-pub(super) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Reaper) {
+pub(in crate::spawn) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Reaper) {
     let hang_up = |Launcher { pid, pidfd, stream, scope, .. }| {
         drop(stream);
         (pid, pidfd, scope)

@@ -14,13 +14,13 @@ use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
 use crate::rules::Resource;
 use crate::sd::{BusAddress, BusError, ManagerReply, NewScope, ScopeName};
 
-use super::handle::{Launcher, dismiss};
-use super::inbox::QueueReceiver;
-use super::line::ManagerConnection;
-use super::pool::LauncherPool;
+use super::manager::ManagerConnection;
+use super::queue::QueueReceiver;
 use super::scope::CallScope;
 use super::shared::{MakerEvent, ManagerState, ScopeCaption, ScopeNews, ScopeOrder, SharedScopes};
-use super::stock::WarmSet;
+use super::warm::WarmSet;
+use crate::spawn::process::launcher::{Launcher, dismiss};
+use crate::spawn::process::pool::LauncherPool;
 
 /// The thread's own state.
 pub(super) struct ScopeMaker {
@@ -56,7 +56,11 @@ enum AskedScope {
 }
 
 impl ScopeMaker {
-    pub(super) fn new(address: BusAddress, pool: Arc<LauncherPool>, shared: Arc<SharedScopes>) -> Self {
+    pub(in crate::spawn) fn new(
+        address: BusAddress,
+        pool: Arc<LauncherPool>,
+        shared: Arc<SharedScopes>,
+    ) -> Self {
         Self {
             line: ManagerConnection::new(address),
             pool,
@@ -69,7 +73,7 @@ impl ScopeMaker {
     }
 
     /// Serves until the broker stops.
-    pub(super) fn run(mut self, inbox: &QueueReceiver<MakerEvent>) {
+    pub(in crate::spawn) fn run(mut self, inbox: &QueueReceiver<MakerEvent>) {
         'serving: loop {
             match inbox.wait(self.line.bus(), self.due()) {
                 Ok(false) => {}

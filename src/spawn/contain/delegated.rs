@@ -17,11 +17,11 @@ use crate::limits::{GROUP_ROUND, NURSERY_WAIT};
 use crate::rules::Resource;
 use crate::sd::{CallsCgroup, Delegation};
 
-use super::handle::{Launcher, dismiss};
-use super::kin::Reaper;
-use super::pool::{LauncherPool, OrderedLauncher};
 use super::scope::{CallScope, GroupTask};
-use super::stock::{KeepPolicy, WarmSet};
+use super::warm::{KeepPolicy, WarmSet};
+use crate::spawn::process::launcher::{Launcher, dismiss};
+use crate::spawn::process::pool::{LauncherPool, OrderedLauncher};
+use crate::spawn::reap::reaper::Reaper;
 
 /// Launchers in groups.
 #[derive(Debug)]
@@ -48,7 +48,11 @@ struct SocketGroups {
 
 impl DelegatedGroups {
     /// Groups below the delegated one, with launchers of `pool`.
-    pub(super) fn new(delegation: Delegation, pool: Arc<LauncherPool>, kin: Arc<Reaper>) -> io::Result<Self> {
+    pub(in crate::spawn) fn new(
+        delegation: Delegation,
+        pool: Arc<LauncherPool>,
+        kin: Arc<Reaper>,
+    ) -> io::Result<Self> {
         let (chores, received) = mpsc::channel();
         let (number, plots) = (AtomicU64::new(0), Mutex::default());
         let yard = Arc::new(SharedGroups { delegation, pool, number, plots });
@@ -59,7 +63,7 @@ impl DelegatedGroups {
     }
 
     /// A launcher in a group that has these limits.
-    pub(super) fn take(&self, socket: &SocketName, resources: &[Resource]) -> io::Result<Launcher> {
+    pub(in crate::spawn) fn take(&self, socket: &SocketName, resources: &[Resource]) -> io::Result<Launcher> {
         let parked = resources.is_empty().then(|| self.parked(socket)).transpose()?.flatten();
         match parked {
             Some(launcher) => Ok(launcher),
@@ -69,17 +73,17 @@ impl DelegatedGroups {
 
     /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at work takes the
     /// processor from the calls beside it.
-    pub(super) fn refill(&self) {
+    pub(in crate::spawn) fn refill(&self) {
         drop(self.chores.send(GroupTask::Look));
     }
 
     /// Parks no more: the broker stops.
-    pub(super) fn stop(&self) {
+    pub(in crate::spawn) fn stop(&self) {
         drop(self.chores.send(GroupTask::Stop));
     }
 
     /// Removes every group: all calls are over.
-    pub(super) fn clear(&self) {
+    pub(in crate::spawn) fn clear(&self) {
         self.yard.delegation.clear();
     }
 

@@ -32,7 +32,7 @@ pub struct LaunchPlan {
 
 impl LaunchPlan {
     /// The bytes of this plan, their count first.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(in crate::spawn) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; 4];
         put_number(&mut bytes, self.umask);
         put_text(&mut bytes, &self.program);
@@ -51,11 +51,11 @@ impl LaunchPlan {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceivedPlan<'a> {
     pub(super) umask: u32,
-    pub(super) program: &'a CStr,
+    pub(in crate::spawn) program: &'a CStr,
     pub(super) cwd: &'a CStr,
     pub(super) argv: TextList<'a>,
-    pub(super) environment: TextList<'a>,
-    pub(super) opened: TextList<'a>,
+    pub(in crate::spawn) environment: TextList<'a>,
+    pub(in crate::spawn) opened: TextList<'a>,
 }
 
 /// A list of texts that was read once.
@@ -67,7 +67,7 @@ pub(super) struct TextList<'a> {
 
 impl<'a> ReceivedPlan<'a> {
     /// What [`Plan::encode`] gave, without the count.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+    pub(in crate::spawn) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = MessageReader::new(bytes);
         let umask = reader.u32()?;
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
@@ -79,12 +79,12 @@ impl<'a> ReceivedPlan<'a> {
 
 impl<'a> TextList<'a> {
     /// How many there are.
-    pub(super) fn count(self) -> u32 {
+    pub(in crate::spawn) fn count(self) -> u32 {
         self.count
     }
 
     /// The texts in order.
-    pub(super) fn iter(self) -> impl Iterator<Item = &'a CStr> {
+    pub(in crate::spawn) fn iter(self) -> impl Iterator<Item = &'a CStr> {
         let mut reader = MessageReader::new(self.bytes);
         (0..self.count).map_while(move |_| text(&mut reader).ok())
     }

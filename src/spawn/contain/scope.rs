@@ -25,7 +25,7 @@ enum ScopeKind {
 
 /// What the keeper of delegated groups is told.
 #[derive(Debug)]
-pub(super) enum GroupTask {
+pub(in crate::spawn) enum GroupTask {
     /// A launcher was taken.
     Look,
     /// The call of this group is over.
@@ -41,7 +41,7 @@ impl CallScope {
     }
 
     /// A group of the broker's own. Dropped, it is handed to its keeper.
-    pub(super) fn group(cgroup: Cgroup, keeper: Sender<GroupTask>) -> Self {
+    pub(in crate::spawn) fn group(cgroup: Cgroup, keeper: Sender<GroupTask>) -> Self {
         Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Group(keeper) }
     }
 
@@ -67,7 +67,7 @@ impl CallScope {
     }
 
     /// Its processes.
-    pub(super) fn cgroup(&self) -> &Cgroup {
+    pub(in crate::spawn) fn cgroup(&self) -> &Cgroup {
         &self.cgroup
     }
 }

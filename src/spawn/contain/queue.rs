@@ -34,7 +34,7 @@ pub(super) fn inbox<T>() -> io::Result<(QueueSender<T>, QueueReceiver<T>)> {
 
 impl<T> QueueSender<T> {
     /// Tells the thread, if there is one.
-    pub(super) fn tell(&self, news: T) {
+    pub(in crate::spawn) fn tell(&self, news: T) {
         if self.queue.send(news).is_ok() {
             // A bell that cannot be rung is ringing.
             self.bell.write(1).ok();
@@ -44,7 +44,11 @@ impl<T> QueueSender<T> {
 
 impl<T> QueueReceiver<T> {
     /// Waits for news, for something to read elsewhere, or for this time. Gives whether there is something elsewhere.
-    pub(super) fn wait(&self, elsewhere: Option<&impl AsFd>, until: Option<Instant>) -> io::Result<bool> {
+    pub(in crate::spawn) fn wait(
+        &self,
+        elsewhere: Option<&impl AsFd>,
+        until: Option<Instant>,
+    ) -> io::Result<bool> {
         let mut looked_at = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
         looked_at.extend(elsewhere.map(|other| PollFd::new(other.as_fd(), PollFlags::POLLIN)));
         sys::poll_until(&mut looked_at, until)?;
@@ -56,7 +60,7 @@ impl<T> QueueReceiver<T> {
     }
 
     /// The next news, if there are any.
-    pub(super) fn next(&self) -> Option<T> {
+    pub(in crate::spawn) fn next(&self) -> Option<T> {
         self.queue.try_recv().ok()
     }
 }

@@ -24,17 +24,17 @@ use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::{AuditMode, StdinMode, TtyMode};
 use crate::sys;
 
-use super::handle::{Launcher, await_word, has_heard};
-use super::kin::Reaper;
-use super::pool::is_gone;
-use super::stop::StopSignal;
+use crate::spawn::process::launcher::{Launcher, await_word, has_heard};
+use crate::spawn::process::pool::is_gone;
+use crate::spawn::reap::reaper::Reaper;
+use crate::spawn::stop::StopSignal;
 
-use words::{RelayOrder, RelayReport, StreamNews, TaskMessage, WORD_BYTES_MAX};
+use messages::{RelayOrder, RelayReport, StreamNews, TaskMessage, WORD_BYTES_MAX};
 
-pub(super) use process::{Birth, live, tell_failure};
+pub(in crate::spawn) use process::{Birth, live, tell_failure};
 
+mod messages;
 mod process;
-mod words;
 
 /// A relay that the nursery was asked for.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ pub struct Relay {
 
 impl PendingRelay {
     /// A relay that will speak at the other end of `channel`.
-    pub(super) fn new(channel: OwnedFd, kin: Arc<Reaper>) -> Self {
+    pub(in crate::spawn) fn new(channel: OwnedFd, kin: Arc<Reaper>) -> Self {
         Self { channel, kin }
     }
 
@@ -133,17 +133,17 @@ impl Relay {
 
     /// What to poll for news: nothing of one that is gone, whose channel stays readable and would be all that
     /// is ever heard.
-    pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
+    pub(in crate::spawn) fn poll_fd(&self) -> Option<PollFd<'_>> {
         (!self.is_gone()).then(|| PollFd::new(self.told(), PollFlags::POLLIN))
     }
 
     /// Its process, where that is in the call's cgroup.
-    pub(super) fn lodger(&self) -> Option<Pid> {
+    pub(in crate::spawn) fn lodger(&self) -> Option<Pid> {
         Some(self.process.pid).filter(|_| self.process.is_inside && !self.is_gone.get())
     }
 
     /// Takes in the news that there is, without waiting.
-    pub(super) fn hear(&self) {
+    pub(in crate::spawn) fn hear(&self) {
         let mut word = [0; WORD_BYTES_MAX];
         while !self.is_gone.get() {
             match sys::receive_now(self.told(), &mut word) {
@@ -167,19 +167,19 @@ impl Relay {
     }
 
     /// Whether the call is to end: a capture failed, or the relay died.
-    pub(super) fn is_lost(&self) -> bool {
+    pub(in crate::spawn) fn is_lost(&self) -> bool {
         let news = self.news.get();
         let has_died = self.is_gone.get() && !news.is_over && !self.is_finishing.get();
         news.is_lost || has_died
     }
 
     /// Whether all that was written before [`Self::settle`] has been given.
-    pub(super) fn is_calm(&self) -> bool {
+    pub(in crate::spawn) fn is_calm(&self) -> bool {
         self.news.get().is_calm || self.is_over()
     }
 
     /// Whether its process is gone, and all that it said is heard.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(in crate::spawn) fn is_gone(&self) -> bool {
         self.is_gone.get()
     }
 
@@ -189,7 +189,7 @@ impl Relay {
     }
 
     /// Asks to be told when all that was written so far has been given.
-    pub(super) fn settle(&self) {
+    pub(in crate::spawn) fn settle(&self) {
         self.tell(RelayOrder::Settle);
     }
 
@@ -222,7 +222,7 @@ impl Relay {
     }
 
     /// The same while they go on.
-    pub(super) fn captured_so_far(&self) -> CapturedBytes {
+    pub(in crate::spawn) fn captured_so_far(&self) -> CapturedBytes {
         CapturedBytes { goes_on: true, ..self.news.get().captured }
     }
 

@@ -11,7 +11,7 @@ use crate::limits::{
 
 /// How many are kept, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct KeepPolicy {
+pub(in crate::spawn) struct KeepPolicy {
     usual: usize,
     most: usize,
     /// How long after a call that found none no more than usual are kept.
@@ -29,16 +29,16 @@ impl KeepPolicy {
         sleep: Some(SCOPES_SLEEP),
     };
     /// For whoever comes.
-    pub(super) const BARE: Self =
+    pub(in crate::spawn) const BARE: Self =
         Self { usual: LAUNCHERS_PARKED, most: LAUNCHERS_PARKED_MAX, quiet: LAUNCHERS_QUIET, sleep: None };
 }
 
 /// What is kept.
 #[derive(Debug)]
-pub(super) struct WarmSet<T> {
-    pub(super) ready: VecDeque<T>,
+pub(in crate::spawn) struct WarmSet<T> {
+    pub(in crate::spawn) ready: VecDeque<T>,
     /// Calls that wait.
-    pub(super) waiting: usize,
+    pub(in crate::spawn) waiting: usize,
     habit: KeepPolicy,
     /// How many to keep.
     target: usize,
@@ -49,12 +49,12 @@ pub(super) struct WarmSet<T> {
 
 impl<T> WarmSet<T> {
     /// Nothing yet, for who is there now.
-    pub(super) fn new(habit: KeepPolicy, now: Instant) -> Self {
+    pub(in crate::spawn) fn new(habit: KeepPolicy, now: Instant) -> Self {
         Self { ready: VecDeque::new(), waiting: 0, habit, target: habit.usual, used: now, short: now }
     }
 
     /// How many are wanted at this time.
-    pub(super) fn target(&mut self, now: Instant) -> usize {
+    pub(in crate::spawn) fn target(&mut self, now: Instant) -> usize {
         if self.habit.sleep.is_some_and(|sleep| now >= self.used + sleep) {
             self.target = 0;
         } else if now >= self.short + self.habit.quiet {
@@ -64,7 +64,7 @@ impl<T> WarmSet<T> {
     }
 
     /// When fewer are wanted, if nothing happens until then.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::spawn) fn due(&self) -> Option<Instant> {
         match self.target {
             0 => None,
             target if target > self.habit.usual => Some(self.short + self.habit.quiet),
@@ -78,7 +78,7 @@ impl<T> WarmSet<T> {
     }
 
     /// One that is alive; where there is none, more are kept from now on.
-    pub(super) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
+    pub(in crate::spawn) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
         self.used = now;
         self.target = self.target.max(self.habit.usual);
         while let Some(launcher) = self.ready.pop_front() {

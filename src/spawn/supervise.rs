@@ -15,16 +15,16 @@ use crate::rules::{BackgroundMode, HangupAction};
 use crate::sys::{self, ProcessEnd};
 use crate::wire::Status;
 
-use super::handle::{Launcher, ReapedCommand, Told};
-use super::kin::{Ended, Reaper};
-use super::launcher::LaunchFailure;
-use super::members::CallMembers;
-use super::plan::LaunchPlan;
-use super::reaper::ReaperChildren;
-use super::relay::Relay;
 use super::rounds::{end_all, reap, wait_for_any};
 use super::stop::StopSignal;
-use super::tree::{signal_below, signal_tree};
+use crate::spawn::contain::members::CallMembers;
+use crate::spawn::process::child::LaunchFailure;
+use crate::spawn::process::launcher::{Launcher, ReapedCommand, Told};
+use crate::spawn::process::plan::LaunchPlan;
+use crate::spawn::reap::call_reaper::ReaperChildren;
+use crate::spawn::reap::proc_tree::{signal_below, signal_tree};
+use crate::spawn::reap::reaper::{Ended, Reaper};
+use crate::spawn::stream::relay::Relay;
 
 /// What a call is watched for.
 pub struct SupervisedCall<'a> {

@@ -15,16 +15,17 @@ use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
 use crate::sd::{BusAddress, BusError, Delegation, DelegationError};
 
-use super::groups::DelegatedGroups;
-use super::handle::Launcher;
-use super::inbox::{QueueSender, inbox};
-use super::kin::Reaper;
-use super::pool::LauncherPool;
-use super::scoper::ScopeMaker;
+use super::delegated::DelegatedGroups;
+use super::queue::QueueSender;
+use super::queue::inbox;
+use super::scope_maker::ScopeMaker;
 use super::shared::{
     MakerEvent, ManagerState, ScopeCaption, ScopeFallback, ScopeNews, ScopeOrder, SharedScopes, TellNews,
 };
-use super::stock::{KeepPolicy, WarmSet};
+use super::warm::{KeepPolicy, WarmSet};
+use crate::spawn::process::launcher::Launcher;
+use crate::spawn::process::pool::LauncherPool;
+use crate::spawn::reap::reaper::Reaper;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug)]

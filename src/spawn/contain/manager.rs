@@ -17,7 +17,7 @@ pub(super) struct ManagerConnection {
 
 impl ManagerConnection {
     /// Not connected yet.
-    pub(super) fn new(address: BusAddress) -> Self {
+    pub(in crate::spawn) fn new(address: BusAddress) -> Self {
         Self { address, bus: None, denied: false, retry: BUS_RETRY_MIN, retry_at: Instant::now() }
     }
 
@@ -27,7 +27,7 @@ impl ManagerConnection {
     }
 
     /// What the manager has said since the last time.
-    pub(super) fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
+    pub(in crate::spawn) fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
         self.bus.as_mut().map_or(Ok(Vec::new()), ManagerBus::hear)
     }
 
@@ -44,7 +44,7 @@ impl ManagerConnection {
 
     /// Hangs up, and waits for longer than the last time before it is due again. A manager that said no is not asked
     /// again.
-    pub(super) fn hang_up(&mut self, why: &BusError) {
+    pub(in crate::spawn) fn hang_up(&mut self, why: &BusError) {
         self.bus = None;
         self.denied |= matches!(why, BusError::Denied(_));
         self.retry_at = Instant::now() + self.retry;

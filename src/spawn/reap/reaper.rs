@@ -25,9 +25,9 @@ use crate::limits::PARKED_ROUND;
 use crate::rules::BackgroundMode;
 use crate::sys::{self, ProcessEnd};
 
-use super::cradle;
-use super::reaper::left_below;
-use super::tree::{ChildList, signal_tree};
+use super::call_reaper::left_below;
+use super::proc_tree::{ChildList, signal_tree};
+use crate::spawn::process::parent_thread;
 
 /// The broker's children.
 #[derive(Debug)]
@@ -35,12 +35,12 @@ pub struct Reaper(Mutex<ReaperState>);
 
 /// A command that was reaped.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) end: ProcessEnd,
+pub(in crate::spawn) struct Ended {
+    pub(in crate::spawn) end: ProcessEnd,
     /// Processor time.
-    pub(super) used: Duration,
+    pub(in crate::spawn) used: Duration,
     /// What it left.
-    pub(super) left: Vec<Pid>,
+    pub(in crate::spawn) left: Vec<Pid>,
 }
 
 #[derive(Debug)]
@@ -98,25 +98,25 @@ impl Reaper {
     }
 
     /// Takes note of a relay.
-    pub(super) fn note_relay(&self, pid: Pid) {
+    pub(in crate::spawn) fn note_relay(&self, pid: Pid) {
         self.family().relays.insert(pid);
     }
 
     /// Reaps a relay that has ended. One that cannot be killed is reaped when it ends after all.
-    pub(super) fn let_go(&self, pid: Pid) {
+    pub(in crate::spawn) fn let_go(&self, pid: Pid) {
         let mut family = self.family();
         family.relays.remove(&pid);
         family.is_over(pid);
     }
 
     /// Takes note of a launcher that becomes a command now, or whose command begins.
-    pub(super) fn adopt(&self, pid: Pid) {
+    pub(in crate::spawn) fn adopt(&self, pid: Pid) {
         self.family().commands.insert(pid);
     }
 
     /// Reaps a command that has ended, and says how, after how much processor time, and what it left. `None`
     /// while its end cannot be seen. Never waits: every other call's end needs this lock.
-    pub(super) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
+    pub(in crate::spawn) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
         let mut family = self.family();
         let Some((end, used)) = sys::reap(pidfd)? else { return Ok(None) };
         family.commands.remove(&pid);
@@ -128,7 +128,11 @@ impl Reaper {
 
     /// Reaps a reaper that has ended, and gives what is left of its call: nothing, unless it was killed.
     /// `None` while its end cannot be seen.
-    pub(super) fn reap_reaper(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Vec<Pid>>> {
+    pub(in crate::spawn) fn reap_reaper(
+        &self,
+        pid: Pid,
+        pidfd: BorrowedFd<'_>,
+    ) -> io::Result<Option<Vec<Pid>>> {
         let mut family = self.family();
         let Some((end, _)) = sys::reap(pidfd)? else { return Ok(None) };
         family.commands.remove(&pid);
@@ -139,7 +143,7 @@ impl Reaper {
     }
 
     /// Lets go on what is below a reaper, in its scope where it has one.
-    pub(super) fn keep_reaper(&self, pid: Pid, scope: Option<&Cgroup>) -> io::Result<()> {
+    pub(in crate::spawn) fn keep_reaper(&self, pid: Pid, scope: Option<&Cgroup>) -> io::Result<()> {
         let mut family = self.family();
         family.commands.remove(&pid);
         family.reapers.insert(pid);
@@ -148,7 +152,7 @@ impl Reaper {
     }
 
     /// Reaps a launcher that never had a call, if it has ended.
-    pub(super) fn reap_unused(&self, pid: Pid) {
+    pub(in crate::spawn) fn reap_unused(&self, pid: Pid) {
         let mut family = self.family();
         if !family.commands.contains(&pid) {
             family.is_over(pid);
@@ -156,20 +160,20 @@ impl Reaper {
     }
 
     /// Gives up on a command that cannot be killed; it is reaped when it ends after all.
-    pub(super) fn give_up(&self, pid: Pid) {
+    pub(in crate::spawn) fn give_up(&self, pid: Pid) {
         let mut family = self.family();
         family.commands.remove(&pid);
         family.kept.insert(pid);
     }
 
     /// What still runs of an ended command; the ones that have ended since are reaped.
-    pub(super) fn left_of(&self, pid: Pid) -> io::Result<Vec<Pid>> {
+    pub(in crate::spawn) fn left_of(&self, pid: Pid) -> io::Result<Vec<Pid>> {
         self.family().claim(pid)
     }
 
     /// Lets go on what a command left whose reaper was killed, in its scope where something is left in one.
     /// Gives whether there is anything.
-    pub(super) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
+    pub(in crate::spawn) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
         let mut family = self.family();
         family.keep_scope(scope);
         let kept: Vec<_> = family.claimed.extract_if(|_, owners| owners.contains(&pid)).collect();
@@ -210,7 +214,7 @@ impl Reaper {
     /// when no call runs any more.
     pub fn end_siblings(&self) -> io::Result<()> {
         let family = self.family();
-        let Some(thread) = cradle::thread() else { return Ok(()) };
+        let Some(thread) = parent_thread::thread() else { return Ok(()) };
         let children = ChildList::of(thread)?.list()?;
         children.into_iter().filter(|child| !family.nurseries.contains(child)).for_each(|child| {
             signal_tree(child, Signal::SIGKILL);
@@ -322,7 +326,7 @@ impl ReaperState {
     /// From time to time only: their list is as long as there are calls.
     fn sweep(&mut self) -> io::Result<()> {
         self.looked = Instant::now();
-        let Some(thread) = cradle::thread() else { return Ok(()) };
+        let Some(thread) = parent_thread::thread() else { return Ok(()) };
         for child in ChildList::of(thread)?.list()? {
             let is_held = self.nurseries.contains(&child) || self.relays.contains(&child);
             if !is_held && !self.commands.contains(&child) {

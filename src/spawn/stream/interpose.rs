@@ -11,14 +11,14 @@ use crate::limits::{RELAY_PIPE_BYTES, REQUEST_FDS};
 use crate::rules::AuditMode;
 use crate::sys;
 
-use super::descriptors::{FdUse, StreamEnd, StreamFds, is_terminal};
-use super::ends::{CaptureLoss, StreamSide, StreamWaits};
-use super::plan::CommandStdio;
-use super::stream::CallStream;
+use super::fds::{FdUse, StreamEnd, StreamFds, is_terminal};
+use super::io::{CaptureLoss, StreamSide, StreamWaits};
+use super::transfer::CallStream;
+use crate::spawn::process::plan::CommandStdio;
 
 /// Streams that are ready to flow.
 #[derive(Debug)]
-pub(super) struct CallStreams(pub(super) Vec<(usize, CallStream<StreamFds>)>);
+pub(super) struct CallStreams(pub(in crate::spawn) Vec<(usize, CallStream<StreamFds>)>);
 
 /// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the command gets.
 /// Errors: `EMFILE`, and what looking at the caller's descriptors gives.
@@ -91,7 +91,7 @@ impl CallStream<StreamFds> {
     /// Bytes that its capture holds, or, of a stdin, those of them that were handed to the command: the
     /// broker is ahead of it, but whoever looked at a pipe without reading it, or put back what it read, has
     /// seen all that was in there.
-    pub(super) fn captured(&self) -> Option<u64> {
+    pub(in crate::spawn) fn captured(&self) -> Option<u64> {
         let kept = self.kept()?;
         Some(if self.way() == StreamSide::In { self.given() } else { kept })
     }
@@ -103,13 +103,13 @@ impl CallStream<StreamFds> {
 
     /// Whether it is known that nothing of it is left: of a stdin that is handed over, the command may read
     /// the rest yet.
-    pub(super) fn is_known(&self) -> bool {
+    pub(in crate::spawn) fn is_known(&self) -> bool {
         self.way() == StreamSide::Out || self.kept().is_none() || self.ends.left_unread() == 0
     }
 
     /// The end, whatever is left. Of a stdin, the capture keeps what was handed to the command; of nothing,
     /// it keeps no room either.
-    pub(super) fn close(&mut self) {
+    pub(in crate::spawn) fn close(&mut self) {
         self.lose_source();
         self.ends.close_source();
         if let Some(bytes) = self.captured().filter(|bytes| self.way() == StreamSide::In || *bytes == 0) {

@@ -18,12 +18,12 @@ use nix::unistd::Pid;
 use crate::limits::{CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_WAIT};
 use crate::sys;
 
-use super::handle::{Launcher, dismiss};
-use super::kin::Reaper;
+use super::launcher::{Launcher, dismiss};
 use super::nursery::NurseryRequest;
-use super::relay::PendingRelay;
-use super::scope::CallScope;
-use super::stock::{KeepPolicy, WarmSet};
+use crate::spawn::contain::scope::CallScope;
+use crate::spawn::contain::warm::{KeepPolicy, WarmSet};
+use crate::spawn::reap::reaper::Reaper;
+use crate::spawn::stream::relay::PendingRelay;
 
 /// Launchers ahead of need.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl LauncherPool {
 
     /// Has a launcher made inside a scope's cgroup, and does not wait for it.
     /// Errors: `TimedOut` (no nursery makes one).
-    pub(super) fn order(&self, scope: CallScope) -> io::Result<OrderedLauncher> {
+    pub(in crate::spawn) fn order(&self, scope: CallScope) -> io::Result<OrderedLauncher> {
         let (stream, far) = sys::stream_pair()?;
         let descriptors = [scope.cgroup().directory(), far.as_fd()];
         self.send(&[NurseryRequest::LAUNCHER], &descriptors)?;
@@ -294,13 +294,13 @@ fn none_in_time() -> io::Error {
 }
 
 /// Whether the other side of a channel is.
-pub(super) fn is_gone(source: &io::Error) -> bool {
+pub(in crate::spawn) fn is_gone(source: &io::Error) -> bool {
     matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// A launcher that is being made.
 #[derive(Debug)]
-pub(super) struct OrderedLauncher {
+pub(in crate::spawn) struct OrderedLauncher {
     stream: OwnedFd,
     scope: CallScope,
 }
@@ -308,7 +308,7 @@ pub(super) struct OrderedLauncher {
 impl OrderedLauncher {
     /// Waits until it is there.
     /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), what the kernel gave instead of a process.
-    pub(super) fn arrive(self) -> io::Result<Launcher> {
+    pub(in crate::spawn) fn arrive(self) -> io::Result<Launcher> {
         let Self { stream, scope } = self;
         let mut look = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
         if !sys::poll_until(&mut look, Some(Instant::now() + NURSERY_WAIT))? {

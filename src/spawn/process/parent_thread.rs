@@ -25,14 +25,14 @@ struct ParentThread {
 static CRADLE: OnceLock<ParentThread> = OnceLock::new();
 
 /// Starts a program as a child of the cradle.
-pub(super) fn start(command: Command) -> io::Result<Child> {
+pub(in crate::spawn) fn start(command: Command) -> io::Result<Child> {
     let (reply, answer) = mpsc::sync_channel(1);
     cradle()?.orders.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
     answer.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }
 
 /// The thread, once something was started.
-pub(super) fn thread() -> Option<Pid> {
+pub(in crate::spawn) fn thread() -> Option<Pid> {
     CRADLE.get().map(|cradle| cradle.thread)
 }
 

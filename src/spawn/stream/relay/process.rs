@@ -18,12 +18,13 @@ use crate::limits::{RELAY_PATIENCE, SEND_WAIT};
 use crate::rules::{StdinMode, TtyMode};
 use crate::sys::{self, UnfitStdio};
 
-use super::super::descriptors::{FdUse, StreamFds};
-use super::super::divert::{CallStreams, divert};
-use super::super::handle::equip;
-use super::super::plan::CommandStdio;
-use super::super::stream::CallStream;
-use super::words::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
+use super::messages::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
+use crate::spawn::process::launcher::equip;
+use crate::spawn::process::plan::CommandStdio;
+use crate::spawn::stream::fds::{FdUse, StreamFds};
+use crate::spawn::stream::interpose::CallStreams;
+use crate::spawn::stream::interpose::divert;
+use crate::spawn::stream::transfer::CallStream;
 
 /// What a relay is born with.
 #[derive(Clone, Copy, Debug)]

@@ -11,9 +11,9 @@ use crate::ids::SocketName;
 use crate::rules::Resource;
 use crate::sd::{BusError, DelegationError, ScopeName};
 
-use super::handle::{Launcher, dismiss};
-use super::kin::Reaper;
-use super::stock::WarmSet;
+use super::warm::WarmSet;
+use crate::spawn::process::launcher::{Launcher, dismiss};
+use crate::spawn::reap::reaper::Reaper;
 
 /// What an operator should know of the manager.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub(super) enum MakerEvent {
 /// What the description of a scope is to be, as long as its call runs.
 #[derive(Debug)]
 pub(super) struct ScopeCaption {
-    pub(super) scope: Weak<ScopeName>,
-    pub(super) text: String,
+    pub(in crate::spawn) scope: Weak<ScopeName>,
+    pub(in crate::spawn) text: String,
 }
 
 /// A scope with properties of its own, and the call that waits for it.
@@ -67,15 +67,15 @@ pub(super) struct ScopeCaption {
 pub(super) struct ScopeOrder {
     pub(super) socket: SocketName,
     pub(super) resources: Vec<Resource>,
-    pub(super) reply: SyncSender<Result<Launcher, BusError>>,
+    pub(in crate::spawn) reply: SyncSender<Result<Launcher, BusError>>,
 }
 
 /// What calls and the scoper share.
 pub(super) struct SharedScopes {
     state: Mutex<ScopesState>,
-    pub(super) kin: Arc<Reaper>,
+    pub(in crate::spawn) kin: Arc<Reaper>,
     pub(super) instead: ScopeFallback,
-    pub(super) tell: TellNews,
+    pub(in crate::spawn) tell: TellNews,
 }
 
 impl std::fmt::Debug for SharedScopes {
@@ -109,7 +109,7 @@ pub(super) enum ManagerState {
 
 impl SharedScopes {
     /// Nothing was made yet.
-    pub(super) fn new(
+    pub(in crate::spawn) fn new(
         manager: ManagerState,
         kin: Arc<Reaper>,
         instead: ScopeFallback,
@@ -120,12 +120,12 @@ impl SharedScopes {
         Self { state: Mutex::new(state), kin, instead, tell }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, ScopesState> {
+    pub(in crate::spawn) fn state(&self) -> MutexGuard<'_, ScopesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a call wait until there is a launcher for its socket, or none to be had.
-    pub(super) fn wait<'s>(
+    pub(in crate::spawn) fn wait<'s>(
         &self,
         mut state: MutexGuard<'s, ScopesState>,
         socket: &SocketName,
@@ -157,7 +157,7 @@ impl SharedScopes {
     }
 
     /// Scopes can be had from now on: one was made.
-    pub(super) fn found(&self) {
+    pub(in crate::spawn) fn found(&self) {
         let mut state = self.state();
         state.manager = ManagerState::Here;
         let news = std::mem::replace(&mut state.said_lost, false);
@@ -168,7 +168,7 @@ impl SharedScopes {
     }
 
     /// None can be had from now on; what is parked ends.
-    pub(super) fn lose(&self, why: &BusError) {
+    pub(in crate::spawn) fn lose(&self, why: &BusError) {
         let mut state = self.state();
         state.manager = ManagerState::Gone(why.clone());
         // A stop is nobody's trouble: who stopped the broker knows it.

@@ -15,12 +15,12 @@ pub(super) struct ChildList(File);
 
 impl ChildList {
     /// The list's file, to be asked again and again.
-    pub(super) fn of(thread: Pid) -> io::Result<Self> {
+    pub(in crate::spawn) fn of(thread: Pid) -> io::Result<Self> {
         File::open(format!("/proc/{}/task/{thread}/children", getpid())).map(Self)
     }
 
     /// Those of now. Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
-    pub(super) fn list(&self) -> io::Result<Vec<Pid>> {
+    pub(in crate::spawn) fn list(&self) -> io::Result<Vec<Pid>> {
         let (mut list, mut part) = (Vec::new(), [0; CHILDREN_BYTES]);
         loop {
             let read = sys::read_at(self.0.as_fd(), list.len() as u64, &mut part)?;
@@ -52,14 +52,14 @@ fn descendants(root: Pid) -> Vec<(Pid, Pid)> {
 
 /// Sends `signal` to `root`, which nobody reaps meanwhile, and every process below it. One that is gone
 /// meanwhile is passed over: the rounds of `wait.rs` go on until nothing is left.
-pub(super) fn signal_tree(root: Pid, signal: Signal) {
+pub(in crate::spawn) fn signal_tree(root: Pid, signal: Signal) {
     let below = handles_below(root);
     let root = sys::open_pidfd(root).ok();
     root.iter().chain(&below).for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
 }
 
 /// The same without `root` itself.
-pub(super) fn signal_below(root: Pid, signal: Signal) {
+pub(in crate::spawn) fn signal_below(root: Pid, signal: Signal) {
     handles_below(root).iter().for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
 }
 

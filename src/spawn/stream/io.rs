@@ -42,7 +42,7 @@ pub(super) enum StreamSide {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamWaits {
     /// Something to take.
-    pub(super) source: bool,
+    pub(in crate::spawn) source: bool,
     /// Room to give.
     pub(super) sink: bool,
 }

@@ -16,7 +16,7 @@ use nix::sys::stat::SFlag;
 
 use crate::sys;
 
-use super::ends::{StreamIo, StreamSide};
+use super::io::{StreamIo, StreamSide};
 
 /// One end of a stream.
 #[derive(Debug)]
@@ -114,12 +114,12 @@ pub(super) struct StreamFds {
 }
 
 impl StreamFds {
-    pub(super) fn new(source: StreamEnd, sink: StreamEnd, capture: Option<File>) -> Self {
+    pub(in crate::spawn) fn new(source: StreamEnd, sink: StreamEnd, capture: Option<File>) -> Self {
         Self { source: Some(source), sink: Some(sink), capture, handed: None }
     }
 
     /// What to wait for bytes at.
-    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::spawn) fn source(&self) -> Option<BorrowedFd<'_>> {
         self.source.as_ref().map(|end| end.fd.as_fd())
     }
 
@@ -149,7 +149,7 @@ impl StreamFds {
     }
 
     /// Cuts the capture.
-    pub(super) fn cut(&self, bytes: u64) -> io::Result<()> {
+    pub(in crate::spawn) fn cut(&self, bytes: u64) -> io::Result<()> {
         self.capture.as_ref().map_or(Ok(()), |capture| capture.set_len(bytes))
     }
 

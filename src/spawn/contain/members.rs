@@ -13,49 +13,54 @@ use crate::cgroup::Cgroup;
 use crate::limits::{KILL_GRACE, KILL_ROUND, RELAY_SPARED_MAX, SCOPE_ROUND};
 use crate::sys;
 
-use super::stop::StopSignal;
+use crate::spawn::stop::StopSignal;
 
 /// The processes of one call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CallMembers<'a> {
+pub(in crate::spawn) struct CallMembers<'a> {
     cgroup: &'a Cgroup,
     relay: Option<Pid>,
 }
 
 impl<'a> CallMembers<'a> {
     /// Those in `cgroup`, but for the call's relay where that is in there.
-    pub(super) fn new(cgroup: &'a Cgroup, relay: Option<Pid>) -> Self {
+    pub(in crate::spawn) fn new(cgroup: &'a Cgroup, relay: Option<Pid>) -> Self {
         Self { cgroup, relay }
     }
 
     /// Their cgroup.
-    pub(super) fn cgroup(&self) -> &'a Cgroup {
+    pub(in crate::spawn) fn cgroup(&self) -> &'a Cgroup {
         self.cgroup
     }
 
     /// Whether there is one.
-    pub(super) fn is_populated(&self) -> io::Result<bool> {
+    pub(in crate::spawn) fn is_populated(&self) -> io::Result<bool> {
         if self.relay.is_none() { self.cgroup.is_populated() } else { Ok(!self.list()?.is_empty()) }
     }
 
     /// Sends a signal to each.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(in crate::spawn) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.cgroup.signal_others(signal, self.relay)
     }
 
     /// Kills each: all at once, where no relay has to be spared.
-    pub(super) fn kill(&self) -> io::Result<()> {
+    pub(in crate::spawn) fn kill(&self) -> io::Result<()> {
         self.relay.map_or_else(|| self.cgroup.kill(), |relay| self.cgroup.kill_others(relay))
     }
 
     /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
     /// stay all the same. What cannot be ended one by one is ended together with the relay.
-    pub(super) fn end(&self, ask: bool, kill_from: Instant, stop: StopSignal<'_>) -> io::Result<usize> {
+    pub(in crate::spawn) fn end(
+        &self,
+        ask: bool,
+        kill_from: Instant,
+        stop: StopSignal<'_>,
+    ) -> io::Result<usize> {
         self.end_until(ask, kill_from, kill_from.max(Instant::now()) + KILL_GRACE, stop)
     }
 
     /// The same, and gives up at this time at the latest.
-    pub(super) fn end_until(
+    pub(in crate::spawn) fn end_until(
         &self,
         ask: bool,
         kill_from: Instant,
