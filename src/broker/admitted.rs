@@ -9,10 +9,10 @@ use crate::limits::DECISIONS_MAX;
 use crate::refusal::Refusal;
 use crate::rules::{MatchedRule, MissReason, Policy};
 
+use super::admission::Candidate;
 use super::disk::Disk;
-use super::gate::Candidate;
+use super::request::ClientRequest;
 use super::state::{Broker, ServedSocket};
-use super::visit::ClientRequest;
 
 /// A call that a rule allows.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::limits::{CALL_STACK_BYTES, CLOSING_END_MAX, CLOSING_ROUND, SOCKET_CLO
 use crate::spawn::{CloseMode, LauncherPool, Reaper};
 use crate::sys;
 
-use super::lane::{ClosingQueue, UnclosedConnection};
+use super::closing_queue::{ClosingQueue, UnclosedConnection};
 
 /// Connections on their way to be closed.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use crate::audit::ManifestOpenError;
 use crate::spawn::{PrivilegeError, RootPolicy};
 use crate::sys;
 
-use super::listen::ListenError;
 use super::notice::LoadError;
+use super::sockets::ListenError;
 
 /// Where the system's brokers keep their records: the home of their user (`tmpfiles.d/sluice.conf`).
 const SYSTEM_STATE: &str = "/var/lib/sluice";

@@ -19,8 +19,8 @@ use crate::sys;
 
 use super::notice::LoadError;
 use super::ruleset::{LoadedRules, Ruleset, want_records};
+use super::service_status::ServiceStatus;
 use super::state::{Broker, ServedSocket};
-use super::status::ServiceStatus;
 
 /// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked for: what was
 /// read may be older than what the last who asked has written.

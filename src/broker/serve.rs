@@ -14,19 +14,19 @@ use crate::sd::{BusAddress, BusError, Delegation, DelegationError, Notifier, del
 use crate::spawn::{Environment, LauncherPool, Reaper, ScopeNews, ScopePool, end_kept, shed};
 use crate::sys;
 
-use super::arrange::{BrokerSetup, arrange_handed_over, bind_and_arrange, raise_descriptors};
+use super::admission::Admission;
 use super::closing::ConnectionCloser;
 use super::config::{RulesLocation, ServeConfig, ServeError};
-use super::gate::Admission;
-use super::listen::{ListeningSocket, OwnSocket};
-use super::lobby::EventLoop;
+use super::deferred_entry::DeferredEntry;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
-use super::sentry::SocketWatch;
+use super::service_status::{ServiceStatus, StatusBoard, one_line};
+use super::setup::{BrokerSetup, arrange_handed_over, bind_and_arrange, raise_descriptors};
 use super::signals::BrokerSignals;
+use super::socket_watch::SocketWatch;
+use super::sockets::{ListeningSocket, OwnSocket};
 use super::state::{Broker, BrokerEvents, SayNotice, ServedSocket};
-use super::status::{ServiceStatus, StatusBoard, one_line};
-use super::untold::DeferredEntry;
+use crate::broker::accept::event_loop::EventLoop;
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &ServeConfig, say: SayNotice) -> Result<(), ServeError> {

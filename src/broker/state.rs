@@ -14,13 +14,13 @@ use crate::limits::{SOCKET_THREADS_SPARE, STOP_CALLS_MAX};
 use crate::refusal::Refusal;
 use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool, StopSignal};
 
+use super::admission::Admission;
 use super::admitted::AdmittedCall;
 use super::closing::ConnectionCloser;
-use super::gate::Admission;
+use super::deferred_entry::DeferredEntry;
 use super::notice::Notice;
 use super::ruleset::Ruleset;
-use super::status::StatusBoard;
-use super::untold::DeferredEntry;
+use super::service_status::StatusBoard;
 
 /// Where notices go.
 pub type SayNotice = fn(&Notice<'_>);

@@ -29,13 +29,13 @@ use crate::wire::{Malformed, Request};
 
 use super::closing::ConnectionCloser;
 use super::connection::Connection;
-use super::intake::look;
-use super::listen::ListeningSocket;
 use super::notice::Notice;
+use super::request::ClientRequest;
+use super::service_status::one_line;
 use super::signals::{BrokerSignals, SignalOrder};
+use super::sockets::ListeningSocket;
 use super::state::SayNotice;
-use super::status::one_line;
-use super::visit::ClientRequest;
+use crate::broker::call::intake::look;
 
 /// What ended the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::rules::{AuditMode, CaptureMax, Policy, Rule, TemplateValues};
 use crate::spawn::{Relay, StopSignal};
 
-use super::ruleset::Ruleset;
+use crate::broker::ruleset::Ruleset;
 
 /// New files for the streams of one call. Dropped before [`Self::stay`], they are taken away again.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ pub(super) struct CallCaptures([Option<CaptureFile>; REQUEST_FDS]);
 impl CallCaptures {
     /// Makes the files that a rule wants; `number` is asked for then. One that cannot be made refuses the call under
     /// `audit = strict`, and is done without else.
-    pub(super) fn create(
+    pub(in crate::broker) fn create(
         rules: &Ruleset,
         policy: &Policy,
         rule: &Rule,
@@ -48,7 +48,7 @@ impl CallCaptures {
     }
 
     /// Where they are, for the start record.
-    pub(super) fn paths(&self) -> [Option<PathBuf>; REQUEST_FDS] {
+    pub(in crate::broker) fn paths(&self) -> [Option<PathBuf>; REQUEST_FDS] {
         self.0.each_ref().map(|capture| capture.as_ref().map(|capture| capture.path().to_owned()))
     }
 
@@ -62,13 +62,13 @@ impl CallCaptures {
     }
 
     /// They are named on record from now on.
-    pub(super) fn stay(mut self) {
+    pub(in crate::broker) fn stay(mut self) {
         self.0.iter_mut().flatten().for_each(CaptureFile::stay);
     }
 }
 
 /// What the placeholders of a call's captures stand for, but for its number and rule.
-pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
+pub(in crate::broker) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
     TemplateValues {
         // One that cannot be seen from here has the kernel's number for that.
         pid: caller.pid().map_or(Some(0), |pid| u32::try_from(pid).ok()),
@@ -83,10 +83,10 @@ pub(super) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
 /// writing.
 #[derive(Debug)]
 pub(super) struct OpenCaptures {
-    pub(super) call: CallId,
+    pub(in crate::broker) call: CallId,
     pub(super) relay: Relay,
     /// When the rule's timeout fires, or would have.
-    pub(super) deadline: Option<Instant>,
+    pub(in crate::broker) deadline: Option<Instant>,
 }
 
 impl OpenCaptures {

@@ -13,7 +13,7 @@ use nix::unistd::getpid;
 
 use crate::limits::{CALL_STACK_BYTES, SENTRY_ROUND};
 
-use super::listen::SocketFile;
+use super::sockets::SocketFile;
 
 /// Whether the socket is still where callers look for it.
 #[derive(Clone, Debug, Default)]

@@ -57,7 +57,7 @@ const EVENTS: usize = 16;
 
 impl<P: JobSource> ThreadPool<P> {
     /// No thread yet.
-    pub(super) fn new(post: P) -> io::Result<Self> {
+    pub(in crate::broker) fn new(post: P) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
         let bell = EventFd::from_flags(flags)?;
@@ -77,7 +77,7 @@ impl<P: JobSource> ThreadPool<P> {
     }
 
     /// Has a job done by a thread that waits, or by a new one. Gives it back when the kernel has no thread to give.
-    pub(super) fn hand(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
+    pub(in crate::broker) fn hand(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
         let mut state = self.0.state();
         if state.idle <= state.jobs.len() {
             drop(state);

@@ -9,15 +9,15 @@ use crate::refusal::Refusal;
 use crate::spawn::{Launcher, Relay};
 use crate::wire::{Reply, Status};
 
-use super::admitted::{AdmittedCall, AllowedCall};
-use super::call::{CallStage, DecodedRequest, EndedCall, ask, refuse, refuse_more, run, turn_out};
-use super::gate::RunSlot;
-use super::notice::Notice;
-use super::state::{Broker, ServedSocket};
-use super::visit::ClientRequest;
+use super::walk::{CallStage, DecodedRequest, EndedCall, ask, refuse, refuse_more, run, turn_out};
+use crate::broker::admission::RunSlot;
+use crate::broker::admitted::{AdmittedCall, AllowedCall};
+use crate::broker::notice::Notice;
+use crate::broker::request::ClientRequest;
+use crate::broker::state::{Broker, ServedSocket};
 
 /// Answers the request that waits on a connection, and after it the calls that waited for its place.
-pub(super) fn answer(broker: &Broker, socket: &ServedSocket, mut visit: ClientRequest) {
+pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut visit: ClientRequest) {
     // Whatever fails in here, its caller is answered, and that is on record.
     let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut visit)));
     let allowed = match asked.unwrap_or(Err(Refusal::Failed)) {
@@ -44,7 +44,7 @@ pub(super) fn answer(broker: &Broker, socket: &ServedSocket, mut visit: ClientRe
 }
 
 /// Looks after those who wait for a place: by the rules in force they may be refused, or have one now.
-pub(super) fn attend(broker: &Broker, socket: &ServedSocket) {
+pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
         socket.gate.take_out(|admitted| admitted.allowed.is_outdated(socket))
     {

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::state::{Broker, ServedSocket};
-use super::turns::{answer, attend};
-use super::visit::ClientRequest;
+use crate::broker::call::handler::{answer, attend};
+use crate::broker::request::ClientRequest;
+use crate::broker::state::{Broker, ServedSocket};
 
 /// A connection that said something, and the place of a thread that answers it.
 #[derive(Debug)]
 pub(super) struct ReadyRequest {
-    pub(super) place: ThreadSlot,
-    pub(super) visit: ClientRequest,
+    pub(in crate::broker) place: ThreadSlot,
+    pub(in crate::broker) visit: ClientRequest,
 }
 
 /// What a thread is given to do.
@@ -48,7 +48,7 @@ pub(super) fn serve(errand: Job) {
 
 impl ThreadSlot {
     /// One that the socket's gate has counted.
-    pub(super) fn taken(broker: Arc<Broker>, index: usize) -> Self {
+    pub(in crate::broker) fn taken(broker: Arc<Broker>, index: usize) -> Self {
         Self { broker, index }
     }
 

@@ -16,26 +16,26 @@ use crate::refusal::Refusal;
 use crate::spawn::ask_kept;
 use crate::sys;
 
-use super::attendant::{Job, ReadyRequest, ThreadSlot};
-use super::call::{refuse, turn_out};
-use super::connection::Connection;
-use super::crowd::PendingConnections;
-use super::door::DeferredAccept;
-use super::entrance::ListenerSet;
-use super::keeper::NurserySupervisor;
-use super::notice::Notice;
-use super::reload::Reloader;
-use super::ruleset::Ruleset;
-use super::signals::{BrokerSignals, SignalOrder};
-use super::state::Broker;
-use super::status::ServiceStatus;
+use super::direct::DeferredAccept;
+use super::job::{Job, ReadyRequest, ThreadSlot};
+use super::listeners::ListenerSet;
+use super::pending::PendingConnections;
 use super::token::EventToken;
-use super::visit::ClientRequest;
+use crate::broker::call::walk::{refuse, turn_out};
+use crate::broker::connection::Connection;
+use crate::broker::notice::Notice;
+use crate::broker::nursery_supervisor::NurserySupervisor;
+use crate::broker::reload::Reloader;
+use crate::broker::request::ClientRequest;
+use crate::broker::ruleset::Ruleset;
+use crate::broker::service_status::ServiceStatus;
+use crate::broker::signals::{BrokerSignals, SignalOrder};
+use crate::broker::state::Broker;
 
 /// The accept loop's own state.
-pub(super) struct EventLoop {
+pub(in crate::broker) struct EventLoop {
     broker: Arc<Broker>,
-    pub(super) entrance: ListenerSet,
+    pub(in crate::broker) entrance: ListenerSet,
     signals: BrokerSignals,
     keeper: NurserySupervisor,
     herald: ServiceStatus,
@@ -50,7 +50,7 @@ pub(super) struct EventLoop {
 impl EventLoop {
     /// A lobby with room for `room` connections. `owned` says which sockets are the broker's own: those go on to
     /// answer, with a refusal, while the broker stops; the others' callers wait for the next broker.
-    pub(super) fn new(
+    pub(in crate::broker) fn new(
         broker: Arc<Broker>,
         signals: BrokerSignals,
         herald: ServiceStatus,
@@ -76,13 +76,13 @@ impl EventLoop {
     }
 
     /// Starts the nursery, and sees it make a launcher: before that, nobody may be told that calls are answered.
-    pub(super) fn prove(&mut self) -> io::Result<()> {
+    pub(in crate::broker) fn prove(&mut self) -> io::Result<()> {
         self.start_nursery()?;
         self.broker.pool.prove()
     }
 
     /// Serves until the broker stops and every call has ended, or has waited long enough.
-    pub(super) fn run(&mut self) -> io::Result<()> {
+    pub(in crate::broker) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
         self.herald.ready(&self.broker);
         while !(self.broker.events.is_stopping() && (self.is_idle() || self.broker.events.is_late())) {
@@ -111,7 +111,7 @@ impl EventLoop {
     }
 
     /// Ends the nursery: no call runs any more.
-    pub(super) fn end(&mut self) -> io::Result<()> {
+    pub(in crate::broker) fn end(&mut self) -> io::Result<()> {
         self.keeper.end(&self.broker.pool, &self.broker.kin)
     }
 
@@ -130,7 +130,7 @@ impl EventLoop {
     }
 
     /// Whether nobody is to be answered and nobody waits.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::broker) fn is_idle(&self) -> bool {
         (self.entrance.workers.post().is_clear() && self.crowd.is_heard())
             && !self.entrance.owes_room()
             && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())

@@ -18,11 +18,11 @@ use crate::spawn::Environment;
 use crate::sys;
 
 use super::config::{RulesLocation, ServeError};
-use super::listen::{ListenError, ListeningSocket, bind, inherited};
 use super::notice::Notice;
 use super::reload::{needed_descriptors, spare_descriptors};
 use super::ruleset::{LoadedRules, Ruleset, name_of, want_records};
 use super::signals::BrokerSignals;
+use super::sockets::{ListenError, ListeningSocket, bind, inherited};
 use super::state::SayNotice;
 use super::unserved::{UnservedBroker, UnservedNext};
 

@@ -20,7 +20,7 @@ const FIRST_VISITOR: u64 = 1 << 32;
 
 impl EventToken {
     /// The word.
-    pub(super) fn encode(self) -> u64 {
+    pub(in crate::broker) fn encode(self) -> u64 {
         match self {
             Self::Signal => 0,
             Self::Wake => 1,
@@ -31,7 +31,7 @@ impl EventToken {
     }
 
     /// What a word means.
-    pub(super) fn decode(word: u64) -> Self {
+    pub(in crate::broker) fn decode(word: u64) -> Self {
         match word {
             0 => Self::Signal,
             1 => Self::Wake,

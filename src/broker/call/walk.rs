@@ -21,13 +21,13 @@ use crate::spawn::{
 };
 use crate::wire::{Malformed, Request, Status};
 
-use super::admitted::{AdmittedCall, AllowedCall, SecondLook, decide};
 use super::captures::{CallCaptures, OpenCaptures, say_failure, values};
 use super::intake::{StdioDiversion, StdioIntake, look};
-use super::notice::Notice;
-use super::ruleset::Ruleset;
-use super::state::{Broker, ServedSocket};
-use super::visit::ClientRequest;
+use crate::broker::admitted::{AdmittedCall, AllowedCall, SecondLook, decide};
+use crate::broker::notice::Notice;
+use crate::broker::request::ClientRequest;
+use crate::broker::ruleset::Ruleset;
+use crate::broker::state::{Broker, ServedSocket};
 
 /// What a request turned out to be.
 pub(super) enum DecodedRequest {
@@ -37,7 +37,12 @@ pub(super) enum DecodedRequest {
 }
 
 /// Puts a refusal on record, then answers with it.
-pub(super) fn refuse(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest, refusal: &Refusal) {
+pub(in crate::broker) fn refuse(
+    broker: &Broker,
+    socket: &ServedSocket,
+    visit: &ClientRequest,
+    refusal: &Refusal,
+) {
     let caller =
         visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
     let argv: Vec<_> = visit.argv.iter().map(ClaimedWord::as_str).collect();
@@ -50,7 +55,7 @@ pub(super) fn refuse(broker: &Broker, socket: &ServedSocket, visit: &ClientReque
 }
 
 /// Turns out a call that still waits for its place.
-pub(super) fn turn_out(broker: &Broker, socket: &ServedSocket, admitted: &AdmittedCall) {
+pub(in crate::broker) fn turn_out(broker: &Broker, socket: &ServedSocket, admitted: &AdmittedCall) {
     refuse(broker, socket, &admitted.visit, &Refusal::Stopping);
 }
 
@@ -86,10 +91,10 @@ fn listing(policy: &Policy) -> Result<DecodedRequest, Refusal> {
 
 /// A call that ran, or nearly.
 pub(super) struct EndedCall {
-    pub(super) call: CallId,
-    pub(super) status: Status,
+    pub(in crate::broker) call: CallId,
+    pub(in crate::broker) status: Status,
     /// Why there is no exit status, as the caller is told.
-    pub(super) why: Option<String>,
+    pub(in crate::broker) why: Option<String>,
     /// Whether its command could not be ended.
     pub(super) is_stuck: bool,
     pub(super) captures: [Option<PathBuf>; REQUEST_FDS],

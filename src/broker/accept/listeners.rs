@@ -14,15 +14,15 @@ use nix::sys::socket::{Shutdown, shutdown};
 use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET, STOP_CALLERS_MAX};
 use crate::sys;
 
-use super::connection::Connection;
-use super::door::DirectAccept;
-use super::notice::Notice;
-use super::state::Broker;
+use super::direct::DirectAccept;
+use super::thread_pool::ThreadPool;
 use super::token::EventToken;
-use super::workers::ThreadPool;
+use crate::broker::connection::Connection;
+use crate::broker::notice::Notice;
+use crate::broker::state::Broker;
 
 /// The sockets, as the accept loop sees them.
-pub(super) struct ListenerSet {
+pub(in crate::broker) struct ListenerSet {
     broker: Arc<Broker>,
     /// Where the accept loop waits.
     pub(super) epoll: Epoll,
@@ -40,7 +40,7 @@ pub(super) struct ListenerSet {
 
 impl ListenerSet {
     /// All open. `owned` says which sockets are the broker's own: at those it accepts while it stops, too.
-    pub(super) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
+    pub(in crate::broker) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let workers = ThreadPool::new(DirectAccept::new(broker.clone()))?;
         let entrance = Self {
@@ -62,13 +62,13 @@ impl ListenerSet {
     }
 
     /// Whether nobody is accepted at a socket: for a while, or by this broker any more.
-    pub(super) fn is_closed(&self, index: usize) -> bool {
+    pub(in crate::broker) fn is_closed(&self, index: usize) -> bool {
         let is_left = self.broker.events.is_stopping() && !self.accepts_while_stopping(index);
         is_left || self.closed.contains(&index)
     }
 
     /// When it is accepted again at those that are closed, or something is over.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::broker) fn due(&self) -> Option<Instant> {
         let over = self.exhausted.map(|since| since + EXHAUSTED_QUIET);
         self.closed_until.into_iter().chain(over).min()
     }
@@ -119,7 +119,7 @@ impl ListenerSet {
     }
 
     /// The kernel has no more to give: nobody is accepted for a while.
-    pub(super) fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
+    pub(in crate::broker) fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
         if self.exhausted.replace(Instant::now()).is_none() {
             (self.broker.say)(&Notice::Exhausted(why));
         }
@@ -130,7 +130,7 @@ impl ListenerSet {
     }
 
     /// Accepts nobody at these sockets for a while.
-    pub(super) fn close(&mut self, sockets: &[usize]) -> io::Result<()> {
+    pub(in crate::broker) fn close(&mut self, sockets: &[usize]) -> io::Result<()> {
         for &index in sockets {
             self.closed.insert(index);
             self.unwatch(index)?;
@@ -140,7 +140,7 @@ impl ListenerSet {
     }
 
     /// Accepts again, once the time is up.
-    pub(super) fn reopen(&mut self) -> io::Result<()> {
+    pub(in crate::broker) fn reopen(&mut self) -> io::Result<()> {
         if self.exhausted.take_if(|since| since.elapsed() >= EXHAUSTED_QUIET).is_some() {
             (self.broker.say)(&Notice::ExhaustedOver);
         }
@@ -153,7 +153,7 @@ impl ListenerSet {
     }
 
     /// The broker stops: only the accept loop lets anybody in from now on, and at its own sockets alone.
-    pub(super) fn stop(&mut self) -> io::Result<()> {
+    pub(in crate::broker) fn stop(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
             self.unwatch(index)?;
             self.closed.remove(&index);
@@ -174,7 +174,7 @@ impl ListenerSet {
 
     /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be
     /// answered: what they sent stays unread, which they are told.
-    pub(super) fn turn_away(&self) {
+    pub(in crate::broker) fn turn_away(&self) {
         for (index, socket) in self.broker.sockets.iter().enumerate() {
             if !self.accepts_while_stopping(index) {
                 continue;

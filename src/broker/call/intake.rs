@@ -14,11 +14,11 @@ use crate::spawn::{Launcher, LauncherPool, PendingRelay, Relay, RelayTask, StopS
 use crate::sys::{self, PeekedMessage};
 use crate::wire::Malformed;
 
-use super::visit::ClientRequest;
+use crate::broker::request::ClientRequest;
 
 /// The request that waits on a connection, and who sent it; `None` when the caller left without a word. It
 /// stays where it is, with its descriptors, so that it can be asked for again.
-pub(super) fn look(visit: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
+pub(in crate::broker) fn look(visit: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
     // Only a broker that stops looks at a connection that has not said anything yet.
     let lost = |source: io::Error| {
         let silent = source.kind() == io::ErrorKind::WouldBlock;
@@ -46,12 +46,12 @@ pub(super) struct StdioIntake {
 #[derive(Debug)]
 pub(super) struct StdioDiversion {
     pub(super) captures: [Option<(File, u64)>; REQUEST_FDS],
-    pub(super) audit: AuditMode,
+    pub(in crate::broker) audit: AuditMode,
 }
 
 impl StdioIntake {
     /// Has the launcher take the descriptors, or has a relay made that will.
-    pub(super) fn begin(
+    pub(in crate::broker) fn begin(
         pool: &LauncherPool,
         visit: &ClientRequest,
         launcher: &Launcher,

@@ -13,12 +13,12 @@ use nix::sys::epoll::{Epoll, EpollEvent};
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
 use crate::sys;
 
-use super::attendant::{Job, ReadyRequest, ThreadSlot, serve};
-use super::connection::Connection;
-use super::state::Broker;
+use super::job::{Job, ReadyRequest, ThreadSlot, serve};
+use super::thread_pool::JobSource;
 use super::token::EventToken;
-use super::visit::ClientRequest;
-use super::workers::JobSource;
+use crate::broker::connection::Connection;
+use crate::broker::request::ClientRequest;
+use crate::broker::state::Broker;
 
 /// What is left to the accept loop.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) struct DirectAccept {
 }
 
 impl DirectAccept {
-    pub(super) fn new(broker: Arc<Broker>) -> Self {
+    pub(in crate::broker) fn new(broker: Arc<Broker>) -> Self {
         Self { broker, left: Mutex::default() }
     }
 

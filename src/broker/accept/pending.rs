@@ -22,9 +22,9 @@ pub(super) struct PendingConnections<V> {
 /// Somebody who has not said anything yet.
 #[derive(Debug)]
 pub(super) struct SilentConnection<V> {
-    pub(super) visit: V,
-    pub(super) socket: usize,
-    pub(super) since: Instant,
+    pub(in crate::broker) visit: V,
+    pub(in crate::broker) socket: usize,
+    pub(in crate::broker) since: Instant,
 }
 
 /// The callers of one socket.
@@ -36,7 +36,7 @@ struct SocketQueue<V> {
 
 impl<V> PendingConnections<V> {
     /// Nobody yet, at so many sockets, with room for so many in all.
-    pub(super) fn new(sockets: usize, room: usize) -> Self {
+    pub(in crate::broker) fn new(sockets: usize, room: usize) -> Self {
         let corner = || SocketQueue { silent: BTreeSet::new(), spoken: VecDeque::new() };
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
         Self {
@@ -52,7 +52,7 @@ impl<V> PendingConnections<V> {
 
     /// Whether one more may come in at a socket, beside so many that have left it, and the lobby, and are not
     /// closed yet.
-    pub(super) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
+    pub(in crate::broker) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
         let SocketQueue { silent, spoken } = &self.corners[socket];
         self.count + left < self.common || silent.len() + spoken.len() + left_it < self.share
     }
@@ -71,14 +71,14 @@ impl<V> PendingConnections<V> {
     }
 
     /// Somebody said something, or left. Gives who, if that is news.
-    pub(super) fn hear(&mut self, number: u64) -> Option<&V> {
+    pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
         let SilentConnection { visit, socket, .. } = self.dismiss(number)?;
         self.push(socket, visit);
         self.corners[socket].spoken.back()
     }
 
     /// Somebody who has said nothing leaves.
-    pub(super) fn dismiss(&mut self, number: u64) -> Option<SilentConnection<V>> {
+    pub(in crate::broker) fn dismiss(&mut self, number: u64) -> Option<SilentConnection<V>> {
         let silent = self.silent.remove(&number)?;
         self.corners[silent.socket].silent.remove(&number);
         self.count -= 1;
@@ -107,7 +107,7 @@ impl<V> PendingConnections<V> {
     }
 
     /// Takes out the next one in turn at a socket.
-    pub(super) fn pop(&mut self, socket: usize) -> Option<V> {
+    pub(in crate::broker) fn pop(&mut self, socket: usize) -> Option<V> {
         let spoken = &mut self.corners[socket].spoken;
         let visit = spoken.pop_front()?;
         if spoken.is_empty() {
@@ -118,14 +118,14 @@ impl<V> PendingConnections<V> {
     }
 
     /// Somebody who has spoken waits at a socket, the last in turn.
-    pub(super) fn push(&mut self, socket: usize, visit: V) {
+    pub(in crate::broker) fn push(&mut self, socket: usize, visit: V) {
         self.corners[socket].spoken.push_back(visit);
         self.spoken.insert(socket);
         self.count += 1;
     }
 
     /// Whether nobody waits who has spoken.
-    pub(super) fn is_heard(&self) -> bool {
+    pub(in crate::broker) fn is_heard(&self) -> bool {
         self.spoken.is_empty()
     }
 }
