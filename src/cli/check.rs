@@ -15,8 +15,8 @@ use crate::spawn::Environment;
 use crate::text::visible;
 
 use super::NO;
-use super::answer::{OutputForm, RulePlace, write_json};
-use super::names::RulesArgument;
+use super::output::{OutputForm, RulePlace, write_json};
+use super::rules_argument::RulesArgument;
 use super::settings::{of_socket, settings_of};
 
 /// How rules are looked at; the caller knows the disk.

@@ -3,8 +3,8 @@
 
 mod capture;
 mod detail;
+mod empty;
 mod find;
-mod nothing;
 mod style;
 mod table;
 mod when;
@@ -26,7 +26,8 @@ use crate::ids::{CallId, RuleLine};
 use crate::limits::{LOG_CALLS_DEFAULT, LOG_FOLLOW_INTERVAL};
 use crate::sys::poll_until;
 
-use super::{LogArgs, NO, answer, serve};
+use super::answer;
+use super::{LogArgs, NO, serve};
 
 use capture::CaptureStream;
 use style::OutputStyle;
@@ -95,7 +96,7 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
     let mut shown = ShownCalls::new(args);
     let code = answer(|out| print(manifest, history, filter, args.follow, &mut shown, out));
     if code == ExitCode::from(NO) {
-        serve::fail(&format!("sluice: {}", nothing::said(manifest, args)));
+        serve::fail(&format!("sluice: {}", empty::said(manifest, args)));
     }
     code
 }

@@ -1,17 +1,17 @@
 //! The command lines, and the only place that prints or chooses an exit code. `sluice`'s flags are in one table,
-//! [`Sluice`]; `sluicify`, which must stay small, reads its few words by hand in `caller.rs`.
+//! [`Sluice`]; `sluicify`, which must stay small, reads its few words by hand in `sluicify/`.
 
 #![forbid(unsafe_code)]
 
-mod answer;
-mod caller;
 mod check;
 mod log;
-mod matching;
-mod names;
+mod match_cmd;
 mod notices;
+mod output;
+mod rules_argument;
 mod serve;
 mod settings;
+mod sluicify;
 mod verify;
 
 use std::ffi::{OsStr, OsString};
@@ -28,10 +28,10 @@ use crate::ids::ClaimedWord;
 use crate::limits::ARGC_MAX;
 use crate::spawn::{NurseryRole, RootPolicy, own_rights, run_nursery};
 
-use answer::OutputForm;
-use names::RulesArgument;
+use output::OutputForm;
+use rules_argument::RulesArgument;
 
-pub use caller::sluicify;
+pub use sluicify::sluicify;
 
 /// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on record.
 #[derive(Debug, Parser)]
@@ -250,7 +250,7 @@ fn match_one(rules: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode {
     let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
         return serve::fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
     };
-    answer_whole(|out| matching::run(&policy, &words, form, &Disk, out))
+    answer_whole(|out| match_cmd::run(&policy, &words, form, &Disk, out))
 }
 
 /// Writes an answer to stdout as it comes. A reader that has seen enough is no failure.

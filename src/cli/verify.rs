@@ -22,8 +22,8 @@ use crate::text::visible;
 use crate::trust::trusted_file;
 
 use super::NO;
-use super::answer::{OutputForm, write_json};
 use super::log::find_manifest;
+use super::output::{OutputForm, write_json};
 
 /// What `--journal` may say.
 #[derive(Clone, Debug, PartialEq, Eq)]

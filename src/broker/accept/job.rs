@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::broker::call::handler::{answer, attend};
+use crate::broker::call::handler::answer;
+use crate::broker::call::handler::attend;
 use crate::broker::request::ClientRequest;
 use crate::broker::state::{Broker, ServedSocket};
 

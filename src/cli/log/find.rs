@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::broker::manifest_of;
 use crate::spawn::Environment;
 
-use super::super::names::places;
-use super::super::names::{DEFAULT, RulesDirectories, no_such_name};
+use crate::cli::rules_argument::places;
+use crate::cli::rules_argument::{DEFAULT, RulesDirectories, no_such_name};
 
 /// The manifest of the rules called `name`: those of this user, else those of the system. An error says where it was
 /// looked for.

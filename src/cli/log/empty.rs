@@ -12,8 +12,8 @@ use crate::audit::{
 use crate::ids::{CallId, RuleLine};
 use crate::limits::SHOWN_RULES_MAX;
 
-use super::super::LogArgs;
 use super::style::printable;
+use crate::cli::LogArgs;
 
 /// What is on record: the highest number, and the rules of which there are calls, each with a program.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use crate::rules::{MatchedRule, PathResolver, Policy, PolicyMiss, Rule};
 use crate::text::{quoted, visible};
 
 use super::NO;
-use super::answer::{OutputForm, RulePlace, write_json};
+use super::output::{OutputForm, RulePlace, write_json};
 
 /// Decides as the broker would; the answer is no when nothing matches.
 pub(super) fn run(
