@@ -2,7 +2,7 @@
 //!
 //! A caller in a sandbox asks over a unix socket for a command to be run outside. The broker matches the request
 //! against declarative rules, runs it with the caller's own stdio, and keeps the record. `src/README.md` is the map;
-//! `broker/call.rs` is the walk of one call and the file to read first.
+//! `broker/call/walk.rs` is the walk of one call and the file to read first.
 
 pub mod limits;
 

@@ -1,5 +1,5 @@
-//! The broker: sockets, rules, audit, and a thread for each running call. `call.rs` is the walk of one call and the
-//! only file that knows its order; `lobby.rs` is the loop that accepts; `gate.rs` says who runs and who waits.
+//! The broker: sockets, rules, audit, and a thread for each running call. `walk.rs` is the walk of one call and the
+//! only file that knows its order; `event_loop.rs` is the loop that accepts; `admission.rs` says who runs and who waits.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
 //! The top file and what it includes, read through a [`Source`] in the order in which their rules stand. Bounds how
-//! much there is before anything is parsed. What the lines mean is for `tree.rs`.
+//! much there is before anything is parsed. What the lines mean is for `parse.rs`.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};

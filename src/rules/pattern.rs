@@ -1,5 +1,5 @@
 //! Slot regexes. One is proven to compile within its bounds at load, alone, before it is tied to the whole
-//! value; what `machine.rs` runs is made when it is first asked, so that ten thousand rules cost little until
+//! value; what `regex_machine.rs` runs is made when it is first asked, so that ten thousand rules cost little until
 //! they are used.
 
 use std::collections::HashMap;

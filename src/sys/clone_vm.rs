@@ -71,7 +71,7 @@ fn map(bytes: usize) -> io::Result<NonNull<libc::c_void>> {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
     if SHARES {
-        // A copy of this process (`copy.rs`) has no use for it, and must not hold what is here of other
+        // A copy of this process (`fork.rs`) has no use for it, and must not hold what is here of other
         // calls.
         // SAFETY: the whole of a new mapping, whose contents stay.
         Errno::result(unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) })?;

@@ -1,5 +1,5 @@
 //! The descriptors of a request, taken from its connection by a process that is nobody's but the call's. It
-//! may live in another's memory (`berth.rs`): nothing here allocates, can panic, or looks at `errno`. What
+//! may live in another's memory (`clone_vm.rs`): nothing here allocates, can panic, or looks at `errno`. What
 //! they are is asked of the kernel and never of a file system, which may be the caller's own and not answer.
 
 use std::mem::zeroed;

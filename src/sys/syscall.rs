@@ -30,7 +30,7 @@ pub(super) unsafe fn call<const N: usize>(number: libc::c_long, arguments: [usiz
     outcome(result)
 }
 
-/// The same where processes share no memory (see `berth.rs`): `errno` is this one's alone.
+/// The same where processes share no memory (see `clone_vm.rs`): `errno` is this one's alone.
 ///
 /// # Safety
 /// As the system call's own.

@@ -1,6 +1,6 @@
 //! What a line says. [`Head`] is what stands at the front of every record, found without reading the rest;
 //! [`Recorded`] is the record in its types, for what asks about calls; [`Fields`] is all of it, in the order of the
-//! line, fields of later versions included. `../record.rs` writes them.
+//! line, fields of later versions included. `../record/call.rs` writes them.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 //! The lines of a manifest that tell of calls, one type a kind; REFERENCE.md has each field's meaning. A field that says
-//! nothing is left out; `prev` is added when the line is written. `sequel.rs` and `diary.rs` have the others.
+//! nothing is left out; `prev` is added when the line is written. `aftermath.rs` and `lifecycle.rs` have the others.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! The chain within one file, line by line. Which lines are records, `../read/standing.rs` says; here, what
+//! The chain within one file, line by line. Which lines are records, `../read/classify.rs` says; here, what
 //! is wrong is told apart by the lines around it. The first line that does not fit is what a reader is told
 //! of.
 

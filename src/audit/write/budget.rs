@@ -1,5 +1,5 @@
 //! How much of the record refusals may take: bytes that come back with time, for a socket and for all sockets
-//! together. Knows sizes and times; writes nothing. `fold.rs` decides what becomes of refusals that find none
+//! together. Knows sizes and times; writes nothing. `dedup.rs` decides what becomes of refusals that find none
 //! left.
 
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `book.rs` is how a
+//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `file.rs` is how a
 //! record gets to disk and to the journal, `commit.rs` how it stays there when the machine fails.
 
 use std::io;

@@ -1,6 +1,6 @@
 //! Who is in the lobby: those who have said nothing yet, by age, and those who have, by socket, in turn. Where there are
 //! several sockets, half of the room is everybody's and of the other half each has a share of its own: whatever one
-//! socket's callers do, there is a place for the next one's. Only counts and orders; `lobby.rs` has them watched.
+//! socket's callers do, there is a place for the next one's. Only counts and orders; `event_loop.rs` has them watched.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;

@@ -1,5 +1,5 @@
 //! What a thread does that answers: a request, and after it those who waited for its place. Whatever fails on
-//! the way, each is answered, with a record, and no place is lost. `call.rs` has the order of one call.
+//! the way, each is answered, with a record, and no place is lost. `walk.rs` has the order of one call.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

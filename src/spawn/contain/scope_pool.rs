@@ -1,6 +1,6 @@
 //! Launchers in a scope of their own, ahead of need: the calls' side. A call takes one that is parked for its socket,
-//! or waits for one. Making them is the work of one thread, `scoper.rs`, which alone speaks to the manager. Where that
-//! makes none, `groups.rs` does without it, if the broker has a group of its own.
+//! or waits for one. Making them is the work of one thread, `scope_maker.rs`, which alone speaks to the manager. Where that
+//! makes none, `delegated.rs` does without it, if the broker has a group of its own.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What calls (`scopes.rs`) and the scoper (`scoper.rs`) share: how the manager stands, and what is parked. And what
+//! What calls (`scope_pool.rs`) and the scoper (`scope_maker.rs`) share: how the manager stands, and what is parked. And what
 //! the ones tell the other.
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to the broker,
 //! step and errno, and never looks like an exit of the command's.
 //!
-//! Until then it lives in the nursery's memory (`sys/berth.rs`), where others run too: nothing here allocates, or can
+//! Until then it lives in the nursery's memory (`sys/clone_vm.rs`), where others run too: nothing here allocates, or can
 //! panic, and what may well fail is asked of the kernel without `errno`.
 
 use std::convert::Infallible;

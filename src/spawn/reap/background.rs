@@ -1,4 +1,4 @@
-//! The end of what calls with `background = keep` left running: the broker leaves. Read `wait.rs` for a
+//! The end of what calls with `background = keep` left running: the broker leaves. Read `supervise.rs` for a
 //! call's own end.
 
 use std::io;

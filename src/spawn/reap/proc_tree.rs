@@ -9,7 +9,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::sys;
 
-/// The children of one thread of this process. Orphans come to the main thread; all others are those of `cradle.rs`.
+/// The children of one thread of this process. Orphans come to the main thread; all others are those of `parent_thread.rs`.
 #[derive(Debug)]
 pub(super) struct ChildList(File);
 
@@ -51,7 +51,7 @@ fn descendants(root: Pid) -> Vec<(Pid, Pid)> {
 }
 
 /// Sends `signal` to `root`, which nobody reaps meanwhile, and every process below it. One that is gone
-/// meanwhile is passed over: the rounds of `wait.rs` go on until nothing is left.
+/// meanwhile is passed over: the rounds of `supervise.rs` go on until nothing is left.
 pub(in crate::spawn) fn signal_tree(root: Pid, signal: Signal) {
     let below = handles_below(root);
     let root = sys::open_pidfd(root).ok();

@@ -3,7 +3,7 @@
 //! The broker is a child subreaper, and so is each command while it lives: what a command's descendants abandon stays
 //! below the command, whatever sessions they begin, and comes to the broker in one go when the command ends. It is
 //! then claimed for that call. Where two end in one moment, what cannot be told apart is both's: both are
-//! over when it has ended. Where that would be wrong, a call has a reaper of its own (`reaper.rs`): where its
+//! over when it has ended. Where that would be wrong, a call has a reaper of its own (`call_reaper.rs`): where its
 //! rule lets processes go on, and where this process has children that no call started, which were there
 //! before it became a broker. Those, and what they leave, are never signalled. Only this module reaps, under
 //! one lock: so a child's pid means that child until then.

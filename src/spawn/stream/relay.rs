@@ -4,7 +4,7 @@
 //! nothing else, and can be killed.
 //!
 //! Nobody waits for a relay without a deadline. One that dies has cut its streams: what the files of the
-//! captures hold counts then. Read `relay/process.rs` for its life, `stream.rs` for what moves when.
+//! captures hold counts then. Read `relay/process.rs` for its life, `transfer.rs` for what moves when.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;

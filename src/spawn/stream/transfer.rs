@@ -1,5 +1,5 @@
 //! One stream on its way through the broker: from its source to its capture, and from there to its sink. Knows what
-//! has to happen next and nothing of descriptors, which `descriptors.rs` has; never waits.
+//! has to happen next and nothing of descriptors, which `fds.rs` has; never waits.
 //!
 //! The capture is the buffer: what the sink is given is in the file before, and is read back from there unless the
 //! broker still has it in memory of its own. So the file has at least what the reader saw, and nobody can change a byte
