@@ -78,13 +78,13 @@ impl<G: Candidate> Admission<G> {
     /// large, further ones stay unread in the kernel, in memory that is counted as their senders'.
     pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
         let mut places = self.places();
-        let bytes: usize = places.waiting.iter().map(|(_, guest)| guest.bytes()).sum();
+        let bytes: usize = places.waiting.iter().map(|(_, candidate)| candidate.bytes()).sum();
         let has_room = places.waiting.len() < self.waiting_max && bytes < SOCKET_WAITING_BYTES_MAX;
         places.begin_thread(threads_max, has_room)
     }
 
     /// Whether a thread may begin to look after those who wait; counts it.
-    pub(super) fn begin_attendant(&self, threads_max: u32) -> bool {
+    pub(super) fn begin_waiting_thread(&self, threads_max: u32) -> bool {
         self.places().begin_thread(threads_max, true)
     }
 
@@ -113,14 +113,14 @@ impl<G: Candidate> Admission<G> {
 
     /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take
     /// it along.
-    pub(super) fn enter(&self, guest: G) -> Option<(RunSlot, G)> {
+    pub(super) fn enter(&self, candidate: G) -> Option<(RunSlot, G)> {
         let mut places = self.places();
         places.turns += 1;
         let turn = ArrivalOrder(places.turns);
-        if places.has_room(&guest) {
-            return Some((places.take(turn, &guest), guest));
+        if places.has_room(&candidate) {
+            return Some((places.take(turn, &candidate), candidate));
         }
-        places.wait(turn, guest);
+        places.wait(turn, candidate);
         None
     }
 
@@ -133,10 +133,10 @@ impl<G: Candidate> Admission<G> {
 
     /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first
     /// that may run, which may be the same.
-    pub(super) fn trade(&self, ticket: &RunSlot, guest: G) -> NextCandidate<G> {
+    pub(super) fn trade(&self, ticket: &RunSlot, candidate: G) -> NextCandidate<G> {
         let mut places = self.places();
         places.give_back(ticket);
-        places.wait(ticket.turn, guest);
+        places.wait(ticket.turn, candidate);
         places.next()
     }
 
@@ -148,18 +148,18 @@ impl<G: Candidate> Admission<G> {
     /// Takes out the first waiting guest of which `is_wanted` holds, to look at it.
     pub(super) fn take_out(&self, is_wanted: impl Fn(&G) -> bool) -> Option<(ArrivalOrder, G)> {
         let mut places = self.places();
-        let at = places.waiting.iter().position(|(_, guest)| is_wanted(guest))?;
+        let at = places.waiting.iter().position(|(_, candidate)| is_wanted(candidate))?;
         places.waiting.remove(at)
     }
 
     /// Puts one back that was taken out.
-    pub(super) fn put_back(&self, turn: ArrivalOrder, guest: G) {
-        self.places().wait(turn, guest);
+    pub(super) fn put_back(&self, turn: ArrivalOrder, candidate: G) {
+        self.places().wait(turn, candidate);
     }
 
     /// Takes out everybody who waits: the broker stops.
     pub(super) fn turn_out(&self) -> Vec<G> {
-        self.places().waiting.drain(..).map(|(_, guest)| guest).collect()
+        self.places().waiting.drain(..).map(|(_, candidate)| candidate).collect()
     }
 
     fn places(&self) -> MutexGuard<'_, AdmissionState<G>> {
@@ -175,13 +175,13 @@ impl<G: Candidate> AdmissionState<G> {
         begins
     }
 
-    fn has_room(&self, guest: &G) -> bool {
-        let of_rule = self.of_rule.get(guest.rule()).copied().unwrap_or(0);
-        self.running < guest.socket_limit() && guest.rule_limit().is_none_or(|limit| of_rule < limit)
+    fn has_room(&self, candidate: &G) -> bool {
+        let of_rule = self.of_rule.get(candidate.rule()).copied().unwrap_or(0);
+        self.running < candidate.socket_limit() && candidate.rule_limit().is_none_or(|limit| of_rule < limit)
     }
 
-    fn take(&mut self, turn: ArrivalOrder, guest: &G) -> RunSlot {
-        let rule = guest.rule().clone();
+    fn take(&mut self, turn: ArrivalOrder, candidate: &G) -> RunSlot {
+        let rule = candidate.rule().clone();
         self.running += 1;
         *self.of_rule.entry(rule.clone()).or_default() += 1;
         RunSlot { turn, rule }
@@ -197,16 +197,17 @@ impl<G: Candidate> AdmissionState<G> {
         }
     }
 
-    fn wait(&mut self, turn: ArrivalOrder, mut guest: G) {
-        guest.note_wait();
+    fn wait(&mut self, turn: ArrivalOrder, mut candidate: G) {
+        candidate.note_wait();
         let at = self.waiting.partition_point(|(other, _)| *other < turn);
-        self.waiting.insert(at, (turn, guest));
+        self.waiting.insert(at, (turn, candidate));
     }
 
     fn next(&mut self) -> NextCandidate<G> {
-        let free = |places: &Self| places.waiting.iter().position(|(_, guest)| places.has_room(guest));
+        let free =
+            |places: &Self| places.waiting.iter().position(|(_, candidate)| places.has_room(candidate));
         let first = free(self).and_then(|at| self.waiting.remove(at));
-        let placed = first.map(|(turn, guest)| (self.take(turn, &guest), guest));
+        let placed = first.map(|(turn, candidate)| (self.take(turn, &candidate), candidate));
         let others = placed.is_some() && free(self).is_some();
         NextCandidate { placed, others }
     }
@@ -244,7 +245,7 @@ mod tests {
     }
 
     /// Of a socket for two calls at once.
-    fn guest(rule: &str, rule_limit: Option<u32>) -> Name {
+    fn candidate(rule: &str, rule_limit: Option<u32>) -> Name {
         Name { rule: rule.into(), rule_limit, socket_limit: 2, number: 0, waited: false }
     }
 
@@ -254,119 +255,129 @@ mod tests {
     }
 
     fn placed(entered: Option<(RunSlot, Name)>) -> RunSlot {
-        let (ticket, guest) = entered.expect("there is room");
-        assert!(!guest.waited);
+        let (ticket, candidate) = entered.expect("there is room");
+        assert!(!candidate.waited);
         ticket
     }
 
     /// Whose turn it is, by number, and whether others could run too.
     fn number(next: &NextCandidate<Name>) -> (Option<u32>, bool) {
-        (next.placed.as_ref().map(|(_, guest)| guest.number), next.others)
+        (next.placed.as_ref().map(|(_, candidate)| candidate.number), next.others)
     }
 
     #[test]
     fn a_socket_over_its_limit_makes_the_next_one_wait() {
-        let gate = Admission::new(8);
-        let first = placed(gate.enter(guest("a", None)));
-        placed(gate.enter(guest("a", None)));
-        assert!(gate.enter(guest("b", None)).is_none());
-        let (ticket, next) = gate.leave(&first).placed.expect("it waited");
+        let admission = Admission::new(8);
+        let first = placed(admission.enter(candidate("a", None)));
+        placed(admission.enter(candidate("a", None)));
+        assert!(admission.enter(candidate("b", None)).is_none());
+        let (ticket, next) = admission.leave(&first).placed.expect("it waited");
         assert!(*next.rule == *"b" && next.waited);
-        assert!(gate.leave(&ticket).placed.is_none());
-        assert_eq!(gate.running(), 1);
+        assert!(admission.leave(&ticket).placed.is_none());
+        assert_eq!(admission.running(), 1);
     }
 
     #[test]
     fn a_rule_at_its_limit_does_not_hold_up_another() {
-        let gate = Admission::new(8);
-        let first = placed(gate.enter(guest("a", Some(1))));
-        assert!(gate.enter(guest("a", Some(1))).is_none());
-        let other = placed(gate.enter(guest("b", None)));
-        assert!(gate.leave(&other).placed.is_none());
-        assert!(gate.leave(&first).placed.is_some_and(|(_, next)| *next.rule == *"a"));
+        let admission = Admission::new(8);
+        let first = placed(admission.enter(candidate("a", Some(1))));
+        assert!(admission.enter(candidate("a", Some(1))).is_none());
+        let other = placed(admission.enter(candidate("b", None)));
+        assert!(admission.leave(&other).placed.is_none());
+        assert!(admission.leave(&first).placed.is_some_and(|(_, next)| *next.rule == *"a"));
     }
 
     #[test]
     fn a_rule_runs_as_many_as_its_limit_and_no_more_whoever_leaves() {
-        let gate = Admission::new(100);
-        let mut running: Vec<_> = (0..3).map(|number| placed(gate.enter(numbered("a", 3, number)))).collect();
-        (3..20).for_each(|number| assert!(gate.enter(numbered("a", 3, number)).is_none()));
+        let admission = Admission::new(100);
+        let mut running: Vec<_> =
+            (0..3).map(|number| placed(admission.enter(numbered("a", 3, number)))).collect();
+        (3..20).for_each(|number| assert!(admission.enter(numbered("a", 3, number)).is_none()));
         for number in 3..20 {
             let NextCandidate { placed: Some((ticket, next)), others: false } =
-                gate.leave(&running.remove(0))
+                admission.leave(&running.remove(0))
             else {
                 panic!("one leaves, and one comes in")
             };
             assert_eq!(next.number, number, "in the order in which they came");
             running.push(ticket);
-            assert_eq!(gate.running(), 3);
-            assert!(gate.enter(numbered("a", 3, 99)).is_none(), "the rule is full");
-            gate.take_out(|guest| guest.number == 99).expect("it waits");
+            assert_eq!(admission.running(), 3);
+            assert!(admission.enter(numbered("a", 3, 99)).is_none(), "the rule is full");
+            admission.take_out(|candidate| candidate.number == 99).expect("it waits");
         }
-        running.iter().for_each(|ticket| assert!(gate.leave(ticket).placed.is_none()));
-        assert_eq!(gate.running(), 0);
-        placed(gate.enter(numbered("a", 1, 20)));
-        assert!(gate.enter(numbered("a", 1, 21)).is_none(), "the count begins anew");
+        running.iter().for_each(|ticket| assert!(admission.leave(ticket).placed.is_none()));
+        assert_eq!(admission.running(), 0);
+        placed(admission.enter(numbered("a", 1, 20)));
+        assert!(admission.enter(numbered("a", 1, 21)).is_none(), "the count begins anew");
     }
 
     #[test]
     fn who_must_wait_again_keeps_its_turn() {
-        let gate = Admission::new(8);
-        let full = placed(gate.enter(numbered("old", 1, 0)));
-        let taken = placed(gate.enter(numbered("new", 1, 1)));
-        assert!(gate.enter(numbered("old", 1, 2)).is_none());
-        assert!(gate.enter(numbered("new", 1, 3)).is_none());
-        let (ticket, first) = gate.leave(&full).placed.expect("it waited");
+        let admission = Admission::new(8);
+        let full = placed(admission.enter(numbered("old", 1, 0)));
+        let taken = placed(admission.enter(numbered("new", 1, 1)));
+        assert!(admission.enter(numbered("old", 1, 2)).is_none());
+        assert!(admission.enter(numbered("new", 1, 3)).is_none());
+        let (ticket, first) = admission.leave(&full).placed.expect("it waited");
         assert_eq!(first.number, 2);
-        assert_eq!(number(&gate.trade(&ticket, numbered("new", 1, 2))), (None, false), "that rule is full");
-        assert_eq!(number(&gate.leave(&taken)), (Some(2), false), "it came before the other one");
+        assert_eq!(
+            number(&admission.trade(&ticket, numbered("new", 1, 2))),
+            (None, false),
+            "that rule is full"
+        );
+        assert_eq!(number(&admission.leave(&taken)), (Some(2), false), "it came before the other one");
     }
 
     #[test]
     fn a_place_that_is_given_back_wakes_whoever_it_is_for() {
-        let gate = Admission::new(8);
-        let full = placed(gate.enter(numbered("old", 1, 0)));
-        placed(gate.enter(numbered("new", 1, 1)));
-        (2..4).for_each(|number| assert!(gate.enter(numbered("old", 1, number)).is_none()));
-        let (ticket, first) = gate.leave(&full).placed.expect("it waited");
+        let admission = Admission::new(8);
+        let full = placed(admission.enter(numbered("old", 1, 0)));
+        placed(admission.enter(numbered("new", 1, 1)));
+        (2..4).for_each(|number| assert!(admission.enter(numbered("old", 1, number)).is_none()));
+        let (ticket, first) = admission.leave(&full).placed.expect("it waited");
         assert_eq!(first.number, 2);
-        assert_eq!(number(&gate.trade(&ticket, numbered("new", 1, 2))), (Some(3), false));
+        assert_eq!(number(&admission.trade(&ticket, numbered("new", 1, 2))), (Some(3), false));
     }
 
     #[test]
     fn limits_that_rise_let_in_all_that_they_allow() {
-        let gate = Admission::new(8);
-        placed(gate.enter(numbered("a", 1, 0)));
-        (1..5).for_each(|number| assert!(gate.enter(numbered("a", 1, number)).is_none()));
-        while let Some((turn, old)) = gate.take_out(|guest| guest.rule_limit == Some(1)) {
-            gate.put_back(turn, Name { rule_limit: Some(3), ..old });
+        let admission = Admission::new(8);
+        placed(admission.enter(numbered("a", 1, 0)));
+        (1..5).for_each(|number| assert!(admission.enter(numbered("a", 1, number)).is_none()));
+        while let Some((turn, old)) = admission.take_out(|candidate| candidate.rule_limit == Some(1)) {
+            admission.put_back(turn, Name { rule_limit: Some(3), ..old });
         }
-        assert_eq!(number(&gate.next()), (Some(1), true));
-        assert_eq!(number(&gate.next()), (Some(2), false));
-        assert_eq!(number(&gate.next()), (None, false));
-        let left: Vec<_> = gate.turn_out().iter().map(|guest| guest.number).collect();
+        assert_eq!(number(&admission.next()), (Some(1), true));
+        assert_eq!(number(&admission.next()), (Some(2), false));
+        assert_eq!(number(&admission.next()), (None, false));
+        let left: Vec<_> = admission.turn_out().iter().map(|candidate| candidate.number).collect();
         assert_eq!(left, [3, 4]);
-        assert!(!gate.is_waited_at());
+        assert!(!admission.is_waited_at());
     }
 
     #[test]
     fn threads_are_bounded_and_the_lobby_is_told_of_room() {
-        let gate: Admission<Name> = Admission::new(1);
-        assert!(gate.begin_thread(1) && !gate.begin_thread(1));
-        assert!(gate.end_thread() && gate.is_idle());
-        assert!(gate.begin_thread(1) && !gate.end_thread());
-        (0..3).for_each(|_| drop(gate.enter(guest("a", None))));
-        assert!(!gate.begin_thread(1), "one waits, and there is room for one");
-        assert!(!gate.is_idle() && gate.begin_attendant(1) && !gate.begin_attendant(1) && gate.end_thread());
+        let admission: Admission<Name> = Admission::new(1);
+        assert!(admission.begin_thread(1) && !admission.begin_thread(1));
+        assert!(admission.end_thread() && admission.is_idle());
+        assert!(admission.begin_thread(1) && !admission.end_thread());
+        (0..3).for_each(|_| drop(admission.enter(candidate("a", None))));
+        assert!(!admission.begin_thread(1), "one waits, and there is room for one");
+        assert!(
+            !admission.is_idle()
+                && admission.begin_waiting_thread(1)
+                && !admission.begin_waiting_thread(1)
+                && admission.end_thread()
+        );
     }
 
     #[test]
     fn requests_that_wait_are_bounded_by_their_bytes_too() {
         for (bytes, begins) in [(SOCKET_WAITING_BYTES_MAX - 1, true), (SOCKET_WAITING_BYTES_MAX, false)] {
-            let gate: Admission<Name> = Admission::new(256);
-            (0..2).for_each(|_| drop(gate.enter(guest("a", None))));
-            assert!(gate.enter(guest(&"b".repeat(bytes), None)).is_none(), "it waits");
-            assert_eq!(gate.begin_thread(1), begins, "{bytes}");
+            let admission: Admission<Name> = Admission::new(256);
+            (0..2).for_each(|_| drop(admission.enter(candidate("a", None))));
+            assert!(admission.enter(candidate(&"b".repeat(bytes), None)).is_none(), "it waits");
+            assert_eq!(admission.begin_thread(1), begins, "{bytes}");
         }
     }
 }

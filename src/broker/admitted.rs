@@ -17,7 +17,7 @@ use super::state::{Broker, ServedSocket};
 /// A call that a rule allows.
 #[derive(Debug)]
 pub(super) struct AdmittedCall {
-    pub(super) visit: ClientRequest,
+    pub(super) client: ClientRequest,
     pub(super) allowed: Box<AllowedCall>,
 }
 
@@ -77,7 +77,7 @@ impl AllowedCall {
         &mut self,
         broker: &Broker,
         socket: &ServedSocket,
-        visit: &ClientRequest,
+        client: &ClientRequest,
     ) -> Result<SecondLook, Refusal> {
         if broker.events.is_stopping() {
             return Err(Refusal::Stopping);
@@ -87,7 +87,7 @@ impl AllowedCall {
         if !(is_old || self.waited && self.matched.looked) {
             return Ok(SecondLook::Same);
         }
-        let matched = decide(broker, &policy, &visit.argv)?;
+        let matched = decide(broker, &policy, &client.argv)?;
         let is_other = is_old || !Arc::ptr_eq(&matched.rule, &self.matched.rule);
         (self.matched, self.policy, self.waited) = (matched, policy, false);
         if !is_other {
@@ -104,13 +104,13 @@ impl AllowedCall {
         &mut self,
         broker: &Broker,
         socket: &ServedSocket,
-        visit: &ClientRequest,
+        client: &ClientRequest,
     ) -> Result<SecondLook, Refusal> {
         let policy = socket.rules.policy();
         if Arc::ptr_eq(&policy, &self.policy) && !self.matched.looked {
             return Ok(SecondLook::Same);
         }
-        let matched = decide(broker, &policy, &visit.argv)?;
+        let matched = decide(broker, &policy, &client.argv)?;
         let are_alike = policy.scope() == self.policy.scope() && policy.audit() == self.policy.audit();
         if !are_alike || !matched.rule.settings.is_made_like(&self.matched.rule.settings) {
             return Err(Refusal::Unsettled);

@@ -27,7 +27,7 @@ use super::closing_queue::{ClosingQueue, UnclosedConnection};
 #[derive(Debug)]
 pub(super) struct ConnectionCloser {
     handed: Mutex<Vec<(usize, UnclosedConnection)>>,
-    bell: EventFd,
+    wake_event: EventFd,
     /// How many each socket has.
     held: Vec<AtomicUsize>,
     ends: AtomicBool,
@@ -39,17 +39,17 @@ impl ConnectionCloser {
     pub(super) fn begin(
         sockets: usize,
         pool: &Arc<LauncherPool>,
-        kin: &Arc<Reaper>,
+        reaper: &Arc<Reaper>,
     ) -> io::Result<Arc<Self>> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let wake_event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let held = std::iter::repeat_with(AtomicUsize::default).take(sockets).collect();
         let (handed, ends, thread) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
-        let closing = Arc::new(Self { handed, bell, held, ends, thread });
+        let closing = Arc::new(Self { handed, wake_event, held, ends, thread });
         let work = CloserThread {
             closing: closing.clone(),
             pool: pool.clone(),
-            kin: kin.clone(),
-            lanes: BTreeMap::new(),
+            reaper: reaper.clone(),
+            queues: BTreeMap::new(),
         };
         let begun = thread::Builder::new().name("closing".into()).stack_size(CALL_STACK_BYTES);
         *closing.thread() = Some(begun.spawn(move || work.run())?);
@@ -64,7 +64,7 @@ impl ConnectionCloser {
         }
         self.count(socket, 1, 0);
         self.handed().push((socket, UnclosedConnection { fd, how }));
-        self.ring();
+        self.wake();
     }
 
     /// Connections of a socket that are not closed yet.
@@ -86,15 +86,15 @@ impl ConnectionCloser {
     /// kernel has the end of a process wait for no socket that lingers.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::SeqCst);
-        self.ring();
+        self.wake();
         let thread = self.thread().take();
         // One that panicked has nothing to close any more.
         thread.map(JoinHandle::join);
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         // It fails only when the counter is full, and then it is readable already.
-        self.bell.write(1).ok();
+        self.wake_event.write(1).ok();
     }
 
     /// Changes the count of a socket.
@@ -118,9 +118,9 @@ impl ConnectionCloser {
 struct CloserThread {
     closing: Arc<ConnectionCloser>,
     pool: Arc<LauncherPool>,
-    kin: Arc<Reaper>,
+    reaper: Arc<Reaper>,
     /// Of the sockets that have any.
-    lanes: BTreeMap<usize, ClosingQueue>,
+    queues: BTreeMap<usize, ClosingQueue>,
 }
 
 impl CloserThread {
@@ -130,37 +130,37 @@ impl CloserThread {
             // First: what was handed over before the end was asked for is not missed.
             let ends = self.closing.ends.load(Ordering::SeqCst);
             for (socket, unclosed) in mem::take(&mut *self.closing.handed()) {
-                self.lanes.entry(socket).or_default().push(unclosed);
+                self.queues.entry(socket).or_default().push(unclosed);
             }
             let now = Instant::now();
-            for (socket, lane) in &mut self.lanes {
-                let closed = lane.advance(now, &self.pool, &self.kin);
+            for (socket, queue) in &mut self.queues {
+                let closed = queue.advance(now, &self.pool, &self.reaper);
                 self.closing.count(*socket, 0, closed);
             }
             if ends {
                 let give_up = *give_up.get_or_insert(now + CLOSING_END_MAX);
-                if now >= give_up || self.lanes.values().all(ClosingQueue::is_done) {
+                if now >= give_up || self.queues.values().all(ClosingQueue::is_done) {
                     break;
                 }
             }
-            self.lanes.retain(|_, lane| !lane.is_over());
+            self.queues.retain(|_, queue| !queue.is_over());
             self.wait(give_up);
         }
-        self.lanes.into_values().for_each(ClosingQueue::leave);
+        self.queues.into_values().for_each(ClosingQueue::leave);
         mem::take(&mut *self.closing.handed()).into_iter().for_each(mem::forget);
     }
 
     fn wait(&self, give_up: Option<Instant>) {
-        let mut looked_at = vec![PollFd::new(self.closing.bell.as_fd(), PollFlags::POLLIN)];
+        let mut looked_at = vec![PollFd::new(self.closing.wake_event.as_fd(), PollFlags::POLLIN)];
         looked_at.extend(
-            self.lanes.values().flat_map(ClosingQueue::watched).map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
+            self.queues.values().flat_map(ClosingQueue::watched).map(|fd| PollFd::new(fd, PollFlags::POLLIN)),
         );
-        let due = self.lanes.values().filter_map(ClosingQueue::due).chain(give_up).min();
+        let due = self.queues.values().filter_map(ClosingQueue::due).chain(give_up).min();
         if sys::poll_until(&mut looked_at, due).is_err() {
             // The kernel has no memory for it now.
             thread::sleep(CLOSING_ROUND);
         }
         // Nothing to read means that something else happened.
-        self.closing.bell.read().ok();
+        self.closing.wake_event.read().ok();
     }
 }

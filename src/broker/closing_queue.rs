@@ -52,8 +52,8 @@ impl ClosingQueue {
     }
 
     /// Does what can be done now, and gives how many were closed.
-    pub(super) fn advance(&mut self, now: Instant, pool: &LauncherPool, kin: &Reaper) -> usize {
-        self.endings.retain(|ending| !ending.is_over(kin));
+    pub(super) fn advance(&mut self, now: Instant, pool: &LauncherPool, reaper: &Reaper) -> usize {
+        self.endings.retain(|ending| !ending.is_over(reaper));
         let closed = self.hear(now);
         if self.closer.as_mut().is_some_and(|closer| closer.is_held_up(now)) {
             self.replace();

@@ -42,13 +42,13 @@ impl NurserySupervisor {
     pub(super) fn start(
         &mut self,
         pool: &Arc<LauncherPool>,
-        kin: &Reaper,
+        reaper: &Reaper,
         watch: impl FnOnce(&OwnedFd) -> io::Result<()>,
     ) -> io::Result<()> {
         self.since = Instant::now();
         self.due = Some(self.since + self.backoff());
         let nursery = Nursery::start(self.open_files)?;
-        kin.note_nursery(nursery.pid());
+        reaper.note_nursery(nursery.pid());
         let channel = nursery.channel();
         self.nursery = Some(nursery);
         let channel = channel?;
@@ -60,11 +60,11 @@ impl NurserySupervisor {
 
     /// The nursery is gone. One that ended at once is not replaced at once, and after several that made no
     /// launcher each waits longer. Gives why it made none, if it did not.
-    pub(super) fn lose(&mut self, pool: &LauncherPool, kin: &Reaper) -> io::Result<Option<io::Error>> {
+    pub(super) fn lose(&mut self, pool: &LauncherPool, reaper: &Reaper) -> io::Result<Option<io::Error>> {
         let trouble = pool.health().err();
         self.failures = if trouble.is_some() { self.failures + 1 } else { 0 };
         self.due = Some(Instant::now().max(self.since + self.backoff()));
-        self.end(pool, kin).map(|()| trouble)
+        self.end(pool, reaper).map(|()| trouble)
     }
 
     /// One could not even be started.
@@ -79,13 +79,13 @@ impl NurserySupervisor {
     }
 
     /// Ends the nursery and waits for it a while.
-    pub(super) fn end(&mut self, pool: &LauncherPool, kin: &Reaper) -> io::Result<()> {
+    pub(super) fn end(&mut self, pool: &LauncherPool, reaper: &Reaper) -> io::Result<()> {
         pool.detach();
         let Some(nursery) = self.nursery.take() else { return Ok(()) };
         // Forgotten only when it is reaped: until then a call that ends must not reap it in passing.
         let (pid, ended) = (nursery.pid(), nursery.end());
         if ended.as_ref().is_ok_and(|ended| *ended) {
-            kin.forget_nursery(pid);
+            reaper.forget_nursery(pid);
         }
         ended.map(drop)
     }

@@ -43,13 +43,13 @@ struct RunningReload {
 
 impl Reloader {
     /// Reads every rules file again, from now on or as soon as it can be.
-    pub(super) fn ask(&mut self, broker: &Arc<Broker>, herald: &mut ServiceStatus) {
+    pub(super) fn ask(&mut self, broker: &Arc<Broker>, service_status: &mut ServiceStatus) {
         if self.current.is_some() {
             self.is_asked_again = true;
             return;
         }
         if !broker.events.is_stopping() {
-            herald.reloading(broker);
+            service_status.reloading(broker);
         }
         // First: whoever rotates packs the old file some time later, and reading rules takes as long as it
         // takes.
@@ -59,13 +59,13 @@ impl Reloader {
             Err(source) => {
                 let error = LoadError::Unread(source);
                 broker.rulesets.iter().for_each(|ruleset| ruleset.keep(&error));
-                end(broker, herald);
+                end(broker, service_status);
             }
         }
     }
 
     /// Puts in force what has been read by now: one file, so that others have their turn between two.
-    pub(super) fn advance(&mut self, broker: &Arc<Broker>, herald: &mut ServiceStatus) {
+    pub(super) fn advance(&mut self, broker: &Arc<Broker>, service_status: &mut ServiceStatus) {
         let Some(current) = &mut self.current else { return };
         current.take(broker);
         if current.done < broker.rulesets.len() {
@@ -73,17 +73,17 @@ impl Reloader {
         }
         self.current = None;
         want_records(&broker.rulesets);
-        end(broker, herald);
+        end(broker, service_status);
         if std::mem::take(&mut self.is_asked_again) {
-            self.ask(broker, herald);
+            self.ask(broker, service_status);
         }
     }
 }
 
 /// Says that a reload is over. After its last word, a broker says nothing of them.
-fn end(broker: &Broker, herald: &mut ServiceStatus) {
+fn end(broker: &Broker, service_status: &mut ServiceStatus) {
     if !broker.events.is_stopping() {
-        herald.ready(broker);
+        service_status.ready(broker);
     }
 }
 
@@ -116,9 +116,9 @@ impl RunningReload {
                 self.replaced.send(ruleset.replace(loaded)).ok();
                 // Who waits is decided by these from now on.
                 let waits = |socket: &&ServedSocket| {
-                    Arc::ptr_eq(&socket.rules, ruleset) && socket.gate.is_waited_at()
+                    Arc::ptr_eq(&socket.rules, ruleset) && socket.admission.is_waited_at()
                 };
-                broker.sockets.iter().filter(waits).for_each(|socket| broker.need_attendant(socket));
+                broker.sockets.iter().filter(waits).for_each(|socket| broker.need_waiting_job(socket));
             }
             Err(error) => ruleset.keep(&error),
         }

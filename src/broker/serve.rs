@@ -8,6 +8,7 @@ use std::time::Instant;
 use nix::sys::prctl;
 
 use crate::audit::Manifest;
+use crate::broker::accept::event_loop::EventLoop;
 use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT, STOP_KEPT_MIN};
 use crate::rules::ScopeMode;
 use crate::sd::{BusAddress, BusError, Delegation, DelegationError, Notifier, delegates};
@@ -26,14 +27,13 @@ use super::signals::BrokerSignals;
 use super::socket_watch::SocketWatch;
 use super::sockets::{ListeningSocket, OwnSocket};
 use super::state::{Broker, BrokerEvents, SayNotice, ServedSocket};
-use crate::broker::accept::event_loop::EventLoop;
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &ServeConfig, say: SayNotice) -> Result<(), ServeError> {
     let (notifier, unheard) =
         Notifier::from_env().map_or_else(|source| (Notifier::default(), Some(source)), |it| (it, None));
     let notifier = Arc::new(notifier);
-    let served = serve_heralded(config, say, &notifier, unheard.as_ref());
+    let served = serve_notified(config, say, &notifier, unheard.as_ref());
     if let Err(error) = &served {
         let text = error.to_string();
         // The text is printed in any case.
@@ -42,7 +42,7 @@ pub fn serve(config: &ServeConfig, say: SayNotice) -> Result<(), ServeError> {
     served
 }
 
-fn serve_heralded(
+fn serve_notified(
     config: &ServeConfig,
     say: SayNotice,
     notifier: &Arc<Notifier>,
@@ -66,29 +66,29 @@ fn serve_heralded(
     };
     let Some(BrokerSetup { listeners, rulesets, room }) = arranged else { return Ok(()) };
     let rules = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
-    let kin = Arc::new(Reaper::begin().map_err(ServeError::NoTree)?);
+    let reaper = Arc::new(Reaper::begin().map_err(ServeError::NoTree)?);
     let ready =
         Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
     let of = |index: usize| rulesets[index % rulesets.len()].clone();
     let split = |(index, listener)| split(listener, of(index), room.waiting);
     let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Arc::new(LauncherPool::new(kin.clone())), Arc::new(BrokerEvents::new()?));
+    let (pool, events) = (Arc::new(LauncherPool::new(reaper.clone())), Arc::new(BrokerEvents::new()?));
     let board = Arc::new(StatusBoard::new(notifier));
     let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
     let (told, changes) = (board.clone(), events.clone());
     let change = move || changes.note_change(&told);
-    let scopes = scopes(&pool, &kin, &environment, &modes, say, change)?;
-    let (rulesets, untold) = (each_once(rulesets), DeferredEntry::default());
-    let closing = ConnectionCloser::begin(sockets.len(), &pool, &kin).map_err(ServeError::NoProcess)?;
+    let scopes = scopes(&pool, &reaper, &environment, &modes, say, change)?;
+    let (rulesets, deferred) = (each_once(rulesets), DeferredEntry::default());
+    let closing = ConnectionCloser::begin(sockets.len(), &pool, &reaper).map_err(ServeError::NoProcess)?;
     let broker = Arc::new(Broker {
         sockets,
         rulesets,
         counting: Mutex::default(),
-        unattended: Mutex::default(),
-        untold,
+        unhandled: Mutex::default(),
+        deferred,
         environment,
-        kin,
+        reaper,
         pool,
         closing,
         scopes,
@@ -96,28 +96,35 @@ fn serve_heralded(
         events,
         board,
     });
-    let herald = ServiceStatus::new(notifier.clone());
-    let mut lobby = EventLoop::new(broker.clone(), signals, herald, open_files, room.lobby, owned)?;
-    if let Err(source) = lobby.prove() {
-        end(&broker, &mut lobby)?;
+    let service_status = ServiceStatus::new(notifier.clone());
+    let mut event_loop =
+        EventLoop::new(broker.clone(), signals, service_status, open_files, room.event_loop, owned)?;
+    if let Err(source) = event_loop.prove() {
+        end(&broker, &mut event_loop)?;
         return Err(ServeError::NoProcess(source));
     }
-    let sentry = SocketWatch::default();
-    for own in own.iter().flatten() {
-        sentry.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
-    }
+    let socket_watch = watch_sockets(&own, say);
     say(&ready);
     broker.scopes.warm(&modes);
-    lobby.run()?;
-    end(&broker, &mut lobby)?;
-    if sentry.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
+    event_loop.run()?;
+    end(&broker, &mut event_loop)?;
+    if socket_watch.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
+}
+
+/// Watches the files of the broker's own sockets, as far as that can be had.
+fn watch_sockets(own: &[Option<OwnSocket>], say: SayNotice) -> SocketWatch {
+    let watch = SocketWatch::default();
+    for own in own.iter().flatten() {
+        watch.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
+    }
+    watch
 }
 
 /// Scopes from the manager that this process lives under, or in the group that it gave away. They have
 /// threads, which may be the first thing that cannot be made.
 fn scopes(
     pool: &Arc<LauncherPool>,
-    kin: &Arc<Reaper>,
+    reaper: &Arc<Reaper>,
     environment: &Environment,
     modes: &[ScopeMode],
     say: SayNotice,
@@ -130,7 +137,7 @@ fn scopes(
         say(&Notice::Scopes(news));
         change();
     };
-    ScopePool::new(pool.clone(), kin.clone(), address, delegation, Box::new(tell))
+    ScopePool::new(pool.clone(), reaper.clone(), address, delegation, Box::new(tell))
         .map_err(ServeError::NoProcess)
 }
 
@@ -160,24 +167,28 @@ fn split(
     rules: Arc<Ruleset>,
     waiting: usize,
 ) -> (ServedSocket, Option<OwnSocket>) {
-    let socket =
-        ServedSocket { name: listener.name, rules, listener: listener.socket, gate: Admission::new(waiting) };
+    let socket = ServedSocket {
+        name: listener.name,
+        rules,
+        listener: listener.socket,
+        admission: Admission::new(waiting),
+    };
     (socket, listener.own)
 }
 
 /// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the
 /// record.
-fn end(broker: &Broker, lobby: &mut EventLoop) -> Result<(), ServeError> {
+fn end(broker: &Broker, event_loop: &mut EventLoop) -> Result<(), ServeError> {
     let now = Instant::now();
     let until = broker.events.late_at().unwrap_or(now);
-    end_kept(&broker.kin, broker.events.as_stop(), until.max(now + STOP_KEPT_MIN))?;
-    lobby.entrance.turn_away();
+    end_kept(&broker.reaper, broker.events.as_stop(), until.max(now + STOP_KEPT_MIN))?;
+    event_loop.listener_set.turn_away();
     broker.closing.end();
-    lobby.end()?;
+    event_loop.end()?;
     broker.scopes.clear();
-    broker.kin.end_siblings()?;
+    broker.reaper.end_siblings()?;
     // A record that says that all is over must be true; without it the next broker says what is lost.
-    if !lobby.is_idle() {
+    if !event_loop.is_idle() {
         return Ok(());
     }
     let mut closed: Vec<&Arc<Manifest>> = Vec::new();

@@ -176,7 +176,7 @@ impl ServiceStatus {
 fn describe(broker: &Broker) -> String {
     let rulesets = &broker.rulesets;
     let rules: usize = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
-    let running = broker.sockets.iter().map(|socket| socket.gate.running() as usize).sum();
+    let running = broker.sockets.iter().map(|socket| socket.admission.running() as usize).sum();
     let stopping = if broker.events.is_stopping() { "stopping, " } else { "" };
     let mut parts = vec![format!("{stopping}{}, {} running", count(rules, "rule"), count(running, "call"))];
     let faults = rulesets.iter().filter_map(|ruleset| ruleset.fault());

@@ -158,7 +158,7 @@ fn open_manifests(loaded: Vec<LoadedRules>, say: SayNotice) -> Result<Vec<Arc<Ru
 
 /// How much of everything the limit of descriptors allows.
 pub(super) struct QueueLimits {
-    pub(super) lobby: usize,
+    pub(super) event_loop: usize,
     pub(super) waiting: usize,
 }
 
@@ -173,7 +173,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 /// Shares out what the limit of descriptors leaves beside those that are needed.
 fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, ServeError> {
     let spare = spare_descriptors(needed).map_err(ServeError::Load)?;
-    let lobby = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
+    let event_loop = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
-    Ok(QueueLimits { lobby, waiting })
+    Ok(QueueLimits { event_loop, waiting })
 }

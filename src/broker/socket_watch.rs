@@ -41,7 +41,7 @@ impl SocketWatch {
             // A stop like any other; if it cannot be asked for, the broker serves on where nobody comes.
             kill(getpid(), Signal::SIGTERM).ok();
         };
-        thread::Builder::new().name("sentry".into()).stack_size(CALL_STACK_BYTES).spawn(stand).map(drop)
+        thread::Builder::new().name("socket-watch".into()).stack_size(CALL_STACK_BYTES).spawn(stand).map(drop)
     }
 
     /// Whether somebody took it away.

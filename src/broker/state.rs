@@ -34,10 +34,10 @@ pub(super) struct Broker {
     /// Where refusals are being counted, and the accept loop does not know yet.
     pub(super) counting: Mutex<Vec<Arc<Ruleset>>>,
     /// Sockets at which somebody who waits may be refused or run by now, and that no thread looks after yet.
-    pub(super) unattended: Mutex<Vec<usize>>,
-    pub(super) untold: DeferredEntry,
+    pub(super) unhandled: Mutex<Vec<usize>>,
+    pub(super) deferred: DeferredEntry,
     pub(super) environment: Environment,
-    pub(super) kin: Arc<Reaper>,
+    pub(super) reaper: Arc<Reaper>,
     pub(super) pool: Arc<LauncherPool>,
     pub(super) closing: Arc<ConnectionCloser>,
     pub(super) scopes: ScopePool,
@@ -52,7 +52,7 @@ pub(super) struct ServedSocket {
     pub(super) name: SocketName,
     pub(super) rules: Arc<Ruleset>,
     pub(super) listener: &'static OwnedFd,
-    pub(super) gate: Admission<AdmittedCall>,
+    pub(super) admission: Admission<AdmittedCall>,
 }
 
 impl ServedSocket {
@@ -64,7 +64,7 @@ impl ServedSocket {
     /// The broker stops: decisions that take long end, and those who wait for a place are taken out.
     pub(super) fn turn_out(&self) -> Vec<AdmittedCall> {
         self.rules.policy().end_long_decisions();
-        self.gate.turn_out()
+        self.admission.turn_out()
     }
 }
 
@@ -202,19 +202,19 @@ impl Broker {
     }
 
     /// Has the accept loop find a thread for those who wait at a socket.
-    pub(super) fn need_attendant(&self, socket: &ServedSocket) {
+    pub(super) fn need_waiting_job(&self, socket: &ServedSocket) {
         let index = self.sockets.iter().position(|other| std::ptr::eq(other, socket));
-        self.unattended().extend(index);
+        self.unhandled().extend(index);
         self.events.wake();
     }
 
     /// The sockets that need one.
-    pub(super) fn take_unattended(&self) -> Vec<usize> {
-        std::mem::take(&mut self.unattended())
+    pub(super) fn take_waiting(&self) -> Vec<usize> {
+        std::mem::take(&mut self.unhandled())
     }
 
-    fn unattended(&self) -> MutexGuard<'_, Vec<usize>> {
-        self.unattended.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unhandled(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.unhandled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call came or went.

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::audit::{Caller, JournalNews, RefusedRequest, UnfiledRefusals};
+use crate::broker::call::intake::look;
 use crate::ids::ClaimedWord;
 use crate::limits::{
     ACCEPT_BACKOFF, NOTIFY_RETRY, SILENCE_CROWDED, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND,
@@ -35,7 +36,6 @@ use super::service_status::one_line;
 use super::signals::{BrokerSignals, SignalOrder};
 use super::sockets::ListeningSocket;
 use super::state::SayNotice;
-use crate::broker::call::intake::look;
 
 /// What ended the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) struct UnservedBroker<'a> {
     try_began: Instant,
     try_took: Duration,
     /// Those who have said nothing yet, each at a socket since a time.
-    visits: Vec<(usize, ClientRequest, Instant)>,
+    clients: Vec<(usize, ClientRequest, Instant)>,
     /// The kernel has no more to give: nobody is accepted before this time.
     exhausted: Option<Instant>,
     refusals: UnfiledRefusals,
@@ -98,7 +98,7 @@ impl<'a> UnservedBroker<'a> {
             is_stale: false,
             try_began: now,
             try_took: Duration::ZERO,
-            visits: Vec::new(),
+            clients: Vec::new(),
             exhausted: None,
             refusals: UnfiledRefusals::new(Box::new(hear))?,
             closer: None,
@@ -169,19 +169,19 @@ impl<'a> UnservedBroker<'a> {
     fn poll(&self, is_told: bool) -> io::Result<()> {
         let now = Instant::now();
         let rests = self.exhausted.filter(|&until| now < until);
-        let has_room = rests.is_none() && !self.is_stale && self.visits.len() < self.most_visits(now);
+        let has_room = rests.is_none() && !self.is_stale && self.clients.len() < self.most_visits(now);
         let wanted = |is_wanted| if is_wanted { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut looked_at = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         looked_at.extend(
             self.listeners.iter().map(|listener| PollFd::new(listener.socket.as_fd(), wanted(has_room))),
         );
-        let visits = self.visits.iter();
+        let clients = self.clients.iter();
         looked_at
-            .extend(visits.map(|(_, visit, _)| PollFd::new(visit.connection.as_fd(), PollFlags::POLLIN)));
+            .extend(clients.map(|(_, client, _)| PollFd::new(client.connection.as_fd(), PollFlags::POLLIN)));
         let again = if is_told { UNSERVED_ROUND } else { NOTIFY_RETRY };
         let ping = self.notifier.ping_interval().map(|_| self.next_ping);
         let patience = if has_room { SILENCE_MAX } else { SILENCE_CROWDED };
-        let silence = self.visits.first().map(|(_, _, since)| *since + patience);
+        let silence = self.clients.first().map(|(_, _, since)| *since + patience);
         let trial = self.is_stale.then(|| self.next_try());
         let dates = [Some(now + again), ping, silence, trial, rests, self.refusals.next_due()];
         sys::poll_until(&mut looked_at, dates.into_iter().flatten().min()).map(drop)
@@ -234,7 +234,7 @@ impl<'a> UnservedBroker<'a> {
     /// How many connections may be held: each that has said nothing for a while makes room for another one.
     fn most_visits(&self, now: Instant) -> usize {
         let is_old = |(_, _, since): &&(usize, ClientRequest, Instant)| *since + SILENCE_CROWDED <= now;
-        UNSERVED_CONNECTIONS_MAX + self.visits.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
+        UNSERVED_CONNECTIONS_MAX + self.clients.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
     }
 
     fn let_in(&mut self) {
@@ -258,11 +258,11 @@ impl<'a> UnservedBroker<'a> {
         let Some(CloserNursery { closing, .. }) = &self.closer else { return Ok(()) };
         let most = self.most_visits(Instant::now());
         for (index, listener) in self.listeners.iter().enumerate() {
-            while self.visits.len() < most && closing.has_room(index) {
+            while self.clients.len() < most && closing.has_room(index) {
                 match sys::accept(listener.socket.as_fd()) {
                     Ok(fd) => {
                         let connection = Connection::new(fd, index, closing.clone());
-                        self.visits.push((index, ClientRequest::new(connection), Instant::now()));
+                        self.clients.push((index, ClientRequest::new(connection), Instant::now()));
                     }
                     Err(source) if source.kind() == io::ErrorKind::WouldBlock => break,
                     Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -277,41 +277,41 @@ impl<'a> UnservedBroker<'a> {
     /// held, which have said nothing for a while.
     fn answer(&mut self, why: &str) {
         let now = Instant::now();
-        let (ready, silent) = std::mem::take(&mut self.visits)
+        let (ready, silent) = std::mem::take(&mut self.clients)
             .into_iter()
-            .partition(|(_, visit, since)| visit.has_spoken() || *since + SILENCE_MAX <= now);
-        self.visits = silent;
-        let excess = self.visits.len().saturating_sub(UNSERVED_CONNECTIONS_MAX);
-        for (index, visit, _) in self.visits.drain(..excess).collect::<Vec<_>>() {
-            self.refuse(index, &visit, &Refusal::Crowded);
+            .partition(|(_, client, since)| client.has_spoken() || *since + SILENCE_MAX <= now);
+        self.clients = silent;
+        let excess = self.clients.len().saturating_sub(UNSERVED_CONNECTIONS_MAX);
+        for (index, client, _) in self.clients.drain(..excess).collect::<Vec<_>>() {
+            self.refuse(index, &client, &Refusal::Crowded);
         }
         let ready: Vec<(usize, ClientRequest, Instant)> = ready;
-        for (index, mut visit, _) in ready {
-            let refusal = if visit.has_spoken() {
+        for (index, mut client, _) in ready {
+            let refusal = if client.has_spoken() {
                 // Nothing was asked, or nobody is there to hear.
-                let Some(refusal) = hear(&mut visit, why) else { continue };
+                let Some(refusal) = hear(&mut client, why) else { continue };
                 refusal
             } else {
                 Refusal::Silence
             };
-            self.refuse(index, &visit, &refusal);
+            self.refuse(index, &client, &refusal);
         }
     }
 
     /// Puts a refusal on record, then answers with it, and puts on record what else the caller sent.
-    fn refuse(&mut self, index: usize, visit: &ClientRequest, refusal: &Refusal) {
-        self.record(index, visit, refusal);
-        visit.reply_why(refusal.status(), None, &refusal.told());
-        for _ in 0..visit.connection.count_rest() {
-            self.record(index, visit, &Refusal::Malformed(Malformed::Second));
+    fn refuse(&mut self, index: usize, client: &ClientRequest, refusal: &Refusal) {
+        self.record(index, client, refusal);
+        client.reply_why(refusal.status(), None, &refusal.told());
+        for _ in 0..client.connection.count_rest() {
+            self.record(index, client, &Refusal::Malformed(Malformed::Second));
         }
     }
 
-    fn record(&mut self, index: usize, visit: &ClientRequest, refusal: &Refusal) {
-        let caller = visit.caller.clone();
-        let caller = caller.or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
+    fn record(&mut self, index: usize, client: &ClientRequest, refusal: &Refusal) {
+        let caller = client.caller.clone();
+        let caller = caller.or_else(|| client.connector.map(|connector| Caller::new(connector, None)));
         let is_second = matches!(refusal, Refusal::Malformed(Malformed::Second));
-        let argv = visit.argv.iter().map(ClaimedWord::as_str).filter(|_| !is_second);
+        let argv = client.argv.iter().map(ClaimedWord::as_str).filter(|_| !is_second);
         let argv: Vec<_> = argv.collect();
         let rejected = RefusedRequest::new(&self.listeners[index].name, caller, &argv, refusal);
         if let Err(source) = self.refusals.reject(&rejected) {
@@ -330,9 +330,9 @@ struct CloserNursery {
 
 impl CloserNursery {
     fn begin(sockets: usize) -> io::Result<Self> {
-        let kin = Arc::new(Reaper::begin()?);
-        let pool = Arc::new(LauncherPool::new(kin.clone()));
-        let closing = ConnectionCloser::begin(sockets, &pool, &kin)?;
+        let reaper = Arc::new(Reaper::begin()?);
+        let pool = Arc::new(LauncherPool::new(reaper.clone()));
+        let closing = ConnectionCloser::begin(sockets, &pool, &reaper)?;
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Without a nursery, such connections stay open, and a socket with too many takes in nobody.
         let nursery = Nursery::start(open_files).ok();
@@ -353,13 +353,13 @@ impl Drop for CloserNursery {
 }
 
 /// Reads a request. Gives why it is refused, or `None` where there was none.
-fn hear(visit: &mut ClientRequest, why: &str) -> Option<Refusal> {
-    let message = match look(visit) {
+fn hear(client: &mut ClientRequest, why: &str) -> Option<Refusal> {
+    let message = match look(client) {
         Ok(message) => message?,
         Err(refusal) => return Some(refusal),
     };
     match Request::decode(&message.bytes) {
-        Ok(Request::Call(argv)) => visit.argv = argv,
+        Ok(Request::Call(argv)) => client.argv = argv,
         Ok(Request::List) => {}
         Err(malformed) => return Some(Refusal::Malformed(malformed)),
     }

@@ -61,7 +61,7 @@ pub(super) fn read(words: &[OsString], compare: &JournalChoice) -> Result<Verify
     let here = files.iter().map(|file| unrotated(file)).collect();
     let verified = verify(&files, &|uid, since_ms| match compare {
         JournalChoice::Nothing => Err("it was not asked for".into()),
-        JournalChoice::With(journals) => witness(journals, &here, uid, since_ms),
+        JournalChoice::With(journals) => journal_index(journals, &here, uid, since_ms),
     });
     verified.map_err(|error| error.to_string())
 }
@@ -85,7 +85,7 @@ pub(super) fn write(
     form: OutputForm,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
-    let is_good = report.misfit().is_none() && (rigour == ProofLevel::Usual || report.remarks.is_empty());
+    let is_good = report.finding().is_none() && (rigour == ProofLevel::Usual || report.remarks.is_empty());
     match form {
         OutputForm::Text => write_report(report, is_good, out)?,
         OutputForm::Json => write_json(out, &VerifyAnswer::new(report, is_good))?,
@@ -93,7 +93,7 @@ pub(super) fn write(
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
-fn witness(
+fn journal_index(
     journals: &JournalScope,
     here: &HashSet<PathBuf>,
     uid: u32,
@@ -161,8 +161,8 @@ fn write_report(report: &VerifyReport, is_good: bool, out: &mut dyn Write) -> io
 fn write_file(file: &FileReport, out: &mut dyn Write) -> io::Result<()> {
     let path = file.path.to_string_lossy();
     let path = visible(&path);
-    match &file.misfit {
-        Some((line, misfit)) => writeln!(out, "{path}:{line}: {}", visible(&misfit.to_string())),
+    match &file.finding {
+        Some((line, finding)) => writeln!(out, "{path}:{line}: {}", visible(&finding.to_string())),
         None => {
             write!(out, "{path}: {} records", file.records)?;
             if file.confirmed > 0 {
@@ -235,8 +235,8 @@ struct VerifyAnswerFile<'a> {
     torn: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    misfit: Option<String>,
+    #[serde(rename = "misfit", skip_serializing_if = "Option::is_none")]
+    finding: Option<String>,
 }
 
 impl<'a> VerifyAnswer<'a> {
@@ -258,8 +258,8 @@ impl<'a> VerifyAnswerFile<'a> {
             records: file.records,
             in_journal: file.confirmed,
             torn: file.torn,
-            line: file.misfit.as_ref().map(|(line, _)| *line),
-            misfit: file.misfit.as_ref().map(|(_, misfit)| misfit.to_string()),
+            line: file.finding.as_ref().map(|(line, _)| *line),
+            finding: file.finding.as_ref().map(|(_, finding)| finding.to_string()),
         }
     }
 }

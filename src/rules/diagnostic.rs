@@ -6,9 +6,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::limits::{DIAGNOSTIC_CHARS_MAX, DIAGNOSTICS_MAX};
+use crate::text::{is_hidden, visible};
 
 use super::files::RulesFiles;
-use crate::text::{is_hidden, visible};
 
 /// A stretch of one line. Ordered by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::limits::{REST_VALUES_MAX, VALUE_BYTES_MAX};
+use crate::text::visible;
 
 use super::rule::{DashPolicy, Rule, Slot, SlotConstraint, SlotCount};
-use crate::text::visible;
 
 /// The rules in file order, a blank line between them.
 pub(super) fn listing(rules: &[Arc<Rule>]) -> String {

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
+use crate::text::visible;
 
 use super::files::normalized;
 use super::policy::MissReason;
 use super::regex_machine::{BudgetExhausted, StepBudget};
 use super::rule::{DashPolicy, ExpectedWord, PathForm, Rule, Slot, SlotConstraint};
-use crate::text::visible;
 
 /// Answers where a path lies on disk, for `in DIR` slots.
 pub trait PathResolver {

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ids::RuleLine;
+use crate::text::quoted;
 
 use super::pattern::SlotPattern;
 use super::settings::RuleSettings;
-use crate::text::quoted;
 
 /// One rule, with every setting effective.
 #[derive(Debug)]

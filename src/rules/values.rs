@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
+use crate::text::quoted;
 
 use super::diagnostic::RulesFault;
 use super::resources::bytes;
@@ -12,7 +13,6 @@ use super::settings::{CaptureMax, ExecPath};
 use super::variables::LoadVariables;
 use super::vocabulary::nearest;
 use super::word::QuotedWord;
-use crate::text::quoted;
 
 /// `250ms`, `30s`, `5m`, `2h`; a bare number is seconds.
 pub(super) fn duration(word: &QuotedWord) -> Result<Duration, RulesFault> {

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 
+use crate::text::quoted;
+
 use super::diagnostic::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, QuotedWord};
-use crate::text::quoted;
 
 /// The two variables that rules may name, as they are in the broker's environment. **Untrusted**: they are
 /// checked where they are used.

@@ -8,12 +8,12 @@ use std::io;
 
 use nix::unistd::{AccessFlags, faccessat};
 
+use crate::cgroup::Cgroup;
 use crate::ids::SocketName;
 use crate::sys;
 
 use super::bus::BusError;
 use super::scope::tag;
-use crate::cgroup::Cgroup;
 
 /// The broker's own sub-group. A group that hands controllers on to others may hold no process itself.
 const BROKER: &str = "broker";

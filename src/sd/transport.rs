@@ -29,7 +29,7 @@ use crate::sys;
 #[derive(Debug)]
 pub(super) struct BusTransport {
     connection: Connection,
-    shore: Arc<SocketEnd>,
+    socket_end: Arc<SocketEnd>,
 }
 
 impl BusTransport {
@@ -37,10 +37,10 @@ impl BusTransport {
     /// Errors: those of `connect(2)`, of the bus, `TimedOut`; no unix socket.
     pub(super) fn connect(address: &str, until: Instant) -> zbus::Result<Self> {
         let stream = reach(&place(address)?, until)?;
-        let shore = Arc::new(SocketEnd { stream, reading: Mutex::default(), writing: Mutex::default() });
-        let builder = Builder::socket(BusSocket(shore.clone())).internal_executor(false);
-        let connection = drive(&shore, None, builder.build(), until)?;
-        Ok(Self { connection, shore })
+        let socket_end = Arc::new(SocketEnd { stream, reading: Mutex::default(), writing: Mutex::default() });
+        let builder = Builder::socket(BusSocket(socket_end.clone())).internal_executor(false);
+        let connection = drive(&socket_end, None, builder.build(), until)?;
+        Ok(Self { connection, socket_end })
     }
 
     /// Asks something of the bus, and waits for the answer.
@@ -53,12 +53,12 @@ impl BusTransport {
         until: Instant,
     ) -> zbus::Result<Message> {
         let call = self.connection.call_method(Some(to), path, Some(interface), member, body);
-        drive(&self.shore, Some(self.connection.executor()), call, until)
+        drive(&self.socket_end, Some(self.connection.executor()), call, until)
     }
 
     /// Sends a message, and waits as long as there is no room for it. Nothing is read meanwhile.
     pub(super) fn send(&self, message: &Message, until: Instant) -> zbus::Result<()> {
-        drive(&self.shore, None, self.connection.send(message), until)
+        drive(&self.socket_end, None, self.connection.send(message), until)
     }
 
     /// Keeps what comes from now on for [`Self::receive`].
@@ -71,7 +71,7 @@ impl BusTransport {
     pub(super) fn receive(&self, heard: &mut MessageStream) -> zbus::Result<Vec<Message>> {
         let mut messages = Vec::new();
         let mut context = Context::from_waker(Waker::noop());
-        self.shore.wake(&self.shore.reading);
+        self.socket_end.wake(&self.socket_end.reading);
         while work(self.connection.executor(), &mut context) {
             while let Poll::Ready(next) = Pin::new(&mut *heard).poll_next(&mut context) {
                 messages
@@ -85,7 +85,7 @@ impl BusTransport {
 impl AsFd for BusTransport {
     /// Readable when there is something to receive.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shore.stream.as_fd()
+        self.socket_end.stream.as_fd()
     }
 }
 
@@ -140,7 +140,7 @@ fn reach(place: &UnixAddr, until: Instant) -> io::Result<UnixStream> {
 /// Polls a future until it is ready, and what the executor has to do beside it.
 /// Errors: its own, `TimedOut`.
 fn drive<T>(
-    shore: &SocketEnd,
+    socket_end: &SocketEnd,
     beside: Option<&Executor<'_>>,
     future: impl Future<Output = zbus::Result<T>>,
     until: Instant,
@@ -154,7 +154,7 @@ fn drive<T>(
             return done;
         }
         let worked = beside.is_some_and(|executor| work(executor, &mut context));
-        if !worked && !woken.0.swap(false, Ordering::SeqCst) && !shore.wait(until)? {
+        if !worked && !woken.0.swap(false, Ordering::SeqCst) && !socket_end.wait(until)? {
             return Err(io::Error::from(io::ErrorKind::TimedOut).into());
         }
     }
@@ -230,7 +230,7 @@ impl Socket for BusSocket {
 
     fn split(self) -> Split<BusReader, BusWriter> {
         let reader = BusReader {
-            shore: self.0.clone(),
+            socket_end: self.0.clone(),
             buffer: vec![0; BUS_BUFFER_BYTES],
             unread: 0..0,
             drained: false,
@@ -242,7 +242,7 @@ impl Socket for BusSocket {
 /// Reads as much as is there: zbus takes a message in two parts.
 #[derive(Debug)]
 struct BusReader {
-    shore: Arc<SocketEnd>,
+    socket_end: Arc<SocketEnd>,
     buffer: Vec<u8>,
     unread: Range<usize>,
     /// Whether the last look took all that was there: the next one is for when there is more.
@@ -253,7 +253,7 @@ struct BusReader {
 impl ReadHalf for BusReader {
     /// Descriptors are of no use here: the kernel closes what somebody sends.
     async fn recvmsg(&mut self, target: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-        let Self { shore, buffer, unread, drained } = self;
+        let Self { socket_end, buffer, unread, drained } = self;
         if unread.start == unread.end {
             let look = |socket: BorrowedFd<'_>| {
                 if std::mem::take(drained) {
@@ -261,7 +261,7 @@ impl ReadHalf for BusReader {
                 }
                 sys::receive_now(socket, buffer)
             };
-            let length = shore.attempt(&shore.reading, look).await?;
+            let length = socket_end.attempt(&socket_end.reading, look).await?;
             if length == 0 {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }

@@ -10,13 +10,13 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::limits::{KILL_GRACE, KILL_ROUND};
-use crate::sys;
-
-use super::stop::StopSignal;
 use crate::spawn::contain::members::CallMembers;
 use crate::spawn::process::launcher::Launcher;
 use crate::spawn::reap::proc_tree::signal_tree;
 use crate::spawn::reap::reaper::{Ended, Reaper};
+use crate::sys;
+
+use super::stop::StopSignal;
 
 /// Reaps the command, which has ended, or was just killed, and says whether it was cut off before it began.
 /// While a process traces it, its end is that one's to see first, and nobody says when it has: a tracer that
@@ -25,12 +25,12 @@ use crate::spawn::reap::reaper::{Ended, Reaper};
 pub(super) fn reap(
     launcher: &Launcher,
     members: Option<CallMembers<'_>>,
-    kin: &Reaper,
+    reaper: &Reaper,
     kill_from: Instant,
     stop: StopSignal<'_>,
 ) -> io::Result<(bool, Ended)> {
     let (pid, pidfd) = (launcher.pid(), launcher.pidfd());
-    if let Some(reaped) = try_reap(launcher, kin)? {
+    if let Some(reaped) = try_reap(launcher, reaper)? {
         return Ok(reaped);
     }
     let give_up = kill_from + KILL_GRACE;
@@ -38,15 +38,15 @@ pub(super) fn reap(
     let rest = || wait_for_any(&[], stop, Instant::now() + KILL_ROUND, false);
     let (mut asked, mut members, mut rounds) = (Vec::new(), members, 0);
     loop {
-        if let Some(reaped) = try_reap(launcher, kin)? {
+        if let Some(reaped) = try_reap(launcher, reaper)? {
             return Ok(reaped);
         }
         if Instant::now() >= give_up {
-            kin.give_up(pid);
+            reaper.give_up(pid);
             return Err(io::Error::new(io::ErrorKind::TimedOut, "another process traces it"));
         }
         rounds += 1;
-        let left = kin.left_of(pid)?;
+        let left = reaper.left_of(pid)?;
         if rounds == 1 || (left.is_empty() && members.is_none()) {
             rest()?;
         } else if let Some(members) = members.take() {
@@ -57,9 +57,9 @@ pub(super) fn reap(
     }
 }
 
-fn try_reap(launcher: &Launcher, kin: &Reaper) -> io::Result<Option<(bool, Ended)>> {
+fn try_reap(launcher: &Launcher, reaper: &Reaper) -> io::Result<Option<(bool, Ended)>> {
     let Some(is_cut_off) = launcher.is_cut_off() else { return Ok(None) };
-    let ended = kin.reap(launcher.pid(), launcher.pidfd())?;
+    let ended = reaper.reap(launcher.pid(), launcher.pidfd())?;
     Ok(ended.map(|ended| (is_cut_off, ended)))
 }
 

@@ -12,11 +12,6 @@ use crate::audit::{CallOutcome, CapturedBytes, EndCause};
 use crate::cgroup::{CgroupUsage, OomWatch};
 use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
 use crate::rules::{BackgroundMode, HangupAction};
-use crate::sys::{self, ProcessEnd};
-use crate::wire::Status;
-
-use super::rounds::{end_all, reap, wait_for_any};
-use super::stop::StopSignal;
 use crate::spawn::contain::members::CallMembers;
 use crate::spawn::process::child::LaunchFailure;
 use crate::spawn::process::launcher::{Launcher, ReapedCommand, Told};
@@ -25,11 +20,16 @@ use crate::spawn::reap::call_reaper::ReaperChildren;
 use crate::spawn::reap::proc_tree::{signal_below, signal_tree};
 use crate::spawn::reap::reaper::{Ended, Reaper};
 use crate::spawn::stream::relay::Relay;
+use crate::sys::{self, ProcessEnd};
+use crate::wire::Status;
+
+use super::rounds::{end_all, reap, wait_for_any};
+use super::stop::StopSignal;
 
 /// What a call is watched for.
 pub struct SupervisedCall<'a> {
     /// The broker's children.
-    pub kin: &'a Reaper,
+    pub reaper: &'a Reaper,
     /// The caller's connection.
     pub connection: BorrowedFd<'a>,
     /// The broker's stop.
@@ -79,7 +79,7 @@ fn kill_outright(launcher: &Launcher, call: &SupervisedCall<'_>) {
 }
 
 fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>) -> io::Result<CallOutcome> {
-    call.kin.adopt(launcher.pid());
+    call.reaper.adopt(launcher.pid());
     let launched = launcher.launch(plan);
     if launched.is_err() {
         // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no signal.
@@ -95,7 +95,7 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
     if let Some(cause) = cause
         && !end_command(launcher, call, give_up)?
     {
-        call.kin.give_up(launcher.pid());
+        call.reaper.give_up(launcher.pid());
         let (cause, captured) = deliver(Some(cause), call)?;
         let rest = CallRest { left: 1, keeps: false };
         return Ok(outcome(ProcessEnd::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
@@ -109,7 +109,7 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
             sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
         }
         let members = members(launcher, call);
-        let (is_cut_off, ended) = reap(launcher, members, call.kin, give_up, call.stop)?;
+        let (is_cut_off, ended) = reap(launcher, members, call.reaper, give_up, call.stop)?;
         let Ended { end, used, left } = ended;
         // Where the manager was quicker all the same: everything has ended then.
         let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
@@ -304,7 +304,7 @@ fn settle_below(
     let reaper = launcher.pid();
     let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
     if left == ReaperChildren::Something && call.background == BackgroundMode::Keep && cause.is_none() {
-        call.kin.keep_reaper(reaper, members.map(|members| members.cgroup()))?;
+        call.reaper.keep_reaper(reaper, members.map(|members| members.cgroup()))?;
         return Ok((CallRest { left: 0, keeps: true }, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
@@ -318,7 +318,7 @@ fn settle_below(
     // What moved itself out of the scope is still below the reaper.
     let left = end_all(launcher.left_below()?, || launcher.left_below(), kill_from, call.stop)?;
     if left > 0 {
-        call.kin.give_up(reaper);
+        call.reaper.give_up(reaper);
         return Ok((CallRest { left: left.max(stay), keeps: false }, account));
     }
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
@@ -326,11 +326,11 @@ fn settle_below(
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL)?;
         sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))?;
     }
-    let Some(left) = call.kin.reap_reaper(reaper, launcher.pidfd())? else {
-        call.kin.give_up(reaper);
+    let Some(left) = call.reaper.reap_reaper(reaper, launcher.pidfd())? else {
+        call.reaper.give_up(reaper);
         return Ok((CallRest { left: stay.max(1), keeps: false }, account));
     };
-    let left = end_all(left, || call.kin.left_of(reaper), kill_from, call.stop)?;
+    let left = end_all(left, || call.reaper.left_of(reaper), kill_from, call.stop)?;
     Ok((CallRest { left: left.max(stay), keeps: false }, account))
 }
 
@@ -348,16 +348,16 @@ fn settle(
     let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
     if call.background == BackgroundMode::Keep && cause.is_none() {
         let scope = members.map(|members| members.cgroup());
-        return Ok((CallRest { left: 0, keeps: call.kin.keep(command, scope) }, account));
+        return Ok((CallRest { left: 0, keeps: call.reaper.keep(command, scope) }, account));
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let Some(members) = members else {
         // What moved itself out of the scope is still found by its descent.
-        let left = end_all(left, || call.kin.left_of(command), kill_from, call.stop)?;
+        let left = end_all(left, || call.reaper.left_of(command), kill_from, call.stop)?;
         return Ok((CallRest { left, keeps: false }, account));
     };
     let stay = members.end(cause.is_none(), kill_from, call.stop)?;
     let account = account.or(members.cgroup().account());
-    let left = end_all(call.kin.left_of(command)?, || call.kin.left_of(command), kill_from, call.stop)?;
+    let left = end_all(call.reaper.left_of(command)?, || call.reaper.left_of(command), kill_from, call.stop)?;
     Ok((CallRest { left: left.max(stay), keeps: false }, account))
 }

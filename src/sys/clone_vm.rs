@@ -32,7 +32,7 @@ const SHARES: bool = cfg!(target_arch = "x86_64");
 #[repr(C)]
 struct SlotHeader {
     /// Not 0 while a process lives there; the kernel sets it to 0 when that lets go of the memory.
-    lodger: AtomicU32,
+    child_tid: AtomicU32,
     /// What was mapped for it beside.
     more: *mut libc::c_void,
     more_bytes: usize,
@@ -40,7 +40,7 @@ struct SlotHeader {
 
 /// What a new process begins with.
 struct ChildStart<T> {
-    life: fn(T, ChildMemory) -> u8,
+    entry: fn(T, ChildMemory) -> u8,
     orders: T,
     room: ChildMemory,
 }
@@ -96,13 +96,13 @@ impl ChildSlot {
     }
 
     #[allow(unsafe_code, reason = "memory that the kernel writes to")]
-    fn lodger(&self) -> &AtomicU32 {
+    fn child_tid(&self) -> &AtomicU32 {
         // SAFETY: the head is never unmapped, and this field is atomic to all who touch it.
-        unsafe { &(*self.head().as_ptr()).lodger }
+        unsafe { &(*self.head().as_ptr()).child_tid }
     }
 
     fn is_free(&self) -> bool {
-        self.lodger().load(Ordering::Acquire) == 0
+        self.child_tid().load(Ordering::Acquire) == 0
     }
 
     /// Lets go of what was mapped for the last process.
@@ -128,9 +128,9 @@ impl ChildSlots {
                 self.0.len() - 1
             }
         };
-        let berth = &mut self.0[place];
-        berth.clear();
-        Ok(berth)
+        let slot = &mut self.0[place];
+        slot.clear();
+        Ok(slot)
     }
 }
 
@@ -185,7 +185,7 @@ impl ChildMemory {
     }
 }
 
-/// Makes a process that lives `life` and ends with what that gives, and gives its pid and a pidfd. It is a child of this
+/// Makes a process that lives `entry` and ends with what that gives, and gives its pid and a pidfd. It is a child of this
 /// process's parent (`CLONE_PARENT`), which may wait for it; it has copies of all descriptors. With `group`, the
 /// directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7): no move follows, which would take a
 /// lock of the whole kernel's.
@@ -198,9 +198,9 @@ impl ChildMemory {
 /// controllers on, so it may hold no process), `ENODEV` (it was removed).
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
 pub fn clone_sibling<T: Copy>(
-    berths: &mut ChildSlots,
+    slots: &mut ChildSlots,
     group: Option<BorrowedFd<'_>>,
-    life: fn(T, ChildMemory) -> u8,
+    entry: fn(T, ChildMemory) -> u8,
     orders: T,
 ) -> io::Result<(Pid, OwnedFd)> {
     const {
@@ -208,35 +208,35 @@ pub fn clone_sibling<T: Copy>(
             size_of::<SlotHeader>() + size_of::<ChildStart<T>>() + align_of::<ChildStart<T>>() <= HEAD_BYTES
         )
     };
-    let berth = berths.free()?;
+    let slot = slots.free()?;
     // SAFETY: behind the head there is room for this, as is asserted.
-    let after_head = unsafe { berth.head().add(1) }.cast::<u8>();
+    let after_head = unsafe { slot.head().add(1) }.cast::<u8>();
     let start = after_head.as_ptr().wrapping_add(after_head.align_offset(align_of::<ChildStart<T>>()));
     let start = start.cast::<ChildStart<T>>();
     // SAFETY: aligned, within the head's page, and nobody lives here.
-    unsafe { start.write(ChildStart { life, orders, room: ChildMemory { head: berth.head() } }) };
+    unsafe { start.write(ChildStart { entry, orders, room: ChildMemory { head: slot.head() } }) };
     let mut pidfd: libc::c_int = -1;
-    let mut args = arguments(berth, group, &mut pidfd);
-    berth.lodger().store(u32::from(SHARES), Ordering::Release);
+    let mut args = arguments(slot, group, &mut pidfd);
+    slot.child_tid().store(u32::from(SHARES), Ordering::Release);
     // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, and the new process has a stack of its own, or a copy of
     // all memory.
     let child = unsafe { clone_any(&mut args, enter::<T>, start) };
-    let child = child.inspect_err(|_| berth.lodger().store(0, Ordering::Release))?;
+    let child = child.inspect_err(|_| slot.child_tid().store(0, Ordering::Release))?;
     // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok((Pid::from_raw(i32::try_from(child).expect("the kernel's pids fit i32")), pidfd))
 }
 
-fn arguments(berth: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_int) -> libc::clone_args {
+fn arguments(slot: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_int) -> libc::clone_args {
     let shared = if SHARES { libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID } else { 0 };
     let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | shared;
     libc::clone_args {
         flags: u64::from(flags.cast_unsigned()) | group.map_or(0, |_| CLONE_INTO_CGROUP),
         pidfd: std::ptr::from_mut(pidfd).addr() as u64,
-        child_tid: std::ptr::from_ref(berth.lodger()).addr() as u64,
+        child_tid: std::ptr::from_ref(slot.child_tid()).addr() as u64,
         parent_tid: 0,
         exit_signal: 0, // with CLONE_PARENT the kernel takes the nursery's own, SIGCHLD
-        stack: if SHARES { (berth.start.addr().get() + GUARD_BYTES) as u64 } else { 0 },
+        stack: if SHARES { (slot.start.addr().get() + GUARD_BYTES) as u64 } else { 0 },
         stack_size: if SHARES { STACK_BYTES as u64 } else { 0 },
         tls: 0,
         set_tid: 0,
@@ -249,8 +249,8 @@ fn arguments(berth: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc:
 #[allow(unsafe_code, reason = "what the other process left")]
 extern "C" fn enter<T: Copy>(start: *mut ChildStart<T>) -> ! {
     // SAFETY: it was written for this process, which takes it once.
-    let ChildStart { life, orders, room } = unsafe { start.read() };
-    let code = life(orders, room);
+    let ChildStart { entry, orders, room } = unsafe { start.read() };
+    let code = entry(orders, room);
     // SAFETY: ends this process, and nothing of the other's: no handler runs, nothing is flushed.
     unsafe { libc::_exit(code.into()) }
 }
@@ -379,19 +379,19 @@ mod tests {
     #[test]
     fn a_sibling_lives_beside_until_it_ends_and_its_berth_is_another_s_then() {
         // Whose parent is the test's parent: nobody here can wait for it. So it is a child's sibling that is made.
-        let mut berths = ChildSlots::default();
+        let mut slots = ChildSlots::default();
         let (listen, speak) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         for bytes in [1, ROOM_BYTES, 10 * ROOM_BYTES] {
             let (_, pidfd) =
-                clone_sibling(&mut berths, None, wait, (listen.as_raw_fd(), bytes)).expect("a process");
-            assert_eq!(berths.0.iter().filter(|berth| !berth.is_free()).count(), usize::from(SHARES));
+                clone_sibling(&mut slots, None, wait, (listen.as_raw_fd(), bytes)).expect("a process");
+            assert_eq!(slots.0.iter().filter(|slot| !slot.is_free()).count(), usize::from(SHARES));
             nix::unistd::write(&speak, &[7]).expect("told");
             let mut end = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
             assert!(crate::sys::poll_until(&mut end, None).expect("polled"));
-            assert!(berths.0.iter().all(ChildSlot::is_free));
+            assert!(slots.0.iter().all(ChildSlot::is_free));
             let no_child = crate::sys::reap(pidfd.as_fd()).expect_err("it is the parent's");
             assert_eq!(no_child.raw_os_error(), Some(libc::ECHILD));
         }
-        assert_eq!(berths.0.len(), 1);
+        assert_eq!(slots.0.len(), 1);
     }
 }

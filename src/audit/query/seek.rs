@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use crate::audit::write::mark::noted;
 use crate::limits::RECORD_LINE_BYTES_MAX;
 
 use super::super::chain::Digest;
@@ -16,7 +17,6 @@ use super::super::read::{
 use super::blocks::{BackwardLines, each_line, split};
 use super::filter::LineFilter;
 use super::matcher::{CallMatcher, LineConsumer};
-use crate::audit::write::mark::noted;
 
 /// How many calls are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

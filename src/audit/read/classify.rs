@@ -16,11 +16,11 @@ use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
+use crate::audit::chain::Digest;
 use crate::limits::{FOREIGN_PLACES_MAX, RECORD_LINE_BYTES_MAX, RUNS_MAX};
 
 use super::lines::ManifestLine;
 use super::record::{ParsedRecord, RecordKind};
-use crate::audit::chain::Digest;
 
 /// How a line stands to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 
 use serde::Serialize;
 
+use crate::audit::write::leftovers::{CallTrace, LeftoverOutcome};
+use crate::audit::write::live::LiveParts;
 use crate::ids::CallId;
 use crate::limits::REQUEST_FDS;
 
 use super::call::{CaptureTally, CapturedBytes, is_false, is_zero, now_ms};
-use crate::audit::write::leftovers::{CallTrace, LeftoverOutcome};
-use crate::audit::write::live::LiveParts;
 
 /// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
 #[derive(Debug, Serialize)]

@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::audit::write::leftovers::CallTrace;
+use crate::audit::write::live::LiveParts;
 use crate::cgroup::CgroupUsage;
 use crate::ids::{CallId, RuleLine, SocketName};
 use crate::limits::REQUEST_FDS;
 use crate::wire::Status;
 
 use super::argv::{Caller, RecordedArgv, RecordedPaths};
-use crate::audit::write::leftovers::CallTrace;
-use crate::audit::write::live::LiveParts;
 
 /// `start`: a command is about to run.
 #[derive(Debug, Serialize)]

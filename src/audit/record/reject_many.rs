@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::audit::write::dedup::CountedRefusals;
 use crate::ids::{CallId, SocketName};
 
 use super::call::now_ms;
-use crate::audit::write::dedup::CountedRefusals;
 
 /// `reject`: refusals of one socket that were too many to have records of their own, counted by their reasons.
 #[derive(Debug, Serialize)]

@@ -32,7 +32,7 @@ pub(super) struct FileScan {
     pub(super) times: Option<(u64, u64)>,
     /// The broker that wrote the records that come.
     broker: Option<JournalProcess>,
-    pub(super) misfit: Option<(u64, ChainFinding)>,
+    pub(super) finding: Option<(u64, ChainFinding)>,
 }
 
 /// A line that does not follow the one before it.
@@ -62,7 +62,7 @@ impl FileScan {
         &mut self,
         line: ManifestLine<'_>,
         numbers: &mut CallNumbers,
-        witness: Option<&JournalIndex>,
+        journal_index: Option<&JournalIndex>,
     ) {
         self.lines = line.number;
         let torn = self.standing.torn_lines();
@@ -80,7 +80,7 @@ impl FileScan {
             Some((prev, hash)) => {
                 self.settle_bare(self.standing.torn_lines() > torn);
                 let before = self.last.replace(hash);
-                self.add_whole(WholeLine { line, prev, hash, before }, numbers, witness);
+                self.add_whole(WholeLine { line, prev, hash, before }, numbers, journal_index);
             }
             None => {
                 self.settle(None);
@@ -95,7 +95,7 @@ impl FileScan {
         self.settle_bare(false);
         let stood = std::mem::take(&mut self.standing).finish();
         self.torn_lines = stood.torn_lines;
-        if let Some(foreign) = stood.foreign.first().filter(|_| self.misfit.is_none()) {
+        if let Some(foreign) = stood.foreign.first().filter(|_| self.finding.is_none()) {
             self.note(foreign.line, ChainFinding::NotRecord);
         }
     }
@@ -110,9 +110,9 @@ impl FileScan {
     }
 
     /// What is wrong with a line, if it is the first.
-    pub(super) fn note(&mut self, number: u64, misfit: ChainFinding) {
-        if self.misfit.as_ref().is_none_or(|(first, _)| number < *first) {
-            self.misfit = Some((number, misfit));
+    pub(super) fn note(&mut self, number: u64, finding: ChainFinding) {
+        if self.finding.as_ref().is_none_or(|(first, _)| number < *first) {
+            self.finding = Some((number, finding));
         }
     }
 
@@ -126,12 +126,17 @@ impl FileScan {
         }
     }
 
-    fn add_whole(&mut self, whole: WholeLine<'_>, numbers: &mut CallNumbers, witness: Option<&JournalIndex>) {
+    fn add_whole(
+        &mut self,
+        whole: WholeLine<'_>,
+        numbers: &mut CallNumbers,
+        journal_index: Option<&JournalIndex>,
+    ) {
         let WholeLine { line, prev, hash, before } = whole;
         self.records += 1;
         self.settle(Some((prev, hash)));
         match before {
-            Some(before) if before != prev => self.break_at(line.number, prev, before, hash, witness),
+            Some(before) if before != prev => self.break_at(line.number, prev, before, hash, journal_index),
             Some(_) => {}
             None => self.first = Some(prev),
         }
@@ -139,13 +144,13 @@ impl FileScan {
         if let Some(record) = &record {
             self.learn(record);
         }
-        self.ask(line.number, prev, hash, witness);
+        self.ask(line.number, prev, hash, journal_index);
         let Some(record) = record else { return self.note(line.number, ChainFinding::NotRecord) };
         self.judge(&record, &line, before.is_none());
-        if let Err(misfit) = numbers.add(&record)
+        if let Err(finding) = numbers.add(&record)
             && self.held.is_none()
         {
-            self.note(line.number, misfit);
+            self.note(line.number, finding);
         }
     }
 
@@ -156,12 +161,12 @@ impl FileScan {
         prev: Digest,
         before: Digest,
         hash: Digest,
-        witness: Option<&JournalIndex>,
+        journal_index: Option<&JournalIndex>,
     ) {
         if hash == before {
             return self.note(number, ChainFinding::Doubled);
         }
-        if let Some(entry) = witness.and_then(|witness| witness.denies(before, hash)) {
+        if let Some(entry) = journal_index.and_then(|journal_index| journal_index.denies(before, hash)) {
             return self.note(number - 1, ChainFinding::Missing { kind: entry.kind, call: entry.call });
         }
         self.held = Some(HeldLine { number, prev, before, hash });
@@ -170,7 +175,7 @@ impl FileScan {
     /// Says why the line that is held does not fit, by what follows it: its `prev` and its hash.
     fn settle(&mut self, next: Option<(Digest, Digest)>) {
         let Some(held) = self.held.take() else { return };
-        let (number, misfit) = match next {
+        let (number, finding) = match next {
             Some((prev, hash)) if prev == held.before && hash == held.prev => {
                 (held.number, ChainFinding::Swapped)
             }
@@ -178,12 +183,12 @@ impl FileScan {
             Some((prev, _)) if prev != held.hash => (held.number, ChainFinding::Changed),
             Some(_) | None => (held.number - 1, ChainFinding::ChangedOrMissing),
         };
-        self.note(number, misfit);
+        self.note(number, finding);
     }
 
-    fn ask(&mut self, number: u64, prev: Digest, hash: Digest, witness: Option<&JournalIndex>) {
-        let Some(witness) = witness else { return };
-        match witness.confirms(prev, hash, self.broker) {
+    fn ask(&mut self, number: u64, prev: Digest, hash: Digest, journal_index: Option<&JournalIndex>) {
+        let Some(journal_index) = journal_index else { return };
+        match journal_index.confirms(prev, hash, self.broker) {
             Confirmation::Here => self.confirmed += 1,
             Confirmation::Elsewhere => {
                 (self.confirmed, self.elsewhere) = (self.confirmed + 1, self.elsewhere + 1)
@@ -191,7 +196,7 @@ impl FileScan {
             Confirmation::ByOther => self.by_others += 1,
             Confirmation::No => {}
         }
-        if let Some(entry) = witness.denies(prev, hash)
+        if let Some(entry) = journal_index.denies(prev, hash)
             && self.held.is_none()
         {
             self.note(number, ChainFinding::Denied { kind: entry.kind, call: entry.call });

@@ -52,28 +52,28 @@ pub fn verify(paths: &[PathBuf], ask: AskJournal<'_>) -> Result<VerifyReport, Ve
     let mut files = paths.iter().map(|path| DatedFile::open(path)).collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(|file| file.ts);
     let since = files.iter().map(|file| file.ts).min().unwrap_or_default();
-    let witness = files.first().map_or(Err(String::new()), |file| ask(file.owner, since));
+    let journal_index = files.first().map_or(Err(String::new()), |file| ask(file.owner, since));
     let mut numbers = CallNumbers::default();
     let mut scans = Vec::new();
     for file in files {
-        scans.push(file.scan(&mut numbers, witness.as_ref().ok())?);
+        scans.push(file.scan(&mut numbers, journal_index.as_ref().ok())?);
     }
-    if scans.iter().all(|(_, scan)| scan.records == 0 && scan.misfit.is_none()) {
+    if scans.iter().all(|(_, scan)| scan.records == 0 && scan.finding.is_none()) {
         return Err(VerifyError::Empty);
     }
-    let mut remarks = link(&mut scans, witness.as_ref().ok());
-    if let Ok(witness) = &witness {
-        remarks.extend(find_strangers(&mut scans, witness));
+    let mut remarks = link(&mut scans, journal_index.as_ref().ok());
+    if let Ok(journal_index) = &journal_index {
+        remarks.extend(find_strangers(&mut scans, journal_index));
     }
     remarks.extend(recount(&numbers));
-    remarks.extend(compare(&scans, witness.err()));
+    remarks.extend(compare(&scans, journal_index.err()));
     let files = scans.into_iter().map(|(path, scan)| report(path, scan)).collect();
     Ok(VerifyReport { files, calls: numbers.count(), remarks })
 }
 
 fn report(path: PathBuf, scan: FileScan) -> FileReport {
-    let FileScan { records, confirmed, torn_lines, misfit, .. } = scan;
-    FileReport { path, records, confirmed, torn: torn_lines, misfit }
+    let FileScan { records, confirmed, torn_lines, finding, .. } = scan;
+    FileReport { path, records, confirmed, torn: torn_lines, finding }
 }
 
 /// A file and when it begins.
@@ -103,7 +103,7 @@ impl DatedFile {
     fn scan(
         self,
         numbers: &mut CallNumbers,
-        witness: Option<&JournalIndex>,
+        journal_index: Option<&JournalIndex>,
     ) -> Result<(PathBuf, FileScan), VerifyError> {
         let path = self.source.path().to_owned();
         let io = |error| VerifyError::Io { path: path.clone(), source: error };
@@ -114,7 +114,7 @@ impl DatedFile {
             match lines.read_line() {
                 Ok(Some(line)) => {
                     number = line.number;
-                    scan.add(line, numbers, witness);
+                    scan.add(line, numbers, journal_index);
                 }
                 Ok(None) => break,
                 Err(error) if self.source.plain().is_none() && error.raw_os_error().is_none() => {
@@ -130,7 +130,7 @@ impl DatedFile {
 }
 
 /// Holds the ends of files against the beginnings of others.
-fn link(scans: &mut [(PathBuf, FileScan)], witness: Option<&JournalIndex>) -> Vec<VerifyRemark> {
+fn link(scans: &mut [(PathBuf, FileScan)], journal_index: Option<&JournalIndex>) -> Vec<VerifyRemark> {
     let ends: Vec<_> = scans.iter().map(|(_, scan)| scan.last()).collect();
     let firsts: Vec<_> = scans.iter().map(|(_, scan)| scan.first).collect();
     let mut remarks = Vec::new();
@@ -152,31 +152,31 @@ fn link(scans: &mut [(PathBuf, FileScan)], witness: Option<&JournalIndex>) -> Ve
                 remarks.push(VerifyRemark::EarlierElsewhere(path.clone()));
             }
         }
-        if let Some(witness) = witness.filter(|_| !firsts.contains(&ends[index])) {
-            remarks.extend(look_past(path, scan, witness));
+        if let Some(journal_index) = journal_index.filter(|_| !firsts.contains(&ends[index])) {
+            remarks.extend(look_past(path, scan, journal_index));
         }
     }
     remarks
 }
 
 /// What the journal has after the last line of a file that no other file goes on from.
-fn look_past(path: &Path, scan: &mut FileScan, witness: &JournalIndex) -> Option<VerifyRemark> {
+fn look_past(path: &Path, scan: &mut FileScan, journal_index: &JournalIndex) -> Option<VerifyRemark> {
     let last = scan.last()?;
-    let next = witness.after(last).first()?;
+    let next = journal_index.after(last).first()?;
     if next.kind == RecordKind::Open && next.begins_file {
         return Some(VerifyRemark::LaterElsewhere(path.to_owned()));
     }
-    let records = witness.run_after(last);
+    let records = journal_index.run_after(last);
     scan.note(scan.lines(), ChainFinding::Cut { records, kind: next.kind, call: next.call });
     None
 }
 
 /// What brokers wrote to this manifest, by the journal's word, and that is in none of the files. Where it is
 /// of the time of a file, that is another one than was written then.
-fn find_strangers(scans: &mut [(PathBuf, FileScan)], witness: &JournalIndex) -> Vec<VerifyRemark> {
+fn find_strangers(scans: &mut [(PathBuf, FileScan)], journal_index: &JournalIndex) -> Vec<VerifyRemark> {
     let firsts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.first).collect();
     let lasts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.last()).collect();
-    let strangers = witness.strangers(&firsts, &lasts);
+    let strangers = journal_index.strangers(&firsts, &lasts);
     let (mut others, mut elsewhere, mut by_others) = (0, 0, 0);
     for (_, scan) in scans {
         let Some((first, last)) = scan.times else { continue };
@@ -190,7 +190,7 @@ fn find_strangers(scans: &mut [(PathBuf, FileScan)], witness: &JournalIndex) -> 
             true => strangers.len(),
             false => strangers.iter().filter(is_of_its_time).count(),
         };
-        if records > 0 && scan.misfit.is_none() {
+        if records > 0 && scan.finding.is_none() {
             scan.note(1, ChainFinding::OtherRecords { records: records as u64 });
         } else if scan.confirmed == 0 {
             others = strangers.len() as u64;

@@ -192,8 +192,8 @@ mod tests {
             program: SenderProgram::Broker,
             is_here: true,
         };
-        let witness = JournalIndex::new(vec![entry(2, 1), entry(1, 2)]);
-        assert_eq!(witness.run_after(digest(1)), 2);
-        assert_eq!(witness.run_after(digest(3)), 0);
+        let journal_index = JournalIndex::new(vec![entry(2, 1), entry(1, 2)]);
+        assert_eq!(journal_index.run_after(digest(1)), 2);
+        assert_eq!(journal_index.run_after(digest(3)), 0);
     }
 }

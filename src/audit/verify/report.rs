@@ -29,7 +29,7 @@ pub struct FileReport {
     /// Lines that a crash tore, and that the record after them vouches for.
     pub torn: u64,
     /// The first line that does not fit, and why.
-    pub misfit: Option<(u64, ChainFinding)>,
+    pub finding: Option<(u64, ChainFinding)>,
 }
 
 /// What a reader should know of a manifest that fits.
@@ -71,10 +71,10 @@ pub enum VerifyRemark {
 
 impl VerifyReport {
     /// The first line that does not fit.
-    pub fn misfit(&self) -> Option<(LinePlace, &ChainFinding)> {
+    pub fn finding(&self) -> Option<(LinePlace, &ChainFinding)> {
         self.files.iter().find_map(|file| {
-            let (line, misfit) = file.misfit.as_ref()?;
-            Some((LinePlace { file: file.path.clone(), line: *line }, misfit))
+            let (line, finding) = file.finding.as_ref()?;
+            Some((LinePlace { file: file.path.clone(), line: *line }, finding))
         })
     }
 

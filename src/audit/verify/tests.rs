@@ -5,10 +5,11 @@ use std::fs;
 use proptest::prelude::*;
 use tempfile::{TempDir, tempdir};
 
-use super::super::chain::{Digest, hash_line, no_line, prev_of};
-use super::*;
 use crate::audit::{LineClassifier, ManifestLines, ParsedRecord, RecordHead, RecordKind};
 use crate::limits::JOURNAL_LATE_MAX_MS;
+
+use super::super::chain::{Digest, hash_line, no_line, prev_of};
+use super::*;
 
 /// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
 fn files() -> [Vec<u8>; 2] {
@@ -81,14 +82,14 @@ fn journal(files: &[Vec<u8>]) -> Vec<IndexedEntry> {
 }
 
 /// What is wrong with these files, given in the wrong order, with or without a journal.
-fn misfit(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, ChainFinding)> {
+fn finding(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, ChainFinding)> {
     first_misfit(&report(dir, files, journal.map(self::journal)))
 }
 
 fn first_misfit(report: &VerifyReport) -> Option<(String, ChainFinding)> {
-    let (place, misfit) = report.misfit()?;
+    let (place, finding) = report.finding()?;
     let name = place.file.file_name().expect("it has a name").to_string_lossy();
-    Some((format!("{name}:{}", place.line), misfit.clone()))
+    Some((format!("{name}:{}", place.line), finding.clone()))
 }
 
 fn report(dir: &TempDir, files: &[Vec<u8>], journal: Option<Vec<IndexedEntry>>) -> VerifyReport {
@@ -109,10 +110,10 @@ fn lines(file: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn what_a_broker_wrote_is_good() {
     let (dir, files) = (tempdir().expect("a directory"), files());
-    assert_eq!(misfit(&dir, &files, None), None);
-    assert_eq!(misfit(&dir, &files, Some(&files)), None);
-    assert_eq!(misfit(&dir, &files[..1], Some(&files)), None, "the journal knows that a new file was begun");
-    assert_eq!(misfit(&dir, &files[1..], Some(&files)), None);
+    assert_eq!(finding(&dir, &files, None), None);
+    assert_eq!(finding(&dir, &files, Some(&files)), None);
+    assert_eq!(finding(&dir, &files[..1], Some(&files)), None, "the journal knows that a new file was begun");
+    assert_eq!(finding(&dir, &files[1..], Some(&files)), None);
 }
 
 #[test]
@@ -127,9 +128,9 @@ fn every_change_of_a_byte_is_found() {
             }
             let mut changed = files.clone();
             changed[file][at] = byte;
-            let found = misfit(&dir, &changed, Some(&files));
+            let found = finding(&dir, &changed, Some(&files));
             assert!(found.is_some(), "with the journal: byte {at} of file {file} became {byte}");
-            let found = misfit(&dir, &changed, None);
+            let found = finding(&dir, &changed, None);
             assert!(
                 found.is_some() || (file == 1 && at >= vouched),
                 "byte {at} of file {file} became {byte}"
@@ -149,14 +150,14 @@ fn every_line_that_is_missing_or_doubled_is_found() {
             let mut left = lines(&edited[file]);
             let line = left.remove(index);
             edited[file] = left.concat();
-            assert!(misfit(&dir, &edited, None).is_some() || is_last, "without line {index} of file {file}");
-            assert!(misfit(&dir, &edited, Some(&files)).is_some(), "without line {index} of file {file}");
+            assert!(finding(&dir, &edited, None).is_some() || is_last, "without line {index} of file {file}");
+            assert!(finding(&dir, &edited, Some(&files)).is_some(), "without line {index} of file {file}");
             for place in 0..=count {
                 let mut more = lines(&files[file]);
                 more.insert(place, line.clone());
                 edited[file] = more.concat();
                 assert!(
-                    misfit(&dir, &edited, None).is_some(),
+                    finding(&dir, &edited, None).is_some(),
                     "line {index} of file {file} again at {place}"
                 );
             }
@@ -174,7 +175,7 @@ fn every_swap_of_two_lines_is_found() {
             swapped.swap(one, other);
             let mut edited = files.clone();
             edited[file] = swapped.concat();
-            assert!(misfit(&dir, &edited, None).is_some(), "lines {one} and {other} of file {file}");
+            assert!(finding(&dir, &edited, None).is_some(), "lines {one} and {other} of file {file}");
         }
     }
 }
@@ -184,8 +185,8 @@ fn a_cut_end_is_found_by_the_journal_alone() {
     let (dir, files) = (tempdir().expect("a directory"), files());
     for left in 1..lines(&files[1]).len() {
         let cut = [files[0].clone(), lines(&files[1])[..left].concat()];
-        assert_eq!(misfit(&dir, &cut, None), None, "the chain cannot know what came after it");
-        let (place, found) = misfit(&dir, &cut, Some(&files)).expect("the journal knows");
+        assert_eq!(finding(&dir, &cut, None), None, "the chain cannot know what came after it");
+        let (place, found) = finding(&dir, &cut, Some(&files)).expect("the journal knows");
         assert_eq!(place, format!("new:{left}"));
         assert!(matches!(found, ChainFinding::Cut { .. }), "{found:?}");
     }
@@ -203,8 +204,8 @@ fn a_history_written_anew_is_found_by_the_journal_alone() {
         }
     }
     let forged = [writer.file];
-    assert_eq!(misfit(&dir, &forged, None), None);
-    let (place, found) = misfit(&dir, &forged, Some(&files)).expect("the journal knows");
+    assert_eq!(finding(&dir, &forged, None), None);
+    let (place, found) = finding(&dir, &forged, Some(&files)).expect("the journal knows");
     assert_eq!(place, "old:3");
     assert_eq!(
         found,
@@ -317,7 +318,7 @@ fn what_happened_is_told_apart() {
         let mut all = lines(&edited[1]);
         edit(&mut all);
         edited[1] = all.concat();
-        let (place, found) = misfit(&dir, &edited, None).expect("a misfit");
+        let (place, found) = finding(&dir, &edited, None).expect("a misfit");
         assert_eq!((&*place, found), want);
     };
     check(&|all| all.swap(2, 3), ("new:3", ChainFinding::Swapped));
@@ -339,15 +340,15 @@ fn a_cut_that_a_broker_found_is_no_secret_of_its_own() {
     }
     let (at, missing) = (writer.file.len(), hash_line(b"what was there"));
     writer.line(&format!(r#"{{"kind":"open","ts":1700000000006,"next":4,"at":{at},"missing":"{missing}""#));
-    let found = misfit(&dir, &[writer.file], None);
+    let found = finding(&dir, &[writer.file], None);
     assert_eq!(found, Some(("old:8".into(), ChainFinding::FoundCut)));
-    assert_eq!(misfit(&dir, &[old, new], None), None);
+    assert_eq!(finding(&dir, &[old, new], None), None);
 }
 
 #[test]
 fn files_that_do_not_follow_each_other_are_found() {
     let (dir, [old, new]) = (tempdir().expect("a directory"), files());
-    let found = |files: &[Vec<u8>]| misfit(&dir, files, None);
+    let found = |files: &[Vec<u8>]| finding(&dir, files, None);
     let shorter = lines(&old)[..3].concat();
     assert_eq!(found(&[shorter, new.clone()]), Some(("new:1".into(), ChainFinding::Unlinked)));
     assert_eq!(found(&[new.clone(), new]), Some(("old:1".into(), ChainFinding::Copy)));
@@ -382,7 +383,7 @@ proptest! {
             }
         }
         let file = all.concat();
-        let found = misfit(&dir, std::slice::from_ref(&file), None);
+        let found = finding(&dir, std::slice::from_ref(&file), None);
         let is_of_numbers = matches!(
             found,
             Some((_, ChainFinding::HeadMissing | ChainFinding::Moved { .. } | ChainFinding::NumberTwice(_) | ChainFinding::EndTwice(_)))

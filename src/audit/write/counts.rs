@@ -3,15 +3,15 @@
 use std::io;
 use std::time::Instant;
 
-use crate::ids::{CallId, SocketName};
-
-use super::dedup::{DedupVerdict, DueRecord};
-use super::file::ManifestFile;
 use crate::audit::record::argv::Caller;
 use crate::audit::record::ascii::to_ascii;
 use crate::audit::record::listing::ListRecord;
 use crate::audit::record::reject::{RefusedRequest, RejectRecord};
 use crate::audit::record::reject_many::RejectManyRecord;
+use crate::ids::{CallId, SocketName};
+
+use super::dedup::{DedupVerdict, DueRecord};
+use super::file::ManifestFile;
 
 impl ManifestFile {
     /// Puts a refusal on record, or counts it.

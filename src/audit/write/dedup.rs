@@ -9,11 +9,11 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
+use crate::audit::record::reject::RefusedRequest;
 use crate::ids::{CallId, SocketName};
 use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW, REFUSAL_CALLERS_MAX};
 
 use super::budget::RefusalBudget;
-use crate::audit::record::reject::RefusedRequest;
 
 /// Refusals that were written and may come again, and those that were too many.
 #[derive(Debug, Default)]

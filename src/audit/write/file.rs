@@ -11,6 +11,12 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::fcntl::Flock;
 
+use crate::audit::chain::{LineHash, chained, no_line};
+use crate::audit::record::ascii::to_ascii;
+use crate::audit::record::call::now_ms;
+use crate::audit::record::journal_entry::Record;
+use crate::audit::record::lifecycle::{CloseRecord, OpenRecord, RecordAuthor, boot_id};
+use crate::audit::record::listing::ListingCounts;
 use crate::ids::CallId;
 use crate::limits::{CALL_NUMBER_MAX, END_ROOM_BYTES};
 use crate::sd::JournalEntry;
@@ -25,12 +31,6 @@ use super::lock::{self, ManifestOpenError};
 use super::mark::{ManifestMark, WrittenPoint};
 use super::reserve::{ReservedSpace, SpaceSource};
 use super::scan::{ManifestScan, look_back};
-use crate::audit::chain::{LineHash, chained, no_line};
-use crate::audit::record::ascii::to_ascii;
-use crate::audit::record::call::now_ms;
-use crate::audit::record::journal_entry::Record;
-use crate::audit::record::lifecycle::{CloseRecord, OpenRecord, RecordAuthor, boot_id};
-use crate::audit::record::listing::ListingCounts;
 
 /// A manifest that is open. What is done with it is ordered by the manifest's lock.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct ManifestFile {
     /// Calls that are not over.
     pub(in crate::audit) calls: LiveCalls,
     /// Ends that could not be written when they came: they stand before the next line.
-    owed: EndBacklog,
+    backlog: EndBacklog,
     pub(super) fold: RefusalDedup,
     pub(in crate::audit) lists: ListingCounts,
     pub(super) sink: Arc<JournalSink>,
@@ -70,12 +70,12 @@ impl ManifestFile {
     ) -> Result<Self, ManifestOpenError> {
         let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
         let (mark, noted) = ManifestMark::open(path)?;
-        let (mut book, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
-        book.next = history.next.max(noted.next);
-        book.check_number()?;
-        book.begin(author, &history, &noted.prev).map_err(io)?;
-        book.recover(&history).map_err(io)?;
-        Ok(book)
+        let (mut file, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
+        file.next = history.next.max(noted.next);
+        file.check_number()?;
+        file.begin(author, &history, &noted.prev).map_err(io)?;
+        file.recover(&history).map_err(io)?;
+        Ok(file)
     }
 
     /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers, chain and
@@ -94,13 +94,13 @@ impl ManifestFile {
         fresh.next = self.next.max(history.next).max(noted.next);
         fresh.check_number()?;
         (fresh.lines, fresh.calls) = (self.lines, self.calls.clone());
-        std::mem::swap(&mut fresh.owed, &mut self.owed);
+        std::mem::swap(&mut fresh.backlog, &mut self.backlog);
         let noted = if is_ours || history.last.is_none() { left.clone() } else { noted.prev };
         let begun = fresh.begin(author, &history, &noted);
         let begun = begun.and_then(|()| fresh.carry()).and_then(|()| fresh.recover(&history));
         if begun.is_err() {
             // This file stays, and with it what is still owed.
-            std::mem::swap(&mut fresh.owed, &mut self.owed);
+            std::mem::swap(&mut fresh.backlog, &mut self.backlog);
             std::mem::swap(&mut fresh.calls, &mut self.calls);
         }
         begun.map_err(io)?;
@@ -140,7 +140,7 @@ impl ManifestFile {
         prev: &LineHash,
         sink: Arc<JournalSink>,
     ) -> Result<OpenedManifest, ManifestOpenError> {
-        let mut book = Self {
+        let mut file = Self {
             path: path.to_owned(),
             file: Arc::new(lock::open(path)?),
             mark,
@@ -152,14 +152,14 @@ impl ManifestFile {
             next: CallId::FIRST,
             lines: 0,
             calls: LiveCalls::default(),
-            owed: EndBacklog::default(),
+            backlog: EndBacklog::default(),
             fold: RefusalDedup::default(),
             lists: ListingCounts::default(),
             sink,
         };
         let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
-        let history = book.read_again(prev).map_err(io)?;
-        Ok((book, history))
+        let history = file.read_again(prev).map_err(io)?;
+        Ok((file, history))
     }
 
     fn read_again(&mut self, prev: &LineHash) -> io::Result<ManifestScan> {
@@ -294,8 +294,8 @@ impl ManifestFile {
         let body = to_ascii(record);
         let written = self.append_chained(&body, SpaceSource::Kept);
         self.sink.keep(|| self.entry(record, &written));
-        let is_owed =
-            written.is_err() && self.owed.push(UnwrittenEnd { call, goes_on, body, entry: record.entry() });
+        let is_owed = written.is_err()
+            && self.backlog.push(UnwrittenEnd { call, goes_on, body, entry: record.entry() });
         if !is_owed {
             self.calls.end(call, goes_on);
         }
@@ -305,9 +305,9 @@ impl ManifestFile {
 
     /// Writes the ends that are owed.
     fn pay(&mut self) -> io::Result<()> {
-        while let Some(body) = self.owed.first().map(|end| end.body.clone()) {
+        while let Some(body) = self.backlog.first().map(|end| end.body.clone()) {
             self.append_line(&body, SpaceSource::Kept)?;
-            let Some(mut end) = self.owed.shift() else { return Ok(()) };
+            let Some(mut end) = self.backlog.shift() else { return Ok(()) };
             self.calls.end(end.call, end.goes_on);
             end.entry.add("SLUICE_MANIFEST", &self.path.to_string_lossy());
             end.entry.add("SLUICE_HASH", &self.prev);

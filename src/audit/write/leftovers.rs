@@ -86,12 +86,12 @@ pub(in crate::audit) struct LeftoverOutcome {
 pub(super) fn end_all<'b>(
     calls: impl Iterator<Item = (&'b CallId, &'b UnendedCall)>,
 ) -> Vec<LeftoverOutcome> {
-    let strays: Vec<_> = calls.map(|(call, begun)| (*call, begun, CallLeftovers::kill(begun))).collect();
+    let leftovers: Vec<_> = calls.map(|(call, begun)| (*call, begun, CallLeftovers::kill(begun))).collect();
     let until = Instant::now() + KILL_GRACE;
-    let settled = strays.iter().map(|(call, begun, stray)| {
+    let settled = leftovers.iter().map(|(call, begun, leftover)| {
         let reason = if begun.is_of_other_boot { "host" } else { "killed" };
-        let (ended, left) = stray.settle(until);
-        LeftoverOutcome { call: *call, reason, ended, left, bytes: stray.bytes() }
+        let (ended, left) = leftover.settle(until);
+        LeftoverOutcome { call: *call, reason, ended, left, bytes: leftover.bytes() }
     });
     settled.collect()
 }

@@ -7,8 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::audit::record::aftermath::CaptureRecord;
+use crate::audit::record::argv::Caller;
+use crate::audit::record::call::{CapturedBytes, now_ms};
+use crate::audit::record::journal_entry::Record;
+use crate::audit::record::lifecycle::{RecordAuthor, ReloadRecord};
+use crate::audit::record::reject::RefusedRequest;
 use crate::ids::{CallId, SocketName};
 use crate::rules::{JournalMode, SyncMode};
+use crate::trust::TrustedName;
 
 use super::commit::GroupCommit;
 use super::file::ManifestFile;
@@ -16,18 +23,11 @@ use super::journal_sink::JournalSink;
 use super::leftovers::CallTrace;
 use super::live::LiveParts;
 use super::lock::ManifestOpenError;
-use crate::audit::record::aftermath::CaptureRecord;
-use crate::audit::record::argv::Caller;
-use crate::audit::record::call::{CapturedBytes, now_ms};
-use crate::audit::record::journal_entry::Record;
-use crate::audit::record::lifecycle::{RecordAuthor, ReloadRecord};
-use crate::audit::record::reject::RefusedRequest;
-use crate::trust::TrustedName;
 
 /// The manifest of one broker.
 #[derive(Debug)]
 pub struct Manifest {
-    book: Mutex<ManifestFile>,
+    file: Mutex<ManifestFile>,
     commit: GroupCommit,
     /// Starts and ends have to be on disk.
     is_durable: AtomicBool,
@@ -50,109 +50,109 @@ impl Manifest {
         author: &RecordAuthor<'_>,
         sink: JournalSink,
     ) -> Result<Self, ManifestOpenError> {
-        let book = Mutex::new(ManifestFile::open(path, author, Arc::new(sink))?);
-        Ok(Self { book, commit: GroupCommit::default(), is_durable: AtomicBool::new(false) })
+        let file = Mutex::new(ManifestFile::open(path, author, Arc::new(sink))?);
+        Ok(Self { file, commit: GroupCommit::default(), is_durable: AtomicBool::new(false) })
     }
 
     /// Has records go to the journal as `journal =` says.
     pub fn want_journal(&self, wanted: JournalMode) {
-        self.book().sink.want(wanted);
+        self.file().sink.want(wanted);
     }
 
     /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is not.
     pub fn want_durability(&self, wanted: SyncMode) -> io::Result<()> {
         self.is_durable.store(wanted == SyncMode::Disk, Ordering::SeqCst);
-        self.settle_disk(&self.book())
+        self.settle_disk(&self.file())
     }
 
     /// Has records be kept as strictly as this at least. Errors: as [`Self::want_durability`].
     pub fn want_at_least(&self, journal: JournalMode, durability: SyncMode) -> io::Result<()> {
-        self.book().sink.want_at_least(journal);
+        self.file().sink.want_at_least(journal);
         if durability == SyncMode::Disk { self.want_durability(durability) } else { Ok(()) }
     }
 
     /// Where the manifest is.
     pub fn path(&self) -> PathBuf {
-        self.book().path.clone()
+        self.file().path.clone()
     }
 
     /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The numbers and
     /// the chain go on too.
     pub fn reopen(&self, path: &Path, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
-        let mut book = self.book();
-        let is_there = book.path == path && book.is_at(path);
-        if is_there && book.is_untouched() {
+        let mut file = self.file();
+        let is_there = file.path == path && file.is_at(path);
+        if is_there && file.is_untouched() {
             // What others can replace by now is told; what is open goes on.
             TrustedName::parent_of(path, false).map_err(ManifestOpenError::Distrust)?;
-            return self.settle_disk(&book).map_err(io);
+            return self.settle_disk(&file).map_err(io);
         }
         if is_there {
-            book.resume(author)?;
+            file.resume(author)?;
         } else {
             // A sync that fails here is told to those who wait for it; what comes next is not its concern.
-            self.settle_disk(&book).ok();
-            book.move_to(path, author)?;
+            self.settle_disk(&file).ok();
+            file.move_to(path, author)?;
         }
-        self.settle_disk(&book).map_err(io)
+        self.settle_disk(&file).map_err(io)
     }
 
     /// What was written so far is on disk, or it is said that it may not be.
-    fn settle_disk(&self, book: &ManifestFile) -> io::Result<()> {
+    fn settle_disk(&self, file: &ManifestFile) -> io::Result<()> {
         if !self.is_durable.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let synced = book.sync_place();
-        self.commit.leave(book.lines, &synced);
+        let synced = file.sync_place();
+        self.commit.leave(file.lines, &synced);
         synced
     }
 
     /// Records that the rules were read again, and with what outcome.
     pub fn reloaded(&self, policy: &str, error: Option<&str>) -> io::Result<()> {
         let reload = ReloadRecord { kind: "reload", ts: now_ms(), ok: error.is_none(), policy, error };
-        self.book().write(&reload)
+        self.file().write(&reload)
     }
 
     /// Takes the next number, for a call that needs it before its first record.
     pub fn take_number(&self) -> CallId {
-        self.book().number()
+        self.file().number()
     }
 
     /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that
     /// are more than their socket's budget has room for, are only counted: [`Self::settle`] writes the count
     /// when [`Self::next_due`] says so. Gives the number, and whether there is a count to write since now.
     pub fn reject(&self, call: Option<CallId>, rejected: &RefusedRequest) -> (CallId, bool, io::Result<()>) {
-        let mut book = self.book();
-        let was_due = book.next_due().is_some();
-        let call = call.unwrap_or_else(|| book.number());
-        let written = book.refuse(call, rejected, Instant::now());
-        (call, !was_due && book.next_due().is_some(), written)
+        let mut file = self.file();
+        let was_due = file.next_due().is_some();
+        let call = call.unwrap_or_else(|| file.number());
+        let written = file.refuse(call, rejected, Instant::now());
+        (call, !was_due && file.next_due().is_some(), written)
     }
 
     /// Records that a caller is given the listing of a socket; further ones within a second are only counted.
     /// Gives whether there is a count to write since now.
     pub fn list(&self, socket: &SocketName, caller: Option<Caller>) -> (bool, io::Result<()>) {
-        let mut book = self.book();
-        let was_due = book.next_due().is_some();
-        let written = book.list(socket, caller, Instant::now());
-        (!was_due && book.next_due().is_some(), written)
+        let mut file = self.file();
+        let was_due = file.next_due().is_some();
+        let written = file.list(socket, caller, Instant::now());
+        (!was_due && file.next_due().is_some(), written)
     }
 
     /// Writes the counts whose time has come.
     pub fn settle(&self) -> io::Result<()> {
-        self.book().settle(Instant::now())
+        self.file().settle(Instant::now())
     }
 
     /// When there is a count to write.
     pub fn next_due(&self) -> Option<Instant> {
-        self.book().next_due()
+        self.file().next_due()
     }
 
     /// Records that the broker leaves.
     pub fn close(&self) -> io::Result<()> {
-        let mut book = self.book();
-        book.close()?;
-        self.settle_disk(&book)
+        let mut file = self.file();
+        file.close()?;
+        self.settle_disk(&file)
     }
 
     /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it, as one
@@ -163,23 +163,23 @@ impl Manifest {
         trace: CallTrace,
         record: impl FnOnce(CallId) -> Option<R>,
     ) -> BegunStart {
-        let mut book = self.book();
-        let call = call.unwrap_or_else(|| book.number());
-        let written = book.check_place().and_then(|()| match record(call) {
-            Some(record) => book.write_start(call, trace, &record),
+        let mut file = self.file();
+        let call = call.unwrap_or_else(|| file.number());
+        let written = file.check_place().and_then(|()| match record(call) {
+            Some(record) => file.write_start(call, trace, &record),
             None => {
-                book.sink.tell();
-                book.expect(call).and_then(|()| book.sink.probe())
+                file.sink.tell();
+                file.expect(call).and_then(|()| file.sink.probe())
             }
         });
-        let (line, is_recorded) = (book.lines, written.is_ok());
-        drop(book);
+        let (line, is_recorded) = (file.lines, written.is_ok());
+        drop(file);
         BegunStart { call, is_recorded, written: written.and_then(|()| self.wait_for_disk(line)) }
     }
 
     /// Writes the start of a call that runs although it could not be written at first.
     pub(super) fn begin_again(&self, call: CallId, trace: CallTrace, record: &impl Record) -> io::Result<()> {
-        self.book().write_start(call, trace, record)
+        self.file().write_start(call, trace, record)
     }
 
     /// Writes the end of a call, of which this goes on.
@@ -189,28 +189,28 @@ impl Manifest {
         goes_on: LiveParts,
         record: &impl Record,
     ) -> io::Result<()> {
-        let mut book = self.book();
-        book.write_end(call, goes_on, record)?;
-        let line = book.lines;
-        drop(book);
+        let mut file = self.file();
+        file.write_end(call, goes_on, record)?;
+        let line = file.lines;
+        drop(file);
         self.wait_for_disk(line)
     }
 
     /// Hands the journal what it was not told yet.
     pub fn tell(&self) {
-        self.book().sink.tell();
+        self.file().sink.tell();
     }
 
     /// Writes that the captures of an ended call are closed.
     pub(super) fn close_captures(&self, call: CallId, captured: &CapturedBytes) -> io::Result<()> {
-        let mut book = self.book();
-        book.calls.close_captures(call);
-        book.write(&CaptureRecord::new(call, captured))
+        let mut file = self.file();
+        file.calls.close_captures(call);
+        file.write(&CaptureRecord::new(call, captured))
     }
 
     /// A call that does not run, and whose start is not on record.
     pub(super) fn forget(&self, call: CallId) {
-        self.book().forget(call);
+        self.file().forget(call);
     }
 
     fn wait_for_disk(&self, line: u64) -> io::Result<()> {
@@ -218,13 +218,13 @@ impl Manifest {
             return Ok(());
         }
         self.commit.reach(line, || {
-            let book = self.book();
-            (book.file.clone(), book.lines)
+            let file = self.file();
+            (file.file.clone(), file.lines)
         })
     }
 
-    fn book(&self) -> MutexGuard<'_, ManifestFile> {
+    fn file(&self) -> MutexGuard<'_, ManifestFile> {
         // A thread that panicked while it held the lock left at worst a number unused.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

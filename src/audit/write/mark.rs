@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::Flock;
 
+use crate::audit::chain::{Digest, LineHash, is_hash, no_line};
 use crate::ids::CallId;
 use crate::limits::MARK_BYTES;
+use crate::trust::{TrustError, TrustedName};
 
 use super::lock::{ManifestOpenError, check_plain, is_at, lock, mark_of};
-use crate::audit::chain::{Digest, LineHash, is_hash, no_line};
-use crate::trust::{TrustError, TrustedName};
 
 /// The mark of one manifest, locked.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 
 use std::io;
 
+use crate::audit::record::aftermath::{CaptureRecord, CarriedRecord, KeptRecord, LostRecord};
 use crate::ids::CallId;
 
 use super::file::ManifestFile;
 use super::leftovers::{UnendedCall, end_all};
 use super::scan::ManifestScan;
-use crate::audit::record::aftermath::{CaptureRecord, CarriedRecord, KeptRecord, LostRecord};
 
 impl ManifestFile {
     /// Ends what is left of the calls that an earlier broker began here, and puts it on record: of calls that did not end,

@@ -14,12 +14,12 @@ use std::os::unix::fs::FileExt;
 use memchr::memrchr;
 use sha2::{Digest as _, Sha256};
 
+use crate::audit::chain::{Digest, LineHash};
+use crate::audit::read::{ClassifiedLines, LineClassifier, ManifestLines, TornLine};
 use crate::ids::CallId;
 use crate::limits::CLOSE_BYTES_MAX;
 
 use super::leftovers::UnendedCall;
-use crate::audit::chain::{Digest, LineHash};
-use crate::audit::read::{ClassifiedLines, LineClassifier, ManifestLines, TornLine};
 
 use facts::CallFacts;
 

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
+use crate::audit::record::aftermath::LostRecord;
+use crate::audit::record::call::{CallOutcome, CallStart, CapturedBytes, ExitRecord, StartRecord};
 use crate::ids::CallId;
 
 use super::live::LiveParts;
 use super::manifest::{BegunStart, Manifest};
-use crate::audit::record::aftermath::LostRecord;
-use crate::audit::record::call::{CallOutcome, CallStart, CapturedBytes, ExitRecord, StartRecord};
 
 /// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end was not
 /// seen.

@@ -4,14 +4,14 @@
 use std::io;
 use std::time::Instant;
 
+use crate::audit::record::reject::{RefusedRequest, UnfiledReject};
+use crate::audit::record::reject_many::RejectManyRecord;
 use crate::ids::CallId;
 use crate::rules::JournalMode;
 
 use super::counts::cost;
 use super::dedup::{DedupVerdict, DueRecord, RefusalDedup};
 use super::journal_sink::{JournalSink, NewsListener};
-use crate::audit::record::reject::{RefusedRequest, UnfiledReject};
-use crate::audit::record::reject_many::RejectManyRecord;
 
 /// Refusals that no manifest can hold.
 #[derive(Debug)]

@@ -10,15 +10,15 @@ use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent};
 
+use crate::broker::connection::Connection;
+use crate::broker::request::ClientRequest;
+use crate::broker::state::Broker;
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
 use crate::sys;
 
 use super::job::{Job, ReadyRequest, ThreadSlot, serve};
 use super::thread_pool::JobSource;
 use super::token::EventToken;
-use crate::broker::connection::Connection;
-use crate::broker::request::ClientRequest;
-use crate::broker::state::Broker;
 
 /// What is left to the accept loop.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) enum DeferredAccept {
     /// The same, and the door is shut.
     Shut(usize),
     /// Somebody came in at this socket, and has not said anything yet.
-    Visitor(usize, ClientRequest),
+    Pending(usize, ClientRequest),
 }
 
 /// The doors of all sockets.
@@ -58,12 +58,12 @@ impl DirectAccept {
         let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
         let has_room = self.left().len() < ARRIVALS_MAX && broker.closing.has_room(index);
         let is_open = has_room && !broker.events.is_stopping();
-        if !is_open || !socket.gate.begin_thread(socket.threads_max()) {
+        if !is_open || !socket.admission.begin_thread(socket.threads_max()) {
             self.shut(epoll, index);
             return None;
         }
         let place = ThreadSlot::taken(broker.clone(), index);
-        let visit = match sys::accept(socket.listener.as_fd()) {
+        let client = match sys::accept(socket.listener.as_fd()) {
             Ok(fd) => ClientRequest::new(Connection::new(fd, index, broker.closing.clone())),
             // Somebody else let them in, or they left.
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
@@ -75,11 +75,11 @@ impl DirectAccept {
                 return None;
             }
         };
-        if !visit.speaks_until(Instant::now() + FIRST_WORD_WAIT) {
-            self.leave(DeferredAccept::Visitor(index, visit));
+        if !client.speaks_until(Instant::now() + FIRST_WORD_WAIT) {
+            self.leave(DeferredAccept::Pending(index, client));
             return None;
         }
-        Some(ReadyRequest { place, visit })
+        Some(ReadyRequest { place, client })
     }
 
     /// From here on the accept loop alone sees who connects there, until it opens the door again.
@@ -104,14 +104,14 @@ impl JobSource for DirectAccept {
 
     /// The first of those who wait is for this thread. Who waits at another door may have woken nobody else.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Job> {
-        let mut doors = doors(events);
-        let first = doors.next()?;
-        doors.for_each(|index| self.leave(DeferredAccept::Look(index)));
+        let mut direct = direct(events);
+        let first = direct.next()?;
+        direct.for_each(|index| self.leave(DeferredAccept::Look(index)));
         self.let_in(epoll, first).map(Job::Answer)
     }
 
     fn pass_on(&self, events: &[EpollEvent]) {
-        doors(events).for_each(|index| self.leave(DeferredAccept::Look(index)));
+        direct(events).for_each(|index| self.leave(DeferredAccept::Look(index)));
     }
 
     fn work(&self, job: Job) {
@@ -119,13 +119,13 @@ impl JobSource for DirectAccept {
     }
 
     fn rest(&self) {
-        self.broker.untold.tell();
+        self.broker.deferred.tell();
     }
 }
 
-fn doors(events: &[EpollEvent]) -> impl Iterator<Item = usize> {
+fn direct(events: &[EpollEvent]) -> impl Iterator<Item = usize> {
     events.iter().filter_map(|event| match EventToken::decode(event.data()) {
         EventToken::Listener(index) => Some(index),
-        EventToken::Signal | EventToken::Wake | EventToken::Nursery | EventToken::Visitor(_) => None,
+        EventToken::Signal | EventToken::Wake | EventToken::Nursery | EventToken::Pending(_) => None,
     })
 }

@@ -11,16 +11,6 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::limits::{ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX};
-use crate::refusal::Refusal;
-use crate::spawn::ask_kept;
-use crate::sys;
-
-use super::direct::DeferredAccept;
-use super::job::{Job, ReadyRequest, ThreadSlot};
-use super::listeners::ListenerSet;
-use super::pending::PendingConnections;
-use super::token::EventToken;
 use crate::broker::call::walk::{refuse, turn_out};
 use crate::broker::connection::Connection;
 use crate::broker::notice::Notice;
@@ -31,20 +21,30 @@ use crate::broker::ruleset::Ruleset;
 use crate::broker::service_status::ServiceStatus;
 use crate::broker::signals::{BrokerSignals, SignalOrder};
 use crate::broker::state::Broker;
+use crate::limits::{ACCEPTS_MAX, SILENCE_CROWDED, SILENCE_MAX};
+use crate::refusal::Refusal;
+use crate::spawn::ask_kept;
+use crate::sys;
+
+use super::direct::DeferredAccept;
+use super::job::{Job, ReadyRequest, ThreadSlot};
+use super::listeners::ListenerSet;
+use super::pending::PendingConnections;
+use super::token::EventToken;
 
 /// The accept loop's own state.
 pub(in crate::broker) struct EventLoop {
     broker: Arc<Broker>,
-    pub(in crate::broker) entrance: ListenerSet,
+    pub(in crate::broker) listener_set: ListenerSet,
     signals: BrokerSignals,
-    keeper: NurserySupervisor,
-    herald: ServiceStatus,
+    supervisor: NurserySupervisor,
+    service_status: ServiceStatus,
     reloader: Reloader,
-    crowd: PendingConnections<ClientRequest>,
+    pending: PendingConnections<ClientRequest>,
     /// Where refusals are being counted.
     counting: Vec<Arc<Ruleset>>,
     /// Sockets at which those who wait for a place are to be looked after, as soon as there is a thread.
-    unattended: BTreeSet<usize>,
+    unhandled: BTreeSet<usize>,
 }
 
 impl EventLoop {
@@ -53,25 +53,25 @@ impl EventLoop {
     pub(in crate::broker) fn new(
         broker: Arc<Broker>,
         signals: BrokerSignals,
-        herald: ServiceStatus,
+        service_status: ServiceStatus,
         open_files: u64,
         room: usize,
         owned: Vec<bool>,
     ) -> io::Result<Self> {
-        let entrance = ListenerSet::new(broker.clone(), owned)?;
-        watch(&entrance.epoll, signals.as_fd(), EventToken::Signal)?;
-        watch(&entrance.epoll, broker.events.wakes().as_fd(), EventToken::Wake)?;
-        let crowd = PendingConnections::new(broker.sockets.len(), room);
+        let listener_set = ListenerSet::new(broker.clone(), owned)?;
+        watch(&listener_set.epoll, signals.as_fd(), EventToken::Signal)?;
+        watch(&listener_set.epoll, broker.events.wakes().as_fd(), EventToken::Wake)?;
+        let pending = PendingConnections::new(broker.sockets.len(), room);
         Ok(Self {
             broker,
-            entrance,
+            listener_set,
             signals,
-            keeper: NurserySupervisor::new(open_files),
-            herald,
+            supervisor: NurserySupervisor::new(open_files),
+            service_status,
             reloader: Reloader::default(),
-            crowd,
+            pending,
             counting: Vec::new(),
-            unattended: BTreeSet::new(),
+            unhandled: BTreeSet::new(),
         })
     }
 
@@ -84,25 +84,25 @@ impl EventLoop {
     /// Serves until the broker stops and every call has ended, or has waited long enough.
     pub(in crate::broker) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 64];
-        self.herald.ready(&self.broker);
+        self.service_status.ready(&self.broker);
         while !(self.broker.events.is_stopping() && (self.is_idle() || self.broker.events.is_late())) {
             let count = self.wait(&mut events)?;
             for event in &events[..count] {
                 self.attend(EventToken::decode(event.data()))?;
             }
             self.take_over()?;
-            self.reloader.advance(&self.broker, &mut self.herald);
+            self.reloader.advance(&self.broker, &mut self.service_status);
             self.expire();
-            self.entrance.reopen()?;
+            self.listener_set.reopen()?;
             self.replace_nursery()?;
             if self.broker.events.is_stopping() {
-                self.usher_out()?;
+                self.answer_all()?;
             }
-            self.look_after()?;
+            self.hand_waiting()?;
             self.dispatch()?;
-            self.entrance.open_doors(|index| !self.crowd.waits_at(index))?;
+            self.listener_set.open_doors(|index| !self.pending.waits_at(index))?;
             self.settle();
-            self.herald.speak(&self.broker);
+            self.service_status.speak(&self.broker);
         }
         if !self.is_idle() {
             (self.broker.say)(&Notice::CallsLeft);
@@ -112,7 +112,7 @@ impl EventLoop {
 
     /// Ends the nursery: no call runs any more.
     pub(in crate::broker) fn end(&mut self) -> io::Result<()> {
-        self.keeper.end(&self.broker.pool, &self.broker.kin)
+        self.supervisor.end(&self.broker.pool, &self.broker.reaper)
     }
 
     /// Writes the counts of refusals whose time has come.
@@ -131,24 +131,30 @@ impl EventLoop {
 
     /// Whether nobody is to be answered and nobody waits.
     pub(in crate::broker) fn is_idle(&self) -> bool {
-        (self.entrance.workers.post().is_clear() && self.crowd.is_heard())
-            && !self.entrance.owes_room()
-            && self.broker.sockets.iter().all(|socket| socket.gate.is_idle())
+        (self.listener_set.workers.post().is_clear() && self.pending.is_heard())
+            && !self.listener_set.owes_room()
+            && self.broker.sockets.iter().all(|socket| socket.admission.is_idle())
     }
 
     fn wait(&self, events: &mut [EpollEvent]) -> io::Result<usize> {
-        let silence = self.crowd.oldest().map(|(_, visitor)| visitor.since + SILENCE_MAX);
+        let silence = self.pending.oldest().map(|(_, pending)| pending.since + SILENCE_MAX);
         let count = self.counting.iter().filter_map(|ruleset| ruleset.manifest().next_due()).min();
-        let news = self.herald.due(&self.broker.board);
-        let dates =
-            [silence, self.entrance.due(), self.keeper.due(), count, news, self.broker.events.late_at()];
+        let news = self.service_status.due(&self.broker.board);
+        let dates = [
+            silence,
+            self.listener_set.due(),
+            self.supervisor.due(),
+            count,
+            news,
+            self.broker.events.late_at(),
+        ];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
             .map(|next| next.saturating_duration_since(Instant::now()).as_micros().div_ceil(1000))
             .map(|milliseconds| i32::try_from(milliseconds).unwrap_or(i32::MAX));
         let timeout = milliseconds
             .map_or(EpollTimeout::NONE, |ms| EpollTimeout::try_from(ms).unwrap_or(EpollTimeout::MAX));
-        match self.entrance.epoll.wait(events, timeout) {
+        match self.listener_set.epoll.wait(events, timeout) {
             Err(Errno::EINTR) => Ok(0),
             result => Ok(result?),
         }
@@ -163,7 +169,7 @@ impl EventLoop {
             }
             EventToken::Nursery => self.lose_nursery(),
             EventToken::Listener(index) => self.accept(index).map(drop),
-            EventToken::Visitor(number) => {
+            EventToken::Pending(number) => {
                 self.hear(number);
                 Ok(())
             }
@@ -174,7 +180,7 @@ impl EventLoop {
     fn obey(&mut self) -> io::Result<()> {
         while let Some(order) = self.signals.next() {
             if order == SignalOrder::Reload {
-                self.reloader.ask(&self.broker, &mut self.herald);
+                self.reloader.ask(&self.broker, &mut self.service_status);
             } else if self.broker.events.is_stopping() {
                 self.broker.events.hurry();
             } else {
@@ -189,9 +195,9 @@ impl EventLoop {
         self.broker.events.stop();
         self.broker.scopes.stop();
         // Those who could not be asked are killed at the end all the same.
-        ask_kept(&self.broker.kin).ok();
-        self.herald.stopping(&self.broker);
-        self.entrance.stop()?;
+        ask_kept(&self.broker.reaper).ok();
+        self.service_status.stopping(&self.broker);
+        self.listener_set.stop()?;
         for socket in &self.broker.sockets {
             socket.turn_out().iter().for_each(|admitted| turn_out(&self.broker, socket, admitted));
         }
@@ -199,11 +205,11 @@ impl EventLoop {
     }
 
     /// While the broker stops: has everybody answered who is here, and who stands at a socket of the broker's own.
-    fn usher_out(&mut self) -> io::Result<()> {
+    fn answer_all(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
-            while self.entrance.accepts_while_stopping(index) && self.accept(index)? {}
+            while self.listener_set.accepts_while_stopping(index) && self.accept(index)? {}
         }
-        while let Some((number, _)) = self.crowd.oldest() {
+        while let Some((number, _)) = self.pending.oldest() {
             self.hear(number);
         }
         Ok(())
@@ -214,25 +220,25 @@ impl EventLoop {
         let broker = self.broker.clone();
         let listener = broker.sockets[index].listener.as_fd();
         for _ in 0..ACCEPTS_MAX {
-            if self.entrance.is_closed(index) {
+            if self.listener_set.is_closed(index) {
                 return Ok(false);
             }
             if !self.has_room(index) {
-                return self.entrance.close(&[index]).map(|()| false);
+                return self.listener_set.close(&[index]).map(|()| false);
             }
             let connection = match sys::accept(listener) {
                 Ok(connection) => connection,
                 Err(source) if source.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
-                Err(source) => return self.entrance.give_up(&source).map(|()| false),
+                Err(source) => return self.listener_set.give_up(&source).map(|()| false),
             };
-            let visit = ClientRequest::new(Connection::new(connection, index, broker.closing.clone()));
-            if visit.has_spoken() {
+            let client = ClientRequest::new(Connection::new(connection, index, broker.closing.clone()));
+            if client.has_spoken() {
                 // It has a thread before the next one is let in.
-                self.crowd.push(index, visit);
+                self.pending.push(index, client);
                 return Ok(true);
             }
-            if !self.admit(index, visit)? {
+            if !self.admit(index, client)? {
                 return Ok(false);
             }
         }
@@ -240,31 +246,31 @@ impl EventLoop {
     }
 
     /// Has somebody wait who has said nothing yet. Gives whether that is possible.
-    fn admit(&mut self, index: usize, visit: ClientRequest) -> io::Result<bool> {
-        let number = self.crowd.next_number();
+    fn admit(&mut self, index: usize, client: ClientRequest) -> io::Result<bool> {
+        let number = self.pending.next_number();
         if let Err(source) =
-            watch(&self.entrance.epoll, visit.connection.as_fd(), EventToken::Visitor(number))
+            watch(&self.listener_set.epoll, client.connection.as_fd(), EventToken::Pending(number))
         {
             // The user has too many watches: this caller sees its connection close, the others wait.
-            return self.entrance.give_up(&source).map(|()| false);
+            return self.listener_set.give_up(&source).map(|()| false);
         }
-        self.crowd.admit(index, visit, Instant::now());
+        self.pending.admit(index, client, Instant::now());
         Ok(true)
     }
 
     /// Sees to what the doors left to this loop.
     fn take_over(&mut self) -> io::Result<()> {
-        for left in self.entrance.workers.post().take_left() {
+        for left in self.listener_set.workers.post().take_left() {
             match left {
                 DeferredAccept::Look(index) => drop(self.accept(index)?),
                 DeferredAccept::Shut(index) => {
-                    self.entrance.note_shut(index);
+                    self.listener_set.note_shut(index);
                     self.accept(index)?;
                 }
-                DeferredAccept::Visitor(index, visit) => {
-                    self.admit(index, visit)?;
+                DeferredAccept::Pending(index, client) => {
+                    self.admit(index, client)?;
                     if !self.has_room(index) {
-                        self.entrance.close(&[index])?;
+                        self.listener_set.close(&[index])?;
                     }
                 }
             }
@@ -278,15 +284,15 @@ impl EventLoop {
         if !closing.has_room(index) {
             return false;
         }
-        while !self.crowd.has_room(index, closing.held(index), closing.held_in_all()) {
-            let Some((number, oldest)) = self.crowd.oldest_at(index) else { return false };
+        while !self.pending.has_room(index, closing.held(index), closing.held_in_all()) {
+            let Some((number, oldest)) = self.pending.oldest_at(index) else { return false };
             if oldest.since + SILENCE_CROWDED > now {
                 return false;
             }
-            if oldest.visit.has_spoken() {
+            if oldest.client.has_spoken() {
                 self.hear(number);
             } else {
-                self.show_out(number, &Refusal::Crowded);
+                self.turn_away_silent(number, &Refusal::Crowded);
             }
         }
         true
@@ -294,43 +300,43 @@ impl EventLoop {
 
     /// A visitor said something, or left.
     fn hear(&mut self, number: u64) {
-        if let Some(visit) = self.crowd.hear(number) {
-            forget(&self.entrance.epoll, visit);
+        if let Some(client) = self.pending.hear(number) {
+            forget(&self.listener_set.epoll, client);
         }
     }
 
     /// Answers those who said nothing for too long.
     fn expire(&mut self) {
         let now = Instant::now();
-        while let Some((number, oldest)) = self.crowd.oldest() {
+        while let Some((number, oldest)) = self.pending.oldest() {
             if oldest.since + SILENCE_MAX > now {
                 return;
             }
-            self.show_out(number, &Refusal::Silence);
+            self.turn_away_silent(number, &Refusal::Silence);
         }
     }
 
-    fn show_out(&mut self, number: u64, why: &Refusal) {
-        let Some(visitor) = self.crowd.dismiss(number) else { return };
-        forget(&self.entrance.epoll, &visitor.visit);
-        refuse(&self.broker, &self.broker.sockets[visitor.socket], &visitor.visit, why);
+    fn turn_away_silent(&mut self, number: u64, why: &Refusal) {
+        let Some(pending) = self.pending.dismiss(number) else { return };
+        forget(&self.listener_set.epoll, &pending.client);
+        refuse(&self.broker, &self.broker.sockets[pending.socket], &pending.client, why);
     }
 
     /// Gives a thread to the sockets at which those who wait for a place have to be looked after.
-    fn look_after(&mut self) -> io::Result<()> {
-        self.unattended.extend(self.broker.take_unattended());
-        for index in std::mem::take(&mut self.unattended) {
+    fn hand_waiting(&mut self) -> io::Result<()> {
+        self.unhandled.extend(self.broker.take_waiting());
+        for index in std::mem::take(&mut self.unhandled) {
             let socket = &self.broker.sockets[index];
-            if !socket.gate.begin_attendant(socket.threads_max()) {
+            if !socket.admission.begin_waiting_thread(socket.threads_max()) {
                 // A thread that ends has this loop look again.
-                self.unattended.insert(index);
+                self.unhandled.insert(index);
                 continue;
             }
-            let errand = Job::Attend(ThreadSlot::taken(self.broker.clone(), index));
-            if let Err((source, errand)) = self.entrance.workers.hand(errand) {
-                drop(errand);
-                self.unattended.insert(index);
-                self.entrance.give_up(&source)?;
+            let job = Job::Attend(ThreadSlot::taken(self.broker.clone(), index));
+            if let Err((source, job)) = self.listener_set.workers.hand(job) {
+                drop(job);
+                self.unhandled.insert(index);
+                self.listener_set.give_up(&source)?;
             }
         }
         Ok(())
@@ -338,16 +344,16 @@ impl EventLoop {
 
     /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
-        for index in self.crowd.spoken() {
+        for index in self.pending.ready() {
             let threads = self.broker.sockets[index].threads_max();
-            while self.crowd.waits_at(index) && self.broker.sockets[index].gate.begin_thread(threads) {
-                let Some(visit) = self.crowd.pop(index) else { break };
-                let spoken = ReadyRequest { place: ThreadSlot::taken(self.broker.clone(), index), visit };
-                if let Err((source, errand)) = self.entrance.workers.hand(Job::Answer(spoken)) {
-                    if let Job::Answer(spoken) = errand {
-                        self.crowd.push(index, spoken.visit);
+            while self.pending.waits_at(index) && self.broker.sockets[index].admission.begin_thread(threads) {
+                let Some(client) = self.pending.pop(index) else { break };
+                let ready = ReadyRequest { place: ThreadSlot::taken(self.broker.clone(), index), client };
+                if let Err((source, job)) = self.listener_set.workers.hand(Job::Answer(ready)) {
+                    if let Job::Answer(ready) = job {
+                        self.pending.push(index, ready.client);
                     }
-                    return self.entrance.give_up(&source);
+                    return self.listener_set.give_up(&source);
                 }
             }
         }
@@ -355,21 +361,22 @@ impl EventLoop {
     }
 
     fn start_nursery(&mut self) -> io::Result<()> {
-        let epoll = &self.entrance.epoll;
-        self.keeper.start(&self.broker.pool, &self.broker.kin, |channel| watch_hangup(epoll, channel.as_fd()))
+        let epoll = &self.listener_set.epoll;
+        self.supervisor
+            .start(&self.broker.pool, &self.broker.reaper, |channel| watch_hangup(epoll, channel.as_fd()))
     }
 
     /// Makes another nursery when it is time.
     fn replace_nursery(&mut self) -> io::Result<()> {
-        if self.keeper.due().is_none_or(|due| Instant::now() < due) {
+        if self.supervisor.due().is_none_or(|due| Instant::now() < due) {
             return Ok(());
         }
         match self.start_nursery() {
-            Ok(()) if self.keeper.is_news() => (self.broker.say)(&Notice::NurseryReplaced),
+            Ok(()) if self.supervisor.is_news() => (self.broker.say)(&Notice::NurseryReplaced),
             Ok(()) => {}
             Err(source) => {
-                self.keeper.fail();
-                if self.keeper.is_news() {
+                self.supervisor.fail();
+                if self.supervisor.is_news() {
                     (self.broker.say)(&Notice::NoNursery(&source));
                 }
                 self.end()?;
@@ -379,17 +386,17 @@ impl EventLoop {
     }
 
     fn lose_nursery(&mut self) -> io::Result<()> {
-        let trouble = self.keeper.lose(&self.broker.pool, &self.broker.kin)?;
-        if let Some(source) = trouble.filter(|_| self.keeper.is_news()) {
+        let trouble = self.supervisor.lose(&self.broker.pool, &self.broker.reaper)?;
+        if let Some(source) = trouble.filter(|_| self.supervisor.is_news()) {
             (self.broker.say)(&Notice::NoNursery(&source));
         }
         Ok(())
     }
 }
 
-fn forget(epoll: &Epoll, visit: &ClientRequest) {
+fn forget(epoll: &Epoll, client: &ClientRequest) {
     // A watch that stays is of no visitor any more, and ends with the connection.
-    epoll.delete(&visit.connection).ok();
+    epoll.delete(&client.connection).ok();
 }
 
 fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: EventToken) -> io::Result<()> {

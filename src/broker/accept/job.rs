@@ -12,7 +12,7 @@ use crate::broker::state::{Broker, ServedSocket};
 #[derive(Debug)]
 pub(super) struct ReadyRequest {
     pub(in crate::broker) place: ThreadSlot,
-    pub(in crate::broker) visit: ClientRequest,
+    pub(in crate::broker) client: ClientRequest,
 }
 
 /// What a thread is given to do.
@@ -32,10 +32,10 @@ pub(super) struct ThreadSlot {
 }
 
 /// The work of a thread.
-pub(super) fn serve(errand: Job) {
-    let place = match errand {
-        Job::Answer(ReadyRequest { place, visit }) => {
-            answer(&place.broker, place.socket(), visit);
+pub(super) fn serve(job: Job) {
+    let place = match job {
+        Job::Answer(ReadyRequest { place, client }) => {
+            answer(&place.broker, place.socket(), client);
             place
         }
         Job::Attend(place) => {
@@ -61,7 +61,7 @@ impl ThreadSlot {
 impl Drop for ThreadSlot {
     fn drop(&mut self) {
         let stopping = self.broker.events.is_stopping();
-        if self.socket().gate.end_thread() || stopping {
+        if self.socket().admission.end_thread() || stopping {
             self.broker.events.wake();
         }
     }

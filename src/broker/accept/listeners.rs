@@ -11,15 +11,15 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
+use crate::broker::connection::Connection;
+use crate::broker::notice::Notice;
+use crate::broker::state::Broker;
 use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET, STOP_CALLERS_MAX};
 use crate::sys;
 
 use super::direct::DirectAccept;
 use super::thread_pool::ThreadPool;
 use super::token::EventToken;
-use crate::broker::connection::Connection;
-use crate::broker::notice::Notice;
-use crate::broker::state::Broker;
 
 /// The sockets, as the accept loop sees them.
 pub(in crate::broker) struct ListenerSet {
@@ -43,7 +43,7 @@ impl ListenerSet {
     pub(in crate::broker) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let workers = ThreadPool::new(DirectAccept::new(broker.clone()))?;
-        let entrance = Self {
+        let listener_set = Self {
             broker,
             epoll,
             workers,
@@ -53,8 +53,8 @@ impl ListenerSet {
             shut: BTreeSet::new(),
             accepts_while_stopping: owned,
         };
-        (0..entrance.broker.sockets.len()).try_for_each(|index| entrance.watch(index))?;
-        Ok(entrance)
+        (0..listener_set.broker.sockets.len()).try_for_each(|index| listener_set.watch(index))?;
+        Ok(listener_set)
     }
 
     pub(super) fn accepts_while_stopping(&self, index: usize) -> bool {

@@ -40,7 +40,7 @@ struct IdleThreads<P: JobSource> {
     post: P,
     epoll: Epoll,
     /// Rung once for each job that lies there.
-    bell: EventFd,
+    wake_event: EventFd,
     state: Mutex<IdleState<P::Job>>,
 }
 
@@ -60,10 +60,10 @@ impl<P: JobSource> ThreadPool<P> {
     pub(in crate::broker) fn new(post: P) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
-        let bell = EventFd::from_flags(flags)?;
-        epoll.add(&bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        let wake_event = EventFd::from_flags(flags)?;
+        epoll.add(&wake_event, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         let state = Mutex::new(IdleState { idle: 0, jobs: VecDeque::new() });
-        Ok(Self(Arc::new(IdleThreads { post, epoll, bell, state })))
+        Ok(Self(Arc::new(IdleThreads { post, epoll, wake_event, state })))
     }
 
     /// What they are for.
@@ -86,7 +86,7 @@ impl<P: JobSource> ThreadPool<P> {
         state.jobs.push_back(job);
         // Under the lock: who takes the job stills the bell, and must not do so before it rings. It fails only when it was rung
         // more often than there can be threads.
-        self.0.bell.write(1).ok();
+        self.0.wake_event.write(1).ok();
         Ok(())
     }
 
@@ -128,7 +128,7 @@ impl<P: JobSource> IdleThreads<P> {
             let (handed, is_last) = (state.jobs.pop_front(), state.idle == 0);
             drop(state);
             if let Some(job) = handed {
-                self.bell.read().ok();
+                self.wake_event.read().ok();
                 self.post.pass_on(events);
                 return Some(job);
             }
@@ -246,6 +246,6 @@ mod tests {
         }
         drop(ends);
         assert!((0..100).all(|_| told.recv().is_ok()));
-        assert_eq!(workers.0.bell.read(), Err(Errno::EAGAIN), "the bell rings on");
+        assert_eq!(workers.0.wake_event.read(), Err(Errno::EAGAIN), "the bell rings on");
     }
 }

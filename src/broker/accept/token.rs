@@ -12,7 +12,7 @@ pub(super) enum EventToken {
     /// A connection at this socket.
     Listener(usize),
     /// This visitor's first word.
-    Visitor(u64),
+    Pending(u64),
 }
 
 /// Words below this are not visitors: the three above, then the listeners.
@@ -26,7 +26,7 @@ impl EventToken {
             Self::Wake => 1,
             Self::Nursery => 2,
             Self::Listener(index) => 3 + index as u64,
-            Self::Visitor(number) => FIRST_VISITOR + number,
+            Self::Pending(number) => FIRST_VISITOR + number,
         }
     }
 
@@ -36,7 +36,7 @@ impl EventToken {
             0 => Self::Signal,
             1 => Self::Wake,
             2 => Self::Nursery,
-            FIRST_VISITOR.. => Self::Visitor(word - FIRST_VISITOR),
+            FIRST_VISITOR.. => Self::Pending(word - FIRST_VISITOR),
             _ => Self::Listener(usize::try_from(word - 3).expect("as many listeners as descriptors")),
         }
     }
@@ -55,7 +55,7 @@ mod tests {
             EventToken::Listener(0),
             EventToken::Listener(999),
         ];
-        for token in tokens.into_iter().chain([EventToken::Visitor(0), EventToken::Visitor(7)]) {
+        for token in tokens.into_iter().chain([EventToken::Pending(0), EventToken::Pending(7)]) {
             assert_eq!(EventToken::decode(token.encode()), token);
         }
     }

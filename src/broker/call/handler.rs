@@ -5,40 +5,40 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::refusal::Refusal;
-use crate::spawn::{Launcher, Relay};
-use crate::wire::{Reply, Status};
-
-use super::walk::{CallStage, DecodedRequest, EndedCall, ask, refuse, refuse_more, run, turn_out};
 use crate::broker::admission::RunSlot;
 use crate::broker::admitted::{AdmittedCall, AllowedCall};
 use crate::broker::notice::Notice;
 use crate::broker::request::ClientRequest;
 use crate::broker::state::{Broker, ServedSocket};
+use crate::refusal::Refusal;
+use crate::spawn::{Launcher, Relay};
+use crate::wire::{Reply, Status};
+
+use super::walk::{CallStage, DecodedRequest, EndedCall, ask, refuse, refuse_more, run, turn_out};
 
 /// Answers the request that waits on a connection, and after it the calls that waited for its place.
-pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut visit: ClientRequest) {
+pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut client: ClientRequest) {
     // Whatever fails in here, its caller is answered, and that is on record.
-    let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut visit)));
+    let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut client)));
     let allowed = match asked.unwrap_or(Err(Refusal::Failed)) {
         Ok(DecodedRequest::Call(allowed)) => allowed,
         Ok(DecodedRequest::List(text)) => {
-            return match broker.record_listing(socket, visit.caller.clone()) {
+            return match broker.record_listing(socket, client.caller.clone()) {
                 Ok(()) => {
-                    visit.reply(&Reply::Listing(text));
-                    refuse_more(broker, socket, &visit);
+                    client.reply(&Reply::Listing(text));
+                    refuse_more(broker, socket, &client);
                 }
-                Err(refusal) => refuse(broker, socket, &visit, &refusal),
+                Err(refusal) => refuse(broker, socket, &client, &refusal),
             };
         }
         Ok(DecodedRequest::Nothing) => return,
-        Err(refusal) => return refuse(broker, socket, &visit, &refusal),
+        Err(refusal) => return refuse(broker, socket, &client, &refusal),
     };
     let policy = allowed.policy.clone();
-    match socket.gate.enter(AdmittedCall { visit, allowed }) {
+    match socket.admission.enter(AdmittedCall { client, allowed }) {
         Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
         // Rules that came in between were not asked about a guest who was not there yet.
-        None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_attendant(socket),
+        None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_waiting_job(socket),
         None => {}
     }
 }
@@ -46,22 +46,22 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut visi
 /// Looks after those who wait for a place: by the rules in force they may be refused, or have one now.
 pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
-        socket.gate.take_out(|admitted| admitted.allowed.is_outdated(socket))
+        socket.admission.take_out(|admitted| admitted.allowed.is_outdated(socket))
     {
-        let AdmittedCall { visit, allowed } = &mut admitted;
-        let look = AssertUnwindSafe(|| allowed.look_again(broker, socket, visit));
+        let AdmittedCall { client, allowed } = &mut admitted;
+        let look = AssertUnwindSafe(|| allowed.look_again(broker, socket, client));
         match catch_unwind(look).unwrap_or(Err(Refusal::Failed)) {
-            Ok(_) => socket.gate.put_back(turn, admitted),
-            Err(refusal) => refuse(broker, socket, &admitted.visit, &refusal),
+            Ok(_) => socket.admission.put_back(turn, admitted),
+            Err(refusal) => refuse(broker, socket, &admitted.client, &refusal),
         }
         broker.note_change();
     }
     if broker.events.is_stopping() {
-        return socket.gate.turn_out().iter().for_each(|admitted| turn_out(broker, socket, admitted));
+        return socket.admission.turn_out().iter().for_each(|admitted| turn_out(broker, socket, admitted));
     }
-    let next = socket.gate.next();
+    let next = socket.admission.next();
     if next.others {
-        broker.need_attendant(socket);
+        broker.need_waiting_job(socket);
     }
     if let Some((ticket, admitted)) = next.placed {
         take_turns(broker, socket, ticket, admitted);
@@ -73,12 +73,12 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
     loop {
         broker.note_change();
         let next = match execute(broker, socket, admitted) {
-            None => socket.gate.leave(&ticket),
-            Some(other) => socket.gate.trade(&ticket, other),
+            None => socket.admission.leave(&ticket),
+            Some(other) => socket.admission.trade(&ticket, other),
         };
         broker.note_change();
         if next.others {
-            broker.need_attendant(socket);
+            broker.need_waiting_job(socket);
         }
         let Some(placed) = next.placed else { return };
         (ticket, admitted) = placed;
@@ -88,21 +88,21 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
 /// Runs an admitted call and answers it. Gives it back when it is another rule's by now, whose place it has
 /// to have.
 fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Option<AdmittedCall> {
-    let AdmittedCall { mut visit, mut allowed } = admitted;
+    let AdmittedCall { mut client, mut allowed } = admitted;
     let mut stage = CallStage::Asked;
-    let work = AssertUnwindSafe(|| run_and_answer(broker, socket, &mut visit, &mut allowed, &mut stage));
+    let work = AssertUnwindSafe(|| run_and_answer(broker, socket, &mut client, &mut allowed, &mut stage));
     let rest = match catch_unwind(work) {
-        Ok(None) => return Some(AdmittedCall { visit, allowed }),
+        Ok(None) => return Some(AdmittedCall { client, allowed }),
         Ok(rest) => rest,
         Err(_) => {
-            answer_failed(broker, socket, &visit, stage);
+            answer_failed(broker, socket, &client, stage);
             None
         }
     };
     if rest.as_ref().is_some_and(|rest| rest.ended.is_some()) {
-        refuse_more(broker, socket, &visit);
+        refuse_more(broker, socket, &client);
     }
-    drop(visit);
+    drop(client);
     // Its place, and those who wait for it, must not be lost with a thread.
     let finished = AssertUnwindSafe(|| rest.into_iter().for_each(|rest| finish(broker, socket, rest)));
     if catch_unwind(finished).is_err() {
@@ -119,11 +119,11 @@ struct AfterAnswer {
 }
 
 /// A part of the broker failed. What was on record as started is on record as lost by now.
-fn answer_failed(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest, stage: CallStage) {
+fn answer_failed(broker: &Broker, socket: &ServedSocket, client: &ClientRequest, stage: CallStage) {
     (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
     match stage {
-        CallStage::Asked => refuse(broker, socket, visit, &Refusal::Failed),
-        CallStage::Started => visit.reply(&Reply::Status(Status::AUDIT)),
+        CallStage::Asked => refuse(broker, socket, client, &Refusal::Failed),
+        CallStage::Started => client.reply(&Reply::Status(Status::AUDIT)),
         CallStage::Answered => {}
     }
 }
@@ -132,20 +132,20 @@ fn answer_failed(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest, 
 fn run_and_answer(
     broker: &Broker,
     socket: &ServedSocket,
-    visit: &mut ClientRequest,
+    client: &mut ClientRequest,
     allowed: &mut AllowedCall,
     stage: &mut CallStage,
 ) -> Option<AfterAnswer> {
     let mut launcher = None;
-    let ended = match run(broker, socket, visit, allowed, &mut launcher, stage) {
+    let ended = match run(broker, socket, client, allowed, &mut launcher, stage) {
         Ok(None) => return None,
         Ok(Some(ended)) => Ok(ended),
         Err(refusal) => Err(refusal),
     };
     match &ended {
-        Ok(EndedCall { status, call, why: Some(why), .. }) => visit.reply_why(*status, Some(*call), why),
-        Ok(EndedCall { status, .. }) => visit.reply(&Reply::Status(*status)),
-        Err(refusal) => refuse(broker, socket, visit, refusal),
+        Ok(EndedCall { status, call, why: Some(why), .. }) => client.reply_why(*status, Some(*call), why),
+        Ok(EndedCall { status, .. }) => client.reply(&Reply::Status(*status)),
+        Err(refusal) => refuse(broker, socket, client, refusal),
     }
     *stage = CallStage::Answered;
     Some(AfterAnswer { launcher, ended: ended.ok() })
@@ -157,14 +157,14 @@ fn finish(broker: &Broker, socket: &ServedSocket, AfterAnswer { launcher, ended 
     let Some(EndedCall { captures, relay, remains, is_stuck, .. }) = ended else {
         // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more
         // of them than calls.
-        return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.kin, stop));
+        return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.reaper, stop));
     };
     // Before its scope is let go of: a group in which nobody is left can be removed.
     let stuck = relay.and_then(Relay::end);
     let launcher = launcher.filter(|_| is_stuck);
-    broker.untold.note(&socket.rules);
+    broker.deferred.note(&socket.rules);
     if is_stuck || stuck.is_some() || remains.is_some() {
-        broker.untold.tell();
+        broker.deferred.tell();
     }
     // It keeps its call's place as such a command does.
     stuck.into_iter().for_each(|relay| relay.outlast(stop.stopping));

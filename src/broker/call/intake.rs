@@ -18,16 +18,16 @@ use crate::broker::request::ClientRequest;
 
 /// The request that waits on a connection, and who sent it; `None` when the caller left without a word. It
 /// stays where it is, with its descriptors, so that it can be asked for again.
-pub(in crate::broker) fn look(visit: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
+pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
     // Only a broker that stops looks at a connection that has not said anything yet.
     let lost = |source: io::Error| {
         let silent = source.kind() == io::ErrorKind::WouldBlock;
         if silent { Refusal::Stopping } else { Refusal::Malformed(Malformed::Truncated) }
     };
-    let Some(message) = sys::peek(visit.connection.as_fd(), MESSAGE_BYTES_MAX).map_err(lost)? else {
-        return if visit.is_over() { Ok(None) } else { Err(Refusal::Malformed(Malformed::Truncated)) };
+    let Some(message) = sys::peek(client.connection.as_fd(), MESSAGE_BYTES_MAX).map_err(lost)? else {
+        return if client.is_over() { Ok(None) } else { Err(Refusal::Malformed(Malformed::Truncated)) };
     };
-    visit.caller = message.sender.map(|sender| Caller::new(sender, visit.connector));
+    client.caller = message.sender.map(|sender| Caller::new(sender, client.connector));
     if message.length > MESSAGE_BYTES_MAX {
         return Err(Refusal::Malformed(Malformed::TooLarge(message.length)));
     }
@@ -53,7 +53,7 @@ impl StdioIntake {
     /// Has the launcher take the descriptors, or has a relay made that will.
     pub(in crate::broker) fn begin(
         pool: &LauncherPool,
-        visit: &ClientRequest,
+        client: &ClientRequest,
         launcher: &Launcher,
         settings: &RuleSettings,
     ) -> Result<Self, Refusal> {
@@ -63,8 +63,8 @@ impl StdioIntake {
             let summoned = pool.summon(launcher.scope()).map_err(Refusal::no_launcher)?;
             intake.relay = Some((summoned, *stdin, *tty));
         } else {
-            launcher.send_connection(visit.connection.as_fd(), *stdin).map_err(Refusal::no_launcher)?;
-            visit.connection.lend();
+            launcher.send_connection(client.connection.as_fd(), *stdin).map_err(Refusal::no_launcher)?;
+            client.connection.lend();
         }
         Ok(intake)
     }
@@ -72,25 +72,25 @@ impl StdioIntake {
     /// Waits until the command has its descriptors, or what is put in their place.
     pub(super) fn finish(
         self,
-        visit: &ClientRequest,
+        client: &ClientRequest,
         launcher: &Launcher,
         diversion: StdioDiversion,
         stop: StopSignal<'_>,
     ) -> Result<Option<Relay>, Refusal> {
-        let connection = visit.connection.as_fd();
+        let connection = client.connection.as_fd();
         let caller = (self.on_hangup == HangupAction::Kill).then_some(connection);
         let taken = match self.relay {
             None => launcher.await_stdio(caller, stop).map(|()| None),
             Some((summoned, stdin, tty)) => {
                 let StdioDiversion { captures, audit } = diversion;
                 let task = RelayTask { connection, captures, stdin, tty, audit };
-                visit.connection.lend();
+                client.connection.lend();
                 summoned.equip(launcher, task, caller, stop).map(Some)
             }
         };
         let is_unfit = |refusal: &Refusal| matches!(refusal, Refusal::Descriptors(descriptors) if *descriptors != DescriptorFault::Late);
         if taken.as_ref().err().is_none_or(is_unfit) {
-            visit.connection.note_taken();
+            client.connection.note_taken();
         }
         taken
     }

@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::audit::{CallOutcome, CallStart, Caller, RefusedRequest, StartedCall};
+use crate::broker::admitted::{AdmittedCall, AllowedCall, SecondLook, decide};
+use crate::broker::notice::Notice;
+use crate::broker::request::ClientRequest;
+use crate::broker::ruleset::Ruleset;
+use crate::broker::state::{Broker, ServedSocket};
 use crate::ids::{CallId, ClaimedWord};
 use crate::limits::{LISTING_BYTES_MAX, REQUEST_FDS};
 use crate::refusal::{DescriptorFault, Refusal};
@@ -23,11 +28,6 @@ use crate::wire::{Malformed, Request, Status};
 
 use super::captures::{CallCaptures, OpenCaptures, say_failure, values};
 use super::intake::{StdioDiversion, StdioIntake, look};
-use crate::broker::admitted::{AdmittedCall, AllowedCall, SecondLook, decide};
-use crate::broker::notice::Notice;
-use crate::broker::request::ClientRequest;
-use crate::broker::ruleset::Ruleset;
-use crate::broker::state::{Broker, ServedSocket};
 
 /// What a request turned out to be.
 pub(super) enum DecodedRequest {
@@ -40,40 +40,40 @@ pub(super) enum DecodedRequest {
 pub(in crate::broker) fn refuse(
     broker: &Broker,
     socket: &ServedSocket,
-    visit: &ClientRequest,
+    client: &ClientRequest,
     refusal: &Refusal,
 ) {
     let caller =
-        visit.caller.clone().or_else(|| visit.connector.map(|connector| Caller::new(connector, None)));
-    let argv: Vec<_> = visit.argv.iter().map(ClaimedWord::as_str).collect();
+        client.caller.clone().or_else(|| client.connector.map(|connector| Caller::new(connector, None)));
+    let argv: Vec<_> = client.argv.iter().map(ClaimedWord::as_str).collect();
     let rejected = RefusedRequest::new(&socket.name, caller, &argv, refusal);
     let is_hidden = argv.first().is_some_and(|program| socket.rules.policy().hides(program));
     let rejected = if is_hidden { rejected.without_words() } else { rejected };
-    let call = broker.record_refusal(socket, visit.call, &rejected);
-    visit.reply_why(refusal.status(), Some(call), &refusal.told());
-    refuse_more(broker, socket, visit);
+    let call = broker.record_refusal(socket, client.call, &rejected);
+    client.reply_why(refusal.status(), Some(call), &refusal.told());
+    refuse_more(broker, socket, client);
 }
 
 /// Turns out a call that still waits for its place.
 pub(in crate::broker) fn turn_out(broker: &Broker, socket: &ServedSocket, admitted: &AdmittedCall) {
-    refuse(broker, socket, &admitted.visit, &Refusal::Stopping);
+    refuse(broker, socket, &admitted.client, &Refusal::Stopping);
 }
 
 /// From bytes to what they ask for. Nothing has changed yet.
 pub(super) fn ask(
     broker: &Broker,
     socket: &ServedSocket,
-    visit: &mut ClientRequest,
+    client: &mut ClientRequest,
 ) -> Result<DecodedRequest, Refusal> {
-    let Some(message) = look(visit)? else { return Ok(DecodedRequest::Nothing) };
+    let Some(message) = look(client)? else { return Ok(DecodedRequest::Nothing) };
     let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
     if broker.events.is_stopping() {
         return Err(Refusal::Stopping);
     }
     let policy = socket.rules.policy();
     let Request::Call(argv) = request else { return listing(&policy) };
-    visit.argv.clone_from(&argv);
-    let caller = visit.caller.clone().ok_or(Refusal::NoCredentials)?;
+    client.argv.clone_from(&argv);
+    let caller = client.caller.clone().ok_or(Refusal::NoCredentials)?;
     if !message.brings_descriptors {
         return Err(Refusal::Descriptors(DescriptorFault::Count(0)));
     }
@@ -104,10 +104,10 @@ pub(super) struct EndedCall {
 }
 
 /// A connection carries one request. What else its caller sent is put on record as refused.
-pub(super) fn refuse_more(broker: &Broker, socket: &ServedSocket, visit: &ClientRequest) {
-    for _ in 0..visit.connection.count_rest() {
+pub(super) fn refuse_more(broker: &Broker, socket: &ServedSocket, client: &ClientRequest) {
+    for _ in 0..client.connection.count_rest() {
         let refusal = Refusal::Malformed(Malformed::Second);
-        let rejected = RefusedRequest::new(&socket.name, visit.caller.clone(), &[], &refusal);
+        let rejected = RefusedRequest::new(&socket.name, client.caller.clone(), &[], &refusal);
         broker.record_refusal(socket, None, &rejected);
     }
 }
@@ -125,31 +125,31 @@ pub(super) enum CallStage {
 pub(super) fn run(
     broker: &Broker,
     socket: &ServedSocket,
-    visit: &mut ClientRequest,
+    client: &mut ClientRequest,
     allowed: &mut AllowedCall,
     launcher: &mut Option<Launcher>,
     stage: &mut CallStage,
 ) -> Result<Option<EndedCall>, Refusal> {
-    let Some(taken) = take_launcher(broker, socket, visit, allowed)? else { return Ok(None) };
+    let Some(taken) = take_launcher(broker, socket, client, allowed)? else { return Ok(None) };
     let launcher = launcher.insert(taken);
     let rule = allowed.matched.rule.clone();
     let settings = &rule.settings;
-    if broker.kin.wants_reaper(settings.background) {
+    if broker.reaper.wants_reaper(settings.background) {
         launcher.begin_reaper(broker.events.as_stop())?;
     }
     let launcher = &*launcher;
     // It wakes, and has the descriptors by the time that they are waited for.
-    let intake = StdioIntake::begin(&broker.pool, visit, launcher, settings)?;
+    let intake = StdioIntake::begin(&broker.pool, client, launcher, settings)?;
     let mut planned = PlannedCall::new(broker, &allowed.matched)?;
     // What is named by the call's number gives it one before its first record.
-    let number = || *visit.call.insert(socket.rules.manifest().take_number());
+    let number = || *client.call.insert(socket.rules.manifest().take_number());
     let values = values(&allowed.caller, &socket.name);
     let mut files = CallCaptures::create(&socket.rules, &allowed.policy, &rule, values, number)?;
     let captures = files.paths();
     let diversion =
         StdioDiversion { captures: files.take_files(settings.capture_max), audit: allowed.policy.audit() };
-    let relay = intake.finish(visit, launcher, diversion, broker.events.as_stop())?;
-    if allowed.settle(broker, socket, visit)? == SecondLook::Other {
+    let relay = intake.finish(client, launcher, diversion, broker.events.as_stop())?;
+    if allowed.settle(broker, socket, client)? == SecondLook::Other {
         planned = PlannedCall::new(broker, &allowed.matched)?;
     }
     let AllowedCall { caller, matched, policy, .. } = &*allowed;
@@ -175,14 +175,14 @@ pub(super) fn run(
         policy: policy.hash(),
         hidden: settings.log == LogPolicy::ExitOnly,
     };
-    let started = begin(&socket.rules, visit.call, &opening)?;
+    let started = begin(&socket.rules, client.call, &opening)?;
     *stage = CallStage::Started;
-    broker.untold.turn_to(&socket.rules);
+    broker.deferred.turn_to(&socket.rules);
     files.stay();
     let call = started.call();
     let lasts = || broker.scopes.note_lasting(launcher, || description(call, &opening));
     let deadline = settings.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let watched = watched(broker, visit, settings, deadline, relay.as_ref(), &lasts);
+    let watched = watched(broker, client, settings, deadline, relay.as_ref(), &lasts);
     let outcome = supervise(launcher, plan, &watched);
     if let Some(relay) = &relay {
         say_failure(&socket.rules, relay, &captures);
@@ -202,20 +202,20 @@ pub(super) fn run(
 fn take_launcher(
     broker: &Broker,
     socket: &ServedSocket,
-    visit: &ClientRequest,
+    client: &ClientRequest,
     allowed: &mut AllowedCall,
 ) -> Result<Option<Launcher>, Refusal> {
-    if allowed.look_again(broker, socket, visit)? == SecondLook::Other {
+    if allowed.look_again(broker, socket, client)? == SecondLook::Other {
         return Ok(None);
     }
     let settings = &allowed.matched.rule.settings;
-    if settings.on_hangup == HangupAction::Kill && visit.is_over() {
+    if settings.on_hangup == HangupAction::Kill && client.is_over() {
         return Err(Refusal::Left);
     }
     let want =
         ScopeWant { socket: &socket.name, mode: allowed.policy.scope(), resources: &settings.resources };
     let launcher = broker.scopes.take(&want)?;
-    let still = allowed.look_again(broker, socket, visit)?;
+    let still = allowed.look_again(broker, socket, client)?;
     Ok((still == SecondLook::Same).then_some(launcher))
 }
 
@@ -247,15 +247,15 @@ fn description(call: CallId, opening: &CallStart<'_>) -> String {
 
 fn watched<'a>(
     broker: &'a Broker,
-    visit: &'a ClientRequest,
+    client: &'a ClientRequest,
     settings: &RuleSettings,
     deadline: Option<Instant>,
     relay: Option<&'a Relay>,
     lasts: &'a dyn Fn(),
 ) -> SupervisedCall<'a> {
     SupervisedCall {
-        kin: &broker.kin,
-        connection: visit.connection.as_fd(),
+        reaper: &broker.reaper,
+        connection: client.connection.as_fd(),
         stop: broker.events.as_stop(),
         deadline,
         on_hangup: settings.on_hangup,

@@ -9,11 +9,11 @@ use crate::audit::{
     CallCount, CallHistory, CallMatcher, CallQuery, LineFilter, ParsedRecord, RecordHead, RecordKind,
     RuleQuery, rotated,
 };
+use crate::cli::LogArgs;
 use crate::ids::{CallId, RuleLine};
 use crate::limits::SHOWN_RULES_MAX;
 
 use super::style::printable;
-use crate::cli::LogArgs;
 
 /// What is on record: the highest number, and the rules of which there are calls, each with a program.
 #[derive(Debug, Default)]

@@ -16,18 +16,18 @@ use crate::ids::SocketName;
 use crate::limits::{GROUP_ROUND, NURSERY_WAIT};
 use crate::rules::Resource;
 use crate::sd::{CallsCgroup, Delegation};
-
-use super::scope::{CallScope, GroupTask};
-use super::warm::{KeepPolicy, WarmSet};
 use crate::spawn::process::launcher::{Launcher, dismiss};
 use crate::spawn::process::pool::{LauncherPool, OrderedLauncher};
 use crate::spawn::reap::reaper::Reaper;
 
+use super::scope::{CallScope, GroupTask};
+use super::warm::{KeepPolicy, WarmSet};
+
 /// Launchers in groups.
 #[derive(Debug)]
 pub(super) struct DelegatedGroups {
-    yard: Arc<SharedGroups>,
-    chores: Sender<GroupTask>,
+    shared: Arc<SharedGroups>,
+    tasks: Sender<GroupTask>,
 }
 
 /// What calls and the keeper share.
@@ -36,14 +36,14 @@ struct SharedGroups {
     delegation: Delegation,
     pool: Arc<LauncherPool>,
     number: AtomicU64,
-    plots: Mutex<HashMap<SocketName, SocketGroups>>,
+    groups: Mutex<HashMap<SocketName, SocketGroups>>,
 }
 
 /// What there is for one socket.
 #[derive(Debug)]
 struct SocketGroups {
     calls: Arc<CallsCgroup>,
-    stock: WarmSet<OrderedLauncher>,
+    warm: WarmSet<OrderedLauncher>,
 }
 
 impl DelegatedGroups {
@@ -51,15 +51,20 @@ impl DelegatedGroups {
     pub(in crate::spawn) fn new(
         delegation: Delegation,
         pool: Arc<LauncherPool>,
-        kin: Arc<Reaper>,
+        reaper: Arc<Reaper>,
     ) -> io::Result<Self> {
-        let (chores, received) = mpsc::channel();
-        let (number, plots) = (AtomicU64::new(0), Mutex::default());
-        let yard = Arc::new(SharedGroups { delegation, pool, number, plots });
-        let keeper =
-            GroupsThread { yard: yard.clone(), kin, chores: chores.clone(), kept: Vec::new(), look: None };
-        thread::Builder::new().name("groups".into()).spawn(move || keeper.run(&received))?;
-        Ok(Self { yard, chores })
+        let (tasks, received) = mpsc::channel();
+        let (number, groups) = (AtomicU64::new(0), Mutex::default());
+        let shared = Arc::new(SharedGroups { delegation, pool, number, groups });
+        let groups_thread = GroupsThread {
+            shared: shared.clone(),
+            reaper,
+            tasks: tasks.clone(),
+            kept: Vec::new(),
+            look: None,
+        };
+        thread::Builder::new().name("groups".into()).spawn(move || groups_thread.run(&received))?;
+        Ok(Self { shared, tasks })
     }
 
     /// A launcher in a group that has these limits.
@@ -67,35 +72,35 @@ impl DelegatedGroups {
         let parked = resources.is_empty().then(|| self.parked(socket)).transpose()?.flatten();
         match parked {
             Some(launcher) => Ok(launcher),
-            None => self.yard.order(&*self.yard.calls(socket)?, resources, &self.chores)?.arrive(),
+            None => self.shared.order(&*self.shared.calls(socket)?, resources, &self.tasks)?.arrive(),
         }
     }
 
     /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at work takes the
     /// processor from the calls beside it.
     pub(in crate::spawn) fn refill(&self) {
-        drop(self.chores.send(GroupTask::Look));
+        drop(self.tasks.send(GroupTask::Look));
     }
 
     /// Parks no more: the broker stops.
     pub(in crate::spawn) fn stop(&self) {
-        drop(self.chores.send(GroupTask::Stop));
+        drop(self.tasks.send(GroupTask::Stop));
     }
 
     /// Removes every group: all calls are over.
     pub(in crate::spawn) fn clear(&self) {
-        self.yard.delegation.clear();
+        self.shared.delegation.clear();
     }
 
     fn parked(&self, socket: &SocketName) -> io::Result<Option<Launcher>> {
-        self.yard.calls(socket)?;
+        self.shared.calls(socket)?;
         let give_up = Instant::now() + NURSERY_WAIT;
         // Others are parked meanwhile; a nursery that makes none at all must not keep a call here.
         while Instant::now() < give_up {
             let (taken, is_low) = {
-                let mut plots = self.yard.plots();
-                let Some(SocketGroups { stock, .. }) = plots.get_mut(socket) else { return Ok(None) };
-                (stock.take(Instant::now(), |_| true), stock.is_low())
+                let mut groups = self.shared.groups();
+                let Some(SocketGroups { warm, .. }) = groups.get_mut(socket) else { return Ok(None) };
+                (warm.take(Instant::now(), |_| true), warm.is_low())
             };
             if is_low {
                 self.refill();
@@ -111,20 +116,19 @@ impl DelegatedGroups {
 }
 
 impl SharedGroups {
-    fn plots(&self) -> MutexGuard<'_, HashMap<SocketName, SocketGroups>> {
-        self.plots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn groups(&self) -> MutexGuard<'_, HashMap<SocketName, SocketGroups>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The group of a socket's calls, made for the first one.
     fn calls(&self, socket: &SocketName) -> io::Result<Arc<CallsCgroup>> {
-        let mut plots = self.plots();
-        if let Some(plot) = plots.get(socket) {
-            return Ok(plot.calls.clone());
+        let mut groups = self.groups();
+        if let Some(known) = groups.get(socket) {
+            return Ok(known.calls.clone());
         }
         let calls = Arc::new(self.delegation.of_socket(socket)?);
-        let plot =
-            SocketGroups { calls: calls.clone(), stock: WarmSet::new(KeepPolicy::SCOPED, Instant::now()) };
-        plots.insert(socket.clone(), plot);
+        let warm = WarmSet::new(KeepPolicy::SCOPED, Instant::now());
+        groups.insert(socket.clone(), SocketGroups { calls: calls.clone(), warm });
         Ok(calls)
     }
 
@@ -133,10 +137,10 @@ impl SharedGroups {
         &self,
         calls: &CallsCgroup,
         resources: &[Resource],
-        chores: &Sender<GroupTask>,
+        tasks: &Sender<GroupTask>,
     ) -> io::Result<OrderedLauncher> {
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
-        let scope = CallScope::group(calls.group(number)?, chores.clone());
+        let scope = CallScope::group(calls.group(number)?, tasks.clone());
         limit(scope.cgroup(), resources).map_err(io::Error::other)?;
         self.pool.order(scope)
     }
@@ -144,9 +148,9 @@ impl SharedGroups {
 
 /// The thread's own state.
 struct GroupsThread {
-    yard: Arc<SharedGroups>,
-    kin: Arc<Reaper>,
-    chores: Sender<GroupTask>,
+    shared: Arc<SharedGroups>,
+    reaper: Arc<Reaper>,
+    tasks: Sender<GroupTask>,
     /// The groups in which something was left running, by path: as many as there are, so no handle of each is held.
     kept: Vec<String>,
     /// When to look at those again.
@@ -155,13 +159,13 @@ struct GroupsThread {
 
 impl GroupsThread {
     /// Serves until the broker stops.
-    fn run(mut self, chores: &Receiver<GroupTask>) {
+    fn run(mut self, tasks: &Receiver<GroupTask>) {
         loop {
-            let chore = match self.due() {
-                None => chores.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => chores.recv_timeout(due.saturating_duration_since(Instant::now())),
+            let task = match self.due() {
+                None => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => tasks.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
-            match chore {
+            match task {
                 Err(RecvTimeoutError::Disconnected) | Ok(GroupTask::Stop) => break,
                 Err(RecvTimeoutError::Timeout) | Ok(GroupTask::Look) => {}
                 Ok(GroupTask::Remove(group)) => self.remove(&group),
@@ -169,15 +173,15 @@ impl GroupsThread {
             self.look_at_kept();
             self.fill();
         }
-        let mut plots = self.yard.plots();
-        let parked = plots.values_mut().flat_map(|plot| plot.stock.ready.drain(..)).collect();
-        drop(plots);
+        let mut groups = self.shared.groups();
+        let parked = groups.values_mut().flat_map(|groups| groups.warm.ready.drain(..)).collect();
+        drop(groups);
         self.dismiss(parked);
     }
 
     /// When something is to be done without being told.
     fn due(&self) -> Option<Instant> {
-        self.yard.plots().values().filter_map(|plot| plot.stock.due()).chain(self.look).min()
+        self.shared.groups().values().filter_map(|groups| groups.warm.due()).chain(self.look).min()
     }
 
     /// Removes a group, at once or when what was left in it has ended. One that the kernel does not give up is left to
@@ -202,23 +206,23 @@ impl GroupsThread {
     fn fill(&self) {
         let now = Instant::now();
         let (mut wanted, mut surplus) = (Vec::new(), Vec::new());
-        for (socket, plot) in self.yard.plots().iter_mut() {
-            let target = plot.stock.target(now);
-            let kept = plot.stock.ready.len().min(target);
-            surplus.extend(plot.stock.ready.drain(kept..));
-            wanted.extend((kept..target).map(|_| (socket.clone(), plot.calls.clone())));
+        for (socket, groups) in self.shared.groups().iter_mut() {
+            let target = groups.warm.target(now);
+            let kept = groups.warm.ready.len().min(target);
+            surplus.extend(groups.warm.ready.drain(kept..));
+            wanted.extend((kept..target).map(|_| (socket.clone(), groups.calls.clone())));
         }
         self.dismiss(surplus);
         for (socket, calls) in wanted {
             // What fails now is tried again, and told, by the call that needs it.
-            let Ok(ordered) = self.yard.order(&calls, &[], &self.chores) else { return };
-            if let Some(plot) = self.yard.plots().get_mut(&socket) {
-                plot.stock.ready.push_back(ordered);
+            let Ok(ordered) = self.shared.order(&calls, &[], &self.tasks) else { return };
+            if let Some(groups) = self.shared.groups().get_mut(&socket) {
+                groups.warm.ready.push_back(ordered);
             }
         }
     }
 
     fn dismiss(&self, parked: Vec<OrderedLauncher>) {
-        dismiss(parked.into_iter().filter_map(|ordered| ordered.arrive().ok()), &self.kin);
+        dismiss(parked.into_iter().filter_map(|ordered| ordered.arrive().ok()), &self.reaper);
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct QueueReceiver<T> {
 }
 
 /// Both sides of a new queue.
-pub(super) fn inbox<T>() -> io::Result<(QueueSender<T>, QueueReceiver<T>)> {
+pub(super) fn queue<T>() -> io::Result<(QueueSender<T>, QueueReceiver<T>)> {
     let (send, receive) = mpsc::channel();
     let bell = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
     Ok((QueueSender { queue: send, bell: bell.clone() }, QueueReceiver { queue: receive, bell }))
@@ -73,11 +73,11 @@ mod tests {
 
     #[test]
     fn what_is_told_ends_the_wait_once() {
-        let (door, inbox) = inbox().expect("an eventfd");
-        door.tell(1);
-        door.tell(2);
-        assert!(!inbox.wait(None::<&OwnedFd>, None).expect("the bell rings"));
-        assert_eq!([inbox.next(), inbox.next(), inbox.next()], [Some(1), Some(2), None]);
-        assert!(!inbox.wait(None::<&OwnedFd>, Some(Instant::now())).expect("it is over at once"));
+        let (sender, queue) = queue().expect("an eventfd");
+        sender.tell(1);
+        sender.tell(2);
+        assert!(!queue.wait(None::<&OwnedFd>, None).expect("the bell rings"));
+        assert_eq!([queue.next(), queue.next(), queue.next()], [Some(1), Some(2), None]);
+        assert!(!queue.wait(None::<&OwnedFd>, Some(Instant::now())).expect("it is over at once"));
     }
 }

@@ -41,8 +41,8 @@ impl CallScope {
     }
 
     /// A group of the broker's own. Dropped, it is handed to its keeper.
-    pub(in crate::spawn) fn group(cgroup: Cgroup, keeper: Sender<GroupTask>) -> Self {
-        Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Group(keeper) }
+    pub(in crate::spawn) fn group(cgroup: Cgroup, groups_thread: Sender<GroupTask>) -> Self {
+        Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Group(groups_thread) }
     }
 
     /// The unit's name, if it is one.
@@ -74,9 +74,9 @@ impl CallScope {
 
 impl Drop for CallScope {
     fn drop(&mut self) {
-        if let ScopeKind::Group(keeper) = &self.kind {
+        if let ScopeKind::Group(groups_thread) = &self.kind {
             // Without a keeper the broker ends, and removes all groups itself.
-            drop(keeper.send(GroupTask::Remove(self.cgroup.clone())));
+            drop(groups_thread.send(GroupTask::Remove(self.cgroup.clone())));
         }
     }
 }

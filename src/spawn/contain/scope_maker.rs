@@ -13,14 +13,14 @@ use crate::ids::SocketName;
 use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
 use crate::rules::Resource;
 use crate::sd::{BusAddress, BusError, ManagerReply, NewScope, ScopeName};
+use crate::spawn::process::launcher::{Launcher, dismiss};
+use crate::spawn::process::pool::LauncherPool;
 
 use super::manager::ManagerConnection;
 use super::queue::QueueReceiver;
 use super::scope::CallScope;
 use super::shared::{MakerEvent, ManagerState, ScopeCaption, ScopeNews, ScopeOrder, SharedScopes};
 use super::warm::WarmSet;
-use crate::spawn::process::launcher::{Launcher, dismiss};
-use crate::spawn::process::pool::LauncherPool;
 
 /// The thread's own state.
 pub(super) struct ScopeMaker {
@@ -73,15 +73,15 @@ impl ScopeMaker {
     }
 
     /// Serves until the broker stops.
-    pub(in crate::spawn) fn run(mut self, inbox: &QueueReceiver<MakerEvent>) {
+    pub(in crate::spawn) fn run(mut self, queue: &QueueReceiver<MakerEvent>) {
         'serving: loop {
-            match inbox.wait(self.line.bus(), self.due()) {
+            match queue.wait(self.line.bus(), self.due()) {
                 Ok(false) => {}
                 Ok(true) => self.listen(),
                 // The kernel has no memory for it: not at once again.
                 Err(_) => thread::sleep(SEND_RETRY),
             }
-            while let Some(event) = inbox.next() {
+            while let Some(event) = queue.next() {
                 match event {
                     MakerEvent::Look => self.connect(),
                     MakerEvent::Make(order) => {
@@ -96,10 +96,10 @@ impl ScopeMaker {
             self.fill();
         }
         let mut state = self.shared.state();
-        let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
+        let parked: Vec<_> = state.stocks.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
         state.manager = ManagerState::Gone(BusError::Failed("the broker stops".into()));
         drop(state);
-        dismiss(parked, &self.shared.kin);
+        dismiss(parked, &self.shared.reaper);
         self.shared.wake();
     }
 
@@ -158,18 +158,18 @@ impl ScopeMaker {
         let now = Instant::now();
         let mut wanted = Vec::new();
         let mut surplus = Vec::new();
-        for (socket, stock) in &mut self.shared.state().stocks {
-            let target = stock.target(now);
-            let kept = stock.ready.len().min(target.max(stock.waiting));
-            surplus.extend(stock.ready.drain(kept..));
+        for (socket, warm) in &mut self.shared.state().stocks {
+            let target = warm.target(now);
+            let kept = warm.ready.len().min(target.max(warm.waiting));
+            surplus.extend(warm.ready.drain(kept..));
             let making = self.making_for(socket);
-            let missing = (target + stock.waiting).saturating_sub(stock.ready.len() + making);
+            let missing = (target + warm.waiting).saturating_sub(warm.ready.len() + making);
             // A manager finishes those that it was asked for together at the same time, so what a call waits for is not
             // asked for along with what is only kept.
-            let room = stock.waiting.max(SCOPES_MAKING).saturating_sub(making);
+            let room = warm.waiting.max(SCOPES_MAKING).saturating_sub(making);
             wanted.extend(std::iter::repeat_n(socket.clone(), missing.min(room)));
         }
-        dismiss(surplus, &self.shared.kin);
+        dismiss(surplus, &self.shared.reaper);
         for socket in wanted {
             // The nursery is gone: there will be another look when the next call comes.
             let Ok(launcher) = self.raw() else { return };

@@ -14,18 +14,18 @@ use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
 use crate::sd::{BusAddress, BusError, Delegation, DelegationError};
+use crate::spawn::process::launcher::Launcher;
+use crate::spawn::process::pool::LauncherPool;
+use crate::spawn::reap::reaper::Reaper;
 
 use super::delegated::DelegatedGroups;
 use super::queue::QueueSender;
-use super::queue::inbox;
+use super::queue::queue;
 use super::scope_maker::ScopeMaker;
 use super::shared::{
     MakerEvent, ManagerState, ScopeCaption, ScopeFallback, ScopeNews, ScopeOrder, SharedScopes, TellNews,
 };
 use super::warm::{KeepPolicy, WarmSet};
-use crate::spawn::process::launcher::Launcher;
-use crate::spawn::process::pool::LauncherPool;
-use crate::spawn::reap::reaper::Reaper;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub struct ScopeWant<'a> {
 pub struct ScopePool {
     pool: Arc<LauncherPool>,
     shared: Arc<SharedScopes>,
-    scoper: QueueSender<MakerEvent>,
+    scope_maker: QueueSender<MakerEvent>,
     /// Whether some were taken that the scoper was not told of.
     owed: AtomicBool,
     groups: Result<DelegatedGroups, DelegationError>,
@@ -54,25 +54,25 @@ impl ScopePool {
     /// done before [`Self::warm`] or the first call that wants one.
     pub fn new(
         pool: Arc<LauncherPool>,
-        kin: Arc<Reaper>,
+        reaper: Arc<Reaper>,
         address: Option<BusAddress>,
         delegation: Result<Delegation, DelegationError>,
         tell: TellNews,
     ) -> io::Result<Self> {
-        let (scoper, told) = inbox()?;
+        let (scope_maker, told) = queue()?;
         let manager =
             if address.is_some() { ManagerState::Unknown } else { ManagerState::Gone(BusError::NoAddress) };
         let groups = match delegation {
-            Ok(delegation) => Ok(DelegatedGroups::new(delegation, pool.clone(), kin.clone())?),
+            Ok(delegation) => Ok(DelegatedGroups::new(delegation, pool.clone(), reaper.clone())?),
             Err(why) => Err(why),
         };
         let instead = if groups.is_ok() { ScopeFallback::Group } else { ScopeFallback::Nothing };
-        let shared = Arc::new(SharedScopes::new(manager, kin, instead, tell));
+        let shared = Arc::new(SharedScopes::new(manager, reaper, instead, tell));
         if let Some(address) = address {
             let work = ScopeMaker::new(address, pool.clone(), shared.clone());
-            thread::Builder::new().name("scoper".into()).spawn(move || work.run(&told))?;
+            thread::Builder::new().name("scope-maker".into()).spawn(move || work.run(&told))?;
         }
-        Ok(Self { pool, shared, scoper, owed: AtomicBool::new(false), groups })
+        Ok(Self { pool, shared, scope_maker, owed: AtomicBool::new(false), groups })
     }
 
     /// Looks for what calls under these modes will want, now, and says so when it is not there.
@@ -89,7 +89,7 @@ impl ScopePool {
         if without_bus {
             self.shared.lose(&BusError::NoAddress);
         }
-        self.scoper.tell(MakerEvent::Look);
+        self.scope_maker.tell(MakerEvent::Look);
     }
 
     /// What calls get instead of a scope, while the manager makes none.
@@ -160,7 +160,7 @@ impl ScopePool {
         match (scope.name(), &self.groups) {
             (Some(name), _) => {
                 let caption = ScopeCaption { scope: Arc::downgrade(name), text: text() };
-                self.scoper.tell(MakerEvent::Describe(caption));
+                self.scope_maker.tell(MakerEvent::Describe(caption));
             }
             (None, Ok(groups)) => groups.refill(),
             (None, Err(_)) => {}
@@ -170,13 +170,13 @@ impl ScopePool {
     /// Has others made in the place of those that were taken: a call has been answered.
     pub fn refill(&self) {
         if self.owed.swap(false, Ordering::Relaxed) {
-            self.scoper.tell(MakerEvent::Look);
+            self.scope_maker.tell(MakerEvent::Look);
         }
     }
 
     /// Makes no more, and lets go of what is parked: the broker stops.
     pub fn stop(&self) {
-        self.scoper.tell(MakerEvent::Stop);
+        self.scope_maker.tell(MakerEvent::Stop);
         if let Ok(groups) = &self.groups {
             groups.stop();
         }
@@ -207,24 +207,24 @@ impl ScopePool {
             let now = Instant::now();
             if let ManagerState::Gone(why) = &state.manager {
                 let why = why.clone();
-                self.scoper.tell(MakerEvent::Look);
+                self.scope_maker.tell(MakerEvent::Look);
                 return Err(why);
             }
             let give_up = began + self.patience(want, &state.manager);
-            let stock =
+            let warm =
                 state.stocks.entry(socket.clone()).or_insert_with(|| WarmSet::new(KeepPolicy::SCOPED, now));
-            if let Some(launcher) = stock.take(now, Launcher::is_alive) {
-                if stock.is_low() {
-                    self.scoper.tell(MakerEvent::Look);
+            if let Some(launcher) = warm.take(now, Launcher::is_alive) {
+                if warm.is_low() {
+                    self.scope_maker.tell(MakerEvent::Look);
                 } else {
                     self.owed.store(true, Ordering::Relaxed);
                 }
                 return Ok(launcher);
             }
-            stock.waiting += 1;
-            self.scoper.tell(MakerEvent::Look);
+            warm.waiting += 1;
+            self.scope_maker.tell(MakerEvent::Look);
             if now >= give_up {
-                stock.waiting -= 1;
+                warm.waiting -= 1;
                 drop(state);
                 self.shared.lose(&BusError::Silent);
                 return Err(BusError::Silent);
@@ -240,7 +240,7 @@ impl ScopePool {
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
-        self.scoper.tell(MakerEvent::Make(ScopeOrder { socket, resources, reply }));
+        self.scope_maker.tell(MakerEvent::Make(ScopeOrder { socket, resources, reply }));
         let began = Instant::now();
         loop {
             let give_up = began + self.patience(want, &self.shared.state().manager);

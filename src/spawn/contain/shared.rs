@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::ids::SocketName;
 use crate::rules::Resource;
 use crate::sd::{BusError, DelegationError, ScopeName};
-
-use super::warm::WarmSet;
 use crate::spawn::process::launcher::{Launcher, dismiss};
 use crate::spawn::reap::reaper::Reaper;
+
+use super::warm::WarmSet;
 
 /// What an operator should know of the manager.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(super) struct ScopeOrder {
 /// What calls and the scoper share.
 pub(super) struct SharedScopes {
     state: Mutex<ScopesState>,
-    pub(in crate::spawn) kin: Arc<Reaper>,
+    pub(in crate::spawn) reaper: Arc<Reaper>,
     pub(super) instead: ScopeFallback,
     pub(in crate::spawn) tell: TellNews,
 }
@@ -111,13 +111,13 @@ impl SharedScopes {
     /// Nothing was made yet.
     pub(in crate::spawn) fn new(
         manager: ManagerState,
-        kin: Arc<Reaper>,
+        reaper: Arc<Reaper>,
         instead: ScopeFallback,
         tell: TellNews,
     ) -> Self {
         let (stocks, queues) = (HashMap::new(), HashMap::new());
         let state = ScopesState { manager, said_lost: false, said_ungrouped: false, stocks, queues };
-        Self { state: Mutex::new(state), kin, instead, tell }
+        Self { state: Mutex::new(state), reaper, instead, tell }
     }
 
     pub(in crate::spawn) fn state(&self) -> MutexGuard<'_, ScopesState> {
@@ -138,8 +138,8 @@ impl SharedScopes {
     /// Parks a launcher, and wakes one call that waits for it: the others would find nothing.
     pub(super) fn park(&self, socket: &SocketName, launcher: Launcher) {
         let mut state = self.state();
-        if let Some(stock) = state.stocks.get_mut(socket) {
-            stock.ready.push_back(launcher);
+        if let Some(warm) = state.stocks.get_mut(socket) {
+            warm.ready.push_back(launcher);
         }
         if let Some(queue) = state.queues.get(socket) {
             queue.notify_one();
@@ -173,10 +173,10 @@ impl SharedScopes {
         state.manager = ManagerState::Gone(why.clone());
         // A stop is nobody's trouble: who stopped the broker knows it.
         let news = !matches!(why, BusError::Stopped(_)) && !std::mem::replace(&mut state.said_lost, true);
-        let parked: Vec<_> = state.stocks.values_mut().flat_map(|stock| stock.ready.drain(..)).collect();
+        let parked: Vec<_> = state.stocks.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
         drop(state);
         self.wake();
-        dismiss(parked, &self.kin);
+        dismiss(parked, &self.reaper);
         if news {
             (self.tell)(&ScopeNews::Lost(why, self.instead));
         }

@@ -39,7 +39,7 @@ pub(in crate::spawn) struct WarmSet<T> {
     pub(in crate::spawn) ready: VecDeque<T>,
     /// Calls that wait.
     pub(in crate::spawn) waiting: usize,
-    habit: KeepPolicy,
+    policy: KeepPolicy,
     /// How many to keep.
     target: usize,
     used: Instant,
@@ -49,16 +49,16 @@ pub(in crate::spawn) struct WarmSet<T> {
 
 impl<T> WarmSet<T> {
     /// Nothing yet, for who is there now.
-    pub(in crate::spawn) fn new(habit: KeepPolicy, now: Instant) -> Self {
-        Self { ready: VecDeque::new(), waiting: 0, habit, target: habit.usual, used: now, short: now }
+    pub(in crate::spawn) fn new(policy: KeepPolicy, now: Instant) -> Self {
+        Self { ready: VecDeque::new(), waiting: 0, policy, target: policy.usual, used: now, short: now }
     }
 
     /// How many are wanted at this time.
     pub(in crate::spawn) fn target(&mut self, now: Instant) -> usize {
-        if self.habit.sleep.is_some_and(|sleep| now >= self.used + sleep) {
+        if self.policy.sleep.is_some_and(|sleep| now >= self.used + sleep) {
             self.target = 0;
-        } else if now >= self.short + self.habit.quiet {
-            self.target = self.target.min(self.habit.usual);
+        } else if now >= self.short + self.policy.quiet {
+            self.target = self.target.min(self.policy.usual);
         }
         self.target
     }
@@ -67,8 +67,8 @@ impl<T> WarmSet<T> {
     pub(in crate::spawn) fn due(&self) -> Option<Instant> {
         match self.target {
             0 => None,
-            target if target > self.habit.usual => Some(self.short + self.habit.quiet),
-            _ => self.habit.sleep.map(|sleep| self.used + sleep),
+            target if target > self.policy.usual => Some(self.short + self.policy.quiet),
+            _ => self.policy.sleep.map(|sleep| self.used + sleep),
         }
     }
 
@@ -80,13 +80,13 @@ impl<T> WarmSet<T> {
     /// One that is alive; where there is none, more are kept from now on.
     pub(in crate::spawn) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
         self.used = now;
-        self.target = self.target.max(self.habit.usual);
+        self.target = self.target.max(self.policy.usual);
         while let Some(launcher) = self.ready.pop_front() {
             if is_alive(&launcher) {
                 return Some(launcher);
             }
         }
-        self.target = (self.target * 2).min(self.habit.most);
+        self.target = (self.target * 2).min(self.policy.most);
         self.short = now;
         None
     }
@@ -99,30 +99,30 @@ mod tests {
     #[test]
     fn a_burst_has_more_kept_and_quiet_fewer_and_sleep_none() {
         let now = Instant::now();
-        let mut stock = WarmSet::new(KeepPolicy::SCOPED, now);
-        let take = |stock: &mut WarmSet<()>| stock.take(now, |()| true);
-        assert_eq!(stock.target(now), SCOPES_PARKED);
-        stock.ready.push_back(());
-        assert!(!stock.is_low() && take(&mut stock).is_some() && stock.is_low());
-        assert!(take(&mut stock).is_none() && take(&mut stock).is_none());
-        assert_eq!(stock.target(now), 4 * SCOPES_PARKED);
-        assert!((0..9).all(|_| take(&mut stock).is_none()));
-        assert_eq!(stock.target(now), SCOPES_PARKED_MAX);
-        assert_eq!(stock.due(), Some(now + SCOPES_QUIET));
-        assert_eq!(stock.target(now + SCOPES_QUIET), SCOPES_PARKED);
-        assert_eq!(stock.due(), Some(now + SCOPES_SLEEP));
-        assert_eq!(stock.target(now + SCOPES_SLEEP), 0);
-        assert_eq!(stock.due(), None);
+        let mut warm = WarmSet::new(KeepPolicy::SCOPED, now);
+        let take = |warm: &mut WarmSet<()>| warm.take(now, |()| true);
+        assert_eq!(warm.target(now), SCOPES_PARKED);
+        warm.ready.push_back(());
+        assert!(!warm.is_low() && take(&mut warm).is_some() && warm.is_low());
+        assert!(take(&mut warm).is_none() && take(&mut warm).is_none());
+        assert_eq!(warm.target(now), 4 * SCOPES_PARKED);
+        assert!((0..9).all(|_| take(&mut warm).is_none()));
+        assert_eq!(warm.target(now), SCOPES_PARKED_MAX);
+        assert_eq!(warm.due(), Some(now + SCOPES_QUIET));
+        assert_eq!(warm.target(now + SCOPES_QUIET), SCOPES_PARKED);
+        assert_eq!(warm.due(), Some(now + SCOPES_SLEEP));
+        assert_eq!(warm.target(now + SCOPES_SLEEP), 0);
+        assert_eq!(warm.due(), None);
     }
 
     #[test]
     fn bare_launchers_are_kept_for_who_sleeps() {
         let now = Instant::now();
-        let mut stock: WarmSet<()> = WarmSet::new(KeepPolicy::BARE, now);
-        assert_eq!(stock.due(), None);
-        assert!(stock.take(now, |()| true).is_none());
-        assert_eq!(stock.due(), Some(now + LAUNCHERS_QUIET));
-        assert_eq!(stock.target(now + LAUNCHERS_QUIET), LAUNCHERS_PARKED);
-        assert_eq!(stock.due(), None);
+        let mut warm: WarmSet<()> = WarmSet::new(KeepPolicy::BARE, now);
+        assert_eq!(warm.due(), None);
+        assert!(warm.take(now, |()| true).is_none());
+        assert_eq!(warm.due(), Some(now + LAUNCHERS_QUIET));
+        assert_eq!(warm.target(now + LAUNCHERS_QUIET), LAUNCHERS_PARKED);
+        assert_eq!(warm.due(), None);
     }
 }

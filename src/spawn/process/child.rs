@@ -18,10 +18,10 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid};
 
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
+use crate::spawn::reap::call_reaper::{self, ReaperSide};
 use crate::sys::{self, ChildMemory, UnfitStdio};
 
 use super::plan::ReceivedPlan;
-use crate::spawn::reap::call_reaper::{self, ReaperSide};
 
 /// What a launcher could not do. Nothing of the command ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +124,9 @@ pub(in crate::spawn) struct LauncherSetup {
 }
 
 /// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
-pub(in crate::spawn) fn live(birth: LauncherSetup, room: ChildMemory) -> u8 {
-    let mut stream = sys::alone_with(birth.stream);
-    if !ends_with(birth.broker) {
+pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
+    let mut stream = sys::alone_with(setup.stream);
+    if !ends_with(setup.broker) {
         return FAILED;
     }
     let mut ready = prepare();
@@ -153,7 +153,7 @@ pub(in crate::spawn) fn live(birth: LauncherSetup, room: ChildMemory) -> u8 {
     };
     let Err(failure) = planned.and_then(|(orders, rest)| {
         ready?;
-        take_place(&stdio, birth.open_files)?;
+        take_place(&stdio, setup.open_files)?;
         if orders.opened.count() > 0 {
             // What came from the caller stays open, and goes with exec or with what takes its number.
             mem::forget(mem::take(&mut stdio));

@@ -12,14 +12,14 @@ use nix::unistd::Pid;
 use crate::limits::{CLOSER_BATCH, KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX};
 use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::StdinMode;
-use crate::sys::{self, ProcessEnd, UnfitStdio};
-
-use super::child::{CloseMode, FIT, LaunchFailure, StdioSource};
-use super::plan::{CommandStdio, LaunchPlan};
 use crate::spawn::contain::scope::CallScope;
 use crate::spawn::reap::call_reaper::{ReaperChildren, ReaperReport, left_below};
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stop::StopSignal;
+use crate::sys::{self, ProcessEnd, UnfitStdio};
+
+use super::child::{CloseMode, FIT, LaunchFailure, StdioSource};
+use super::plan::{CommandStdio, LaunchPlan};
 
 /// A process that waits for its plan. Dropped without one, it ends by itself.
 #[derive(Debug)]
@@ -255,13 +255,13 @@ impl Launcher {
 
     /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing
     /// else to do, but what descriptors it took may keep it.
-    pub fn dismiss(self, kin: &Reaper, stop: StopSignal<'_>) {
+    pub fn dismiss(self, reaper: &Reaper, stop: StopSignal<'_>) {
         let Self { pid, pidfd, stream, scope, .. } = self;
         drop(stream);
         let mut looked_at = [pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // A wait that fails is over: it is reaped in passing, with a later call.
         sys::poll_until(&mut looked_at, None).ok();
-        kin.reap_unused(pid);
+        reaper.reap_unused(pid);
         drop(scope);
     }
 
@@ -349,18 +349,18 @@ impl EndingLauncher {
     }
 
     /// Whether it has ended; then it is reaped.
-    pub fn is_over(&self, kin: &Reaper) -> bool {
+    pub fn is_over(&self, reaper: &Reaper) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         let is_over = sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(false);
         if is_over {
-            kin.reap_unused(self.pid);
+            reaper.reap_unused(self.pid);
         }
         is_over
     }
 }
 
 /// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
-pub(in crate::spawn) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, kin: &Reaper) {
+pub(in crate::spawn) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, reaper: &Reaper) {
     let hang_up = |Launcher { pid, pidfd, stream, scope, .. }| {
         drop(stream);
         (pid, pidfd, scope)
@@ -369,7 +369,7 @@ pub(in crate::spawn) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, k
         let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
         // One that does not end in time is reaped with the next call.
         sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
-        kin.reap_unused(pid);
+        reaper.reap_unused(pid);
         drop(scope);
     }
 }

@@ -23,12 +23,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
 use crate::limits::{LAUNCHERS_ASKED_MAX, NURSERY_END_MAX, SEND_WAIT};
+use crate::spawn::stream::relay;
 use crate::sys::{self, ChildSlots};
 
 use super::child::{LauncherSetup, live};
 use super::parent_thread;
 use super::privileges::shed_capabilities;
-use crate::spawn::stream::relay;
 
 /// The hidden argument that makes this program the nursery.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl Nursery {
 pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     // Descriptor 0 is the channel until all is prepared; a broker that is gone needs no report.
     let channel = prepare(broker).inspect_err(|why| drop(report(io::stdin().as_fd(), why)))?;
-    let work = NurseryWork { channel, broker, open_files, berths: ChildSlots::default() };
+    let work = NurseryWork { channel, broker, open_files, slots: ChildSlots::default() };
     // The broker sees the channel close, says so, and starts another.
     Ok(work.serve().unwrap_or(ExitCode::FAILURE))
 }
@@ -145,7 +145,7 @@ struct NurseryWork {
     channel: OwnedFd,
     broker: Pid,
     open_files: u64,
-    berths: ChildSlots,
+    slots: ChildSlots,
 }
 
 impl NurseryWork {
@@ -207,8 +207,8 @@ impl NurseryWork {
         let Some(channel) = descriptors.next() else { return };
         let bear = |group: Option<&OwnedFd>| {
             let (channel, broker) = (channel.as_raw_fd(), self.broker);
-            let birth = relay::Birth { channel, broker, is_inside: group.is_some() };
-            sys::copy_sibling(group.map(AsFd::as_fd), || relay::live(birth))
+            let setup = relay::Birth { channel, broker, is_inside: group.is_some() };
+            sys::copy_sibling(group.map(AsFd::as_fd), || relay::live(setup))
         };
         let inside = descriptors.next().and_then(|group| bear(Some(&group)).ok());
         if let Err(source) = inside.map_or_else(|| bear(None), Ok) {
@@ -218,8 +218,8 @@ impl NurseryWork {
 
     /// A launcher that listens to its copy of `stream`.
     fn bear(&mut self, group: Option<BorrowedFd<'_>>, stream: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
-        let birth =
+        let setup =
             LauncherSetup { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
-        sys::clone_sibling(&mut self.berths, group, live, birth)
+        sys::clone_sibling(&mut self.slots, group, live, setup)
     }
 }

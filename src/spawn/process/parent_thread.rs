@@ -27,18 +27,18 @@ static CRADLE: OnceLock<ParentThread> = OnceLock::new();
 /// Starts a program as a child of the cradle.
 pub(in crate::spawn) fn start(command: Command) -> io::Result<Child> {
     let (reply, answer) = mpsc::sync_channel(1);
-    cradle()?.orders.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+    parent_thread()?.orders.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
     answer.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }
 
 /// The thread, once something was started.
 pub(in crate::spawn) fn thread() -> Option<Pid> {
-    CRADLE.get().map(|cradle| cradle.thread)
+    CRADLE.get().map(|parent_thread| parent_thread.thread)
 }
 
-fn cradle() -> io::Result<&'static ParentThread> {
-    if let Some(cradle) = CRADLE.get() {
-        return Ok(cradle);
+fn parent_thread() -> io::Result<&'static ParentThread> {
+    if let Some(parent_thread) = CRADLE.get() {
+        return Ok(parent_thread);
     }
     let (orders, received) = mpsc::channel::<StartOrder>();
     let (tell, told) = mpsc::sync_channel(1);
@@ -49,7 +49,7 @@ fn cradle() -> io::Result<&'static ParentThread> {
             reply.send(command.spawn()).ok();
         }
     };
-    thread::Builder::new().name("cradle".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
+    thread::Builder::new().name("parent".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
     let thread = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
     Ok(CRADLE.get_or_init(|| ParentThread { thread, orders }))
 }

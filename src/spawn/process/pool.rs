@@ -16,28 +16,28 @@ use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
 use crate::limits::{CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_WAIT};
-use crate::sys;
-
-use super::launcher::{Launcher, dismiss};
-use super::nursery::NurseryRequest;
 use crate::spawn::contain::scope::CallScope;
 use crate::spawn::contain::warm::{KeepPolicy, WarmSet};
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stream::relay::PendingRelay;
+use crate::sys;
+
+use super::launcher::{Launcher, dismiss};
+use super::nursery::NurseryRequest;
 
 /// Launchers ahead of need.
 #[derive(Debug)]
 pub struct LauncherPool {
     state: Mutex<PoolState>,
     changed: Condvar,
-    kin: Arc<Reaper>,
+    reaper: Arc<Reaper>,
 }
 
 #[derive(Debug)]
 struct PoolState {
     /// To the nursery that serves now.
     channel: Option<Arc<OwnedFd>>,
-    stock: WarmSet<Launcher>,
+    warm: WarmSet<Launcher>,
     /// Asked for, and not there yet.
     coming: usize,
     /// Why the last one that came could not be taken in, for a call that waits.
@@ -50,11 +50,11 @@ struct PoolState {
 
 impl LauncherPool {
     /// A pool without a nursery: [`Self::attach`] gives it one.
-    pub fn new(kin: Arc<Reaper>) -> Self {
-        let stock = WarmSet::new(KeepPolicy::BARE, Instant::now());
+    pub fn new(reaper: Arc<Reaper>) -> Self {
+        let warm = WarmSet::new(KeepPolicy::BARE, Instant::now());
         let state =
-            PoolState { channel: None, stock, coming: 0, trouble: None, last_trouble: None, has_made: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), kin }
+            PoolState { channel: None, warm, coming: 0, trouble: None, last_trouble: None, has_made: false };
+        Self { state: Mutex::new(state), changed: Condvar::new(), reaper }
     }
 
     /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
@@ -66,7 +66,7 @@ impl LauncherPool {
             pool.stock_up(&own).ok();
             pool.lose(&own);
         };
-        thread::Builder::new().name("stocker".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
+        thread::Builder::new().name("launchers".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
         let mut state = self.state();
         (state.channel, state.coming) = (Some(channel), 0);
         (state.last_trouble, state.has_made) = (None, false);
@@ -87,7 +87,7 @@ impl LauncherPool {
     /// Forgets a nursery that is gone, and what it made; calls wait until there is another.
     pub fn detach(&self) {
         let left = self.state().forget();
-        dismiss(left, &self.kin);
+        dismiss(left, &self.reaper);
     }
 
     /// Waits until the nursery has made a launcher, which stays for the first call: so a process can be made
@@ -96,10 +96,10 @@ impl LauncherPool {
     pub fn prove(&self) -> io::Result<()> {
         let give_up = Instant::now() + NURSERY_WAIT;
         let mut state = self.state();
-        state.stock.waiting += 1;
+        state.warm.waiting += 1;
         let proved = loop {
             let left = give_up.saturating_duration_since(Instant::now());
-            if !state.stock.ready.is_empty() {
+            if !state.warm.ready.is_empty() {
                 break Ok(());
             } else if let Some(errno) = state.trouble.take() {
                 break Err(errno.into());
@@ -111,7 +111,7 @@ impl LauncherPool {
             state.ask();
             state = self.wait(state, left);
         };
-        state.stock.waiting -= 1;
+        state.warm.waiting -= 1;
         proved
     }
 
@@ -122,8 +122,8 @@ impl LauncherPool {
         let mut state = self.state();
         loop {
             let now = Instant::now();
-            if let Some(launcher) = state.stock.take(now, Launcher::is_alive) {
-                if state.stock.ready.len() < LAUNCHERS_LEFT_MIN {
+            if let Some(launcher) = state.warm.take(now, Launcher::is_alive) {
+                if state.warm.ready.len() < LAUNCHERS_LEFT_MIN {
                     state.ask();
                 }
                 return Ok(launcher);
@@ -131,10 +131,10 @@ impl LauncherPool {
             if now >= give_up {
                 return Err(none_in_time());
             }
-            state.stock.waiting += 1;
+            state.warm.waiting += 1;
             state.ask();
             state = self.wait(state, give_up - now);
-            state.stock.waiting -= 1;
+            state.warm.waiting -= 1;
             if let Some(errno) = state.trouble.take() {
                 return Err(errno.into());
             }
@@ -144,8 +144,8 @@ impl LauncherPool {
     /// A launcher that is there already; where there is none, more are asked for.
     pub fn try_take(&self) -> Option<Launcher> {
         let mut state = self.state();
-        let taken = state.stock.take(Instant::now(), Launcher::is_alive);
-        if taken.is_none() || state.stock.ready.len() < LAUNCHERS_LEFT_MIN {
+        let taken = state.warm.take(Instant::now(), Launcher::is_alive);
+        if taken.is_none() || state.warm.ready.len() < LAUNCHERS_LEFT_MIN {
             state.ask();
         }
         taken
@@ -154,7 +154,7 @@ impl LauncherPool {
     /// Has those made that were taken, once that is worth the nursery's while.
     pub fn refill(&self) {
         let mut state = self.state();
-        if state.missing() * 2 >= state.stock.target(Instant::now()) {
+        if state.missing() * 2 >= state.warm.target(Instant::now()) {
             state.ask();
         }
     }
@@ -176,7 +176,7 @@ impl LauncherPool {
         let mut descriptors = vec![far.as_fd()];
         descriptors.extend(scope.map(|scope| scope.cgroup().directory()));
         self.send(&[NurseryRequest::RELAY], &descriptors)?;
-        Ok(PendingRelay::new(channel, self.kin.clone()))
+        Ok(PendingRelay::new(channel, self.reaper.clone()))
     }
 
     /// Asks the nursery for something that takes descriptors.
@@ -194,10 +194,10 @@ impl LauncherPool {
     /// The life of a thread that receives what a nursery makes, until that is gone.
     fn stock_up(&self, channel: &OwnedFd) -> io::Result<()> {
         loop {
-            let due = self.state().stock.due();
+            let due = self.state().warm.due();
             if !sys::poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], due)? {
                 let surplus = self.state().surplus();
-                dismiss(surplus, &self.kin);
+                dismiss(surplus, &self.reaper);
                 continue;
             }
             let received = receive(channel.as_fd());
@@ -206,15 +206,15 @@ impl LauncherPool {
             match received {
                 Ok(Some(launcher)) => {
                     state.has_made = true;
-                    state.stock.ready.push_back(launcher);
+                    state.warm.ready.push_back(launcher);
                 }
                 Ok(None) => return Ok(()),
                 Err(errno) => {
                     state.last_trouble = Some(errno);
-                    state.trouble = Some(errno).filter(|_| state.stock.waiting > 0);
+                    state.trouble = Some(errno).filter(|_| state.warm.waiting > 0);
                 }
             }
-            match (state.stock.waiting, state.trouble) {
+            match (state.warm.waiting, state.trouble) {
                 (0, _) => {}
                 (_, None) => self.changed.notify_one(),
                 // One call fails of it. The others ask again: this one is lost to whom it was meant for.
@@ -243,7 +243,7 @@ impl LauncherPool {
         if state.channel.as_ref().is_some_and(|now| Arc::ptr_eq(now, channel)) {
             let left = state.forget();
             drop(state);
-            dismiss(left, &self.kin);
+            dismiss(left, &self.reaper);
         }
     }
 
@@ -259,8 +259,8 @@ impl LauncherPool {
 impl PoolState {
     /// How many should be asked for.
     fn missing(&mut self) -> usize {
-        let wanted = self.stock.target(Instant::now()) + self.stock.waiting;
-        wanted.saturating_sub(self.stock.ready.len() + self.coming)
+        let wanted = self.warm.target(Instant::now()) + self.warm.waiting;
+        wanted.saturating_sub(self.warm.ready.len() + self.coming)
     }
 
     /// Asks for what is missing, without waiting. What cannot be asked for now is asked for with the next call.
@@ -276,14 +276,14 @@ impl PoolState {
 
     /// Those that nobody will need soon.
     fn surplus(&mut self) -> Vec<Launcher> {
-        let kept = self.stock.target(Instant::now()).min(self.stock.ready.len());
-        self.stock.ready.drain(kept..).collect()
+        let kept = self.warm.target(Instant::now()).min(self.warm.ready.len());
+        self.warm.ready.drain(kept..).collect()
     }
 
     /// Forgets a nursery, and gives what is left of it.
     fn forget(&mut self) -> Vec<Launcher> {
         (self.channel, self.coming) = (None, 0);
-        self.stock.ready.drain(..).collect()
+        self.warm.ready.drain(..).collect()
     }
 }
 

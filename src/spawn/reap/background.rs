@@ -7,21 +7,21 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 
 use crate::limits::TERM_GRACE;
-
-use super::reaper::Reaper;
 use crate::spawn::contain::members::CallMembers;
 use crate::spawn::rounds::end_all_until;
 use crate::spawn::stop::StopSignal;
 
+use super::reaper::Reaper;
+
 /// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
-pub fn ask_kept(kin: &Reaper) -> io::Result<()> {
-    kin.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
+pub fn ask_kept(reaper: &Reaper) -> io::Result<()> {
+    reaper.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
 }
 
 /// Ends everything that calls with `background = keep` left running, as far as it can be ended until
 /// `give_up`: the broker leaves.
-pub fn end_kept(kin: &Reaper, stop: StopSignal<'_>, give_up: Instant) -> io::Result<usize> {
-    let (scopes, told) = kin.kept_scopes();
+pub fn end_kept(reaper: &Reaper, stop: StopSignal<'_>, give_up: Instant) -> io::Result<usize> {
+    let (scopes, told) = reaper.kept_scopes();
     let now = Instant::now();
     let kill_at_the_latest = now + give_up.saturating_duration_since(now) / 2;
     for scope in &scopes {
@@ -29,5 +29,5 @@ pub fn end_kept(kin: &Reaper, stop: StopSignal<'_>, give_up: Instant) -> io::Res
         CallMembers::new(scope, None).end_until(told.is_none(), kill_from, give_up, stop)?;
     }
     let kill_from = (now + TERM_GRACE).min(kill_at_the_latest);
-    end_all_until(kin.kept()?, || kin.kept(), kill_from, give_up, stop)
+    end_all_until(reaper.kept()?, || reaper.kept(), kill_from, give_up, stop)
 }

@@ -23,11 +23,11 @@ use nix::unistd::{Pid, getpid, getsid};
 use crate::cgroup::Cgroup;
 use crate::limits::PARKED_ROUND;
 use crate::rules::BackgroundMode;
+use crate::spawn::process::parent_thread;
 use crate::sys::{self, ProcessEnd};
 
 use super::call_reaper::left_below;
 use super::proc_tree::{ChildList, signal_tree};
-use crate::spawn::process::parent_thread;
 
 /// The broker's children.
 #[derive(Debug)]
@@ -82,48 +82,48 @@ impl Reaper {
         if background == BackgroundMode::Keep {
             return true;
         }
-        let mut family = self.family();
+        let mut state = self.state();
         // A list that cannot be read may hold some.
-        !family.foreign.is_empty() && (family.look_at_foreign().is_err() || !family.foreign.is_empty())
+        !state.foreign.is_empty() && (state.look_at_foreign().is_err() || !state.foreign.is_empty())
     }
 
     /// Takes note of a nursery.
     pub fn note_nursery(&self, pid: Pid) {
-        self.family().nurseries.insert(pid);
+        self.state().nurseries.insert(pid);
     }
 
     /// A nursery has ended.
     pub fn forget_nursery(&self, pid: Pid) {
-        self.family().nurseries.remove(&pid);
+        self.state().nurseries.remove(&pid);
     }
 
     /// Takes note of a relay.
     pub(in crate::spawn) fn note_relay(&self, pid: Pid) {
-        self.family().relays.insert(pid);
+        self.state().relays.insert(pid);
     }
 
     /// Reaps a relay that has ended. One that cannot be killed is reaped when it ends after all.
     pub(in crate::spawn) fn let_go(&self, pid: Pid) {
-        let mut family = self.family();
-        family.relays.remove(&pid);
-        family.is_over(pid);
+        let mut state = self.state();
+        state.relays.remove(&pid);
+        state.is_over(pid);
     }
 
     /// Takes note of a launcher that becomes a command now, or whose command begins.
     pub(in crate::spawn) fn adopt(&self, pid: Pid) {
-        self.family().commands.insert(pid);
+        self.state().commands.insert(pid);
     }
 
     /// Reaps a command that has ended, and says how, after how much processor time, and what it left. `None`
     /// while its end cannot be seen. Never waits: every other call's end needs this lock.
     pub(in crate::spawn) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
-        let mut family = self.family();
+        let mut state = self.state();
         let Some((end, used)) = sys::reap(pidfd)? else { return Ok(None) };
-        family.commands.remove(&pid);
-        if family.looked.elapsed() >= PARKED_ROUND {
-            family.sweep()?;
+        state.commands.remove(&pid);
+        if state.looked.elapsed() >= PARKED_ROUND {
+            state.sweep()?;
         }
-        Ok(Some(Ended { end, used, left: family.claim(pid)? }))
+        Ok(Some(Ended { end, used, left: state.claim(pid)? }))
     }
 
     /// Reaps a reaper that has ended, and gives what is left of its call: nothing, unless it was killed.
@@ -133,74 +133,74 @@ impl Reaper {
         pid: Pid,
         pidfd: BorrowedFd<'_>,
     ) -> io::Result<Option<Vec<Pid>>> {
-        let mut family = self.family();
+        let mut state = self.state();
         let Some((end, _)) = sys::reap(pidfd)? else { return Ok(None) };
-        family.commands.remove(&pid);
+        state.commands.remove(&pid);
         match end {
-            ProcessEnd::Exited(_) => family.look_round().map(|()| Some(Vec::new())),
-            ProcessEnd::Signaled(_) => family.claim(pid).map(Some),
+            ProcessEnd::Exited(_) => state.look_round().map(|()| Some(Vec::new())),
+            ProcessEnd::Signaled(_) => state.claim(pid).map(Some),
         }
     }
 
     /// Lets go on what is below a reaper, in its scope where it has one.
     pub(in crate::spawn) fn keep_reaper(&self, pid: Pid, scope: Option<&Cgroup>) -> io::Result<()> {
-        let mut family = self.family();
-        family.commands.remove(&pid);
-        family.reapers.insert(pid);
-        family.keep_scope(scope);
-        family.look_round()
+        let mut state = self.state();
+        state.commands.remove(&pid);
+        state.reapers.insert(pid);
+        state.keep_scope(scope);
+        state.look_round()
     }
 
     /// Reaps a launcher that never had a call, if it has ended.
     pub(in crate::spawn) fn reap_unused(&self, pid: Pid) {
-        let mut family = self.family();
-        if !family.commands.contains(&pid) {
-            family.is_over(pid);
+        let mut state = self.state();
+        if !state.commands.contains(&pid) {
+            state.is_over(pid);
         }
     }
 
     /// Gives up on a command that cannot be killed; it is reaped when it ends after all.
     pub(in crate::spawn) fn give_up(&self, pid: Pid) {
-        let mut family = self.family();
-        family.commands.remove(&pid);
-        family.kept.insert(pid);
+        let mut state = self.state();
+        state.commands.remove(&pid);
+        state.kept.insert(pid);
     }
 
     /// What still runs of an ended command; the ones that have ended since are reaped.
     pub(in crate::spawn) fn left_of(&self, pid: Pid) -> io::Result<Vec<Pid>> {
-        self.family().claim(pid)
+        self.state().claim(pid)
     }
 
     /// Lets go on what a command left whose reaper was killed, in its scope where something is left in one.
     /// Gives whether there is anything.
     pub(in crate::spawn) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
-        let mut family = self.family();
-        family.keep_scope(scope);
-        let kept: Vec<_> = family.claimed.extract_if(|_, owners| owners.contains(&pid)).collect();
+        let mut state = self.state();
+        state.keep_scope(scope);
+        let kept: Vec<_> = state.claimed.extract_if(|_, owners| owners.contains(&pid)).collect();
         let keeps = scope.is_some() || !kept.is_empty();
-        family.kept.extend(kept.into_iter().map(|(child, _)| child));
+        state.kept.extend(kept.into_iter().map(|(child, _)| child));
         keeps
     }
 
     /// The scopes of what was let go on, and when they were told to end, if this is not the first time.
     pub(super) fn kept_scopes(&self) -> (Vec<Cgroup>, Option<Instant>) {
-        let mut family = self.family();
-        let told = family.told.replace(Instant::now());
-        (family.scopes.iter().filter_map(|path| Cgroup::open(path).ok()).collect(), told)
+        let mut state = self.state();
+        let told = state.told.replace(Instant::now());
+        (state.scopes.iter().filter_map(|path| Cgroup::open(path).ok()).collect(), told)
     }
 
     /// Everything that was let go on, for the broker's end; the ones that have ended are reaped.
     pub fn kept(&self) -> io::Result<Vec<Pid>> {
-        let mut family = self.family();
+        let mut state = self.state();
         let nobody = Pid::from_raw(0);
-        family.sweep()?;
-        let mut left = if family.foreign.is_empty() {
-            family.claim(nobody)?
+        state.sweep()?;
+        let mut left = if state.foreign.is_empty() {
+            state.claim(nobody)?
         } else {
-            family.look_at_foreign().map(|()| Vec::new())?
+            state.look_at_foreign().map(|()| Vec::new())?
         };
-        left.extend(family.kept.iter());
-        let reapers: Vec<_> = family.reapers.iter().copied().collect();
+        left.extend(state.kept.iter());
+        let reapers: Vec<_> = state.reapers.iter().copied().collect();
         for reaper in reapers {
             // None other is reaped here meanwhile, so the number means this one.
             let Ok(pidfd) = sys::open_pidfd(reaper) else { continue };
@@ -213,16 +213,16 @@ impl Reaper {
     /// without a call, and what a command made as its own sibling (`CLONE_PARENT`). For the broker's end,
     /// when no call runs any more.
     pub fn end_siblings(&self) -> io::Result<()> {
-        let family = self.family();
+        let state = self.state();
         let Some(thread) = parent_thread::thread() else { return Ok(()) };
         let children = ChildList::of(thread)?.list()?;
-        children.into_iter().filter(|child| !family.nurseries.contains(child)).for_each(|child| {
+        children.into_iter().filter(|child| !state.nurseries.contains(child)).for_each(|child| {
             signal_tree(child, Signal::SIGKILL);
         });
         Ok(())
     }
 
-    fn family(&self) -> MutexGuard<'_, ReaperState> {
+    fn state(&self) -> MutexGuard<'_, ReaperState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

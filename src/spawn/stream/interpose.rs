@@ -9,12 +9,12 @@ use nix::poll::PollFlags;
 
 use crate::limits::{RELAY_PIPE_BYTES, REQUEST_FDS};
 use crate::rules::AuditMode;
+use crate::spawn::process::plan::CommandStdio;
 use crate::sys;
 
 use super::fds::{FdUse, StreamEnd, StreamFds, is_terminal};
 use super::io::{CaptureLoss, StreamSide, StreamWaits};
 use super::transfer::CallStream;
-use crate::spawn::process::plan::CommandStdio;
 
 /// Streams that are ready to flow.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ mod process;
 #[derive(Debug)]
 pub struct PendingRelay {
     channel: OwnedFd,
-    kin: Arc<Reaper>,
+    reaper: Arc<Reaper>,
 }
 
 /// What a relay is to do.
@@ -74,8 +74,8 @@ pub struct Relay {
 
 impl PendingRelay {
     /// A relay that will speak at the other end of `channel`.
-    pub(in crate::spawn) fn new(channel: OwnedFd, kin: Arc<Reaper>) -> Self {
-        Self { channel, kin }
+    pub(in crate::spawn) fn new(channel: OwnedFd, reaper: Arc<Reaper>) -> Self {
+        Self { channel, reaper }
     }
 
     /// Has the relay take the caller's descriptors, put pipes in the place of captured and of hidden ones,
@@ -110,7 +110,7 @@ impl PendingRelay {
             Ok(RelayReport::Equipped { pid, is_inside }) => {
                 let handle = message.descriptors.into_iter().next();
                 let pidfd = handle.ok_or(Refusal::NoLauncher(Errno::EMFILE.into()))?;
-                let process = RelayProcess::new(Pid::from_raw(pid), pidfd, is_inside, self.kin);
+                let process = RelayProcess::new(Pid::from_raw(pid), pidfd, is_inside, self.reaper);
                 Ok(Relay::new(self.channel, process, captures))
             }
             Ok(RelayReport::Unfit(unfit)) => Err(Refusal::Descriptors(unfit.into())),
@@ -270,13 +270,13 @@ struct RelayProcess {
     pid: Pid,
     pidfd: OwnedFd,
     is_inside: bool,
-    kin: Arc<Reaper>,
+    reaper: Arc<Reaper>,
 }
 
 impl RelayProcess {
-    fn new(pid: Pid, pidfd: OwnedFd, is_inside: bool, kin: Arc<Reaper>) -> Self {
-        kin.note_relay(pid);
-        Self { pid, pidfd, is_inside, kin }
+    fn new(pid: Pid, pidfd: OwnedFd, is_inside: bool, reaper: Arc<Reaper>) -> Self {
+        reaper.note_relay(pid);
+        Self { pid, pidfd, is_inside, reaper }
     }
 
     /// Kills it, and waits a while for its end. Gives whether that came.
@@ -291,6 +291,6 @@ impl RelayProcess {
 impl Drop for RelayProcess {
     fn drop(&mut self) {
         self.end();
-        self.kin.let_go(self.pid);
+        self.reaper.let_go(self.pid);
     }
 }

@@ -37,7 +37,7 @@ impl Quoting {
             Self::Backslashes => word.chars().flat_map(|ch| ['\\', ch]).collect(),
             Self::Escapes => escapes(word),
             Self::Pieces => pieces(word),
-            Self::Shown => escape::quoted(word).into_owned(),
+            Self::Shown => text::quoted(word).into_owned(),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Lines that are put in, taken out and exchanged, and which of them are records then.
 
-use super::*;
 use crate::audit::chain::{chained, no_line};
 use crate::audit::read::lines::ManifestLines;
+
+use super::*;
 
 fn stood(text: &str, anchor: Option<&str>) -> ClassifiedLines {
     let mut standing = LineClassifier::new(anchor.map(|line| Digest::of_line(line.trim_end().as_bytes())));
@@ -100,10 +101,10 @@ fn every_beginning_of_a_record_may_be_torn() {
 
 #[test]
 fn runs_and_places_are_bounded() {
-    let stray = |number: usize| chained(r#"{"kind":"close","ts":1}"#, &format!("{number:064x}")).0;
+    let leftover = |number: usize| chained(r#"{"kind":"close","ts":1}"#, &format!("{number:064x}")).0;
     let [a, b] = &run::<2>(&no_line(), "start");
     let mut text = a.clone();
-    (0..1000).for_each(|number| text += &stray(number + 1));
+    (0..1000).for_each(|number| text += &leftover(number + 1));
     let mut standing = LineClassifier::new(None);
     let mut lines = ManifestLines::new(text.as_bytes());
     while let Some(line) = lines.read_line().expect("no I/O here") {

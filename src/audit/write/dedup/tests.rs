@@ -1,10 +1,10 @@
 //! Each refusal is written or counted, once, whatever comes when.
 
+use crate::audit::record::argv::Caller;
 use crate::refusal::Refusal;
 use crate::sys::Sender;
 
 use super::*;
-use crate::audit::record::argv::Caller;
 
 fn of(socket: &str, word: &str) -> RefusedRequest {
     RefusedRequest::new(&SocketName::new(socket), None, &[word], &Refusal::Stopping)

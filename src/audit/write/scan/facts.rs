@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use crate::audit::write::leftovers::UnendedCall;
 use crate::ids::CallId;
 use crate::limits::CALL_NUMBER_MAX;
 
 use super::ManifestScan;
-use crate::audit::write::leftovers::UnendedCall;
 
 /// What a line says about those that come.
 #[derive(Default, Deserialize)]

@@ -2,10 +2,10 @@
 
 use std::io::Cursor;
 
+use crate::audit::chain::{chained, hash_line, no_line};
 use crate::limits::{CALL_NUMBER_MAX, RECORD_LINE_BYTES_MAX};
 
 use super::*;
-use crate::audit::chain::{chained, hash_line, no_line};
 
 /// A manifest of these records, each of which follows the one before it.
 fn manifest(records: &[&str]) -> String {

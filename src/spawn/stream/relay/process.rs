@@ -16,15 +16,15 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getpid, getppid, se
 use crate::audit::CapturedBytes;
 use crate::limits::{RELAY_PATIENCE, SEND_WAIT};
 use crate::rules::{StdinMode, TtyMode};
-use crate::sys::{self, UnfitStdio};
-
-use super::messages::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
 use crate::spawn::process::launcher::equip;
 use crate::spawn::process::plan::CommandStdio;
 use crate::spawn::stream::fds::{FdUse, StreamFds};
 use crate::spawn::stream::interpose::CallStreams;
 use crate::spawn::stream::interpose::divert;
 use crate::spawn::stream::transfer::CallStream;
+use crate::sys::{self, UnfitStdio};
+
+use super::messages::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
 
 /// What a relay is born with.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +43,13 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 
 /// A relay's whole life.
-pub(in crate::spawn) fn live(birth: Birth) -> u8 {
-    let channel = sys::alone_with(birth.channel);
+pub(in crate::spawn) fn live(setup: Birth) -> u8 {
+    let channel = sys::alone_with(setup.channel);
     // Asked for before looking, so that a broker that dies in between is noticed.
-    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != birth.broker {
+    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != setup.broker {
         return FAILED;
     }
-    let begun = settle_in().map_err(RelayError::Io).and_then(|()| begin(channel.as_fd(), birth.is_inside));
+    let begun = settle_in().map_err(RelayError::Io).and_then(|()| begin(channel.as_fd(), setup.is_inside));
     match begun {
         Ok(streams) => RelayWork::new(streams, channel).run(),
         Err(RelayError::Io(source)) => {
