@@ -1,9 +1,12 @@
 //! The house rules that a test can keep: who may import whom, where `unsafe` may stand, how long things are, and that
 //! REFERENCE.md names what there is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use sluice::refusal::{DescriptorFault, Refusal};
+use sluice::rules::{MissReason, PolicyMiss};
 
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -257,33 +260,13 @@ fn unnamed(names: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_reference_names_every_attribute() {
-    none(&unnamed(&[
-        "timeout",
-        "cwd",
-        "umask",
-        "env",
-        "setenv",
-        "exec_path",
-        "stdin",
-        "tty",
-        "stdinfile",
-        "stdoutfile",
-        "stderrfile",
-        "capture_max",
-        "on_hangup",
-        "background",
-        "max_calls",
-        "log",
-        "logfile",
-        "audit",
-        "journal",
-        "allow_dash",
-        "allow_any",
-        "accepts",
-        "refuses",
-        "include",
-        "in",
-    ]));
+    let attributes: Vec<_> = sluice::rules::attributes().collect();
+    assert!(attributes.len() > 30, "{} attributes", attributes.len());
+    let (rows, is_place) = (rows(), |cell: &String| ["D", "R", "D R"].contains(&cell.as_str()));
+    let is_described = |name: &str| rows.get(name).is_some_and(|cells| cells.iter().any(is_place));
+    let missing = attributes.iter().filter(|name| !is_described(name));
+    none(&missing.map(|name| format!("REFERENCE.md has no row for `{name}`")).collect::<Vec<_>>());
+    none(&unnamed(&["include", "in"]));
 }
 
 #[test]
@@ -291,11 +274,115 @@ fn the_reference_names_every_status() {
     none(&unnamed(&sluice::wire::Status::NAMES.map(|(_, name)| name)));
 }
 
+/// The rows of REFERENCE.md's tables that begin with names in backquotes: each of these, with what the second cell has for it,
+/// or for all.
+fn rows() -> BTreeMap<String, Vec<String>> {
+    let reference = reference();
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for cells in reference.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let Some((names, rest)) = cells.split_once(" | ") else { continue };
+        let values = rest.split(" | ").next().unwrap_or_default();
+        let last = values.split(", ").last().unwrap_or_default();
+        let names = names.split(", ").map(|name| name.trim_matches('`'));
+        let rows_here = names.zip(values.split(", ").chain(std::iter::repeat(last)));
+        rows_here.for_each(|(name, value)| rows.entry(name.to_owned()).or_default().push(value.to_owned()));
+    }
+    rows
+}
+
 #[test]
-fn the_reference_names_every_bound() {
+fn the_reference_has_every_bound_with_its_value() {
     let limits = fs::read_to_string(root().join("src/limits.rs")).expect("there is limits.rs");
-    let names: Vec<_> =
-        limits.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next()).collect();
-    assert!(names.len() > 20, "limits.rs has {} bounds", names.len());
-    none(&unnamed(&names));
+    let (mut known, mut wrong, rows) = (BTreeMap::new(), Vec::new(), rows());
+    for bound in limits.lines().filter_map(|line| line.strip_prefix("pub const ")) {
+        let (name, rest) = bound.split_once(": ").expect("a name and a type");
+        let (_, value) = rest.split_once(" = ").expect("a type and a value");
+        let value = number(value.trim_end_matches(';'), &known);
+        let is_said = |said: &Vec<String>| said.iter().any(|said| number(said, &known) == value);
+        if value.is_none() || !rows.get(name).is_some_and(is_said) {
+            wrong.push(format!("{name} is {value:?}, and in REFERENCE.md {:?}", rows.get(name)));
+        }
+        known.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    assert!(known.len() > 100, "limits.rs has {} bounds", known.len());
+    none(&wrong);
+}
+
+/// What a sign between two numbers means.
+type Operator = (&'static str, fn(u64, u64) -> u64);
+
+/// A number as limits.rs or REFERENCE.md has it: of bytes, of milliseconds, or of things.
+fn number(text: &str, known: &BTreeMap<String, u64>) -> Option<u64> {
+    let inner = text.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).filter(|it| !it.contains('('));
+    let text = inner.unwrap_or(text);
+    let durations = [("Duration::from_millis(", 1), ("Duration::from_secs(", 1000)];
+    for (constructor, unit) in durations {
+        if let Some(inner) = text.strip_prefix(constructor) {
+            return Some(number(inner.strip_suffix(')')?, known)? * unit);
+        }
+    }
+    let operators: [Operator; 5] = [
+        (" - ", |left, right| left - right),
+        (" + ", |left, right| left + right),
+        (" << ", |left, right| left << right),
+        (" * ", |left, right| left * right),
+        ("^", |left, right| left.pow(u32::try_from(right).expect("a small power"))),
+    ];
+    for (sign, apply) in operators {
+        if let Some((left, right)) = text.rsplit_once(sign) {
+            return Some(apply(number(left, known)?, number(right, known)?));
+        }
+    }
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("bytes", 1), ("ms", 1), ("s", 1000)];
+    for (unit, size) in units.into_iter().chain([("days", 24 * 3_600_000)]) {
+        if let Some(count) = text.strip_suffix(unit).and_then(|count| count.strip_suffix(' ')) {
+            return Some(number(count, known)? * size);
+        }
+    }
+    known.get(text).copied().or_else(|| text.replace('_', "").parse().ok())
+}
+
+/// Every refusal that a request can meet, with what its caller is answered.
+#[test]
+fn the_reference_has_every_reason_with_its_status() {
+    let error = || std::io::Error::other("x");
+    let miss = |reason| Refusal::NoRule(PolicyMiss { reason, nearest: None, explanation: String::new() });
+    let of_rules = [MissReason::NoRule, MissReason::OptionLike, MissReason::Outside, MissReason::TooLong];
+    let of_rules = of_rules.into_iter().chain([MissReason::TooMany, MissReason::TooCostly]).map(miss);
+    let others = [
+        Refusal::Malformed(sluice::wire::Malformed::Nul),
+        Refusal::Silence,
+        Refusal::Crowded,
+        Refusal::Descriptors(DescriptorFault::Late),
+        Refusal::NoCredentials,
+        Refusal::Unresolved { program: "x".into(), source: error() },
+        Refusal::Untrusted { program: "x".into(), why: "y".into() },
+        Refusal::AuditLost { path: "x".into(), source: error() },
+        Refusal::NoLauncher(error()),
+        Refusal::LauncherEnded,
+        Refusal::LauncherSilent,
+        Refusal::InFlight,
+        Refusal::BrokenRules("x".into()),
+        Refusal::NoScope(error()),
+        Refusal::ListingTooLarge(0),
+        Refusal::Unsettled,
+        Refusal::Failed,
+        Refusal::Stopping,
+        Refusal::Left,
+    ];
+    let source = fs::read_to_string(root().join("src/refusal.rs")).expect("there is refusal.rs");
+    let words = source.split("fn reason(").nth(1).and_then(|rest| rest.split("\n    }\n").next());
+    let words: BTreeSet<_> = words.expect("it has reasons").split('"').skip(1).step_by(2).collect();
+    let (rows, mut wrong, mut met) = (rows(), Vec::new(), BTreeSet::new());
+    for refusal in of_rules.chain(others) {
+        let (reason, status) = (refusal.reason(), format!("{}", refusal.status().get()));
+        if !rows.get(reason).is_some_and(|said| said.contains(&status)) {
+            wrong.push(format!("{reason} is {status}, and in REFERENCE.md {:?}", rows.get(reason)));
+        }
+        met.insert(reason);
+    }
+    wrong.extend(
+        words.iter().filter(|word| !met.contains(*word)).map(|word| format!("{word} is not tried here")),
+    );
+    none(&wrong);
 }
