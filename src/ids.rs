@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+#[cfg(feature = "broker")]
 use serde::{Deserialize, Serialize};
 
 use crate::limits::ARG_BYTES_MAX;
 
 /// The number of one request, refused ones included: rises by one, and never repeats over restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "broker", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "broker", serde(transparent))]
 pub struct CallId(u64);
 
 impl CallId {
@@ -44,8 +46,9 @@ impl fmt::Display for CallId {
 }
 
 /// The line, counted from 1, on which a rule stands in its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "broker", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "broker", serde(transparent))]
 pub struct RuleLine(u32);
 
 impl RuleLine {
@@ -67,8 +70,9 @@ impl fmt::Display for RuleLine {
 }
 
 /// What a socket is called in records: the descriptor's name under systemd, else the stem of the rules file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "broker", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "broker", serde(transparent))]
 pub struct SocketName(String);
 
 impl SocketName {
@@ -91,8 +95,9 @@ impl fmt::Display for SocketName {
 
 /// One word of a request as the caller sent it. **Untrusted**: it proves only that it is at most
 /// [`ARG_BYTES_MAX`] bytes of UTF-8 without NUL.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "broker", derive(Serialize))]
+#[cfg_attr(feature = "broker", serde(transparent))]
 pub struct ClaimedWord(String);
 
 impl ClaimedWord {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    sluice::cli::sluicify(std::env::args_os())
+    sluice::sluicify::run(std::env::args_os())
 }

@@ -1,5 +1,5 @@
-//! The command lines, and the only place that prints or chooses an exit code. `sluice`'s flags are in one table,
-//! [`Sluice`]; `sluicify`, which must stay small, reads its few words by hand in `sluicify/`.
+//! The operator's command lines: `sluice`'s flags are in one table, [`Sluice`]. Here, and in `sluicify.rs` for the
+//! caller's program, is all that prints or chooses an exit code.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,6 @@ mod output;
 mod rules_argument;
 mod serve;
 mod settings;
-mod sluicify;
 mod verify;
 
 use std::ffi::{OsStr, OsString};
@@ -30,8 +29,6 @@ use crate::spawn::{NurseryRole, RootPolicy, own_rights, run_nursery};
 
 use output::OutputForm;
 use rules_argument::RulesArgument;
-
-pub use sluicify::sluicify;
 
 /// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on record.
 #[derive(Debug, Parser)]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+#[cfg(feature = "broker")]
 use serde::Serialize;
 
 use crate::limits::LISTING_BYTES_MAX;
@@ -12,8 +13,9 @@ use super::{MAGIC, Malformed, MessageReader, VERSION};
 
 /// The status of a reply: 0 to 255 is what the command exited with (128 + signal when one ended it); the negative
 /// ones are the broker's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "broker", derive(Serialize))]
+#[cfg_attr(feature = "broker", serde(transparent))]
 pub struct Status(i32);
 
 impl Status {

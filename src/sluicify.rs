@@ -1,6 +1,8 @@
 //! `sluicify`: its arguments, its exit codes, and where its text goes. What it says of a failure is in `advice.rs`.
 //! No argument parser of the crates': the program is to start in microseconds and to be small.
 
+#![forbid(unsafe_code)]
+
 mod advice;
 mod unit;
 mod unreached;
@@ -56,7 +58,7 @@ enum CallerCommand<'a> {
 }
 
 /// Runs `sluicify` with these arguments, its own name first.
-pub fn sluicify(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().skip(1).collect();
     let code = match parse(&arguments) {
         Ok(CallerCommand::Call(socket, words)) => call(socket, words),
