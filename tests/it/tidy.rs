@@ -126,7 +126,8 @@ fn imports_point_up_the_list_only() {
             continue;
         };
         for import in imports(source.code()).into_iter().filter(|import| *import != source.module()) {
-            let barred = ["client", "sluicify"].contains(&source.module()) && !CLIENT_IMPORTS.contains(&import);
+            let barred =
+                ["client", "sluicify"].contains(&source.module()) && !CLIENT_IMPORTS.contains(&import);
             if barred || place(import) > Some(own) {
                 complaints.push(format!("{}: imports {import}", source.path));
             }
