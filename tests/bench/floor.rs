@@ -1,5 +1,6 @@
-//! The least that can be started: a program that does nothing; or, where it is handed a socket, one that takes a connection,
-//! reads a request without a look at it, and answers 0. Built by itself (`run`), for the target of the client.
+//! The least that can be started: a program that does nothing; or, where it is handed a socket, one that
+//! takes a connection, reads a request without a look at it, and answers 0. Built by itself (`run`), for the
+//! target of the client.
 
 use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;

@@ -1,4 +1,5 @@
-//! Where the socket comes from: the broker's own, or one that systemd holds (the real `systemd-socket-activate`).
+//! Where the socket comes from: the broker's own, or one that systemd holds (the real
+//! `systemd-socket-activate`).
 
 use std::fs;
 use std::io::Read as _;

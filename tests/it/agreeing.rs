@@ -1,5 +1,5 @@
-//! What `serve` refuses, `check` says: rules that are wrong in different ways, each looked at by both, in the same
-//! environment; and what `check` lets pass, a broker serves.
+//! What `serve` refuses, `check` says: rules that are wrong in different ways, each looked at by both, in the
+//! same environment; and what `check` lets pass, a broker serves.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -75,7 +75,8 @@ fn both_outputs_at_once_are_kept_apart() {
 /// A rule with a capture of stdin alone: nothing else goes on for as long as the command does.
 const STDIN: &str = "/bin/sh -c #script\n  allow_any = script\n  stdinfile = @DIR@/audit/in-#$call\n";
 
-/// What the capture of a script's stdin holds, and how many bytes of it the record says were left in the pipe.
+/// What the capture of a script's stdin holds, and how many bytes of it the record says were left in the
+/// pipe.
 #[track_caller]
 fn stdin_of(broker: &Broker, script: &str, stdin: &[u8]) -> (String, u64) {
     let answer = broker.request(&["/bin/sh", "-c", script]).stdin(stdin).run().exited(0);

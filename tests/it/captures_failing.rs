@@ -1,5 +1,5 @@
-//! A capture that cannot be made, or cannot go on: under `audit = strict` nothing passes that is not on record, with
-//! best effort the caller loses nothing by it. When the place works again, so does the broker.
+//! A capture that cannot be made, or cannot go on: under `audit = strict` nothing passes that is not on
+//! record, with best effort the caller loses nothing by it. When the place works again, so does the broker.
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};

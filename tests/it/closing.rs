@@ -1,5 +1,5 @@
-//! Connections in which descriptors are left, whose last reference does not close for as long as their owner likes: none
-//! holds up the broker, another caller or the stop, and every answer arrives.
+//! Connections in which descriptors are left, whose last reference does not close for as long as their owner
+//! likes: none holds up the broker, another caller or the stop, and every answer arrives.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -21,8 +21,8 @@ use crate::harness::{
 /// How long the `close` of such a socket waits.
 const LINGER: Duration = Duration::from_secs(120);
 
-/// What a broker waits for where it waits for none of them: on a machine that is busy, its own bounds and those of the tests'
-/// processes add up.
+/// What a broker waits for where it waits for none of them: on a machine that is busy, its own bounds and
+/// those of the tests' processes add up.
 const UNHINDERED: Duration = Duration::from_secs(60);
 
 /// Nobody waited for a socket that lingers.
@@ -59,7 +59,8 @@ impl Lingering {
         let sockets: Vec<_> = (0..count).map(|_| self.socket()).collect();
         let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
         connection.send(bytes, &fds);
-        // The message's references are the last ones from here on, unless the broker was quicker: then this thread lingers.
+        // The message's references are the last ones from here on, unless the broker was quicker: then this
+        // thread lingers.
         let (done, closed) = mpsc::channel();
         thread::spawn(move || {
             drop(sockets);
@@ -69,7 +70,8 @@ impl Lingering {
     }
 }
 
-/// Stops the broker until it is told to go on. A signal stops the first thread, and the others in their own time.
+/// Stops the broker until it is told to go on. A signal stops the first thread, and the others in their own
+/// time.
 pub(crate) fn stop_threads(broker: &Broker) {
     broker.signal(Signal::SIGSTOP);
     within(SOON, "every thread stops", || {
@@ -203,8 +205,8 @@ fn many_requests_with_sockets_that_linger_keep_no_other_caller_waiting_for_long(
     broker.comes_back_to(descriptors, broker.threads());
 }
 
-/// More than may wait to be closed at one socket (64): each leaves with its explanation unread, which the broker's end of the
-/// connection is told of as an error, once.
+/// More than may wait to be closed at one socket (64): each leaves with its explanation unread, which the
+/// broker's end of the connection is told of as an error, once.
 #[test]
 fn callers_that_leave_with_an_answer_unread_leave_nothing_that_lingers_to_the_broker() {
     let broker = Broker::new("/bin/echo a\n").start();

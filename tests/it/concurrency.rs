@@ -1,4 +1,5 @@
-//! Many callers at once: none is dropped, none waits for another socket's, and the manifest stays one line a record.
+//! Many callers at once: none is dropped, none waits for another socket's, and the manifest stays one line a
+//! record.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -145,8 +146,9 @@ fn silent_callers_that_fill_the_lobby_hold_up_nobody() {
     silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
 }
 
-/// Held by tests with hundreds of requests on their way. Their descriptors count for the user, whoever sends them, and an
-/// ordinary user's broker that was started with few (`RLIMIT_NOFILE`) sends none while there are more.
+/// Held by tests with hundreds of requests on their way. Their descriptors count for the user, whoever sends
+/// them, and an ordinary user's broker that was started with few (`RLIMIT_NOFILE`) sends none while there are
+/// more.
 static CROWD: Mutex<()> = Mutex::new(());
 
 fn crowd() -> MutexGuard<'static, ()> {

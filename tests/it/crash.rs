@@ -1,4 +1,5 @@
-//! Sudden ends: of the nursery, of the broker, in the middle of a line. No command runs on, and the record goes on.
+//! Sudden ends: of the nursery, of the broker, in the middle of a line. No command runs on, and the record
+//! goes on.
 
 use std::collections::HashSet;
 use std::fs;
@@ -140,8 +141,8 @@ fn after_200_kills_at_random_moments_no_promise_is_broken() {
     kill_at_random(200);
 }
 
-/// Kills the broker so many times, each time some milliseconds after the first answers to three callers who do not
-/// rest. What was answered is on record with its end; the harness checks the rest.
+/// Kills the broker so many times, each time some milliseconds after the first answers to three callers who
+/// do not rest. What was answered is on record with its end; the harness checks the rest.
 fn kill_at_random(rounds: u64) {
     let mut broker = Broker::new("/bin/echo #word\n  word = [a-z0-9]+\n").start();
     let answered = Mutex::new(Vec::new());

@@ -1,5 +1,5 @@
-//! A broker where a container's filter denies newer system calls: it does without them, or leaves and names the one that
-//! it needs, before it is ready.
+//! A broker where a container's filter denies newer system calls: it does without them, or leaves and names
+//! the one that it needs, before it is ready.
 
 use crate::harness::{Broker, SHELL, Setup, needs};
 
@@ -54,7 +54,8 @@ fn without_clone3_calls_run_as_ever() {
 
 #[test]
 fn a_broker_that_can_make_no_process_is_not_ready() {
-    // The C library takes this word for a failure, and makes no thread; the broker's own would go on to `clone`.
+    // The C library takes this word for a failure, and makes no thread; the broker's own would go on to
+    // `clone`.
     let Some(setup) = denied(SHELL, EPERM, CLONE3) else { return };
     setup.start_fails().said(&["no process can be made for calls", "Operation not permitted", "clone3"]);
 }

@@ -1,5 +1,5 @@
-//! Whose process is whose: only what descends from a call's command is that call's, however many end in one moment, and
-//! whatever this process had for children before it became a broker.
+//! Whose process is whose: only what descends from a call's command is that call's, however many end in one
+//! moment, and whatever this process had for children before it became a broker.
 
 use std::fs;
 
@@ -16,7 +16,8 @@ const BOTH: &str = "/bin/sh -c #script
   background = keep
 ";
 
-/// Is a child of the broker's before that is one: a session of its own, which leaves another when it is told to.
+/// Is a child of the broker's before that is one: a session of its own, which leaves another when it is told
+/// to.
 const FOREIGN: &str = "setsid sh -c 'echo $$ > @DIR@/first; while test ! -e @DIR@/go; do sleep 0.05; done; \
     setsid sh -c \"echo \\$\\$ > @DIR@/second; exec sleep 300\" & sleep 0.2' & \
     while test ! -s @DIR@/first; do sleep 0.01; done; exec \"$@\"";

@@ -1,4 +1,5 @@
-//! What is wrong with a rules file's text is said with its place, all of it in one pass, in bounded time and memory.
+//! What is wrong with a rules file's text is said with its place, all of it in one pass, in bounded time and
+//! memory.
 
 use std::path::PathBuf;
 use std::time::Duration;

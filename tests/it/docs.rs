@@ -79,7 +79,8 @@ fn every_command_marked_as_tested_runs() {
     }
 }
 
-/// The two commands of the README with nothing but the least programs on the `PATH`, and a cargo that says this.
+/// The two commands of the README with nothing but the least programs on the `PATH`, and a cargo that says
+/// this.
 fn without(dir: &TempDir, command: &str, cargo: Option<&str>) -> (Option<i32>, String) {
     let bin = dir.mkdir(&format!("bin-{}", cargo.unwrap_or("none").replace(' ', "-")), 0o700);
     for program in ["bash", "sed", "sort", "head", "awk", "uname", "dirname", "mktemp", "rm"] {

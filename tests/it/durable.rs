@@ -1,5 +1,5 @@
-//! `sync = yes`: what is on disk when a command starts and when its caller is answered, and what a disk that fails
-//! does to calls. strace tells the order of the broker's own system calls, and makes one of them fail.
+//! `sync = yes`: what is on disk when a command starts and when its caller is answered, and what a disk that
+//! fails does to calls. strace tells the order of the broker's own system calls, and makes one of them fail.
 
 use std::fs;
 use std::path::PathBuf;

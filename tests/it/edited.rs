@@ -1,5 +1,6 @@
-//! What somebody wrote into a manifest between two brokers: `verify` names it, `log` does not show it, and the next
-//! broker believes none of it. A call that was killed is `lost`, whatever a line says, and no number comes again.
+//! What somebody wrote into a manifest between two brokers: `verify` names it, `log` does not show it, and
+//! the next broker believes none of it. A call that was killed is `lost`, whatever a line says, and no number
+//! comes again.
 
 use std::fs;
 use std::path::Path;

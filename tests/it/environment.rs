@@ -1,5 +1,5 @@
-//! What a command finds when it starts: its environment, directory, mask, limits, signals, session. Nothing of the
-//! broker's is in it that no rule asked for.
+//! What a command finds when it starts: its environment, directory, mask, limits, signals, session. Nothing
+//! of the broker's is in it that no rule asked for.
 
 use std::fs;
 use std::os::unix::fs::{chown, symlink};

@@ -1,5 +1,5 @@
-//! What a caller is told of a call without an exit status: a second message with the call's number and the reason, and
-//! nothing that the listing does not show.
+//! What a caller is told of a call without an exit status: a second message with the call's number and the
+//! reason, and nothing that the listing does not show.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,5 +1,6 @@
-//! The broker killed at each of its system calls, and each of them failing, between a caller's request and its answer.
-//! The test run takes a sample; `tests/faults` takes them all. What must be true afterwards the harness checks.
+//! The broker killed at each of its system calls, and each of them failing, between a caller's request and
+//! its answer. The test run takes a sample; `tests/faults` takes them all. What must be true afterwards the
+//! harness checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,9 +14,9 @@ const PROGRAM: &str = "#!/bin/sh\n: > @DIR@/ran/$1\n";
 
 const ERRORS: [&str; 6] = ["EIO", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EAGAIN"];
 
-/// System calls that are not made to fail: they cannot, or only so that a Rust program ends (its memory), or their
-/// failure would be one that the kernel never gives (a `close` that closes nothing, a `futex` that waits for nobody, an
-/// `epoll_wait` on what is no epoll).
+/// System calls that are not made to fail: they cannot, or only so that a Rust program ends (its memory), or
+/// their failure would be one that the kernel never gives (a `close` that closes nothing, a `futex` that
+/// waits for nobody, an `epoll_wait` on what is no epoll).
 const SURE: &str = " brk clock_gettime clock_nanosleep close epoll_wait exit exit_group futex getegid geteuid getpid \
     getrandom gettid getuid madvise mmap mprotect munmap restart_syscall rseq rt_sigaction rt_sigprocmask sched_yield \
     set_robust_list sigaltstack ";
@@ -201,7 +202,8 @@ fn a_failure_of_each_system_call_breaks_no_promise_of_sync() {
     fail_at_places(0, 7, "  sync = yes\n");
 }
 
-/// A descriptor of a broken manifest that comes back must be written again: the ends that were owed are there.
+/// A descriptor of a broken manifest that comes back must be written again: the ends that were owed are
+/// there.
 #[test]
 fn an_end_that_could_not_be_written_is_written_later() {
     let mut site = Site::new("");

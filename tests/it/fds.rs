@@ -236,8 +236,8 @@ fn a_flood_of_descriptors_neither_stays_nor_spins() {
     broker.sh("echo alive").exited(0).printed("alive\n");
 }
 
-/// Eight connections at a time, each with as many descriptors as a message takes. The last is waited for: the kernel
-/// bounds what is on its way for a whole user, and the other tests are the same user.
+/// Eight connections at a time, each with as many descriptors as a message takes. The last is waited for: the
+/// kernel bounds what is on its way for a whole user, and the other tests are the same user.
 fn flood(broker: &Broker, end: Instant) {
     let null = null();
     while Instant::now() < end {
@@ -249,7 +249,8 @@ fn flood(broker: &Broker, end: Instant) {
     }
 }
 
-/// While a command sleeps for a second, the broker uses next to no processor time; it may have to finish first.
+/// While a command sleeps for a second, the broker uses next to no processor time; it may have to finish
+/// first.
 fn is_idle(broker: &Broker) {
     let pid: Pid = broker.pid();
     within(SOON, "a second without work", || {

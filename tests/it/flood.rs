@@ -1,5 +1,5 @@
-//! Callers that ask for what no rule allows, as fast as they can: what they put on record is bounded over time, each
-//! refusal is counted, and another socket's records are not touched.
+//! Callers that ask for what no rule allows, as fast as they can: what they put on record is bounded over
+//! time, each refusal is counted, and another socket's records are not touched.
 
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd};

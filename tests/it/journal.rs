@@ -1,5 +1,5 @@
-//! What the journal is given. In a mount namespace of the broker's own, the place of the journal's socket is a
-//! directory of the test's, and there a socket of the test's stands in for the journal.
+//! What the journal is given. In a mount namespace of the broker's own, the place of the journal's socket is
+//! a directory of the test's, and there a socket of the test's stands in for the journal.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -356,7 +356,8 @@ fn what_a_required_journal_does_not_take_does_not_run() {
     }
 }
 
-/// A start that the journal does not take is written, noted, taken back: wherever that ends, nothing is missed.
+/// A start that the journal does not take is written, noted, taken back: wherever that ends, nothing is
+/// missed.
 #[test]
 fn a_kill_while_a_start_is_taken_back_looks_like_no_cut() {
     let rules = format!("defaults:\n  journal = require\n  scope = off\n\n{SHELL}");

@@ -1,5 +1,5 @@
-//! The process that is to become a command, where it does not: it stands still, or is ended before it is the command. The
-//! caller is told that no process could be had, and nothing looks like an end of the command's.
+//! The process that is to become a command, where it does not: it stands still, or is ended before it is the
+//! command. The caller is told that no process could be had, and nothing looks like an end of the command's.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! How a call ends, and that nothing of it is left when it has: timeouts and background processes. Callers that leave
-//! are in `hangup.rs`, the broker's own end is in `stop.rs`.
+//! How a call ends, and that nothing of it is left when it has: timeouts and background processes. Callers
+//! that leave are in `hangup.rs`, the broker's own end is in `stop.rs`.
 
 use std::time::Duration;
 

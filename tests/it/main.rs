@@ -1,5 +1,5 @@
-//! End-to-end tests: the real binaries, real sockets, real processes. `harness` is what they stand on; every other
-//! file holds one class of promise.
+//! End-to-end tests: the real binaries, real sockets, real processes. `harness` is what they stand on; every
+//! other file holds one class of promise.
 
 mod activation;
 mod agreeing;

@@ -1,5 +1,5 @@
-//! Callers and brokers that do not see each other's processes or users, and descriptors that a user has too many of on their
-//! way: what is said and recorded then.
+//! Callers and brokers that do not see each other's processes or users, and descriptors that a user has too
+//! many of on their way: what is said and recorded then.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

@@ -1,5 +1,5 @@
-//! What the service manager is told: a datagram socket of the test's own stands in for the manager's, and the messages
-//! are those that it would get.
+//! What the service manager is told: a datagram socket of the test's own stands in for the manager's, and the
+//! messages are those that it would get.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

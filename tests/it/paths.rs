@@ -1,5 +1,5 @@
-//! `in DIR`: the path that was judged is the path that the command gets, and it leads into the directory whatever a
-//! caller does with links, mounts and processes of its own.
+//! `in DIR`: the path that was judged is the path that the command gets, and it leads into the directory
+//! whatever a caller does with links, mounts and processes of its own.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -270,7 +270,8 @@ fn another_mount_of_proc_is_proc() {
     });
 }
 
-/// The link leads in and out in turn, as fast as it can be turned; the directory itself is not the caller's to write.
+/// The link leads in and out in turn, as fast as it can be turned; the directory itself is not the caller's
+/// to write.
 #[test]
 fn a_link_that_is_turned_all_the_time_never_shows_what_is_outside() {
     let broker = vault(CAT).start();

@@ -31,8 +31,8 @@ fn give(path: &Path, user: u32) {
     }
 }
 
-/// A broker to be of an ordinary user's, which `setpriv` starts with these capabilities, in every set that outlives
-/// an exec; `None` where that takes a root that is not there.
+/// A broker to be of an ordinary user's, which `setpriv` starts with these capabilities, in every set that
+/// outlives an exec; `None` where that takes a root that is not there.
 fn unprivileged(capabilities: &str) -> Option<Setup> {
     if !needs_root() {
         return None;

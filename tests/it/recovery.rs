@@ -1,4 +1,5 @@
-//! What the next broker makes of one that was killed: a torn line is set apart, a call without an end is closed.
+//! What the next broker makes of one that was killed: a torn line is set apart, a call without an end is
+//! closed.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,5 @@
-//! The callers of captured calls: slow, gone, stopped, on terminals and sockets. None of them loses a byte while it
-//! reads, holds up anybody else, or keeps a call from its end.
+//! The callers of captured calls: slow, gone, stopped, on terminals and sockets. None of them loses a byte
+//! while it reads, holds up anybody else, or keeps a call from its end.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -318,8 +318,8 @@ fn relays_leave_no_descriptor_and_no_thread() {
     broker.comes_back_to(descriptors, threads);
 }
 
-/// A caller that reads its pipe into a page which it does not let the kernel have: the pipe's lock is held meanwhile,
-/// and whoever writes to the pipe waits for that, however it asks not to.
+/// A caller that reads its pipe into a page which it does not let the kernel have: the pipe's lock is held
+/// meanwhile, and whoever writes to the pipe waits for that, however it asks not to.
 const LOCK_HOLDER: &str = r#"
 import ctypes, fcntl, os, platform, socket, struct, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)

@@ -1,5 +1,5 @@
-//! What moves a caller's bytes is a process for that call alone: others see it where they would have seen the broker, it
-//! holds nothing that is not its call's, and its end is no more than the end of its call.
+//! What moves a caller's bytes is a process for that call alone: others see it where they would have seen the
+//! broker, it holds nothing that is not its call's, and its end is no more than the end of its call.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, IoSliceMut};
@@ -163,8 +163,8 @@ fn without_captures_or_hidden_terminals_there_is_no_relay() {
     call.wait();
 }
 
-/// A file system of the caller's that takes a write and never answers, as root of a namespace of its own; prints what the
-/// call was answered, and keeps the file system for as long as its stdin is open.
+/// A file system of the caller's that takes a write and never answers, as root of a namespace of its own;
+/// prints what the call was answered, and keeps the file system for as long as its stdin is open.
 const SILENT: &str = r#"
 import ctypes, os, socket, stat, struct, sys, threading
 libc = ctypes.CDLL(None, use_errno=True)

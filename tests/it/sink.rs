@@ -73,7 +73,8 @@ fn what_is_no_plain_file_is_no_manifest() {
         .said(&["/dev/null is not a regular file"]);
 }
 
-/// The file beside the manifest is one that the rules never named: what is wrong with it is said of the manifest.
+/// The file beside the manifest is one that the rules never named: what is wrong with it is said of the
+/// manifest.
 #[test]
 fn what_is_wrong_with_the_mark_is_said_of_the_manifest() {
     let broken: [fn(&crate::harness::TempDir); 3] = [
@@ -115,8 +116,8 @@ fn two_brokers_do_not_share_a_manifest() {
     broker.call(["/bin/echo", "a"]).exited(0);
 }
 
-// What cannot be written. A limit on the file size stands in for a full disk: it needs no privilege, and it can be
-// lifted from outside.
+// What cannot be written. A limit on the file size stands in for a full disk: it needs no privilege, and it
+// can be lifted from outside.
 
 const PROGRAM: &str = "#!/bin/sh\n: > @DIR@/ran/$1\n";
 

@@ -1,5 +1,6 @@
-//! The record on a real file system that is too small, or goes away: what `audit =` promises for each fault, and that
-//! the broker works again without a restart. Each test has its mounts in a mount namespace of its own.
+//! The record on a real file system that is too small, or goes away: what `audit =` promises for each fault,
+//! and that the broker works again without a restart. Each test has its mounts in a mount namespace of its
+//! own.
 
 use std::fs;
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! The house rules that a test can keep: who may import whom, where `unsafe` may stand, how long things are, and that
-//! REFERENCE.md names what there is.
+//! The house rules that a test can keep: who may import whom, where `unsafe` may stand, how long things are,
+//! and that REFERENCE.md names what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,8 +12,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 
 const FILE_LINES_MAX: usize = 500;
 
-/// The top-level modules; one may import only those before it. A refusal carries what the rules say of a miss, and the
-/// status on the wire.
+/// The top-level modules; one may import only those before it. A refusal carries what the rules say of a
+/// miss, and the status on the wire.
 const ORDER: [&str; 17] = [
     "limits", "ids", "text", "sys", "trust", "wire", "rules", "refusal", "cgroup", "sd", "audit", "spawn",
     "broker", "client", "sluicify", "cli", "bin",
@@ -275,8 +275,8 @@ fn the_reference_names_every_status() {
     none(&unnamed(&sluice::wire::Status::NAMES.map(|(_, name)| name)));
 }
 
-/// The rows of REFERENCE.md's tables that begin with names in backquotes: each of these, with what the second cell has for it,
-/// or for all.
+/// The rows of REFERENCE.md's tables that begin with names in backquotes: each of these, with what the second
+/// cell has for it, or for all.
 fn rows() -> BTreeMap<String, Vec<String>> {
     let reference = reference();
     let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! What real brokers recorded, as `sluice log` and `sluice verify` tell it: captures, rotation under load, manifests
-//! that were cut, copied or removed.
+//! What real brokers recorded, as `sluice log` and `sluice verify` tell it: captures, rotation under load,
+//! manifests that were cut, copied or removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,8 +97,8 @@ fn rotation_under_load_leaves_one_history() {
         (1..=ROUNDS).map(|part| beside(&broker, &format!("manifest.jsonl.{part}"))).collect();
     thread::scope(|scope| {
         for caller in 0..4 {
-            // Between the move and the reload they are refused, which is on record too: each has words of its own, or
-            // several would be counted in one record.
+            // Between the move and the reload they are refused, which is on record too: each has words of its
+            // own, or several would be counted in one record.
             let (broker, call) = (&broker, move |number| format!("echo {caller}.{number}"));
             scope.spawn(move || {
                 (0..10).for_each(|number| {

@@ -1,5 +1,6 @@
-//! README.md's tutorial, word by word: its blocks are typed in order, in a fresh home, and print what the page shows below
-//! them. A broker that the test starts stands in for systemd's; `tests/fresh` and a person have the rest.
+//! README.md's tutorial, word by word: its blocks are typed in order, in a fresh home, and print what the
+//! page shows below them. A broker that the test starts stands in for systemd's; `tests/fresh` and a person
+//! have the rest.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +38,8 @@ fn blocks() -> Vec<Block> {
     found
 }
 
-/// What is the same from run to run: numbers become `0`, a commit's hash `#`, the reader's home and name the page's.
+/// What is the same from run to run: numbers become `0`, a commit's hash `#`, the reader's home and name the
+/// page's.
 fn steady(text: &str, home: &str) -> Vec<String> {
     let text = text.replace(home, "/home/you");
     let word = |word: &str| -> String {

@@ -1,5 +1,5 @@
-//! Rules that cannot be put in force where systemd holds the socket: callers are refused until somebody mends them, and
-//! are served from then on. With a socket of the broker's own, it leaves instead (`config.rs`).
+//! Rules that cannot be put in force where systemd holds the socket: callers are refused until somebody mends
+//! them, and are served from then on. With a socket of the broker's own, it leaves instead (`config.rs`).
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,6 @@
-//! `sluice verify`: a manifest that a broker wrote is good, however it ended and was rotated, and one that somebody
-//! changed is not. Every kind of change in every place is tried by the unit tests of `src/audit/verify`.
+//! `sluice verify`: a manifest that a broker wrote is good, however it ended and was rotated, and one that
+//! somebody changed is not. Every kind of change in every place is tried by the unit tests of
+//! `src/audit/verify`.
 
 use std::fs;
 use std::io::Write as _;

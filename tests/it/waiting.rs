@@ -1,5 +1,5 @@
-//! Requests that wait for a place: what becomes of them is what the rules say when their place comes, and nobody who
-//! waits is forgotten, however often the rules change.
+//! Requests that wait for a place: what becomes of them is what the rules say when their place comes, and
+//! nobody who waits is forgotten, however often the rules change.
 
 use std::fs;
 use std::os::unix::fs::symlink;

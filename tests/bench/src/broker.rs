@@ -40,8 +40,8 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is measured, below
-    /// these `defaults`.
+    /// Starts `program`, with these options too, with the manifest on, strict, and rules for what is
+    /// measured, below these `defaults`.
     pub fn start(name: &str, program: &Path, options: &[&str], defaults: &str) -> io::Result<Self> {
         Self::with_rules(name, program, options, defaults, RULES)
     }
@@ -64,8 +64,8 @@ impl Broker {
         Self::serve(name, &mut command, &[], (defaults, RULES))
     }
 
-    /// Starts `program` as systemd would, with this many sockets that each have a rules file and a manifest of their own.
-    /// [`Self::socket`] is the first of them.
+    /// Starts `program` as systemd would, with this many sockets that each have a rules file and a manifest
+    /// of their own. [`Self::socket`] is the first of them.
     pub fn activated(
         name: &str,
         program: &Path,

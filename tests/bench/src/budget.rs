@@ -1,4 +1,5 @@
-//! What a figure is held against. A budget speaks of an idle machine, and the benchmark fails on one that is not held.
+//! What a figure is held against. A budget speaks of an idle machine, and the benchmark fails on one that is
+//! not held.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! A caller that is already running: connects, sends one request with `/dev/null` thrice, waits for the reply.
+//! A caller that is already running: connects, sends one request with `/dev/null` thrice, waits for the
+//! reply.
 
 use std::fs::File;
 use std::io::{self, IoSlice};

@@ -1,6 +1,7 @@
-//! What calls cost where systemd is, with manifest and journal: against `posix_spawn` of the same command, against what
-//! the manager can do when nobody else is involved, and against other programs that one would start instead, all in one
-//! run. To be run as a service of a user's manager; `run.rs` starts it in a machine that has one.
+//! What calls cost where systemd is, with manifest and journal: against `posix_spawn` of the same command,
+//! against what the manager can do when nobody else is involved, and against other programs that one would
+//! start instead, all in one run. To be run as a service of a user's manager; `run.rs` starts it in a machine
+//! that has one.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The rate at which a captured stream passes: against `tee` into a file on the same disk, and against another broker,
-//! in one run, with stdout to `/dev/null`, to a pipe that is read, and to a file.
+//! The rate at which a captured stream passes: against `tee` into a file on the same disk, and against
+//! another broker, in one run, with stdout to `/dev/null`, to a pipe that is read, and to a file.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -115,11 +115,12 @@ pub fn run(args: &Args) -> io::Result<Part> {
     Ok(part)
 }
 
-/// Rounds that are not counted: memory that nobody touched for long is slow at first, in a virtual machine above all.
+/// Rounds that are not counted: memory that nobody touched for long is slow at first, in a virtual machine
+/// above all.
 const ROUNDS_AHEAD: usize = 2;
 
-/// The rates of all subjects, one after the other, in each round. Who comes first changes, because a disk has work left
-/// from the one before.
+/// The rates of all subjects, one after the other, in each round. Who comes first changes, because a disk has
+/// work left from the one before.
 fn rounds(args: &Args, subjects: &[Subject], sink: &str, file: &Path) -> io::Result<Vec<Vec<f64>>> {
     for subject in std::iter::repeat_n(subjects, ROUNDS_AHEAD).flatten() {
         once(subject, sink, args.mib * MIB)?;

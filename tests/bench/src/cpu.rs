@@ -1,5 +1,5 @@
-//! Processor time of those who have a part in a call, from `/proc/PID/stat`: what a call costs the machine, beside what
-//! its caller waits for.
+//! Processor time of those who have a part in a call, from `/proc/PID/stat`: what a call costs the machine,
+//! beside what its caller waits for.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! A thousand callers at once, on sockets with default settings: most of them wait for a place, and each is answered.
-//! Threads of this process have the descriptors that they need; programs have what a program has.
+//! A thousand callers at once, on sockets with default settings: most of them wait for a place, and each is
+//! answered. Threads of this process have the descriptors that they need; programs have what a program has.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,8 +26,8 @@ const LASTING: [&str; 2] = ["/bin/sleep", "0.3"];
 const ROUNDS_MAX: usize = 3;
 /// What a caller's thread needs.
 const STACK_BYTES: usize = 256 * 1024;
-/// Descriptors of a caller: its connection, and three on their way, of which a user without privileges may have no more
-/// than the limit of open files says.
+/// Descriptors of a caller: its connection, and three on their way, of which a user without privileges may
+/// have no more than the limit of open files says.
 const CALLER_FDS: usize = 4;
 /// Descriptors of this process beside those of the callers.
 const FDS_SPARE: usize = 200;

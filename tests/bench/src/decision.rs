@@ -1,4 +1,5 @@
-//! What a decision costs among few and many rules, and what loading many costs: generated rules files of three shapes.
+//! What a decision costs among few and many rules, and what loading many costs: generated rules files of
+//! three shapes.
 
 use std::fmt::{self, Write};
 use std::hint::black_box;
@@ -201,7 +202,8 @@ fn in_fresh_process(shape: Shape, rules: usize) -> io::Result<Load> {
     Ok(serde_json::from_slice(&done.stdout)?)
 }
 
-/// Loads `rules` rules, has each of them match once, and says what that took. Meant for a process that does nothing else.
+/// Loads `rules` rules, has each of them match once, and says what that took. Meant for a process that does
+/// nothing else.
 pub fn load_once(shape: Shape, rules: usize) -> io::Result<Load> {
     let text = text(shape, rules);
     let begun = Instant::now();

@@ -18,8 +18,8 @@ pub struct Details {
     processors: usize,
     rounds: usize,
     pause_ms: u64,
-    /// One call after the other, in turn with the bare command, one at a time with rests, programs, many callers.
-    /// Ratios are to the first row of each.
+    /// One call after the other, in turn with the bare command, one at a time with rests, programs, many
+    /// callers. Ratios are to the first row of each.
     single: Vec<Row>,
     turns: [Vec<Row>; 2],
     paced: Vec<Row>,

@@ -1,4 +1,5 @@
-//! A manifest as a broker would have written it over months: calls of several rules, some that overlap, refusals.
+//! A manifest as a broker would have written it over months: calls of several rules, some that overlap,
+//! refusals.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -1,6 +1,6 @@
-//! What the benchmark is made of: the ways to run a command, the brokers it measures, how many samples become one row, and
-//! rows the table. It measures from outside, through the socket and `/proc`; only `decision` links the rules, and only
-//! `manager` speaks to systemd. Start with `run.rs`.
+//! What the benchmark is made of: the ways to run a command, the brokers it measures, how many samples become
+//! one row, and rows the table. It measures from outside, through the socket and `/proc`; only `decision`
+//! links the rules, and only `manager` speaks to systemd. Start with `run.rs`.
 
 pub mod broker;
 pub mod budget;

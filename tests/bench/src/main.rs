@@ -1,5 +1,5 @@
-//! The benchmark: `run` measures all that has a budget, the others look closer at one thing. It exits with 1 when a budget
-//! is not held or a call failed, with 2 when it could not measure.
+//! The benchmark: `run` measures all that has a budget, the others look closer at one thing. It exits with 1
+//! when a budget is not held or a call failed, with 2 when it could not measure.
 
 use std::fmt::Display;
 use std::io;

@@ -1,5 +1,5 @@
-//! What a systemd manager itself can do: a process of ours in a transient scope, with as little around it as there can
-//! be. One connection serves all callers; it is not subscribed to anything but the ends of jobs.
+//! What a systemd manager itself can do: a process of ours in a transient scope, with as little around it as
+//! there can be. One connection serves all callers; it is not subscribed to anything but the ends of jobs.
 
 use std::collections::HashMap;
 use std::io;

@@ -1,4 +1,5 @@
-//! Resident memory from `/proc/PID/status`, which stays readable when a process hides the rest of its directory.
+//! Resident memory from `/proc/PID/status`, which stays readable when a process hides the rest of its
+//! directory.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,8 +16,8 @@ use crate::caller::Caller;
 const SLEEP_SECONDS: &str = "3";
 const ALL_RUN_MAX: Duration = Duration::from_millis(2500);
 
-/// Resident memory of a broker. Pages that processes share are counted in each of them, but processes that live in one
-/// memory (`CLONE_VM`) once.
+/// Resident memory of a broker. Pages that processes share are counted in each of them, but processes that
+/// live in one memory (`CLONE_VM`) once.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Memory {
     /// The broker's own process.

@@ -1,5 +1,5 @@
-//! Programs that one would start for a command: this project's client on each of its brokers, the peer's, and what there
-//! is besides. Each is tried first; what cannot run here is left out, and says why.
+//! Programs that one would start for a command: this project's client on each of its brokers, the peer's, and
+//! what there is besides. Each is tried first; what cannot run here is left out, and says why.
 
 use std::io;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What reading a long history costs: queries of `sluice log`, and `sluice verify`, over a manifest of many records.
+//! What reading a long history costs: queries of `sluice log`, and `sluice verify`, over a manifest of many
+//! records.
 
 use std::fmt;
 use std::io;

@@ -1,5 +1,5 @@
-//! All budgets in one table. What needs systemd is measured by this program started again, in a machine that has one; the
-//! rest is measured here.
+//! All budgets in one table. What needs systemd is measured by this program started again, in a machine that
+//! has one; the rest is measured here.
 
 use std::fmt;
 use std::io;
@@ -64,8 +64,8 @@ const FULL: Effort =
 const QUICK: Effort =
     Effort { rounds: 3, slice_ms: 200, batches: 10, loads: 1, capture_rounds: 11, starts: 5 };
 
-/// Streams are short and many. A host may take memory back that a virtual machine does not use, and gives it again page
-/// by page: of a stream of 256 MiB that can be most of the time.
+/// Streams are short and many. A host may take memory back that a virtual machine does not use, and gives it
+/// again page by page: of a stream of 256 MiB that can be most of the time.
 const CAPTURE_MIB: u64 = 32;
 
 /// Measures everything.
@@ -115,7 +115,8 @@ fn starts(args: &Args, effort: &Effort) -> io::Result<Part> {
     in_machine(args, &["start".into(), floor, format!("--starts={}", effort.starts)])
 }
 
-/// A part that a machine with systemd measures. Its programs are those of the release build, which it has installed.
+/// A part that a machine with systemd measures. Its programs are those of the release build, which it has
+/// installed.
 fn in_machine(args: &Args, words: &[String]) -> io::Result<Part> {
     let mut boot = Command::new(args.root.join("tests/machine/boot"));
     boot.arg("--service").arg(std::env::current_exe()?).args(words).arg("--json");

@@ -1,5 +1,6 @@
-//! Slices of work, and what becomes of them. A round is one slice of each subject in turn, so that whatever the machine
-//! does beside falls on all alike; ratios are taken within a round, and a row is the median over its rounds.
+//! Slices of work, and what becomes of them. A round is one slice of each subject in turn, so that whatever
+//! the machine does beside falls on all alike; ratios are taken within a round, and a row is the median over
+//! its rounds.
 
 use std::fmt;
 use std::sync::Barrier;
@@ -95,7 +96,8 @@ pub struct Rounds {
     slices: Vec<Vec<Slice>>,
 }
 
-/// Runs `rounds` rounds of all subjects with `callers` callers at once. The first subject is what the ratios refer to.
+/// Runs `rounds` rounds of all subjects with `callers` callers at once. The first subject is what the ratios
+/// refer to.
 pub fn measure(subjects: &[Subject], callers: usize, rounds: usize, bounds: Bounds) -> Vec<Row> {
     Rounds::run(subjects, callers, rounds, bounds).rows()
 }
@@ -108,8 +110,8 @@ impl Rounds {
         Self { names, callers, slices: (0..rounds).map(round).collect() }
     }
 
-    /// The same with one caller and no slices: a call of each subject in turn, so that each finds the machine as the
-    /// other left it.
+    /// The same with one caller and no slices: a call of each subject in turn, so that each finds the machine
+    /// as the other left it.
     pub fn in_turn(subjects: &[Subject], rounds: usize, bounds: Bounds) -> Self {
         let names = subjects.iter().map(|subject| subject.name).collect();
         Self { names, callers: 1, slices: (0..rounds).map(|_| turns(subjects, bounds)).collect() }

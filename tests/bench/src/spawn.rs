@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawn};
 use nix::sys::wait::{WaitStatus, waitpid};
 
-/// A command line, ready to run with `/dev/null` as its stdio and nothing but `PATH` in its environment, unless told
-/// otherwise, which is what a rule without settings gives.
+/// A command line, ready to run with `/dev/null` as its stdio and nothing but `PATH` in its environment,
+/// unless told otherwise, which is what a rule without settings gives.
 #[derive(Debug)]
 pub struct Line {
     argv: Vec<CString>,

@@ -1,5 +1,5 @@
-//! What `sync = yes` costs a call: calls through a broker that syncs its records, through one that does not, and, for
-//! the disk's own part of it, one record's length appended and synced, in one run.
+//! What `sync = yes` costs a call: calls through a broker that syncs its records, through one that does not,
+//! and, for the disk's own part of it, one record's length appended and synced, in one run.
 
 use std::fmt;
 use std::fs::{self, File};

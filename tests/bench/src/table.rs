@@ -1,5 +1,6 @@
-//! What a run has to say, each part for itself: figures beside their floors and budgets, the ways that one would pick
-//! instead, and another broker beside this one. A part can be made in another process, and comes from there as JSON.
+//! What a run has to say, each part for itself: figures beside their floors and budgets, the ways that one
+//! would pick instead, and another broker beside this one. A part can be made in another process, and comes
+//! from there as JSON.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Manifests: any bytes are read to their end, whatever the pieces; a record's head is what the whole record says.
+//! Manifests: any bytes are read to their end, whatever the pieces; a record's head is what the whole record
+//! says.
 
 use std::io::Read;
 
@@ -17,8 +18,8 @@ pub(crate) fn check(data: &[u8]) {
     standing(data);
 }
 
-/// Places without a record are in order and apart, and within the file; a line that says nothing of a line before it is in
-/// one of them, unless it is torn.
+/// Places without a record are in order and apart, and within the file; a line that says nothing of a line
+/// before it is in one of them, unless it is torn.
 fn standing(data: &[u8]) {
     let mut standing = LineClassifier::new(None);
     let mut lines = ManifestLines::new(data);

@@ -1,5 +1,5 @@
-//! A policy as a rules file that means the same: one file, nothing left to defaults. The manifest's path and the
-//! command lines of `accepts` and `refuses` are not a part of what a rule decides, and are left out.
+//! A policy as a rules file that means the same: one file, nothing left to defaults. The manifest's path and
+//! the command lines of `accepts` and `refuses` are not a part of what a rule decides, and are left out.
 
 use std::fmt::Write;
 

@@ -1,4 +1,5 @@
-//! Words as a shell may have them written: in each kind of quotes, in escapes of each kind, in pieces of several kinds.
+//! Words as a shell may have them written: in each kind of quotes, in escapes of each kind, in pieces of
+//! several kinds.
 
 use std::fmt::Write;
 

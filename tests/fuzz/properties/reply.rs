@@ -1,4 +1,5 @@
-//! Replies and their explanations: what decodes encodes to the same bytes, and what encodes decodes to the same.
+//! Replies and their explanations: what decodes encodes to the same bytes, and what encodes decodes to the
+//! same.
 
 use sluice::limits::{EXPLANATION_BYTES_MAX, LISTING_BYTES_MAX};
 use sluice::wire::{Explanation, Reply, Status};

@@ -1,5 +1,5 @@
-//! Rules files: whatever the bytes, loading ends with a policy or with errors that are safe to show; and a policy,
-//! written out and loaded again, is the same policy: it lists the same and decides the same.
+//! Rules files: whatever the bytes, loading ends with a policy or with errors that are safe to show; and a
+//! policy, written out and loaded again, is the same policy: it lists the same and decides the same.
 
 use std::io;
 use std::path::Path;
@@ -108,7 +108,8 @@ fn verdict(policy: &Policy, words: &[String]) -> Result<usize, (&'static str, St
     }
 }
 
-/// Command lines with the rule's literals and each of the values in its slots; one word short and one too many.
+/// Command lines with the rule's literals and each of the values in its slots; one word short and one too
+/// many.
 fn command_lines(rule: &Rule) -> Vec<Vec<String>> {
     let mut lines: Vec<Vec<String>> = VALUES.iter().map(|value| filled(rule, value)).collect();
     lines.push(filled(rule, "a").into_iter().skip(1).collect());

@@ -1,5 +1,5 @@
-//! What came of a call, and what a test can say about it. Each assertion gives the answer back, so that a test reads
-//! as a transcript; a failing one shows everything there is to see.
+//! What came of a call, and what a test can say about it. Each assertion gives the answer back, so that a
+//! test reads as a transcript; a failing one shows everything there is to see.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

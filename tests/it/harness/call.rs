@@ -1,5 +1,5 @@
-//! One call over a connection of its own, with pipes that the test holds the other ends of. One loop feeds stdin and
-//! drains stdout and stderr, so that no full pipe can hold a test up.
+//! One call over a connection of its own, with pipes that the test holds the other ends of. One loop feeds
+//! stdin and drains stdout and stderr, so that no full pipe can hold a test up.
 
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -73,7 +73,8 @@ impl<'b> Running<'b> {
             .expect("a connected socket can be shut down");
     }
 
-    /// The caller's connection alone, to be held while the broker is killed: a call whose caller is gone ends.
+    /// The caller's connection alone, to be held while the broker is killed: a call whose caller is gone
+    /// ends.
     pub(crate) fn stay(mut self) -> Connection {
         self.connection.take().expect("the caller is there")
     }

@@ -49,8 +49,8 @@ impl Connection {
         Ok(Self(fd))
     }
 
-    /// One message with these descriptors. A broker that closed already is not an error of the test; and while other
-    /// tests have as many descriptors on their way as the kernel allows a user, this one waits.
+    /// One message with these descriptors. A broker that closed already is not an error of the test; and
+    /// while other tests have as many descriptors on their way as the kernel allows a user, this one waits.
     #[track_caller]
     pub(crate) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) {
         within(SOON, "the kernel takes the descriptors", || self.try_send(bytes, fds).then_some(()));

@@ -21,7 +21,8 @@ impl TempDir {
         Self(path)
     }
 
-    /// One on a file system that honours setuid bits, which the usual place, `/tmp`, may not; `None` where there is none.
+    /// One on a file system that honours setuid bits, which the usual place, `/tmp`, may not; `None` where
+    /// there is none.
     pub(crate) fn with_setuid() -> Option<Self> {
         let places = [std::env::temp_dir(), "/var/tmp".into()];
         let honours =

@@ -1,11 +1,11 @@
 //! What is true of every manifest, whatever the test was about. Checked when a test's broker stops.
 //!
-//! Of the ten invariants: every line parses or is one marked torn line (I1), numbers are unique (I2), a start has one
-//! end (I3, I4), every number is accounted for, refusals by a record (I5), the chain holds (I8). That nothing runs on
-//! (I9), and that descriptors and threads come back (I10), `broker.rs` looks at when it stops the broker; that no scope
-//! holds anything afterwards, is checked here (I9). A capture has as many bytes as its record says (I6), and what a
-//! caller got stands in it, which `call.rs` has checked with each answer (I7). What a command wrote, and that the journal
-//! has each hash, the tests of those say.
+//! Of the ten invariants: every line parses or is one marked torn line (I1), numbers are unique (I2), a start
+//! has one end (I3, I4), every number is accounted for, refusals by a record (I5), the chain holds (I8). That
+//! nothing runs on (I9), and that descriptors and threads come back (I10), `broker.rs` looks at when it stops
+//! the broker; that no scope holds anything afterwards, is checked here (I9). A capture has as many bytes as
+//! its record says (I6), and what a caller got stands in it, which `call.rs` has checked with each answer
+//! (I7). What a command wrote, and that the journal has each hash, the tests of those say.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -166,8 +166,9 @@ fn opened_and_closed(records: &[Record], fate: Fate) {
     }
 }
 
-/// A capture holds as many bytes as the last word on its call says. One that a test took away, or made in a place that
-/// only the broker sees, cannot be looked at; a relay that was held up may not have had the last word.
+/// A capture holds as many bytes as the last word on its call says. One that a test took away, or made in a
+/// place that only the broker sees, cannot be looked at; a relay that was held up may not have had the last
+/// word.
 #[track_caller]
 fn captures_are_counted(records: &[Record]) {
     for start in records.iter().filter(|record| record.kind() == "start") {
@@ -202,7 +203,8 @@ fn scopes_are_empty(records: &[Record], fate: Fate) {
     }
 }
 
-/// What a caller got stands at the front of a capture of such a call, unless that says that something is missing.
+/// What a caller got stands at the front of a capture of such a call, unless that says that something is
+/// missing.
 #[track_caller]
 pub(super) fn what_came_is_captured(
     broker: &Broker,

@@ -44,8 +44,8 @@ impl Record {
         words.map(|word| word.as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Whether this is a record of that pattern: the kind, then `key=value`, `key` (is there) or `!key` (is not).
-    /// A value is JSON, or else a text without a blank.
+    /// Whether this is a record of that pattern: the kind, then `key=value`, `key` (is there) or `!key` (is
+    /// not). A value is JSON, or else a text without a blank.
     pub(crate) fn is(&self, pattern: &str) -> bool {
         let mut parts = pattern.split_whitespace();
         let kind = parts.next().unwrap_or_default();

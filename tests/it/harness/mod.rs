@@ -1,7 +1,7 @@
-//! What the end-to-end tests stand on: a broker of their own, calls that read as a transcript, and the check of every
-//! broker's manifest when it stops. The wire is written by hand here, byte by byte, so that a mistake in the crate's
-//! own encoder cannot hide one in its decoder. Nothing waits for luck: every wait has an event and a deadline.
-//! Start with `setup.rs`; `answer.rs` has what a test can say about a call.
+//! What the end-to-end tests stand on: a broker of their own, calls that read as a transcript, and the check
+//! of every broker's manifest when it stops. The wire is written by hand here, byte by byte, so that a
+//! mistake in the crate's own encoder cannot hide one in its decoder. Nothing waits for luck: every wait has
+//! an event and a deadline. Start with `setup.rs`; `answer.rs` has what a test can say about a call.
 
 mod answer;
 mod apart;

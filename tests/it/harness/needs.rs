@@ -1,4 +1,5 @@
-//! What a test needs of the machine: a program, root, a capability. Where it is not there, the test is skipped by its cause.
+//! What a test needs of the machine: a program, root, a capability. Where it is not there, the test is
+//! skipped by its cause.
 
 use std::fs;
 use std::path::{Path, PathBuf};

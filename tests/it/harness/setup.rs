@@ -1,5 +1,5 @@
-//! A broker before it runs: its rules, its environment, how it is started. Everything lies in one directory of its
-//! own, which rules and arguments may name as `@DIR@`.
+//! A broker before it runs: its rules, its environment, how it is started. Everything lies in one directory
+//! of its own, which rules and arguments may name as `@DIR@`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,5 +1,6 @@
-//! A test that cannot run here says so; where everything must run, that is a failure. A reason is a cause and, after a
-//! colon, the one command that mends it: `tests/run` groups the skipped by it. For the tests of the machine too.
+//! A test that cannot run here says so; where everything must run, that is a failure. A reason is a cause
+//! and, after a colon, the one command that mends it: `tests/run` groups the skipped by it. For the tests of
+//! the machine too.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -25,8 +25,8 @@ impl Traced {
         Self::attach(broker, &["-e", &format!("inject={call}:error={errno}:when={at}")])
     }
 
-    /// Each system call of these names, separated by commas, takes 20 s longer. A broker that ends meanwhile is seen to have
-    /// ended when they are over.
+    /// Each system call of these names, separated by commas, takes 20 s longer. A broker that ends meanwhile
+    /// is seen to have ended when they are over.
     pub(crate) fn hanging(broker: &Broker, calls: &str) -> Option<Self> {
         Self::attach(broker, &["-e", &format!("inject={calls}:delay_enter=20000000")])
     }
@@ -57,8 +57,8 @@ impl Traced {
         Self::attach_to(&[broker.pid().0.to_string()], args)
     }
 
-    /// Returns when it is attached to all of these, and all that they start from then on; `None` where there is no
-    /// strace, and for a process that has ended.
+    /// Returns when it is attached to all of these, and all that they start from then on; `None` where there
+    /// is no strace, and for a process that has ended.
     fn attach_to(pids: &[String], args: &[&str]) -> Option<Self> {
         if !needs_strace() {
             return None;

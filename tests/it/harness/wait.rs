@@ -1,4 +1,5 @@
-//! The only place that waits for something the kernel sends no event for: short steps under a deadline with a name.
+//! The only place that waits for something the kernel sends no event for: short steps under a deadline with a
+//! name.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -49,8 +49,8 @@ fn what_the_unit_gives_reaches_no_command() {
 #[test]
 fn a_broker_that_cannot_give_up_its_capabilities_does_not_start() {
     let filter = "SystemCallFilter=~capset\nSystemCallErrorNumber=EPERM";
-    // A filter is no hindrance where there is nothing to give up. From 257 on, a service inherits what a container's
-    // first process may hand on, unless its unit takes that away.
+    // A filter is no hindrance where there is nothing to give up. From 257 on, a service inherits what a
+    // container's first process may hand on, unless its unit takes that away.
     let nothing = format!("{filter}\nCapabilityBoundingSet=");
     gate("echo hi\n").service(&nothing).enable().call(["echo", "hi"]).exited(0);
     let gate = gate("echo hi\n").service(&format!("{filter}\nAmbientCapabilities=CAP_NET_RAW")).enable();

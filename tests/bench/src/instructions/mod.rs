@@ -1,6 +1,7 @@
-//! Instructions of one call's way through the library, where times are not stable and counts are: the request decoded,
-//! the rule found, start and end recorded. Counted by `valgrind --tool=callgrind` as the difference between so many
-//! rounds and twice as many, and held against a file that is kept with the sources. A report, not a test.
+//! Instructions of one call's way through the library, where times are not stable and counts are: the request
+//! decoded, the rule found, start and end recorded. Counted by `valgrind --tool=callgrind` as the difference
+//! between so many rounds and twice as many, and held against a file that is kept with the sources. A report,
+//! not a test.
 
 mod command;
 

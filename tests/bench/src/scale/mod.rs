@@ -1,6 +1,7 @@
-//! How a broker bears numbers: what a fresh call costs beside a thousand running ones, ten thousand silent connections,
-//! a thousand sockets, ten thousand rules, reload after reload; and what the broker holds meanwhile. Each beside an
-//! empty broker in the same rounds. `situation.rs` brings them about, `footprint.rs` looks from outside.
+//! How a broker bears numbers: what a fresh call costs beside a thousand running ones, ten thousand silent
+//! connections, a thousand sockets, ten thousand rules, reload after reload; and what the broker holds
+//! meanwhile. Each beside an empty broker in the same rounds. `situation.rs` brings them about,
+//! `footprint.rs` looks from outside.
 
 mod command;
 mod footprint;

@@ -1,5 +1,5 @@
-//! The client program up to where it would connect: a run that finds no socket, beside the least program and the command
-//! itself; and its system calls until then, where strace is there to count them.
+//! The client program up to where it would connect: a run that finds no socket, beside the least program and
+//! the command itself; and its system calls until then, where strace is there to count them.
 
 use std::fs;
 use std::io;

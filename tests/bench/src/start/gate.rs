@@ -1,5 +1,5 @@
-//! A broker of the installed units that its first caller starts, with rules and a manifest of its own. Stopped, and its
-//! files removed, when this is dropped.
+//! A broker of the installed units that its first caller starts, with rules and a manifest of its own.
+//! Stopped, and its files removed, when this is dropped.
 
 use std::env;
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
-//! What starts cost: a broker that its first caller starts, through the units that users have, from the connection to the
-//! answer; and the client program up to where it would connect. Each beside the least program that does the same, in
-//! rounds that alternate. To be run as a service of a user's manager.
+//! What starts cost: a broker that its first caller starts, through the units that users have, from the
+//! connection to the answer; and the client program up to where it would connect. Each beside the least
+//! program that does the same, in rounds that alternate. To be run as a service of a user's manager.
 
 mod client;
 mod gate;

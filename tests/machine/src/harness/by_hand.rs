@@ -1,4 +1,5 @@
-//! A broker that somebody starts in a terminal: no unit is its own, and nothing ends what it leaves when it is killed.
+//! A broker that somebody starts in a terminal: no unit is its own, and nothing ends what it leaves when it
+//! is killed.
 
 use std::env;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Unit files of one instance: what a test sets differently, and, under a manager that is not the tests' own, the
-//! units themselves.
+//! Unit files of one instance: what a test sets differently, and, under a manager that is not the tests' own,
+//! the units themselves.
 
 use std::env;
 use std::fs;
@@ -26,8 +26,8 @@ pub(crate) fn write(manager: Manager, unit: &str, text: &str) -> Removed {
     Removed(dir)
 }
 
-/// Where the units are that a machine has not installed (`SLUICE_UNITS`): copies them under the instance's own name,
-/// which leaves any that the user has alone, with the program that was built.
+/// Where the units are that a machine has not installed (`SLUICE_UNITS`): copies them under the instance's
+/// own name, which leaves any that the user has alone, with the program that was built.
 pub(crate) fn install(manager: Manager, name: &str) -> Vec<Removed> {
     let Some(source) = env::var_os("SLUICE_UNITS") else { return Vec::new() };
     let program = env::var("SLUICE_BIN").expect("the broker that was built is named too");

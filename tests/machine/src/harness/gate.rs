@@ -1,5 +1,5 @@
-//! A gate of the test's own: one instance of the units, its rules, its state. Everything of it is gone with the
-//! test, which fails where the records do not fit each other and the journal.
+//! A gate of the test's own: one instance of the units, its rules, its state. Everything of it is gone with
+//! the test, which fails where the records do not fit each other and the journal.
 
 use std::env;
 use std::fs::{self, Permissions};
@@ -27,7 +27,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// The user's gate with these rules, not enabled yet. Its name has a dash, which systemd escapes in slices.
+    /// The user's gate with these rules, not enabled yet. Its name has a dash, which systemd escapes in
+    /// slices.
     pub(crate) fn new(rules: &str) -> Self {
         Self::of(Manager::User, rules)
     }

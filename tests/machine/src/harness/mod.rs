@@ -1,6 +1,6 @@
-//! What the tests stand on: a gate of their own, which is one instance of the units with rules of its own, and
-//! programs run to their end. Waits have an event or a deadline, as in the end-to-end tests, whose own tools for that
-//! are used here. Start with `gate.rs`.
+//! What the tests stand on: a gate of their own, which is one instance of the units with rules of its own,
+//! and programs run to their end. Waits have an event or a deadline, as in the end-to-end tests, whose own
+//! tools for that are used here. Start with `gate.rs`.
 
 mod by_hand;
 mod drop_in;

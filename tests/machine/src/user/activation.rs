@@ -105,8 +105,8 @@ fn every_caller_learns_over_restarts_whether_its_call_ran() {
         }
         over.store(true, Ordering::Relaxed);
         let answers = caller.join().expect("a caller does not panic");
-        // Who waits at the socket is answered by the next broker, and so is who was let in by this one and hung up on
-        // with nothing said yet; who was heard is told that it stops.
+        // Who waits at the socket is answered by the next broker, and so is who was let in by this one and
+        // hung up on with nothing said yet; who was heard is told that it stops.
         for answer in &answers {
             assert!([Some(0), Some(STOPPING)].contains(&answer.code()), "{answer}");
         }

@@ -1,4 +1,5 @@
-//! A broker of no unit, killed: nothing binds its calls' scopes to it, so the next broker ends what is left in them.
+//! A broker of no unit, killed: nothing binds its calls' scopes to it, so the next broker ends what is left
+//! in them.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! A call that is captured has its relay in its scope, which ends with it as ever: what the command wrote is delivered before.
+//! A call that is captured has its relay in its scope, which ends with it as ever: what the command wrote is
+//! delivered before.
 
 use std::fs;
 use std::path::Path;

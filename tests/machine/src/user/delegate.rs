@@ -1,4 +1,5 @@
-//! A gate that asks no manager: each call is in a group below the broker's own unit, and gone whole when it ends.
+//! A gate that asks no manager: each call is in a group below the broker's own unit, and gone whole when it
+//! ends.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The journal's copy of each record, read by systemd's own code: it cannot be rewritten by the broker, nor forged by
-//! what a caller says.
+//! The journal's copy of each record, read by systemd's own code: it cannot be rewritten by the broker, nor
+//! forged by what a caller says.
 
 use journald::JournalEntry;
 

@@ -1,4 +1,5 @@
-//! What a rule lets go on (`background = keep`) has a process above it, which reaps and waits, in the call's scope as well.
+//! What a rule lets go on (`background = keep`) has a process above it, which reaps and waits, in the call's
+//! scope as well.
 
 use std::path::Path;
 

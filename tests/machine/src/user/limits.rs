@@ -1,6 +1,6 @@
-//! Limits of a rule as the kernel keeps them, not only as the manager shows them. They need the controllers of
-//! memory, processes and processors in the user's manager, so a virtual machine runs them wherever a container has
-//! none; `inside` chooses.
+//! Limits of a rule as the kernel keeps them, not only as the manager shows them. They need the controllers
+//! of memory, processes and processors in the user's manager, so a virtual machine runs them wherever a
+//! container has none; `inside` chooses.
 
 use std::fs;
 use std::time::Duration;
@@ -19,12 +19,12 @@ const MIB: u64 = 1 << 20;
 /// Fills as much memory as it gets.
 const GLUTTON: &str = "tail /dev/zero";
 
-/// A process that the script leaves behind: as long as there is one, the manager does not take the scope's account
-/// away.
+/// A process that the script leaves behind: as long as there is one, the manager does not take the scope's
+/// account away.
 const WITNESS: &str = "(trap '' TERM; exec sleep 1000) >/dev/null 2>&1 & ";
 
-/// A gate whose scripts run under these lines. A machine that has just booted may take longer for its first scope than
-/// a call waits.
+/// A gate whose scripts run under these lines. A machine that has just booted may take longer for its first
+/// scope than a call waits.
 fn limited(lines: &str) -> Gate {
     let gate = Gate::new(&format!("{SHELL}{lines}")).start();
     within(SOON, "a first scope", || (gate.call(["sh", "-c", ":"]).code() == Some(0)).then_some(()));
@@ -69,7 +69,8 @@ fn a_scope_that_is_gone_with_its_only_process_is_not_said_to_have_had_memory_eno
     assert!(exit["oom"] == true || exit["memory_peak"].is_null(), "{exit}");
 }
 
-/// One process of several takes too much: whether the script, which waits for it, goes on is its rule's matter.
+/// One process of several takes too much: whether the script, which waits for it, goes on is its rule's
+/// matter.
 fn outlives(policy: &str) -> bool {
     let gate = limited(&format!("  MemoryMax = 32M\n  MemorySwapMax = 0\n  OOMPolicy = {policy}\n"));
     let ended = gate.call(["sh", "-c", &format!("{WITNESS}{GLUTTON}; sleep 1; echo on")]);

@@ -75,7 +75,8 @@ fn a_command_that_ignores_the_stop_is_killed_by_the_broker() {
     gate.becomes("Result", "success");
 }
 
-/// Ten calls, of which every other one does not end when it is asked to: they are given one grace, all at once.
+/// Ten calls, of which every other one does not end when it is asked to: they are given one grace, all at
+/// once.
 #[test]
 fn a_stop_takes_one_grace_however_many_calls_do_not_obey() {
     for scope in ["require", "delegate", "off"] {
