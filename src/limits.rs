@@ -105,7 +105,7 @@ pub const SOCKET_WAITING_MAX: usize = 256;
 /// [`SOCKET_THREADS_SPARE`] of them.
 pub const SOCKET_WAITING_BYTES_MAX: usize = 4 << 20;
 /// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.
-pub const LOBBY_CONNECTIONS_MAX: usize = 4096;
+pub const PENDING_CONNECTIONS_MAX: usize = 4096;
 /// Connections of one socket that are not closed yet, because of the descriptors in them; with more it takes
 /// in nobody.
 pub const SOCKET_CLOSING_MAX: usize = 64;
@@ -244,11 +244,11 @@ pub const FOREIGN_PLACES_MAX: usize = 64 * 1024;
 /// reader of JSON is exact.
 pub const CALL_NUMBER_MAX: u64 = (1 << 53) - (1 << 32);
 /// Equal refusals within this time become one record with a count.
-pub const FOLD_WINDOW: Duration = Duration::from_secs(1);
+pub const DEDUP_WINDOW: Duration = Duration::from_secs(1);
 /// So many equal refusals have a record each before the counting begins.
-pub const FOLD_AFTER: u64 = 2;
+pub const DEDUP_AFTER: u64 = 2;
 /// Different refusals that are being counted at one time.
-pub const FOLD_KINDS_MAX: usize = 64;
+pub const DEDUP_KINDS_MAX: usize = 64;
 /// Bytes of records of refusals that a socket has for itself, and how many of them come back each second.
 pub const REFUSAL_OWN_BYTES: u64 = 64 * 1024;
 /// See [`REFUSAL_OWN_BYTES`].
@@ -274,7 +274,7 @@ pub const END_ROOM_BYTES: u64 = 2 * 1024;
 /// Bytes on disk that are taken ahead at a time, where there are as many.
 pub const ROOM_STEP_BYTES: u64 = 64 * 1024;
 /// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are lost.
-pub const OWED_ENDS_MAX: usize = 8192;
+pub const BACKLOG_ENDS_MAX: usize = 8192;
 /// Bytes at the end of a manifest in which its `close`, and the end of the line before, are looked for.
 pub const CLOSE_BYTES_MAX: usize = 1024;
 /// The buffer that a manifest is read back with.
@@ -341,7 +341,7 @@ pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
 /// How long after a start, a reload or a stop found no room in that queue it is told again.
 pub const NOTIFY_RETRY: Duration = Duration::from_millis(50);
 /// Starts, reloads and stops that wait for room in it; of more, the oldest are not told.
-pub const NOTIFY_OWED_MAX: usize = 16;
+pub const NOTIFY_BACKLOG_MAX: usize = 16;
 /// Bytes of notices that wait for stderr; those that find no room are counted, and the count is written
 /// later.
 pub const NOTICES_BYTES_MAX: usize = 256 << 10;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::audit::RefusedRequest;
-use crate::limits::{NOTIFY_OWED_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_INTERVAL};
+use crate::limits::{NOTIFY_BACKLOG_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_INTERVAL};
 use crate::rules::ScopeMode;
 use crate::sd::Notifier;
 use crate::spawn::ScopeFallback;
@@ -106,7 +106,7 @@ impl ServiceStatus {
 
     fn tell(&mut self, broker: &Broker, turn: StatusTurn) {
         // The last turn is what the manager has to know; reloads before it need not all be told.
-        if self.owed.len() == NOTIFY_OWED_MAX {
+        if self.owed.len() == NOTIFY_BACKLOG_MAX {
             self.owed.pop_front();
         }
         self.owed.push_back(turn);

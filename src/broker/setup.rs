@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::audit::Manifest;
 use crate::ids::SocketName;
-use crate::limits::{LOBBY_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
+use crate::limits::{PENDING_CONNECTIONS_MAX, SOCKET_WAITING_MAX};
 use crate::rules::AuditMode;
 use crate::sd::Notifier;
 use crate::spawn::Environment;
@@ -173,7 +173,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 /// Shares out what the limit of descriptors leaves beside those that are needed.
 fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, ServeError> {
     let spare = spare_descriptors(needed).map_err(ServeError::Load)?;
-    let event_loop = (spare / 2).clamp(1, LOBBY_CONNECTIONS_MAX);
+    let event_loop = (spare / 2).clamp(1, PENDING_CONNECTIONS_MAX);
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
     Ok(QueueLimits { event_loop, waiting })
 }

@@ -134,11 +134,11 @@ fn one_sockets_silent_callers_hold_up_nobody_elses() {
     silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
 }
 
-/// Leaves a broker's lobby room for some 200 connections, or less.
+/// Leaves a broker room for some 200 connections, or less.
 const FEW: [&str; 3] = ["prlimit", "--nofile=600:600", "--"];
 
 #[test]
-fn silent_callers_that_fill_the_lobby_hold_up_nobody() {
+fn silent_callers_that_take_all_places_hold_up_nobody() {
     let broker = Broker::new("defaults:\n  max_calls = 1\n\n/bin/echo a\n").under(&FEW).start();
     let silent: Vec<_> = (0..1000).map(|_| broker.connect()).collect();
     broker.call(["/bin/echo", "a"]).exited(0).took(Duration::ZERO, Duration::from_secs(4));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::ids::SocketName;
-use crate::limits::{FOLD_AFTER, FOLD_WINDOW, REFUSAL_CALLERS_MAX};
+use crate::limits::{DEDUP_AFTER, DEDUP_WINDOW, REFUSAL_CALLERS_MAX};
 
 use super::argv::Caller;
 use super::call::now_ms;
@@ -65,7 +65,7 @@ impl ListingCounts {
         now: Instant,
     ) -> Option<ListRecord> {
         let fresh = || ListingWindow {
-            until: now + FOLD_WINDOW,
+            until: now + DEDUP_WINDOW,
             written: 0,
             count: 0,
             pids: Vec::new(),
@@ -75,7 +75,7 @@ impl ListingCounts {
         if window.until <= now && window.count == 0 {
             *window = fresh();
         }
-        if window.written < FOLD_AFTER {
+        if window.written < DEDUP_AFTER {
             window.written += 1;
             return Some(ListRecord { caller, ..ListRecord::new(socket) });
         }
@@ -125,22 +125,22 @@ mod tests {
     fn the_first_have_records_and_the_rest_are_counted() {
         let (mut lists, now) = (ListingCounts::default(), Instant::now());
         let written = (0..100).filter(|pid| hear(&mut lists, *pid, now)).count() as u64;
-        assert_eq!((written, lists.next_due()), (FOLD_AFTER, Some(now + FOLD_WINDOW)));
+        assert_eq!((written, lists.next_due()), (DEDUP_AFTER, Some(now + DEDUP_WINDOW)));
         assert!(lists.take_due(Some(now)).is_empty());
-        let due = lists.take_due(Some(now + FOLD_WINDOW));
+        let due = lists.take_due(Some(now + DEDUP_WINDOW));
         let [list] = &due[..] else { panic!("{due:?}") };
         assert_eq!((list.count, &*list.uids, list.pids.len()), (Some(98), &[7][..], REFUSAL_CALLERS_MAX));
-        assert!(hear(&mut lists, 1, now + FOLD_WINDOW) && lists.next_due().is_none());
+        assert!(hear(&mut lists, 1, now + DEDUP_WINDOW) && lists.next_due().is_none());
         assert!(lists.take_due(None).is_empty());
     }
 
     #[test]
     fn a_window_that_closed_begins_anew_unless_it_counted() {
         let (mut lists, now) = (ListingCounts::default(), Instant::now());
-        let late = now + FOLD_WINDOW;
+        let late = now + DEDUP_WINDOW;
         assert!(hear(&mut lists, 1, now) && hear(&mut lists, 1, now) && hear(&mut lists, 1, late));
         assert!(hear(&mut lists, 1, late) && !hear(&mut lists, 1, late));
-        assert!(!hear(&mut lists, 1, late + FOLD_WINDOW), "a count that is overdue is not dropped");
+        assert!(!hear(&mut lists, 1, late + DEDUP_WINDOW), "a count that is overdue is not dropped");
         assert_eq!(lists.take_due(None)[0].count, Some(2));
     }
 }

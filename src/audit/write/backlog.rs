@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::ids::CallId;
-use crate::limits::OWED_ENDS_MAX;
+use crate::limits::BACKLOG_ENDS_MAX;
 use crate::sd::JournalEntry;
 
 use super::live::LiveParts;
@@ -26,7 +26,7 @@ pub(super) struct UnwrittenEnd {
 impl EndBacklog {
     /// Takes an end. `false` when there are too many: the next broker will call that one lost.
     pub(in crate::audit) fn push(&mut self, end: UnwrittenEnd) -> bool {
-        let fits = self.0.len() < OWED_ENDS_MAX;
+        let fits = self.0.len() < BACKLOG_ENDS_MAX;
         if fits {
             self.0.push_back(end);
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::audit::record::reject::RefusedRequest;
 use crate::ids::{CallId, SocketName};
-use crate::limits::{FOLD_AFTER, FOLD_KINDS_MAX, FOLD_WINDOW, REFUSAL_CALLERS_MAX};
+use crate::limits::{DEDUP_AFTER, DEDUP_KINDS_MAX, DEDUP_WINDOW, REFUSAL_CALLERS_MAX};
 
 use super::budget::RefusalBudget;
 
@@ -95,7 +95,7 @@ impl RefusalDedup {
             }
             return heard;
         };
-        if repeats.written < FOLD_AFTER {
+        if repeats.written < DEDUP_AFTER {
             repeats.written += 1;
             return self.write_or_count(call, rejected, now, cost);
         }
@@ -124,7 +124,7 @@ impl RefusalDedup {
     /// Counts refusals together with others of their socket.
     fn count(&mut self, rejected: &RefusedRequest, repeats: RepeatCount, now: Instant) {
         let many = self.share(&rejected.socket).many.get_or_insert_with(|| CountedRefusals {
-            until: now + FOLD_WINDOW,
+            until: now + DEDUP_WINDOW,
             first: repeats.first,
             last: repeats.last,
             count: 0,
@@ -152,7 +152,7 @@ impl RefusalDedup {
 
     /// Takes out what needs a record now: windows that have closed, and the oldest where there are too many.
     pub(in crate::audit) fn take_due(&mut self, now: Instant, cost: RecordCost<'_>) -> Vec<DueRecord> {
-        let overflow = self.equal.len().saturating_sub(FOLD_KINDS_MAX);
+        let overflow = self.equal.len().saturating_sub(DEDUP_KINDS_MAX);
         let mut ends: Vec<_> = self.equal.values().map(|repeats| repeats.until).collect();
         ends.sort_unstable();
         let limit = ends.get(overflow.wrapping_sub(1)).copied();
@@ -204,7 +204,7 @@ impl RefusalDedup {
 
 impl RepeatCount {
     fn of(call: CallId, now: Instant) -> Self {
-        Self { until: now + FOLD_WINDOW, written: 1, first: call, last: call, count: 1 }
+        Self { until: now + DEDUP_WINDOW, written: 1, first: call, last: call, count: 1 }
     }
 }
 

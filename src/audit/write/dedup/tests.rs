@@ -14,19 +14,19 @@ fn refusal(word: &str) -> RefusedRequest {
     of("agent", word)
 }
 
-fn hear(fold: &mut RefusalDedup, number: u64, word: &str, now: Instant) -> DedupVerdict {
-    fold.hear(CallId::new(number), &refusal(word), now, &|_| 0)
+fn hear(dedup: &mut RefusalDedup, number: u64, word: &str, now: Instant) -> DedupVerdict {
+    dedup.hear(CallId::new(number), &refusal(word), now, &|_| 0)
 }
 
-fn hear_all(fold: &mut RefusalDedup, numbers: std::ops::Range<u64>, word: &str, now: Instant) {
+fn hear_all(dedup: &mut RefusalDedup, numbers: std::ops::Range<u64>, word: &str, now: Instant) {
     for number in numbers {
-        hear(fold, number, word, now);
+        hear(dedup, number, word, now);
     }
 }
 
 /// The first number, the last, and the count of each record that is due.
-fn due(fold: &mut RefusalDedup, now: Instant) -> Vec<(u64, u64, u64)> {
-    numbers(&fold.take_due(now, &|_| 0))
+fn due(dedup: &mut RefusalDedup, now: Instant) -> Vec<(u64, u64, u64)> {
+    numbers(&dedup.take_due(now, &|_| 0))
 }
 
 fn numbers(due: &[DueRecord]) -> Vec<(u64, u64, u64)> {
@@ -39,84 +39,88 @@ fn numbers(due: &[DueRecord]) -> Vec<(u64, u64, u64)> {
 
 #[test]
 fn the_first_are_written_and_the_rest_are_counted() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
-    assert_eq!(hear(&mut fold, 0, "a", now), DedupVerdict::First);
-    assert_eq!(hear(&mut fold, 1, "a", now), DedupVerdict::First);
-    assert_eq!(hear(&mut fold, 2, "b", now), DedupVerdict::First);
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
+    assert_eq!(hear(&mut dedup, 0, "a", now), DedupVerdict::First);
+    assert_eq!(hear(&mut dedup, 1, "a", now), DedupVerdict::First);
+    assert_eq!(hear(&mut dedup, 2, "b", now), DedupVerdict::First);
     for number in 3..6 {
-        assert_eq!(hear(&mut fold, number, "a", now), DedupVerdict::Again);
+        assert_eq!(hear(&mut dedup, number, "a", now), DedupVerdict::Again);
     }
-    assert_eq!(due(&mut fold, now), []);
-    assert_eq!(fold.next_due(), Some(now + FOLD_WINDOW));
-    assert_eq!(due(&mut fold, now + FOLD_WINDOW), [(3, 5, 3)]);
-    assert_eq!(hear(&mut fold, 6, "a", now + FOLD_WINDOW), DedupVerdict::First);
+    assert_eq!(due(&mut dedup, now), []);
+    assert_eq!(dedup.next_due(), Some(now + DEDUP_WINDOW));
+    assert_eq!(due(&mut dedup, now + DEDUP_WINDOW), [(3, 5, 3)]);
+    assert_eq!(hear(&mut dedup, 6, "a", now + DEDUP_WINDOW), DedupVerdict::First);
 }
 
 #[test]
 fn a_count_that_is_overdue_is_not_dropped() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
-    hear_all(&mut fold, 0..3, "a", now);
-    let late = now + FOLD_WINDOW;
-    assert_eq!(hear(&mut fold, 3, "a", late), DedupVerdict::Again);
-    assert_eq!(due(&mut fold, late), [(2, 3, 2)]);
-    assert_eq!(hear(&mut fold, 4, "a", late), DedupVerdict::First);
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
+    hear_all(&mut dedup, 0..3, "a", now);
+    let late = now + DEDUP_WINDOW;
+    assert_eq!(hear(&mut dedup, 3, "a", late), DedupVerdict::Again);
+    assert_eq!(due(&mut dedup, late), [(2, 3, 2)]);
+    assert_eq!(hear(&mut dedup, 4, "a", late), DedupVerdict::First);
 }
 
 #[test]
 fn a_window_that_closed_on_nothing_begins_anew() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
-    hear_all(&mut fold, 0..2, "a", now);
-    let late = now + FOLD_WINDOW;
-    assert_eq!(hear(&mut fold, 2, "a", late), DedupVerdict::First, "nothing was counted: it is a new window");
-    assert_eq!(hear(&mut fold, 3, "a", late), DedupVerdict::First, "with as many records of its own");
-    assert_eq!(hear(&mut fold, 4, "a", late), DedupVerdict::Again);
-    assert_eq!(fold.next_due(), Some(late + FOLD_WINDOW));
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
+    hear_all(&mut dedup, 0..2, "a", now);
+    let late = now + DEDUP_WINDOW;
+    assert_eq!(
+        hear(&mut dedup, 2, "a", late),
+        DedupVerdict::First,
+        "nothing was counted: it is a new window"
+    );
+    assert_eq!(hear(&mut dedup, 3, "a", late), DedupVerdict::First, "with as many records of its own");
+    assert_eq!(hear(&mut dedup, 4, "a", late), DedupVerdict::Again);
+    assert_eq!(dedup.next_due(), Some(late + DEDUP_WINDOW));
 }
 
 #[test]
 fn numbers_that_come_late_stand_at_the_right_end() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
     for number in [1, 2, 9, 5, 11, 4, 7] {
-        hear(&mut fold, number, "a", now);
+        hear(&mut dedup, number, "a", now);
     }
-    assert_eq!(due(&mut fold, now + FOLD_WINDOW), [(4, 11, 5)]);
+    assert_eq!(due(&mut dedup, now + DEDUP_WINDOW), [(4, 11, 5)]);
 }
 
 #[test]
 fn a_single_repeat_is_a_record_and_is_due_at_its_time() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
-    hear_all(&mut fold, 0..3, "a", now);
-    let later = now + FOLD_WINDOW / 2;
-    hear_all(&mut fold, 3..6, "b", later);
-    assert_eq!(fold.next_due(), Some(now + FOLD_WINDOW), "the earlier of the two");
-    assert_eq!(due(&mut fold, now + FOLD_WINDOW), [(2, 2, 1)]);
-    assert_eq!(fold.next_due(), Some(later + FOLD_WINDOW));
-    assert_eq!(due(&mut fold, later + FOLD_WINDOW), [(5, 5, 1)]);
-    assert_eq!((fold.next_due(), fold.equal.len()), (None, 0));
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
+    hear_all(&mut dedup, 0..3, "a", now);
+    let later = now + DEDUP_WINDOW / 2;
+    hear_all(&mut dedup, 3..6, "b", later);
+    assert_eq!(dedup.next_due(), Some(now + DEDUP_WINDOW), "the earlier of the two");
+    assert_eq!(due(&mut dedup, now + DEDUP_WINDOW), [(2, 2, 1)]);
+    assert_eq!(dedup.next_due(), Some(later + DEDUP_WINDOW));
+    assert_eq!(due(&mut dedup, later + DEDUP_WINDOW), [(5, 5, 1)]);
+    assert_eq!((dedup.next_due(), dedup.equal.len()), (None, 0));
 }
 
 #[test]
 fn nothing_is_due_where_nothing_was_counted() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
-    hear(&mut fold, 0, "a", now);
-    assert_eq!((fold.next_due(), due(&mut fold, now + FOLD_WINDOW)), (None, vec![]));
-    assert_eq!(fold.equal.len(), 0, "it is forgotten");
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
+    hear(&mut dedup, 0, "a", now);
+    assert_eq!((dedup.next_due(), due(&mut dedup, now + DEDUP_WINDOW)), (None, vec![]));
+    assert_eq!(dedup.equal.len(), 0, "it is forgotten");
 }
 
 #[test]
 fn kinds_are_bounded_and_the_oldest_go_first() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
     for number in 0..200 {
         let then = now + std::time::Duration::from_micros(number);
         for turn in 0..3 {
             // Each has a socket and a budget of its own.
             let rejected = of(&number.to_string(), "a");
-            fold.hear(CallId::new(3 * number + turn), &rejected, then, &|_| 0);
+            dedup.hear(CallId::new(3 * number + turn), &rejected, then, &|_| 0);
         }
-        let taken = due(&mut fold, then);
-        let oldest = number.checked_sub(FOLD_KINDS_MAX as u64).map(|oldest| 3 * oldest + 2);
+        let taken = due(&mut dedup, then);
+        let oldest = number.checked_sub(DEDUP_KINDS_MAX as u64).map(|oldest| 3 * oldest + 2);
         assert_eq!(taken, oldest.map(|oldest| (oldest, oldest, 1)).into_iter().collect::<Vec<_>>());
-        assert!(fold.equal.len() <= FOLD_KINDS_MAX);
+        assert!(dedup.equal.len() <= DEDUP_KINDS_MAX);
     }
 }
 
@@ -125,7 +129,7 @@ const LARGE: u64 = 60 * 1024;
 
 #[test]
 fn different_ones_beyond_the_budget_are_counted_together_and_exactly() {
-    let (mut fold, start) = (RefusalDedup::default(), Instant::now());
+    let (mut dedup, start) = (RefusalDedup::default(), Instant::now());
     let (mut written, mut counted, mut bytes) = (0, 0, 0);
     let mut number = 0;
     for millis in 0..20_000_u64 {
@@ -134,11 +138,11 @@ fn different_ones_beyond_the_budget_are_counted_together_and_exactly() {
             number += 1;
             // One in three comes twice.
             let rejected = refusal(&(number / 3 * 2).to_string());
-            if fold.hear(CallId::new(number), &rejected, now, &|_| LARGE) == DedupVerdict::First {
+            if dedup.hear(CallId::new(number), &rejected, now, &|_| LARGE) == DedupVerdict::First {
                 (written, bytes) = (written + 1, bytes + LARGE);
             }
         }
-        for due in fold.take_due(now, &|_| LARGE) {
+        for due in dedup.take_due(now, &|_| LARGE) {
             match due {
                 DueRecord::Equal(_, repeats) => (counted, bytes) = (counted + repeats.count, bytes + LARGE),
                 DueRecord::Many(socket, many) => {
@@ -150,7 +154,7 @@ fn different_ones_beyond_the_budget_are_counted_together_and_exactly() {
             }
         }
     }
-    counted += numbers(&fold.take_all()).iter().map(|(.., count)| count).sum::<u64>();
+    counted += numbers(&dedup.take_all()).iter().map(|(.., count)| count).sum::<u64>();
     assert_eq!(written + counted, number, "each has its record, or is counted once");
     assert!(bytes / 20 < 100_000, "{bytes} bytes in 20 s");
     assert!(written > 5, "{written} have records of their own");
@@ -158,31 +162,31 @@ fn different_ones_beyond_the_budget_are_counted_together_and_exactly() {
 
 #[test]
 fn a_socket_over_its_budget_costs_another_nothing() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
     for number in 0..1000 {
-        fold.hear(CallId::new(number), &of("loud", &number.to_string()), now, &|_| LARGE);
+        dedup.hear(CallId::new(number), &of("loud", &number.to_string()), now, &|_| LARGE);
     }
     for number in 1000..1010 {
-        let heard = fold.hear(CallId::new(number), &of("calm", &number.to_string()), now, &|_| 300);
+        let heard = dedup.hear(CallId::new(number), &of("calm", &number.to_string()), now, &|_| 300);
         assert_eq!(heard, DedupVerdict::First);
     }
-    let due = fold.take_due(now + FOLD_WINDOW, &|_| 0);
+    let due = dedup.take_due(now + DEDUP_WINDOW, &|_| 0);
     let [DueRecord::Many(socket, many)] = &due[..] else { panic!("{due:?}") };
     assert_eq!((socket.as_str(), many.last.get()), ("loud", 999));
-    assert!(!fold.is_over(&SocketName::new("loud")), "a record of their own may come again");
+    assert!(!dedup.is_over(&SocketName::new("loud")), "a record of their own may come again");
 }
 
 #[test]
 fn who_was_refused_is_named_up_to_a_bound() {
-    let (mut fold, now) = (RefusalDedup::default(), Instant::now());
+    let (mut dedup, now) = (RefusalDedup::default(), Instant::now());
     for number in 0..100 {
         let pid = i32::try_from(number).expect("small") + 1;
         let caller = Caller::new(Sender { pid, uid: 7, gid: 7 }, None);
         let socket = SocketName::new("agent");
         let rejected = RefusedRequest::new(&socket, Some(caller), &[&number.to_string()], &Refusal::Silence);
-        fold.hear(CallId::new(number), &rejected, now, &|_| LARGE);
+        dedup.hear(CallId::new(number), &rejected, now, &|_| LARGE);
     }
-    let due = fold.take_all();
+    let due = dedup.take_all();
     let [DueRecord::Many(_, many)] = &due[..] else { panic!("{due:?}") };
     assert_eq!((many.uids.as_slice(), many.pids.len()), ([7].as_slice(), REFUSAL_CALLERS_MAX));
     assert_eq!(many.reasons.iter().collect::<Vec<_>>(), [(&"silence", &many.count)]);

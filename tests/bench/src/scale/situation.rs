@@ -55,7 +55,7 @@ pub const SITUATIONS: [Situation; 7] = [
 const SLEEP_SECONDS: &str = "600";
 /// How long a crowd may take to gather.
 const GATHER_MAX: Duration = Duration::from_secs(60);
-/// How long those who connect may find no room: the lobby and the kernel's queue are full.
+/// How long those who connect may find no room: the broker and the kernel's queue are full.
 const STUCK: Duration = Duration::from_millis(300);
 
 /// A broker, and what is around it.
