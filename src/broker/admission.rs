@@ -3,9 +3,10 @@
 //! socket's callers hold up another's.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::limits::SOCKET_WAITING_BYTES_MAX;
+use crate::sys::Locked;
 
 /// What a gate lets in: it counts against its rule, under limits of its own.
 pub(super) trait Candidate {
@@ -44,7 +45,7 @@ pub(super) struct NextCandidate<G> {
 /// The gate of one socket.
 #[derive(Debug)]
 pub(super) struct Admission<G> {
-    places: Mutex<AdmissionState<G>>,
+    places: Locked<AdmissionState<G>>,
     waiting_max: usize,
 }
 
@@ -71,13 +72,13 @@ impl<G: Candidate> Admission<G> {
             turns: 0,
             asked: false,
         };
-        Self { places: Mutex::new(places), waiting_max }
+        Self { places: Locked::new(places), waiting_max }
     }
 
     /// Whether a thread may begin to answer a connection; counts it. Where requests wait that are many, or
     /// large, further ones stay unread in the kernel, in memory that is counted as their senders'.
     pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         let bytes: usize = places.waiting.iter().map(|(_, candidate)| candidate.bytes()).sum();
         let has_room = places.waiting.len() < self.waiting_max && bytes < SOCKET_WAITING_BYTES_MAX;
         places.begin_thread(threads_max, has_room)
@@ -85,36 +86,36 @@ impl<G: Candidate> Admission<G> {
 
     /// Whether a thread may begin to look after those who wait; counts it.
     pub(super) fn begin_waiting_thread(&self, threads_max: u32) -> bool {
-        self.places().begin_thread(threads_max, true)
+        self.places.lock().begin_thread(threads_max, true)
     }
 
     /// A thread ends. Gives whether the lobby wants to know.
     pub(super) fn end_thread(&self) -> bool {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         places.threads -= 1;
         std::mem::take(&mut places.asked)
     }
 
     /// Calls that run.
     pub(super) fn running(&self) -> u32 {
-        self.places().running
+        self.places.lock().running
     }
 
     /// Whether no thread is at work and nobody waits.
     pub(super) fn is_idle(&self) -> bool {
-        let places = self.places();
+        let places = self.places.lock();
         places.threads == 0 && places.waiting.is_empty()
     }
 
     /// Whether somebody waits.
     pub(super) fn is_waited_at(&self) -> bool {
-        !self.places().waiting.is_empty()
+        !self.places.lock().waiting.is_empty()
     }
 
     /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take
     /// it along.
     pub(super) fn enter(&self, candidate: G) -> Option<(RunSlot, G)> {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         places.turns += 1;
         let turn = ArrivalOrder(places.turns);
         if places.has_room(&candidate) {
@@ -126,7 +127,7 @@ impl<G: Candidate> Admission<G> {
 
     /// A call is over. Gives the first waiting guest that may run now.
     pub(super) fn leave(&self, ticket: &RunSlot) -> NextCandidate<G> {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         places.give_back(ticket);
         places.next()
     }
@@ -134,7 +135,7 @@ impl<G: Candidate> Admission<G> {
     /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first
     /// that may run, which may be the same.
     pub(super) fn trade(&self, ticket: &RunSlot, candidate: G) -> NextCandidate<G> {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         places.give_back(ticket);
         places.wait(ticket.turn, candidate);
         places.next()
@@ -142,28 +143,24 @@ impl<G: Candidate> Admission<G> {
 
     /// The first waiting guest that may run now: limits may have changed since it came.
     pub(super) fn next(&self) -> NextCandidate<G> {
-        self.places().next()
+        self.places.lock().next()
     }
 
     /// Takes out the first waiting guest of which `is_wanted` holds, to look at it.
     pub(super) fn take_out(&self, is_wanted: impl Fn(&G) -> bool) -> Option<(ArrivalOrder, G)> {
-        let mut places = self.places();
+        let mut places = self.places.lock();
         let at = places.waiting.iter().position(|(_, candidate)| is_wanted(candidate))?;
         places.waiting.remove(at)
     }
 
     /// Puts one back that was taken out.
     pub(super) fn put_back(&self, turn: ArrivalOrder, candidate: G) {
-        self.places().wait(turn, candidate);
+        self.places.lock().wait(turn, candidate);
     }
 
     /// Takes out everybody who waits: the broker stops.
     pub(super) fn turn_out(&self) -> Vec<G> {
-        self.places().waiting.drain(..).map(|(_, candidate)| candidate).collect()
-    }
-
-    fn places(&self) -> MutexGuard<'_, AdmissionState<G>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock().waiting.drain(..).map(|(_, candidate)| candidate).collect()
     }
 }
 

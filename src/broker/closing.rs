@@ -8,30 +8,29 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::{CALL_STACK_BYTES, CLOSING_END_MAX, CLOSING_ROUND, SOCKET_CLOSING_MAX};
 use crate::spawn::{CloseMode, LauncherPool, Reaper};
-use crate::sys;
+use crate::sys::{self, Locked, Wakeup};
 
 use super::closing_queue::{ClosingQueue, UnclosedConnection};
 
 /// Connections on their way to be closed.
 #[derive(Debug)]
 pub(super) struct ConnectionCloser {
-    handed: Mutex<Vec<(usize, UnclosedConnection)>>,
-    wake_event: EventFd,
+    handed: Locked<Vec<(usize, UnclosedConnection)>>,
+    wake_event: Wakeup,
     /// How many each socket has.
     held: Vec<AtomicUsize>,
     ends: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Locked<Option<JoinHandle<()>>>,
 }
 
 impl ConnectionCloser {
@@ -41,9 +40,9 @@ impl ConnectionCloser {
         pool: &Arc<LauncherPool>,
         reaper: &Arc<Reaper>,
     ) -> io::Result<Arc<Self>> {
-        let wake_event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let wake_event = Wakeup::new()?;
         let held = std::iter::repeat_with(AtomicUsize::default).take(sockets).collect();
-        let (handed, ends, thread) = (Mutex::default(), AtomicBool::new(false), Mutex::default());
+        let (handed, ends, thread) = (Locked::default(), AtomicBool::new(false), Locked::default());
         let closing = Arc::new(Self { handed, wake_event, held, ends, thread });
         let work = CloserThread {
             closing: closing.clone(),
@@ -52,7 +51,7 @@ impl ConnectionCloser {
             queues: BTreeMap::new(),
         };
         let begun = thread::Builder::new().name("closing".into()).stack_size(CALL_STACK_BYTES);
-        *closing.thread() = Some(begun.spawn(move || work.run())?);
+        *closing.thread.lock() = Some(begun.spawn(move || work.run())?);
         Ok(closing)
     }
 
@@ -63,8 +62,8 @@ impl ConnectionCloser {
             shutdown(fd.as_raw_fd(), Shutdown::Both).ok();
         }
         self.count(socket, 1, 0);
-        self.handed().push((socket, UnclosedConnection { fd, how }));
-        self.wake();
+        self.handed.lock().push((socket, UnclosedConnection { fd, how }));
+        self.wake_event.wake();
     }
 
     /// Connections of a socket that are not closed yet.
@@ -86,15 +85,10 @@ impl ConnectionCloser {
     /// kernel has the end of a process wait for no socket that lingers.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::SeqCst);
-        self.wake();
-        let thread = self.thread().take();
+        self.wake_event.wake();
+        let thread = self.thread.lock().take();
         // One that panicked has nothing to close any more.
         thread.map(JoinHandle::join);
-    }
-
-    fn wake(&self) {
-        // It fails only when the counter is full, and then it is readable already.
-        self.wake_event.write(1).ok();
     }
 
     /// Changes the count of a socket.
@@ -103,14 +97,6 @@ impl ConnectionCloser {
             held.fetch_add(more, Ordering::Relaxed);
             held.fetch_sub(less, Ordering::Relaxed);
         }
-    }
-
-    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn handed(&self) -> MutexGuard<'_, Vec<(usize, UnclosedConnection)>> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,7 +115,7 @@ impl CloserThread {
         loop {
             // First: what was handed over before the end was asked for is not missed.
             let ends = self.closing.ends.load(Ordering::SeqCst);
-            for (socket, unclosed) in mem::take(&mut *self.closing.handed()) {
+            for (socket, unclosed) in mem::take(&mut *self.closing.handed.lock()) {
                 self.queues.entry(socket).or_default().push(unclosed);
             }
             let now = Instant::now();
@@ -147,7 +133,7 @@ impl CloserThread {
             self.wait(give_up);
         }
         self.queues.into_values().for_each(ClosingQueue::leave);
-        mem::take(&mut *self.closing.handed()).into_iter().for_each(mem::forget);
+        mem::take(&mut *self.closing.handed.lock()).into_iter().for_each(mem::forget);
     }
 
     fn wait(&self, give_up: Option<Instant>) {
@@ -160,7 +146,6 @@ impl CloserThread {
             // The kernel has no memory for it now.
             thread::sleep(CLOSING_ROUND);
         }
-        // Nothing to read means that something else happened.
-        self.closing.wake_event.read().ok();
+        self.closing.wake_event.clear();
     }
 }

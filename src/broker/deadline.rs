@@ -9,11 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::eventfd::EventFd;
 use nix::sys::signalfd::SignalFd;
 
 use crate::limits::{CALL_STACK_BYTES, NOTICES_LAST_WAIT, STOP_MAX};
-use crate::sys;
+use crate::sys::{self, Wakeup};
 
 use super::notice::Notice;
 use super::state::SayNotice;
@@ -23,7 +22,7 @@ const FAILURE: i32 = 1;
 
 /// Begins the thread. The order is there when `unread` has a signal that nobody took, or somebody who took it
 /// wrote to `taken`. Both are only looked at.
-pub(super) fn keep_deadline(unread: SignalFd, taken: Arc<EventFd>, say: SayNotice) -> io::Result<()> {
+pub(super) fn keep_deadline(unread: SignalFd, taken: Arc<Wakeup>, say: SayNotice) -> io::Result<()> {
     let work = move || {
         let mut order = [unread.as_fd(), taken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         while sys::poll_until(&mut order, None).is_err() {

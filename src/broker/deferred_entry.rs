@@ -3,13 +3,15 @@
 //! moment, ahead of the next entry of the same manifest, or when calls of another one come or go.
 
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use super::ruleset::Ruleset;
 
+use crate::sys::Locked;
+
 /// The rules by which a call ended of which the journal has not heard, as far as the broker knows.
 #[derive(Debug, Default)]
-pub(super) struct DeferredEntry(Mutex<Option<Arc<Ruleset>>>);
+pub(super) struct DeferredEntry(Locked<Option<Arc<Ruleset>>>);
 
 impl DeferredEntry {
     /// A call by these rules has ended.
@@ -31,7 +33,7 @@ impl DeferredEntry {
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Arc<Ruleset>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use nix::unistd::geteuid;
 
@@ -14,6 +14,7 @@ use crate::audit::{
 use crate::ids::{CallId, SocketName};
 use crate::rules::{AuditMode, JournalMode, Policy, SyncMode, TemplateValues};
 use crate::spawn::Environment;
+use crate::sys::Locked;
 
 use super::disk::load_rules;
 use super::notice::{LoadError, Notice};
@@ -23,12 +24,12 @@ use super::state::SayNotice;
 #[derive(Debug)]
 pub(super) struct Ruleset {
     file: PathBuf,
-    policy: RwLock<Arc<Policy>>,
+    policy: Locked<Arc<Policy>>,
     manifest: Arc<Manifest>,
     /// Why the last reload changed nothing.
-    fault: Mutex<Option<String>>,
+    fault: Locked<Option<String>>,
     /// Why records cannot be written, as it was said.
-    loss: Mutex<Option<String>>,
+    loss: Locked<Option<String>>,
     say: SayNotice,
 }
 
@@ -61,8 +62,8 @@ impl LoadedRules {
 impl Ruleset {
     /// Puts rules in force.
     pub(super) fn new(loaded: LoadedRules, manifest: Arc<Manifest>, say: SayNotice) -> Self {
-        let (policy, fault) = (RwLock::new(Arc::new(loaded.policy)), Mutex::default());
-        Self { file: loaded.file, policy, manifest, fault, loss: Mutex::default(), say }
+        let (policy, fault) = (Locked::new(Arc::new(loaded.policy)), Locked::default());
+        Self { file: loaded.file, policy, manifest, fault, loss: Locked::default(), say }
     }
 
     /// The file.
@@ -77,16 +78,16 @@ impl Ruleset {
 
     /// The rules in force; a call keeps the ones that it started with.
     pub(super) fn policy(&self) -> Arc<Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.policy.lock().clone()
     }
 
     /// Why the last reload changed nothing, if it failed: the first error.
     pub(super) fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fault.lock().clone()
     }
 
     fn set_fault(&self, fault: Option<String>) {
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *self.fault.lock() = fault;
     }
 
     /// Whether what cannot be recorded must not run.
@@ -118,7 +119,7 @@ impl Ruleset {
     }
 
     fn change_loss(&self, now: Option<String>) -> bool {
-        let mut loss = self.loss.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loss = self.loss.lock();
         let changes = *loss != now;
         *loss = now;
         changes
@@ -146,7 +147,7 @@ impl Ruleset {
         // Before the first call by these rules; what others that share the manifest want is seen to after all of them.
         self.heed(self.manifest.want_at_least(policy.journal(), policy.sync()));
         // No call is decided by these rules before the record says so, and none by the old ones after it.
-        let mut in_force = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        let mut in_force = self.policy.lock();
         self.heed(self.manifest.reloaded(policy.hash(), None));
         let replaced = mem::replace(&mut *in_force, Arc::new(policy));
         drop(in_force);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::prctl;
@@ -84,8 +84,8 @@ fn serve_notified(
     let broker = Arc::new(Broker {
         sockets,
         rulesets,
-        counting: Mutex::default(),
-        unhandled: Mutex::default(),
+        counting: Default::default(),
+        unhandled: Default::default(),
         deferred,
         environment,
         reaper,

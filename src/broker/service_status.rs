@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::audit::RefusedRequest;
@@ -12,6 +12,7 @@ use crate::limits::{NOTIFY_BACKLOG_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_I
 use crate::rules::ScopeMode;
 use crate::sd::Notifier;
 use crate::spawn::ScopeFallback;
+use crate::sys::Locked;
 use crate::text::visible;
 
 use super::notice::{Notice, count};
@@ -23,13 +24,13 @@ pub(super) struct StatusBoard {
     /// Whether anybody is told at all.
     followed: bool,
     changed: AtomicBool,
-    refused: Mutex<Option<String>>,
+    refused: Locked<Option<String>>,
 }
 
 impl StatusBoard {
     /// An empty board.
     pub(super) fn new(notifier: &Notifier) -> Self {
-        Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Mutex::default() }
+        Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Locked::default() }
     }
 
     /// Calls came or went. Gives whether the accept loop has to be told.
@@ -40,13 +41,13 @@ impl StatusBoard {
     /// Somebody was refused. Gives whether the accept loop has to be told.
     pub(super) fn refuse(&self, rejected: &RefusedRequest) -> bool {
         if self.followed {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(rejected.summary());
+            *self.refused.lock() = Some(rejected.summary());
         }
         self.change()
     }
 
     fn last_refused(&self) -> Option<String> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused.lock().clone()
     }
 }
 

@@ -9,11 +9,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 
 use nix::libc::{O_NOCTTY, O_NONBLOCK, SI_KERNEL};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::sys;
+use crate::sys::{self, Wakeup};
 
 use super::deadline::keep_deadline;
 use super::state::SayNotice;
@@ -32,7 +31,7 @@ pub(super) enum SignalOrder {
 pub(super) struct BrokerSignals {
     descriptor: SignalFd,
     /// Written to when an order to stop was taken.
-    stop_taken: Arc<EventFd>,
+    stop_taken: Arc<Wakeup>,
     /// It was started to outlive its terminal (nohup).
     outlives_terminal: bool,
     has_terminal: Cell<bool>,
@@ -49,7 +48,7 @@ impl BrokerSignals {
         [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| wanted.add(signal));
         wanted.thread_block()?;
         let descriptor = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let stop_taken = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let stop_taken = Arc::new(Wakeup::new()?);
         Ok(Self { descriptor, stop_taken, outlives_terminal, has_terminal: Cell::new(has_terminal()) })
     }
 
@@ -65,8 +64,7 @@ impl BrokerSignals {
     pub(super) fn next(&self) -> Option<SignalOrder> {
         let order = self.take();
         if order == Some(SignalOrder::Stop) {
-            // It fails only when the counter is full, and then it is readable already.
-            self.stop_taken.write(1).ok();
+            self.stop_taken.wake();
         }
         order
     }

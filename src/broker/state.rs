@@ -3,16 +3,15 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::audit::{Caller, RefusedRequest};
 use crate::ids::{CallId, SocketName};
 use crate::limits::{SOCKET_THREADS_SPARE, STOP_CALLS_MAX};
 use crate::refusal::Refusal;
 use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool, StopSignal};
+use crate::sys::{Locked, Wakeup};
 
 use super::admission::Admission;
 use super::admitted::AdmittedCall;
@@ -32,9 +31,9 @@ pub(super) struct Broker {
     /// The rules files in force, each once.
     pub(super) rulesets: Vec<Arc<Ruleset>>,
     /// Where refusals are being counted, and the accept loop does not know yet.
-    pub(super) counting: Mutex<Vec<Arc<Ruleset>>>,
+    pub(super) counting: Locked<Vec<Arc<Ruleset>>>,
     /// Sockets at which somebody who waits may be refused or run by now, and that no thread looks after yet.
-    pub(super) unhandled: Mutex<Vec<usize>>,
+    pub(super) unhandled: Locked<Vec<usize>>,
     pub(super) deferred: DeferredEntry,
     pub(super) environment: Environment,
     pub(super) reaper: Arc<Reaper>,
@@ -71,42 +70,46 @@ impl ServedSocket {
 /// What threads tell each other.
 #[derive(Debug)]
 pub(super) struct BrokerEvents {
-    stopping: EventFd,
-    hurry: EventFd,
-    wake: EventFd,
+    stopping: Wakeup,
+    hurry: Wakeup,
+    wake: Wakeup,
     stopped: AtomicBool,
     stopped_at: OnceLock<Instant>,
 }
 
 impl BrokerEvents {
     pub(super) fn new() -> io::Result<Self> {
-        let event = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
         let stopped = AtomicBool::new(false);
         let stopped_at = OnceLock::new();
-        Ok(Self { stopping: event()?, hurry: event()?, wake: event()?, stopped, stopped_at })
+        Ok(Self {
+            stopping: Wakeup::new()?,
+            hurry: Wakeup::new()?,
+            wake: Wakeup::new()?,
+            stopped,
+            stopped_at,
+        })
     }
 
     /// Ends running calls and refuses new ones, from now on and for good.
     pub(super) fn stop(&self) {
         self.stopped_at.get_or_init(Instant::now);
         self.stopped.store(true, Ordering::SeqCst);
-        raise(&self.stopping);
+        self.stopping.wake();
     }
 
     /// Ends them without waiting for them to obey.
     pub(super) fn hurry(&self) {
-        raise(&self.hurry);
+        self.hurry.wake();
     }
 
     /// Has the lobby look around: a thread ended, or there is a count to write.
     pub(super) fn wake(&self) {
-        raise(&self.wake);
+        self.wake.wake();
     }
 
     /// The lobby has been woken.
     pub(super) fn woken(&self) {
-        // Nothing to read means that somebody else's wake was taken with an earlier one.
-        self.wake.read().ok();
+        self.wake.clear();
     }
 
     /// What the status says changed.
@@ -116,7 +119,7 @@ impl BrokerEvents {
         }
     }
 
-    pub(super) fn wakes(&self) -> &EventFd {
+    pub(super) fn wakes(&self) -> &Wakeup {
         &self.wake
     }
 
@@ -143,11 +146,6 @@ impl BrokerEvents {
     }
 }
 
-fn raise(event: &EventFd) {
-    // It fails only when the counter is full, and then it is readable already.
-    event.write(1).ok();
-}
-
 impl Broker {
     /// Puts a refusal on record, under the number that the call has, or the next, and gives the number.
     pub(super) fn record_refusal(
@@ -158,7 +156,7 @@ impl Broker {
     ) -> CallId {
         let (call, is_counted) = socket.rules.record_refusal(call, rejected);
         if is_counted {
-            self.counting().push(socket.rules.clone());
+            self.counting.lock().push(socket.rules.clone());
         }
         if self.board.refuse(rejected) || is_counted {
             self.events.wake();
@@ -174,7 +172,7 @@ impl Broker {
     ) -> Result<(), Refusal> {
         let (is_counted, written) = socket.rules.manifest().list(&socket.name, caller);
         if is_counted {
-            self.counting().push(socket.rules.clone());
+            self.counting.lock().push(socket.rules.clone());
             self.events.wake();
         }
         match written {
@@ -190,31 +188,23 @@ impl Broker {
 
     /// Adds the rulesets that have begun to count refusals to those that are `known` to.
     pub(super) fn take_counting(&self, known: &mut Vec<Arc<Ruleset>>) {
-        for ruleset in self.counting().drain(..) {
+        for ruleset in self.counting.lock().drain(..) {
             if !known.iter().any(|other| Arc::ptr_eq(other, &ruleset)) {
                 known.push(ruleset);
             }
         }
     }
 
-    fn counting(&self) -> MutexGuard<'_, Vec<Arc<Ruleset>>> {
-        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Has the accept loop find a thread for those who wait at a socket.
     pub(super) fn need_waiting_job(&self, socket: &ServedSocket) {
         let index = self.sockets.iter().position(|other| std::ptr::eq(other, socket));
-        self.unhandled().extend(index);
+        self.unhandled.lock().extend(index);
         self.events.wake();
     }
 
     /// The sockets that need one.
     pub(super) fn take_waiting(&self) -> Vec<usize> {
-        std::mem::take(&mut self.unhandled())
-    }
-
-    fn unhandled(&self) -> MutexGuard<'_, Vec<usize>> {
-        self.unhandled.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut self.unhandled.lock())
     }
 
     /// A call came or went.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Condvar;
 use std::thread;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use nix::libc::PIPE_BUF;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::limits::{CALL_STACK_BYTES, NOTICES_BYTES_MAX, NOTICES_LAST_WAIT};
-use crate::sys;
+use crate::sys::{self, Locked};
 
 /// The notices of this process.
 static NOTICES: NoticeQueue = NoticeQueue::new();
@@ -23,7 +23,7 @@ static NOTICES: NoticeQueue = NoticeQueue::new();
 /// Notices that wait for stderr.
 #[derive(Debug)]
 struct NoticeQueue {
-    state: Mutex<QueueState>,
+    state: Locked<QueueState>,
     changed: Condvar,
 }
 
@@ -71,11 +71,11 @@ impl NoticeQueue {
             is_writing: false,
             has_writer: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Locked::new(state), changed: Condvar::new() }
     }
 
     fn push(&'static self, notice: String) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.add(notice);
         if !state.has_writer {
             // Where no thread can be had now, the next notice tries again.
@@ -95,7 +95,7 @@ impl NoticeQueue {
     }
 
     fn next(&self) -> String {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.is_writing = false;
         self.changed.notify_all();
         loop {
@@ -103,12 +103,12 @@ impl NoticeQueue {
                 state.is_writing = true;
                 return notice;
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = sys::wait_change(&self.changed, state);
         }
     }
 
     fn flush(&self, until: Instant) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.has_writer {
             // No thread could be had: as much as stderr takes at once.
             while let Some(notice) = state.take().filter(|_| is_writable(io::stderr().as_fd())) {
@@ -121,12 +121,8 @@ impl NoticeQueue {
             if left.is_zero() {
                 return;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = sys::wait_change_for(&self.changed, state, left);
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

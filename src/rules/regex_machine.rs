@@ -4,18 +4,19 @@
 //! the `regex` crate, which is several times faster on long values, and whose worst case cannot be counted,
 //! nor be the same each time.
 
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::primitives::StateID;
 
 use crate::limits::{DECISION_STEPS_LONG, DECISION_STEPS_MAX, LOCATE_STEPS, LOCATE_STEPS_PER_BYTE};
+use crate::sys::Locked;
 
 /// Whose turn it is among the decisions of one socket's callers that take long.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    turn: Mutex<()>,
+    turn: Locked<()>,
     are_over: AtomicBool,
 }
 
@@ -72,7 +73,7 @@ impl<'t> StepBudget<'t> {
             BudgetExhausted
         })?;
         if self.turn.is_none() && self.steps_left < DECISION_STEPS_MAX - DECISION_STEPS_LONG {
-            self.turn = self.turns.map(|turns| turns.turn.lock().unwrap_or_else(PoisonError::into_inner));
+            self.turn = self.turns.map(|turns| turns.turn.lock());
         }
         let has_turn = self.turns.filter(|_| self.turn.is_some());
         if has_turn.is_some_and(|turns| turns.are_over.load(Ordering::Relaxed)) {

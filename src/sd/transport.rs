@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Instant;
@@ -23,7 +23,7 @@ use zbus::message::Message;
 use zbus::{Connection, Executor, MessageStream};
 
 use crate::limits::{BUS_BUFFER_BYTES, SEND_RETRY};
-use crate::sys;
+use crate::sys::{self, Locked};
 
 /// A connection.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ impl BusTransport {
     /// Errors: those of `connect(2)`, of the bus, `TimedOut`; no unix socket.
     pub(super) fn connect(address: &str, until: Instant) -> zbus::Result<Self> {
         let stream = reach(&place(address)?, until)?;
-        let socket_end = Arc::new(SocketEnd { stream, reading: Mutex::default(), writing: Mutex::default() });
+        let socket_end =
+            Arc::new(SocketEnd { stream, reading: Locked::default(), writing: Locked::default() });
         let builder = Builder::socket(BusSocket(socket_end.clone())).internal_executor(false);
         let connection = drive(&socket_end, None, builder.build(), until)?;
         Ok(Self { connection, socket_end })
@@ -183,15 +184,15 @@ impl Wake for WakeFlag {
 #[derive(Debug)]
 struct SocketEnd {
     stream: UnixStream,
-    reading: Mutex<Option<Waker>>,
-    writing: Mutex<Option<Waker>>,
+    reading: Locked<Option<Waker>>,
+    writing: Locked<Option<Waker>>,
 }
 
 impl SocketEnd {
     /// Waits until the socket takes what is to be sent, or has something, and wakes who waits for it. `false` when the
     /// time is up.
     fn wait(&self, until: Instant) -> io::Result<bool> {
-        let writes = self.writing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let writes = self.writing.lock().is_some();
         let events = if writes { PollFlags::POLLOUT } else { PollFlags::POLLIN };
         let ready = sys::poll_until(&mut [PollFd::new(self.stream.as_fd(), events)], Some(until))?;
         self.wake(&self.reading);
@@ -199,20 +200,20 @@ impl SocketEnd {
         Ok(ready)
     }
 
-    fn wake(&self, who: &Mutex<Option<Waker>>) {
-        let waker = who.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn wake(&self, who: &Locked<Option<Waker>>) {
+        let waker = who.lock().take();
         waker.into_iter().for_each(Waker::wake);
     }
 
     /// Tries, or is to be woken.
     async fn attempt(
         &self,
-        who: &Mutex<Option<Waker>>,
+        who: &Locked<Option<Waker>>,
         mut action: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
     ) -> io::Result<usize> {
         std::future::poll_fn(|context| match action(self.stream.as_fd()) {
             Err(source) if source.kind() == io::ErrorKind::WouldBlock => {
-                *who.lock().unwrap_or_else(PoisonError::into_inner) = Some(context.waker().clone());
+                *who.lock() = Some(context.waker().clone());
                 Poll::Pending
             }
             done => Poll::Ready(done),

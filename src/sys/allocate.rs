@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 
-use super::uninterrupted;
+use super::retry::uninterrupted;
 
 /// Takes blocks for `bytes` from `from` on, which may lie past the file's end; its size stays (`FALLOC_FL_KEEP_SIZE`).
 /// `EOPNOTSUPP` where the file system cannot.

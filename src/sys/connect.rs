@@ -8,7 +8,7 @@ use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, recv, setsockopt, socket, sockopt,
 };
 
-use super::uninterrupted;
+use super::retry::uninterrupted;
 
 /// A new socket, blocking and close-on-exec. `socket(2)`. Errors: `EPERM`, `EACCES` or `EAFNOSUPPORT` where a sandbox
 /// forbids unix sockets.

@@ -10,7 +10,7 @@ use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::uio;
 use nix::unistd;
 
-use super::uninterrupted;
+use super::retry::uninterrupted;
 
 /// Moves at most `bytes` from one descriptor to another within the kernel; one of them is a pipe, and the other may
 /// have an offset of its own. Never waits for a pipe. `splice(2)`. Errors: `EAGAIN`, `EPIPE`, `EINVAL` (not these two),

@@ -10,7 +10,8 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::utsname::uname;
 use nix::unistd::getpid;
 
-use super::{open_pidfd, process_is_there, uninterrupted};
+use super::pidfd::{open_pidfd, process_is_there};
+use super::retry::uninterrupted;
 
 /// The least kernel, `(major, minor)`: `CLOSE_RANGE_CLOEXEC` came with it, the last of what is needed.
 pub const LEAST_KERNEL: (u32, u32) = (5, 11);

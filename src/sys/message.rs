@@ -11,8 +11,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::limits::{MESSAGE_FDS_MAX, SEND_RETRY};
 
+use super::retry::uninterrupted;
 use super::syscall;
-use super::uninterrupted;
 
 /// Who sent a message, in the kernel's words (`SCM_CREDENTIALS`), seen from this process's namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,11 +7,13 @@ mod allocate;
 mod clone_vm;
 mod connect;
 mod descriptors;
+mod errno;
 mod exec;
 mod exit;
 mod fork;
 mod io;
 mod kernel_check;
+mod locked;
 mod memory;
 mod message;
 mod open_at;
@@ -19,6 +21,7 @@ mod pidfd;
 mod poll;
 mod program;
 mod reap;
+mod retry;
 mod seqpacket;
 mod signals;
 mod stdio;
@@ -26,6 +29,7 @@ mod syscall;
 mod terminal;
 mod text;
 mod unfit_stdio;
+mod wakeup;
 mod xattr;
 
 pub use adopt::adopt_descriptor;
@@ -33,6 +37,7 @@ pub use allocate::allocate;
 pub use clone_vm::{ChildMemory, ChildSlots, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
 pub use descriptors::{close_on_exec_from, form, stdio};
+pub use errno::errno_of;
 pub use exec::{alone_with, enter_directory, execute};
 pub use exit::exit_now;
 pub use fork::{block_signals, copy_sibling};
@@ -41,6 +46,7 @@ pub use io::{
     write, write_at,
 };
 pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
+pub use locked::{Locked, wait_change, wait_change_for};
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{
     PeekedMessage, ReceivedMessage, Sender, discard, peek, peek_behind, receive, receive_few, send,
@@ -56,14 +62,5 @@ pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
 pub use unfit_stdio::{UnfitKind, UnfitStdio};
+pub use wakeup::Wakeup;
 pub use xattr::attribute_is;
-
-/// Runs a system call again for as long as a signal interrupts it.
-fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> std::io::Result<T> {
-    loop {
-        match call() {
-            Err(nix::errno::Errno::EINTR) => {}
-            result => return result.map_err(Into::into),
-        }
-    }
-}

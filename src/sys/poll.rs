@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollTimeout, poll};
 
-use super::uninterrupted;
+use super::retry::uninterrupted;
 
 /// Waits until one of `looked_at` is ready or the deadline has passed, and says whether one is. `poll(2)`.
 /// A deadline in the past looks once.

@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::retry::uninterrupted;
 use super::syscall;
-use super::uninterrupted;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

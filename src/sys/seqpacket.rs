@@ -11,7 +11,7 @@ use nix::sys::socket::{
 };
 
 use super::message::Sender;
-use super::uninterrupted;
+use super::retry::uninterrupted;
 
 /// A listening socket at `path`, which must not exist. `unix(7)`. Errors: `EADDRINUSE`, `ENAMETOOLONG` (over 107
 /// bytes), `EACCES`, `ENOENT`. The file's mode follows the umask.

@@ -2,17 +2,17 @@
 //! together. Knows sizes and times; writes nothing. `dedup.rs` decides what becomes of refusals that find none
 //! left.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::limits::{
     REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND, REFUSAL_COST_BYTES_MIN, REFUSAL_OWN_BYTES,
     REFUSAL_OWN_BYTES_PER_SECOND, REFUSAL_SOCKET_BYTES, REFUSAL_SOCKET_BYTES_PER_SECOND,
 };
+use crate::sys::Locked;
 
 /// What all sockets of this process share: they share the disk and the journal.
-static BROKER: Mutex<TokenBucket> =
-    Mutex::new(TokenBucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND));
+static BROKER: Locked<TokenBucket> =
+    Locked::new(TokenBucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND));
 
 /// Bytes that may be written, at most `most`, and so many more with each second.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Default for RefusalBudget {
 impl RefusalBudget {
     /// Takes what a record of so many bytes costs; `false` where there is not as much.
     pub(in crate::audit) fn take(&mut self, bytes: u64, now: Instant) -> bool {
-        self.take_of(&mut BROKER.lock().unwrap_or_else(PoisonError::into_inner), bytes, now)
+        self.take_of(&mut BROKER.lock(), bytes, now)
     }
 
     fn take_of(&mut self, broker: &mut TokenBucket, bytes: u64, now: Instant) -> bool {

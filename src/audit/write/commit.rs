@@ -4,14 +4,16 @@
 use std::fs::File;
 use std::io;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar};
 
 use nix::fcntl::Flock;
+
+use crate::sys::{self, Locked};
 
 /// Which lines of a manifest are on disk.
 #[derive(Debug, Default)]
 pub(super) struct GroupCommit {
-    state: Mutex<CommitState>,
+    state: Locked<CommitState>,
     turn: Condvar,
 }
 
@@ -35,7 +37,7 @@ struct FailedSync {
 impl GroupCommit {
     /// Returns when the `line`th line is on disk. `open` gives the file and how many lines it was given by then.
     pub(super) fn reach(&self, line: u64, open: impl Fn() -> (Arc<Flock<File>>, u64)) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         loop {
             if let Some(doubt) = state.doubt.as_ref().filter(|doubt| doubt.lines.contains(&line)) {
                 return Err(io::Error::from_raw_os_error(doubt.errno));
@@ -46,7 +48,7 @@ impl GroupCommit {
             if !state.is_led {
                 break;
             }
-            state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = sys::wait_change(&self.turn, state);
         }
         state.is_led = true;
         drop(state);
@@ -57,7 +59,7 @@ impl GroupCommit {
     }
 
     fn settle(&self, lines: u64, synced: &io::Result<()>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.is_led = false;
         match synced {
             Ok(()) => state.durable = state.durable.max(lines),
@@ -68,7 +70,7 @@ impl GroupCommit {
 
     /// The file of all lines up to `lines` is left for another one; whether it is on disk is known.
     pub(super) fn leave(&self, lines: u64, synced: &io::Result<()>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let Err(source) = synced {
             state.fail(source);
         }
@@ -78,15 +80,11 @@ impl GroupCommit {
         state.durable = state.durable.max(lines);
         self.turn.notify_all();
     }
-
-    fn state(&self) -> MutexGuard<'_, CommitState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl CommitState {
     fn fail(&mut self, source: &io::Error) {
-        let errno = source.raw_os_error().unwrap_or(nix::libc::EIO);
+        let errno = sys::errno_of(source);
         self.doubt = Some(FailedSync { lines: self.durable + 1..=u64::MAX, errno });
     }
 }

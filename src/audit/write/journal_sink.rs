@@ -3,12 +3,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Instant;
 
 use crate::limits::JOURNAL_REST;
 use crate::rules::JournalMode;
 use crate::sd::{JOURNAL_SOCKET, JournalEntry, JournalSocket};
+use crate::sys::Locked;
 
 /// A change of what the journal takes.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub enum JournalNews<'a> {
 pub type NewsListener = Box<dyn Fn(&JournalNews<'_>) + Send>;
 
 /// The journal of one manifest.
-pub struct JournalSink(Mutex<SinkState>);
+pub struct JournalSink(Locked<SinkState>);
 
 struct SinkState {
     wanted: JournalMode,
@@ -54,7 +55,7 @@ impl fmt::Debug for JournalSink {
 impl JournalSink {
     /// A sink that gets what `journal =` says.
     pub fn new(wanted: JournalMode, hear: NewsListener) -> io::Result<Self> {
-        Ok(Self(Mutex::new(SinkState {
+        Ok(Self(Locked::new(SinkState {
             wanted,
             socket: JournalSocket::new()?,
             lost: None,
@@ -108,7 +109,7 @@ impl JournalSink {
     }
 
     fn state(&self) -> MutexGuard<'_, SinkState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

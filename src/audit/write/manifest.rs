@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use crate::audit::record::aftermath::CaptureRecord;
@@ -15,6 +15,7 @@ use crate::audit::record::lifecycle::{RecordAuthor, ReloadRecord};
 use crate::audit::record::reject::RefusedRequest;
 use crate::ids::{CallId, SocketName};
 use crate::rules::{JournalMode, SyncMode};
+use crate::sys::Locked;
 use crate::trust::TrustedName;
 
 use super::commit::GroupCommit;
@@ -27,7 +28,7 @@ use super::lock::ManifestOpenError;
 /// The manifest of one broker.
 #[derive(Debug)]
 pub struct Manifest {
-    file: Mutex<ManifestFile>,
+    file: Locked<ManifestFile>,
     commit: GroupCommit,
     /// Starts and ends have to be on disk.
     is_durable: AtomicBool,
@@ -50,7 +51,7 @@ impl Manifest {
         author: &RecordAuthor<'_>,
         sink: JournalSink,
     ) -> Result<Self, ManifestOpenError> {
-        let file = Mutex::new(ManifestFile::open(path, author, Arc::new(sink))?);
+        let file = Locked::new(ManifestFile::open(path, author, Arc::new(sink))?);
         Ok(Self { file, commit: GroupCommit::default(), is_durable: AtomicBool::new(false) })
     }
 
@@ -225,6 +226,6 @@ impl Manifest {
 
     fn file(&self) -> MutexGuard<'_, ManifestFile> {
         // A thread that panicked while it held the lock left at worst a number unused.
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+        self.file.lock()
     }
 }

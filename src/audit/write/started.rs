@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use crate::audit::record::aftermath::LostRecord;
 use crate::audit::record::call::{CallOutcome, CallStart, CapturedBytes, ExitRecord, StartRecord};
 use crate::ids::CallId;
+use crate::sys;
 
 use super::live::LiveParts;
 use super::manifest::{BegunStart, Manifest};
@@ -65,7 +66,7 @@ impl<'m> StartedCall<'m> {
     /// Takes the call back: for `source`, its start does not count, so it does not run.
     pub fn withdraw(mut self, opening: &CallStart<'_>, source: &io::Error) {
         if self.is_recorded {
-            let errno = Errno::from_raw(source.raw_os_error().unwrap_or_default());
+            let errno = Errno::from_raw(sys::errno_of(source));
             let manifest = self.manifest;
             // The next line, or this one, says what the disk does.
             self.finish(&CallOutcome::NotDurable { errno }, opening).ok();

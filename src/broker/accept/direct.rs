@@ -5,7 +5,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use nix::sys::epoll::{Epoll, EpollEvent};
@@ -14,7 +14,7 @@ use crate::broker::connection::Connection;
 use crate::broker::request::ClientRequest;
 use crate::broker::state::Broker;
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
-use crate::sys;
+use crate::sys::{self, Locked};
 
 use super::job::{Job, ReadyRequest, ThreadSlot, serve};
 use super::thread_pool::JobSource;
@@ -35,28 +35,28 @@ pub(super) enum DeferredAccept {
 #[derive(Debug)]
 pub(super) struct DirectAccept {
     broker: Arc<Broker>,
-    left: Mutex<Vec<DeferredAccept>>,
+    left: Locked<Vec<DeferredAccept>>,
 }
 
 impl DirectAccept {
     pub(in crate::broker) fn new(broker: Arc<Broker>) -> Self {
-        Self { broker, left: Mutex::default() }
+        Self { broker, left: Locked::default() }
     }
 
     /// Takes what was left to the accept loop.
     pub(super) fn take_left(&self) -> Vec<DeferredAccept> {
-        std::mem::take(&mut self.left())
+        std::mem::take(&mut self.left.lock())
     }
 
     /// Whether nothing is left to it.
     pub(super) fn is_clear(&self) -> bool {
-        self.left().is_empty()
+        self.left.lock().is_empty()
     }
 
     /// Lets in one who connected, if that is simple.
     fn let_in(&self, epoll: &Epoll, index: usize) -> Option<ReadyRequest> {
         let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
-        let has_room = self.left().len() < ARRIVALS_MAX && broker.closing.has_room(index);
+        let has_room = self.left.lock().len() < ARRIVALS_MAX && broker.closing.has_room(index);
         let is_open = has_room && !broker.events.is_stopping();
         if !is_open || !socket.admission.begin_thread(socket.threads_max()) {
             self.shut(epoll, index);
@@ -90,12 +90,8 @@ impl DirectAccept {
     }
 
     fn leave(&self, left: DeferredAccept) {
-        self.left().push(left);
+        self.left.lock().push(left);
         self.broker.events.wake();
-    }
-
-    fn left(&self) -> MutexGuard<'_, Vec<DeferredAccept>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,15 +4,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE, WORKER_PAUSE};
-use crate::sys;
+use crate::sys::{self, Locked, Wakeup};
 
 /// What threads are for.
 pub(super) trait JobSource: Send + Sync + 'static {
@@ -39,9 +38,9 @@ pub(super) struct ThreadPool<P: JobSource>(Arc<IdleThreads<P>>);
 struct IdleThreads<P: JobSource> {
     post: P,
     epoll: Epoll,
-    /// Rung once for each job that lies there.
-    wake_event: EventFd,
-    state: Mutex<IdleState<P::Job>>,
+    /// Woken once for each job in `jobs`.
+    wake_event: Wakeup,
+    state: Locked<IdleState<P::Job>>,
 }
 
 struct IdleState<J> {
@@ -50,8 +49,8 @@ struct IdleState<J> {
     jobs: VecDeque<J>,
 }
 
-/// What the bell's events say.
-const BELL: u64 = u64::MAX;
+/// The data of the wakeup's events.
+const WAKE: u64 = u64::MAX;
 /// The most events that one thread looks at.
 const EVENTS: usize = 16;
 
@@ -59,10 +58,9 @@ impl<P: JobSource> ThreadPool<P> {
     /// No thread yet.
     pub(in crate::broker) fn new(post: P) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_SEMAPHORE;
-        let wake_event = EventFd::from_flags(flags)?;
-        epoll.add(&wake_event, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
-        let state = Mutex::new(IdleState { idle: 0, jobs: VecDeque::new() });
+        let wake_event = Wakeup::counting()?;
+        epoll.add(&wake_event, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let state = Locked::new(IdleState { idle: 0, jobs: VecDeque::new() });
         Ok(Self(Arc::new(IdleThreads { post, epoll, wake_event, state })))
     }
 
@@ -78,20 +76,19 @@ impl<P: JobSource> ThreadPool<P> {
 
     /// Has a job done by a thread that waits, or by a new one. Gives it back when the kernel has no thread to give.
     pub(in crate::broker) fn hand(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         if state.idle <= state.jobs.len() {
             drop(state);
             return self.hire(job);
         }
         state.jobs.push_back(job);
-        // Under the lock: who takes the job stills the bell, and must not do so before it rings. It fails only when it was rung
-        // more often than there can be threads.
-        self.0.wake_event.write(1).ok();
+        // Under the lock: the thread that takes the job clears this, and must not do so before it is set.
+        self.0.wake_event.wake();
         Ok(())
     }
 
     fn hire(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
-        let (desk, first) = (self.0.clone(), Arc::new(Mutex::new(Some(job))));
+        let (desk, first) = (self.0.clone(), Arc::new(Locked::new(Some(job))));
         let own = first.clone();
         let life = move || {
             let mut next = take(&own);
@@ -109,8 +106,8 @@ fn timeout(patience: Duration) -> EpollTimeout {
     EpollTimeout::try_from(patience).unwrap_or(EpollTimeout::MAX)
 }
 
-fn take<J>(slot: &Mutex<Option<J>>) -> Option<J> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn take<J>(slot: &Locked<Option<J>>) -> Option<J> {
+    slot.lock().take()
 }
 
 impl<P: JobSource> IdleThreads<P> {
@@ -118,17 +115,17 @@ impl<P: JobSource> IdleThreads<P> {
     fn wait(&self) -> Option<P::Job> {
         let mut patience = WORKER_PAUSE;
         loop {
-            self.state().idle += 1;
+            self.state.lock().idle += 1;
             let mut events = [EpollEvent::empty(); EVENTS];
             // Interrupted is as good as nothing: the next call gets another thread.
             let there = self.epoll.wait(&mut events, timeout(patience)).unwrap_or(0);
             let events = &events[..there];
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.idle -= 1;
             let (handed, is_last) = (state.jobs.pop_front(), state.idle == 0);
             drop(state);
             if let Some(job) = handed {
-                self.wake_event.read().ok();
+                self.wake_event.clear();
                 self.post.pass_on(events);
                 return Some(job);
             }
@@ -149,10 +146,6 @@ impl<P: JobSource> IdleThreads<P> {
             }
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, IdleState<P::Job>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[cfg(test)]
@@ -160,21 +153,19 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::ThreadId;
 
-    use nix::errno::Errno;
-
     use super::*;
 
     /// Says who does it, then waits until it may end.
     type Told = (Sender<ThreadId>, Option<Receiver<()>>);
 
-    /// Has nothing to do but what it is handed, or what another bell rings for; says who saw that by itself.
-    struct Office(EventFd, Sender<ThreadId>);
+    /// Has nothing to do but what it is handed, or what its own wakeup says; says who saw that by itself.
+    struct Office(Wakeup, Sender<ThreadId>);
 
     impl JobSource for Office {
         type Job = Told;
 
         fn attend(&self, _: &Epoll, _: &[EpollEvent]) -> Option<Told> {
-            self.0.read().ok().map(|_| (self.1.clone(), None))
+            self.0.clear().then(|| (self.1.clone(), None))
         }
 
         fn pass_on(&self, _: &[EpollEvent]) {}
@@ -190,8 +181,7 @@ mod tests {
     /// And who did something by itself.
     fn workers() -> (ThreadPool<Office>, Receiver<ThreadId>) {
         let (tell, seen) = channel();
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let office = Office(EventFd::from_flags(flags).expect("an eventfd"), tell);
+        let office = Office(Wakeup::new().expect("an eventfd"), tell);
         let workers = ThreadPool::new(office).expect("an epoll");
         let word = EpollEvent::new(EpollFlags::EPOLLIN, 0);
         workers.epoll().add(&workers.post().0, word).expect("watched");
@@ -203,7 +193,7 @@ mod tests {
     }
 
     fn wait_for_idle(workers: &ThreadPool<Office>) {
-        while workers.0.state().idle == 0 {
+        while workers.0.state.lock().idle == 0 {
             thread::yield_now();
         }
     }
@@ -217,7 +207,7 @@ mod tests {
         hand(&workers, (tell, None));
         assert_eq!(told.recv().expect("it worked"), first);
         wait_for_idle(&workers);
-        workers.post().0.write(1).expect("rung");
+        workers.post().0.wake();
         assert_eq!(seen.recv().expect("it saw by itself that there was something to do"), first);
     }
 
@@ -238,7 +228,7 @@ mod tests {
         for _ in 0..100 {
             let (end, until) = channel();
             hand(&workers, (tell.clone(), Some(until)));
-            workers.post().0.write(1).expect("rung");
+            workers.post().0.wake();
             ends.push(end);
             while ends.len() > 3 {
                 ends.remove(0);
@@ -246,6 +236,6 @@ mod tests {
         }
         drop(ends);
         assert!((0..100).all(|_| told.recv().is_ok()));
-        assert_eq!(workers.0.wake_event.read(), Err(Errno::EAGAIN), "the bell rings on");
+        assert!(!workers.0.wake_event.clear(), "the epoll stays readable");
     }
 }

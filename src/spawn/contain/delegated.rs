@@ -5,9 +5,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::sd::{CallsCgroup, Delegation};
 use crate::spawn::process::launcher::{Launcher, dismiss};
 use crate::spawn::process::pool::{LauncherPool, OrderedLauncher};
 use crate::spawn::reap::reaper::Reaper;
+use crate::sys::Locked;
 
 use super::scope::{CallScope, GroupTask};
 use super::warm::{KeepPolicy, WarmSet};
@@ -36,7 +37,7 @@ struct SharedGroups {
     delegation: Delegation,
     pool: Arc<LauncherPool>,
     number: AtomicU64,
-    groups: Mutex<HashMap<SocketName, SocketGroups>>,
+    groups: Locked<HashMap<SocketName, SocketGroups>>,
 }
 
 /// What there is for one socket.
@@ -54,7 +55,7 @@ impl DelegatedGroups {
         reaper: Arc<Reaper>,
     ) -> io::Result<Self> {
         let (tasks, received) = mpsc::channel();
-        let (number, groups) = (AtomicU64::new(0), Mutex::default());
+        let (number, groups) = (AtomicU64::new(0), Locked::default());
         let shared = Arc::new(SharedGroups { delegation, pool, number, groups });
         let groups_thread = GroupsThread {
             shared: shared.clone(),
@@ -98,7 +99,7 @@ impl DelegatedGroups {
         // Others are parked meanwhile; a nursery that makes none at all must not keep a call here.
         while Instant::now() < give_up {
             let (taken, is_low) = {
-                let mut groups = self.shared.groups();
+                let mut groups = self.shared.groups.lock();
                 let Some(SocketGroups { warm, .. }) = groups.get_mut(socket) else { return Ok(None) };
                 (warm.take(Instant::now(), |_| true), warm.is_low())
             };
@@ -116,13 +117,9 @@ impl DelegatedGroups {
 }
 
 impl SharedGroups {
-    fn groups(&self) -> MutexGuard<'_, HashMap<SocketName, SocketGroups>> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The group of a socket's calls, made for the first one.
     fn calls(&self, socket: &SocketName) -> io::Result<Arc<CallsCgroup>> {
-        let mut groups = self.groups();
+        let mut groups = self.groups.lock();
         if let Some(known) = groups.get(socket) {
             return Ok(known.calls.clone());
         }
@@ -173,7 +170,7 @@ impl GroupsThread {
             self.look_at_kept();
             self.fill();
         }
-        let mut groups = self.shared.groups();
+        let mut groups = self.shared.groups.lock();
         let parked = groups.values_mut().flat_map(|groups| groups.warm.ready.drain(..)).collect();
         drop(groups);
         self.dismiss(parked);
@@ -181,7 +178,7 @@ impl GroupsThread {
 
     /// When something is to be done without being told.
     fn due(&self) -> Option<Instant> {
-        self.shared.groups().values().filter_map(|groups| groups.warm.due()).chain(self.look).min()
+        self.shared.groups.lock().values().filter_map(|groups| groups.warm.due()).chain(self.look).min()
     }
 
     /// Removes a group, at once or when what was left in it has ended. One that the kernel does not give up is left to
@@ -206,7 +203,7 @@ impl GroupsThread {
     fn fill(&self) {
         let now = Instant::now();
         let (mut wanted, mut surplus) = (Vec::new(), Vec::new());
-        for (socket, groups) in self.shared.groups().iter_mut() {
+        for (socket, groups) in self.shared.groups.lock().iter_mut() {
             let target = groups.warm.target(now);
             let kept = groups.warm.ready.len().min(target);
             surplus.extend(groups.warm.ready.drain(kept..));
@@ -216,7 +213,7 @@ impl GroupsThread {
         for (socket, calls) in wanted {
             // What fails now is tried again, and told, by the call that needs it.
             let Ok(ordered) = self.shared.order(&calls, &[], &self.tasks) else { return };
-            if let Some(groups) = self.shared.groups().get_mut(&socket) {
+            if let Some(groups) = self.shared.groups.lock().get_mut(&socket) {
                 groups.warm.ready.push_back(ordered);
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, MutexGuard, Weak};
 use std::time::Duration;
 
 use crate::ids::SocketName;
@@ -12,6 +12,7 @@ use crate::rules::Resource;
 use crate::sd::{BusError, DelegationError, ScopeName};
 use crate::spawn::process::launcher::{Launcher, dismiss};
 use crate::spawn::reap::reaper::Reaper;
+use crate::sys::{self, Locked};
 
 use super::warm::WarmSet;
 
@@ -72,7 +73,7 @@ pub(super) struct ScopeOrder {
 
 /// What calls and the scoper share.
 pub(super) struct SharedScopes {
-    state: Mutex<ScopesState>,
+    state: Locked<ScopesState>,
     pub(in crate::spawn) reaper: Arc<Reaper>,
     pub(super) instead: ScopeFallback,
     pub(in crate::spawn) tell: TellNews,
@@ -117,11 +118,11 @@ impl SharedScopes {
     ) -> Self {
         let (stocks, queues) = (HashMap::new(), HashMap::new());
         let state = ScopesState { manager, said_lost: false, said_ungrouped: false, stocks, queues };
-        Self { state: Mutex::new(state), reaper, instead, tell }
+        Self { state: Locked::new(state), reaper, instead, tell }
     }
 
     pub(in crate::spawn) fn state(&self) -> MutexGuard<'_, ScopesState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Has a call wait until there is a launcher for its socket, or none to be had.
@@ -132,7 +133,7 @@ impl SharedScopes {
         at_most: Duration,
     ) -> MutexGuard<'s, ScopesState> {
         let queue = state.queues.entry(socket.clone()).or_default().clone();
-        queue.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
+        sys::wait_change_for(&queue, state, at_most)
     }
 
     /// Parks a launcher, and wakes one call that waits for it: the others would find nothing.

@@ -341,5 +341,5 @@ fn at<T>(step: LaunchStep, result: nix::Result<T>) -> Result<T, LaunchFailure> {
 }
 
 fn errno(source: &io::Error) -> Errno {
-    Errno::from_raw(source.raw_os_error().unwrap_or(0))
+    Errno::from_raw(sys::errno_of(source))
 }

@@ -136,7 +136,7 @@ fn spare_from_oom_favours() -> io::Result<()> {
 
 /// Tells why there is no launcher.
 fn report(to: BorrowedFd<'_>, why: &io::Error) -> io::Result<()> {
-    let errno = why.raw_os_error().unwrap_or(libc::EIO);
+    let errno = sys::errno_of(why);
     sys::send_patiently(to, &(-errno).to_le_bytes(), &[], None).map(drop)
 }
 

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use crate::spawn::contain::scope::CallScope;
 use crate::spawn::contain::warm::{KeepPolicy, WarmSet};
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stream::relay::PendingRelay;
-use crate::sys;
+use crate::sys::{self, Locked};
 
 use super::launcher::{Launcher, dismiss};
 use super::nursery::NurseryRequest;
@@ -28,7 +28,7 @@ use super::nursery::NurseryRequest;
 /// Launchers ahead of need.
 #[derive(Debug)]
 pub struct LauncherPool {
-    state: Mutex<PoolState>,
+    state: Locked<PoolState>,
     changed: Condvar,
     reaper: Arc<Reaper>,
 }
@@ -54,7 +54,7 @@ impl LauncherPool {
         let warm = WarmSet::new(KeepPolicy::BARE, Instant::now());
         let state =
             PoolState { channel: None, warm, coming: 0, trouble: None, last_trouble: None, has_made: false };
-        Self { state: Mutex::new(state), changed: Condvar::new(), reaper }
+        Self { state: Locked::new(state), changed: Condvar::new(), reaper }
     }
 
     /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
@@ -67,7 +67,7 @@ impl LauncherPool {
             pool.lose(&own);
         };
         thread::Builder::new().name("launchers".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         (state.channel, state.coming) = (Some(channel), 0);
         (state.last_trouble, state.has_made) = (None, false);
         state.ask();
@@ -77,7 +77,7 @@ impl LauncherPool {
 
     /// Whether the nursery has made a launcher, and if not, why.
     pub fn health(&self) -> Result<(), io::Error> {
-        let state = self.state();
+        let state = self.state.lock();
         if state.has_made {
             return Ok(());
         }
@@ -86,7 +86,7 @@ impl LauncherPool {
 
     /// Forgets a nursery that is gone, and what it made; calls wait until there is another.
     pub fn detach(&self) {
-        let left = self.state().forget();
+        let left = self.state.lock().forget();
         dismiss(left, &self.reaper);
     }
 
@@ -95,7 +95,7 @@ impl LauncherPool {
     /// Errors: what the kernel gave instead of a process; `UnexpectedEof` (the nursery ended), `TimedOut`.
     pub fn prove(&self) -> io::Result<()> {
         let give_up = Instant::now() + NURSERY_WAIT;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.warm.waiting += 1;
         let proved = loop {
             let left = give_up.saturating_duration_since(Instant::now());
@@ -119,7 +119,7 @@ impl LauncherPool {
     /// Errors: `TimedOut` (no nursery makes one), `EMFILE`, what the kernel gave instead of a process.
     pub fn take(&self) -> io::Result<Launcher> {
         let give_up = Instant::now() + NURSERY_WAIT;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         loop {
             let now = Instant::now();
             if let Some(launcher) = state.warm.take(now, Launcher::is_alive) {
@@ -143,7 +143,7 @@ impl LauncherPool {
 
     /// A launcher that is there already; where there is none, more are asked for.
     pub fn try_take(&self) -> Option<Launcher> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let taken = state.warm.take(Instant::now(), Launcher::is_alive);
         if taken.is_none() || state.warm.ready.len() < LAUNCHERS_LEFT_MIN {
             state.ask();
@@ -153,7 +153,7 @@ impl LauncherPool {
 
     /// Has those made that were taken, once that is worth the nursery's while.
     pub fn refill(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.missing() * 2 >= state.warm.target(Instant::now()) {
             state.ask();
         }
@@ -194,14 +194,14 @@ impl LauncherPool {
     /// The life of a thread that receives what a nursery makes, until that is gone.
     fn stock_up(&self, channel: &OwnedFd) -> io::Result<()> {
         loop {
-            let due = self.state().warm.due();
+            let due = self.state.lock().warm.due();
             if !sys::poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], due)? {
-                let surplus = self.state().surplus();
+                let surplus = self.state.lock().surplus();
                 dismiss(surplus, &self.reaper);
                 continue;
             }
             let received = receive(channel.as_fd());
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.coming = state.coming.saturating_sub(1);
             match received {
                 Ok(Some(launcher)) => {
@@ -224,7 +224,7 @@ impl LauncherPool {
     }
 
     fn channel(&self, give_up: Instant) -> io::Result<Arc<OwnedFd>> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         loop {
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -239,7 +239,7 @@ impl LauncherPool {
 
     /// Forgets the nursery behind `channel`, if no other has taken its place.
     fn lose(&self, channel: &Arc<OwnedFd>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.channel.as_ref().is_some_and(|now| Arc::ptr_eq(now, channel)) {
             let left = state.forget();
             drop(state);
@@ -248,11 +248,7 @@ impl LauncherPool {
     }
 
     fn wait<'s>(&self, state: MutexGuard<'s, PoolState>, at_most: Duration) -> MutexGuard<'s, PoolState> {
-        self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn state(&self) -> MutexGuard<'_, PoolState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sys::wait_change_for(&self.changed, state, at_most)
     }
 }
 

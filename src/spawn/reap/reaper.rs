@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -24,14 +24,14 @@ use crate::cgroup::Cgroup;
 use crate::limits::PARKED_ROUND;
 use crate::rules::BackgroundMode;
 use crate::spawn::process::parent_thread;
-use crate::sys::{self, ProcessEnd};
+use crate::sys::{self, Locked, ProcessEnd};
 
 use super::call_reaper::left_below;
 use super::proc_tree::{ChildList, signal_tree};
 
 /// The broker's children.
 #[derive(Debug)]
-pub struct Reaper(Mutex<ReaperState>);
+pub struct Reaper(Locked<ReaperState>);
 
 /// A command that was reaped.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Reaper {
         prctl::set_child_subreaper(true)?;
         let orphans = ChildList::of(getpid())?;
         let foreign = orphans.list()?.into_iter().collect();
-        Ok(Self(Mutex::new(ReaperState::new(orphans, foreign))))
+        Ok(Self(Locked::new(ReaperState::new(orphans, foreign))))
     }
 
     /// Whether a call needs a reaper of its own.
@@ -223,7 +223,7 @@ impl Reaper {
     }
 
     fn state(&self) -> MutexGuard<'_, ReaperState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -67,7 +67,7 @@ pub(in crate::spawn) fn live(setup: Birth) -> u8 {
 
 /// Says that there is no relay. Nobody may hear it any more.
 pub(in crate::spawn) fn tell_failure(channel: BorrowedFd<'_>, source: &io::Error) {
-    let errno = source.raw_os_error().unwrap_or(libc::EIO);
+    let errno = sys::errno_of(source);
     sys::send_now(channel, &RelayReport::Failed(errno).encode()).ok();
 }
 
@@ -223,7 +223,7 @@ impl RelayWork {
             captured.bytes[*index] = stream.captured();
             captured.stdin_unread += stream.unread();
             captured.truncated |= stream.is_truncated();
-            let errno = |loss: &io::Error| (*index, loss.raw_os_error().unwrap_or_default());
+            let errno = |loss: &io::Error| (*index, sys::errno_of(loss));
             failure = failure.or_else(|| stream.loss().map(errno));
         }
         (self.news.captured, self.news.failure) = (captured, failure);

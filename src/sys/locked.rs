@@ -1,0 +1,35 @@
+//! A lock that holds on after a panic. A thread that panics while it holds a lock ends alone: what the lock guards is
+//! whole between any two statements here, and the other threads go on with it.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A mutex whose [`lock`](Self::lock) ignores poison.
+#[derive(Debug, Default)]
+pub struct Locked<T>(Mutex<T>);
+
+impl<T> Locked<T> {
+    /// An unlocked value.
+    pub const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    /// The value, for this thread alone until the guard is dropped. `Mutex::lock`.
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Unlocks until `changed` is notified, or for no reason. `Condvar::wait`, without its poison.
+pub fn wait_change<'v, T>(changed: &Condvar, value: MutexGuard<'v, T>) -> MutexGuard<'v, T> {
+    changed.wait(value).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unlocks until `changed` is notified, or time is over, or for no reason. `Condvar::wait_timeout`, without its poison.
+pub fn wait_change_for<'v, T>(
+    changed: &Condvar,
+    value: MutexGuard<'v, T>,
+    at_most: Duration,
+) -> MutexGuard<'v, T> {
+    changed.wait_timeout(value, at_most).unwrap_or_else(PoisonError::into_inner).0
+}
