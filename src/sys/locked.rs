@@ -1,5 +1,5 @@
-//! A lock that holds on after a panic. A thread that panics while it holds a lock ends alone: what the lock guards is
-//! whole between any two statements here, and the other threads go on with it.
+//! A mutex that a panic does not take away: a thread that panics while it holds the lock ends alone, and the
+//! other threads go on with the value as that thread left it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,8 @@ pub fn wait_change<'v, T>(changed: &Condvar, value: MutexGuard<'v, T>) -> MutexG
     changed.wait(value).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unlocks until `changed` is notified, or time is over, or for no reason. `Condvar::wait_timeout`, without its poison.
+/// Unlocks until `changed` is notified, or time is over, or for no reason. `Condvar::wait_timeout`, without its
+/// poison.
 pub fn wait_change_for<'v, T>(
     changed: &Condvar,
     value: MutexGuard<'v, T>,
