@@ -19,12 +19,12 @@ pub use query::{
 };
 pub use read::{
     ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, ManifestLine, ManifestLines, ManifestSource,
-    ParsedRecord, ReadError, RecordFields, RecordHead, RecordKind, TornLine, rotated, unrotated,
+    ParsedRecord, ReadError, RecordFields, RecordHead, TornLine, rotated, unrotated,
 };
 pub use record::argv::Caller;
 pub use record::ascii::to_ascii;
 pub use record::call::{CallOutcome, CallStart, CapturedBytes, EndCause, now_ms};
-pub use record::journal_entry::MESSAGE_IDS;
+pub use record::kind::RecordKind;
 pub use record::lifecycle::RecordAuthor;
 pub use record::reject::RefusedRequest;
 pub use verify::{

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
+use sluice::audit::RecordKind;
 
 use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, Traced, found, needs, needs_mounts};
 
@@ -142,7 +143,7 @@ fn each_record_is_one_entry_with_the_hash_of_its_line() {
     assert_eq!(kinds, ["open", "start", "exit", "reject", "reload", "close"]);
     for entry in &entries {
         let kind = entry.get("SLUICE_KIND");
-        let id = sluice::audit::MESSAGE_IDS.iter().find(|(known, _)| Some(*known) == kind).map(|(_, id)| *id);
+        let id = kind.and_then(|kind| RecordKind::of(kind.as_bytes())).map(RecordKind::message_id);
         assert_eq!(entry.get("MESSAGE_ID"), id);
         entry.has(&[("SYSLOG_IDENTIFIER", "sluice")]);
     }
@@ -385,7 +386,7 @@ fn the_catalog_explains_every_kind() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/catalog/sluice.catalog");
     let catalog = std::fs::read_to_string(path).expect("there is a catalog");
     let explained: Vec<_> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
-    assert_eq!(explained, sluice::audit::MESSAGE_IDS.map(|(_, id)| id));
+    assert_eq!(explained, RecordKind::ALL.map(RecordKind::message_id));
     let subjects = catalog.lines().filter(|line| line.starts_with("Subject: ")).count();
     assert_eq!(subjects, explained.len());
 }

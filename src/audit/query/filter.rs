@@ -5,7 +5,8 @@ use memchr::memmem::{self, Finder};
 use crate::ids::{CallId, RuleLine};
 use crate::text;
 
-use super::super::read::{ParsedRecord, RecordHead, RecordKind};
+use crate::audit::read::{ParsedRecord, RecordHead};
+use crate::audit::record::kind::RecordKind;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]

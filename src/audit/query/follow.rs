@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::audit::write::mark::noted;
 
-use super::super::read::{LineClassifier, ManifestLine, ManifestSource};
 use super::blocks::each_line;
 use super::matcher::{CallMatcher, LineConsumer};
 use super::seek::{OpenedAt, ReadPosition};
+use crate::audit::read::{LineClassifier, ManifestLine, ManifestSource};
 
 /// The newest file of a manifest, and how far it was read.
 #[derive(Debug)]

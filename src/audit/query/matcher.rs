@@ -7,8 +7,9 @@ use memchr::memmem;
 
 use crate::ids::CallId;
 
-use super::super::read::{RecordHead, RecordKind};
 use super::filter::LineFilter;
+use crate::audit::read::RecordHead;
+use crate::audit::record::kind::RecordKind;
 
 /// A line of a call that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use std::path::PathBuf;
 use crate::audit::write::mark::noted;
 use crate::limits::RECORD_LINE_BYTES_MAX;
 
-use super::super::chain::Digest;
-use super::super::read::{
-    ClassifiedLines, LineClassifier, ManifestLines, ManifestSource, ReadError, RecordHead,
-};
 use super::blocks::{BackwardLines, each_line, split};
 use super::filter::LineFilter;
 use super::matcher::{CallMatcher, LineConsumer};
+use crate::audit::chain::Digest;
+use crate::audit::read::{
+    ClassifiedLines, LineClassifier, ManifestLines, ManifestSource, ReadError, RecordHead,
+};
 
 /// How many calls are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,10 +17,11 @@ use std::ops::Range;
 use serde::de::IgnoredAny;
 
 use crate::audit::chain::Digest;
+use crate::audit::record::kind::RecordKind;
 use crate::limits::{FOREIGN_PLACES_MAX, RECORD_LINE_BYTES_MAX, RUNS_MAX};
 
 use super::lines::ManifestLine;
-use super::record::{ParsedRecord, RecordKind};
+use super::record::ParsedRecord;
 
 /// How a line stands to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,6 @@ mod unpack;
 
 pub use classify::{ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, TornLine};
 pub use lines::{ManifestLine, ManifestLines};
-pub use record::{ParsedRecord, RecordFields, RecordHead, RecordKind};
+pub use record::{ParsedRecord, RecordFields, RecordHead};
 pub use rotation::{rotated, unrotated};
 pub use source::{ManifestSource, ReadError};

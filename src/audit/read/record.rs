@@ -8,82 +8,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::audit::record::kind::RecordKind;
 use crate::ids::{CallId, RuleLine, SocketName};
-
-/// The kinds of records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RecordKind {
-    /// A broker begins to write.
-    Open,
-    /// A command is about to run.
-    Start,
-    /// A call is over.
-    Exit,
-    /// What a call left running is captured no longer.
-    Capture,
-    /// What a call left running outlived its broker, and was ended.
-    Kept,
-    /// A call that began in an earlier file runs on.
-    Carried,
-    /// A request was refused.
-    Reject,
-    /// A caller was given the listing.
-    List,
-    /// A call whose end nobody saw.
-    Lost,
-    /// The rules were read again.
-    Reload,
-    /// The broker leaves.
-    Close,
-}
-
-impl RecordKind {
-    const NAMES: [(&'static str, Self); 11] = [
-        ("open", Self::Open),
-        ("start", Self::Start),
-        ("exit", Self::Exit),
-        ("capture", Self::Capture),
-        ("kept", Self::Kept),
-        ("carried", Self::Carried),
-        ("reject", Self::Reject),
-        ("list", Self::List),
-        ("lost", Self::Lost),
-        ("reload", Self::Reload),
-        ("close", Self::Close),
-    ];
-
-    /// The kind of this name.
-    pub fn of(name: &[u8]) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, kind)| *kind)
-    }
-
-    /// Whether the name of one begins so.
-    pub(super) fn begins_with(name: &[u8]) -> bool {
-        Self::NAMES.iter().any(|(known, _)| known.as_bytes().starts_with(name))
-    }
-
-    /// Its name in records.
-    pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
-    }
-
-    /// Whether a record of it is the first of its call; of an end, it says its socket only then.
-    fn begins(self, has_socket: bool) -> bool {
-        match self {
-            Self::Start | Self::Reject => true,
-            Self::Exit => has_socket,
-            Self::Open
-            | Self::Capture
-            | Self::Kept
-            | Self::Carried
-            | Self::List
-            | Self::Lost
-            | Self::Reload
-            | Self::Close => false,
-        }
-    }
-}
 
 /// The front of a record of a call. A hundred times cheaper than the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

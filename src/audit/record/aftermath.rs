@@ -9,11 +9,12 @@ use crate::ids::CallId;
 use crate::limits::REQUEST_FDS;
 
 use super::call::{CaptureTally, CapturedBytes, is_false, is_zero, now_ms};
+use super::kind::RecordKind;
 
 /// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct CaptureRecord {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     #[serde(flatten)]
@@ -29,7 +30,7 @@ pub(in crate::audit) struct CaptureRecord {
 impl CaptureRecord {
     pub(in crate::audit) fn new(call: CallId, captured: &CapturedBytes) -> Self {
         let captured = CaptureTally::new(captured);
-        Self { kind: "capture", call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
+        Self { kind: RecordKind::Capture, call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
     }
 
     /// Captures that ended with their broker.
@@ -43,7 +44,7 @@ impl CaptureRecord {
 /// `kept`: what an ended call had left running outlived its broker, and is ended.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct KeptRecord {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     pub(in crate::audit) reason: &'static str,
@@ -56,14 +57,14 @@ pub(in crate::audit) struct KeptRecord {
 impl KeptRecord {
     pub(in crate::audit) fn new(remains: LeftoverOutcome) -> Self {
         let LeftoverOutcome { call, reason, ended, left, .. } = remains;
-        Self { kind: "kept", call, ts: now_ms(), reason, ended, left }
+        Self { kind: RecordKind::Kept, call, ts: now_ms(), reason, ended, left }
     }
 }
 
 /// `carried`: a call whose start stands in an earlier file, and of which something runs or is captured on.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct CarriedRecord {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     #[serde(skip_serializing_if = "is_false")]
@@ -77,7 +78,7 @@ pub(in crate::audit) struct CarriedRecord {
 impl CarriedRecord {
     pub(in crate::audit) fn new(call: CallId, goes_on: LiveParts, trace: CallTrace) -> Self {
         let LiveParts { capturing, keeping } = goes_on;
-        Self { kind: "carried", call, ts: now_ms(), capturing, keeping, trace }
+        Self { kind: RecordKind::Carried, call, ts: now_ms(), capturing, keeping, trace }
     }
 
     /// Whether its command has not ended.
@@ -89,7 +90,7 @@ impl CarriedRecord {
 /// `lost`: a call whose end nobody saw.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct LostRecord {
-    kind: &'static str,
+    kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     pub(in crate::audit) reason: &'static str,
@@ -106,7 +107,7 @@ impl LostRecord {
     pub(in crate::audit) fn new(remains: LeftoverOutcome) -> Self {
         let LeftoverOutcome { call, reason, ended, left, bytes } = remains;
         let captured = CaptureTally::new(&CapturedBytes { bytes, ..CapturedBytes::default() });
-        Self { kind: "lost", call, ts: now_ms(), reason, captured, ended, left }
+        Self { kind: RecordKind::Lost, call, ts: now_ms(), reason, captured, ended, left }
     }
 
     /// A call that this broker lost sight of.

@@ -14,11 +14,12 @@ use crate::limits::REQUEST_FDS;
 use crate::wire::Status;
 
 use super::argv::{Caller, RecordedArgv, RecordedPaths};
+use super::kind::RecordKind;
 
 /// `start`: a command is about to run.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct StartRecord<'a> {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     pub(in crate::audit) socket: &'a SocketName,
@@ -99,7 +100,7 @@ impl<'a> StartRecord<'a> {
     pub(in crate::audit) fn new(call: CallId, opening: &'a CallStart<'a>) -> Self {
         let [stdin, stdout, stderr] = opening.captures;
         Self {
-            kind: "start",
+            kind: RecordKind::Start,
             call,
             ts: now_ms(),
             socket: opening.socket,
@@ -233,7 +234,7 @@ impl CallOutcome {
 /// `exit`: a call ended.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct ExitRecord<'a> {
-    kind: &'static str,
+    kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,7 +286,7 @@ impl<'a> ExitRecord<'a> {
     ) -> Self {
         let hidden = opening.hidden.then_some(opening);
         let mut ending = Self {
-            kind: "exit",
+            kind: RecordKind::Exit,
             call,
             ts: now_ms(),
             socket: hidden.map(|opening| opening.socket),

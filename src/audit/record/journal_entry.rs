@@ -14,6 +14,7 @@ use crate::wire::Status;
 use super::aftermath::{CaptureRecord, CarriedRecord, KeptRecord, LostRecord};
 use super::argv::{Caller, RecordedArgv};
 use super::call::{ExitRecord, StartRecord};
+use super::kind::RecordKind;
 use super::lifecycle::{CloseRecord, OpenRecord, ReloadRecord};
 use super::listing::ListRecord;
 use super::reject::{RefusedRequest, RejectRecord, UnfiledReject};
@@ -25,27 +26,11 @@ pub(in crate::audit) trait Record: Serialize {
     fn entry(&self) -> JournalEntry;
 }
 
-/// The `MESSAGE_ID` of each kind of record. Fixed for good: the catalog and people's filters know them.
-pub const MESSAGE_IDS: [(&str, &str); 11] = [
-    ("open", "7e30a8876d264a558e3d7d379dfcba9c"),
-    ("start", "4cf1fe9ee9f94a90870485fb32a48806"),
-    ("exit", "eab01940a3634ccb81326df142e3a23d"),
-    ("capture", "36aeaaca463b4f0eb8d2c9f15f35ba6f"),
-    ("kept", "49f0a394f7f64ab3bde41f5a3ee10768"),
-    ("carried", "da0f7b92c7674f87b45e25b8a4acd5cb"),
-    ("reject", "2457eaa160c24f4585ca18d9d4a8a552"),
-    ("list", "6c4d09ddf3f54c75a64c3622e72c1189"),
-    ("lost", "031199993ffa483cb9e99400eb5e6cc6"),
-    ("reload", "478b98e24f674643990aed65f26bb3e4"),
-    ("close", "7263cf80328a47c997d7b9de8da96bed"),
-];
-
-fn new(kind: &str, priority: Priority, message: &str) -> JournalEntry {
-    let id = MESSAGE_IDS.iter().find(|(known, _)| *known == kind).map(|(_, id)| *id);
+fn new(kind: RecordKind, priority: Priority, message: &str) -> JournalEntry {
     let shown = visible(message);
     let end = shown.char_indices().nth(JOURNAL_MESSAGE_CHARS_MAX).map_or(shown.len(), |(end, _)| end);
-    let mut entry = JournalEntry::new(id.expect("every kind has an id"), priority, &shown[..end]);
-    entry.add("SLUICE_KIND", kind);
+    let mut entry = JournalEntry::new(kind.message_id(), priority, &shown[..end]);
+    entry.add("SLUICE_KIND", kind.name());
     entry
 }
 
@@ -120,7 +105,7 @@ impl Record for ExitRecord<'_> {
         let (socket, milliseconds) = (opening.socket, self.took.as_millis());
         let message =
             format!("call {} on {socket} {} after {milliseconds} ms", self.call, self.what_happened());
-        let mut entry = new("exit", self.priority(), &message);
+        let mut entry = new(RecordKind::Exit, self.priority(), &message);
         add_call(&mut entry, self.call, socket);
         entry.add("SLUICE_RULE", &place(opening.file, opening.rule.get()));
         if !opening.hidden {
@@ -223,7 +208,7 @@ impl Record for CarriedRecord {
 
 impl Record for RejectRecord<'_> {
     fn entry(&self) -> JournalEntry {
-        let mut entry = new("reject", Priority::Notice, &self.sentence());
+        let mut entry = new(RecordKind::Reject, Priority::Notice, &self.sentence());
         add_call(&mut entry, self.call, &self.rejected.socket);
         add_rejected(&mut entry, self.rejected);
         if let (Some(count), Some(last)) = (self.count, self.last) {
@@ -248,7 +233,7 @@ impl UnfiledReject<'_> {
     /// The only record that there is of it.
     pub(in crate::audit) fn entry(&self) -> JournalEntry {
         let which = if self.count == 1 { "a request".into() } else { format!("{} requests", self.count) };
-        let mut entry = new("reject", Priority::Warning, &refused(&which, self.rejected));
+        let mut entry = new(RecordKind::Reject, Priority::Warning, &refused(&which, self.rejected));
         entry.add("SLUICE_SOCKET", self.rejected.socket.as_str());
         add_rejected(&mut entry, self.rejected);
         if self.count > 1 {
@@ -277,7 +262,7 @@ impl Record for RejectManyRecord<'_> {
     fn entry(&self) -> JournalEntry {
         let Self { call, last, count, socket, detail, .. } = self;
         let message = format!("{count} calls from {call} to {last} on {socket} refused, {detail}");
-        let mut entry = new("reject", Priority::Notice, &message);
+        let mut entry = new(RecordKind::Reject, Priority::Notice, &message);
         add_call(&mut entry, self.call, socket);
         entry.add("SLUICE_REASON", self.reason);
         entry.add("SLUICE_COUNT", &count.to_string());
@@ -291,7 +276,7 @@ impl RejectManyRecord<'_> {
     pub(in crate::audit) fn unfiled_entry(&self) -> JournalEntry {
         let Self { count, socket, detail, .. } = self;
         let message = format!("{count} requests on {socket} refused, {detail}");
-        let mut entry = new("reject", Priority::Warning, &message);
+        let mut entry = new(RecordKind::Reject, Priority::Warning, &message);
         entry.add("SLUICE_SOCKET", socket.as_str());
         entry.add("SLUICE_REASON", self.reason);
         entry.add("SLUICE_COUNT", &count.to_string());
@@ -311,7 +296,7 @@ impl Record for ListRecord {
             }
             (None, None) => format!("the listing of {} was given", self.socket),
         };
-        let mut entry = new("list", Priority::Info, &message);
+        let mut entry = new(RecordKind::List, Priority::Info, &message);
         entry.add("SLUICE_SOCKET", self.socket.as_str());
         if let Some(count) = self.count {
             entry.add("SLUICE_COUNT", &count.to_string());
@@ -327,7 +312,7 @@ impl Record for LostRecord {
     fn entry(&self) -> JournalEntry {
         let mut message = format!("the end of call {} was not seen: {}", self.call, self.why());
         add_remains(&mut message, self.ended, self.left);
-        let mut entry = new("lost", Priority::Error, &message);
+        let mut entry = new(RecordKind::Lost, Priority::Error, &message);
         entry.add("SLUICE_CALL", &self.call.to_string());
         entry.add("SLUICE_REASON", self.reason);
         entry

@@ -8,10 +8,12 @@ use crate::ids::CallId;
 
 use crate::audit::chain::LineHash;
 
+use super::kind::RecordKind;
+
 /// `open`: a broker begins to write here.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct OpenRecord<'a> {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) ts: u64,
     pub(in crate::audit) version: &'static str,
     pub(in crate::audit) broker: u32,
@@ -55,7 +57,7 @@ pub(in crate::audit) fn boot_id() -> Option<String> {
 /// `reload`: the rules were read again.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct ReloadRecord<'a> {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) ts: u64,
     pub(in crate::audit) ok: bool,
     pub(in crate::audit) policy: &'a str,
@@ -66,7 +68,7 @@ pub(in crate::audit) struct ReloadRecord<'a> {
 /// `close`: the broker leaves.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct CloseRecord {
-    pub(in crate::audit) kind: &'static str,
+    pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) ts: u64,
     pub(in crate::audit) next: CallId,
 }

@@ -11,11 +11,12 @@ use crate::limits::{DEDUP_AFTER, DEDUP_WINDOW, REFUSAL_CALLERS_MAX};
 
 use super::argv::Caller;
 use super::call::now_ms;
+use super::kind::RecordKind;
 
 /// `list`: a caller was given the listing, or several were.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct ListRecord {
-    kind: &'static str,
+    kind: RecordKind,
     ts: u64,
     pub(in crate::audit) socket: SocketName,
     #[serde(flatten)]
@@ -32,7 +33,7 @@ impl ListRecord {
     fn new(socket: &SocketName) -> Self {
         let socket = socket.clone();
         Self {
-            kind: "list",
+            kind: RecordKind::List,
             ts: now_ms(),
             socket,
             caller: None,

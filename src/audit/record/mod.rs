@@ -7,6 +7,7 @@ pub(super) mod argv;
 pub(super) mod ascii;
 pub(super) mod call;
 pub(super) mod journal_entry;
+pub(super) mod kind;
 pub(super) mod lifecycle;
 pub(super) mod listing;
 pub(super) mod reject;

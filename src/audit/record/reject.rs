@@ -11,6 +11,7 @@ use crate::text::command_line;
 
 use super::argv::{Caller, RecordedArgv};
 use super::call::now_ms;
+use super::kind::RecordKind;
 
 /// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a new
 /// process each time.
@@ -82,7 +83,7 @@ impl Hash for RefusedRequest {
 /// `reject`: one refusal, or several equal ones.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct RejectRecord<'a> {
-    kind: &'static str,
+    kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     #[serde(flatten)]
@@ -95,7 +96,7 @@ pub(in crate::audit) struct RejectRecord<'a> {
 
 impl<'a> RejectRecord<'a> {
     pub(in crate::audit) fn one(call: CallId, rejected: &'a RefusedRequest) -> Self {
-        Self { kind: "reject", call, ts: now_ms(), rejected, count: None, last: None }
+        Self { kind: RecordKind::Reject, call, ts: now_ms(), rejected, count: None, last: None }
     }
 
     pub(in crate::audit) fn many(

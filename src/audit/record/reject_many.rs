@@ -8,11 +8,12 @@ use crate::audit::write::dedup::CountedRefusals;
 use crate::ids::{CallId, SocketName};
 
 use super::call::now_ms;
+use super::kind::RecordKind;
 
 /// `reject`: refusals of one socket that were too many to have records of their own, counted by their reasons.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct RejectManyRecord<'a> {
-    kind: &'static str,
+    kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     pub(in crate::audit) socket: &'a SocketName,
@@ -32,7 +33,7 @@ impl<'a> RejectManyRecord<'a> {
         let reasons: Vec<_> =
             many.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         Self {
-            kind: "reject",
+            kind: RecordKind::Reject,
             call: many.first,
             ts: now_ms(),
             socket,

@@ -2,11 +2,12 @@
 //! is wrong is told apart by the lines around it. The first line that does not fit is what a reader is told
 //! of.
 
-use super::super::chain::Digest;
-use super::super::read::{LineClassifier, LineRelation, ManifestLine, ParsedRecord, RecordKind};
 use super::finding::ChainFinding;
 use super::journal_index::{Confirmation, JournalIndex, JournalProcess};
 use super::numbers::CallNumbers;
+use crate::audit::chain::Digest;
+use crate::audit::read::{LineClassifier, LineRelation, ManifestLine, ParsedRecord};
+use crate::audit::record::kind::RecordKind;
 
 /// What one file holds, and the first line of it that does not fit.
 #[derive(Debug, Default)]

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::JOURNAL_LATE_MAX_MS;
 
-use super::super::chain::Digest;
-use super::super::read::{ManifestLines, ManifestSource, ParsedRecord, ReadError, RecordHead, RecordKind};
 use super::chain::FileScan;
 use super::finding::ChainFinding;
 use super::journal_index::{IndexedEntry, JournalIndex};
 use super::numbers::CallNumbers;
 use super::report::{FileReport, VerifyRemark, VerifyReport};
+use crate::audit::chain::Digest;
+use crate::audit::read::{ManifestLines, ManifestSource, ParsedRecord, ReadError, RecordHead};
+use crate::audit::record::kind::RecordKind;
 
 /// Why no answer can be had.
 #[derive(Debug)]

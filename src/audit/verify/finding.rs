@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::ids::CallId;
 
-use crate::audit::read::RecordKind;
+use crate::audit::record::kind::RecordKind;
 
 /// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

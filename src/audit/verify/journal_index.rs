@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use crate::audit::chain::Digest;
-use crate::audit::read::RecordKind;
+use crate::audit::record::kind::RecordKind;
 use crate::ids::CallId;
 
 /// A process, by the journal's word.

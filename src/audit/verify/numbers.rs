@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::ids::CallId;
 
-use super::super::read::{ParsedRecord, RecordKind};
 use super::finding::ChainFinding;
+use crate::audit::read::ParsedRecord;
+use crate::audit::record::kind::RecordKind;
 
 /// The numbers of a manifest, whatever the order of its files.
 #[derive(Debug, Default)]

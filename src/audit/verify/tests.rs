@@ -8,8 +8,8 @@ use tempfile::{TempDir, tempdir};
 use crate::audit::{LineClassifier, ManifestLines, ParsedRecord, RecordHead, RecordKind};
 use crate::limits::JOURNAL_LATE_MAX_MS;
 
-use super::super::chain::{Digest, hash_line, no_line, prev_of};
 use super::*;
+use crate::audit::chain::{Digest, hash_line, no_line, prev_of};
 
 /// Two files as a broker writes them: a rotation, a torn line, calls of each kind.
 fn files() -> [Vec<u8>; 2] {

@@ -15,6 +15,7 @@ use crate::audit::chain::{LineHash, chained, no_line};
 use crate::audit::record::ascii::to_ascii;
 use crate::audit::record::call::now_ms;
 use crate::audit::record::journal_entry::Record;
+use crate::audit::record::kind::RecordKind;
 use crate::audit::record::lifecycle::{CloseRecord, OpenRecord, RecordAuthor, boot_id};
 use crate::audit::record::listing::ListingCounts;
 use crate::ids::CallId;
@@ -189,7 +190,7 @@ impl ManifestFile {
         }
         let is_missing = *noted != no_line() && last.is_some_and(|last| !last.follows(noted));
         let open = OpenRecord {
-            kind: "open",
+            kind: RecordKind::Open,
             ts: now_ms(),
             version: env!("CARGO_PKG_VERSION"),
             broker: std::process::id(),
@@ -243,7 +244,7 @@ impl ManifestFile {
     }
 
     fn closing(&self) -> CloseRecord {
-        CloseRecord { kind: "close", ts: now_ms(), next: self.next }
+        CloseRecord { kind: RecordKind::Close, ts: now_ms(), next: self.next }
     }
 
     /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does;

@@ -11,6 +11,7 @@ use crate::audit::record::aftermath::CaptureRecord;
 use crate::audit::record::argv::Caller;
 use crate::audit::record::call::{CapturedBytes, now_ms};
 use crate::audit::record::journal_entry::Record;
+use crate::audit::record::kind::RecordKind;
 use crate::audit::record::lifecycle::{RecordAuthor, ReloadRecord};
 use crate::audit::record::reject::RefusedRequest;
 use crate::ids::{CallId, SocketName};
@@ -110,7 +111,8 @@ impl Manifest {
 
     /// Records that the rules were read again, and with what outcome.
     pub fn reloaded(&self, policy: &str, error: Option<&str>) -> io::Result<()> {
-        let reload = ReloadRecord { kind: "reload", ts: now_ms(), ok: error.is_none(), policy, error };
+        let reload =
+            ReloadRecord { kind: RecordKind::Reload, ts: now_ms(), ok: error.is_none(), policy, error };
         self.file().write(&reload)
     }
 
