@@ -195,6 +195,46 @@ fn what_was_changed_between_two_brokers_is_named_and_not_believed() {
     }
 }
 
+/// A record that is chained as it should be, behind the `close` of a broker that left in peace.
+#[test]
+fn what_was_put_after_a_close_is_named_and_not_believed() {
+    let puts: [&[&str]; 7] = [
+        &[FORGED_START],
+        &[FORGED_START, &FORGED_EXIT.replace(":2,", ":700,")],
+        &[FORGED_START, FORGED_CLOSE],
+        &[FORGED_REJECT],
+        &[FORGED_KEPT],
+        &[FORGED_LOST],
+        &[FORGED_CLOSE],
+    ];
+    for put in puts {
+        let mut broker = shell().start();
+        broker.sh("true").exited(0);
+        broker.stop();
+        let path = broker.manifest_path();
+        let mut text = fs::read_to_string(&path).expect("there is a manifest");
+        let close = text.lines().count();
+        for line in put {
+            let last = hash(text.lines().last().unwrap_or_default());
+            text += &after(line, &last);
+        }
+        fs::write(&path, text).expect("an own file can be written");
+        let named = format!("manifest.jsonl:{}: was put there", close + 1);
+        verify(&path).exited(1).said(&[&named, "nothing after its `close`"]);
+        is_named_and_not_believed(&path, put[0]);
+        broker.start_again();
+        let number = broker.sh("true").exited(0).record("start").number("call");
+        assert_eq!(number, 2, "{put:?}: the next number");
+        assert_eq!(broker.records_of("lost call=700").len(), 0, "{put:?}{}", broker.transcript(0));
+        let open = broker.records_of("open").pop().expect("an open record");
+        let foreign = format!("open foreign={} !torn !missing next=2", put.len());
+        assert!(open.is(&foreign), "{put:?}: {open}");
+        verify(&path).exited(1).said(&[&named]);
+        is_named_and_not_believed(&path, put[0]);
+        forget(broker);
+    }
+}
+
 /// Nor does it help to take the mark away, or to spoil it.
 #[test]
 fn without_the_mark_no_forged_end_is_believed() {

@@ -1,7 +1,8 @@
 //! Which lines of a manifest are records: the one place where a line is judged by the chain, for the broker
 //! that goes on after them, for `log` and for `verify`. A record follows the record before it; what an
 //! interrupted write left is vouched for by the `open` after it; all else is foreign, and nothing that it
-//! says is believed.
+//! says is believed. No broker writes after its `close`: a record that follows one is foreign unless it is an
+//! `open`, and so is what follows that record, up to an `open`.
 //!
 //! Lines that follow each other are a *run*. A file that nobody changed is one run. Where a line follows none
 //! before it, a new run begins; a line that follows the end of an earlier run shows that what stands in
@@ -34,6 +35,8 @@ pub enum LineRelation {
     Elsewhere,
     /// It is the same line as an earlier one that is followed.
     Repeats,
+    /// It follows a `close`, and is no `open`; or it follows such a line.
+    AfterClose,
     /// It does not say what it follows.
     Bare,
 }
@@ -76,6 +79,28 @@ struct LineRun {
     hash: Digest,
     before: Digest,
     has_anchor: bool,
+    kind: LineKind,
+    /// The `close` that its first line follows, without being an `open`.
+    after_close: Option<Digest>,
+}
+
+/// What a line is to the one after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineKind {
+    Open,
+    Close,
+    Other,
+}
+
+impl LineKind {
+    /// Of a whole line, which begins with [`HEAD`].
+    fn of(line: &[u8]) -> Self {
+        match &line[HEAD.len()..] {
+            [b'o', b'p', b'e', b'n', b'"', ..] => Self::Open,
+            [b'c', b'l', b'o', b's', b'e', b'"', ..] => Self::Close,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A line without a `prev`, as long as the next one may vouch for it.
@@ -136,6 +161,8 @@ impl LineClassifier {
             hash,
             before: prev,
             has_anchor: false,
+            kind: LineKind::of(line.bytes),
+            after_close: None,
         };
         self.settle_bare(line.bytes, prev);
         self.add_whole(run)
@@ -158,10 +185,9 @@ impl LineClassifier {
 
     fn add_whole(&mut self, line: LineRun) -> LineRelation {
         let is_anchor = |digest| self.anchor == Some(digest);
-        let line = LineRun {
-            has_anchor: is_anchor(line.hash) || self.runs.is_empty() && is_anchor(line.before),
-            ..line
-        };
+        // Where the lines before it were not looked at, that may be a `close`, after which it has no place.
+        let is_first = self.runs.is_empty() && !self.is_within;
+        let line = LineRun { has_anchor: is_anchor(line.hash) || is_first && is_anchor(line.before), ..line };
         if self.runs.iter().any(|run| run.hash == line.hash) {
             self.hole(ForeignPlace { at: line.first..line.end.0, line: line.last.1 });
             return LineRelation::Repeats;
@@ -170,6 +196,20 @@ impl LineClassifier {
             let relation = if self.runs.is_empty() { LineRelation::Follows } else { LineRelation::Elsewhere };
             self.begin(line);
             return relation;
+        };
+        let index = match (line.kind, &self.runs[index]) {
+            (LineKind::Open, run) => self.before_close(run).unwrap_or(index),
+            (_, run) if run.kind == LineKind::Close && run.after_close.is_none() => {
+                let after_close = Some(run.hash);
+                self.begin(LineRun { has_anchor: false, after_close, ..line });
+                return LineRelation::AfterClose;
+            }
+            (_, run) if run.after_close.is_some() => {
+                self.runs[index] =
+                    LineRun { first: run.first, has_anchor: false, after_close: run.after_close, ..line };
+                return LineRelation::AfterClose;
+            }
+            _ => index,
         };
         let is_last = index + 1 == self.runs.len();
         if self.runs[index + 1..].iter().any(|run| run.has_anchor) {
@@ -186,6 +226,13 @@ impl LineClassifier {
         let has_anchor = run.has_anchor || line.has_anchor;
         *run = LineRun { first: run.first, has_anchor, ..line };
         if is_last { LineRelation::Follows } else { LineRelation::Returns }
+    }
+
+    /// The run that ends with the `close` after which `run` was put: a broker that took such lines for records
+    /// went on after them, and its own are records.
+    fn before_close(&self, run: &LineRun) -> Option<usize> {
+        let close = run.after_close?;
+        self.runs.iter().position(|run| run.hash == close)
     }
 
     fn begin(&mut self, run: LineRun) {
@@ -275,7 +322,7 @@ impl LineClassifier {
             self.bare = None;
         }
         self.drop_bare();
-        let top = self.runs.len().saturating_sub(1);
+        let top = self.runs.iter().rposition(|run| run.after_close.is_none()).unwrap_or_default();
         let index = self.runs.iter().rposition(|run| run.has_anchor).unwrap_or(top);
         let Some(last) = self.runs.get(index).cloned() else { return self.stood(None, None, torn) };
         let unvouched = self.runs[0].last.0;
@@ -285,7 +332,7 @@ impl LineClassifier {
             let (at, line) = if self.is_within { (first.first, 0) } else { first.last };
             self.cover(ForeignPlace { at: at..last.first, line });
         }
-        if index < top {
+        if index + 1 < self.runs.len() {
             let end = self.end - torn.map_or(0, |torn| torn.bytes);
             self.cover(ForeignPlace { at: last.end.0..end, line: last.end.1 });
         }

@@ -80,6 +80,9 @@ impl FileScan {
         {
             Some((prev, hash)) => {
                 self.settle_bare(self.standing.torn_lines() > torn);
+                if relation == LineRelation::AfterClose {
+                    self.note(line.number, ChainFinding::AfterClose);
+                }
                 let before = self.last.replace(hash);
                 self.add_whole(WholeLine { line, prev, hash, before }, numbers, journal_index);
             }

@@ -51,6 +51,8 @@ pub enum ChainFinding {
     },
     /// The file does not begin as a broker begins one.
     HeadMissing,
+    /// A record that follows a `close`, and is no `open`.
+    AfterClose,
     /// An `open` that stood elsewhere in the file when it was written.
     Moved {
         /// Bytes before it when it was written.
@@ -117,6 +119,9 @@ impl fmt::Display for ChainFinding {
                 write!(f, "lines after it are missing: the journal has {} next", JournalCopy(*kind, *call))
             }
             Self::HeadMissing => f.write_str("lines before it are missing: no broker begins a file with it"),
+            Self::AfterClose => {
+                f.write_str("was put there: a broker writes nothing after its `close`, and the next one begins with `open`")
+            }
             Self::Moved { was, is } if was > is => {
                 write!(f, "lines before it are missing: {} bytes of the file", was - is)
             }

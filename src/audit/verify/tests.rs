@@ -355,6 +355,29 @@ fn files_that_do_not_follow_each_other_are_found() {
     assert_eq!(found(&[old.clone(), old]), Some(("old:1".into(), ChainFinding::SecondBeginning)));
 }
 
+#[test]
+fn what_was_put_after_a_close_is_found() {
+    let (dir, [old, _]) = (tempdir().expect("a directory"), files());
+    let closed = |more: &[&str]| {
+        let mut writer = Writer::default();
+        lines(&old).iter().for_each(|line| writer.put(String::from_utf8_lossy(line).trim_end()));
+        writer.line(r#"{"kind":"close","ts":1700000000006,"next":4"#);
+        more.iter().for_each(|line| writer.line(line));
+        finding(&dir, &[writer.file], None)
+    };
+    let open = r#"{"kind":"open","ts":1700000000007,"next":4"#;
+    assert_eq!(closed(&[]), None);
+    let moved = Some(("old:9".into(), ChainFinding::Moved { was: 0, is: old.len() as u64 + 119 }));
+    assert_eq!(closed(&[open]), moved, "but for its place, as it should be");
+    let kinds = ["start", "exit", "capture", "kept", "carried", "reject", "list", "lost", "reload", "close"];
+    for kind in kinds {
+        let line = format!(r#"{{"kind":"{kind}","call":700,"ts":1700000000007,"status":0"#);
+        assert_eq!(closed(&[&line]), Some(("old:9".into(), ChainFinding::AfterClose)), "{kind}");
+        let found = closed(&[&line, open]);
+        assert_eq!(found, Some(("old:9".into(), ChainFinding::AfterClose)), "{kind}, and a broker");
+    }
+}
+
 /// Whether every line of each file is a record, for those who go on after them and those who show them.
 fn is_clean(file: &[u8]) -> bool {
     let mut standing = LineClassifier::new(None);

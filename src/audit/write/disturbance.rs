@@ -10,6 +10,7 @@ use super::lock::{is_at, sync_directory};
 impl ManifestFile {
     /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
     pub(super) fn check_place(&mut self) -> io::Result<()> {
+        self.check_open()?;
         self.cut_torn()?;
         let bytes = self.file.metadata()?.len();
         let why = if !self.is_at(&self.path) {

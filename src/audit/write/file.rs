@@ -42,6 +42,8 @@ pub(super) struct ManifestFile {
     pub(in crate::audit) bytes: u64,
     /// The file may end in part of a line that could not be written.
     torn: bool,
+    /// The `close` of this broker stands there: nothing comes after it.
+    is_closed: bool,
     room: ReservedSpace,
     /// What the next line follows.
     prev: LineHash,
@@ -147,6 +149,7 @@ impl ManifestFile {
             mark,
             bytes: 0,
             torn: false,
+            is_closed: false,
             room: ReservedSpace::default(),
             prev: no_line(),
             before: no_line(),
@@ -219,6 +222,12 @@ impl ManifestFile {
         }
     }
 
+    /// That this broker did not close it. A thread that was about to accept a caller when the stop began, and
+    /// got no processor until everything had ended, finds it closed.
+    pub(super) fn check_open(&self) -> io::Result<()> {
+        if self.is_closed { Err(io::Error::other("the broker that wrote it has left")) } else { Ok(()) }
+    }
+
     /// Takes the next number.
     pub(in crate::audit) fn number(&mut self) -> CallId {
         let call = self.next;
@@ -239,6 +248,7 @@ impl ManifestFile {
     pub(in crate::audit) fn close(&mut self) -> io::Result<()> {
         let counted = self.settle_all();
         let closed = self.write(&self.closing());
+        self.is_closed = true;
         self.give_back();
         counted.and(closed)
     }
@@ -355,6 +365,7 @@ impl ManifestFile {
 
     /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
     fn append(&mut self, line: &[u8], space: SpaceSource) -> io::Result<()> {
+        self.check_open()?;
         self.cut_torn()?;
         if space == SpaceSource::Free {
             self.make_room(line.len())?;

@@ -62,6 +62,46 @@ fn what_does_not_follow_is_foreign() {
     check(&[a, b, d, x, c], Some(d), &[2, 4, 5]);
 }
 
+/// Nobody writes after a `close` but the next broker, whose first record is an `open`.
+#[test]
+fn what_follows_a_close_and_is_no_open_is_foreign() {
+    let after = |prev: &str, kinds: &[&str]| {
+        let mut prev = prev.to_owned();
+        let line = |kind: &&str| {
+            let (line, hash) = chained(&format!(r#"{{"kind":"{kind}","ts":1}}"#), &prev);
+            prev = hash;
+            line
+        };
+        kinds.iter().map(line).collect::<Vec<_>>()
+    };
+    let hash = |line: &String| Digest::of_line(line.trim_end().as_bytes()).to_hash();
+    let [a, close] = &after(&no_line(), &["open", "close"])[..] else { panic!("two lines") };
+    let good = after(&hash(close), &["open", "start", "close"]);
+    let good: Vec<&str> = good.iter().map(String::as_str).collect();
+    let put = after(&hash(close), &["start", "exit", "close", "lost"]);
+    let put: Vec<&str> = put.iter().map(String::as_str).collect();
+    let check = |more: &[&[&str]], anchor, want: &[usize]| {
+        check(&[&[&**a, close][..], &more.concat()].concat(), anchor, want);
+    };
+    let again = after(&hash(&good[2].to_owned()), &["exit"]);
+    let again = [&*again[0]];
+    for anchor in [None, Some(&**close)] {
+        check(&[], anchor, &[]);
+        check(&[&put[..1]], anchor, &[3]);
+        check(&[&put], anchor, &[3, 4, 5, 6]);
+        check(&[&put[..2], &put[..1]], anchor, &[3, 4, 5]);
+        check(&[&put, &good], anchor, &[3, 4, 5, 6]);
+        check(&[&good, &again], anchor, &[6]);
+    }
+    // The word of somebody who wrote the mark too.
+    check(&[&put[..2]], Some(put[1]), &[3, 4]);
+    // A broker that took them for records went on there: what it wrote is on record.
+    let later = after(&hash(&put[3].to_owned()), &["open", "start"]);
+    let later: Vec<&str> = later.iter().map(String::as_str).collect();
+    check(&[&put, &later], None, &[3, 4, 5, 6]);
+    check(&[&put, &later], Some(later[1]), &[3, 4, 5, 6]);
+}
+
 #[test]
 fn an_open_vouches_for_the_torn_line_before_it() {
     let [a, b] = &run::<2>(&no_line(), "start");

@@ -74,6 +74,23 @@ fn a_manifest_that_was_closed_is_known_by_its_end() {
 }
 
 #[test]
+fn what_was_put_after_a_close_began_no_call() {
+    let open = r#"{"kind":"open","ts":1,"next":1}"#;
+    let closed = [open, START, r#"{"kind":"exit","call":1,"ts":1}"#, r#"{"kind":"close","ts":1,"next":2}"#];
+    let close = manifest(&closed);
+    let noted = Some(last_line(&close));
+    let put =
+        [&closed[..], &[r#"{"kind":"start","call":700,"ts":1}"#, r#"{"kind":"close","ts":1,"next":900}"#]]
+            .concat();
+    for count in [5, 6] {
+        let text = manifest(&put[..count]);
+        check(&text, noted, (2, noted, 0, count as u64 - 4));
+        assert!(read_bytes(&text, noted).unfinished.is_empty());
+        assert!(read_bytes(&text, None).unfinished.is_empty());
+    }
+}
+
+#[test]
 fn a_torn_line_is_measured_and_tells_nothing() {
     let text = manifest(&[START, SECOND]);
     let last = last_line(&text);
