@@ -26,7 +26,7 @@ pub(super) trait Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ArrivalOrder(u64);
 
-/// A place: it has to be given back, by [`Gate::leave`] or [`Gate::trade`].
+/// A place: it has to be given back, by [`Admission::leave`] or [`Admission::trade`].
 #[derive(Debug)]
 pub(super) struct RunSlot {
     turn: ArrivalOrder,

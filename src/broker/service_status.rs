@@ -1,5 +1,5 @@
 //! How things stand, for the service manager: rules, running calls, the last refusal, a reload that failed. Threads
-//! note on the [`Board`] that something changed; the accept loop's [`Herald`] says it, now and then and not each time.
+//! note on the [`StatusBoard`] that something changed; the accept loop's [`ServiceStatus`] says it, now and then and not each time.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,4 +1,4 @@
-//! One request, one reply. Everything that can go wrong is a [`Failure`], and each of them knows whether the command
+//! One request, one reply. Everything that can go wrong is a [`CallFailure`], and each of them knows whether the command
 //! can have run.
 
 use std::ffi::OsString;
@@ -14,8 +14,8 @@ use crate::limits::{EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES
 use crate::sys;
 use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
-use super::words;
-use super::{BadWords, ConnectFailure};
+use super::unreached::ConnectFailure;
+use super::words::{self, BadWords};
 
 /// Why there is no exit status of a command, or no listing.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What is wrong with a rules file, and where. Leaves return a [`Fault`]; the loader hands it to the [`Report`],
+//! What is wrong with a rules file, and where. Leaves return a [`RulesFault`]; the loader hands it to the [`FaultReport`],
 //! which keeps the first ones by place and turns them into [`Diagnostic`]s once the whole file is read.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The top file and what it includes, read through a [`Source`] in the order in which their rules stand. Bounds how
+//! The top file and what it includes, read through a [`RulesSource`] in the order in which their rules stand. Bounds how
 //! much there is before anything is parsed. What the lines mean is for `parse.rs`.
 
 use std::io;

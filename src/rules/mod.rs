@@ -1,5 +1,5 @@
 //! Text to [`Policy`], and (policy, words) to a verdict. Pure: reads no file, no environment, no clock; includes come
-//! through [`Source`], variables through [`Vars`], paths on disk through [`Paths`]. The way in is `load.rs`, the way
+//! through [`RulesSource`], variables through [`VariableValues`], paths on disk through [`PathResolver`]. The way in is `load.rs`, the way
 //! of a decision `policy.rs`.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! How a call runs. [`Settings`] is what a rule says once its own attributes, `defaults:` and the built-in values are
+//! How a call runs. [`RuleSettings`] is what a rule says once its own attributes, `defaults:` and the built-in values are
 //! put together; no later code asks again which of them spoke.
 
 use std::path::PathBuf;

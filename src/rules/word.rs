@@ -1,4 +1,4 @@
-//! Lines and words. A [`Word`] keeps, for every character, where it stands and how it is quoted, so that
+//! Lines and words. A [`QuotedWord`] keeps, for every character, where it stands and how it is quoted, so that
 //! slots and variables are told from text and a caret can point into the middle of a value.
 
 use super::diagnostic::SourceSpan;

@@ -1,4 +1,4 @@
-//! A connection to a systemd manager: asks for scopes without waiting, and gives what the manager says as [`Word`]s.
+//! A connection to a systemd manager: asks for scopes without waiting, and gives what the manager says as [`ManagerReply`]s.
 //! Who asked for what is for the caller to remember, by serial number and by the unit's name.
 
 use std::fmt;
@@ -102,7 +102,7 @@ const DENIALS: [&str; 2] = [
 const DESTRUCTIVE: &str = "org.freedesktop.systemd1.TransactionIsDestructive";
 
 impl BusError {
-    /// What it means that the manager refused, as [`Word::Refused`] tells it.
+    /// What it means that the manager refused, as [`ManagerReply::Refused`] tells it.
     pub fn refused(why: String) -> Self {
         if DENIALS.iter().any(|denial| why.starts_with(denial)) {
             Self::Denied(why)
@@ -113,7 +113,7 @@ impl BusError {
         }
     }
 
-    /// What it means that a job ended so, as [`Word::Over`] tells it, when it did not end as `done`.
+    /// What it means that a job ended so, as [`ManagerReply::Over`] tells it, when it did not end as `done`.
     pub fn ended(result: &str) -> Self {
         let why = format!("the scope's job ended as {result}");
         if result == "canceled" { Self::Stopped(why) } else { Self::Failed(why) }

@@ -1,4 +1,4 @@
-//! Entries for the journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL). An [`Entry`] is made of
+//! Entries for the journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL). An [`JournalEntry`] is made of
 //! fields; what stands in one field cannot begin another. The socket is asked for at most a named time.
 
 use std::fs::File;

@@ -131,7 +131,7 @@ impl UnfitStdio {
     /// Bytes of its report.
     pub const BYTES: usize = 3;
 
-    /// Shape: 1, 2 or 3 for the variant, its index or count, the oddity's place in [`Oddity::ALL`]. Never 0
+    /// Shape: 1, 2 or 3 for the variant, its index or count, the oddity's place in [`UnfitKind::ALL`]. Never 0
     /// first.
     pub fn encode(self) -> [u8; Self::BYTES] {
         match self {

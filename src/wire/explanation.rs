@@ -8,7 +8,8 @@ use std::num::NonZeroU64;
 
 use crate::limits::REASON_BYTES_MAX;
 
-use super::{MAGIC, Malformed, MessageReader, VERSION};
+use super::header::{MAGIC, VERSION};
+use super::reader::{Malformed, MessageReader};
 
 /// Why a call has no exit status, as its caller is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::header::{MAGIC, VERSION};
+
 /// Why bytes are not a message. The caller is answered `PROTO`; the record says which of these it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
@@ -93,11 +95,11 @@ impl<'a> MessageReader<'a> {
     /// The magic, then the version.
     pub fn header(&mut self) -> Result<(), Malformed> {
         let magic = self.u32()?;
-        if magic != super::MAGIC {
+        if magic != MAGIC {
             return Err(Malformed::Magic(magic));
         }
         let version = self.u32()?;
-        if version != super::VERSION {
+        if version != VERSION {
             return Err(Malformed::Version(version));
         }
         Ok(())

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::limits::LISTING_BYTES_MAX;
 
-use super::{MAGIC, Malformed, MessageReader, VERSION};
+use super::header::{MAGIC, VERSION};
+use super::reader::{Malformed, MessageReader};
 
 /// The status of a reply: 0 to 255 is what the command exited with (128 + signal when one ended it); the negative
 /// ones are the broker's own.

@@ -6,7 +6,8 @@
 use crate::ids::ClaimedWord;
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, MESSAGE_BYTES_MAX};
 
-use super::{MAGIC, Malformed, MessageReader, VERSION};
+use super::header::{MAGIC, VERSION};
+use super::reader::{Malformed, MessageReader};
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! What a line says. [`Head`] is what stands at the front of every record, found without reading the rest;
-//! [`Recorded`] is the record in its types, for what asks about calls; [`Fields`] is all of it, in the order of the
+//! What a line says. [`RecordHead`] is what stands at the front of every record, found without reading the rest;
+//! [`ParsedRecord`] is the record in its types, for what asks about calls; [`RecordFields`] is all of it, in the order of the
 //! line, fields of later versions included. `../record/call.rs` writes them.
 
 use std::fmt;
@@ -20,7 +20,7 @@ pub struct RecordHead {
     pub call: CallId,
     /// Its time, in milliseconds since 1970.
     pub ts: u64,
-    /// Whether it is the first that is known of its call, as [`Recorded::begins_call`].
+    /// Whether it is the first that is known of its call, as [`ParsedRecord::begins_call`].
     pub begins: bool,
 }
 

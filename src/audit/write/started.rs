@@ -1,4 +1,4 @@
-//! The order of a call's records as a type: a [`Started`] is on record, and must be finished.
+//! The order of a call's records as a type: a [`StartedCall`] is on record, and must be finished.
 
 use std::io;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! The walk of one call: the only file that knows the order, and the only place that replies.
 //!
 //! Up to the start record a request can only be refused, with one [`Refusal`]; after it, it can only end, with one
-//! [`Outcome`]. Nothing is answered before one of the two is on record.
+//! [`CallOutcome`]. Nothing is answered before one of the two is on record.
 
 use std::ffi::CString;
 use std::io;

@@ -91,7 +91,7 @@ impl LaunchFailure {
         Self { step: LaunchStep::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
     }
 
-    /// Shape: the step's place in [`Step::ALL`], then the errno, `i32` little-endian.
+    /// Shape: the step's place in [`LaunchStep::ALL`], then the errno, `i32` little-endian.
     fn encode(self) -> [u8; 5] {
         let step = LaunchStep::ALL.iter().position(|step| *step == self.step).unwrap_or_default();
         let [a, b, c, d] = (self.errno as i32).to_le_bytes();

@@ -66,7 +66,7 @@ pub(super) struct TextList<'a> {
 }
 
 impl<'a> ReceivedPlan<'a> {
-    /// What [`Plan::encode`] gave, without the count.
+    /// What [`LaunchPlan::encode`] gave, without the count.
     pub(in crate::spawn) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = MessageReader::new(bytes);
         let umask = reader.u32()?;

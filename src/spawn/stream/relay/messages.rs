@@ -23,7 +23,7 @@ pub(super) struct TaskMessage {
     pub(super) captures: [Option<u64>; REQUEST_FDS],
 }
 
-/// Bytes of a [`Task`].
+/// Bytes of a [`TaskMessage`].
 pub(super) const TASK_BYTES: usize = 12 + 8 * REQUEST_FDS;
 
 impl TaskMessage {
@@ -63,7 +63,7 @@ pub(super) enum RelayOrder {
     Finish(Duration),
 }
 
-/// Most bytes of an [`Order`].
+/// Most bytes of an [`RelayOrder`].
 pub(super) const ORDER_BYTES_MAX: usize = 12;
 
 impl RelayOrder {
@@ -92,8 +92,8 @@ impl RelayOrder {
 
 /// What a call hears on its relay's channel.
 ///
-/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`News`];
-/// `u32` 3 and [`Unfit`].
+/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`StreamNews`];
+/// `u32` 3 and [`UnfitStdio`](crate::sys::UnfitStdio).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayReport {
     /// There is no relay, for this error, and the launcher has no descriptors.
@@ -110,7 +110,7 @@ pub(super) enum RelayReport {
     Unfit(UnfitStdio),
 }
 
-/// Most bytes of a [`Word`].
+/// Most bytes of a [`RelayReport`].
 pub(super) const WORD_BYTES_MAX: usize = 4 + 12 + 8 * (REQUEST_FDS + 1);
 
 impl RelayReport {
