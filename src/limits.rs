@@ -297,7 +297,8 @@ pub const SCOPE_ROUND: Duration = Duration::from_millis(100);
 pub const NURSERY_BACKOFF: Duration = Duration::from_millis(200);
 /// The same at most: the time doubles with each nursery in a row that made no launcher.
 pub const NURSERY_BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// How long handing descriptors to a launcher is tried again while the user has too many on their way.
+/// How long handing descriptors to a launcher, or a request to the nursery, is tried again while the user has
+/// too many on their way, or the queue is full.
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long a launcher or relay may take to have the descriptors of its request.
 pub const TAKING_MAX: Duration = Duration::from_secs(5);

@@ -212,42 +212,53 @@ enum CallEvent {
     Late,
 }
 
+/// What a descriptor that a call is watched by stands for, in the order in which it counts when several are
+/// ready.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WatchedFd {
+    CommandEnd,
+    Stop,
+    Relay,
+    Caller,
+    OomKills,
+}
+
 fn next_event(
     pidfd: Option<BorrowedFd<'_>>,
     call: &SupervisedCall<'_>,
     kills: Option<&mut OomWatch>,
     until: Option<Instant>,
 ) -> io::Result<CallEvent> {
-    let mut looked_at = vec![PollFd::new(call.stop.stopping, PollFlags::POLLIN)];
-    looked_at.extend(pidfd.map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)));
-    looked_at.extend(call.relay.and_then(Relay::poll_fd));
-    if call.on_hangup == HangupAction::Kill {
-        // No events asked for: only the hangup, which is always told. A second request stays unread.
-        looked_at.push(PollFd::new(call.connection, PollFlags::empty()));
-    }
-    let reasons = looked_at.len();
-    looked_at.extend(kills.as_deref().and_then(OomWatch::poll_fd));
-    if !sys::poll_until(&mut looked_at, until)? {
+    let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    // No events asked for: only the hangup, which is always told. A second request stays unread.
+    let hangup = || PollFd::new(call.connection, PollFlags::empty());
+    let watched = [
+        (WatchedFd::CommandEnd, pidfd.map(readable)),
+        (WatchedFd::Stop, Some(readable(call.stop.stopping))),
+        (WatchedFd::Relay, call.relay.and_then(Relay::poll_fd)),
+        (WatchedFd::Caller, (call.on_hangup == HangupAction::Kill).then(hangup)),
+        (WatchedFd::OomKills, kills.as_deref().and_then(OomWatch::poll_fd)),
+    ];
+    let (kinds, mut fds): (Vec<_>, Vec<_>) =
+        watched.into_iter().filter_map(|(kind, fd)| Some((kind, fd?))).unzip();
+    if !sys::poll_until(&mut fds, until)? {
         return Ok(CallEvent::Late);
     }
-    let mut ready: Vec<bool> = looked_at.iter().map(|fd| fd.any() == Some(true)).collect();
-    if let (true, Some(kills)) = (ready.split_off(reasons) == [true], kills) {
+    let is_ready = |(kind, fd): (WatchedFd, PollFd<'_>)| (fd.any() == Some(true)).then_some(kind);
+    let ready: Vec<_> = kinds.into_iter().zip(fds).filter_map(is_ready).collect();
+    if let (true, Some(kills)) = (ready.contains(&WatchedFd::OomKills), kills) {
         kills.hear();
     }
-    let mut ready = ready.into_iter();
-    let is_stopping = ready.next() == Some(true);
-    if pidfd.is_some() && ready.next() == Some(true) {
-        return Ok(CallEvent::Ended);
-    }
-    if is_stopping {
-        return Ok(CallEvent::Cause(EndCause::Stop));
-    }
-    let Some(relay) = call.relay.filter(|relay| !relay.is_gone() && ready.next() == Some(true)) else {
-        let is_hangup = ready.next() == Some(true);
-        return Ok(if is_hangup { CallEvent::Cause(EndCause::Hangup) } else { CallEvent::News });
-    };
-    relay.hear();
-    Ok(CallEvent::News)
+    Ok(match ready.first() {
+        Some(WatchedFd::CommandEnd) => CallEvent::Ended,
+        Some(WatchedFd::Stop) => CallEvent::Cause(EndCause::Stop),
+        Some(WatchedFd::Relay) => {
+            call.relay.inspect(|relay| relay.hear());
+            CallEvent::News
+        }
+        Some(WatchedFd::Caller) => CallEvent::Cause(EndCause::Hangup),
+        Some(WatchedFd::OomKills) | None => CallEvent::News,
+    })
 }
 
 /// Waits until what the command wrote is captured and its caller has it, as long as the call may last. One that is

@@ -7,10 +7,12 @@ use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::limits::{MESSAGE_FDS_MAX, SEND_RETRY};
 
+use super::poll::poll_until;
 use super::retry::uninterrupted;
 use super::syscall;
 
@@ -258,16 +260,27 @@ fn credentials(data: &[u8]) -> Option<Sender> {
 /// Sends one message with descriptors, and gives how many bytes went (all of them, but on a stream).
 /// Errors: `EPIPE` or `ECONNRESET` (the other side is gone; no signal is raised), `EAGAIN`.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    send_flagged(socket, bytes, descriptors, MsgFlags::empty())
+}
+
+fn send_flagged(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: MsgFlags,
+) -> io::Result<usize> {
     let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&numbers)];
     let control = if numbers.is_empty() { &rights[..0] } else { &rights[..] };
     let parts = [IoSlice::new(bytes)];
-    uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None))
+    uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &parts, control, flags | MsgFlags::MSG_NOSIGNAL, None))
 }
 
-/// The same, tried again while the user has too many descriptors on their way (`ETOOMANYREFS`), until `give_up`.
-/// The limit is the sender's `RLIMIT_NOFILE`, the count is the user's: any process of the user can bring it about,
-/// and there is no event to wait for.
+/// Sends one message with descriptors, as [`send`] does, and waits for no longer than `give_up`: for room in the
+/// receiver's queue, and while the user has too many descriptors on their way (`ETOOMANYREFS`). The limit of those is
+/// the sender's `RLIMIT_NOFILE`, the count is the user's: any process of the user can bring it about, and there is no
+/// event to wait for.
+/// Errors: `TimedOut` (the queue stayed full), `ETOOMANYREFS`, `EPIPE` or `ECONNRESET`.
 pub fn send_patiently(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -275,14 +288,17 @@ pub fn send_patiently(
     give_up: Option<Instant>,
 ) -> io::Result<usize> {
     loop {
-        match send(socket, bytes, descriptors) {
-            Err(source)
-                if source.raw_os_error() == Some(libc::ETOOMANYREFS)
-                    && give_up.is_none_or(|give_up| Instant::now() < give_up) =>
-            {
+        let sent = send_flagged(socket, bytes, descriptors, MsgFlags::MSG_DONTWAIT);
+        match sent.as_ref().err().and_then(io::Error::raw_os_error) {
+            Some(libc::EAGAIN) => {
+                if !poll_until(&mut [PollFd::new(socket, PollFlags::POLLOUT)], give_up)? {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+            Some(libc::ETOOMANYREFS) if give_up.is_none_or(|give_up| Instant::now() < give_up) => {
                 thread::sleep(SEND_RETRY);
             }
-            result => return result,
+            _ => return sent,
         }
     }
 }
@@ -293,6 +309,15 @@ mod tests {
 
     use super::super::{pair, pass_credentials};
     use super::*;
+
+    #[test]
+    fn a_full_queue_is_waited_for_until_the_deadline() {
+        let (near, far) = pair().expect("a socket pair");
+        let send = |until| send_patiently(near.as_fd(), b"x", &[far.as_fd()], Some(until));
+        while send(Instant::now()).is_ok() {}
+        let full = send(Instant::now()).expect_err("nobody reads");
+        assert!(full.kind() == io::ErrorKind::TimedOut || full.raw_os_error() == Some(libc::ETOOMANYREFS));
+    }
 
     #[test]
     fn a_message_brings_its_bytes_descriptors_and_sender() {

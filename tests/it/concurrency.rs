@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Reply, SHELL, SOON, Setup, Status, frame, is_root, needs, within};
+use crate::harness::{Broker, Pid, Reply, SHELL, SOON, Setup, Status, frame, is_root, needs, within};
 
 fn null() -> std::fs::File {
     std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
@@ -93,19 +93,17 @@ fn refusals_do_not_wait_for_running_calls() {
     call.wait().exited(0);
 }
 
-fn two_sockets() -> Option<Setup> {
+fn two_sockets(max_calls: u32) -> Option<Setup> {
     if !needs("systemd-socket-activate", "systemd") {
         return None;
     }
-    Some(
-        Broker::new(&format!("defaults:\n  max_calls = 2\n\n{SHELL}\n/bin/echo a\n"))
-            .activated(&["one", "two"]),
-    )
+    let rules = format!("defaults:\n  max_calls = {max_calls}\n\n{SHELL}\n/bin/echo a\n");
+    Some(Broker::new(&rules).activated(&["one", "two"]))
 }
 
 #[test]
 fn one_sockets_running_calls_hold_up_nobody_elses() {
-    let Some(setup) = two_sockets() else { return };
+    let Some(setup) = two_sockets(2) else { return };
     let broker = setup.start();
     let script = ["/bin/sh", "-c", "echo up; read go"];
     let mut running: Vec<_> = (0..2).map(|_| broker.request(&script).stdin_open().begin()).collect();
@@ -127,11 +125,30 @@ fn the_other_socket_answers(broker: &Broker) {
 
 #[test]
 fn one_sockets_silent_callers_hold_up_nobody_elses() {
-    let Some(setup) = two_sockets() else { return };
+    let Some(setup) = two_sockets(2) else { return };
     let broker = setup.start();
     let silent: Vec<_> = (0..300).map(|_| broker.connect()).collect();
     the_other_socket_answers(&broker);
     silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
+}
+
+#[test]
+fn a_nursery_that_stands_still_holds_up_nobody_who_needs_no_launcher() {
+    let Some(setup) = two_sockets(16) else { return };
+    let broker = setup.start();
+    let is_nursery = |pid: &Pid| pid.group() == Some(pid.0) && pid.command_line().contains("nursery");
+    let nursery = within(SOON, "a nursery", || broker.pid().children().into_iter().find(is_nursery));
+    nursery.signal(Signal::SIGSTOP);
+    // More than there are launchers.
+    let mut calls: Vec<_> = (0..14).map(|_| broker.begin_sh("true")).collect();
+    within(SOON, "a call waits for a launcher", || {
+        (calls.iter_mut().map(|call| call.is_answered()).filter(|is| *is).count() >= 8).then_some(())
+    });
+    let refused = broker.request(&["/bin/nope"]).over(&broker.socket_of("two")).run();
+    refused.refused(Status::NO_RULE).took(Duration::ZERO, Duration::from_secs(2));
+    nursery.signal(Signal::SIGCONT);
+    calls.into_iter().for_each(|call| drop(call.wait().exited(0)));
+    broker.request(&["/bin/sh", "-c", "true"]).over(&broker.socket_of("two")).run().exited(0);
 }
 
 /// Leaves a broker room for some 200 connections, or less.
@@ -157,7 +174,7 @@ fn crowd() -> MutexGuard<'static, ()> {
 
 #[test]
 fn one_sockets_waiting_callers_leave_room_for_anothers() {
-    let Some(setup) = two_sockets() else { return };
+    let Some(setup) = two_sockets(2) else { return };
     let _alone = crowd();
     // Three descriptors each; for an ordinary user no more than the broker's 600 in all.
     let callers = if is_root() { 400 } else { 150 };

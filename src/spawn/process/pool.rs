@@ -15,7 +15,9 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
 
-use crate::limits::{CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_WAIT};
+use crate::limits::{
+    CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_RETRY, SEND_WAIT,
+};
 use crate::spawn::contain::scope::CallScope;
 use crate::spawn::contain::warm::{KeepPolicy, WarmSet};
 use crate::spawn::reap::reaper::Reaper;
@@ -247,7 +249,11 @@ impl LauncherPool {
         }
     }
 
+    /// Waits for a change. Where nothing is on its way, because the nursery's queue is full, only until it may have
+    /// room again.
     fn wait<'s>(&self, state: MutexGuard<'s, PoolState>, at_most: Duration) -> MutexGuard<'s, PoolState> {
+        let is_unasked = state.channel.is_some() && state.coming == 0;
+        let at_most = if is_unasked { at_most.min(SEND_RETRY) } else { at_most };
         sys::wait_change_for(&self.changed, state, at_most)
     }
 }
@@ -259,13 +265,13 @@ impl PoolState {
         wanted.saturating_sub(self.warm.ready.len() + self.coming)
     }
 
-    /// Asks for what is missing, without waiting. What cannot be asked for now is asked for with the next call.
+    /// Asks for what is missing, without waiting: a nursery that stands still has a full queue some day, and this runs
+    /// under the lock that every call needs. What cannot be asked for now is asked for again.
     fn ask(&mut self) {
         let asked = self.missing().min(LAUNCHERS_ASKED_MAX);
         let Some(channel) = self.channel.as_ref().filter(|_| asked > 0) else { return };
-        // A nursery that is gone is noticed by who receives from it.
-        if sys::send(channel.as_fd(), &[NurseryRequest::LAUNCHER; LAUNCHERS_ASKED_MAX][..asked], &[]).is_ok()
-        {
+        // The thread that receives from a nursery notices that it is gone.
+        if sys::send_now(channel.as_fd(), &[NurseryRequest::LAUNCHER; LAUNCHERS_ASKED_MAX][..asked]).is_ok() {
             self.coming += asked;
         }
     }
@@ -332,4 +338,29 @@ fn receive(channel: BorrowedFd<'_>) -> Result<Option<Launcher>, Errno> {
     let descriptors: Result<[OwnedFd; 2], _> = message.descriptors.try_into();
     let Ok([pidfd, stream]) = descriptors else { return Err(Errno::EMFILE) };
     Ok(Some(Launcher::new(Pid::from_raw(number), pidfd, stream.into(), None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Longer than any of this takes on a busy machine, and shorter than a call waits for a launcher.
+    const SOON: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn a_nursery_that_stands_still_holds_up_no_call_that_needs_none() {
+        let (near, far) = sys::pair().expect("a channel");
+        while sys::send_now(near.as_fd(), &[NurseryRequest::LAUNCHER]).is_ok() {}
+        let pool = Arc::new(LauncherPool::new(Arc::new(Reaper::begin().expect("children"))));
+        let (tell, told) = channel();
+        let own = pool.clone();
+        thread::spawn(move || {
+            own.attach(near).expect("a thread");
+            tell.send(own.try_take().is_none()).ok();
+        });
+        assert_eq!(told.recv_timeout(SOON), Ok(true), "the pool's lock is free");
+        drop(far);
+    }
 }
