@@ -11,8 +11,9 @@ use crate::rules::{MatchedRule, MissReason, Policy};
 
 use super::admission::Candidate;
 use super::disk::Disk;
+use super::events::BrokerEvents;
 use super::request::ClientRequest;
-use super::state::{Broker, ServedSocket};
+use super::ruleset::Ruleset;
 
 /// A call that a rule allows.
 #[derive(Debug)]
@@ -75,19 +76,19 @@ impl AllowedCall {
     /// Decides again what waited: by the rules in force, and by what the disk says now.
     pub(super) fn look_again(
         &mut self,
-        broker: &Broker,
-        socket: &ServedSocket,
-        client: &ClientRequest,
+        rules: &Ruleset,
+        events: &BrokerEvents,
+        argv: &[ClaimedWord],
     ) -> Result<SecondLook, Refusal> {
-        if broker.events.is_stopping() {
+        if events.is_stopping() {
             return Err(Refusal::Stopping);
         }
-        let policy = socket.rules.policy();
+        let policy = rules.policy();
         let is_old = !Arc::ptr_eq(&policy, &self.policy);
         if !(is_old || self.waited && self.matched.looked) {
             return Ok(SecondLook::Same);
         }
-        let matched = decide(broker, &policy, &client.argv)?;
+        let matched = decide(events, &policy, argv)?;
         let is_other = is_old || !Arc::ptr_eq(&matched.rule, &self.matched.rule);
         (self.matched, self.policy, self.waited) = (matched, policy, false);
         if !is_other {
@@ -102,15 +103,15 @@ impl AllowedCall {
     /// process made in another way.
     pub(super) fn settle(
         &mut self,
-        broker: &Broker,
-        socket: &ServedSocket,
-        client: &ClientRequest,
+        rules: &Ruleset,
+        events: &BrokerEvents,
+        argv: &[ClaimedWord],
     ) -> Result<SecondLook, Refusal> {
-        let policy = socket.rules.policy();
+        let policy = rules.policy();
         if Arc::ptr_eq(&policy, &self.policy) && !self.matched.looked {
             return Ok(SecondLook::Same);
         }
-        let matched = decide(broker, &policy, &client.argv)?;
+        let matched = decide(events, &policy, argv)?;
         let are_alike = policy.scope() == self.policy.scope() && policy.audit() == self.policy.audit();
         if !are_alike || !matched.rule.settings.is_made_like(&self.matched.rule.settings) {
             return Err(Refusal::Unsettled);
@@ -120,15 +121,19 @@ impl AllowedCall {
     }
 
     /// Whether other rules are in force than those by which it was decided.
-    pub(super) fn is_outdated(&self, socket: &ServedSocket) -> bool {
-        !Arc::ptr_eq(&socket.rules.policy(), &self.policy)
+    pub(super) fn is_outdated(&self, rules: &Ruleset) -> bool {
+        !Arc::ptr_eq(&rules.policy(), &self.policy)
     }
 }
 
 /// What the rules say to a command line. A decision that a stop cut short says nothing of it.
-pub(super) fn decide(broker: &Broker, policy: &Policy, argv: &[ClaimedWord]) -> Result<MatchedRule, Refusal> {
+pub(super) fn decide(
+    events: &BrokerEvents,
+    policy: &Policy,
+    argv: &[ClaimedWord],
+) -> Result<MatchedRule, Refusal> {
     policy.decide(argv, &Disk).map_err(|miss| {
-        let is_cut = miss.reason == MissReason::TooCostly && broker.events.is_stopping();
+        let is_cut = miss.reason == MissReason::TooCostly && events.is_stopping();
         if is_cut { Refusal::Stopping } else { Refusal::NoRule(miss) }
     })
 }

@@ -14,8 +14,7 @@ use nix::sys::signalfd::SignalFd;
 use crate::limits::{CALL_STACK_BYTES, NOTICES_LAST_WAIT, STOP_MAX};
 use crate::sys::{self, Wakeup};
 
-use super::notice::Notice;
-use super::state::SayNotice;
+use super::notice::{Notice, SayNotice};
 
 /// The status of a broker that had to be ended.
 const FAILURE: i32 = 1;

@@ -9,6 +9,9 @@ use crate::rules::Diagnostic;
 use crate::sd::{BusError, JOURNAL_SOCKET};
 use crate::spawn::{ScopeFallback, ScopeNews};
 
+/// Where notices go.
+pub type SayNotice = fn(&Notice<'_>);
+
 /// Something that an operator should know.
 #[derive(Debug)]
 pub enum Notice<'a> {

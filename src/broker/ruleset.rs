@@ -17,8 +17,7 @@ use crate::spawn::Environment;
 use crate::sys::Locked;
 
 use super::disk::load_rules;
-use super::notice::{LoadError, Notice};
-use super::state::SayNotice;
+use super::notice::{LoadError, Notice, SayNotice};
 
 /// The rules of one file, and their manifest.
 #[derive(Debug)]

@@ -19,14 +19,16 @@ use super::admission::Admission;
 use super::closing::ConnectionCloser;
 use super::config::{RulesLocation, ServeConfig, ServeError};
 use super::deferred_entry::DeferredEntry;
-use super::notice::Notice;
+use super::events::BrokerEvents;
+use super::notice::{Notice, SayNotice};
 use super::ruleset::Ruleset;
-use super::service_status::{ServiceStatus, StatusBoard, one_line};
+use super::service_status::{ServiceStatus, one_line};
 use super::setup::{BrokerSetup, arrange_handed_over, bind_and_arrange, raise_descriptors};
 use super::signals::BrokerSignals;
 use super::socket_watch::SocketWatch;
 use super::sockets::{ListeningSocket, OwnSocket};
-use super::state::{Broker, BrokerEvents, SayNotice, ServedSocket};
+use super::state::{Broker, ServedSocket};
+use super::status_board::StatusBoard;
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &ServeConfig, say: SayNotice) -> Result<(), ServeError> {

@@ -4,52 +4,17 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::audit::RefusedRequest;
 use crate::limits::{NOTIFY_BACKLOG_MAX, NOTIFY_RETRY, STATUS_CHARS_MAX, STATUS_INTERVAL};
 use crate::rules::ScopeMode;
 use crate::sd::Notifier;
 use crate::spawn::ScopeFallback;
-use crate::sys::Locked;
 use crate::text::visible;
 
 use super::notice::{Notice, count};
 use super::state::Broker;
-
-/// What threads leave for the status line.
-#[derive(Debug)]
-pub(super) struct StatusBoard {
-    /// Whether anybody is told at all.
-    followed: bool,
-    changed: AtomicBool,
-    refused: Locked<Option<String>>,
-}
-
-impl StatusBoard {
-    /// An empty board.
-    pub(super) fn new(notifier: &Notifier) -> Self {
-        Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Locked::default() }
-    }
-
-    /// Calls came or went. Gives whether the accept loop has to be told.
-    pub(super) fn change(&self) -> bool {
-        self.followed && !self.changed.swap(true, Ordering::SeqCst)
-    }
-
-    /// Somebody was refused. Gives whether the accept loop has to be told.
-    pub(super) fn refuse(&self, rejected: &RefusedRequest) -> bool {
-        if self.followed {
-            *self.refused.lock() = Some(rejected.summary());
-        }
-        self.change()
-    }
-
-    fn last_refused(&self) -> Option<String> {
-        self.refused.lock().clone()
-    }
-}
+use super::status_board::StatusBoard;
 
 /// Speaks to the service manager, for the accept loop.
 #[derive(Debug)]
@@ -139,7 +104,7 @@ impl ServiceStatus {
 
     /// When there is something to say next.
     pub(super) fn due(&self, board: &StatusBoard) -> Option<Instant> {
-        let status = board.changed.load(Ordering::SeqCst).then_some(self.next_status);
+        let status = board.has_changed().then_some(self.next_status);
         let owed = (!self.owed.is_empty()).then_some(self.next_try);
         status.into_iter().chain(owed).chain(self.ping_interval.map(|_| self.next_ping)).min()
     }
@@ -156,10 +121,7 @@ impl ServiceStatus {
             self.pay(broker);
         }
         // A status must not overtake what is owed, which has one of its own.
-        if self.owed.is_empty()
-            && self.next_status <= now
-            && broker.board.changed.swap(false, Ordering::SeqCst)
-        {
+        if self.owed.is_empty() && self.next_status <= now && broker.board.take_change() {
             self.next_status = now + STATUS_INTERVAL;
             let status = describe(broker);
             if status == self.said {

@@ -18,12 +18,11 @@ use crate::spawn::Environment;
 use crate::sys;
 
 use super::config::{RulesLocation, ServeError};
-use super::notice::Notice;
+use super::notice::{Notice, SayNotice};
 use super::reload::{needed_descriptors, spare_descriptors};
 use super::ruleset::{LoadedRules, Ruleset, name_of, want_records};
 use super::signals::BrokerSignals;
 use super::sockets::{ListenError, ListeningSocket, bind, inherited};
-use super::state::SayNotice;
 use super::unserved::{UnservedBroker, UnservedNext};
 
 /// Sockets, the rules in force for them in turn, and what the limit of descriptors leaves.

@@ -15,7 +15,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::sys::{self, Wakeup};
 
 use super::deadline::keep_deadline;
-use super::state::SayNotice;
+use super::notice::SayNotice;
 
 /// What an operator asks for by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,28 +1,23 @@
 //! What the broker's threads share.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::audit::{Caller, RefusedRequest};
 use crate::ids::{CallId, SocketName};
-use crate::limits::{SOCKET_THREADS_SPARE, STOP_CALLS_MAX};
+use crate::limits::SOCKET_THREADS_SPARE;
 use crate::refusal::Refusal;
-use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool, StopSignal};
-use crate::sys::{Locked, Wakeup};
+use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool};
+use crate::sys::Locked;
 
 use super::admission::Admission;
 use super::admitted::AdmittedCall;
 use super::closing::ConnectionCloser;
 use super::deferred_entry::DeferredEntry;
-use super::notice::Notice;
+use super::events::BrokerEvents;
+use super::notice::SayNotice;
 use super::ruleset::Ruleset;
-use super::service_status::StatusBoard;
-
-/// Where notices go.
-pub type SayNotice = fn(&Notice<'_>);
+use super::status_board::StatusBoard;
 
 /// What the broker's threads share.
 #[derive(Debug)]
@@ -64,85 +59,6 @@ impl ServedSocket {
     pub(super) fn turn_out(&self) -> Vec<AdmittedCall> {
         self.rules.policy().end_long_decisions();
         self.admission.turn_out()
-    }
-}
-
-/// What threads tell each other.
-#[derive(Debug)]
-pub(super) struct BrokerEvents {
-    stopping: Wakeup,
-    hurry: Wakeup,
-    wake: Wakeup,
-    stopped: AtomicBool,
-    stopped_at: OnceLock<Instant>,
-}
-
-impl BrokerEvents {
-    pub(super) fn new() -> io::Result<Self> {
-        let stopped = AtomicBool::new(false);
-        let stopped_at = OnceLock::new();
-        Ok(Self {
-            stopping: Wakeup::new()?,
-            hurry: Wakeup::new()?,
-            wake: Wakeup::new()?,
-            stopped,
-            stopped_at,
-        })
-    }
-
-    /// Ends running calls and refuses new ones, from now on and for good.
-    pub(super) fn stop(&self) {
-        self.stopped_at.get_or_init(Instant::now);
-        self.stopped.store(true, Ordering::SeqCst);
-        self.stopping.wake();
-    }
-
-    /// Ends them without waiting for them to obey.
-    pub(super) fn hurry(&self) {
-        self.hurry.wake();
-    }
-
-    /// Has the lobby look around: a thread ended, or there is a count to write.
-    pub(super) fn wake(&self) {
-        self.wake.wake();
-    }
-
-    /// The lobby has been woken.
-    pub(super) fn woken(&self) {
-        self.wake.clear();
-    }
-
-    /// What the status says changed.
-    pub(super) fn note_change(&self, board: &StatusBoard) {
-        if board.change() {
-            self.wake();
-        }
-    }
-
-    pub(super) fn wakes(&self) -> &Wakeup {
-        &self.wake
-    }
-
-    /// When the stop began.
-    pub(super) fn stopped_at(&self) -> Option<Instant> {
-        self.stopped_at.get().copied()
-    }
-
-    /// When calls are not waited for any more.
-    pub(super) fn late_at(&self) -> Option<Instant> {
-        self.stopped_at.get().map(|since| *since + STOP_CALLS_MAX)
-    }
-
-    pub(super) fn is_late(&self) -> bool {
-        self.late_at().is_some_and(|late_at| late_at <= Instant::now())
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn as_stop(&self) -> StopSignal<'_> {
-        StopSignal { stopping: self.stopping.as_fd(), hurry: self.hurry.as_fd() }
     }
 }
 

@@ -30,12 +30,11 @@ use crate::wire::{Malformed, Request};
 
 use super::closing::ConnectionCloser;
 use super::connection::Connection;
-use super::notice::Notice;
+use super::notice::{Notice, SayNotice};
 use super::request::ClientRequest;
 use super::service_status::one_line;
 use super::signals::{BrokerSignals, SignalOrder};
 use super::sockets::ListeningSocket;
-use super::state::SayNotice;
 
 /// What ended the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

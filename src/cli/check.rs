@@ -1,6 +1,7 @@
 //! `sluice check`: what is wrong with rules, what looks odd, or what they allow, and everything that widens it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,13 +15,13 @@ use crate::rules::{
 use crate::spawn::Environment;
 use crate::text::visible;
 
-use super::NO;
+use super::exit::{NO, answer_whole, fail};
 use super::output::{OutputForm, RulePlace, write_json};
 use super::rules_argument::RulesArgument;
 use super::settings::{of_socket, settings_of};
 
-/// How rules are looked at; the caller knows the disk.
-pub(super) type LookAtRules<'a> = &'a dyn Fn(&RulesArgument) -> InspectedRules;
+/// How rules are looked at: from disk, or in a test from a text.
+type LookAtRules<'a> = &'a dyn Fn(&RulesArgument) -> InspectedRules;
 
 /// What warnings do to the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,24 @@ pub(super) enum WarningLevel {
     DenyWarnings,
 }
 
+/// Checks the rules of each word; a quiet check prints nothing of good ones.
+pub(super) fn run(words: &[OsString], form: OutputForm, level: WarningLevel, is_quiet: bool) -> ExitCode {
+    let rules = words.iter().map(|word| RulesArgument::find(word)).collect::<Result<Vec<_>, _>>();
+    match rules {
+        Ok(rules) => answer_whole(|out| {
+            let mut said = Vec::new();
+            let code = write_checks(&rules, (form, level), &RulesArgument::inspect, &mut said)?;
+            let is_said = !is_quiet || code != ExitCode::SUCCESS;
+            out.write_all(if is_said { &said } else { &[] }).map(|()| code)
+        }),
+        Err(why) => fail(&format!("sluice: {why}")),
+    }
+}
+
 /// Checks each of the rules; the answer is no when some would not be served.
-pub(super) fn run(
+fn write_checks(
     rules: &[RulesArgument],
-    (form, rigour): (OutputForm, WarningLevel),
+    (form, level): (OutputForm, WarningLevel),
     look: LookAtRules<'_>,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
@@ -42,7 +57,7 @@ pub(super) fn run(
     for asked in rules {
         let inspected = look(asked);
         let has_warnings = !inspected.warnings.is_empty() || !inspected.distrusted.is_empty();
-        if is_refused(asked, &inspected) || (has_warnings && rigour == WarningLevel::DenyWarnings) {
+        if is_refused(asked, &inspected) || (has_warnings && level == WarningLevel::DenyWarnings) {
             answer = ExitCode::from(NO);
         }
         match form {
@@ -328,7 +343,7 @@ mod tests {
             InspectedRules { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
         };
         let mut out = Vec::new();
-        let answer = run(&asked, (form, rigour), &look, &mut out).expect("memory takes every write");
+        let answer = write_checks(&asked, (form, rigour), &look, &mut out).expect("memory takes every write");
         let said = String::from_utf8(out).expect("the answer is text");
         let mut rest = said.as_str();
         for part in want {

@@ -20,14 +20,14 @@ use serde_json::Value;
 
 use crate::audit::{
     CallCount, CallHistory, CallMatcher, CallQuery, FoundLine, LineFilter, ManifestFollower, ParsedRecord,
-    RecordHead, RuleQuery, UnreadPart, rotated, to_ascii,
+    RecordHead, UnreadPart, rotated, to_ascii,
 };
-use crate::ids::{CallId, RuleLine};
+use crate::ids::CallId;
 use crate::limits::{LOG_CALLS_DEFAULT, LOG_FOLLOW_INTERVAL};
 use crate::sys::poll_until;
 
-use super::answer;
-use super::{LogArgs, NO, serve};
+use super::args::LogArgs;
+use super::exit::{NO, answer, fail};
 
 use capture::CaptureStream;
 use style::OutputStyle;
@@ -35,25 +35,6 @@ use table::{CallTable, RefusalDetails};
 
 pub(super) use find::find_manifest;
 pub(super) use when::parse_when;
-
-/// The value of `--lines`.
-pub(super) fn parse_count(text: &str) -> Result<CallCount, String> {
-    match text {
-        "all" => Ok(CallCount::All),
-        _ => text.parse().map(CallCount::Last).map_err(|_| "it is a number, or `all`".to_owned()),
-    }
-}
-
-/// The value of `--rule`: a line of the rules file, `FILE:LINE` of an included one, or text of the command.
-pub(super) fn parse_rule(text: &str) -> RuleQuery {
-    let line = |text: &str| text.parse().ok().map(RuleLine::new);
-    let place = text.rsplit_once(':').and_then(|(file, number)| Some((file, line(number)?)));
-    match (line(text), place) {
-        (Some(line), _) => RuleQuery::Line(line),
-        (None, Some((file, line))) if file.starts_with('/') => RuleQuery::Place(file.to_owned(), line),
-        _ => RuleQuery::Text(text.to_owned()),
-    }
-}
 
 /// Answers from the manifest that is asked for.
 pub(super) fn run(args: &LogArgs) -> ExitCode {
@@ -63,7 +44,7 @@ pub(super) fn run(args: &LogArgs) -> ExitCode {
     };
     let manifest = match manifest {
         Ok(manifest) => manifest,
-        Err(why) => return serve::fail(&format!("sluice: {why}")),
+        Err(why) => return fail(&format!("sluice: {why}")),
     };
     match args.output {
         Some(call) => print_capture(&manifest, call, stream(args)),
@@ -91,12 +72,12 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
     });
     let history = match find_history(manifest, &filter, args.lines.unwrap_or(usual)) {
         Ok(history) => history,
-        Err(why) => return serve::fail(&format!("sluice: {why}")),
+        Err(why) => return fail(&format!("sluice: {why}")),
     };
     let mut shown = ShownCalls::new(args);
     let code = answer(|out| print(manifest, history, filter, args.follow, &mut shown, out));
     if code == ExitCode::from(NO) {
-        serve::fail(&format!("sluice: {}", empty::said(manifest, args)));
+        fail(&format!("sluice: {}", empty::said(manifest, args)));
     }
     code
 }
@@ -113,7 +94,7 @@ fn find_history(manifest: &Path, filter: &LineFilter, count: CallCount) -> Resul
         );
     }
     for one in unshown.iter().rev() {
-        serve::fail(&format!("sluice: {}", said(one)));
+        fail(&format!("sluice: {}", said(one)));
     }
     Ok(history)
 }
@@ -244,14 +225,14 @@ fn print_capture(manifest: &Path, call: u64, stream: CaptureStream) -> ExitCode 
     let path = match find_capture(manifest, CallId::new(call), stream) {
         Ok(Some(path)) => path,
         Ok(None) => {
-            serve::fail(&format!("sluice: no {} of call {call} was captured", stream.name()));
+            fail(&format!("sluice: no {} of call {call} was captured", stream.name()));
             return ExitCode::from(NO);
         }
-        Err(why) => return serve::fail(&format!("sluice: {why}")),
+        Err(why) => return fail(&format!("sluice: {why}")),
     };
     match capture::open(&path) {
         Ok(file) => answer(|out| capture::copy(file, out).map(|()| ExitCode::SUCCESS)),
-        Err(why) => serve::fail(&format!("sluice: {}", style::printable(&why))),
+        Err(why) => fail(&format!("sluice: {}", style::printable(&why))),
     }
 }
 

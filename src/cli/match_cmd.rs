@@ -1,19 +1,40 @@
 //! `sluice match`: the rule that a command line gets and what its slots become, or why there is none.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::broker::Disk;
 use crate::ids::ClaimedWord;
+use crate::limits::ARGC_MAX;
 use crate::rules::{MatchedRule, PathResolver, Policy, PolicyMiss, Rule};
 use crate::text::{quoted, visible};
 
-use super::NO;
+use super::exit::{NO, answer_whole, fail};
 use super::output::{OutputForm, RulePlace, write_json};
+use super::rules_argument::RulesArgument;
+
+/// Decides on a command line by the rules of a word.
+pub(super) fn run(word: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode {
+    let rules = match RulesArgument::find(word) {
+        Ok(rules) => rules,
+        Err(why) => return fail(&format!("sluice: {why}")),
+    };
+    let policy = match rules.inspect().policy {
+        Ok(policy) => policy,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let words: Option<Vec<_>> = argv.iter().map(|word| word.to_str().and_then(ClaimedWord::new)).collect();
+    let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
+        return fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
+    };
+    answer_whole(|out| write_decision(&policy, &words, form, &Disk, out))
+}
 
 /// Decides as the broker would; the answer is no when nothing matches.
-pub(super) fn run(
+fn write_decision(
     policy: &Policy,
     argv: &[ClaimedWord],
     form: OutputForm,
@@ -111,7 +132,8 @@ mod tests {
             .expect("the rules are good");
         let argv: Vec<_> = argv.iter().filter_map(|word| ClaimedWord::new(*word)).collect();
         let mut out = Vec::new();
-        let answer = run(&policy, &argv, form, &LexicalPaths, &mut out).expect("memory takes every write");
+        let answer =
+            write_decision(&policy, &argv, form, &LexicalPaths, &mut out).expect("memory takes every write");
         assert_eq!(String::from_utf8(out).expect("the answer is text"), want);
         let no = want.contains("no match") || want.contains("false");
         assert_eq!(answer, if no { ExitCode::from(NO) } else { ExitCode::SUCCESS });

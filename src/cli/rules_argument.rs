@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf, absolute};
 
 use nix::unistd::User;
 
+use crate::broker::{InspectedRules, inspect, read_rules};
 use crate::spawn::Environment;
 use crate::text::{quoted, visible};
 
@@ -78,6 +80,15 @@ impl RulesArgument {
             Self::Stdin(_) | Self::File(_) => Environment::current(),
             Self::Named { home, .. } => Environment::current().with_home(home.clone()),
         }
+    }
+
+    /// The rules as they are, whoever may write their file.
+    pub(super) fn inspect(&self) -> InspectedRules {
+        let text = match self {
+            Self::Stdin(_) => Some(read_rules(io::stdin().lock())),
+            Self::File(_) | Self::Named { .. } => None,
+        };
+        inspect(self.file(), text, &self.environment())
     }
 }
 

@@ -1,13 +1,14 @@
 //! `sluice serve`.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{PathBuf, absolute};
 use std::process::ExitCode;
 
 use crate::broker::{LoadError, Notice, RulesLocation, ServeConfig, ServeError, serve};
 use crate::spawn::RootPolicy;
 
-use super::{USAGE, notices};
+use super::exit::USAGE;
+use super::notices;
 
 /// Serves until told to stop. One of the first two is given.
 pub(super) fn run(
@@ -43,13 +44,6 @@ fn config(
 
 fn leave(why: &str) -> ExitCode {
     notices::note(why);
-    ExitCode::from(USAGE)
-}
-
-/// Says what is wrong with the command line, the rules or the environment, for a command that does not serve.
-pub(super) fn fail(message: &str) -> ExitCode {
-    // Nowhere is left to say that it could not be said.
-    drop(io::stderr().write_all(format!("{}\n", message.trim_end()).as_bytes()));
     ExitCode::from(USAGE)
 }
 

@@ -21,7 +21,7 @@ use crate::sd::{EntryText, JournalScope, read_journal};
 use crate::text::visible;
 use crate::trust::trusted_file;
 
-use super::NO;
+use super::exit::NO;
 use super::log::find_manifest;
 use super::output::{OutputForm, write_json};
 

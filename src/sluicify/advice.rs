@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use crate::client::{BadWords, CallFailure};
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX, SHOWN_COMMAND_CHARS_MAX};
-use crate::text::{command_line, quoted, visible};
+use crate::text::{command_line, visible};
 use crate::wire::{Explanation, Status};
 
 use super::unit::SocketUnit;
@@ -47,7 +47,7 @@ impl AskedCall<'_> {
     }
 
     fn socket(&self) -> String {
-        path(self.socket)
+        unreached::path(self.socket)
     }
 
     fn unsent(&self, error: &io::Error) -> String {
@@ -152,11 +152,6 @@ fn words(bad: BadWords) -> String {
             format!("all words together are over {MESSAGE_BYTES_MAX} bytes: use stdin for bulk")
         }
     }
-}
-
-/// `path` as one shell word.
-pub(super) fn path(path: &Path) -> String {
-    quoted(&path.to_string_lossy()).into_owned()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use crate::client::{ConnectFailure, PathKind};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
+use crate::text::quoted;
 
-use super::advice::path;
 use super::unit::SocketUnit;
 
 /// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the
@@ -69,6 +69,11 @@ pub(super) fn advice(socket: &Path, words: &[OsString], why: &ConnectFailure) ->
         ),
         ConnectFailure::Other(error) => format!("cannot connect to {socket}: {error}"),
     }
+}
+
+/// `path` as one shell word.
+pub(super) fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy()).into_owned()
 }
 
 fn name(kind: PathKind) -> &'static str {

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use sluice::refusal::{DescriptorFault, Refusal};
 use sluice::rules::{MissReason, PolicyMiss};
 
+mod circles;
+
 const FUNCTION_LINES_MAX: usize = 70;
 
 const FILE_LINES_MAX: usize = 500;

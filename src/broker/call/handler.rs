@@ -46,10 +46,10 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut clie
 /// Looks after those who wait for a place: by the rules in force they may be refused, or have one now.
 pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
-        socket.admission.take_out(|admitted| admitted.allowed.is_outdated(socket))
+        socket.admission.take_out(|admitted| admitted.allowed.is_outdated(&socket.rules))
     {
         let AdmittedCall { client, allowed } = &mut admitted;
-        let look = AssertUnwindSafe(|| allowed.look_again(broker, socket, client));
+        let look = AssertUnwindSafe(|| allowed.look_again(&socket.rules, &broker.events, &client.argv));
         match catch_unwind(look).unwrap_or(Err(Refusal::Failed)) {
             Ok(_) => socket.admission.put_back(turn, admitted),
             Err(refusal) => refuse(broker, socket, &admitted.client, &refusal),

@@ -77,7 +77,7 @@ pub(super) fn ask(
     if !message.brings_descriptors {
         return Err(Refusal::Descriptors(DescriptorFault::Count(0)));
     }
-    let matched = decide(broker, &policy, &argv)?;
+    let matched = decide(&broker.events, &policy, &argv)?;
     Ok(DecodedRequest::Call(Box::new(AllowedCall::new(caller, matched, policy))))
 }
 
@@ -149,7 +149,7 @@ pub(super) fn run(
     let diversion =
         StdioDiversion { captures: files.take_files(settings.capture_max), audit: allowed.policy.audit() };
     let relay = intake.finish(client, launcher, diversion, broker.events.as_stop())?;
-    if allowed.settle(broker, socket, client)? == SecondLook::Other {
+    if allowed.settle(&socket.rules, &broker.events, &client.argv)? == SecondLook::Other {
         planned = PlannedCall::new(broker, &allowed.matched)?;
     }
     let AllowedCall { caller, matched, policy, .. } = &*allowed;
@@ -205,7 +205,7 @@ fn take_launcher(
     client: &ClientRequest,
     allowed: &mut AllowedCall,
 ) -> Result<Option<Launcher>, Refusal> {
-    if allowed.look_again(broker, socket, client)? == SecondLook::Other {
+    if allowed.look_again(&socket.rules, &broker.events, &client.argv)? == SecondLook::Other {
         return Ok(None);
     }
     let settings = &allowed.matched.rule.settings;
@@ -215,7 +215,7 @@ fn take_launcher(
     let want =
         ScopeWant { socket: &socket.name, mode: allowed.policy.scope(), resources: &settings.resources };
     let launcher = broker.scopes.take(&want)?;
-    let still = allowed.look_again(broker, socket, client)?;
+    let still = allowed.look_again(&socket.rules, &broker.events, &client.argv)?;
     Ok((still == SecondLook::Same).then_some(launcher))
 }
 

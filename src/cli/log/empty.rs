@@ -9,7 +9,7 @@ use crate::audit::{
     CallCount, CallHistory, CallMatcher, CallQuery, LineFilter, ParsedRecord, RecordHead, RecordKind,
     RuleQuery, rotated,
 };
-use crate::cli::LogArgs;
+use crate::cli::args::LogArgs;
 use crate::ids::{CallId, RuleLine};
 use crate::limits::SHOWN_RULES_MAX;
 

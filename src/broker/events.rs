@@ -1,0 +1,93 @@
+//! The events that the broker's threads tell each other of: the stop, the order to hurry it, and that the accept loop is
+//! to look around. Each is an eventfd, so that it can be waited for beside other descriptors.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::limits::STOP_CALLS_MAX;
+use crate::spawn::StopSignal;
+use crate::sys::Wakeup;
+
+use super::status_board::StatusBoard;
+
+/// The events that the broker's threads tell each other of.
+#[derive(Debug)]
+pub(super) struct BrokerEvents {
+    stopping: Wakeup,
+    hurry: Wakeup,
+    wake: Wakeup,
+    stopped: AtomicBool,
+    stopped_at: OnceLock<Instant>,
+}
+
+impl BrokerEvents {
+    pub(super) fn new() -> io::Result<Self> {
+        let stopped = AtomicBool::new(false);
+        let stopped_at = OnceLock::new();
+        Ok(Self {
+            stopping: Wakeup::new()?,
+            hurry: Wakeup::new()?,
+            wake: Wakeup::new()?,
+            stopped,
+            stopped_at,
+        })
+    }
+
+    /// Ends running calls and refuses new ones, from now on and for good.
+    pub(super) fn stop(&self) {
+        self.stopped_at.get_or_init(Instant::now);
+        self.stopped.store(true, Ordering::SeqCst);
+        self.stopping.wake();
+    }
+
+    /// Ends them without waiting for them to obey.
+    pub(super) fn hurry(&self) {
+        self.hurry.wake();
+    }
+
+    /// Wakes the accept loop: a thread ended, or a count is to be written.
+    pub(super) fn wake(&self) {
+        self.wake.wake();
+    }
+
+    /// The accept loop has been woken.
+    pub(super) fn woken(&self) {
+        self.wake.clear();
+    }
+
+    /// The service manager's status is out of date.
+    pub(super) fn note_change(&self, board: &StatusBoard) {
+        if board.change() {
+            self.wake();
+        }
+    }
+
+    pub(super) fn wakes(&self) -> &Wakeup {
+        &self.wake
+    }
+
+    /// When the stop began.
+    pub(super) fn stopped_at(&self) -> Option<Instant> {
+        self.stopped_at.get().copied()
+    }
+
+    /// When calls are not waited for any more.
+    pub(super) fn late_at(&self) -> Option<Instant> {
+        self.stopped_at.get().map(|since| *since + STOP_CALLS_MAX)
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late_at().is_some_and(|late_at| late_at <= Instant::now())
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn as_stop(&self) -> StopSignal<'_> {
+        StopSignal { stopping: self.stopping.as_fd(), hurry: self.hurry.as_fd() }
+    }
+}

@@ -1,0 +1,40 @@
+//! Exit codes of `sluice`, and the ways in which an answer or an error goes out with one.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// The answer is no.
+pub(super) const NO: u8 = 1;
+/// The command line or the environment is wrong.
+pub(super) const USAGE: u8 = 2;
+
+/// Says what is wrong with the command line, the rules or the environment, for a command that does not serve.
+pub(super) fn fail(message: &str) -> ExitCode {
+    // Nowhere is left to say that it could not be said.
+    drop(io::stderr().write_all(format!("{}\n", message.trim_end()).as_bytes()));
+    ExitCode::from(USAGE)
+}
+
+/// Writes an answer to stdout as it comes. A reader that has seen enough is no failure.
+pub(super) fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    told(write(&mut out).and_then(|code| out.flush().map(|()| code)), ExitCode::SUCCESS)
+}
+
+/// The same for an answer that is yes or no: it is worked out before it is written, so that the exit code
+/// says it however much of the text is read.
+pub(super) fn answer_whole(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
+    let mut text = Vec::new();
+    let code = write(&mut text).expect("memory takes every write");
+    let mut out = io::stdout().lock();
+    told(out.write_all(&text).and_then(|()| out.flush()).map(|()| code), code)
+}
+
+/// The exit code of an answer that was written; `cut` is that of one whose reader went away.
+fn told(written: io::Result<ExitCode>, cut: ExitCode) -> ExitCode {
+    match written {
+        Ok(code) => code,
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => cut,
+        Err(source) => fail(&format!("sluice: cannot write the answer: {source}")),
+    }
+}
