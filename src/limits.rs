@@ -22,6 +22,8 @@ pub const REASON_BYTES_MAX: usize = 1024;
 pub const EXPLANATION_BYTES_MAX: usize = 20 + REASON_BYTES_MAX;
 /// How long a client waits for it once the reply is there; the broker sends both without a pause.
 pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
+/// How long a client waits in silence for somebody to take its request, before it says that nobody has.
+pub const UNHEARD_WAIT: Duration = Duration::from_secs(5);
 /// Most bytes of a socket's path: what `sockaddr_un` holds, without its NUL.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most characters of a command line that a message of the client repeats.

@@ -59,7 +59,12 @@ pub enum Refusal {
     /// Descriptors cannot be passed on: the user's processes have too many on their way (`ETOOMANYREFS`).
     InFlight,
     /// No rules are in force, because of this error: each request is refused.
-    BrokenRules(String),
+    BrokenRules {
+        /// The first error.
+        why: String,
+        /// The command that shows it to the operator.
+        shown_by: String,
+    },
     /// The rules ask for a scope, and none can be had.
     NoScope(io::Error),
     /// The listing is over its limit.
@@ -112,7 +117,7 @@ impl Refusal {
     /// What the caller is answered.
     pub fn status(&self) -> Status {
         match self {
-            Self::NoRule(_) | Self::BrokenRules(_) => Status::NO_RULE,
+            Self::NoRule(_) | Self::BrokenRules { .. } => Status::NO_RULE,
             Self::Malformed(_) | Self::Silence | Self::Crowded => Status::PROTO,
             Self::Descriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
@@ -140,11 +145,11 @@ impl Refusal {
             Self::AuditLost { source, .. } => because("nothing ran: it cannot be put on record", source),
             Self::NoLauncher(source) => because("no process for the command", source),
             Self::NoScope(source) => because("no scope for the command", source),
-            Self::BrokenRules(_) => {
-                "no rules are in force here, because they are wrong or cannot be recorded; `systemctl status` of the gate's \
-                 service tells its operator why"
-                    .into()
-            }
+            Self::BrokenRules { shown_by, .. } => format!(
+                "no rules are in force here: their file is missing or wrong, or calls cannot be recorded; outside, {} \
+                 says why",
+                visible(shown_by)
+            ),
             Self::Stopping => "nothing ran".into(),
             Self::NoRule(_) | Self::Malformed(_) | Self::Silence | Self::Crowded => self.to_string(),
             Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
@@ -169,7 +174,7 @@ impl Refusal {
             Self::NoLauncher(_) | Self::LauncherEnded | Self::LauncherSilent => "no_launcher",
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
-            Self::BrokenRules(_) => "broken_rules",
+            Self::BrokenRules { .. } => "broken_rules",
             Self::AuditLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
             Self::Unsettled => "unsettled",
@@ -212,7 +217,7 @@ impl fmt::Display for Refusal {
                  not take what it was sent"
             ),
             Self::NoScope(source) => write!(f, "no scope for the command: {source}"),
-            Self::BrokenRules(why) => write!(f, "no rules are in force: {why}"),
+            Self::BrokenRules { why, .. } => write!(f, "no rules are in force: {why}"),
             Self::AuditLost { path, source } => write!(f, "{}: {source}", path.display()),
             Self::ListingTooLarge(bytes) => write!(f, "the listing has {bytes} bytes"),
             Self::Unsettled => write!(f, "which rule decides changed while it waited; ask again"),
@@ -283,9 +288,11 @@ mod tests {
         let bus = Refusal::no_scope(io::Error::other("org.freedesktop.DBus.Error.Failed: /run/user"));
         let said = "no scope for the command: org.freedesktop.DBus.Error.Failed: /run/user";
         check(&bus, Status::SPAWN, "no_scope", said, "no scope for the command");
-        let broken = Refusal::BrokenRules("/etc/sluice/x.rules:1:1: error".into());
+        let (why, shown_by) = ("/etc/sluice/x.rules:1:1: error".into(), "systemctl status x.service".into());
+        let broken = Refusal::BrokenRules { why, shown_by };
         assert_eq!((broken.status(), broken.reason()), (Status::NO_RULE, "broken_rules"));
         assert!(broken.to_string().contains("/etc/sluice") && !broken.told().contains("/etc/sluice"));
+        assert!(broken.told().ends_with("outside, systemctl status x.service says why"), "{}", broken.told());
         check(&Refusal::Stopping, Status::STOPPING, "stopping", "the broker is shutting down", "nothing ran");
     }
 

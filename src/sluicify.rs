@@ -94,16 +94,25 @@ fn parse(arguments: &[OsString]) -> Result<CallerCommand<'_>, String> {
 }
 
 fn call(socket: &Path, words: &[OsString]) -> u8 {
-    match client::call(socket, words) {
-        Ok(code) => code,
-        Err(failure) => give_up(&AskedCall { socket, words }, &failure),
-    }
+    let asked = AskedCall { socket, words };
+    client::call(socket, words, &mut say_unheard(&asked)).unwrap_or_else(|failure| give_up(&asked, &failure))
 }
 
 fn list(socket: &Path) -> u8 {
-    match client::list(socket) {
+    let asked = AskedCall { socket, words: &[] };
+    match client::list(socket, &mut say_unheard(&asked)) {
         Ok(text) => print(&shown(&text)),
-        Err(failure) => give_up(&AskedCall { socket, words: &[] }, &failure),
+        Err(failure) => give_up(&asked, &failure),
+    }
+}
+
+/// Says once that nobody has taken the request, which is then waited for all the same.
+fn say_unheard(asked: &AskedCall<'_>) -> impl FnMut() {
+    let mut is_said = false;
+    move || {
+        if !std::mem::replace(&mut is_said, true) {
+            complain(0, &asked.unheard());
+        }
     }
 }
 

@@ -41,8 +41,11 @@ pub(super) fn bind_and_arrange(
 ) -> Result<BrokerSetup, ServeError> {
     let loaded = LoadedRules::read(file, environment).map_err(ServeError::Load)?;
     let listener = bind(socket, SocketName::new(name_of(file)), |distrust| {
-        say(&Notice::SocketDistrusted(distrust.to_string()));
-        loaded.policy.audit() == AuditMode::BestEffort
+        let goes_on = loaded.policy.audit() == AuditMode::BestEffort;
+        if goes_on {
+            say(&Notice::SocketDistrusted(distrust.to_string()));
+        }
+        goes_on
     });
     let listener = listener.map_err(ServeError::Listen)?;
     sys::pass_credentials(listener.socket.as_fd())?;

@@ -103,7 +103,14 @@ impl fmt::Display for ListenError {
                 )
             }
             Self::NotSocket(path) => write!(f, "{} is in the way and is not a socket", path.display()),
-            Self::Distrust(distrust) => write!(f, "the socket's place is not safe: {distrust}"),
+            Self::Distrust(distrust) => {
+                let distrust = distrust.to_string();
+                // $XDG_RUNTIME_DIR/sluice/NAME/sock, of a shell without the variable.
+                let is_rootless = distrust.starts_with("/sluice:") || distrust.starts_with("/sluice/");
+                let tip =
+                    "; XDG_RUNTIME_DIR seems to be empty here: export XDG_RUNTIME_DIR=/run/user/$(id -u)";
+                write!(f, "the socket's place is not safe: {distrust}{}", if is_rootless { tip } else { "" })
+            }
             Self::Io { path, source } => write!(f, "cannot listen on {}: {source}", path.display()),
         }
     }

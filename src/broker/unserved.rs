@@ -66,6 +66,8 @@ pub(super) struct UnservedBroker<'a> {
     refusals: UnfiledRefusals,
     /// Begun when there is somebody to refuse.
     closer: Option<CloserNursery>,
+    /// The command that shows its operator what is wrong.
+    shown_by: String,
     /// What is wrong, as it was said last.
     said: String,
     /// The manager was told that the broker is there, with this status.
@@ -101,6 +103,7 @@ impl<'a> UnservedBroker<'a> {
             exhausted: None,
             refusals: UnfiledRefusals::new(Box::new(hear))?,
             closer: None,
+            shown_by: status_command(&fs::read_to_string("/proc/self/cgroup").unwrap_or_default()),
             said: String::new(),
             told: None,
             next_ping: now,
@@ -288,7 +291,7 @@ impl<'a> UnservedBroker<'a> {
         for (index, mut client, _) in ready {
             let refusal = if client.has_spoken() {
                 // Nothing was asked, or nobody is there to hear.
-                let Some(refusal) = hear(&mut client, why) else { continue };
+                let Some(refusal) = hear(&mut client, why, &self.shown_by) else { continue };
                 refusal
             } else {
                 Refusal::Silence
@@ -352,7 +355,7 @@ impl Drop for CloserNursery {
 }
 
 /// Reads a request. Gives why it is refused, or `None` where there was none.
-fn hear(client: &mut ClientRequest, why: &str) -> Option<Refusal> {
+fn hear(client: &mut ClientRequest, why: &str, shown_by: &str) -> Option<Refusal> {
     let message = match look(client) {
         Ok(message) => message?,
         Err(refusal) => return Some(refusal),
@@ -362,5 +365,37 @@ fn hear(client: &mut ClientRequest, why: &str) -> Option<Refusal> {
         Ok(Request::List) => {}
         Err(malformed) => return Some(Refusal::Malformed(malformed)),
     }
-    Some(Refusal::BrokenRules(why.to_owned()))
+    Some(Refusal::BrokenRules { why: why.to_owned(), shown_by: shown_by.to_owned() })
+}
+
+/// The command that shows the status of the unit that a process is in, by its `/proc/PID/cgroup`: the innermost service,
+/// below `user@UID.service` one of that user's manager.
+fn status_command(cgroups: &str) -> String {
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+    let mut services = path.rsplit('/').filter(|group| group.ends_with(".service"));
+    let is_manager = |unit: &&str| unit.starts_with("user@");
+    match (services.next().filter(|unit| !is_manager(unit)), services.any(|unit| is_manager(&unit))) {
+        (Some(unit), true) => format!("systemctl --user status {unit}"),
+        (Some(unit), false) => format!("systemctl status {unit}"),
+        (None, _) => "the broker's own output".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_of_a_broker_is_named_with_its_manager() {
+        let user =
+            "0::/user.slice/user-7.slice/user@7.service/app.slice/app-sluice.slice/sluice@agent.service\n";
+        assert_eq!(status_command(user), "systemctl --user status sluice@agent.service");
+        assert_eq!(
+            status_command("1:name=systemd:/\n0::/system.slice/system-sluice.slice/sluice@ci.service\n"),
+            "systemctl status sluice@ci.service"
+        );
+        for none in ["", "0::/\n", "0::/user.slice/user-7.slice/user@7.service/app.slice/term.scope\n"] {
+            assert_eq!(status_command(none), "the broker's own output", "{none}");
+        }
+    }
 }

@@ -10,7 +10,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
-use crate::limits::{EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES_MAX, REPLY_BYTES};
+use crate::limits::{
+    EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES_MAX, REPLY_BYTES, UNHEARD_WAIT,
+};
 use crate::sys;
 use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
@@ -42,20 +44,23 @@ struct AnsweredRequest {
 }
 
 /// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and stderr,
-/// and returns what the command exited with (128 + signal when one ended it).
-pub fn call(socket: &Path, words: &[OsString]) -> Result<u8, CallFailure> {
+/// and returns what the command exited with (128 + signal when one ended it). While nobody has taken the request,
+/// `unheard` is called after [`UNHEARD_WAIT`], once for each broker that was asked.
+pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Result<u8, CallFailure> {
     let request = words::encode(words).map_err(CallFailure::Words)?;
-    let AnsweredRequest { reply, broker } = exchange::<REPLY_BYTES>(socket, &request, &sys::stdio())?;
+    let AnsweredRequest { reply, broker } =
+        exchange::<REPLY_BYTES>(socket, &request, &sys::stdio(), unheard)?;
     match reply {
         Reply::Status(status) => u8::try_from(status.get()).map_err(|_| refused(status, broker.as_fd())),
         Reply::Listing(text) => Err(CallFailure::Unreadable(Malformed::Trailing(text.len()))),
     }
 }
 
-/// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal.
-pub fn list(socket: &Path) -> Result<String, CallFailure> {
+/// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal. `unheard` as in [`call`].
+pub fn list(socket: &Path, unheard: &mut dyn FnMut()) -> Result<String, CallFailure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
-    let AnsweredRequest { reply, broker } = exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[])?;
+    let AnsweredRequest { reply, broker } =
+        exchange::<LISTING_REPLY_BYTES_MAX>(socket, &request, &[], unheard)?;
     match reply {
         Reply::Listing(text) => Ok(text),
         Reply::Status(status) if (0..=255).contains(&status.get()) => {
@@ -80,11 +85,14 @@ fn exchange<const ROOM: usize>(
     socket: &Path,
     request: &[u8],
     fds: &[BorrowedFd<'_>],
+    unheard: &mut dyn FnMut(),
 ) -> Result<AnsweredRequest, CallFailure> {
     let mut buffer = [0; ROOM];
-    let (broker, length) = match ask(socket, request, fds, &mut buffer) {
+    let (broker, length) = match ask(socket, request, fds, &mut buffer, unheard) {
         // A broker that stops hangs up on those whom it has not heard: asking the next one, once, is safe.
-        Err(CallFailure::Unsent(error)) if has_left(&error) => ask(socket, request, fds, &mut buffer)?,
+        Err(CallFailure::Unsent(error)) if has_left(&error) => {
+            ask(socket, request, fds, &mut buffer, unheard)?
+        }
         asked => asked?,
     };
     if length == 0 {
@@ -101,9 +109,16 @@ fn ask(
     request: &[u8],
     fds: &[BorrowedFd<'_>],
     answer: &mut [u8],
+    unheard: &mut dyn FnMut(),
 ) -> Result<(OwnedFd, usize), CallFailure> {
     let broker = reach(socket).map_err(CallFailure::Unreached)?;
     send(broker.as_fd(), request, fds).map_err(CallFailure::Unsent)?;
+    // What goes wrong with this wait, receiving says.
+    let deadline = Instant::now().checked_add(UNHEARD_WAIT);
+    let waited = sys::poll_until(&mut [PollFd::new(broker.as_fd(), PollFlags::POLLIN)], deadline);
+    if waited.is_ok_and(|is_there| !is_there) && sys::is_unread(broker.as_fd()).unwrap_or_default() {
+        unheard();
+    }
     let length = sys::receive_into(broker.as_fd(), answer).map_err(|error| {
         // The kernel says so only of a connection that is closed with the request still unread in it, or was never
         // accepted; one that was read ends without an error.
@@ -158,7 +173,7 @@ mod tests {
         let listener = sys::bind_listener(&path, 1).expect("it listens");
         let got = thread::scope(|scope| {
             scope.spawn(|| connections.iter().for_each(|messages| answer(&listener, messages)));
-            format!("{:?}", call(&path, &["true".into()]))
+            format!("{:?}", call(&path, &["true".into()], &mut || {}))
         });
         assert_eq!(got, want);
     }

@@ -46,6 +46,16 @@ impl AskedCall<'_> {
         }
     }
 
+    /// What to say while nobody has taken the request.
+    pub(super) fn unheard(&self) -> String {
+        format!(
+            "still waiting: nobody has taken the request on {} yet. Its broker may not start: outside, {} says why. Or \
+             all places of its rules are taken (max_calls)",
+            self.socket(),
+            SocketUnit::at(self.socket).status()
+        )
+    }
+
     fn socket(&self) -> String {
         unreached::path(self.socket)
     }
@@ -69,10 +79,19 @@ impl AskedCall<'_> {
     }
 
     fn refused(&self, status: Status, why: Option<&Explanation>) -> String {
+        // Where no rules are in force, nothing has a number, and there is nothing to list.
+        let is_listed = why.is_none_or(|why| why.call().is_some());
         let (command, why) = (self.command(), why.map_or_else(String::new, shown));
         match status {
+            Status::NO_RULE if self.words.is_empty() => format!("there is nothing that may be called{why}"),
+            Status::NO_RULE if !is_listed => format!("no rule allows: {command}{why}"),
             Status::NO_RULE => format!(
-                "no rule allows: {command}{why}; see what may be called with: sluicify --list {}",
+                "no rule allows: {command}{why}{}; see what may be called with: sluicify --list {}",
+                if self.is_one_text() {
+                    "; it is one word with blanks in it: leave the quotes out, if a command line is meant"
+                } else {
+                    ""
+                },
                 self.socket()
             ),
             Status::PROTO if self.words.is_empty() => {
@@ -90,6 +109,11 @@ impl AskedCall<'_> {
             ),
             status => fixed(status).map_or_else(|| unknown(status), str::to_owned) + &why,
         }
+    }
+
+    /// Whether a whole command line was given as one word.
+    fn is_one_text(&self) -> bool {
+        matches!(self.words, [word] if word.as_encoded_bytes().contains(&b' '))
     }
 
     /// The command line in shell words, cut where a message would no longer be read.
@@ -178,6 +202,29 @@ mod tests {
         );
         let cut = format!("no rule allows: echo {}...{tail}", "x".repeat(195));
         check(&["echo", &"x".repeat(16_000)], &refused, &cut);
+    }
+
+    #[test]
+    fn a_command_line_that_is_one_word_is_told_from_words() {
+        let refused = CallFailure::Refused(Status::NO_RULE, None);
+        let want = "no rule allows: 'git push'; it is one word with blanks in it: leave the quotes out, if a command line is \
+                    meant; see what may be called with: sluicify --list /run/s";
+        check(&["git push"], &refused, want);
+    }
+
+    #[test]
+    fn where_no_rules_are_in_force_nothing_leads_to_the_listing() {
+        let why = Explanation::new(None, "no rules are in force here");
+        let refused = CallFailure::Refused(Status::NO_RULE, Some(why.clone()));
+        check(&["git", "push"], &refused, "no rule allows: git push (no rules are in force here)");
+        check(&[], &refused, "there is nothing that may be called (no rules are in force here)");
+    }
+
+    #[test]
+    fn a_request_that_nobody_takes_names_the_unit() {
+        let asked = AskedCall { socket: Path::new("/run/user/7/sluice/agent/sock"), words: &[] };
+        let unit = "systemctl --user status sluice@agent.socket sluice@agent.service says why";
+        assert!(asked.unheard().contains(unit), "{}", asked.unheard());
     }
 
     #[test]

@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+/// Is there where systemd is the first process: `sd_booted(3)`.
+const SYSTEMD_RUNS: &str = "/run/systemd/system";
+
 /// The manager that a unit belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UnitManager {
@@ -37,9 +40,12 @@ impl SocketUnit {
         Self { manager, name: named.map(|(_, name)| name.to_owned()) }
     }
 
-    /// Whether the path is one of a unit's, so that nobody should start a broker there by hand.
-    pub(super) fn is_certain(&self) -> bool {
-        self.name.is_some()
+    /// Whether systemd runs here and the path is one of a unit's: then nobody should start a broker there by hand. One that
+    /// was, and did not leave in order, left its lock beside the socket.
+    pub(super) fn is_certain(&self, socket: &Path) -> bool {
+        let mut lock = socket.as_os_str().to_owned();
+        lock.push(".lock");
+        self.name.is_some() && !Path::new(&lock).exists() && Path::new(SYSTEMD_RUNS).is_dir()
     }
 
     /// The command that shows how the socket and its broker are.
@@ -92,6 +98,15 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_with_a_lock_beside_it_is_no_units() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("sock");
+        std::fs::write(directory.path().join("sock.lock"), "").expect("an own file");
+        let named = SocketUnit { manager: UnitManager::User, name: Some("agent".into()) };
+        assert!(!named.is_certain(&socket));
+    }
+
+    #[test]
     fn another_path_names_none() {
         let any = "systemctl --user status 'sluice*'";
         for path in [
@@ -102,7 +117,7 @@ mod tests {
             "/run/sluice/a/b/sock",
         ] {
             check(path, any);
-            assert!(!SocketUnit::at(Path::new(path)).is_certain(), "{path}");
+            assert!(!SocketUnit::at(Path::new(path)).is_certain(Path::new(path)), "{path}");
         }
     }
 

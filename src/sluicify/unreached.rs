@@ -12,20 +12,35 @@ use super::unit::SocketUnit;
 /// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the
 /// listing).
 pub(super) fn advice(socket: &Path, words: &[OsString], why: &ConnectFailure) -> String {
+    let is_units = SocketUnit::at(socket).is_certain(socket);
+    advice_of(socket, words, why, is_units)
+}
+
+/// The advice where it is known whether the socket `is_units`: one that systemd holds.
+fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: bool) -> String {
     let (unit, is_bare) = (SocketUnit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
+    let is_rootless = socket.starts_with("/sluice");
     let socket = path(socket);
     match why {
-        ConnectFailure::Missing if is_bare && !words.is_empty() => format!(
-            "the first argument is the broker's socket, and there is none called {socket} here: \
-             sluicify SOCKET {socket} ... (a sandbox often has it at /gate/sock)"
+        ConnectFailure::Missing if is_bare => format!(
+            "the first argument is the broker's socket, and there is none called {socket} here: a gate's is \
+             $XDG_RUNTIME_DIR/sluice/{socket}/sock, in a sandbox often /gate/sock{}",
+            if words.is_empty() {
+                String::new()
+            } else {
+                format!("; a command comes after it: sluicify SOCKET {socket} ...")
+            }
         ),
-        ConnectFailure::Missing | ConnectFailure::NoDirectory(_) if unit.is_certain() => format!(
-            "no socket at {socket}, where systemd makes it: outside, {} says why; then  {}  (or, in a sandbox: bind its \
-             directory)",
+        ConnectFailure::Missing | ConnectFailure::NoDirectory(_) if is_rootless => format!(
+            "no socket at {socket}: XDG_RUNTIME_DIR seems to be empty here; export XDG_RUNTIME_DIR=/run/user/$(id -u)"
+        ),
+        ConnectFailure::Missing | ConnectFailure::NoDirectory(_) if is_units => format!(
+            "no socket at {socket}: where systemd makes it, outside, {} says why it is gone; then  {}  . A broker that you \
+             started by hand, start again instead. In a sandbox, bind the socket's directory",
             unit.status(),
             unit.restart()
         ),
-        ConnectFailure::Silent if unit.is_certain() => format!(
+        ConnectFailure::Silent if is_units => format!(
             "nobody listens on {socket}: outside, {} says why; then  {}  (start no broker there by hand)",
             unit.status(),
             unit.restart()
@@ -46,8 +61,8 @@ pub(super) fn advice(socket: &Path, words: &[OsString], why: &ConnectFailure) ->
             format!("{socket} is {}, not a socket: name the broker's socket itself", name(*kind))
         }
         ConnectFailure::Silent => format!(
-            "nobody listens on {socket}: its broker has ended, or could not start ({} says why); start it again, \
-             and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there",
+            "nobody listens on {socket}: its broker has ended, or could not start (where systemd starts it, {} says \
+             why); start it again, and bind the socket's directory (not the socket) into a sandbox, so that the new one is seen there",
             unit.status()
         ),
         ConnectFailure::Foreign => format!(
@@ -95,7 +110,7 @@ mod tests {
     }
 
     fn check_at(socket: &str, why: &ConnectFailure, parts: &[&str]) {
-        let said = advice(Path::new(socket), &["push".into()], why);
+        let said = advice_of(Path::new(socket), &["push".into()], why, true);
         parts.iter().for_each(|part| assert!(said.contains(part), "{said}"));
         assert!(!said.contains("sluice serve"), "{said}");
     }
@@ -122,6 +137,22 @@ mod tests {
             &ConnectFailure::Missing,
             &["the first argument is the broker's socket", "sluicify SOCKET git ..."],
         );
+        let listed = advice(Path::new("agent"), &[], &ConnectFailure::Missing);
+        let want = "there is none called agent here: a gate's is $XDG_RUNTIME_DIR/sluice/agent/sock, in a sandbox often \
+                    /gate/sock";
+        assert!(listed.ends_with(want), "{listed}");
+    }
+
+    #[test]
+    fn a_path_that_an_empty_variable_made_is_known() {
+        let why = ConnectFailure::NoDirectory("/sluice/agent".into());
+        check_at("/sluice/agent/sock", &why, &["export XDG_RUNTIME_DIR=/run/user/$(id -u)"]);
+    }
+
+    #[test]
+    fn a_socket_that_is_not_systemds_may_be_served_by_hand() {
+        let said = advice_of(Path::new("/run/user/7/sluice/two/sock"), &[], &ConnectFailure::Silent, false);
+        assert!(said.contains("start it again") && !said.contains("by hand"), "{said}");
     }
 
     #[test]
@@ -163,8 +194,8 @@ mod tests {
     fn a_socket_that_does_not_serve_says_why() {
         check(
             &ConnectFailure::Silent,
-            "nobody listens on '/run/a b': its broker has ended, or could not start (systemctl --user status 'sluice*' \
-             says why); start it again, and bind the socket's directory (not the socket) into a sandbox, so that the \
+            "nobody listens on '/run/a b': its broker has ended, or could not start (where systemd starts it, systemctl \
+             --user status 'sluice*' says why); start it again, and bind the socket's directory (not the socket) into a sandbox, so that the \
              new one is seen there",
         );
         check(

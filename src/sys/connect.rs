@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, recv, setsockopt, socket, sockopt,
 };
@@ -43,6 +45,17 @@ pub fn receive_into(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> 
     uninterrupted(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))
 }
 
+/// Whether bytes that were sent have not been received yet: so it is while nobody has accepted the connection, and while
+/// a broker that has looked at the request has not let it begin. `SIOCOUTQ`, `unix(7)`, Linux 3.3.
+#[allow(unsafe_code, reason = "nix has no SIOCOUTQ")]
+pub fn is_unread(connection: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is borrowed, hence open, and the kernel writes one int, for which there is room.
+    let asked = unsafe { libc::ioctl(connection.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    Errno::result(asked)?;
+    Ok(bytes > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -57,6 +70,19 @@ mod tests {
         assert_eq!(receive_into(far.as_fd(), &mut [0; 4]).expect("received"), 12);
         drop(near);
         assert_eq!(receive_into(far.as_fd(), &mut [0; 4]).expect("the end"), 0);
+    }
+
+    #[test]
+    fn what_nobody_has_received_is_unread() {
+        let (near, far) = pair().expect("a socket pair");
+        let unread = || is_unread(near.as_fd()).expect("a socket tells");
+        assert!(!unread());
+        send(near.as_fd(), b"some", &[]).expect("sent");
+        assert!(unread());
+        super::super::peek(far.as_fd(), 64).expect("it is looked at");
+        assert!(unread());
+        receive_into(far.as_fd(), &mut [0; 4]).expect("received");
+        assert!(!unread());
     }
 
     #[test]

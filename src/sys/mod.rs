@@ -35,7 +35,7 @@ mod xattr;
 pub use adopt::adopt_descriptor;
 pub use allocate::allocate;
 pub use clone_vm::{ChildMemory, ChildSlots, clone_sibling};
-pub use connect::{connect, connect_stream, enlarge_send_buffer, receive_into, unconnected};
+pub use connect::{connect, connect_stream, enlarge_send_buffer, is_unread, receive_into, unconnected};
 pub use descriptors::{close_on_exec_from, form, stdio};
 pub use errno::errno_of;
 pub use exec::{alone_with, enter_directory, execute};

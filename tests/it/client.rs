@@ -1,10 +1,17 @@
 //! The caller's programs: what `sluicify` exits with and says, and that other clients work as well.
 
 use std::fs;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Broker, Ended, SHELL, TempDir, needs, needs_root, run, skip, sluicify};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept, bind, listen, recv, send, socket,
+};
+
+use crate::harness::{
+    Broker, Ended, Process, SHELL, SOON, TempDir, needs, needs_root, run, skip, sluicify, sluicify_bin,
+};
 
 /// `sluicify` through this broker.
 fn through(broker: &Broker, words: &[&str]) -> Ended {
@@ -48,8 +55,12 @@ fn a_forgotten_socket_is_said_to_be_one() {
         .exited(125)
         .complained(&["the first argument is the broker's socket", "SOCKET git"]);
     sluicify([""; 0]).exited(2).complained(&["missing SOCKET and CMD"]);
+    sluicify(["--list", "agent"]).exited(125).complained(&["a gate's is $XDG_RUNTIME_DIR/sluice/agent/sock"]);
     let unit = "/run/sluice/nobody-has-this-name/sock";
-    sluicify([unit, "true"]).exited(125).complained(&["systemctl status sluice@nobody-has-this-name.socket"]);
+    let is_booted = Path::new("/run/systemd/system").is_dir();
+    let want = if is_booted { "systemctl status sluice@nobody-has-this-name.socket" } else { "no directory" };
+    sluicify([unit, "true"]).exited(125).complained(&[want]);
+    sluicify(["/sluice/agent/sock", "true"]).exited(125).complained(&["export XDG_RUNTIME_DIR="]);
 }
 
 #[test]
@@ -95,6 +106,43 @@ fn without_a_broker_it_says_so() {
     assert_ne!(refused.code(), Some(0));
     let long = format!("/tmp/{}", "x".repeat(200));
     assert_ne!(sluicify([&*long, "true"]).complained(&["107 bytes"]).code(), Some(0));
+}
+
+/// A socket at which nobody accepts yet, as systemd's is while its broker does not start.
+fn unserved(dir: &TempDir) -> OwnedFd {
+    let (kind, flags) = (SockType::SeqPacket, SockFlag::empty());
+    let listener = socket(AddressFamily::Unix, kind, flags, None).expect("unix sockets can be had");
+    let path = UnixAddr::new(&dir.join("sock")).expect("a short path");
+    bind(listener.as_raw_fd(), &path).expect("an own directory");
+    listen(&listener, Backlog::new(8).expect("a small number")).expect("it listens");
+    listener
+}
+
+#[test]
+fn a_request_that_nobody_takes_is_said_once_and_waited_for() {
+    let dir = TempDir::new();
+    let listener = unserved(&dir);
+    let path = dir.join("sock").to_string_lossy().into_owned();
+    let mut child = Command::new(sluicify_bin());
+    child.args([&path, "git", "push"]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut client = Process::new(child.spawn().expect("it can be started"));
+    let line = client.stderr.line_with("still waiting: nobody has taken the request on ", 0, SOON);
+    let line = line.unwrap_or_else(|| panic!("it says nothing: {}", client.stderr.text()));
+    assert!(line.contains("outside, systemctl --user status 'sluice*' says why"), "{line}");
+    // The request is still there, and its answer is the command's.
+    let taken = accept(listener.as_raw_fd()).expect("it waits to be accepted");
+    let mut request = [0; 64];
+    assert!(recv(taken, &mut request, MsgFlags::empty()).is_ok_and(|length| length > 12));
+    send(taken, b"XCLS\x01\0\0\0\x07\0\0\0", MsgFlags::empty()).expect("it listens");
+    assert_eq!(client.exit_code(), Some(7));
+    assert_eq!(client.stderr.text().lines().count(), 1, "{}", client.stderr.text());
+}
+
+#[test]
+fn a_command_that_runs_is_waited_for_in_silence() {
+    let broker = Broker::shell();
+    let ended = sh(&broker, "sleep 6").exited(0);
+    assert_eq!(ended.stderr(), "");
 }
 
 #[test]

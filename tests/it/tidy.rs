@@ -390,7 +390,7 @@ fn the_reference_has_every_reason_with_its_status() {
         Refusal::LauncherEnded,
         Refusal::LauncherSilent,
         Refusal::InFlight,
-        Refusal::BrokenRules("x".into()),
+        Refusal::BrokenRules { why: "x".into(), shown_by: "y".into() },
         Refusal::NoScope(error()),
         Refusal::ListingTooLarge(0),
         Refusal::Unsettled,

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::activation::{activated, named};
 use crate::closing::{Lingering, before_they_close, stop_threads};
 use crate::harness::{
-    Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, Traced, VERSION, chmod, found, frame, header,
+    Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, Traced, VERSION, chmod, found, frame, header, sluicify,
 };
 
 const WRONG: &str = "/bin/echo #n\n";
@@ -43,6 +43,22 @@ fn who_mends_the_rules_just_calls_again() {
     assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
     broker.rewrite(SHELL);
     serves_now(broker);
+}
+
+#[test]
+fn its_callers_are_told_who_knows_why_and_nothing_leads_in_a_circle() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let broker = setup.start_unserved();
+    let socket = broker.socket().to_string_lossy().into_owned();
+    let why =
+        "(no rules are in force here: their file is missing or wrong, or calls cannot be recorded; outside, ";
+    sluicify([&*socket, "git", "push"]).exited(129).complained(&[
+        "no rule allows: git push",
+        why,
+        " says why)\n",
+    ]);
+    let listed = sluicify(["--list", &socket]).exited(129).complained(&["nothing that may be called", why]);
+    assert!(!listed.stderr().contains("--list"), "{listed}");
 }
 
 #[test]
