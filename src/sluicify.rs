@@ -33,7 +33,7 @@ Exits as the command did (128 + signal when one ended it), or with
   129  no rule allows it
   132  it is allowed but could not be started; nothing of it ran
   135  asked, but no answer came; the command may have run
-Others are the broker's own status s as 128 + |s|; REFERENCE.md has them all.
+Others are the broker's own status s as 128 + |s|; share/doc/sluice/REFERENCE.md has them all.
 ";
 
 /// How `sluicify` is used, for the line on a wrong use.

@@ -368,8 +368,8 @@ fn hear(client: &mut ClientRequest, why: &str, shown_by: &str) -> Option<Refusal
     Some(Refusal::BrokenRules { why: why.to_owned(), shown_by: shown_by.to_owned() })
 }
 
-/// The command that shows the status of the unit that a process is in, by its `/proc/PID/cgroup`: the innermost service,
-/// below `user@UID.service` one of that user's manager.
+/// The command that shows the status of the unit that a process is in, by its `/proc/PID/cgroup`: the
+/// innermost service, below `user@UID.service` one of that user's manager.
 fn status_command(cgroups: &str) -> String {
     let path = cgroups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let mut services = path.rsplit('/').filter(|group| group.ends_with(".service"));

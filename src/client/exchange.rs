@@ -44,8 +44,8 @@ struct AnsweredRequest {
 }
 
 /// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and stderr,
-/// and returns what the command exited with (128 + signal when one ended it). While nobody has taken the request,
-/// `unheard` is called after [`UNHEARD_WAIT`], once for each broker that was asked.
+/// and returns what the command exited with (128 + signal when one ended it). While nobody has taken the
+/// request, `unheard` is called after [`UNHEARD_WAIT`], once for each broker that was asked.
 pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Result<u8, CallFailure> {
     let request = words::encode(words).map_err(CallFailure::Words)?;
     let AnsweredRequest { reply, broker } =
@@ -56,7 +56,8 @@ pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Res
     }
 }
 
-/// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal. `unheard` as in [`call`].
+/// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal. `unheard` is that
+/// of [`call`].
 pub fn list(socket: &Path, unheard: &mut dyn FnMut()) -> Result<String, CallFailure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
     let AnsweredRequest { reply, broker } =

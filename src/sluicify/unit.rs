@@ -40,8 +40,8 @@ impl SocketUnit {
         Self { manager, name: named.map(|(_, name)| name.to_owned()) }
     }
 
-    /// Whether systemd runs here and the path is one of a unit's: then nobody should start a broker there by hand. One that
-    /// was, and did not leave in order, left its lock beside the socket.
+    /// Whether systemd runs here and the path is one of a unit's: then nobody should start a broker there by
+    /// hand. One that was, and did not leave in order, left its lock beside the socket.
     pub(super) fn is_certain(&self, socket: &Path) -> bool {
         let mut lock = socket.as_os_str().to_owned();
         lock.push(".lock");

@@ -79,6 +79,67 @@ fn every_command_marked_as_tested_runs() {
     }
 }
 
+/// Types the one block of REFERENCE.md that has this fence, in `home/sources`, with the programs left out
+/// that would act on this machine, and gives the files that it left in `home`.
+fn typed_apart(home: &TempDir, fence: &str) -> Vec<String> {
+    let [(line, block)] = &blocks("REFERENCE.md", fence)[..] else { panic!("want one block {fence:?}") };
+    let block = block.replace(" /etc", " $HOME/etc").replace(" /usr", " $HOME/usr");
+    let apart = "for it in cargo systemctl journalctl systemd-sysusers systemd-tmpfiles; do eval \"$it() { :; }\"; done";
+    let mut command = Command::new("timeout");
+    command.args(["60", "bash", "-euc", &format!("{apart}\n{block}")]).current_dir(home.join("sources"));
+    command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.join("run"));
+    let output = command.output().expect("bash is installed");
+    assert!(output.status.success(), "REFERENCE.md:{line}\n{block}\n{output:?}");
+    let below = |path: PathBuf| path.strip_prefix(home.path()).expect("it is there").display().to_string();
+    let mut left: Vec<_> = files_below(home.path()).into_iter().map(below).collect();
+    left.retain(|path| !path.starts_with("sources/"));
+    left.sort();
+    left
+}
+
+/// A home with what the steps of REFERENCE.md install.
+fn with_sources() -> TempDir {
+    let home = TempDir::new();
+    for dir in ["sources", "sources/target", "sources/target/release"] {
+        home.mkdir(dir, 0o755);
+    }
+    for file in ["target/release/sluice", "target/release/sluicify", "REFERENCE.md", "ci.rules"] {
+        home.write(&format!("sources/{file}"), "");
+    }
+    std::os::unix::fs::symlink(root().join("systemd"), home.join("sources/systemd"))
+        .expect("an own directory");
+    home
+}
+
+#[test]
+fn the_steps_for_the_whole_system_install_every_file_of_its_units() {
+    let home = with_sources();
+    home.mkdir("etc", 0o755);
+    home.mkdir("etc/sluice", 0o755);
+    let left = typed_apart(&home, "sh system");
+    for directory in ["system", "sysusers.d", "tmpfiles.d", "catalog"] {
+        for file in files_below(&root().join("systemd").join(directory)) {
+            let name = format!("/{}", file.file_name().expect("a file").display());
+            assert!(left.iter().any(|path| path.ends_with(&name)), "{name} is not installed: {left:?}");
+        }
+    }
+    assert!(left.contains(&"usr/local/share/doc/sluice/REFERENCE.md".to_owned()), "{left:?}");
+    assert!(left.contains(&"etc/sluice/ci.rules".to_owned()), "{left:?}");
+}
+
+#[test]
+fn the_removal_leaves_nothing_of_what_the_upgrade_installs() {
+    let home = with_sources();
+    let left = typed_apart(&home, "sh upgrade");
+    assert!(left.contains(&".local/bin/sluice".to_owned()), "{left:?}");
+    let unit =
+        fs::read_to_string(home.join(".config/systemd/user/sluice@.service")).expect("it is installed");
+    assert!(unit.contains("\nExecStart=%h/.local/bin/sluice serve "), "{unit}");
+    home.mkdir(".config/sluice", 0o700);
+    home.write(".config/sluice/agent.rules", "");
+    assert_eq!(typed_apart(&home, "sh removal"), [""; 0]);
+}
+
 /// The two commands of the README with nothing but the least programs on the `PATH`, and a cargo that says
 /// this.
 fn without(dir: &TempDir, command: &str, cargo: Option<&str>) -> (Option<i32>, String) {

@@ -225,8 +225,10 @@ fn a_flood_of_descriptors_neither_stays_nor_spins() {
     let broker = Broker::new(SHELL).under(&["prlimit", "--nofile=1024:1024", "--"]).start();
     broker.sh("true").exited(0);
     let (descriptors, threads) = (broker.descriptors(), broker.threads());
-    let mut held: Vec<_> =
-        (0..30).map(|_| broker.request(&["/bin/sh", "-c", "cat"]).stdin_open().begin()).collect();
+    let begin = |_| broker.request(&["/bin/sh", "-c", "echo up; cat"]).stdin_open().begin();
+    let mut held: Vec<_> = (0..30).map(begin).collect();
+    // One that has not begun may find the user's share of descriptors taken, by the flood or another program.
+    held.iter_mut().for_each(|call| assert_eq!(call.line(), "up"));
     let end = Instant::now() + Duration::from_secs(2);
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| flood(&broker, end)))));
     held.iter_mut().for_each(crate::harness::Running::close_stdin);

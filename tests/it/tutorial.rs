@@ -16,9 +16,10 @@ struct Block {
     line: usize,
 }
 
-fn blocks() -> Vec<Block> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let page = fs::read_to_string(page).expect("there is a README");
+/// The blocks of a page.
+fn blocks(page: &str) -> Vec<Block> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let page = fs::read_to_string(page).expect("there is such a page");
     let mut found: Vec<Block> = Vec::new();
     let mut is_open = false;
     for (number, line) in page.lines().enumerate() {
@@ -41,7 +42,8 @@ fn blocks() -> Vec<Block> {
 /// What is the same from run to run: numbers become `0`, a commit's hash `#`, the reader's home and name the
 /// page's.
 fn steady(text: &str, home: &str) -> Vec<String> {
-    let text = text.replace(home, "/home/you");
+    // The journal is not readable everywhere.
+    let text = text.replace(home, "/home/you").replace(" records, 6 of them in the journal", " records");
     let word = |word: &str| -> String {
         let is_hash = word.len() == 7 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
         if is_hash {
@@ -124,7 +126,7 @@ fn the_tutorial_prints_what_it_shows() {
     // A link would lead nowhere inside the sandbox.
     fs::remove_file(home.join(".local/bin/sluicify")).expect("the link");
     typed(home, &format!("cp {} ~/.local/bin/sluicify", sluicify_bin().display()), "");
-    let blocks = blocks();
+    let blocks = blocks("README.md");
     let mut broker = None;
     let (mut shown, mut compared) = (String::new(), 0);
     for (at, block) in blocks.iter().enumerate() {
@@ -148,10 +150,61 @@ fn the_tutorial_prints_what_it_shows() {
         }
     }
     assert!(compared >= 3, "the tutorial shows nothing");
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sandbox");
-    let listing = typed(home, &format!("{} agent ~/work sluicify --list /gate/sock", example.display()), "");
-    assert!(listing.contains("Hand commits back"), "{listing}");
     let mut broker = broker.expect("the tutorial has rules");
-    typed(home, &format!("kill {}", broker.child.id()), "");
-    assert_eq!(broker.exit_code(), Some(0));
+    commits_are_handed_over_again_and_again(home, &blocks, &broker);
+    the_example_of_a_sandbox_says_what_it_lacks(home, || {
+        typed(home, &format!("kill {}", broker.child.id()), "");
+        assert_eq!(broker.exit_code(), Some(0));
+    });
+}
+
+/// With the page's own lines, and with REFERENCE.md's wrappers after commits of the reviewer's.
+fn commits_are_handed_over_again_and_again(home: &Path, blocks: &[Block], broker: &Process) {
+    let (sandbox, inside) = blocks
+        .iter()
+        .zip(blocks.iter().skip(1))
+        .find(|(_, inside)| inside.fence == "sh sandbox")
+        .expect("the page starts a sandbox");
+    let typed_inside = |lines: &str| typed(home, &sandbox.text, lines);
+    let arrived = || typed(home, "git -C ~/review log --format=%s; ls ~/review/.git | grep rebase-apply", "");
+    let lines = inside.text.lines().skip_while(|line| !line.starts_with("git format-patch"));
+    let hand_over: Vec<_> = lines.take_while(|line| !line.starts_with("sluicify")).collect();
+    assert!(hand_over.len() == 3, "{hand_over:?}");
+    let again = "seq 4 >greeting; git commit -qam 'count'\n".to_owned() + &hand_over.join("\n");
+    let said = typed_inside(&again);
+    assert_eq!((said.as_str(), arrived().as_str()), ("", "count\ngreet the world\nbegin\n"));
+
+    for block in self::blocks("REFERENCE.md") {
+        match block.fence.as_str() {
+            "rules more" => {
+                let rules = home.join(".config/sluice/agent.rules");
+                let more = fs::read_to_string(&rules).expect("it was written") + "\n" + &block.text;
+                fs::write(&rules, more).expect("an own file");
+                typed(home, &format!("kill -HUP {}", broker.child.id()), "");
+                let reloaded = broker.stderr.line_with("reloaded", 0, SOON);
+                assert!(reloaded.is_some_and(|line| line.ends_with("4 rules")), "{}", broker.stderr.text());
+            }
+            "sh wrappers" => assert_eq!(typed(home, &block.text, ""), ""),
+            _ => {}
+        }
+    }
+    typed(home, "cd ~/review; sed -i 's/1/one/' greeting; git commit -qam 'one'", "");
+    let said = typed_inside("sed -i 's/4/four/' greeting; git commit -qam 'four'; bin/hand-over");
+    assert!(said.contains("hand-over: nothing was taken"), "{said}");
+    assert_eq!(arrived(), "one\ncount\ngreet the world\nbegin\n", "{said}");
+    let said = typed_inside("bin/take-over && bin/hand-over && bin/hand-over && git log --format=%s");
+    let all = "four\none\ncount\ngreet the world\nbegin\n";
+    assert_eq!((said.as_str(), arrived().as_str()), (all, all));
+}
+
+fn the_example_of_a_sandbox_says_what_it_lacks(home: &Path, stop: impl FnOnce()) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/sandbox");
+    let example = |rest: &str| typed(home, &format!("{} agent {rest}", example.display()), "");
+    let listing = example("~/work sluicify --list /gate/sock");
+    assert!(listing.contains("Hand commits back"), "{listing}");
+    let missing = example("~/nowork bash");
+    assert_eq!(missing, format!("sandbox: there is no directory {}/nowork to work in\n", home.display()));
+    stop();
+    let stopped = example("~/work bash");
+    assert!(stopped.starts_with("sandbox: no socket ") && stopped.lines().count() == 1, "{stopped}");
 }

@@ -10,6 +10,7 @@ use std::io::Write as _;
 pub(crate) fn skip(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} cannot run: {reason}");
+    assert!(!reason.is_empty() && !reason.contains('\n'), "{test}: a reason is one line: {reason:?}");
     let line = format!("{test}: {reason}\n");
     if let Some(path) = std::env::var_os("SLUICE_SKIPS") {
         let file = OpenOptions::new().append(true).create(true).open(path);

@@ -202,7 +202,9 @@ impl Drop for Gate {
         }
         let (socket, service) = (self.socket_unit(), self.service_unit());
         self.manager.systemctl(&["disable", "--now", &socket]);
-        self.manager.systemctl(&["stop", &service]);
+        // An empty slice would stay.
+        let slice = format!("sluice-{}.slice", self.name.replace('-', r"\x2d"));
+        self.manager.systemctl(&["stop", &service, &slice]);
         self.manager.systemctl(&["reset-failed", &service, &socket]);
         self.files.clear();
         self.manager.systemctl(&["daemon-reload"]);

@@ -9,7 +9,7 @@ const INSTALLED: &str = "/etc/systemd/user";
 
 fn installed() -> Option<Vec<String>> {
     if std::env::var_os("SLUICE_UNITS").is_some() {
-        skip("no units: install -Dm644 systemd/user/* -t ~/.config/systemd/user");
+        skip("no machine of its own, whose installed units can be looked at: sudo tests/run");
         return None;
     }
     let units = ["sluice.socket", "sluice.service", "sluice@.socket", "sluice@.service"];
