@@ -37,6 +37,11 @@ impl RulesFault {
         Self { span, message: message.into(), help: None }
     }
 
+    /// Whether it is of `span` too.
+    pub(super) fn overlaps(&self, span: SourceSpan) -> bool {
+        self.span.end > span.start && self.span.start < span.end
+    }
+
     /// The same with what to write instead.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }

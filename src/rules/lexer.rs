@@ -53,7 +53,12 @@ impl<'s> LineTail<'s> {
         let value = scanner.word()?;
         let Some(extra) = scanner.word()? else { return Ok(value) };
         let fault = RulesFault::new(extra.span, "a quoted value is one word, and this stands behind it");
-        Err(fault.help("put the whole value into one pair of quotes"))
+        let is_comment = extra.glyphs.first().is_some_and(|glyph| glyph.is_bare('#')) || extra.text() == "//";
+        Err(fault.help(if is_comment {
+            "a comment begins with `;`"
+        } else {
+            "put the whole value into one pair of quotes"
+        }))
     }
 
     /// Where it stands, for when it is empty.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
 use super::files::RulesFiles;
 use super::index::RuleIndex;
+use super::odd_value::{COMMENT, comment, odd_regex};
 use super::parse::{Attribute, ParsedRules, Stanza};
-use super::rule::{ExpectedWord, ProgramWord, Rule};
+use super::rule::{ExpectedWord, ProgramWord, Rule, Slot, SlotConstraint};
 use super::stanza::{CUT, canonical};
 use super::suspicious::{odd, odd_program};
 use super::unreachable::shadowed;
@@ -123,6 +124,10 @@ impl Linter<'_, '_> {
                     .help(CUT),
             );
         }
+        if let Some(span) = comment(&value) {
+            self.report
+                .add(RulesFault::new(span, "this is a part of the value, and no comment").help(COMMENT));
+        }
     }
 
     /// `PATH` in a list of names: it comes from `exec_path`.
@@ -151,16 +156,26 @@ impl Linter<'_, '_> {
         for slot in rule.words.iter().filter_map(ExpectedWord::slot) {
             let attribute =
                 stanza.attributes.iter().find(|attribute| canonical(attribute.key) == slot.name());
-            if let (Some(directory), Some(attribute)) = (slot.directory(), attribute)
-                && !self.around.is_directory(directory)
-            {
-                let fault = RulesFault::new(
-                    attribute.value.span(),
-                    format!("there is no directory {}", directory.display()),
-                );
+            if let Some(attribute) = attribute {
+                self.slot(slot, attribute);
+            }
+        }
+    }
+
+    fn slot(&mut self, slot: &Slot, attribute: &Attribute<'_>) {
+        match &slot.accepts {
+            SlotConstraint::Under(directory, _) if !self.around.is_directory(directory) => {
+                let message = format!("there is no directory {}", directory.display());
+                let fault = RulesFault::new(attribute.value.span(), message);
                 self.report
                     .add(fault.help("make it, or name another one: a path that leads into none is refused"));
             }
+            SlotConstraint::Matching(pattern) => {
+                let value = attribute.value.regex().ok().flatten();
+                let fault = value.and_then(|value| odd_regex(&value, slot, pattern));
+                fault.into_iter().for_each(|fault| self.report.add(fault));
+            }
+            SlotConstraint::Under(..) | SlotConstraint::Anything => {}
         }
     }
 

@@ -11,6 +11,7 @@ use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
 use super::draft::{DraftWord, drafts, slot_name};
 use super::files::RulesFiles;
 use super::matcher::{LexicalPaths, fit};
+use super::odd_value::COMMENT;
 use super::parse::{ParsedRules, Stanza};
 use super::pattern::PatternCache;
 use super::regex_machine::StepBudget;
@@ -163,6 +164,7 @@ fn unknown_slot(named: &NamedSlot, slots: &[&str]) -> RulesFault {
     let fault = RulesFault::new(named.span, format!("this rule has no slot `{}`", named.name));
     match nearest(&named.name, slots.iter().copied()) {
         Some(nearest) => fault.help(format!("write `{nearest}`")),
+        None if named.name.contains(" #") => fault.help(COMMENT),
         None if named.name.contains([' ', '\t']) => {
             let names: Vec<_> = named.name.split_whitespace().collect();
             fault.help(format!("separate names by commas: `{}`", names.join(",")))

@@ -188,7 +188,12 @@ impl RuleMismatch<'_> {
             MismatchKind::Mismatch(slot, source) => {
                 format!("{} matches {}, and {word} does not", slot.shown(), visible(source))
             }
-            MismatchKind::Dash(slot) => format!("{} refuses {word}, which starts with `-`", slot.shown()),
+            MismatchKind::Dash(slot) => {
+                format!(
+                    "{} refuses {word}, which starts with `-` (`allow_dash` does not name it)",
+                    slot.shown()
+                )
+            }
             MismatchKind::Outside(slot, dir) => {
                 let dir = dir.to_string_lossy();
                 format!("{} is a path in {}, and {word} is not", slot.shown(), visible(&dir))

@@ -16,6 +16,7 @@ mod listing;
 mod load;
 mod lower;
 mod matcher;
+mod odd_value;
 mod parse;
 mod pattern;
 mod policy;

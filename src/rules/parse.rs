@@ -178,7 +178,8 @@ fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFa
         )
         .help("write `defaults:`; for the program, write 'defaults'")),
         ("defaults:", [next, ..]) => {
-            Err(RulesFault::new(next.span, "nothing may follow `defaults:` on its line"))
+            let fault = RulesFault::new(next.span, "nothing may follow `defaults:` on its line");
+            Err(fault.help("attributes stand below it, indented; a comment begins with `;`"))
         }
         ("profile", [next]) if next.text().ends_with(':') => {
             Err(RulesFault::new(line.content(), "`profile` is not supported by this version"))

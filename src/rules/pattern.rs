@@ -12,11 +12,12 @@ use regex_syntax::hir::{Hir, Look};
 
 use crate::limits::{REGEX_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REGEX_TOTAL_BYTES_MAX};
 
-use super::regex_machine::{BudgetExhausted, StepBudget, matches};
+use super::regex_machine::{BudgetExhausted, StepBudget, can_match, matches};
 
 /// A regex that compiles within its bounds. It matches whole values only.
 pub(super) struct SlotPattern {
     source: Box<str>,
+    shortest: Option<usize>,
     longest: Option<usize>,
     nfa: OnceLock<NFA>,
 }
@@ -32,10 +33,24 @@ impl SlotPattern {
         self.longest
     }
 
+    /// The bytes of the shortest value that it matches; `None` where none does.
+    pub(super) fn shortest(&self) -> Option<usize> {
+        self.shortest
+    }
+
+    /// Whether some value matches that begins with such a byte; with `None`, an empty one.
+    pub(super) fn can_match(&self, begins: impl Fn(Option<u8>) -> bool) -> bool {
+        can_match(self.nfa(), begins)
+    }
+
+    fn nfa(&self) -> &NFA {
+        let nfa = || compiled(&self.source).expect("it compiled within its bounds at load").0;
+        self.nfa.get_or_init(nfa)
+    }
+
     /// Whether the whole value matches, unless finding out takes more than the decision may.
     pub(super) fn matches(&self, value: &str, effort: &mut StepBudget<'_>) -> Result<bool, BudgetExhausted> {
-        let nfa = || compiled(&self.source).expect("it compiled within its bounds at load").0;
-        matches(self.nfa.get_or_init(nfa), value, effort)
+        matches(self.nfa(), value, effort)
     }
 }
 
@@ -75,8 +90,9 @@ impl PatternCache {
         }
         let compiled = compiled(source);
         self.spent_bytes += compiled.as_ref().map_or(REGEX_BYTES_MAX, |(nfa, _)| nfa.memory_usage());
-        let (_, longest) = compiled?;
-        let pattern = Arc::new(SlotPattern { source: source.into(), longest, nfa: OnceLock::new() });
+        let (_, (shortest, longest)) = compiled?;
+        let pattern = SlotPattern { source: source.into(), shortest, longest, nfa: OnceLock::new() };
+        let pattern = Arc::new(pattern);
         self.known.insert(source.into(), Arc::clone(&pattern));
         Ok(pattern)
     }
@@ -86,8 +102,11 @@ fn whole(message: String) -> PatternError {
     PatternError { place: None, message, help: None }
 }
 
-/// The regex tied to both ends of the value and compiled, and the bytes of the longest value that it matches.
-fn compiled(source: &str) -> Result<(NFA, Option<usize>), PatternError> {
+/// The fewest bytes and the most of the values that a regex matches.
+type ValueBytes = (Option<usize>, Option<usize>);
+
+/// The regex tied to both ends of the value and compiled.
+fn compiled(source: &str) -> Result<(NFA, ValueBytes), PatternError> {
     if source.len() > REGEX_SOURCE_BYTES_MAX {
         return Err(whole(format!("this regex is longer than {REGEX_SOURCE_BYTES_MAX} bytes")));
     }
@@ -95,7 +114,7 @@ fn compiled(source: &str) -> Result<(NFA, Option<usize>), PatternError> {
     let config = NFA::config().which_captures(WhichCaptures::None).nfa_size_limit(Some(REGEX_BYTES_MAX));
     let nfa = thompson::Compiler::new().configure(config).build_from_hir(&hir);
     let nfa = nfa.map_err(|_| whole(format!("this regex compiles to more than {REGEX_BYTES_MAX} bytes")))?;
-    Ok((nfa, hir.properties().maximum_len()))
+    Ok((nfa, (hir.properties().minimum_len(), hir.properties().maximum_len())))
 }
 
 /// The regex tied to both ends of the value. They are tied on as values, not as text, so that no regex can be written
@@ -109,7 +128,7 @@ fn flaw(error: &regex_syntax::Error) -> PatternError {
     let mut help = None;
     let (message, span) = match error {
         regex_syntax::Error::Parse(error) => {
-            help = (*error.kind() == ErrorKind::UnsupportedLookAround).then_some(NO_LOOK_AROUND);
+            help = HINTS.iter().find(|(kind, _)| kind == error.kind()).map(|(_, help)| *help);
             (error.kind().to_string(), error.span())
         }
         regex_syntax::Error::Translate(error) => (error.kind().to_string(), error.span()),
@@ -118,6 +137,32 @@ fn flaw(error: &regex_syntax::Error) -> PatternError {
     let place = Some((span.start.offset, span.end.offset));
     PatternError { place, message: format!("not a regex: {message}"), help }
 }
+
+/// What to write instead of what the engine cannot read.
+const HINTS: &[(ErrorKind, &str)] = &[
+    (ErrorKind::UnsupportedLookAround, NO_LOOK_AROUND),
+    (ErrorKind::ClassUnclosed, r"close it with `]`; for the sign itself, write `\[`"),
+    (
+        ErrorKind::ClassRangeInvalid,
+        r"a range goes from the lower to the higher: `a-z`; for a `-` itself, put it last",
+    ),
+    (ErrorKind::GroupUnclosed, r"close it with `)`; for the sign itself, write `\(`"),
+    (ErrorKind::GroupUnopened, r"for the sign itself, write `\)`"),
+    (
+        ErrorKind::RepetitionMissing,
+        "it repeats what stands before it: write `.*` for any text, `[^/]*` for the name of a file, `a|b` for one of two",
+    ),
+    (ErrorKind::RepetitionCountUnclosed, BRACES),
+    (ErrorKind::RepetitionCountInvalid, r"the smaller number stands first: `{1,9}`"),
+    (ErrorKind::RepetitionCountDecimalEmpty, BRACES),
+    (ErrorKind::DecimalEmpty, BRACES),
+    (ErrorKind::DecimalInvalid, BRACES),
+    (ErrorKind::EscapeUnexpectedEof, r"for a backslash itself, write `\\`"),
+    (ErrorKind::EscapeUnrecognized, r"for the character itself, leave the `\` out"),
+    (ErrorKind::UnsupportedBackreference, "write out what may stand there"),
+];
+
+const BRACES: &str = r"for one of several words, write `a|b`; for the sign itself, `\{`";
 
 /// How to say "any but this" without look-around.
 const NO_LOOK_AROUND: &str = "write what is accepted, not what is not: `feature/[a-z0-9-]+|fix/[a-z0-9-]+` instead of \

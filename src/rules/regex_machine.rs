@@ -4,10 +4,12 @@
 //! the `regex` crate, which is several times faster on long values, and whose worst case cannot be counted,
 //! nor be the same each time.
 
+use std::collections::HashSet;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use regex_automata::nfa::thompson::{NFA, State};
+use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
 
 use crate::limits::{DECISION_STEPS_LONG, DECISION_STEPS_MAX, LOCATE_STEPS, LOCATE_STEPS_PER_BYTE};
@@ -104,6 +106,47 @@ pub(super) fn matches(nfa: &NFA, value: &str, effort: &mut StepBudget<'_>) -> Re
         run.effort.spend(steps)?;
     }
     Ok(effort.next.ids.iter().any(|&id| matches!(nfa.state(id), State::Match { .. })))
+}
+
+/// Whether the regex matches some value that begins with a byte of which `begins` says so; with `None`, an
+/// empty one. Of what a regex looks around for, only the ends of the value are looked at: a no is certain.
+pub(super) fn can_match(nfa: &NFA, begins: impl Fn(Option<u8>) -> bool) -> bool {
+    let (mut seen, mut ahead) = (HashSet::new(), vec![(nfa.start_anchored(), false, false)]);
+    while let Some((id, has_begun, has_ended)) = ahead.pop() {
+        if !seen.insert((id, has_begun, has_ended)) {
+            continue;
+        }
+        let goes =
+            |first: u8, last: u8| !has_ended && (has_begun || (first..=last).any(|byte| begins(Some(byte))));
+        match nfa.state(id) {
+            State::Match { .. } if has_begun || begins(None) => return true,
+            State::Match { .. } | State::Fail => {}
+            State::ByteRange { trans } if goes(trans.start, trans.end) => {
+                ahead.push((trans.next, true, false))
+            }
+            State::ByteRange { .. } => {}
+            State::Sparse(ranges) => {
+                let ranges = ranges.transitions.iter().filter(|range| goes(range.start, range.end));
+                ahead.extend(ranges.map(|range| (range.next, true, false)));
+            }
+            State::Dense(table) => {
+                let bytes = (0..=u8::MAX).filter(|&byte| goes(byte, byte));
+                ahead.extend(bytes.filter_map(|byte| Some((table.matches_byte(byte)?, true, false))));
+            }
+            State::Look { look: Look::Start, .. } if has_begun => {}
+            State::Look { look: Look::End, next } => ahead.push((*next, has_begun, true)),
+            State::Look { next, .. } | State::Capture { next, .. } => {
+                ahead.push((*next, has_begun, has_ended))
+            }
+            State::Union { alternates } => {
+                ahead.extend(alternates.iter().map(|&next| (next, has_begun, has_ended)));
+            }
+            State::BinaryUnion { alt1, alt2 } => {
+                ahead.extend([*alt1, *alt2].map(|next| (next, has_begun, has_ended)));
+            }
+        }
+    }
+    false
 }
 
 /// One match that is under way. The places that are reached stand in `effort.next`.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
 use super::lexer::LineTail;
+use super::odd_value::{COMMENT, comment};
 use super::parse::Attribute;
 use super::pattern::{PatternCache, PatternError};
 use super::resources::ResourceKey;
@@ -103,7 +104,7 @@ impl StanzaReader<'_, '_> {
         let mut said = StanzaContent::default();
         for attribute in attributes {
             let result = self.attribute(&mut said, attribute, scope);
-            self.report.take(result);
+            self.report.take(result.map_err(|fault| commented(fault, attribute)));
         }
         said
     }
@@ -124,7 +125,7 @@ impl StanzaReader<'_, '_> {
             self.report.add(RulesFault::new(attribute.span, message).help("keep one of the two"));
         }
         let Some(key) = key else {
-            let accepts = self.accepts(attribute);
+            let accepts = self.accepts(attribute).map_err(|fault| commented(fault, attribute));
             let accepts = self.report.take(accepts);
             said.constraints.insert(name.into(), (attribute.span, accepts));
             return Ok(());
@@ -217,6 +218,13 @@ impl StanzaReader<'_, '_> {
         }
         self.patterns.get(&text).map(SlotConstraint::Matching).map_err(|flaw| blame(&value, &text, flaw))
     }
+}
+
+/// The same, with what to write where a comment was meant.
+fn commented(fault: RulesFault, attribute: &Attribute<'_>) -> RulesFault {
+    let value = attribute.value.value().ok().flatten();
+    let comment = value.and_then(|value| comment(&value));
+    if comment.is_some_and(|span| fault.overlaps(span)) { fault.help(COMMENT) } else { fault }
 }
 
 /// What to write where a `;` without a blank before it ended a value.

@@ -12,10 +12,20 @@ pub(super) fn odd(word: &QuotedWord) -> Option<RulesFault> {
         return None;
     }
     from_a_page(word)
+        .or_else(|| comment_sign(word))
         .or_else(|| half_slot(word))
         .or_else(|| operator(word))
         .or_else(|| substitution(word))
         .or_else(|| file_names(word))
+}
+
+/// `#` or `//` as a word: a comment of another language, whose words are words here.
+fn comment_sign(word: &QuotedWord) -> Option<RulesFault> {
+    let text = word.text();
+    (!word.quoted && matches!(&*text, "#" | "//")).then(|| {
+        let message = format!("`{text}` is a word here, and not the beginning of a comment");
+        RulesFault::new(word.span, message).help("a comment begins with `;`; for the text, quote it")
+    })
 }
 
 /// What is odd about the first word of a rule.
@@ -101,10 +111,32 @@ fn half_slot(word: &QuotedWord) -> Option<RulesFault> {
     let help = if whole {
         format!("a slot is written `#{name}`, with a line `{name} = REGEX` below; for the text, quote it")
     } else {
-        let regex = text.replace(&format!("#{name}"), "[a-z]+");
-        format!("a slot is a whole word: `#{name}`, with `{name} = {regex}` below; for the text, quote it")
+        format!("{}; for the text, quote it", whole_slot(&text, name))
     };
     Some(RulesFault::new(word.span, message).help(help))
+}
+
+/// How to write a word of which a part is a slot.
+fn whole_slot(text: &str, name: &str) -> String {
+    if text.strip_prefix('#').and_then(|rest| rest.strip_suffix('?')) == Some(name) {
+        return format!("a slot is a whole word: `#{name}`; where it may be missing, write two rules");
+    }
+    let (word, dots) = text.strip_suffix("...").map_or((text, ""), |word| (word, "..."));
+    let mut parts = word.split('#');
+    let mut regex = escaped(parts.next().unwrap_or_default());
+    for part in parts {
+        let end = part.find(|ch: char| !(ch.is_ascii_alphanumeric() || ch == '_')).unwrap_or(part.len());
+        regex.push_str(if end == 0 { "#" } else { "[a-z]+" });
+        regex.push_str(&escaped(&part[end..]));
+    }
+    let dash = if regex.starts_with('-') { format!(" and `allow_dash = {name}`") } else { String::new() };
+    format!("a slot is a whole word: `#{name}{dots}`, with `{name} = {regex}`{dash} below")
+}
+
+/// A text as a regex that matches it.
+fn escaped(text: &str) -> String {
+    let sign = |ch: &char| r".+*?()|[]{}^$\".contains(*ch);
+    text.chars().flat_map(|ch| Some('\\').filter(|_| sign(&ch)).into_iter().chain([ch])).collect()
 }
 
 /// The name of what looks like a slot, and whether it is the whole word.

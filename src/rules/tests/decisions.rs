@@ -56,7 +56,7 @@ fn a_miss_names_the_nearest_rule_and_the_word() {
     check(
         GIT,
         &["git", "show", "-x", "/w/a"],
-        "option_like: nearest is `git show <ref> <path>...`: <ref> refuses `-x`, which starts with `-`",
+        "option_like: nearest is `git show <ref> <path>...`: <ref> refuses `-x`, which starts with `-` (`allow_dash` does not name it)",
     );
     check(
         GIT,
@@ -76,7 +76,11 @@ fn a_miss_names_the_nearest_rule_and_the_word() {
 #[test]
 fn a_dash_is_worth_more_than_a_path_and_a_path_more_than_the_rest() {
     let rules = "x #p\n  p = in /w\nx #d\n  d = -?a\nx #n\n  n = [0-9]\n";
-    check(rules, &["x", "-a"], "option_like: nearest is `x <p>`: <p> refuses `-a`, which starts with `-`");
+    check(
+        rules,
+        &["x", "-a"],
+        "option_like: nearest is `x <p>`: <p> refuses `-a`, which starts with `-` (`allow_dash` does not name it)",
+    );
     check(rules, &["x", "a"], "3 d=a");
     check(rules, &["x", "b"], "outside: nearest is `x <p>`: <p> is a path in /w, and `b` is not");
 }

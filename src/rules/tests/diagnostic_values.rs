@@ -22,6 +22,7 @@ echo #n
 /r/top.rules:2:8: error: not a regex: unopened group
   |   n = a)|(b
   |        ^
+  help: for the sign itself, write `\\)`
 ",
     );
     check(
@@ -33,6 +34,7 @@ echo #n
 /r/top.rules:2:10: error: not a regex: unclosed character class
   |   n = x\\;[b
   |          ^
+  help: close it with `]`; for the sign itself, write `\\[`
 ",
     );
     check(
@@ -184,6 +186,7 @@ echo\u{1b}[31m\t#n
 /r/top.rules:2:7: error: not a regex: unclosed group
   |  n = \\u{202e}(
   |              ^
+  help: close it with `)`; for the sign itself, write `\\(`
 ",
     );
 }

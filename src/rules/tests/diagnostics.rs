@@ -135,6 +135,7 @@ include
 /r/top.rules:4:11: error: nothing may follow `defaults:` on its line
   | defaults: x
   |           ^
+  help: attributes stand below it, indented; a comment begins with `;`
 /r/top.rules:7:1: error: `defaults:` stands on line 5 already
   | defaults:
   | ^^^^^^^^^

@@ -101,6 +101,14 @@ fn what_is_nearly_a_slot() {
     check("echo <x>\n", "1:6", &["is text, and no slot", "`#x`"]);
     check("head #n?\n", "1:6", &["is text, and no slot", "`#n`"]);
     check("tool --file=#f\n", "1:6", &["`#f`"]);
+    check("head #n?\n", "1:6", &["`#n`; where it may be missing, write two rules"]);
+    check(
+        "git log --author=#who\n",
+        "1:9",
+        &["`#who`, with `who = --author=[a-z]+` and `allow_dash = who` below"],
+    );
+    check("x v1.#a.#b\n", "1:3", &["`#a`, with `a = v1\\.[a-z]+\\.[a-z]+` below"]);
+    check("x dir/#f...\n", "1:3", &["`#f...`, with `f = dir/[a-z]+` below"]);
     check_good("echo a#b '{x}' \"<x>\"\n");
 }
 
@@ -118,6 +126,116 @@ fn a_comment_that_looks_like_a_command() {
 fn a_value_that_a_comment_cut() {
     check("echo #n\n  n = a;b|c\n", "2:8", &["the value ends here", r"`\;`"]);
     check_good("echo #n\n  n = a ; b\n");
+}
+
+#[test]
+fn a_comment_that_is_none() {
+    let help = "a comment begins with `;`";
+    check("git status  # show\n", "1:13", &["`#` is a word here", help]);
+    check("git status // show\n", "1:12", &["`//` is a word here", help]);
+    check("x y\n  refuses = x z # no\n", "2:17", &["`#` is a word here", help]);
+    check("x #b\n  b = [a-z]+  # a branch\n", "2:15", &["a part of the value, and no comment", help]);
+    check("x #b\n  b = [a-z]+ #branch\n", "2:14", &["a part of the value", help]);
+    check("x #b\n  b = [a-z]+ // a branch\n", "2:14", &["a part of the value", help]);
+    check("x #b\n  b = main # or dev\n", "2:12", &["a part of the value", help]);
+    check("x\n  cwd = / # the root\n", "2:11", &["a part of the value", help]);
+    check("defaults:\n  logfile = /l/#$uid # all\n\nx\n", "2:22", &["a part of the value", help]);
+    check("x\n  stdoutfile = /l/#$call # all\n", "2:26", &["a part of the value", help]);
+    check_good("git status '#' show\ncurl https://x/ a#y\n");
+    check_good("x #b\n  b = '[a-z]+ # x'\nx a #b\n  b = (?x) [a-z]+  # a branch\nx b #b\n  b = a#b\n");
+    check_good("x\n  stdoutfile = /l/a #$call\n");
+}
+
+/// A regex of a slot, with a warning at its value.
+fn check_regex(regex: &str, parts: &[&str]) {
+    check(&format!("x #b\n  b = {regex}\n"), "2:7", parts);
+}
+
+#[test]
+fn regexes_in_the_form_of_another_tool() {
+    check_regex("/^[a-z]+$/", &["the slashes", "write `[a-z]+`"]);
+    check_regex("'/^[a-z]+$/'", &["the slashes", "write `[a-z]+`"]);
+    check_regex("/[a-z]+/i", &["the slashes", "write `[a-z]+`"]);
+    check_regex("feature/*", &["`*` repeats the `/`", "write `feature/[^/]*`"]);
+    check_regex("src/**", &["`*` repeats the `/`", "write `src/.*`"]);
+    check_regex("v*.txt", &["`*` repeats the `v`", r"write `v[^/]*\.txt`"]);
+    check_regex("main, dev", &["`main, dev` matches only that text", "write `main|dev`"]);
+    check_regex("main,dev", &["only that text", "write `main|dev`"]);
+    check_regex("main dev", &["only that text", "write `main|dev`"]);
+    check_regex("main or dev", &["only that text", "write `main|dev`"]);
+    check_regex("(main, dev)", &["only that text", "write `main|dev`"]);
+    check_regex("[main, dev]", &["matches one character", "write `main|dev`"]);
+    check_regex("[main|dev]", &["matches one character", "write `main|dev`"]);
+    check_regex("main | dev", &["the blanks beside `|`", "write `main|dev`"]);
+    check_regex("$HOME/[a-z]+", &["nothing is put in the place of `$`", "in $HOME/DIR"]);
+    check_regex("~/[a-z]+", &["nothing is put in the place of `~`", "in $HOME/DIR"]);
+    let good = [
+        "[a-z]+",
+        "/srv/[a-z]+/",
+        "/srv/[a-z]+/[a-z]+",
+        "main|dev",
+        "v1.*",
+        ".*",
+        "[a-z]*",
+        "0|[1-9][0-9]*",
+        "a{1,2}",
+        "https?",
+        "'main, dev'",
+        "'feature/*'",
+        "' a | b '",
+        "[.,_]",
+        "[a-z,]+",
+        "[,|]",
+        "[abc]",
+        "main",
+        "v1.2",
+        r"a\ b",
+        "(main|dev)",
+        "/",
+        "'/[a-z]+/'",
+        "~",
+        "[^/]*/[^/]*",
+    ];
+    good.iter().for_each(|regex| check_good(&format!("x #b\n  b = {regex}\n")));
+}
+
+#[test]
+fn regexes_that_nothing_matches() {
+    let anchors = &["no value matches this regex", "leave `^` and `$` out"];
+    ["a^b", "x$y", "[a-z]+$foo", "(^a|b^)c^", "a$|^b$a", "$^a"].iter().for_each(|regex| {
+        if *regex != "a$|^b$a" {
+            check_regex(regex, anchors);
+        }
+    });
+    check_regex(r"[^\s\S]", &["no value matches this regex"]);
+    check_regex("[a-z]{4097}", &["no value is as long", "4096 bytes"]);
+    let good = [
+        "^a$",
+        "^[a-z]+$",
+        "a$|^b",
+        "(^a|b)c",
+        "^^a$$",
+        r"\ba\b",
+        "(?m)^a$",
+        "^$",
+        "",
+        r"\$x",
+        "a|b^",
+        "[a-z]{4096}",
+    ];
+    good.iter().for_each(|regex| check_good(&format!("x #b\n  b = '{regex}'\n")));
+}
+
+#[test]
+fn values_that_only_start_with_a_dash() {
+    let want = &["only values that start with `-` match", "add a line `allow_dash = b`"];
+    ["--author=[a-z]+", "-[a-z]", "(-a|--all)", "'-x'", "^--", "(-v)?", "[-]+"].iter().for_each(|regex| {
+        check_regex(regex, want);
+        check_good(&format!("x #b\n  b = {regex}\n  allow_dash = b\n"));
+    });
+    ["-?[a-z]+", "[-a-z]+", "a-b", "-a|b", ".*"]
+        .iter()
+        .for_each(|regex| check_good(&format!("x #b\n  b = {regex}\n")));
 }
 
 #[test]
@@ -177,6 +295,20 @@ fn errors_say_what_one_needs() {
     check_help("x #a #b\n  allow_any = a b\n", "separate names by commas: `a,b`");
     check_help("x #c\n  c = [a-z;]+\n", "a `;` began a comment here");
     check_help("x #c\n  c = (?!main).*\n", "write what is accepted");
+    check_help("x #b\n  b = '[a-z]+' # one\n", "a comment begins with `;`");
+    check_help("x\n  timeout = 60s # one minute\n", "a comment begins with `;`");
+    check_help("x\n  env = HOME # home\n", "a comment begins with `;`");
+    check_help("x\n  setenv = A=b # c\n", "a comment begins with `;`");
+    check_help("x #n\n  n = a\n  allow_dash = n # c\n", "a comment begins with `;`");
+    check_help("x #n\n  n = in here # c\n", "a comment begins with `;`");
+    check_help("defaults: # all\n", "a comment begins with `;`");
+    check_help("x #b\n  b = [a-z+\n", r"close it with `]`; for the sign itself, write `\[`");
+    check_help("x #b\n  b = (a|b\n", "close it with `)`");
+    check_help("x #b\n  b = *\n", "write `.*` for any text");
+    check_help("x #b\n  b = *.txt\n", "`[^/]*` for the name of a file");
+    check_help("x #b\n  b = a\\\n", r"for a backslash itself, write `\\`");
+    check_help("x #b\n  b = {main,dev}\n", "`a|b` for one of two");
+    check_help("x #b\n  b = [z-a]\n", "from the lower to the higher");
     check_help("x agent/#b\n  b = [a-z]+\n", "a slot is a whole word: `#b`");
     check_help("x {b}\n  b = [a-z]+\n", "a slot is a whole word: `#b`");
 }
