@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, fstat};
 
-use crate::harness::{Answer, Broker, Record, Setup, Status};
+use crate::harness::{Answer, Broker, Record, Setup, Status, needs};
 
 /// Every stream of any shell script.
 pub(crate) const ALL: &str = "
@@ -132,6 +132,9 @@ const LOOKERS: [&str; 4] = [
 
 #[test]
 fn what_a_command_looks_at_or_puts_back_is_captured() {
+    if !needs("python3", "python3") {
+        return;
+    }
     let rules = "python3 -c #code\n  allow_any = code\n  stdinfile = @DIR@/audit/in-#$call\n";
     let broker = Broker::new(rules).start();
     for looker in LOOKERS {

@@ -199,7 +199,8 @@ fn many_requests_with_sockets_that_linger_keep_no_other_caller_waiting_for_long(
     let connections: Vec<_> = (0..40).map(|_| broker.connect()).collect();
     connections.iter().for_each(|connection| lingering.send(connection, &bad, 1));
     for connection in &connections {
-        assert!(matches!(connection.reply(), Reply::Status(Status::NO_RULE) | Reply::Closed));
+        let reply = connection.reply_within(LINGER / 2);
+        assert!(matches!(reply, Reply::Status(Status::NO_RULE) | Reply::Closed), "{reply:?}");
     }
     goes_on(&broker);
     broker.comes_back_to(descriptors, broker.threads());
@@ -215,7 +216,8 @@ fn callers_that_leave_with_an_answer_unread_leave_nothing_that_lingers_to_the_br
     let connections: Vec<_> = (0..80).map(|_| broker.connect()).collect();
     connections.iter().for_each(|connection| lingering.send(connection, &bad, 1));
     for connection in connections {
-        assert!(matches!(connection.reply(), Reply::Status(Status::NO_RULE) | Reply::Closed));
+        let reply = connection.reply_within(LINGER / 2);
+        assert!(matches!(reply, Reply::Status(Status::NO_RULE) | Reply::Closed), "{reply:?}");
     }
     broker.call(["/bin/echo", "a"]).exited(0);
     broker.comes_back_to(descriptors, broker.threads());
@@ -244,7 +246,8 @@ fn processes_that_close_connections_and_stand_still_hold_up_no_stop() {
     let connections: Vec<_> = (0..4).map(|_| broker.connect()).collect();
     connections.iter().for_each(|connection| lingering.send(connection, &frame(&["/bin/nope"]), 3));
     for connection in &connections {
-        assert!(matches!(connection.reply(), Reply::Status(Status::NO_RULE) | Reply::Closed));
+        let reply = connection.reply_within(LINGER / 2);
+        assert!(matches!(reply, Reply::Status(Status::NO_RULE) | Reply::Closed), "{reply:?}");
     }
     broker.pid().children().into_iter().for_each(|child| child.signal(Signal::SIGSTOP));
     let began = Instant::now();

@@ -139,7 +139,7 @@ fn a_call_with_a_reaper_is_recorded_as_any_other() {
     broker.sh("kill -SEGV $$").died_of(Signal::SIGSEGV);
     broker.sh("exec sleep 60").refused(crate::harness::Status::TIMEOUT);
     broker.sh("(setsid sleep 60 & echo $!); exec sleep 60").printed_pid_is_gone();
-    broker.sh("ps -o sid= -p $$ | tr -d ' ' | grep -qx $$").exited(0);
+    broker.sh("read pid name state parent group session rest </proc/$$/stat; test $session = $$").exited(0);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use nix::sys::socket::{
 };
 
 use crate::captures::{capturing, held};
-use crate::harness::{Broker, Pid, SOON, Status, is_root, skip, within};
+use crate::harness::{Broker, Pid, SOON, Status, is_root, needs, skip, within};
 
 /// The relays of a broker's running calls.
 fn relays(broker: &Broker) -> Vec<Pid> {
@@ -216,6 +216,9 @@ os._exit(0)
 
 #[test]
 fn a_file_system_that_never_answers_holds_its_call_until_the_timeout_and_no_stop() {
+    if !needs("python3", "python3") {
+        return;
+    }
     let mut broker = capturing("timeout = 1s").start();
     let place = broker.dir().join("silent");
     fs::create_dir(&place).expect("an own directory");
