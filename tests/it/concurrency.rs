@@ -2,13 +2,15 @@
 //! record.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Pid, Reply, SHELL, SOON, Setup, Status, frame, is_root, needs, within};
+use crate::harness::{
+    Broker, Pid, Reply, SHELL, SOON, Setup, Status, few_in_flight, frame, is_root, many_in_flight, needs,
+    within,
+};
 
 fn null() -> std::fs::File {
     std::fs::File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
@@ -30,7 +32,7 @@ fn most_at_once(broker: &Broker) -> usize {
 
 #[test]
 fn a_thousand_callers_at_once_are_all_answered() {
-    let _alone = crowd();
+    let _many = many_in_flight();
     let broker = Broker::new("/bin/echo #n\n  n = [0-9]+\n").start();
     let mut calls: Vec<_> = (0..1000)
         .map(|n| (n, broker.request(&["/bin/echo", &*n.to_string()]).given(2, null()).quick().begin()))
@@ -54,7 +56,7 @@ fn callers_over_max_calls_wait_and_are_answered() {
 
 #[test]
 fn sixty_four_run_at_one_time_and_the_next_waits() {
-    let _alone = crowd();
+    let _many = many_in_flight();
     let broker = Broker::new(&format!("{SHELL}\n/bin/echo a\n")).start();
     let script = ["/bin/sh", "-c", "echo up; read go"];
     let mut running: Vec<_> = (0..64).map(|_| broker.request(&script).stdin_open().begin()).collect();
@@ -70,7 +72,7 @@ fn sixty_four_run_at_one_time_and_the_next_waits() {
 
 #[test]
 fn who_has_spoken_is_not_silent_however_long_it_waits() {
-    let _alone = crowd();
+    let _many = many_in_flight();
     let broker = Broker::new(&format!("defaults:\n  max_calls = 1\n\n{SHELL}\n/bin/echo a\n")).start();
     let first = broker.begin_sh("sleep 6");
     broker.record("start");
@@ -156,6 +158,7 @@ const FEW: [&str; 3] = ["prlimit", "--nofile=600:600", "--"];
 
 #[test]
 fn silent_callers_that_take_all_places_hold_up_nobody() {
+    let _few = few_in_flight();
     let broker = Broker::new("defaults:\n  max_calls = 1\n\n/bin/echo a\n").under(&FEW).start();
     let silent: Vec<_> = (0..1000).map(|_| broker.connect()).collect();
     broker.call(["/bin/echo", "a"]).exited(0).took(Duration::ZERO, Duration::from_secs(4));
@@ -163,19 +166,10 @@ fn silent_callers_that_take_all_places_hold_up_nobody() {
     silent.iter().for_each(|connection| assert_eq!(connection.reply(), Reply::Status(Status::PROTO)));
 }
 
-/// Held by tests with hundreds of requests on their way. Their descriptors count for the user, whoever sends
-/// them, and an ordinary user's broker that was started with few (`RLIMIT_NOFILE`) sends none while there are
-/// more.
-static CROWD: Mutex<()> = Mutex::new(());
-
-fn crowd() -> MutexGuard<'static, ()> {
-    CROWD.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[test]
 fn one_sockets_waiting_callers_leave_room_for_anothers() {
     let Some(setup) = two_sockets(2) else { return };
-    let _alone = crowd();
+    let _many = many_in_flight();
     // Three descriptors each; for an ordinary user no more than the broker's 600 in all.
     let callers = if is_root() { 400 } else { 150 };
     let broker = setup.under(&FEW).start();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::harness::{Broker, Setup, Status, needs_root};
+use crate::harness::{Broker, Setup, Status, few_in_flight, needs_root};
 
 fn echo() -> Setup {
     Broker::new("/bin/echo a\n")
@@ -115,6 +115,7 @@ fn a_socket_directory_that_others_can_write_is_refused_unless_best_effort() {
 
 #[test]
 fn a_limit_that_cannot_hold_every_call_is_refused() {
+    let _few = few_in_flight();
     let (failed, setup) = echo().under(&["prlimit", "--nofile=256:256", "--"]).start_fails_here();
     failed.said(&["descriptors", "the limit is 256", "LimitNOFILE=", "max_calls"]);
     assert!(
@@ -127,6 +128,7 @@ fn a_limit_that_cannot_hold_every_call_is_refused() {
 
 #[test]
 fn a_socket_without_scopes_needs_no_descriptors_for_parked_ones() {
+    let _few = few_in_flight();
     let one =
         |scope: &str| Broker::new(&format!("defaults:\n  max_calls = 1\n  scope = {scope}\n\n/bin/echo a\n"));
     let under = ["prlimit", "--nofile=120:120", "--"];

@@ -13,7 +13,9 @@ use nix::libc::{O_DIRECTORY, O_PATH};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
-use crate::harness::{Broker, Connection, Pid, Reply, SHELL, SOON, Status, frame, is_root, within};
+use crate::harness::{
+    Broker, Connection, Pid, Reply, SHELL, SOON, Status, frame, is_root, many_in_flight, within,
+};
 
 fn null() -> File {
     File::options().read(true).write(true).open("/dev/null").expect("there is /dev/null")
@@ -225,8 +227,8 @@ fn a_flood_of_descriptors_neither_stays_nor_spins() {
     let broker = Broker::new(SHELL).under(&["prlimit", "--nofile=1024:1024", "--"]).start();
     broker.sh("true").exited(0);
     let (descriptors, threads) = (broker.descriptors(), broker.threads());
-    // The kernel bounds what is on its way for a whole user who is not root, and the other tests are the same
-    // user: he has less on its way than the least limit of the broker's, and waits for each answer.
+    let _many = many_in_flight();
+    // Of an ordinary user's, fewer than this broker's limit.
     let size = if is_root() { 253 } else { 50 };
     let begin = |_| broker.request(&["/bin/sh", "-c", "echo up; cat"]).stdin_open().begin();
     let mut held: Vec<_> = (0..30).map(begin).collect();

@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 
 use crate::captures::capturing;
 use crate::harness::{
-    Broker, Connection, Reply, SHELL, SOON, Status, TempDir, Traced, found, frame, needs, sluicify, within,
+    Broker, Connection, Reply, SHELL, SOON, Status, TempDir, Traced, few_in_flight, found, frame, needs,
+    sluicify, within,
 };
 
 /// The shell rule with further attributes.
@@ -33,6 +34,7 @@ fn a_stop_answers_those_who_wait_for_a_place() {
 
 #[test]
 fn a_stop_answers_those_for_whom_there_was_no_room() {
+    let _few = few_in_flight();
     let few = ["prlimit", "--nofile=256:256", "--"];
     let mut broker = Broker::new("defaults:\n  max_calls = 1\n\n/bin/echo a\n").under(&few).start();
     let null = File::open("/dev/null").expect("there is /dev/null");

@@ -10,6 +10,7 @@ mod call;
 mod connection;
 mod dir;
 mod frame;
+mod in_flight;
 mod invariants;
 mod manifest;
 mod needs;
@@ -31,6 +32,7 @@ pub(crate) use call::Running;
 pub(crate) use connection::{Connection, Reply};
 pub(crate) use dir::{TempDir, chmod};
 pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
+pub(crate) use in_flight::{few_in_flight, many_in_flight};
 pub(crate) use invariants::check_files;
 pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use needs::{
