@@ -107,13 +107,20 @@ impl RunningReload {
     fn take(&mut self, broker: &Broker) {
         let Ok(loaded) = self.read.try_recv() else { return };
         let ruleset = &broker.rulesets[self.done];
+        let (at, old) = (self.done, ruleset.policy());
         let fits = |loaded: LoadedRules| {
-            self.needs.change(self.done, &ruleset.policy(), &loaded.policy).map(|()| loaded)
+            self.needs.change(at, &old, &loaded.policy)?;
+            if let Err(error) = ruleset.follow(&loaded) {
+                // What fitted before fits again.
+                self.needs.change(at, &loaded.policy, &old)?;
+                return Err(error);
+            }
+            Ok(loaded.policy)
         };
         match loaded.and_then(fits) {
-            Ok(loaded) => {
+            Ok(policy) => {
                 // Where the reader is gone, they are let go of here.
-                self.replaced.send(ruleset.replace(loaded)).ok();
+                self.replaced.send(ruleset.replace(policy)).ok();
                 // Who waits is decided by these from now on.
                 let waits = |socket: &&ServedSocket| {
                     Arc::ptr_eq(&socket.rules, ruleset) && socket.admission.is_waited_at()

@@ -136,13 +136,16 @@ impl Ruleset {
         }
     }
 
-    /// Puts other rules of the same file in force, and gives those that were.
-    pub(super) fn replace(&self, loaded: LoadedRules) -> Arc<Policy> {
-        let LoadedRules { policy, manifest, .. } = loaded;
+    /// Goes on in the manifest that other rules of the same file name. Errors: it cannot be opened, and the one that
+    /// was goes on; so must the rules.
+    pub(super) fn follow(&self, loaded: &LoadedRules) -> Result<(), LoadError> {
+        let moved = self.move_manifest(&loaded.manifest, &loaded.policy);
+        moved.map_err(|error| LoadError::Manifest(error.to_string()))
+    }
+
+    /// Puts other rules of the same file in force, whose manifest is open, and gives those that were.
+    pub(super) fn replace(&self, policy: Policy) -> Arc<Policy> {
         let rules = policy.rules().len();
-        if let Err(error) = self.move_manifest(&manifest, &policy) {
-            (self.say)(&Notice::ReopenFailed(&error));
-        }
         // Before the first call by these rules; what others that share the manifest want is seen to after all of them.
         self.heed(self.manifest.want_at_least(policy.journal(), policy.sync()));
         // No call is decided by these rules before the record says so, and none by the old ones after it.
@@ -159,9 +162,12 @@ impl Ruleset {
     pub(super) fn keep(&self, error: &LoadError) {
         (self.say)(&Notice::ReloadFailed(error));
         let text = error.to_string();
-        let first = text.lines().next();
-        self.set_fault(first.map(str::to_owned));
-        self.heed(self.manifest.reloaded(self.policy().hash(), first));
+        let mut first = text.lines().next().unwrap_or_default().to_owned();
+        if matches!(error, LoadError::Manifest(_)) {
+            first += &format!("; records stay in {}", self.manifest.path().display());
+        }
+        self.heed(self.manifest.reloaded(self.policy().hash(), Some(&first)));
+        self.set_fault(Some(first));
     }
 
     /// Goes on in a new manifest where the old one was moved away.

@@ -32,13 +32,23 @@ pub(super) enum WarningLevel {
     DenyWarnings,
 }
 
+/// How much is said of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckDetail {
+    /// What they allow, too.
+    All,
+    /// Why the answer is no.
+    Faults,
+}
+
 /// Checks the rules of each word; a quiet check prints nothing of good ones.
 pub(super) fn run(words: &[OsString], form: OutputForm, level: WarningLevel, is_quiet: bool) -> ExitCode {
     let rules = words.iter().map(|word| RulesArgument::find(word)).collect::<Result<Vec<_>, _>>();
     match rules {
         Ok(rules) => answer_whole(|out| {
             let mut said = Vec::new();
-            let code = write_checks(&rules, (form, level), &RulesArgument::inspect, &mut said)?;
+            let detail = if is_quiet { CheckDetail::Faults } else { CheckDetail::All };
+            let code = write_checks(&rules, (form, level, detail), &RulesArgument::inspect, &mut said)?;
             let is_said = !is_quiet || code != ExitCode::SUCCESS;
             out.write_all(if is_said { &said } else { &[] }).map(|()| code)
         }),
@@ -49,7 +59,7 @@ pub(super) fn run(words: &[OsString], form: OutputForm, level: WarningLevel, is_
 /// Checks each of the rules; the answer is no when some would not be served.
 fn write_checks(
     rules: &[RulesArgument],
-    (form, level): (OutputForm, WarningLevel),
+    (form, level, detail): (OutputForm, WarningLevel, CheckDetail),
     look: LookAtRules<'_>,
     out: &mut dyn Write,
 ) -> io::Result<ExitCode> {
@@ -61,7 +71,15 @@ fn write_checks(
             answer = ExitCode::from(NO);
         }
         match form {
-            OutputForm::Text => write_text(out, asked, &inspected)?,
+            OutputForm::Text if detail == CheckDetail::Faults => {
+                write_faults(out, asked, &inspected, level)?;
+            }
+            OutputForm::Text => {
+                write_faults(out, asked, &inspected, WarningLevel::DenyWarnings)?;
+                if let Ok(policy) = &inspected.policy {
+                    write_policy(out, asked, policy, &inspected)?;
+                }
+            }
             OutputForm::Json => write_json(out, &CheckAnswer::new(asked, &inspected))?,
         }
     }
@@ -73,8 +91,15 @@ fn is_refused(asked: &RulesArgument, inspected: &InspectedRules) -> bool {
     inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty())
 }
 
-fn write_text(out: &mut dyn Write, asked: &RulesArgument, inspected: &InspectedRules) -> io::Result<()> {
-    for warning in &inspected.warnings {
+/// The errors, and the warnings where these are wanted.
+fn write_faults(
+    out: &mut dyn Write,
+    asked: &RulesArgument,
+    inspected: &InspectedRules,
+    level: WarningLevel,
+) -> io::Result<()> {
+    let warnings = inspected.warnings.iter().filter(|_| level == WarningLevel::DenyWarnings);
+    for warning in warnings {
         writeln!(out, "{warning}")?;
     }
     let file = asked.file();
@@ -84,7 +109,7 @@ fn write_text(out: &mut dyn Write, asked: &RulesArgument, inspected: &InspectedR
         writeln!(out, "{name}: {severity}: a broker would refuse to serve this: {}", visible(why))?;
     }
     match &inspected.policy {
-        Ok(policy) => write_policy(out, asked, policy, inspected),
+        Ok(_) => Ok(()),
         Err(error @ LoadError::Rules(_)) => writeln!(out, "{}", error.to_string().trim_end()),
         Err(error @ (LoadError::Empty(_) | LoadError::ExecPath { .. } | LoadError::NoManifest(_))) => {
             writeln!(out, "{}", visible(error.to_string().trim_end()))
@@ -124,8 +149,11 @@ fn write_policy(
     writeln!(out, "{}: the socket has {}", visible(&name), visible(&socket.join(", ")))?;
     let widened: usize = policy.rules().iter().map(|rule| widenings(rule).count()).sum();
     let warnings = inspected.warnings.len() + inspected.distrusted.len();
-    let judged =
-        if inspected.distrusted.is_empty() { "good" } else { "good, but not to be served from here" };
+    let judged = match () {
+        () if inspected.distrusted.is_empty() => "good",
+        () if asked.is_served() => "refused, as it stands",
+        () => "good, but not to be served from here",
+    };
     let counts = format!("rules: {}, widened slots: {widened}, warnings: {warnings}", policy.rules().len());
     writeln!(out, "{}: {judged}; {counts}", visible(&name))
 }
@@ -343,7 +371,8 @@ mod tests {
             InspectedRules { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
         };
         let mut out = Vec::new();
-        let answer = write_checks(&asked, (form, rigour), &look, &mut out).expect("memory takes every write");
+        let answer = write_checks(&asked, (form, rigour, CheckDetail::All), &look, &mut out)
+            .expect("memory takes every write");
         let said = String::from_utf8(out).expect("the answer is text");
         let mut rest = said.as_str();
         for part in want {

@@ -46,7 +46,8 @@ pub fn receive_into(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> 
 }
 
 /// Whether bytes that were sent have not been received yet: so it is while nobody has accepted the
-/// connection, and while a broker that has looked at the request has not let it begin. `SIOCOUTQ`, `unix(7)`, Linux 3.3.
+/// connection, and while a broker that has looked at the request has not let it begin. `SIOCOUTQ`, `unix(7)`,
+/// Linux 3.3.
 #[allow(unsafe_code, reason = "nix has no SIOCOUTQ")]
 pub fn is_unread(connection: BorrowedFd<'_>) -> io::Result<bool> {
     let mut bytes: libc::c_int = 0;

@@ -194,7 +194,12 @@ fn rules_that_the_brokers_of_their_place_would_not_trust_are_wrong() {
     let home = format!("HOME={}", dir.path().display());
     let program = sluice_bin().to_string_lossy().into_owned();
     let check = |words: &[&str]| run("env".into(), [&["-i", &home, &program, "check"], words].concat(), b"");
-    check(&["agent"]).exited(1).said(&["agent.rules: error: a broker would refuse to serve this"]);
+    let refused = "agent.rules: error: a broker would refuse to serve this";
+    let all = check(&["agent"]).exited(1).said(&[refused, "agent.rules: refused, as it stands; rules: 1"]);
+    assert!(!all.stdout().contains("good"), "{all}");
+    // What a reload by systemd prints: the error and nothing else.
+    let quiet = check(&["--quiet", "agent"]).exited(1).said(&[refused]);
+    assert_eq!(quiet.stdout().lines().count(), 1, "{quiet}");
     let said = check(&["--json", "agent"]).exited(1).stdout();
     let said: serde_json::Value = serde_json::from_str(&said).expect("one object");
     assert!(said["ok"] == false && said["errors"][0]["message"].is_string(), "{said}");

@@ -176,6 +176,17 @@ fn a_file_with_an_error_keeps_the_old_rules() {
 }
 
 #[test]
+fn a_manifest_that_cannot_be_opened_keeps_the_old_rules() {
+    let rules = "defaults:\n  logfile = @DIR@/it.rules/manifest.jsonl\n\n/bin/echo safe\n";
+    keeps_the_old_rules(rules, "error: logfile: ");
+    let mut broker = echo().start();
+    broker.reload(rules);
+    broker.says("reload failed, the old rules stay");
+    let place = format!("records stay in {}", broker.manifest_path().display());
+    assert!(broker.record("reload ok=false").text("error").ends_with(&place));
+}
+
+#[test]
 fn an_empty_file_keeps_the_old_rules() {
     let broker = echo().start();
     fs::write(broker.rules_path(), "").expect("an own file can be written");

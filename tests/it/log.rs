@@ -334,7 +334,7 @@ fn a_name_stands_for_the_manifest_of_its_rules() {
     dir.write(".local/state/sluice/agent/manifest.jsonl", record(1));
     at_home(&["agent"]).exited(0).said(&[" 1 "]);
     dir.write(".config/sluice/agent.rules", "defaults:\n  logfile = $HOME/other.jsonl\n\ntrue\n");
-    at_home(&["agent"]).exited(2).complained(&["other.jsonl"]);
+    at_home(&["agent"]).exited(2).complained(&["other.jsonl (but ", "agent/manifest.jsonl is)"]);
     dir.write("other.jsonl", record(22));
     at_home(&["agent"]).exited(0).said(&[" 22 "]);
 }

@@ -184,6 +184,10 @@ fn a_reload_is_announced_and_one_that_fails_shows_in_the_status() {
     broker.call(["/bin/echo", "b"]).exited(0);
     broker.call(["/bin/echo", "c"]).refused(Status::NO_RULE);
     assert!(manager.comes_to_hear("last refused").contains("reload failed"));
+    broker.reload("defaults:\n  logfile = @DIR@/it.rules/manifest.jsonl\n\n/bin/echo c\n");
+    manager.comes_to_hear("RELOADING=1");
+    let place = format!("records stay in {}", broker.manifest_path().display());
+    assert!(manager.comes_to_hear("READY=1").contains(&place));
     broker.reload("/bin/echo c\n");
     manager.comes_to_hear("RELOADING=1");
     assert!(!manager.comes_to_hear("READY=1").contains("reload failed"));

@@ -19,7 +19,12 @@ pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, Strin
     for place in &places {
         match manifest(place, name) {
             Ok(manifest) if manifest.exists() => return Ok(manifest),
-            Ok(manifest) => tried.push(manifest.display().to_string()),
+            Ok(manifest) => {
+                // A broker that refused rules at a reload, because it cannot record there, goes on where it did.
+                let usual = Some(usual(place.home(), name)).filter(|usual| usual.exists());
+                let usual = usual.map_or_else(String::new, |usual| format!(" (but {} is)", usual.display()));
+                tried.push(format!("{}{usual}", manifest.display()));
+            }
             Err(why) => tried.push(why),
         }
     }

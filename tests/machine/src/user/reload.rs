@@ -42,6 +42,16 @@ fn a_reload_with_an_error_keeps_the_old_rules_and_says_so() {
 }
 
 #[test]
+fn a_reload_to_a_manifest_that_cannot_be_opened_changes_nothing() {
+    let gate = Gate::new("echo hi\n").start();
+    gate.write_rules("defaults:\n  logfile = /proc/sluice/manifest.jsonl\n\necho ho\n");
+    gate.systemctl("reload").failed();
+    status_says(&gate, &format!("records stay in {}", gate.manifest().display()));
+    gate.call(["echo", "hi"]).exited(0).printed("hi\n");
+    gate.call(["echo", "ho"]).exited(129);
+}
+
+#[test]
 fn a_good_reload_takes_the_word_of_a_bad_one_back() {
     let gate = Gate::new("echo hi\n").start();
     gate.write_rules("echo ho\n  timeout = soon\n");
