@@ -16,6 +16,7 @@ mod descent;
 mod diagnostics;
 mod docs;
 mod durable;
+mod earlier;
 mod edited;
 mod environment;
 mod explained;
