@@ -3,9 +3,9 @@
 use memchr::memmem::{self, Finder};
 
 use crate::ids::{CallId, RuleLine};
-use crate::text;
+use crate::text::command_line;
 
-use crate::audit::read::{ParsedRecord, RecordHead};
+use crate::audit::read::{RecordFacts, RecordHead};
 use crate::audit::record::kind::RecordKind;
 
 /// What is asked for.
@@ -81,15 +81,15 @@ impl LineFilter {
     }
 
     fn takes_record(&self, line: &[u8]) -> bool {
-        let Some(record) = ParsedRecord::of(line) else { return false };
+        let record = RecordFacts::of(line);
         let is_call = |call| record.call <= Some(call) && record.last.or(record.call) >= Some(call);
         self.asked.call.is_none_or(is_call)
             && self.asked.rule.as_ref().is_none_or(|rule| match rule {
-                RuleQuery::Line(line) => record.rule == Some(*line) && record.file.is_none(),
+                RuleQuery::Line(line) => record.rule == Some(line.get().into()) && record.file.is_none(),
                 RuleQuery::Place(file, line) => {
-                    record.rule == Some(*line) && record.file.as_ref() == Some(file)
+                    record.rule == Some(line.get().into()) && record.file.as_deref() == Some(file)
                 }
-                RuleQuery::Text(text) => command_line(&record).contains(text.as_str()),
+                RuleQuery::Text(text) => command_line(&record.argv).contains(text.as_str()),
             })
     }
 }
@@ -97,11 +97,6 @@ impl LineFilter {
 /// Whether a refusal may stand for others, this one among them.
 fn may_count(head: &RecordHead, call: CallId, line: &[u8]) -> bool {
     head.kind == RecordKind::Reject && head.call < call && memmem::find(line, b",\"last\":").is_some()
-}
-
-/// The command line of a record, as a shell would take it.
-fn command_line(record: &ParsedRecord) -> String {
-    text::command_line(&record.argv)
 }
 
 /// Bytes that a line has when it is of this rule: the longest run of what JSON writes as it is.

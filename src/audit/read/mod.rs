@@ -3,6 +3,7 @@
 //! `classify.rs` whether it is a record at all.
 
 mod classify;
+mod facts;
 mod lines;
 mod record;
 mod rotation;
@@ -10,6 +11,7 @@ mod source;
 mod unpack;
 
 pub use classify::{ClassifiedLines, ForeignPlace, LineClassifier, LineRelation, TornLine};
+pub(super) use facts::{LineText, RecordFacts};
 pub use lines::{ManifestLine, ManifestLines};
 pub use record::{ParsedRecord, RecordFields, RecordHead};
 pub use rotation::{rotated, unrotated};

@@ -3,61 +3,88 @@
 
 use serde::Serialize;
 
-use crate::audit::write::leftovers::{CallTrace, LeftoverOutcome};
+use crate::audit::write::leftovers::CallTrace;
 use crate::audit::write::live::LiveParts;
 use crate::ids::CallId;
-use crate::limits::REQUEST_FDS;
 
 use super::call::{CaptureTally, CapturedBytes, is_false, is_zero, now_ms};
 use super::kind::RecordKind;
 
-/// `capture`: the captures of an ended call, which what it left had gone on writing, are closed.
+/// `lost`, `kept` or `capture`: a call's broker ended before the call did, processes of an ended call outlived their
+/// broker, or the captures of an ended call, which its processes had gone on writing, are closed.
 #[derive(Debug, Serialize)]
-pub(in crate::audit) struct CaptureRecord {
+pub(in crate::audit) struct AftermathRecord {
     pub(in crate::audit) kind: RecordKind,
     pub(in crate::audit) call: CallId,
     ts: u64,
     #[serde(flatten)]
-    pub(in crate::audit) captured: CaptureTally,
+    pub(in crate::audit) leftovers: Leftovers,
+}
+
+/// What an earlier broker left of a call, and what became of it.
+#[derive(Debug, Default, Serialize)]
+pub(in crate::audit) struct Leftovers {
+    /// Why its broker did not see the call to its end; none where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "is_zero")]
-    ended: usize,
-    #[serde(skip_serializing_if = "is_zero")]
-    left: usize,
-}
-
-impl CaptureRecord {
-    pub(in crate::audit) fn new(call: CallId, captured: &CapturedBytes) -> Self {
-        let captured = CaptureTally::new(captured);
-        Self { kind: RecordKind::Capture, call, ts: now_ms(), captured, reason: None, ended: 0, left: 0 }
-    }
-
-    /// Captures that ended with their broker.
-    pub(in crate::audit) fn lost(remains: LeftoverOutcome) -> Self {
-        let LeftoverOutcome { call, reason, ended, left, bytes } = remains;
-        let captured = CapturedBytes { bytes, ..CapturedBytes::default() };
-        Self { reason: Some(reason), ended, left, ..Self::new(call, &captured) }
-    }
-}
-
-/// `kept`: what an ended call had left running outlived its broker, and is ended.
-#[derive(Debug, Serialize)]
-pub(in crate::audit) struct KeptRecord {
-    pub(in crate::audit) kind: RecordKind,
-    pub(in crate::audit) call: CallId,
-    ts: u64,
-    pub(in crate::audit) reason: &'static str,
+    pub(in crate::audit) reason: Option<LossReason>,
+    #[serde(flatten)]
+    pub(in crate::audit) captured: CaptureTally,
+    /// Processes that still ran, and were ended.
     #[serde(skip_serializing_if = "is_zero")]
     pub(in crate::audit) ended: usize,
+    /// Processes that could not be ended.
     #[serde(skip_serializing_if = "is_zero")]
     pub(in crate::audit) left: usize,
 }
 
-impl KeptRecord {
-    pub(in crate::audit) fn new(remains: LeftoverOutcome) -> Self {
-        let LeftoverOutcome { call, reason, ended, left, .. } = remains;
-        Self { kind: RecordKind::Kept, call, ts: now_ms(), reason, ended, left }
+/// Why a broker did not see a call to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::audit) enum LossReason {
+    /// The broker was killed.
+    Killed,
+    /// The host was booted since.
+    Host,
+    /// A thread of the broker panicked.
+    Failed,
+}
+
+impl LossReason {
+    /// The word of records.
+    pub(in crate::audit) fn word(self) -> &'static str {
+        match self {
+            Self::Killed => "killed",
+            Self::Host => "host",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The reason as the end of a sentence.
+    pub(in crate::audit) fn sentence(self) -> &'static str {
+        match self {
+            Self::Killed => "its broker was killed",
+            Self::Host => "the host went down",
+            Self::Failed => "a part of the broker failed",
+        }
+    }
+}
+
+impl AftermathRecord {
+    /// A record of one of the three kinds.
+    pub(in crate::audit) fn new(kind: RecordKind, call: CallId, leftovers: Leftovers) -> Self {
+        Self { kind, call, ts: now_ms(), leftovers }
+    }
+
+    /// `capture` of a call that this broker saw to its end.
+    pub(in crate::audit) fn captures_closed(call: CallId, captured: &CapturedBytes) -> Self {
+        let leftovers = Leftovers { captured: CaptureTally::new(captured), ..Leftovers::default() };
+        Self::new(RecordKind::Capture, call, leftovers)
+    }
+
+    /// `lost` of a call whose thread in this broker panicked.
+    pub(in crate::audit) fn failed(call: CallId) -> Self {
+        let leftovers = Leftovers { reason: Some(LossReason::Failed), ..Leftovers::default() };
+        Self::new(RecordKind::Lost, call, leftovers)
     }
 }
 
@@ -84,43 +111,5 @@ impl CarriedRecord {
     /// Whether its command has not ended.
     pub(in crate::audit) fn runs(&self) -> bool {
         !self.capturing && !self.keeping
-    }
-}
-
-/// `lost`: a call whose end nobody saw.
-#[derive(Debug, Serialize)]
-pub(in crate::audit) struct LostRecord {
-    kind: RecordKind,
-    pub(in crate::audit) call: CallId,
-    ts: u64,
-    pub(in crate::audit) reason: &'static str,
-    #[serde(flatten)]
-    captured: CaptureTally,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(in crate::audit) ended: usize,
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(in crate::audit) left: usize,
-}
-
-impl LostRecord {
-    /// What an earlier broker left of a call.
-    pub(in crate::audit) fn new(remains: LeftoverOutcome) -> Self {
-        let LeftoverOutcome { call, reason, ended, left, bytes } = remains;
-        let captured = CaptureTally::new(&CapturedBytes { bytes, ..CapturedBytes::default() });
-        Self { kind: RecordKind::Lost, call, ts: now_ms(), reason, captured, ended, left }
-    }
-
-    /// A call that this broker lost sight of.
-    pub(in crate::audit) fn failed(call: CallId) -> Self {
-        Self::new(LeftoverOutcome { call, reason: "failed", ended: 0, left: 0, bytes: [None; REQUEST_FDS] })
-    }
-
-    /// The reason as the end of a sentence.
-    pub(in crate::audit) fn why(&self) -> &'static str {
-        match self.reason {
-            "killed" => "its broker was killed",
-            "host" => "the host went down",
-            _ => "a part of the broker failed",
-        }
     }
 }

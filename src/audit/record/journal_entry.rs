@@ -11,7 +11,7 @@ use crate::sd::{JournalEntry, Priority};
 use crate::text::{command_line_ascii, visible};
 use crate::wire::Status;
 
-use super::aftermath::{CaptureRecord, CarriedRecord, KeptRecord, LostRecord};
+use super::aftermath::{AftermathRecord, CarriedRecord, Leftovers, LossReason};
 use super::argv::{Caller, RecordedArgv};
 use super::call::{ExitRecord, StartRecord};
 use super::kind::RecordKind;
@@ -171,23 +171,29 @@ impl ExitRecord<'_> {
     }
 }
 
-impl Record for CaptureRecord {
+impl Record for AftermathRecord {
     fn entry(&self) -> JournalEntry {
-        let cut = if self.captured.drain_timeout { ", before what it left had closed them" } else { "" };
-        let message = format!("the captures of call {} are closed{cut}", self.call);
-        let mut entry = new(self.kind, Priority::Info, &message);
-        entry.add("SLUICE_CALL", &self.call.to_string());
-        entry
-    }
-}
-
-impl Record for KeptRecord {
-    fn entry(&self) -> JournalEntry {
-        let mut message = format!("what call {} had left running outlived its broker", self.call);
-        add_remains(&mut message, self.ended, self.left);
-        let mut entry = new(self.kind, Priority::Warning, &message);
-        entry.add("SLUICE_CALL", &self.call.to_string());
-        entry.add("SLUICE_REASON", self.reason);
+        let (call, Leftovers { reason, captured, ended, left }) = (self.call, &self.leftovers);
+        let (is_capture, is_kept) = (self.kind == RecordKind::Capture, self.kind == RecordKind::Kept);
+        let (priority, mut message) = if is_capture {
+            let cut = if captured.drain_timeout { ", before what it left had closed them" } else { "" };
+            (Priority::Info, format!("the captures of call {call} are closed{cut}"))
+        } else if is_kept {
+            (Priority::Warning, format!("what call {call} had left running outlived its broker"))
+        } else {
+            let why = reason.map_or("", LossReason::sentence);
+            (Priority::Error, format!("the end of call {call} was not seen: {why}"))
+        };
+        for (processes, what) in [(*ended, "was ended"), (*left, "could not be ended")] {
+            if processes > 0 && !is_capture {
+                message += &format!("; of what it started, {processes} {what}");
+            }
+        }
+        let mut entry = new(self.kind, priority, &message);
+        entry.add("SLUICE_CALL", &call.to_string());
+        if let Some(reason) = reason.filter(|_| !is_capture) {
+            entry.add("SLUICE_REASON", reason.word());
+        }
         entry
     }
 }
@@ -305,26 +311,6 @@ impl Record for ListRecord {
             add_caller(&mut entry, caller);
         }
         entry
-    }
-}
-
-impl Record for LostRecord {
-    fn entry(&self) -> JournalEntry {
-        let mut message = format!("the end of call {} was not seen: {}", self.call, self.why());
-        add_remains(&mut message, self.ended, self.left);
-        let mut entry = new(RecordKind::Lost, Priority::Error, &message);
-        entry.add("SLUICE_CALL", &self.call.to_string());
-        entry.add("SLUICE_REASON", self.reason);
-        entry
-    }
-}
-
-/// What became of the processes that an earlier broker left of a call.
-fn add_remains(message: &mut String, ended: usize, left: usize) {
-    for (processes, what) in [(ended, "was ended"), (left, "could not be ended")] {
-        if processes > 0 {
-            *message += &format!("; of what it started, {processes} {what}");
-        }
     }
 }
 

@@ -31,6 +31,13 @@ pub enum VerifyError {
     },
 }
 
+impl VerifyError {
+    /// What a failed system call on the file at `path` is.
+    fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,7 +96,7 @@ struct DatedFile {
 impl DatedFile {
     fn open(path: &Path) -> Result<Self, VerifyError> {
         let source = ManifestSource::open(path).map_err(VerifyError::Read)?;
-        let io = |error| VerifyError::Io { path: path.to_owned(), source: error };
+        let io = VerifyError::at(path);
         let owner = source.owner().map_err(io)?;
         let first = ManifestLines::new(source.bytes().map_err(io)?).read_line().map(|line| {
             line.and_then(|line| {
@@ -107,7 +114,7 @@ impl DatedFile {
         journal_index: Option<&JournalIndex>,
     ) -> Result<(PathBuf, FileScan), VerifyError> {
         let path = self.source.path().to_owned();
-        let io = |error| VerifyError::Io { path: path.clone(), source: error };
+        let io = VerifyError::at(&path);
         let mut lines = ManifestLines::new(self.source.bytes().map_err(io)?);
         let mut scan = FileScan::default();
         let mut number = 0;

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::Flock;
 
 use crate::audit::chain::{LineHash, chained, no_line};
+use crate::audit::record::aftermath::CarriedRecord;
 use crate::audit::record::ascii::to_ascii;
 use crate::audit::record::call::now_ms;
 use crate::audit::record::journal_entry::Record;
@@ -30,6 +31,7 @@ use super::leftovers::{CallTrace, UnendedCall};
 use super::live::{LiveCalls, LiveParts};
 use super::lock::{self, ManifestOpenError};
 use super::mark::{ManifestMark, WrittenPoint};
+use super::recover::recover;
 use super::reserve::{ReservedSpace, SpaceSource};
 use super::scan::{ManifestScan, look_back};
 
@@ -71,7 +73,7 @@ impl ManifestFile {
         author: &RecordAuthor<'_>,
         sink: Arc<JournalSink>,
     ) -> Result<Self, ManifestOpenError> {
-        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let io = ManifestOpenError::at(path);
         let (mark, noted) = ManifestMark::open(path)?;
         let (mut file, history) = Self::at(path, Arc::new(mark), &noted.prev, sink)?;
         file.next = history.next.max(noted.next);
@@ -88,7 +90,7 @@ impl ManifestFile {
         path: &Path,
         author: &RecordAuthor<'_>,
     ) -> Result<(), ManifestOpenError> {
-        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let io = ManifestOpenError::at(path);
         let is_ours = self.mark.is_of(path);
         let (mark, noted) = if is_ours { (self.mark.clone(), self.point()) } else { Self::mark(path)? };
         let (mut fresh, history) = Self::at(path, mark, &noted.prev, self.sink.clone())?;
@@ -122,7 +124,7 @@ impl ManifestFile {
     /// prove of it, they prove by their chain.
     pub(super) fn resume(&mut self, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let path = self.path.clone();
-        let io = |source| ManifestOpenError::Io { path: path.clone(), source };
+        let io = ManifestOpenError::at(&path);
         if !self.mark.is_of(&path) {
             self.mark = Self::mark(&path)?.0;
         }
@@ -161,7 +163,7 @@ impl ManifestFile {
             lists: ListingCounts::default(),
             sink,
         };
-        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let io = ManifestOpenError::at(path);
         let history = file.read_again(prev).map_err(io)?;
         Ok((file, history))
     }
@@ -212,6 +214,20 @@ impl ManifestFile {
         self.write(&open)
     }
 
+    /// Ends what an earlier broker left of its calls, and puts it on record.
+    fn recover(&mut self, history: &ManifestScan) -> io::Result<()> {
+        let own = self.calls.clone();
+        recover(history, &own, |record| self.write(record))
+    }
+
+    /// Says in this file what a broker after this one needs of the calls that began in another.
+    fn carry(&mut self) -> io::Result<()> {
+        let traces = self.calls.traces();
+        let carried: Vec<_> =
+            traces.map(|(call, goes_on, trace)| CarriedRecord::new(call, goes_on, trace.clone())).collect();
+        carried.iter().try_for_each(|carried| self.write(carried))
+    }
+
     /// That there are numbers left.
     fn check_number(&self) -> Result<(), ManifestOpenError> {
         let fits = self.next.get() <= CALL_NUMBER_MAX;
@@ -244,13 +260,12 @@ impl ManifestFile {
         WrittenPoint { next: self.next, prev: self.prev.clone() }
     }
 
-    /// Writes the last records, and gives back what was taken ahead.
+    /// Writes the last record, and gives back what was taken ahead.
     pub(in crate::audit) fn close(&mut self) -> io::Result<()> {
-        let counted = self.settle_all();
         let closed = self.write(&self.closing());
         self.is_closed = true;
         self.give_back();
-        counted.and(closed)
+        closed
     }
 
     fn closing(&self) -> CloseRecord {

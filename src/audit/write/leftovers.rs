@@ -6,8 +6,11 @@ use std::fs::{Metadata, symlink_metadata};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::audit::read::{LineText, RecordFacts};
+use crate::audit::record::aftermath::{Leftovers, LossReason};
+use crate::audit::record::call::{CaptureTally, CapturedBytes};
 use crate::cgroup::Cgroup;
 use crate::ids::CallId;
 use crate::limits::{KILL_GRACE, REQUEST_FDS};
@@ -28,12 +31,12 @@ impl UnendedCall {
     }
 
     fn trace(&self) -> CallTrace {
-        serde_json::from_slice(&self.line).unwrap_or_default()
+        CallTrace::of(&RecordFacts::of(&self.line))
     }
 }
 
 /// What a start record says of what may be left.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(in crate::audit) struct CallTrace {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::audit) cgroup: Option<String>,
@@ -48,6 +51,14 @@ pub(in crate::audit) struct CallTrace {
 }
 
 impl CallTrace {
+    /// As a start record says it, or a `carried`.
+    fn of(facts: &RecordFacts<'_>) -> Self {
+        let text = |text: &Option<LineText<'_>>| text.as_deref().map(str::to_owned);
+        let [stdin, stdout, stderr] =
+            [&facts.stdin, &facts.stdout, &facts.stderr].map(|path| text(path).map(PathBuf::from));
+        Self { cgroup: text(&facts.cgroup), cgroup_id: facts.cgroup_id, stdin, stdout, stderr }
+    }
+
     /// Whether processes of the call run, as far as can be found out.
     pub(super) fn is_left(&self) -> bool {
         self.find().is_some_and(|cgroup| cgroup.is_populated().unwrap_or(true))
@@ -68,30 +79,18 @@ struct CallLeftovers {
     found: usize,
 }
 
-/// What became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::audit) struct LeftoverOutcome {
-    pub(in crate::audit) call: CallId,
-    /// `killed` or `host`: why it was not seen to its end.
-    pub(in crate::audit) reason: &'static str,
-    /// Processes that still ran, and were ended.
-    pub(in crate::audit) ended: usize,
-    /// Processes that could not be ended.
-    pub(in crate::audit) left: usize,
-    /// What its captures hold.
-    pub(in crate::audit) bytes: [Option<u64>; REQUEST_FDS],
-}
-
 /// Ends what is left of these calls, of all at once, and says what became of it.
 pub(super) fn end_all<'b>(
     calls: impl Iterator<Item = (&'b CallId, &'b UnendedCall)>,
-) -> Vec<LeftoverOutcome> {
+) -> Vec<(CallId, Leftovers)> {
     let leftovers: Vec<_> = calls.map(|(call, begun)| (*call, begun, CallLeftovers::kill(begun))).collect();
     let until = Instant::now() + KILL_GRACE;
     let settled = leftovers.iter().map(|(call, begun, leftover)| {
-        let reason = if begun.is_of_other_boot { "host" } else { "killed" };
+        let reason = Some(if begun.is_of_other_boot { LossReason::Host } else { LossReason::Killed });
         let (ended, left) = leftover.settle(until);
-        LeftoverOutcome { call: *call, reason, ended, left, bytes: leftover.bytes() }
+        let captured =
+            CaptureTally::new(&CapturedBytes { bytes: leftover.bytes(), ..CapturedBytes::default() });
+        (*call, Leftovers { reason, captured, ended, left })
     });
     settled.collect()
 }

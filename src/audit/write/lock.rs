@@ -44,6 +44,13 @@ pub enum ManifestOpenError {
     },
 }
 
+impl ManifestOpenError {
+    /// What a failed system call on the manifest at `path` is.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
 impl fmt::Display for ManifestOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,7 +109,7 @@ pub(in crate::audit) fn lock(file: File, manifest: &Path) -> Result<Flock<File>,
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(file),
         Err((_, Errno::EWOULDBLOCK)) => Err(ManifestOpenError::Locked(manifest.to_owned())),
-        Err((_, errno)) => Err(ManifestOpenError::Io { path: manifest.to_owned(), source: errno.into() }),
+        Err((_, errno)) => Err(ManifestOpenError::at(manifest)(errno.into())),
     }
 }
 

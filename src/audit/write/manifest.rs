@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use crate::audit::record::aftermath::CaptureRecord;
+use crate::audit::record::aftermath::AftermathRecord;
 use crate::audit::record::argv::Caller;
 use crate::audit::record::call::{CapturedBytes, now_ms};
 use crate::audit::record::journal_entry::Record;
@@ -81,7 +81,7 @@ impl Manifest {
     /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The numbers and
     /// the chain go on too.
     pub fn reopen(&self, path: &Path, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
-        let io = |source| ManifestOpenError::Io { path: path.to_owned(), source };
+        let io = ManifestOpenError::at(path);
         let mut file = self.file();
         let is_there = file.path == path && file.is_at(path);
         if is_there && file.is_untouched() {
@@ -154,7 +154,8 @@ impl Manifest {
     /// Records that the broker leaves.
     pub fn close(&self) -> io::Result<()> {
         let mut file = self.file();
-        file.close()?;
+        let counted = file.settle_all();
+        counted.and(file.close())?;
         self.settle_disk(&file)
     }
 
@@ -208,7 +209,7 @@ impl Manifest {
     pub(super) fn close_captures(&self, call: CallId, captured: &CapturedBytes) -> io::Result<()> {
         let mut file = self.file();
         file.calls.close_captures(call);
-        file.write(&CaptureRecord::new(call, captured))
+        file.write(&AftermathRecord::captures_closed(call, captured))
     }
 
     /// A call that does not run, and whose start is not on record.

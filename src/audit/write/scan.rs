@@ -2,11 +2,10 @@
 //! tore off, and what no broker wrote. Reads the end of a file that was closed, and any other from front to
 //! back, in one buffer; once more where a line in it is no record, since which lines are is known at its end.
 
-mod facts;
+mod calls;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -15,70 +14,13 @@ use memchr::memrchr;
 use sha2::{Digest as _, Sha256};
 
 use crate::audit::chain::{Digest, LineHash};
-use crate::audit::read::{ClassifiedLines, LineClassifier, ManifestLines, TornLine};
-use crate::ids::CallId;
+use crate::audit::read::{ClassifiedLines, LineClassifier, ManifestLines, RecordFacts};
+use crate::audit::record::kind::RecordKind;
 use crate::limits::CLOSE_BYTES_MAX;
 
 use super::leftovers::UnendedCall;
 
-use facts::CallFacts;
-
-/// What was found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::audit) struct ManifestScan {
-    /// The number of the next request.
-    pub(in crate::audit) next: CallId,
-    /// The last record, unless there is none.
-    pub(in crate::audit) last: Option<ScanTail>,
-    /// What a crash or a full disk left of a line at the end.
-    pub(in crate::audit) torn: Option<TornLine>,
-    /// The last line lacks its newline.
-    pub(super) is_open_ended: bool,
-    /// What stands after the last record and is none, without what was torn.
-    pub(in crate::audit) foreign: Option<ForeignTail>,
-    /// Calls that a broker began here and did not end.
-    pub(in crate::audit) unfinished: BTreeMap<CallId, UnendedCall>,
-    /// Calls that ended, and whose captures did not.
-    pub(in crate::audit) capturing: BTreeMap<CallId, UnendedCall>,
-    /// Calls that ended, and left something that still runs.
-    pub(in crate::audit) keeping: BTreeMap<CallId, UnendedCall>,
-    /// The host's boot in which the last broker began.
-    pub(in crate::audit) boot: Option<String>,
-    /// Calls without an end before lines that follow no record of theirs: an end among those is not believed.
-    severed: BTreeMap<CallId, UnendedCall>,
-}
-
-/// How the records of a manifest end.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::audit) struct ScanTail {
-    /// What the next record's `prev` is.
-    pub(in crate::audit) hash: LineHash,
-    /// What the last one follows.
-    before: LineHash,
-}
-
-/// Lines after the last record that no broker wrote.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::audit) struct ForeignTail {
-    /// How many.
-    pub(in crate::audit) lines: u64,
-    /// The hash of all of them, each with a newline.
-    pub(in crate::audit) hash: LineHash,
-}
-
-impl ScanTail {
-    /// Whether the line with this hash is where a manifest that nobody touched has the last one that was noted: at
-    /// the end, or before a line that a killed broker had no time to note.
-    pub(in crate::audit) fn follows(&self, noted: &LineHash) -> bool {
-        self.hash == *noted || self.before == *noted
-    }
-}
-
-impl From<(Digest, Digest)> for ScanTail {
-    fn from((hash, before): (Digest, Digest)) -> Self {
-        Self { hash: hash.to_hash(), before: before.to_hash() }
-    }
-}
+pub(in crate::audit) use calls::{ForeignTail, ManifestScan, ScanTail};
 
 /// What a manifest holds. One that was closed, and not touched since, is known by its last line: what an earlier one
 /// says is over, however many there are. `noted` is the hash of the last line as its mark knows it.
@@ -102,7 +44,7 @@ fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<ManifestScan> {
     let lines = tail.strip_suffix(b"\n")?;
     let line = &lines[memrchr(b'\n', lines)? + 1..];
     let (hash, before) = (Digest::of_line(line), Digest::before(line)?);
-    if CallFacts::read(line).kind != "close" || Some(hash) != noted {
+    if RecordFacts::of(line).kind != Some(RecordKind::Close) || Some(hash) != noted {
         return None;
     }
     let mut history = ManifestScan::default();
@@ -165,7 +107,9 @@ fn read_again(
         }
         // A start that may have been changed is a call that began: to say that its end was not seen hides
         // nothing.
-        let is_start = || stood.unvouched == Some(line.at) && CallFacts::read(line.bytes).kind == "start";
+        let is_start = || {
+            stood.unvouched == Some(line.at) && RecordFacts::of(line.bytes).kind == Some(RecordKind::Start)
+        };
         match Digest::before(line.bytes) {
             Some(_) if !is_foreign || is_start() => history.take(line.bytes, is_left),
             Some(_) if noted.is_none() => history.pass_by(line.bytes),
@@ -176,6 +120,6 @@ fn read_again(
         after.update(if stood.is_ended || stood.torn.is_some() { "" } else { "\n" });
         history.foreign = Some(ForeignTail { lines: count, hash: format!("{:x}", after.finalize()) });
     }
-    history.unfinished.append(&mut history.severed);
+    history.unite();
     Ok(history)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 
-use crate::audit::record::aftermath::LostRecord;
+use crate::audit::record::aftermath::AftermathRecord;
 use crate::audit::record::call::{CallOutcome, CallStart, CapturedBytes, ExitRecord, StartRecord};
 use crate::ids::CallId;
 use crate::sys;
@@ -81,7 +81,7 @@ impl Drop for StartedCall<'_> {
     fn drop(&mut self) {
         if !self.finished {
             // The thread is unwinding: there is nobody left to tell of a failure.
-            self.manifest.end(self.call, LiveParts::default(), &LostRecord::failed(self.call)).ok();
+            self.manifest.end(self.call, LiveParts::default(), &AftermathRecord::failed(self.call)).ok();
             self.manifest.tell();
         }
     }

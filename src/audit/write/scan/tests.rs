@@ -1,8 +1,10 @@
 //! What a manifest tells the next broker, and what it cannot be made to tell.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use crate::audit::chain::{chained, hash_line, no_line};
+use crate::ids::CallId;
 use crate::limits::{CALL_NUMBER_MAX, RECORD_LINE_BYTES_MAX};
 
 use super::*;

@@ -1,0 +1,154 @@
+//! What a record says about the calls of a manifest, taken in one record after the other.
+
+use std::collections::BTreeMap;
+
+use crate::audit::chain::{Digest, LineHash};
+use crate::audit::read::{RecordFacts, TornLine};
+use crate::audit::record::kind::RecordKind;
+use crate::audit::write::leftovers::UnendedCall;
+use crate::ids::CallId;
+use crate::limits::CALL_NUMBER_MAX;
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::audit) struct ManifestScan {
+    /// The number of the next request.
+    pub(in crate::audit) next: CallId,
+    /// The last record, unless there is none.
+    pub(in crate::audit) last: Option<ScanTail>,
+    /// What a crash or a full disk left of a line at the end.
+    pub(in crate::audit) torn: Option<TornLine>,
+    /// The last line lacks its newline.
+    pub(in crate::audit) is_open_ended: bool,
+    /// What stands after the last record and is none, without what was torn.
+    pub(in crate::audit) foreign: Option<ForeignTail>,
+    /// Calls that a broker began here and did not end.
+    pub(in crate::audit) unfinished: BTreeMap<CallId, UnendedCall>,
+    /// Calls that ended, and whose captures did not.
+    pub(in crate::audit) capturing: BTreeMap<CallId, UnendedCall>,
+    /// Calls that ended, and left something that still runs.
+    pub(in crate::audit) keeping: BTreeMap<CallId, UnendedCall>,
+    /// The host's boot in which the last broker began.
+    pub(in crate::audit) boot: Option<String>,
+    /// Calls without an end before lines that follow no record of theirs: an end among those is not believed.
+    severed: BTreeMap<CallId, UnendedCall>,
+}
+
+/// How the records of a manifest end.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::audit) struct ScanTail {
+    /// What the next record's `prev` is.
+    pub(in crate::audit) hash: LineHash,
+    /// What the last one follows.
+    before: LineHash,
+}
+
+/// Lines after the last record that no broker wrote.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::audit) struct ForeignTail {
+    /// How many.
+    pub(in crate::audit) lines: u64,
+    /// The hash of all of them, each with a newline.
+    pub(in crate::audit) hash: LineHash,
+}
+
+impl ScanTail {
+    /// Whether the line with this hash is where a manifest that nobody touched has the last one that was noted: at
+    /// the end, or before a line that a killed broker had no time to note.
+    pub(in crate::audit) fn follows(&self, noted: &LineHash) -> bool {
+        self.hash == *noted || self.before == *noted
+    }
+}
+
+impl From<(Digest, Digest)> for ScanTail {
+    fn from((hash, before): (Digest, Digest)) -> Self {
+        Self { hash: hash.to_hash(), before: before.to_hash() }
+    }
+}
+
+impl ManifestScan {
+    /// Takes no more than the number from a line that may be a record: where no mark says which is the next,
+    /// none must come twice.
+    pub(super) fn pass_by(&mut self, bytes: &[u8]) {
+        let after = RecordFacts::of(bytes).after();
+        if after.get() <= CALL_NUMBER_MAX {
+            self.next = self.next.max(after);
+        }
+    }
+
+    /// Lines come that do not follow those so far, and that no mark vouches for.
+    pub(super) fn sever(&mut self) {
+        self.severed = std::mem::take(&mut self.unfinished);
+    }
+
+    /// The end is reached: the calls without an end before those lines have none.
+    pub(super) fn unite(&mut self) {
+        self.unfinished.append(&mut self.severed);
+    }
+
+    pub(super) fn take(&mut self, bytes: &[u8], is_left: fn(&UnendedCall) -> bool) {
+        let line = RecordFacts::of(bytes);
+        self.next = self.next.max(line.after());
+        match (line.kind, line.call) {
+            (Some(RecordKind::Start), Some(call)) => {
+                self.unfinished.insert(call, UnendedCall { line: bytes.to_owned(), is_of_other_boot: false });
+            }
+            (Some(RecordKind::Carried), Some(call)) => {
+                let begun = UnendedCall { line: bytes.to_owned(), is_of_other_boot: false };
+                if line.capturing || line.keeping {
+                    self.end(call, &line, begun, is_left);
+                } else {
+                    self.unfinished.insert(call, begun);
+                }
+            }
+            (Some(RecordKind::Exit | RecordKind::Lost), Some(call)) => {
+                if let Some(begun) = self.unfinished.remove(&call) {
+                    self.end(call, &line, begun, is_left);
+                }
+            }
+            (Some(RecordKind::Capture), Some(call)) => drop(self.capturing.remove(&call)),
+            (Some(RecordKind::Kept), Some(call)) => drop(self.keeping.remove(&call)),
+            (Some(RecordKind::Open), _) => {
+                self.compare_boot(line.boot.as_deref());
+                for call in line.running {
+                    self.unfinished.entry(call).or_default();
+                }
+                self.boot = line.boot.map(|boot| boot.to_string());
+            }
+            // What ran on when a broker left this file ends in another one.
+            (Some(RecordKind::Close), _) => {
+                self.unfinished.clear();
+                self.capturing.clear();
+                self.keeping.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers a call that ended for what of it went on.
+    fn end(
+        &mut self,
+        call: CallId,
+        line: &RecordFacts<'_>,
+        begun: UnendedCall,
+        is_left: fn(&UnendedCall) -> bool,
+    ) {
+        if line.keeping && is_left(&begun) {
+            self.keeping.insert(call, begun.clone());
+        }
+        if line.capturing {
+            self.capturing.insert(call, begun);
+        }
+    }
+}
+
+impl ManifestScan {
+    /// Marks the calls so far when the host was booted since: it is in this boot now.
+    pub(in crate::audit) fn compare_boot(&mut self, now: Option<&str>) {
+        if self.boot.is_some() && self.boot.as_deref() != now {
+            let begun = self.unfinished.values_mut().chain(self.capturing.values_mut());
+            begun.for_each(|begun| begun.is_of_other_boot = true);
+            self.keeping.clear();
+        }
+    }
+}
