@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::audit::write::leftovers::CallTrace;
+use crate::audit::record::trace::CallTrace;
 use crate::audit::write::live::LiveParts;
 use crate::ids::CallId;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use crate::audit::write::leftovers::CallTrace;
+use crate::audit::record::trace::CallTrace;
 use crate::audit::write::live::LiveParts;
 use crate::cgroup::CgroupUsage;
 use crate::ids::{CallId, RuleLine, SocketName};

@@ -6,11 +6,10 @@ use std::fs::{Metadata, symlink_metadata};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use serde::Serialize;
-
-use crate::audit::read::{LineText, RecordFacts};
+use crate::audit::read::RecordFacts;
 use crate::audit::record::aftermath::{Leftovers, LossReason};
 use crate::audit::record::call::{CaptureTally, CapturedBytes};
+use crate::audit::record::trace::CallTrace;
 use crate::cgroup::Cgroup;
 use crate::ids::CallId;
 use crate::limits::{KILL_GRACE, REQUEST_FDS};
@@ -32,42 +31,6 @@ impl UnendedCall {
 
     fn trace(&self) -> CallTrace {
         CallTrace::of(&RecordFacts::of(&self.line))
-    }
-}
-
-/// What a start record says of what may be left.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(in crate::audit) struct CallTrace {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::audit) cgroup: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::audit) cgroup_id: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::audit) stdin: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::audit) stdout: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::audit) stderr: Option<PathBuf>,
-}
-
-impl CallTrace {
-    /// As a start record says it, or a `carried`.
-    fn of(facts: &RecordFacts<'_>) -> Self {
-        let text = |text: &Option<LineText<'_>>| text.as_deref().map(str::to_owned);
-        let [stdin, stdout, stderr] =
-            [&facts.stdin, &facts.stdout, &facts.stderr].map(|path| text(path).map(PathBuf::from));
-        Self { cgroup: text(&facts.cgroup), cgroup_id: facts.cgroup_id, stdin, stdout, stderr }
-    }
-
-    /// Whether processes of the call run, as far as can be found out.
-    pub(super) fn is_left(&self) -> bool {
-        self.find().is_some_and(|cgroup| cgroup.is_populated().unwrap_or(true))
-    }
-
-    /// The cgroup. What cannot be looked at is like what had no scope.
-    fn find(&self) -> Option<Cgroup> {
-        let (path, id) = self.cgroup.as_deref().zip(self.cgroup_id)?;
-        Cgroup::find(path, id).ok().flatten()
     }
 }
 

@@ -3,9 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::audit::record::trace::CallTrace;
 use crate::ids::CallId;
-
-use super::leftovers::CallTrace;
 
 /// What of a call goes on after its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::audit::record::journal_entry::Record;
 use crate::audit::record::kind::RecordKind;
 use crate::audit::record::lifecycle::{RecordAuthor, ReloadRecord};
 use crate::audit::record::reject::RefusedRequest;
+use crate::audit::record::trace::CallTrace;
 use crate::ids::{CallId, SocketName};
 use crate::rules::{JournalMode, SyncMode};
 use crate::sys::Locked;
@@ -22,7 +23,6 @@ use crate::trust::TrustedName;
 use super::commit::GroupCommit;
 use super::file::ManifestFile;
 use super::journal_sink::JournalSink;
-use super::leftovers::CallTrace;
 use super::live::LiveParts;
 use super::lock::ManifestOpenError;
 
