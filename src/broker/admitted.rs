@@ -10,9 +10,9 @@ use crate::refusal::Refusal;
 use crate::rules::{MatchedRule, MissReason, Policy};
 
 use super::admission::Candidate;
+use super::client_request::ClientRequest;
 use super::disk::Disk;
 use super::events::BrokerEvents;
-use super::request::ClientRequest;
 use super::ruleset::Ruleset;
 
 /// A call that a rule allows.

@@ -7,12 +7,14 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::limits::SECOND_REQUESTS_MAX;
 use crate::spawn::CloseMode;
-use crate::sys;
+use crate::sys::{self, Sender};
 
 use super::closing::ConnectionCloser;
 
@@ -21,6 +23,8 @@ use super::closing::ConnectionCloser;
 pub(super) struct Connection {
     /// Always there, until the drop.
     fd: Option<OwnedFd>,
+    /// The process that connected, in the kernel's words.
+    connector: Option<Sender>,
     socket: usize,
     closing: Arc<ConnectionCloser>,
     /// Its first message was taken from it.
@@ -46,7 +50,33 @@ impl Connection {
     pub(super) fn new(fd: OwnedFd, socket: usize, closing: Arc<ConnectionCloser>) -> Self {
         let [is_taken, is_lent, is_answered] = [const { Cell::new(false) }; 3];
         let content = Cell::new(ConnectionContent::Unknown);
-        Self { fd: Some(fd), socket, closing, is_taken, is_lent, is_answered, content }
+        let connector = sys::connector(fd.as_fd()).ok();
+        Self { fd: Some(fd), connector, socket, closing, is_taken, is_lent, is_answered, content }
+    }
+
+    /// The process that connected, where the kernel says so.
+    pub(super) fn connector(&self) -> Option<Sender> {
+        self.connector
+    }
+
+    /// Whether a message is there, or the caller's end of the connection is closed: most callers send as soon as
+    /// they have connected.
+    pub(super) fn is_readable(&self) -> bool {
+        self.is_readable_until(Instant::now())
+    }
+
+    /// Whether that is so by this time; waits for it.
+    pub(super) fn is_readable_until(&self, until: Instant) -> bool {
+        self.shows(PollFlags::POLLIN, until).unwrap_or(false)
+    }
+
+    /// Whether the caller has closed its end.
+    pub(super) fn is_over(&self) -> bool {
+        self.shows(PollFlags::empty(), Instant::now()).unwrap_or(true)
+    }
+
+    fn shows(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
+        sys::poll_until(&mut [PollFd::new(self.as_fd(), events)], Some(until))
     }
 
     /// Another process has a copy, and takes the first message.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::audit::{Caller, JournalNews, RefusedRequest, UnfiledRefusals};
-use crate::broker::call::intake::look;
+use crate::audit::{JournalNews, RefusedRequest, UnfiledRefusals};
+use crate::broker::call::request::look;
 use crate::ids::ClaimedWord;
 use crate::limits::{
     ACCEPT_BACKOFF, NOTIFY_RETRY, SILENCE_CROWDED, SILENCE_MAX, UNSERVED_CONNECTIONS_MAX, UNSERVED_ROUND,
@@ -28,10 +28,10 @@ use crate::spawn::{LauncherPool, Nursery, Reaper};
 use crate::sys;
 use crate::wire::{Malformed, Request};
 
+use super::client_request::ClientRequest;
 use super::closing::ConnectionCloser;
 use super::connection::Connection;
 use super::notice::{Notice, SayNotice};
-use super::request::ClientRequest;
 use super::service_status::one_line;
 use super::signals::{BrokerSignals, SignalOrder};
 use super::sockets::ListeningSocket;
@@ -60,7 +60,7 @@ pub(super) struct UnservedBroker<'a> {
     try_began: Instant,
     try_took: Duration,
     /// Those who have said nothing yet, each at a socket since a time.
-    clients: Vec<(usize, ClientRequest, Instant)>,
+    clients: Vec<(usize, Connection, Instant)>,
     /// The kernel has no more to give: nobody is accepted before this time.
     exhausted: Option<Instant>,
     refusals: UnfiledRefusals,
@@ -179,7 +179,7 @@ impl<'a> UnservedBroker<'a> {
         );
         let clients = self.clients.iter();
         looked_at
-            .extend(clients.map(|(_, client, _)| PollFd::new(client.connection.as_fd(), PollFlags::POLLIN)));
+            .extend(clients.map(|(_, connection, _)| PollFd::new(connection.as_fd(), PollFlags::POLLIN)));
         let again = if is_told { UNSERVED_ROUND } else { NOTIFY_RETRY };
         let ping = self.notifier.ping_interval().map(|_| self.next_ping);
         let patience = if has_room { SILENCE_MAX } else { SILENCE_CROWDED };
@@ -235,7 +235,7 @@ impl<'a> UnservedBroker<'a> {
 
     /// How many connections may be held: each that has said nothing for a while makes room for another one.
     fn most_visits(&self, now: Instant) -> usize {
-        let is_old = |(_, _, since): &&(usize, ClientRequest, Instant)| *since + SILENCE_CROWDED <= now;
+        let is_old = |(_, _, since): &&(usize, Connection, Instant)| *since + SILENCE_CROWDED <= now;
         UNSERVED_CONNECTIONS_MAX + self.clients.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
     }
 
@@ -264,7 +264,7 @@ impl<'a> UnservedBroker<'a> {
                 match sys::accept(listener.socket.as_fd()) {
                     Ok(fd) => {
                         let connection = Connection::new(fd, index, closing.clone());
-                        self.clients.push((index, ClientRequest::new(connection), Instant::now()));
+                        self.clients.push((index, connection, Instant::now()));
                     }
                     Err(source) if source.kind() == io::ErrorKind::WouldBlock => break,
                     Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -281,15 +281,16 @@ impl<'a> UnservedBroker<'a> {
         let now = Instant::now();
         let (ready, silent) = std::mem::take(&mut self.clients)
             .into_iter()
-            .partition(|(_, client, since)| client.has_spoken() || *since + SILENCE_MAX <= now);
+            .partition(|(_, connection, since)| connection.is_readable() || *since + SILENCE_MAX <= now);
         self.clients = silent;
         let excess = self.clients.len().saturating_sub(UNSERVED_CONNECTIONS_MAX);
-        for (index, client, _) in self.clients.drain(..excess).collect::<Vec<_>>() {
-            self.refuse(index, &client, &Refusal::Crowded);
+        for (index, connection, _) in self.clients.drain(..excess).collect::<Vec<_>>() {
+            self.refuse(index, &ClientRequest::new(connection), &Refusal::Crowded);
         }
-        let ready: Vec<(usize, ClientRequest, Instant)> = ready;
-        for (index, mut client, _) in ready {
-            let refusal = if client.has_spoken() {
+        let ready: Vec<(usize, Connection, Instant)> = ready;
+        for (index, connection, _) in ready {
+            let mut client = ClientRequest::new(connection);
+            let refusal = if client.connection.is_readable() {
                 // Nothing was asked, or nobody is there to hear.
                 let Some(refusal) = hear(&mut client, why, &self.shown_by) else { continue };
                 refusal
@@ -310,12 +311,11 @@ impl<'a> UnservedBroker<'a> {
     }
 
     fn record(&mut self, index: usize, client: &ClientRequest, refusal: &Refusal) {
-        let caller = client.caller.clone();
-        let caller = caller.or_else(|| client.connector.map(|connector| Caller::new(connector, None)));
         let is_second = matches!(refusal, Refusal::Malformed(Malformed::Second));
         let argv = client.argv.iter().map(ClaimedWord::as_str).filter(|_| !is_second);
         let argv: Vec<_> = argv.collect();
-        let rejected = RefusedRequest::new(&self.listeners[index].name, caller, &argv, refusal);
+        let rejected =
+            RefusedRequest::new(&self.listeners[index].name, client.known_caller(), &argv, refusal);
         if let Err(source) = self.refusals.reject(&rejected) {
             (self.say)(&Notice::Unfiled { refused: rejected.summary(), source: &source });
         }

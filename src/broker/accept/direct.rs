@@ -11,12 +11,11 @@ use std::time::Instant;
 use nix::sys::epoll::{Epoll, EpollEvent};
 
 use crate::broker::connection::Connection;
-use crate::broker::request::ClientRequest;
 use crate::broker::state::Broker;
 use crate::limits::{ARRIVALS_MAX, FIRST_WORD_WAIT};
 use crate::sys::{self, Locked};
 
-use super::job::{Job, ReadyRequest, ThreadSlot, serve};
+use super::job::{Job, ReadyConnection, ThreadSlot, serve};
 use super::thread_pool::JobSource;
 use super::token::EventToken;
 
@@ -28,7 +27,7 @@ pub(super) enum DeferredAccept {
     /// The same, and the door is shut.
     Shut(usize),
     /// Somebody came in at this socket, and has not said anything yet.
-    Pending(usize, ClientRequest),
+    Pending(usize, Connection),
 }
 
 /// The doors of all sockets.
@@ -54,7 +53,7 @@ impl DirectAccept {
     }
 
     /// Lets in one who connected, if that is simple.
-    fn let_in(&self, epoll: &Epoll, index: usize) -> Option<ReadyRequest> {
+    fn let_in(&self, epoll: &Epoll, index: usize) -> Option<ReadyConnection> {
         let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
         let has_room = self.left.lock().len() < ARRIVALS_MAX && broker.closing.has_room(index);
         let is_open = has_room && !broker.events.is_stopping();
@@ -63,8 +62,8 @@ impl DirectAccept {
             return None;
         }
         let place = ThreadSlot::taken(broker.clone(), index);
-        let client = match sys::accept(socket.listener.as_fd()) {
-            Ok(fd) => ClientRequest::new(Connection::new(fd, index, broker.closing.clone())),
+        let connection = match sys::accept(socket.listener.as_fd()) {
+            Ok(fd) => Connection::new(fd, index, broker.closing.clone()),
             // Somebody else let them in, or they left.
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
                 return None;
@@ -75,11 +74,11 @@ impl DirectAccept {
                 return None;
             }
         };
-        if !client.speaks_until(Instant::now() + FIRST_WORD_WAIT) {
-            self.leave(DeferredAccept::Pending(index, client));
+        if !connection.is_readable_until(Instant::now() + FIRST_WORD_WAIT) {
+            self.leave(DeferredAccept::Pending(index, connection));
             return None;
         }
-        Some(ReadyRequest { place, client })
+        Some(ReadyConnection { place, connection })
     }
 
     /// From here on the accept loop alone sees who connects there, until it opens the door again.

@@ -11,12 +11,12 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::broker::call::walk::{refuse, turn_out};
+use crate::broker::call::reply::{refuse, turn_out};
+use crate::broker::client_request::ClientRequest;
 use crate::broker::connection::Connection;
 use crate::broker::notice::Notice;
 use crate::broker::nursery_supervisor::NurserySupervisor;
 use crate::broker::reload::Reloader;
-use crate::broker::request::ClientRequest;
 use crate::broker::ruleset::Ruleset;
 use crate::broker::service_status::ServiceStatus;
 use crate::broker::signals::{BrokerSignals, SignalOrder};
@@ -27,7 +27,7 @@ use crate::spawn::ask_kept;
 use crate::sys;
 
 use super::direct::DeferredAccept;
-use super::job::{Job, ReadyRequest, ThreadSlot};
+use super::job::{Job, ReadyConnection, ThreadSlot};
 use super::listeners::ListenerSet;
 use super::pending::PendingConnections;
 use super::token::EventToken;
@@ -40,7 +40,7 @@ pub(in crate::broker) struct EventLoop {
     supervisor: NurserySupervisor,
     service_status: ServiceStatus,
     reloader: Reloader,
-    pending: PendingConnections<ClientRequest>,
+    pending: PendingConnections<Connection>,
     /// Where refusals are being counted.
     counting: Vec<Arc<Ruleset>>,
     /// Sockets at which those who wait for a place are to be looked after, as soon as there is a thread.
@@ -232,13 +232,13 @@ impl EventLoop {
                 Err(source) if source.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(source) => return self.listener_set.give_up(&source).map(|()| false),
             };
-            let client = ClientRequest::new(Connection::new(connection, index, broker.closing.clone()));
-            if client.has_spoken() {
+            let connection = Connection::new(connection, index, broker.closing.clone());
+            if connection.is_readable() {
                 // It has a thread before the next one is let in.
-                self.pending.push(index, client);
+                self.pending.push(index, connection);
                 return Ok(true);
             }
-            if !self.admit(index, client)? {
+            if !self.admit(index, connection)? {
                 return Ok(false);
             }
         }
@@ -246,15 +246,14 @@ impl EventLoop {
     }
 
     /// Has somebody wait who has said nothing yet. Gives whether that is possible.
-    fn admit(&mut self, index: usize, client: ClientRequest) -> io::Result<bool> {
+    fn admit(&mut self, index: usize, connection: Connection) -> io::Result<bool> {
         let number = self.pending.next_number();
-        if let Err(source) =
-            watch(&self.listener_set.epoll, client.connection.as_fd(), EventToken::Pending(number))
+        if let Err(source) = watch(&self.listener_set.epoll, connection.as_fd(), EventToken::Pending(number))
         {
             // The user has too many watches: this caller sees its connection close, the others wait.
             return self.listener_set.give_up(&source).map(|()| false);
         }
-        self.pending.admit(index, client, Instant::now());
+        self.pending.admit(index, connection, Instant::now());
         Ok(true)
     }
 
@@ -267,8 +266,8 @@ impl EventLoop {
                     self.listener_set.note_shut(index);
                     self.accept(index)?;
                 }
-                DeferredAccept::Pending(index, client) => {
-                    self.admit(index, client)?;
+                DeferredAccept::Pending(index, connection) => {
+                    self.admit(index, connection)?;
                     if !self.has_room(index) {
                         self.listener_set.close(&[index])?;
                     }
@@ -289,7 +288,7 @@ impl EventLoop {
             if oldest.since + SILENCE_CROWDED > now {
                 return false;
             }
-            if oldest.client.has_spoken() {
+            if oldest.connection.is_readable() {
                 self.hear(number);
             } else {
                 self.turn_away_silent(number, &Refusal::Crowded);
@@ -300,8 +299,8 @@ impl EventLoop {
 
     /// A visitor said something, or left.
     fn hear(&mut self, number: u64) {
-        if let Some(client) = self.pending.hear(number) {
-            forget(&self.listener_set.epoll, client);
+        if let Some(connection) = self.pending.hear(number) {
+            forget(&self.listener_set.epoll, connection);
         }
     }
 
@@ -318,8 +317,9 @@ impl EventLoop {
 
     fn turn_away_silent(&mut self, number: u64, why: &Refusal) {
         let Some(pending) = self.pending.dismiss(number) else { return };
-        forget(&self.listener_set.epoll, &pending.client);
-        refuse(&self.broker, &self.broker.sockets[pending.socket], &pending.client, why);
+        forget(&self.listener_set.epoll, &pending.connection);
+        let request = ClientRequest::new(pending.connection);
+        refuse(&self.broker, &self.broker.sockets[pending.socket], &request, why);
     }
 
     /// Gives a thread to the sockets at which those who wait for a place have to be looked after.
@@ -347,11 +347,12 @@ impl EventLoop {
         for index in self.pending.ready() {
             let threads = self.broker.sockets[index].threads_max();
             while self.pending.waits_at(index) && self.broker.sockets[index].admission.begin_thread(threads) {
-                let Some(client) = self.pending.pop(index) else { break };
-                let ready = ReadyRequest { place: ThreadSlot::taken(self.broker.clone(), index), client };
+                let Some(connection) = self.pending.pop(index) else { break };
+                let ready =
+                    ReadyConnection { place: ThreadSlot::taken(self.broker.clone(), index), connection };
                 if let Err((source, job)) = self.listener_set.workers.hand(Job::Answer(ready)) {
                     if let Job::Answer(ready) = job {
-                        self.pending.push(index, ready.client);
+                        self.pending.push(index, ready.connection);
                     }
                     return self.listener_set.give_up(&source);
                 }
@@ -394,9 +395,9 @@ impl EventLoop {
     }
 }
 
-fn forget(epoll: &Epoll, client: &ClientRequest) {
+fn forget(epoll: &Epoll, connection: &Connection) {
     // A watch that stays is of no visitor any more, and ends with the connection.
-    epoll.delete(&client.connection).ok();
+    epoll.delete(connection).ok();
 }
 
 fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: EventToken) -> io::Result<()> {

@@ -3,23 +3,22 @@
 
 use std::sync::Arc;
 
-use crate::broker::call::handler::answer;
-use crate::broker::call::handler::attend;
-use crate::broker::request::ClientRequest;
+use crate::broker::call::handler::{answer, attend};
+use crate::broker::connection::Connection;
 use crate::broker::state::{Broker, ServedSocket};
 
-/// A connection that said something, and the place of a thread that answers it.
+/// A connection that can be read, and the place of a thread that answers it.
 #[derive(Debug)]
-pub(super) struct ReadyRequest {
+pub(super) struct ReadyConnection {
     pub(in crate::broker) place: ThreadSlot,
-    pub(in crate::broker) client: ClientRequest,
+    pub(in crate::broker) connection: Connection,
 }
 
 /// What a thread is given to do.
 #[derive(Debug)]
 pub(super) enum Job {
     /// Answer somebody.
-    Answer(ReadyRequest),
+    Answer(ReadyConnection),
     /// Look after those who wait for a place.
     Attend(ThreadSlot),
 }
@@ -34,8 +33,8 @@ pub(super) struct ThreadSlot {
 /// The work of a thread.
 pub(super) fn serve(job: Job) {
     let place = match job {
-        Job::Answer(ReadyRequest { place, client }) => {
-            answer(&place.broker, place.socket(), client);
+        Job::Answer(ReadyConnection { place, connection }) => {
+            answer(&place.broker, place.socket(), connection);
             place
         }
         Job::Attend(place) => {

@@ -22,7 +22,7 @@ pub(super) struct PendingConnections<V> {
 /// Somebody who has not said anything yet.
 #[derive(Debug)]
 pub(super) struct SilentConnection<V> {
-    pub(in crate::broker) client: V,
+    pub(in crate::broker) connection: V,
     pub(in crate::broker) socket: usize,
     pub(in crate::broker) since: Instant,
 }
@@ -63,8 +63,8 @@ impl<V> PendingConnections<V> {
     }
 
     /// Somebody comes in.
-    pub(super) fn admit(&mut self, socket: usize, client: V, since: Instant) {
-        self.silent.insert(self.next, SilentConnection { client, socket, since });
+    pub(super) fn admit(&mut self, socket: usize, connection: V, since: Instant) {
+        self.silent.insert(self.next, SilentConnection { connection, socket, since });
         self.queues[socket].silent.insert(self.next);
         self.next += 1;
         self.count += 1;
@@ -72,8 +72,8 @@ impl<V> PendingConnections<V> {
 
     /// Somebody said something, or left. Gives who, if that is news.
     pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
-        let SilentConnection { client, socket, .. } = self.dismiss(number)?;
-        self.push(socket, client);
+        let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
+        self.push(socket, connection);
         self.queues[socket].ready.back()
     }
 
@@ -109,17 +109,17 @@ impl<V> PendingConnections<V> {
     /// Takes out the next one in turn at a socket.
     pub(in crate::broker) fn pop(&mut self, socket: usize) -> Option<V> {
         let ready = &mut self.queues[socket].ready;
-        let client = ready.pop_front()?;
+        let connection = ready.pop_front()?;
         if ready.is_empty() {
             self.ready.remove(&socket);
         }
         self.count -= 1;
-        Some(client)
+        Some(connection)
     }
 
     /// Somebody who has spoken waits at a socket, the last in turn.
-    pub(in crate::broker) fn push(&mut self, socket: usize, client: V) {
-        self.queues[socket].ready.push_back(client);
+    pub(in crate::broker) fn push(&mut self, socket: usize, connection: V) {
+        self.queues[socket].ready.push_back(connection);
         self.ready.insert(socket);
         self.count += 1;
     }
@@ -162,7 +162,7 @@ mod tests {
         pending.admit(1, "b", now);
         pending.admit(1, "b", now);
         assert!(!pending.has_room(1, 0, 0) && !pending.has_room(0, 0, 0));
-        assert_eq!(pending.oldest_at(1).map(|(number, silent)| (number, silent.client)), Some((4, "b")));
+        assert_eq!(pending.oldest_at(1).map(|(number, silent)| (number, silent.connection)), Some((4, "b")));
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(pending.ready(), [0]);
         assert_eq!((pending.pop(0), pending.pop(0), pending.pop(0)), (Some("c"), Some("a"), None));
         assert!(pending.is_heard());
-        assert_eq!(pending.oldest().map(|(number, silent)| (number, silent.client)), Some((1, "b")));
+        assert_eq!(pending.oldest().map(|(number, silent)| (number, silent.connection)), Some((1, "b")));
         assert!(pending.dismiss(1).is_some() && pending.dismiss(1).is_none());
         assert_eq!((pending.count, pending.oldest_at(0).is_none()), (0, true));
     }

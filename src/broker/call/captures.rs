@@ -14,7 +14,7 @@ use crate::spawn::{Relay, StopSignal};
 
 use crate::broker::ruleset::Ruleset;
 
-/// New files for the streams of one call. Dropped before [`Self::stay`], they are taken away again.
+/// New files for the streams of one call. Dropped before [`Self::stay`], they are removed.
 #[derive(Debug, Default)]
 pub(super) struct CallCaptures([Option<CaptureFile>; REQUEST_FDS]);
 
@@ -47,9 +47,14 @@ impl CallCaptures {
         Ok(captures)
     }
 
-    /// Where they are, for the start record.
+    /// Their paths.
     pub(in crate::broker) fn paths(&self) -> [Option<PathBuf>; REQUEST_FDS] {
         self.0.each_ref().map(|capture| capture.as_ref().map(|capture| capture.path().to_owned()))
+    }
+
+    /// Their paths as records have them.
+    pub(super) fn path_texts(&self) -> [Option<&str>; REQUEST_FDS] {
+        self.0.each_ref().map(|capture| capture.as_ref()?.path().to_str())
     }
 
     /// The files, once, each with the most bytes that it may hold.
@@ -61,8 +66,8 @@ impl CallCaptures {
         self.0.each_mut().map(|capture| Some((capture.as_mut()?.take_file()?, max)))
     }
 
-    /// They are named on record from now on.
-    pub(in crate::broker) fn stay(mut self) {
+    /// Keeps the files: they are named on record from now on.
+    pub(super) fn stay(&mut self) {
         self.0.iter_mut().flatten().for_each(CaptureFile::stay);
     }
 }

@@ -1,24 +1,30 @@
-//! What a thread does that answers: a request, and after it those who waited for its place. Whatever fails on
-//! the way, each is answered, with a record, and no place is lost. `walk.rs` has the order of one call.
+//! The work of a thread that answers: a request, and after it the calls that waited for its place. Whatever fails on the
+//! way, each is answered, with a record, and no place is lost. `walk.rs` has the order of one call.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::broker::admission::RunSlot;
 use crate::broker::admitted::{AdmittedCall, AllowedCall};
+use crate::broker::client_request::ClientRequest;
+use crate::broker::connection::Connection;
 use crate::broker::notice::Notice;
-use crate::broker::request::ClientRequest;
 use crate::broker::state::{Broker, ServedSocket};
 use crate::refusal::Refusal;
 use crate::spawn::{Launcher, Relay};
 use crate::wire::{Reply, Status};
 
-use super::walk::{CallStage, DecodedRequest, EndedCall, ask, refuse, refuse_more, run, turn_out};
+use super::context::{CallContext, CallStage, RefusedCall};
+use super::reply::{answer_end, refuse, refuse_more, turn_out};
+use super::request::{DecodedRequest, ask};
+use super::walk::{EndedCall, run};
 
 /// Answers the request that waits on a connection, and after it the calls that waited for its place.
-pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut client: ClientRequest) {
-    // Whatever fails in here, its caller is answered, and that is on record.
+pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connection: Connection) {
+    let mut client = ClientRequest::new(connection);
+    // A panic in here is a refusal on record, and answered as one.
     let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut client)));
     let allowed = match asked.unwrap_or(Err(Refusal::Failed)) {
         Ok(DecodedRequest::Call(allowed)) => allowed,
@@ -37,7 +43,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, mut clie
     let policy = allowed.policy.clone();
     match socket.admission.enter(AdmittedCall { client, allowed }) {
         Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
-        // Rules that came in between were not asked about a guest who was not there yet.
+        // Rules that were put in force in between were not asked about a call that did not wait yet.
         None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_waiting_job(socket),
         None => {}
     }
@@ -85,88 +91,86 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
     }
 }
 
-/// Runs an admitted call and answers it. Gives it back when it is another rule's by now, whose place it has
-/// to have.
+/// Runs an admitted call and answers it. Gives it back when another rule decides by now, whose place it has to
+/// have.
 fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Option<AdmittedCall> {
-    let AdmittedCall { mut client, mut allowed } = admitted;
-    let mut stage = CallStage::Asked;
-    let work = AssertUnwindSafe(|| run_and_answer(broker, socket, &mut client, &mut allowed, &mut stage));
-    let rest = match catch_unwind(work) {
+    let AdmittedCall { client, mut allowed } = admitted;
+    let stage = Cell::new(CallStage::Asked);
+    let context = CallContext { broker, socket, client: &client, stage: &stage };
+    let after = match catch_unwind(AssertUnwindSafe(|| run_and_answer(context, &mut allowed))) {
         Ok(None) => return Some(AdmittedCall { client, allowed }),
-        Ok(rest) => rest,
+        Ok(after) => after,
         Err(_) => {
-            answer_failed(broker, socket, &client, stage);
+            answer_failed(context);
             None
         }
     };
-    if rest.as_ref().is_some_and(|rest| rest.ended.is_some()) {
+    if matches!(after, Some(AfterAnswer::Ended(_))) {
         refuse_more(broker, socket, &client);
     }
     drop(client);
-    // Its place, and those who wait for it, must not be lost with a thread.
-    let finished = AssertUnwindSafe(|| rest.into_iter().for_each(|rest| finish(broker, socket, rest)));
+    // A panic here must not lose the call's place, and those who wait for it.
+    let finished = AssertUnwindSafe(|| after.into_iter().for_each(|after| finish(broker, socket, after)));
     if catch_unwind(finished).is_err() {
         (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
     }
     None
 }
 
-/// What a request leaves to do when it has been answered.
-struct AfterAnswer {
-    launcher: Option<Launcher>,
-    /// If it ran, or nearly.
-    ended: Option<EndedCall>,
+/// What a call leaves to do when it has been answered.
+enum AfterAnswer {
+    /// It did not run; the process that was made for it is let go of.
+    Refused(Option<Launcher>),
+    Ended(Box<EndedCall>),
 }
 
-/// A part of the broker failed. What was on record as started is on record as lost by now.
-fn answer_failed(broker: &Broker, socket: &ServedSocket, client: &ClientRequest, stage: CallStage) {
+/// Answers a call after a panic. A call that was on record as started is on record as lost by now.
+fn answer_failed(context: CallContext<'_>) {
+    let CallContext { broker, socket, client, stage } = context;
     (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
-    match stage {
+    match stage.get() {
         CallStage::Asked => refuse(broker, socket, client, &Refusal::Failed),
         CallStage::Started => client.reply(&Reply::Status(Status::AUDIT)),
         CallStage::Answered => {}
     }
 }
 
-/// Nothing was answered when it gives nothing: the call needs another place.
-fn run_and_answer(
-    broker: &Broker,
-    socket: &ServedSocket,
-    client: &mut ClientRequest,
-    allowed: &mut AllowedCall,
-    stage: &mut CallStage,
-) -> Option<AfterAnswer> {
-    let mut launcher = None;
-    let ended = match run(broker, socket, client, allowed, &mut launcher, stage) {
-        Ok(None) => return None,
-        Ok(Some(ended)) => Ok(ended),
-        Err(refusal) => Err(refusal),
+/// `None` when nothing was answered: the call needs another place.
+fn run_and_answer(context: CallContext<'_>, allowed: &mut AllowedCall) -> Option<AfterAnswer> {
+    let after = match run(context, allowed) {
+        Ok(ended) => {
+            let ended = ended?;
+            answer_end(context.client, &ended);
+            AfterAnswer::Ended(Box::new(ended))
+        }
+        Err(RefusedCall { refusal, launcher }) => {
+            refuse(context.broker, context.socket, context.client, &refusal);
+            AfterAnswer::Refused(launcher)
+        }
     };
-    match &ended {
-        Ok(EndedCall { status, call, why: Some(why), .. }) => client.reply_why(*status, Some(*call), why),
-        Ok(EndedCall { status, .. }) => client.reply(&Reply::Status(*status)),
-        Err(refusal) => refuse(broker, socket, client, refusal),
-    }
-    *stage = CallStage::Answered;
-    Some(AfterAnswer { launcher, ended: ended.ok() })
+    context.stage.set(CallStage::Answered);
+    Some(after)
 }
 
-/// What is left to do when the caller has its answer.
-fn finish(broker: &Broker, socket: &ServedSocket, AfterAnswer { launcher, ended }: AfterAnswer) {
+/// Does what is left to do when the caller has its answer.
+fn finish(broker: &Broker, socket: &ServedSocket, after: AfterAnswer) {
     let stop = broker.events.as_stop();
-    let Some(EndedCall { captures, relay, remains, is_stuck, .. }) = ended else {
+    let EndedCall { captures, relay, remains, is_stuck, launcher, .. } = match after {
+        AfterAnswer::Ended(ended) => *ended,
         // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more
         // of them than calls.
-        return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.reaper, stop));
+        AfterAnswer::Refused(launcher) => {
+            return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.reaper, stop));
+        }
     };
-    // Before its scope is let go of: a group in which nobody is left can be removed.
+    // Before the launcher lets go of its scope: a group in which no process is left can be removed.
     let stuck = relay.and_then(Relay::end);
-    let launcher = launcher.filter(|_| is_stuck);
+    let launcher = Some(launcher).filter(|_| is_stuck);
     broker.deferred.note(&socket.rules);
     if is_stuck || stuck.is_some() || remains.is_some() {
         broker.deferred.tell();
     }
-    // It keeps its call's place as such a command does.
+    // A relay that cannot be ended keeps its call's place, as such a command does.
     stuck.into_iter().for_each(|relay| relay.outlast(stop.stopping));
     remains.into_iter().for_each(|remains| remains.outlast(&socket.rules, &captures, stop));
     launcher.into_iter().for_each(|launcher| launcher.outlast(stop));
