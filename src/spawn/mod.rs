@@ -3,7 +3,7 @@
 //! forks. Read `plan.rs` for what is passed on, `child.rs` for what the command starts with,
 //! `relay.rs` for the process through which bytes pass where a rule wants that.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod contain;
 mod process;
@@ -17,7 +17,8 @@ mod supervise;
 pub use contain::scope::CallScope;
 pub use contain::scope_pool::{ScopePool, ScopeWant};
 pub use contain::shared::{ScopeFallback, ScopeNews, TellNews};
-pub use process::child::{CloseMode, LaunchFailure};
+pub use process::child::CloseMode;
+pub use process::failure::LaunchFailure;
 pub use process::launcher::{EndingLauncher, Launcher};
 pub use process::nursery::{Nursery, NurseryRole, run as run_nursery};
 pub use process::plan::{CommandStdio, LaunchPlan};

@@ -13,7 +13,7 @@ use crate::cgroup::{CgroupUsage, OomWatch};
 use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
 use crate::rules::{BackgroundMode, HangupAction};
 use crate::spawn::contain::members::CallMembers;
-use crate::spawn::process::child::LaunchFailure;
+use crate::spawn::process::failure::LaunchFailure;
 use crate::spawn::process::launcher::{Launcher, ReapedCommand, Told};
 use crate::spawn::process::plan::LaunchPlan;
 use crate::spawn::reap::call_reaper::ReaperChildren;

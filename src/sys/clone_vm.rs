@@ -1,51 +1,48 @@
-//! A process that lives in the memory of the one that made it, until it becomes another program or ends: nothing is
-//! copied to make it, and nothing has to be let go of when it becomes the other one. `posix_spawn` does the same, but
-//! stops its caller meanwhile, and here the new process waits for its orders instead.
-//!
-//! What it may do is little: it has a stack and some room of its own, and everything else is the other's, who goes on.
-//! It must not allocate, not panic, and not look at `errno` where it matters.
+//! A process that lives in the memory of its maker until it becomes another program or ends: nothing is copied to
+//! make it, and nothing has to be let go of when it becomes the other program. `posix_spawn` does the same, but
+//! stops its caller meanwhile, and here the new process waits for its orders instead. [`clone_sibling`] says what
+//! such a process may do; `in_child.rs` has its system calls.
 
 use std::io;
 use std::mem::{align_of, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr::{NonNull, null_mut};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// Nothing can be touched below the stack.
+use super::fork::CLONE_INTO_CGROUP;
+use super::in_child;
+use super::syscall;
+
+/// Bytes below the stack that nothing can touch.
 const GUARD_BYTES: usize = 64 * 1024;
 const STACK_BYTES: usize = 128 * 1024;
 const HEAD_BYTES: usize = 4096;
-/// What a process has for what it reads; more is mapped for it.
+/// Bytes of a process for what it reads; more is mapped for it.
 const ROOM_BYTES: usize = 60 * 1024;
-const BERTH_BYTES: usize = GUARD_BYTES + STACK_BYTES + HEAD_BYTES + ROOM_BYTES;
+const SLOT_BYTES: usize = GUARD_BYTES + STACK_BYTES + HEAD_BYTES + ROOM_BYTES;
 
-/// `CLONE_INTO_CGROUP`; what `libc` has under this name is 0, cut to an `int`.
-pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-
-/// Whether the memory is shared. Where that is not written for the processor, the process gets a copy.
-const SHARES: bool = cfg!(target_arch = "x86_64");
-
-/// What lies between the stack and the room.
+/// The header of a slot, between its stack and its room. It is used by pointers to its fields alone: one process
+/// reads `child_tid` while the other writes the rest.
 #[repr(C)]
 struct SlotHeader {
-    /// Not 0 while a process lives there; the kernel sets it to 0 when that lets go of the memory.
+    /// Not 0 while a process lives in the slot; the kernel sets it to 0 when that lets go of the memory.
     child_tid: AtomicU32,
-    /// What was mapped for it beside.
+    /// The mapping beside the slot, of a process that needed more than its room.
     more: *mut libc::c_void,
     more_bytes: usize,
 }
 
-/// What a new process begins with.
+/// The first values of a new process.
 struct ChildStart<T> {
     entry: fn(T, ChildMemory) -> u8,
     orders: T,
     room: ChildMemory,
 }
 
-/// Memory of its own for one process at a time. It is never given back: whoever lives there may outlive all else.
+/// Memory for one process at a time. It is never given back: the process there may outlive all else.
 #[derive(Debug)]
 struct ChildSlot {
     start: NonNull<u8>,
@@ -55,38 +52,40 @@ struct ChildSlot {
 #[derive(Debug, Default)]
 pub struct ChildSlots(Vec<ChildSlot>);
 
-/// The room of one process.
+/// The memory that one new process may use: the room of its slot, or of its own.
 #[derive(Debug)]
 pub struct ChildMemory {
-    head: NonNull<SlotHeader>,
+    /// The header of the slot in its maker's memory; `None` in a process that is a copy of its maker.
+    head: Option<NonNull<SlotHeader>>,
 }
 
-/// An anonymous private mapping. `mmap(2)`. Errors: `ENOMEM`.
-#[allow(unsafe_code, reason = "nix's mmap does the same, and is unsafe too")]
-fn map(bytes: usize) -> io::Result<NonNull<libc::c_void>> {
+/// An anonymous private mapping, which copies of this process (`fork.rs`) do not have: they have no use for it, and
+/// must not hold what is there of other calls. `mmap(2)`, `madvise(2)`. Errors: `ENOMEM`.
+#[allow(unsafe_code, reason = "nix's mmap sets errno")]
+fn map(bytes: usize) -> nix::Result<NonNull<u8>> {
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // Neither address nor file, whose number the kernel does not look at.
+    let arguments = [0, bytes, flags(access), flags(kind | libc::MAP_NORESERVE), usize::MAX, 0];
     // SAFETY: a new mapping, at a place that the kernel chooses, touches nothing that is there.
-    let start = unsafe { libc::mmap(null_mut(), bytes, access, kind | libc::MAP_NORESERVE, -1, 0) };
-    if start == libc::MAP_FAILED {
-        return Err(io::ErrorKind::OutOfMemory.into());
-    }
-    if SHARES {
-        // A copy of this process (`fork.rs`) has no use for it, and must not hold what is here of other
-        // calls.
-        // SAFETY: the whole of a new mapping, whose contents stay.
-        Errno::result(unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) })?;
-    }
-    NonNull::new(start).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    let start = unsafe { syscall::call(libc::SYS_mmap, arguments) }?;
+    // SAFETY: the whole of a new mapping, whose contents stay.
+    unsafe { syscall::call(libc::SYS_madvise, [start, bytes, flags(libc::MADV_DONTFORK)]) }?;
+    NonNull::new(std::ptr::with_exposed_provenance_mut(start)).ok_or(Errno::ENOMEM)
+}
+
+/// Flags as an argument of a system call.
+fn flags(flags: libc::c_int) -> usize {
+    flags.cast_unsigned() as usize
 }
 
 impl ChildSlot {
     #[allow(unsafe_code, reason = "memory that is written by another process's system calls too")]
     fn new() -> io::Result<Self> {
-        let start = map(BERTH_BYTES)?;
+        let start = map(SLOT_BYTES)?;
         // SAFETY: the guard is the beginning of the new mapping, where nothing is yet.
-        Errno::result(unsafe { libc::mprotect(start.as_ptr(), GUARD_BYTES, libc::PROT_NONE) })?;
-        // All zeroes, as the kernel gives it, is a head of nobody's.
-        Ok(Self { start: start.cast() })
+        Errno::result(unsafe { libc::mprotect(start.as_ptr().cast(), GUARD_BYTES, libc::PROT_NONE) })?;
+        // All zeroes, as the kernel gives it, is the header of a free slot.
+        Ok(Self { start })
     }
 
     #[allow(unsafe_code, reason = "a place in a mapping")]
@@ -105,21 +104,24 @@ impl ChildSlot {
         self.child_tid().load(Ordering::Acquire) == 0
     }
 
-    /// Lets go of what was mapped for the last process.
+    /// Unmaps what was mapped for the last process.
     #[allow(unsafe_code, reason = "memory that another process used")]
     fn clear(&mut self) {
-        // SAFETY: nobody lives here, so the head is this process's alone.
-        let head = unsafe { self.head().as_mut() };
-        if head.more_bytes > 0 {
-            // SAFETY: `Room::take` mapped exactly this, for a process that is gone.
-            unsafe { libc::munmap(head.more, head.more_bytes) };
-            head.more_bytes = 0;
+        let head = self.head().as_ptr();
+        // SAFETY: the slot is free, so no other process uses this field.
+        let more_bytes = unsafe { &mut (*head).more_bytes };
+        if *more_bytes > 0 {
+            // SAFETY: as above.
+            let more = unsafe { (*head).more };
+            // SAFETY: `ChildMemory::take` mapped exactly this, for a process that is gone.
+            unsafe { libc::munmap(more, *more_bytes) };
+            *more_bytes = 0;
         }
     }
 }
 
 impl ChildSlots {
-    /// One where nobody lives. Errors: `ENOMEM`.
+    /// A slot in which no process lives. Errors: `ENOMEM`.
     fn free(&mut self) -> io::Result<&mut ChildSlot> {
         let place = match self.0.iter().position(ChildSlot::is_free) {
             Some(place) => place,
@@ -135,69 +137,84 @@ impl ChildSlots {
 }
 
 impl ChildMemory {
+    /// The memory of a process that is a copy of its maker (`copy_sibling`): as much as it likes.
+    pub fn of_copy() -> Self {
+        Self { head: None }
+    }
+
     /// Makes a copy of this process as its child, which goes on here too, and for which `None` is given: it
-    /// has memory of its own, and of all berths a copy of this one alone. `errno` stays. `fork(2)`, without
+    /// has memory of its own, and of all slots a copy of this one alone. `errno` stays. `fork(2)`, without
     /// what the C library does beside.
     /// Errors: `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`.
     #[allow(unsafe_code, reason = "the C library's fork takes locks and sets errno")]
     pub fn fork(&self) -> nix::Result<Option<Pid>> {
         self.advise(libc::MADV_DOFORK)?;
-        let flags = libc::SIGCHLD.cast_unsigned() as usize;
         // SAFETY: without CLONE_VM and a stack the copy goes on here, on a copy of this stack.
-        let child = unsafe { super::syscall::call(libc::SYS_clone, [flags, 0, 0, 0, 0]) };
+        let child = unsafe { syscall::call(libc::SYS_clone, [flags(libc::SIGCHLD), 0, 0, 0, 0]) };
         if child == Ok(0) {
             return Ok(None);
         }
         // Other copies have no use for it again.
         self.advise(libc::MADV_DONTFORK).ok();
-        child.map(|child| Some(Pid::from_raw(i32::try_from(child).unwrap_or_default())))
+        child.map(|child| Some(in_child::pid(Ok(child))))
     }
 
-    /// Whether copies of this process have this berth.
+    /// Whether copies of this process have this slot.
     #[allow(unsafe_code, reason = "a place in a mapping")]
     fn advise(&self, advice: libc::c_int) -> nix::Result<()> {
-        if !SHARES {
-            return Ok(());
-        }
-        // SAFETY: the head stands so far behind the beginning of its mapping.
-        let start = unsafe { self.head.cast::<u8>().sub(GUARD_BYTES + STACK_BYTES) };
-        let arguments = [start.addr().get(), BERTH_BYTES, advice.cast_unsigned() as usize];
+        let Some(head) = self.head else { return Ok(()) };
+        // SAFETY: the header stands so far behind the beginning of its mapping.
+        let start = unsafe { head.cast::<u8>().sub(GUARD_BYTES + STACK_BYTES) };
         // SAFETY: the whole of a mapping, whose contents stay.
-        unsafe { super::syscall::call(libc::SYS_madvise, arguments) }.map(drop)
+        unsafe { syscall::call(libc::SYS_madvise, [start.addr().get(), SLOT_BYTES, flags(advice)]) }.map(drop)
     }
 
     /// So many bytes, once; `None` when there is no memory.
     #[allow(unsafe_code, reason = "a place in a mapping")]
     pub fn take(self, bytes: usize) -> Option<&'static mut [u8]> {
-        if bytes <= ROOM_BYTES {
-            // SAFETY: the room follows the head's page in the mapping.
-            let start = unsafe { self.head.cast::<u8>().add(HEAD_BYTES) };
-            // SAFETY: so many bytes are there, written by nobody else, and this room is given away once.
-            return Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) });
-        }
-        let start = map(bytes).ok()?;
-        let mut head = self.head;
-        // SAFETY: while a process lives here, the head is its own but for the atomic.
-        let head = unsafe { head.as_mut() };
-        (head.more, head.more_bytes) = (start.as_ptr(), bytes);
-        // SAFETY: a new mapping of so many zeroes, which is unmapped when this process is gone.
-        Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr().cast(), bytes) })
+        let start = match self.head {
+            // SAFETY: the room follows the header's page in the mapping.
+            Some(head) if bytes <= ROOM_BYTES => unsafe { head.cast::<u8>().add(HEAD_BYTES) },
+            head => {
+                let start = map(bytes).ok()?;
+                if let Some(head) = head {
+                    let head = head.as_ptr();
+                    // SAFETY: while a process lives in the slot, it alone uses this field.
+                    unsafe { (*head).more = start.as_ptr().cast() };
+                    // SAFETY: as above.
+                    unsafe { (*head).more_bytes = bytes };
+                }
+                start
+            }
+        };
+        // SAFETY: so many bytes are there, written by nothing else, and this memory is given away once. What was
+        // mapped is unmapped when this process is gone.
+        Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) })
     }
 }
 
-/// Makes a process that lives `entry` and ends with what that gives, and gives its pid and a pidfd. It is a child of this
-/// process's parent (`CLONE_PARENT`), which may wait for it; it has copies of all descriptors. With `group`, the
+/// Makes a process in this one's memory, which runs `entry` and ends with what that gives; gives its pid and a
+/// pidfd. It is a child of this process's parent (`CLONE_PARENT`), which may wait for it; it has copies of all descriptors. With `group`, the
 /// directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7): no move follows, which would take a
 /// lock of the whole kernel's.
 ///
 /// Where `clone3` cannot be called, which container's filters deny because they cannot look at its arguments,
 /// `clone` does the same, but for the group.
 ///
-/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EAGAIN` (too
-/// many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES`, `EBUSY` (it hands
-/// controllers on, so it may hold no process), `ENODEV` (it was removed).
+/// It is written for x86-64; for others it gives `ENOSYS`.
+///
+/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EINVAL` or `EPERM` (the
+/// kernel, or a filter, does not let processes share memory), `EAGAIN` (too many processes, or tasks in the
+/// group), `ENOMEM`, `EMFILE`; of a group `EACCES`, `EBUSY` (it hands controllers on, so it may hold no process),
+/// `ENODEV` (it was removed).
+///
+/// # Safety
+/// `entry` runs beside this process, in its memory and with its thread's storage. So `entry`, and all that it calls:
+/// allocates and frees nothing, as the allocator may be at work here; never panics, as a panic allocates and
+/// takes locks; leaves `errno` alone, as it is this process's too, and so makes its system calls by `in_child.rs`
+/// and the like; and writes to nothing but its stack, `orders` and its [`ChildMemory`].
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
-pub fn clone_sibling<T: Copy>(
+pub unsafe fn clone_sibling<T: Copy>(
     slots: &mut ChildSlots,
     group: Option<BorrowedFd<'_>>,
     entry: fn(T, ChildMemory) -> u8,
@@ -213,13 +230,13 @@ pub fn clone_sibling<T: Copy>(
     let after_head = unsafe { slot.head().add(1) }.cast::<u8>();
     let start = after_head.as_ptr().wrapping_add(after_head.align_offset(align_of::<ChildStart<T>>()));
     let start = start.cast::<ChildStart<T>>();
-    // SAFETY: aligned, within the head's page, and nobody lives here.
-    unsafe { start.write(ChildStart { entry, orders, room: ChildMemory { head: slot.head() } }) };
+    // SAFETY: aligned, within the head's page, and no process lives here.
+    unsafe { start.write(ChildStart { entry, orders, room: ChildMemory { head: Some(slot.head()) } }) };
     let mut pidfd: libc::c_int = -1;
     let mut args = arguments(slot, group, &mut pidfd);
-    slot.child_tid().store(u32::from(SHARES), Ordering::Release);
-    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, and the new process has a stack of its own, or a copy of
-    // all memory.
+    slot.child_tid().store(1, Ordering::Release);
+    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, the new process has a stack of its own, and the
+    // caller answers for what it does.
     let child = unsafe { clone_any(&mut args, enter::<T>, start) };
     let child = child.inspect_err(|_| slot.child_tid().store(0, Ordering::Release))?;
     // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
@@ -228,16 +245,15 @@ pub fn clone_sibling<T: Copy>(
 }
 
 fn arguments(slot: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::c_int) -> libc::clone_args {
-    let shared = if SHARES { libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID } else { 0 };
-    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | shared;
+    let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID;
     libc::clone_args {
         flags: u64::from(flags.cast_unsigned()) | group.map_or(0, |_| CLONE_INTO_CGROUP),
-        pidfd: std::ptr::from_mut(pidfd).addr() as u64,
-        child_tid: std::ptr::from_ref(slot.child_tid()).addr() as u64,
+        pidfd: std::ptr::from_mut(pidfd).expose_provenance() as u64,
+        child_tid: std::ptr::from_ref(slot.child_tid()).expose_provenance() as u64,
         parent_tid: 0,
         exit_signal: 0, // with CLONE_PARENT the kernel takes the nursery's own, SIGCHLD
-        stack: if SHARES { (slot.start.addr().get() + GUARD_BYTES) as u64 } else { 0 },
-        stack_size: if SHARES { STACK_BYTES as u64 } else { 0 },
+        stack: (slot.start.addr().get() + GUARD_BYTES) as u64,
+        stack_size: STACK_BYTES as u64,
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
@@ -246,13 +262,11 @@ fn arguments(slot: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::
 }
 
 /// The first function of a new process, and the last.
-#[allow(unsafe_code, reason = "what the other process left")]
+#[allow(unsafe_code, reason = "a value that its maker wrote for it")]
 extern "C" fn enter<T: Copy>(start: *mut ChildStart<T>) -> ! {
     // SAFETY: it was written for this process, which takes it once.
     let ChildStart { entry, orders, room } = unsafe { start.read() };
-    let code = entry(orders, room);
-    // SAFETY: ends this process, and nothing of the other's: no handler runs, nothing is flushed.
-    unsafe { libc::_exit(code.into()) }
+    syscall::exit(entry(orders, room))
 }
 
 /// Whether `clone3` was denied once: it is not asked for again.
@@ -269,7 +283,7 @@ unsafe fn clone_any<T>(
     start: *mut ChildStart<T>,
 ) -> nix::Result<usize> {
     if !WITHOUT_CLONE3.load(Ordering::Relaxed) {
-        let whole = [std::ptr::from_mut(args).addr(), size_of::<libc::clone_args>(), 0, 0, 0];
+        let whole = [std::ptr::from_mut(args).expose_provenance(), size_of::<libc::clone_args>(), 0, 0, 0];
         // SAFETY: the caller answers for it, and `args` is whole.
         let result = unsafe { clone_onto(libc::SYS_clone3, whole, enter, start) };
         if !matches!(result, Err(Errno::ENOSYS | Errno::EPERM)) {
@@ -283,9 +297,8 @@ unsafe fn clone_any<T>(
     let place = |number: u64| usize::try_from(number).unwrap_or_default();
     let [flags, handle, child] = [args.flags, args.pidfd, args.child_tid].map(place);
     let stack = place(args.stack + args.stack_size);
-    // SAFETY: the caller answers for it. The fourth and fifth are the child's number and thread storage, in
-    // an order that depends on the processor; without their flags neither is looked at, and only x86-64 sets
-    // the first one's.
+    // SAFETY: the caller answers for it. The fourth is the child's number, as x86-64 has it, and the fifth thread
+    // storage, which is not looked at without its flag.
     let result = unsafe { clone_onto(libc::SYS_clone, [flags, stack, handle, child, 0], enter, start) };
     if result.is_ok() {
         WITHOUT_CLONE3.store(true, Ordering::Relaxed);
@@ -334,64 +347,82 @@ unsafe fn clone_onto<T>(
             lateout("r11") _,
         );
     }
-    super::syscall::outcome(result)
+    syscall::outcome(result)
 }
 
-/// The same in a copy of this process, which may call what it likes.
+/// Gives `ENOSYS`: there is no code that begins on another stack for this processor.
 ///
 /// # Safety
-/// As the call's; only for a process with one thread: the copy would miss every other.
+/// Nothing is done.
 #[cfg(not(target_arch = "x86_64"))]
-#[allow(unsafe_code, reason = "no crate offers clone3")]
+#[allow(unsafe_code, reason = "the signature of the function for x86-64")]
 unsafe fn clone_onto<T>(
-    number: libc::c_long,
-    arguments: [usize; 5],
-    enter: extern "C" fn(*mut ChildStart<T>) -> !,
-    start: *mut ChildStart<T>,
+    _: libc::c_long,
+    _: [usize; 5],
+    _: extern "C" fn(*mut ChildStart<T>) -> !,
+    _: *mut ChildStart<T>,
 ) -> nix::Result<usize> {
-    let [first, second, third, ..] = arguments;
-    // SAFETY: the caller answers for it; without CLONE_VM the child has a copy of the memory.
-    let child = unsafe { super::syscall::call(number, [first, second, third]) }?;
-    if child == 0 {
-        enter(start);
-    }
-    Ok(child)
+    Err(Errno::ENOSYS)
 }
 
 #[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests {
     use std::os::fd::AsFd;
 
     use nix::fcntl::OFlag;
+    use nix::poll::{PollFd, PollFlags};
     use nix::unistd::pipe2;
+
+    use crate::sys::copy_sibling;
 
     use super::*;
 
     /// Waits for a byte, and gives one more of its room than the orders say.
     fn wait((number, bytes): (i32, usize), room: ChildMemory) -> u8 {
         let mut byte = [0];
-        let heard = crate::sys::read(crate::sys::alone_with(number).as_fd(), &mut byte);
+        let heard = in_child::read(in_child::alone_with(number).as_fd(), &mut byte);
         let Some(room) = room.take(bytes).filter(|_| heard.is_ok()) else { return 99 };
         room[bytes - 1] = byte[0];
         room[bytes - 1] + 1
     }
 
+    /// Waits for the end. Its parent is the test's parent: nothing here can wait for it.
+    fn see_end(pidfd: &OwnedFd) {
+        assert!(
+            crate::sys::poll_until(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], None)
+                .expect("polled")
+        );
+        let no_child = crate::sys::reap(pidfd.as_fd()).expect_err("it is the parent's");
+        assert_eq!(no_child.raw_os_error(), Some(libc::ECHILD));
+    }
+
     #[test]
-    fn a_sibling_lives_beside_until_it_ends_and_its_berth_is_another_s_then() {
-        // Whose parent is the test's parent: nobody here can wait for it. So it is a child's sibling that is made.
+    #[allow(unsafe_code, reason = "the contract of what is tested")]
+    fn a_sibling_lives_beside_until_it_ends_and_its_slot_is_another_s_then() {
         let mut slots = ChildSlots::default();
         let (listen, speak) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         for bytes in [1, ROOM_BYTES, 10 * ROOM_BYTES] {
-            let (_, pidfd) =
-                clone_sibling(&mut slots, None, wait, (listen.as_raw_fd(), bytes)).expect("a process");
-            assert_eq!(slots.0.iter().filter(|slot| !slot.is_free()).count(), usize::from(SHARES));
+            let orders = (listen.as_raw_fd(), bytes);
+            // SAFETY: `wait` allocates nothing, panics only where there is a bug, and has its system calls from
+            // `in_child.rs`.
+            let (_, pidfd) = unsafe { clone_sibling(&mut slots, None, wait, orders) }.expect("a process");
+            assert_eq!(slots.0.iter().filter(|slot| !slot.is_free()).count(), 1);
             nix::unistd::write(&speak, &[7]).expect("told");
-            let mut end = [nix::poll::PollFd::new(pidfd.as_fd(), nix::poll::PollFlags::POLLIN)];
-            assert!(crate::sys::poll_until(&mut end, None).expect("polled"));
+            see_end(&pidfd);
             assert!(slots.0.iter().all(ChildSlot::is_free));
-            let no_child = crate::sys::reap(pidfd.as_fd()).expect_err("it is the parent's");
-            assert_eq!(no_child.raw_os_error(), Some(libc::ECHILD));
         }
         assert_eq!(slots.0.len(), 1);
+    }
+
+    #[test]
+    fn what_lives_in_another_s_memory_lives_in_a_copy_too() {
+        let (listen, speak) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
+        for bytes in [1, 10 * ROOM_BYTES] {
+            let orders = (listen.as_raw_fd(), bytes);
+            let (_, pidfd) = copy_sibling(None, || wait(orders, ChildMemory::of_copy())).expect("a process");
+            nix::unistd::write(&speak, &[7]).expect("told");
+            see_end(&pidfd);
+        }
     }
 }

@@ -1,10 +1,12 @@
-//! Descriptors by number, and which ones survive exec.
+//! What is behind a descriptor, and the three descriptors that a process starts with.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::stat::SFlag;
+
+use super::in_child::ChildFd;
 
 /// The form of what is behind a descriptor, and, of a device, its numbers: what the kernel knows of it,
 /// without asking the file system, which may be a caller's own and never answer. `statx(2)` with
@@ -30,12 +32,11 @@ pub fn stdio() -> [BorrowedFd<'static>; 3] {
     [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// Marks every descriptor from `first` on close-on-exec. `close_range(2)`, Linux 5.11.
-#[allow(unsafe_code, reason = "nix has no close_range")]
-pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
-    let first = u32::try_from(first).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: with CLOSE_RANGE_CLOEXEC nothing is closed now, so no owner loses its descriptor.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    Errno::result(result)?;
-    Ok(())
+/// For a process with memory of its own.
+impl From<ChildFd> for OwnedFd {
+    #[allow(unsafe_code, reason = "a number is made a descriptor")]
+    fn from(descriptor: ChildFd) -> Self {
+        // SAFETY: it is open, and nothing owns it any more.
+        unsafe { Self::from_raw_fd(descriptor.into_raw()) }
+    }
 }

@@ -1,8 +1,8 @@
 //! Becoming another program, for a process that must not allocate.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::ffi::{CStr, c_char};
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -22,7 +22,8 @@ pub fn execute<'a>(
     let (_, mut places, _) = unsafe { room.align_to_mut::<MaybeUninit<*const c_char>>() };
     let Some(argv) = list(argv, &mut places) else { return Errno::E2BIG };
     let Some(environment) = list(environment, &mut places) else { return Errno::E2BIG };
-    let arguments = [program.as_ptr().addr(), argv.addr(), environment.addr()];
+    let arguments =
+        [program.as_ptr().expose_provenance(), argv.expose_provenance(), environment.expose_provenance()];
     // SAFETY: both lists are of C strings that outlive the call, and end with a null pointer.
     unsafe { syscall::call(libc::SYS_execve, arguments) }.err().unwrap_or(Errno::UnknownErrno)
 }
@@ -45,20 +46,5 @@ fn list<'a>(
 #[allow(unsafe_code, reason = "nix's chdir reads errno")]
 pub fn enter_directory(path: &CStr) -> nix::Result<()> {
     // SAFETY: the path is a C string that outlives the call.
-    unsafe { syscall::call(libc::SYS_chdir, [path.as_ptr().addr(), 0, 0]) }.map(drop)
-}
-
-/// The descriptor of this number, after all others but stdin, stdout and stderr have been closed: for a process that
-/// has just been made, with copies of what its maker had. `close_range(2)`.
-#[allow(unsafe_code, reason = "the numbers are copies that nobody here owns")]
-pub fn alone_with(number: RawFd) -> OwnedFd {
-    let number = number.cast_unsigned();
-    for [first, last] in [[3, number.saturating_sub(1)], [number + 1, u32::MAX]] {
-        if first <= last {
-            // SAFETY: these are this process's own copies, and nothing in it owns one.
-            unsafe { syscall::call(libc::SYS_close_range, [first as usize, last as usize, 0]) }.ok();
-        }
-    }
-    // SAFETY: it is open, and its owner is the other process, in a table of its own.
-    unsafe { OwnedFd::from_raw_fd(number.cast_signed()) }
+    unsafe { syscall::call(libc::SYS_chdir, [path.as_ptr().expose_provenance(), 0, 0]) }.map(drop)
 }

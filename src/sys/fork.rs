@@ -9,7 +9,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
-use super::clone_vm::CLONE_INTO_CGROUP;
+/// `CLONE_INTO_CGROUP`; what `libc` has under this name is 0, cut to an `int`.
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// How a copy ends whose work panicked.
 const PANICKED: u8 = 101;

@@ -1,8 +1,7 @@
 //! Messages with descriptors and the sender's credentials (`unix(7)`, `cmsg(3)`).
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Instant;
 
@@ -10,11 +9,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::limits::{MESSAGE_FDS_MAX, SEND_RETRY};
+use crate::limits::SEND_RETRY;
 
 use super::poll::poll_until;
+use super::raw_message::{CREDENTIALS_WORDS, ControlBuffer, each_item, own, receive_raw};
 use super::retry::uninterrupted;
-use super::syscall;
 
 /// Who sent a message, in the kernel's words (`SCM_CREDENTIALS`), seen from this process's namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -101,19 +100,6 @@ fn start_peeks_at(socket: BorrowedFd<'_>, offset: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the next message without its bytes, and has the kernel let go of the descriptors that it brings:
-/// none is installed, so none is flushed; but the last reference to one may take its time here. Gives whether
-/// there was a message; not one is the end. For a process that lives in another's memory: nothing is
-/// allocated, and `errno` stays.
-/// Errors: `EAGAIN` on a non-blocking socket without a message.
-pub fn discard(socket: BorrowedFd<'_>) -> nix::Result<bool> {
-    let mut control = [0; CREDENTIALS_WORDS];
-    let arrived = receive_raw(socket, &mut [0], &mut control, 0)?;
-    let is_message =
-        arrived.length > 0 || arrived.control_length > 0 || arrived.flags & libc::MSG_CTRUNC != 0;
-    Ok(is_message)
-}
-
 /// Takes the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
 pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMessage> {
     let mut bytes = vec![0; capacity];
@@ -127,130 +113,17 @@ pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMe
         sender: None,
     };
     control.each_item(&arrived, |kind, data| match kind {
-        libc::SCM_RIGHTS => received.descriptors.extend(data.chunks_exact(4).map(own)),
+        libc::SCM_RIGHTS => {
+            received.descriptors.extend(data.chunks_exact(4).map(|number| own(number).into()))
+        }
         libc::SCM_CREDENTIALS => received.sender = credentials(data),
         _ => {}
     });
     Ok(received)
 }
 
-/// Fills `bytes` with the first of what comes, and gives how many came and the first descriptors of it. For a
-/// process that lives in another's memory: nothing is allocated, and `errno` stays.
-pub fn receive_few<const N: usize>(
-    socket: BorrowedFd<'_>,
-    bytes: &mut [u8],
-) -> nix::Result<(usize, [Option<OwnedFd>; N])> {
-    let mut control = ControlBuffer::new();
-    let arrived = receive_raw(socket, bytes, &mut control.0, 0)?;
-    let mut few = [const { None }; N];
-    let mut places = few.iter_mut();
-    control.each_item(&arrived, |kind, data| {
-        if kind == libc::SCM_RIGHTS {
-            data.as_chunks::<4>()
-                .0
-                .iter()
-                .zip(&mut places)
-                .for_each(|(number, place)| *place = Some(own(number)));
-        }
-    });
-    Ok((arrived.length, few))
-}
-
-/// One message as it came: its length and that of its control data, in bytes, and `MSG_` flags.
-pub(super) struct MessageInfo {
-    pub(super) length: usize,
-    control_length: usize,
-    pub(super) flags: libc::c_int,
-}
-
-/// Takes or looks at (`MSG_PEEK`) the next message. `recvmsg(2)`, without `errno` and without an allocation.
-#[allow(unsafe_code, reason = "nix loses the descriptors of a message whose control data was cut")]
-pub(super) fn receive_raw(
-    socket: BorrowedFd<'_>,
-    bytes: &mut [u8],
-    control: &mut [u64],
-    flags: libc::c_int,
-) -> nix::Result<MessageInfo> {
-    let mut part = IoSliceMut::new(bytes);
-    // SAFETY: all zeroes is an empty msghdr.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    header.msg_iov = (&raw mut part).cast();
-    header.msg_iovlen = 1;
-    header.msg_control = control.as_mut_ptr().cast();
-    let number = socket.as_raw_fd().unsigned_abs() as usize;
-    let flags = (flags | libc::MSG_CMSG_CLOEXEC).unsigned_abs() as usize;
-    let length = loop {
-        header.msg_controllen = size_of_val(control) as _;
-        let arguments = [number, (&raw mut header).addr(), flags];
-        // SAFETY: the header points to one iovec (IoSliceMut has its layout) and one control buffer, both of the
-        // lengths given and both alive until after the call.
-        match unsafe { syscall::call(libc::SYS_recvmsg, arguments) } {
-            Err(Errno::EINTR) => {}
-            result => break result?,
-        }
-    };
-    Ok(MessageInfo { length, control_length: header.msg_controllen as usize, flags: header.msg_flags })
-}
-
-/// Words of control data: a header and credentials, which come first, a header and the most descriptors. Exact, as it
-/// is what limits the descriptors.
-const CONTROL_WORDS: usize = CREDENTIALS_WORDS + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
-
-/// Words of control data for a header and credentials.
-const CREDENTIALS_WORDS: usize = (HEADER_BYTES + 12).div_ceil(8);
-
 /// Bytes of a message that are looked at without an allocation: nearly every request has fewer.
 const PEEK_BYTES: usize = 2048;
-
-/// Bytes of a control header: a word of length, two `int`s.
-const HEADER_BYTES: usize = size_of::<usize>() + 8;
-
-/// Room for what a message carries beside its bytes, aligned as the kernel writes it.
-pub(super) struct ControlBuffer(pub(super) [u64; CONTROL_WORDS]);
-
-impl ControlBuffer {
-    pub(super) fn new() -> Self {
-        Self([0; CONTROL_WORDS])
-    }
-
-    /// Gives `take` the type and data of each item of level `SOL_SOCKET`. Allocates nothing and cannot panic.
-    pub(super) fn each_item(&self, arrived: &MessageInfo, take: impl FnMut(libc::c_int, &[u8])) {
-        each_item(&self.0, arrived, take);
-    }
-}
-
-fn each_item(words: &[u64], arrived: &MessageInfo, mut take: impl FnMut(libc::c_int, &[u8])) {
-    let mut bytes = [0; CONTROL_WORDS * 8];
-    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    let mut rest = bytes.get(..arrived.control_length).unwrap_or_default();
-    while let Some((header, data)) = rest.split_first_chunk::<HEADER_BYTES>() {
-        let Some((total, kind)) = header.split_first_chunk::<{ size_of::<usize>() }>() else { return };
-        let Some((level, kind)) = kind.split_first_chunk::<4>() else { return };
-        let total = usize::from_ne_bytes(*total);
-        let Some(data) = total.checked_sub(HEADER_BYTES).and_then(|length| data.get(..length)) else {
-            return;
-        };
-        if i32::from_ne_bytes(*level) == libc::SOL_SOCKET {
-            take(int(kind), data);
-        }
-        rest = rest.get(total.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
-    }
-}
-
-/// The number in four bytes; of fewer there is none, which the kernel never gives.
-fn int(bytes: &[u8]) -> i32 {
-    bytes.first_chunk().map_or(-1, |bytes| i32::from_ne_bytes(*bytes))
-}
-
-/// The owner of a descriptor that `recvmsg` has just installed for this message, and that is owned once.
-#[allow(unsafe_code, reason = "received descriptors come as numbers")]
-pub(super) fn own(number: &[u8]) -> OwnedFd {
-    let number: RawFd = int(number);
-    // SAFETY: recvmsg has just installed this descriptor for this message, and each is taken once.
-    unsafe { OwnedFd::from_raw_fd(number) }
-}
 
 fn credentials(data: &[u8]) -> Option<Sender> {
     let [pid, uid, gid] = data.as_chunks::<4>().0.first_chunk()?.map(i32::from_ne_bytes);
@@ -307,7 +180,9 @@ pub fn send_patiently(
 mod tests {
     use std::os::fd::AsFd;
 
-    use super::super::{pair, pass_credentials};
+    use crate::limits::MESSAGE_FDS_MAX;
+    use crate::sys::{discard, pair, pass_credentials};
+
     use super::*;
 
     #[test]
@@ -379,7 +254,7 @@ mod tests {
             send(near.as_fd(), bytes, &[null.as_fd()]).expect("sent");
         }
         // Nothing more is told at once: who is forked by another test may hold the other end for a while.
-        super::super::never_wait(far.as_fd()).expect("a flag");
+        crate::sys::never_wait(far.as_fd()).expect("a flag");
         let (mut offset, mut lengths) = (0, Vec::new());
         while let Ok(Some(message)) = peek_behind(far.as_fd(), offset) {
             assert!(message.brings_descriptors);

@@ -11,6 +11,7 @@ mod errno;
 mod exec;
 mod exit;
 mod fork;
+pub mod in_child;
 mod io;
 mod kernel_check;
 mod locked;
@@ -20,7 +21,9 @@ mod open_at;
 mod pidfd;
 mod poll;
 mod program;
+mod raw_message;
 mod reap;
+mod reap_child;
 mod retry;
 mod seqpacket;
 mod signals;
@@ -36,9 +39,9 @@ pub use adopt::adopt_descriptor;
 pub use allocate::allocate;
 pub use clone_vm::{ChildMemory, ChildSlots, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, is_unread, receive_into, unconnected};
-pub use descriptors::{close_on_exec_from, form, stdio};
-pub use errno::errno_of;
-pub use exec::{alone_with, enter_directory, execute};
+pub use descriptors::{form, stdio};
+pub use errno::{errno_of, is_hung_up};
+pub use exec::{enter_directory, execute};
 pub use exit::exit_now;
 pub use fork::{block_signals, copy_sibling};
 pub use io::{
@@ -48,15 +51,14 @@ pub use io::{
 pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
 pub use locked::{Locked, wait_change, wait_change_for};
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
-pub use message::{
-    PeekedMessage, ReceivedMessage, Sender, discard, peek, peek_behind, receive, receive_few, send,
-    send_patiently,
-};
+pub use message::{PeekedMessage, ReceivedMessage, Sender, peek, peek_behind, receive, send, send_patiently};
 pub use open_at::{move_above, open_places};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use poll::poll_until;
 pub use program::is_before_exec;
-pub use reap::{ProcessEnd, ended_child, reap, reap_child, was_signaled};
+pub use raw_message::{discard, receive_few};
+pub use reap::{reap, was_signaled};
+pub use reap_child::{ProcessEnd, ended_child, reap_child};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
 pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
 pub use stdio::{oddity_of, take_stdio};

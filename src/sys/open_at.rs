@@ -1,14 +1,16 @@
 //! Opening files for a command at numbers that it is told, in a process that must not allocate or look at
 //! `errno`.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::ffi::CStr;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 
 use crate::limits::FIRST_HANDED_FD;
 
+use super::in_child::ChildFd;
 use super::syscall;
 
 /// `struct open_how` of `openat2(2)`.
@@ -28,7 +30,12 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
         let flags = (libc::O_PATH | libc::O_CLOEXEC).cast_unsigned();
         let how = OpenHow { flags: flags.into(), mode: 0, resolve: libc::RESOLVE_NO_SYMLINKS };
         let at = libc::AT_FDCWD as isize;
-        let open = [at.cast_unsigned(), path.as_ptr().addr(), (&raw const how).addr(), size_of::<OpenHow>()];
+        let open = [
+            at.cast_unsigned(),
+            path.as_ptr().expose_provenance(),
+            (&raw const how).expose_provenance(),
+            size_of::<OpenHow>(),
+        ];
         // SAFETY: the path is a C string and `how` a whole structure; both outlive the call.
         let opened = unsafe { syscall::call(libc::SYS_openat2, open) }?;
         if opened == number {
@@ -47,7 +54,7 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
 
 /// The same descriptor with a number above those that [`open_places`] takes for so many paths, close-on-exec.
 #[allow(unsafe_code, reason = "nix's wrapper reads errno")]
-pub fn move_above(descriptor: &OwnedFd, count: u32) -> nix::Result<OwnedFd> {
+pub fn move_above(descriptor: BorrowedFd<'_>, count: u32) -> nix::Result<ChildFd> {
     let least = FIRST_HANDED_FD.cast_unsigned() + count;
     let arguments =
         [descriptor.as_raw_fd().cast_unsigned() as usize, libc::F_DUPFD_CLOEXEC as usize, least as usize];
@@ -55,5 +62,5 @@ pub fn move_above(descriptor: &OwnedFd, count: u32) -> nix::Result<OwnedFd> {
     let moved = unsafe { syscall::call(libc::SYS_fcntl, arguments) }?;
     let moved = RawFd::try_from(moved).map_err(|_| Errno::EBADF)?;
     // SAFETY: it was made just now, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+    Ok(unsafe { ChildFd::from_raw(moved) })
 }

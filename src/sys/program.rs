@@ -1,11 +1,11 @@
 //! Whether a process has become another program since it was made.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::unistd::Pid;
 
-use super::io::read;
+use super::in_child::{ChildFd, read};
 use super::syscall;
 use super::text::text_with_number;
 
@@ -37,19 +37,20 @@ fn flags(stat: &[u8]) -> Option<u32> {
 
 /// The beginning of a file. `openat(2)`, `read(2)`.
 #[allow(unsafe_code, reason = "nix's open sets errno")]
-fn read_beginning<'a>(path: &[u8; PATH_BYTES], buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+fn read_beginning<'a>(path: &[u8; PATH_BYTES], buffer: &'a mut [u8]) -> nix::Result<&'a [u8]> {
     let flags = (libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned() as usize;
-    let arguments = [libc::AT_FDCWD.cast_unsigned() as usize, path.as_ptr().addr(), flags, 0];
+    let arguments = [libc::AT_FDCWD.cast_unsigned() as usize, path.as_ptr().expose_provenance(), flags, 0];
     // SAFETY: the path is a C string, as its last byte is a NUL, and outlives the call.
     let number = unsafe { syscall::call(libc::SYS_openat, arguments) }?;
     // SAFETY: it was opened just now, and nothing else owns it.
-    let file = unsafe { OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(i32::MAX)) };
+    let file = unsafe { ChildFd::from_raw(i32::try_from(number).unwrap_or(i32::MAX)) };
     let length = read(file.as_fd(), buffer)?;
     Ok(buffer.get(..length).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::process::{Command, Stdio};
 
     use super::*;

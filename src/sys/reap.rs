@@ -7,19 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::Pid;
 
+use super::reap_child::ProcessEnd;
 use super::retry::uninterrupted;
-use super::syscall;
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProcessEnd {
-    /// With this exit code.
-    Exited(u8),
-    /// By this signal, a real-time one perhaps.
-    Signaled(i32),
-}
 
 /// Reaps the child behind `pidfd`, if it has ended. Gives the processor time too, of the child and of those
 /// that it waited for. Never waits: of a process that is traced (`ptrace(2)`), the end is its tracer's to see
@@ -51,45 +41,6 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(ProcessEnd, Duration)>>
     Ok(Some((end, duration(usage.ru_utime) + duration(usage.ru_stime))))
 }
 
-/// A child of this process that has ended, or that is waited for until it ends; it stays to be reaped. `None`
-/// when none has, and none is waited for. For a process that lives in another's memory: `errno` stays.
-/// `waitid(2)` with `WNOWAIT`. Errors: `ECHILD` (there is no child).
-#[allow(unsafe_code, reason = "a system call without errno")]
-pub fn ended_child(waits: bool) -> nix::Result<Option<Pid>> {
-    let flags = libc::WEXITED | libc::WNOWAIT | if waits { 0 } else { libc::WNOHANG };
-    loop {
-        // SAFETY: all zeroes is a valid siginfo_t.
-        let mut info: libc::siginfo_t = unsafe { zeroed() };
-        let arguments = [libc::P_ALL as usize, 0, (&raw mut info).addr(), flags.cast_unsigned() as usize, 0];
-        // SAFETY: `info` is a whole siginfo_t that outlives the call, and no rusage is asked for.
-        match unsafe { syscall::call(libc::SYS_waitid, arguments) } {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-            // SAFETY: waitid succeeded, so `info` describes a child, or is all zeroes still.
-            Ok(_) => return Ok(Some(unsafe { info.si_pid() }).filter(|pid| *pid > 0).map(Pid::from_raw)),
-        }
-    }
-}
-
-/// Waits until this child has ended, and reaps it. For a process that lives in another's memory: `errno`
-/// stays. `wait4(2)`. Errors: `ECHILD` (it was reaped, or is no child).
-#[allow(unsafe_code, reason = "a system call without errno")]
-pub fn reap_child(child: Pid) -> nix::Result<ProcessEnd> {
-    let mut status: libc::c_int = 0;
-    let arguments = [child.as_raw().unsigned_abs() as usize, (&raw mut status).addr(), 0, 0];
-    loop {
-        // SAFETY: `status` is an int that outlives the call, and no rusage is asked for.
-        match unsafe { syscall::call(libc::SYS_wait4, arguments) } {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-            Ok(_) if libc::WIFEXITED(status) => {
-                return Ok(ProcessEnd::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX)));
-            }
-            Ok(_) => return Ok(ProcessEnd::Signaled(libc::WTERMSIG(status))),
-        }
-    }
-}
-
 /// Whether the child behind `pidfd` has ended by a signal; it stays to be reaped. `None` while [`reap`] gives
 /// none, too. `waitid(2)` with `WNOWAIT`.
 pub fn was_signaled(pidfd: BorrowedFd<'_>) -> Option<bool> {
@@ -113,6 +64,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use nix::poll::{PollFd, PollFlags};
+    use nix::unistd::Pid;
 
     use super::super::{open_pidfd, poll_until};
     use super::*;

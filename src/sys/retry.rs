@@ -5,11 +5,16 @@ use std::io;
 use nix::errno::Errno;
 
 /// Runs a system call again for as long as a signal interrupts it.
-pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+pub(super) fn uninterrupted<T>(call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
+    Ok(repeated(call)?)
+}
+
+/// The same with the errno itself. Allocates nothing, and touches `errno` only where the call does.
+pub(super) fn repeated<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}
-            result => return result.map_err(Into::into),
+            result => return result,
         }
     }
 }

@@ -1,15 +1,17 @@
 //! The descriptors of a request, taken from its connection by a process that is nobody's but the call's. It
 //! may live in another's memory (`clone_vm.rs`): nothing here allocates, can panic, or looks at `errno`. What
 //! they are is asked of the kernel and never of a file system, which may be the caller's own and not answer.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::mem::zeroed;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
 use crate::limits::{MESSAGE_FDS_MAX, REQUEST_FDS};
 
-use super::message::{ControlBuffer, own, receive_raw};
+use super::in_child::ChildFd;
+use super::raw_message::{ControlBuffer, own, receive_raw};
 use super::syscall;
 use super::text::text_with_number;
 use super::unfit_stdio::{UnfitKind, UnfitStdio};
@@ -18,7 +20,7 @@ use super::unfit_stdio::{UnfitKind, UnfitStdio};
 /// stderr; its bytes are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every
 /// descriptor that came is left open, and nobody owns it: a close might never return, so they go when this
 /// process does.
-pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[OwnedFd; REQUEST_FDS], UnfitStdio> {
+pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[ChildFd; REQUEST_FDS], UnfitStdio> {
     let mut control = ControlBuffer::new();
     let arrived = receive_raw(connection, &mut [0], &mut control.0, libc::MSG_DONTWAIT);
     let Ok(arrived) = arrived else { return Err(UnfitStdio::Count(0)) };
@@ -82,7 +84,7 @@ fn oddity(number: i32) -> Option<UnfitKind> {
 fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<UnfitKind>) -> Option<UnfitKind> {
     let path = link_path(number.unsigned_abs());
     let mut link = [0; LINK_BYTES];
-    let arguments = [path.as_ptr().addr(), link.as_mut_ptr().addr(), link.len()];
+    let arguments = [path.as_ptr().expose_provenance(), link.as_mut_ptr().expose_provenance(), link.len()];
     // SAFETY: the path is a C string and the buffer is as long as is said; both outlive the call.
     let read = unsafe { syscall::call(libc::SYS_readlink, arguments) };
     match read.ok().and_then(|length| link.get(..length)) {
@@ -118,8 +120,8 @@ fn format_of(number: i32) -> nix::Result<u32> {
     // SAFETY: all zeroes is a valid statx.
     let mut found: libc::statx = unsafe { zeroed() };
     let flags = (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC).unsigned_abs() as usize;
-    let (path, mask) = (c"".as_ptr().addr(), libc::STATX_TYPE as usize);
-    let arguments = [number.unsigned_abs() as usize, path, flags, mask, (&raw mut found).addr()];
+    let (path, mask) = (c"".as_ptr().expose_provenance(), libc::STATX_TYPE as usize);
+    let arguments = [number.unsigned_abs() as usize, path, flags, mask, (&raw mut found).expose_provenance()];
     // SAFETY: the path is a C string, and `found` is a whole statx; both outlive the call.
     unsafe { syscall::call(libc::SYS_statx, arguments) }?;
     Ok(u32::from(found.stx_mode) & libc::S_IFMT)
@@ -132,7 +134,7 @@ fn listens(number: i32) -> nix::Result<bool> {
     let mut length: libc::socklen_t = 4;
     let [level, option] =
         [libc::SOL_SOCKET, libc::SO_ACCEPTCONN].map(|number| number.unsigned_abs() as usize);
-    let (value, length) = ((&raw mut listens).addr(), (&raw mut length).addr());
+    let (value, length) = ((&raw mut listens).expose_provenance(), (&raw mut length).expose_provenance());
     // SAFETY: one int is written, of which the length is given; both outlive the call.
     unsafe {
         syscall::call(libc::SYS_getsockopt, [number.unsigned_abs() as usize, level, option, value, length])
@@ -172,7 +174,7 @@ mod tests {
         for three in taken {
             send(near.as_fd(), b"whatever", &three).expect("sent");
             let got = take_stdio(far.as_fd()).expect("three that are fit");
-            assert!(got.iter().all(|fd| fd.as_raw_fd() > 2));
+            assert!(got.iter().all(|fd| fd.as_fd().as_raw_fd() > 2));
         }
         assert_eq!(take_stdio(far.as_fd()).expect_err("nothing there"), UnfitStdio::Count(0));
     }

@@ -1,4 +1,5 @@
 //! Texts with a number in them, for a process that must not allocate.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 /// `before`, the number in decimal and `after`, and NULs to the end; cut at `N` bytes.
 pub(super) fn text_with_number<const N: usize>(before: &[u8], number: u32, after: &[u8]) -> [u8; N] {

@@ -1,20 +1,28 @@
 //! A broker where a container's filter denies newer system calls: it does without them, or leaves and names
 //! the one that it needs, before it is ready.
 
-use crate::harness::{Broker, SHELL, Setup, needs};
+use nix::unistd::getsid;
 
-/// Denies the system calls of these numbers with this errno, and becomes the program that follows.
+use crate::harness::{Broker, Pid, SHELL, SOON, Setup, is_root, needs, within};
+
+/// Denies the system calls of these numbers with this errno, or with `sharing` a clone with `CLONE_VM` and
+/// `CLONE_PARENT`, which only launchers have; then becomes the program that follows.
 const DENY: &str = "\
 import ctypes, os, struct, sys
 code = lambda what, value, if_equal=0, otherwise=0: struct.pack('HBBI', what, if_equal, otherwise, value)
-filter = code(0x20, 0)
-for number in sys.argv[2].split(','):
-    filter += code(0x15, int(number), 0, 1) + code(0x06, 0x00050000 | int(sys.argv[1]))
-filter += code(0x06, 0x7fff0000)
-kept = ctypes.create_string_buffer(filter)
+rules = code(0x20, 0)
+if sys.argv[1] == 'sharing':
+    rules += code(0x15, 435, 0, 1) + code(0x06, 0x00050000 | 38)
+    rules += code(0x15, 56, 0, 4) + code(0x20, 16) + code(0x54, 0x8100) + code(0x15, 0x8100, 0, 1)
+    rules += code(0x06, 0x00050000 | 1)
+    sys.argv[2] = ''
+for number in filter(None, sys.argv[2].split(',')):
+    rules += code(0x15, int(number), 0, 1) + code(0x06, 0x00050000 | int(sys.argv[1]))
+rules += code(0x06, 0x7fff0000)
+kept = ctypes.create_string_buffer(rules)
 class Program(ctypes.Structure):
     _fields_ = [('length', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
-program = Program(len(filter) // 8, ctypes.addressof(kept))
+program = Program(len(rules) // 8, ctypes.addressof(kept))
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
@@ -91,4 +99,51 @@ fn what_can_be_done_without_is_done_without() {
             }
         }
     }
+}
+
+/// What memory a process has, where that may be looked at.
+fn maps(process: Pid) -> String {
+    std::fs::read_to_string(format!("/proc/{}/maps", process.0)).unwrap_or_default()
+}
+
+/// The nursery, and a launcher that waits: it leads a session.
+fn nursery_and_launcher(broker: &Broker) -> (Pid, Pid) {
+    let leads = |pid: &Pid| {
+        getsid(Some(nix::unistd::Pid::from_raw(pid.0))).is_ok_and(|session| session.as_raw() == pid.0)
+    };
+    within(SOON, "a nursery and a launcher", || {
+        let children = broker.pid().children();
+        let mut named = children.iter().filter(|pid| pid.command_line().contains("nursery"));
+        Some((*named.clone().find(|pid| !leads(pid))?, *named.find(|pid| leads(pid))?))
+    })
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn where_no_memory_may_be_shared_launchers_have_copies() {
+    let captured = "/bin/echo captured\n  stdoutfile = @DIR@/audit/out-#$call\n";
+    let kept = "/bin/bash -c #script\n  allow_any = script\n  background = keep\n";
+    let rules = format!("{kept}\n{SHELL}  timeout = 10s\n\n{captured}");
+    let Some(setup) = denied(&rules, "sharing", "0") else { return };
+    let broker = setup.start();
+    let (nursery, launcher) = nursery_and_launcher(&broker);
+    assert!(!is_root() || maps(nursery) != maps(launcher), "it shares the nursery's memory");
+    for _ in 0..40 {
+        broker.sh("echo up").exited(0).printed("up\n");
+    }
+    broker.sh("exit 7").exited(7);
+    let long = "x".repeat(4000);
+    broker.sh(&format!("echo {long}")).exited(0).printed(&format!("{long}\n"));
+    broker.sh("setsid sleep 60 & echo $!").exited(0).printed_pid_is_gone();
+    broker.call(["/bin/bash", "-c", "sleep 0.1 & echo up"]).exited(0).printed("up\n");
+    broker.call(["/bin/echo", "captured"]).exited(0).printed("captured\n");
+    assert!(!broker.said().contains("nursery"), "{}", broker.said());
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn where_memory_may_be_shared_launchers_share_it() {
+    let broker = Broker::shell();
+    let (nursery, launcher) = nursery_and_launcher(&broker);
+    assert_eq!(maps(nursery), maps(launcher));
 }

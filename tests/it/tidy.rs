@@ -96,6 +96,9 @@ fn is_comment(line: &str) -> bool {
     line.trim_start().starts_with("//")
 }
 
+/// The exception: what is promised to `sys` of a launcher is promised beside the launcher's own code.
+const SHARING_PROMISE: &str = "unsafe { sys::clone_sibling(&mut self.slots, group, live, setup) }";
+
 #[test]
 fn unsafe_code_stands_in_sys_alone() {
     let sources = rust_files("src").into_iter().chain(rust_files("tests/it"));
@@ -103,9 +106,81 @@ fn unsafe_code_stands_in_sys_alone() {
     for source in sources.filter(|source| source.module() != "sys" && !source.path.ends_with("tidy.rs")) {
         let marked = source.lines().filter(|(_, line)| !is_comment(line) && line.contains("unsafe"));
         let marked = marked.filter(|(_, line)| !line.contains("unsafe_code"));
+        let is_promise = |line: &str| source.path.ends_with("/nursery.rs") && line.trim() == SHARING_PROMISE;
+        let marked = marked.filter(|(_, line)| !is_promise(line));
         complaints.extend(marked.map(|(number, line)| format!("{}:{number}: {line}", source.path)));
     }
     none(&complaints);
+}
+
+/// What a launcher runs in the nursery's memory (`sys/clone_vm.rs`).
+const IN_SHARED_MEMORY: [&str; 11] = [
+    "spawn/process/child.rs",
+    "spawn/process/received_plan.rs",
+    "spawn/reap/call_reaper.rs",
+    "sys/exec.rs",
+    "sys/in_child.rs",
+    "sys/open_at.rs",
+    "sys/program.rs",
+    "sys/raw_message.rs",
+    "sys/reap_child.rs",
+    "sys/stdio.rs",
+    "sys/syscall.rs",
+];
+
+/// What allocates, panics, or sets `errno` when it fails: the C library's functions, and what closes by one.
+const NOT_IN_SHARED_MEMORY: [&str; 18] = [
+    "Vec",
+    "vec!",
+    "Box",
+    "String",
+    "format!",
+    "CString",
+    "OwnedFd",
+    "File",
+    "Mutex",
+    "Locked",
+    "unwrap()",
+    "expect(",
+    "panic!",
+    "unreachable!",
+    "assert",
+    "io::Error",
+    "io::Result",
+    "sys::write(",
+];
+
+/// What `nix` has there: types that are numbers.
+const NUMBERS_OF_NIX: [&str; 5] = ["errno::Errno", "unistd::Pid", "sys::signal::Signal", "Result", "{"];
+
+#[test]
+fn what_runs_in_shared_memory_is_fenced() {
+    let mut complaints = Vec::new();
+    for path in IN_SHARED_MEMORY {
+        let source = source(&root().join("src").join(path));
+        let code = source.code().split("cfg(not(target_arch").next().unwrap_or_default();
+        assert!(code.contains("deny(clippy::indexing_slicing)"), "{path}: an index that is too large panics");
+        for line in code.lines().filter(|line| !is_comment(line)) {
+            let calls = |library: &str| line.split(library).skip(1).any(is_function_call);
+            let word = |word: &&&str| line.split(**word).count() > 1 && !line.contains("const { assert!");
+            let from_nix = line.split("nix::").skip(1);
+            let strange =
+                from_nix.filter(|rest| !NUMBERS_OF_NIX.iter().any(|number| rest.starts_with(number))).count();
+            let known =
+                line.contains("libc::WIF") || line.contains("libc::WEX") || line.contains("libc::WTERM");
+            if (calls("libc::") && !known) || strange > 0 || NOT_IN_SHARED_MEMORY.iter().find(word).is_some()
+            {
+                complaints.push(format!("{path}: {}", line.trim()));
+            }
+        }
+    }
+    none(&complaints);
+}
+
+/// Whether this begins with the name of a function and its arguments.
+fn is_function_call(text: &str) -> bool {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    end.is_some_and(|end| text[end..].starts_with('('))
 }
 
 /// The top-level modules that this code names as `crate::NAME`.

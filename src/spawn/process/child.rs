@@ -1,118 +1,26 @@
-//! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to the broker,
-//! step and errno, and never looks like an exit of the command's.
+//! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to the
+//! broker, step and errno, and never looks like an exit of the command's.
 //!
-//! Until then it lives in the nursery's memory (`sys/clone_vm.rs`), where others run too: nothing here allocates, or can
-//! panic, and what may well fail is asked of the kernel without `errno`.
+//! Until then it may live in the nursery's memory (`sys/clone_vm.rs`): so nothing here allocates or can panic, and
+//! its system calls are those that leave `errno` alone. A test of the house rules looks for what is not allowed.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::convert::Infallible;
-use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
-use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid};
+use nix::unistd::Pid;
 
 use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
 use crate::spawn::reap::call_reaper::{self, ReaperSide};
+use crate::sys::in_child::{self, ChildFd};
 use crate::sys::{self, ChildMemory, UnfitStdio};
 
-use super::plan::ReceivedPlan;
+use super::failure::{LaunchFailure, LaunchStep};
+use super::received_plan::ReceivedPlan;
 
-/// What a launcher could not do. Nothing of the command ran.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaunchFailure {
-    /// The step.
-    pub step: LaunchStep,
-    /// What it gave.
-    pub errno: Errno,
-}
-
-/// The steps of a launcher that can fail, as records name them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaunchStep {
-    /// Receiving the plan.
-    Plan,
-    /// Beginning a session of its own.
-    Setsid,
-    /// Setting the limit of descriptors.
-    Limits,
-    /// Putting stdin, stdout and stderr in place.
-    Stdio,
-    /// Becoming the one that inherits the command's orphans.
-    Subreaper,
-    /// Opening what its slots hand it as descriptors.
-    Open,
-    /// Entering the working directory.
-    Chdir,
-    /// Becoming the program.
-    Exec,
-}
-
-impl LaunchStep {
-    const ALL: [Self; 8] = [
-        Self::Plan,
-        Self::Setsid,
-        Self::Limits,
-        Self::Stdio,
-        Self::Subreaper,
-        Self::Open,
-        Self::Chdir,
-        Self::Exec,
-    ];
-
-    /// The word in records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plan => "plan",
-            Self::Setsid => "setsid",
-            Self::Limits => "limits",
-            Self::Stdio => "stdio",
-            Self::Subreaper => "subreaper",
-            Self::Open => "open",
-            Self::Chdir => "chdir",
-            Self::Exec => "exec",
-        }
-    }
-}
-
-impl LaunchFailure {
-    /// The plan could not be handed over.
-    pub(in crate::spawn) fn of_plan(source: &io::Error) -> Self {
-        Self { step: LaunchStep::Plan, errno: errno(source) }
-    }
-
-    /// A signal ended it before it became the command.
-    pub(in crate::spawn) fn cut_off(oom: bool) -> Self {
-        Self { step: LaunchStep::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
-    }
-
-    /// Shape: the step's place in [`LaunchStep::ALL`], then the errno, `i32` little-endian.
-    fn encode(self) -> [u8; 5] {
-        let step = LaunchStep::ALL.iter().position(|step| *step == self.step).unwrap_or_default();
-        let [a, b, c, d] = (self.errno as i32).to_le_bytes();
-        [u8::try_from(step).unwrap_or_default(), a, b, c, d]
-    }
-
-    /// What a launcher reported before it ended; `None` when it became the command.
-    pub(in crate::spawn) fn read(stream: &UnixStream) -> Option<Self> {
-        let mut report = [0; 5];
-        let whole = sys::receive_now(stream.as_fd(), &mut report).ok()? == report.len();
-        Some(report).filter(|_| whole).and_then(Self::decode)
-    }
-
-    /// `None` for what is no failure of a launcher's.
-    pub(in crate::spawn) fn decode([step, errno @ ..]: [u8; 5]) -> Option<Self> {
-        let step = *LaunchStep::ALL.get(usize::from(step))?;
-        Some(Self { step, errno: Errno::from_raw(i32::from_le_bytes(errno)) })
-    }
-}
-
-/// What a launcher is born with.
+/// The values that a launcher is made with.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::spawn) struct LauncherSetup {
     /// Its stream, among the descriptors that it has copies of.
@@ -125,7 +33,7 @@ pub(in crate::spawn) struct LauncherSetup {
 
 /// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
 pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
-    let mut stream = sys::alone_with(setup.stream);
+    let mut stream = in_child::alone_with(setup.stream);
     if !ends_with(setup.broker) {
         return FAILED;
     }
@@ -136,7 +44,7 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
     }
     if source.kind == StdioSource::Reaper as u8 {
         match call_reaper::part(&room) {
-            Ok(ReaperSide::Reaper(command)) => return call_reaper::reap(&stream, command),
+            Ok(ReaperSide::Reaper(command)) => return call_reaper::reap(stream.as_fd(), command),
             Ok(ReaperSide::Command(reaper)) if ends_with(reaper) => ready = prepare(),
             // The broker sees its stream end.
             Ok(ReaperSide::Command(_)) | Err(_) => return FAILED,
@@ -158,13 +66,13 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
             // What came from the caller stays open, and goes with exec or with what takes its number.
             mem::forget(mem::take(&mut stdio));
             // The report has to be possible still.
-            stream = at(LaunchStep::Open, sys::move_above(&stream, orders.opened.count()))?;
+            stream = at(LaunchStep::Open, sys::move_above(stream.as_fd(), orders.opened.count()))?;
             at(LaunchStep::Open, sys::open_places(orders.opened.iter()))?;
         }
         become_command(&orders, rest)
     });
     // A broker that is gone needs no report.
-    sys::write(stream.as_fd(), &failure.encode()).ok();
+    in_child::write(stream.as_fd(), &failure.encode()).ok();
     FAILED
 }
 
@@ -172,7 +80,7 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
 fn ends_with(parent: Pid) -> bool {
     // The signal follows across exec; asked for before looking, so that a parent that dies in between is
     // noticed.
-    prctl::set_pdeathsig(Signal::SIGKILL).is_ok() && getppid() == parent
+    in_child::end_with_parent().is_ok() && in_child::parent() == parent
 }
 
 /// Where a command's stdin, stdout and stderr come from: the first byte that a launcher is sent.
@@ -193,7 +101,7 @@ pub(super) enum StdioSource {
 /// A byte that a launcher was sent, and what came with it.
 struct SentByte {
     kind: u8,
-    descriptors: [Option<OwnedFd>; REQUEST_FDS],
+    descriptors: [Option<ChildFd>; REQUEST_FDS],
 }
 
 /// `None` when the broker hung up.
@@ -237,7 +145,7 @@ fn close_connections(stream: BorrowedFd<'_>, mut how: CloseMode, mut sent: SentB
             }
             CloseMode::AsItIs => mem::forget(connection),
         }
-        let Ok(1) = sys::write(stream, &[how as u8]) else { return FAILED };
+        let Ok(1) = in_child::write(stream, &[how as u8]) else { return FAILED };
         let Some(next) = await_source(stream) else { return 0 };
         let Some(kind) = CloseMode::of(next.kind) else { return FAILED };
         (how, sent) = (kind, next);
@@ -246,7 +154,7 @@ fn close_connections(stream: BorrowedFd<'_>, mut how: CloseMode, mut sent: SentB
 
 /// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when
 /// there are none to be had.
-fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<OwnedFd>; REQUEST_FDS]> {
+fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<ChildFd>; REQUEST_FDS]> {
     let SentByte { kind, descriptors: given } = sent;
     if kind == StdioSource::Given as u8 {
         return given.iter().all(Option::is_some).then_some(given);
@@ -256,7 +164,7 @@ fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<OwnedFd>
     // Closed before the report: after it, the connection is the broker's alone again.
     drop(connection);
     let report = taken.as_ref().map_or_else(|unfit| unfit.encode(), |_| FIT);
-    sys::write(stream, &report).ok()?;
+    in_child::write(stream, &report).ok()?;
     let [stdin, stdout, stderr] = taken.ok()?.map(Some);
     if kind == StdioSource::ConnectionWithoutStdin as u8 {
         // It stays open, and goes with exec: to close it may take as long as its caller likes.
@@ -291,7 +199,7 @@ fn receive(
 fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
     let mut done = 0;
     while done < bytes.len() {
-        match sys::read(stream, bytes.get_mut(done..)?) {
+        match in_child::read(stream, bytes.get_mut(done..)?) {
             Ok(read) if read > 0 => done += read,
             Ok(_) | Err(_) => return None,
         }
@@ -301,28 +209,27 @@ fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
 
 /// What needs no plan: a session of its own, without a terminal, and the command's orphans.
 fn prepare() -> Result<(), LaunchFailure> {
-    at(LaunchStep::Setsid, setsid())?;
-    at(LaunchStep::Subreaper, prctl::set_child_subreaper(true))
+    at(LaunchStep::Setsid, in_child::begin_session())?;
+    at(LaunchStep::Subreaper, in_child::adopt_orphans())
 }
 
 /// The command's three descriptors, and the limit of them.
 fn take_place(
-    [stdin, stdout, stderr]: &[Option<OwnedFd>; REQUEST_FDS],
+    [stdin, stdout, stderr]: &[Option<ChildFd>; REQUEST_FDS],
     open_files: u64,
 ) -> Result<(), LaunchFailure> {
-    at(LaunchStep::Limits, limit_descriptors(open_files))?;
-    at(LaunchStep::Stdio, stdin.as_ref().map_or(Ok(()), dup2_stdin))?;
-    at(LaunchStep::Stdio, stdout.as_ref().map_or(Ok(()), dup2_stdout))?;
-    at(LaunchStep::Stdio, stderr.as_ref().map_or(Ok(()), dup2_stderr))?;
+    at(LaunchStep::Limits, in_child::limit_descriptors(open_files))?;
+    for (place, fd) in (0..).zip([stdin, stdout, stderr]) {
+        at(LaunchStep::Stdio, fd.as_ref().map_or(Ok(()), |fd| in_child::replace_stdio(fd.as_fd(), place)))?;
+    }
     // All others are close-on-exec already; this holds when one day one is not.
-    sys::close_on_exec_from(3)
-        .map_err(|source| LaunchFailure { step: LaunchStep::Stdio, errno: errno(&source) })
+    at(LaunchStep::Stdio, in_child::close_on_exec_from(3))
 }
 
 /// What else the command starts with: the rule's mask, place and environment. Signals are the nursery's
 /// already, and limits, but for the one of descriptors.
 fn become_command(orders: &ReceivedPlan<'_>, room: &mut [u8]) -> Result<Infallible, LaunchFailure> {
-    umask(Mode::from_bits_truncate(orders.umask));
+    in_child::set_umask(orders.umask);
     at(LaunchStep::Chdir, sys::enter_directory(orders.cwd))?;
     let (argv, environment) = (orders.argv.iter(), orders.environment.iter());
     Err(LaunchFailure {
@@ -331,15 +238,6 @@ fn become_command(orders: &ReceivedPlan<'_>, room: &mut [u8]) -> Result<Infallib
     })
 }
 
-fn limit_descriptors(open_files: u64) -> nix::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, open_files.min(hard), hard)
-}
-
 fn at<T>(step: LaunchStep, result: nix::Result<T>) -> Result<T, LaunchFailure> {
     result.map_err(|errno| LaunchFailure { step, errno })
-}
-
-fn errno(source: &io::Error) -> Errno {
-    Errno::from_raw(sys::errno_of(source))
 }

@@ -13,12 +13,14 @@ use crate::limits::{CLOSER_BATCH, KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX}
 use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::StdinMode;
 use crate::spawn::contain::scope::CallScope;
-use crate::spawn::reap::call_reaper::{ReaperChildren, ReaperReport, left_below};
+use crate::spawn::reap::call_reaper::{ReaperChildren, ReaperReport};
+use crate::spawn::reap::proc_tree::left_below;
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stop::StopSignal;
 use crate::sys::{self, ProcessEnd, UnfitStdio};
 
-use super::child::{CloseMode, FIT, LaunchFailure, StdioSource};
+use super::child::{CloseMode, FIT, StdioSource};
+use super::failure::LaunchFailure;
 use super::plan::{CommandStdio, LaunchPlan};
 
 /// A process that waits for its plan. Dropped without one, it ends by itself.

@@ -3,9 +3,11 @@
 //! life up to its exec, `plan.rs` what it is told. `privileges.rs` says with which rights a broker may serve.
 
 pub(super) mod child;
+pub(super) mod failure;
 pub(super) mod launcher;
 pub(super) mod nursery;
 pub(super) mod parent_thread;
 pub(super) mod plan;
 pub(super) mod pool;
 pub(super) mod privileges;
+pub(super) mod received_plan;

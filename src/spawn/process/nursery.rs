@@ -16,6 +16,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -24,7 +25,8 @@ use nix::unistd::{Pid, dup2_stdin, getppid};
 
 use crate::limits::{LAUNCHERS_ASKED_MAX, NURSERY_END_MAX, SEND_WAIT};
 use crate::spawn::stream::relay;
-use crate::sys::{self, ChildSlots};
+use crate::sys::in_child;
+use crate::sys::{self, ChildMemory, ChildSlots};
 
 use super::child::{LauncherSetup, live};
 use super::parent_thread;
@@ -101,7 +103,13 @@ impl Nursery {
 pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     // Descriptor 0 is the channel until all is prepared; a broker that is gone needs no report.
     let channel = prepare(broker).inspect_err(|why| drop(report(io::stdin().as_fd(), why)))?;
-    let work = NurseryWork { channel, broker, open_files, slots: ChildSlots::default() };
+    let work = NurseryWork {
+        channel,
+        broker,
+        open_files,
+        slots: ChildSlots::default(),
+        memory: LauncherMemory::Shared,
+    };
     // The broker sees the channel close, says so, and starts another.
     Ok(work.serve().unwrap_or(ExitCode::FAILURE))
 }
@@ -117,7 +125,7 @@ fn prepare(broker: Pid) -> io::Result<OwnedFd> {
     prctl::set_dumpable(false)?;
     // The program's file may have given some anew.
     shed_capabilities().map_err(io::Error::other)?;
-    sys::close_on_exec_from(3)?;
+    in_child::close_on_exec_from(3)?;
     sys::default_dispositions()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // The kernel measures what is on its way between processes by the sender's limit.
@@ -146,6 +154,21 @@ struct NurseryWork {
     broker: Pid,
     open_files: u64,
     slots: ChildSlots,
+    memory: LauncherMemory,
+}
+
+/// The memory of a launcher until its exec.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LauncherMemory {
+    /// The nursery's, which costs nothing to make or to let go of.
+    Shared,
+    /// A copy of the nursery's.
+    Copied,
+}
+
+/// A launcher in a copy of this process's memory.
+fn copy(group: Option<BorrowedFd<'_>>, setup: LauncherSetup) -> io::Result<(Pid, OwnedFd)> {
+    sys::copy_sibling(group, || live(setup, ChildMemory::of_copy()))
 }
 
 impl NurseryWork {
@@ -220,6 +243,25 @@ impl NurseryWork {
     fn bear(&mut self, group: Option<BorrowedFd<'_>>, stream: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
         let setup =
             LauncherSetup { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
-        sys::clone_sibling(&mut self.slots, group, live, setup)
+        if self.memory == LauncherMemory::Copied {
+            return copy(group, setup);
+        }
+        let shared = self.share(group, setup);
+        let refusals = [Errno::ENOSYS, Errno::EINVAL, Errno::EPERM].map(|errno| errno as i32);
+        if !shared.as_ref().is_err_and(|source| refusals.contains(&sys::errno_of(source))) {
+            return shared;
+        }
+        // The kernel, or a filter, does not let processes share memory, unless a copy is refused too.
+        let Ok(copied) = copy(group, setup) else { return shared };
+        self.memory = LauncherMemory::Copied;
+        Ok(copied)
+    }
+
+    /// A launcher in this process's memory.
+    #[allow(unsafe_code, reason = "the launcher is this folder's, and so is what it may do in shared memory")]
+    fn share(&mut self, group: Option<BorrowedFd<'_>>, setup: LauncherSetup) -> io::Result<(Pid, OwnedFd)> {
+        // SAFETY: `live` and all that it calls allocate nothing, do not panic and leave errno alone; the house rules'
+        // test `what_runs_in_shared_memory_is_fenced` looks at the files where they stand.
+        unsafe { sys::clone_sibling(&mut self.slots, group, live, setup) }
     }
 }

@@ -4,10 +4,8 @@
 //! so many bytes and a NUL, each list as `u32 count` and texts. Before it comes one byte, with the three
 //! descriptors.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
-
-use crate::wire::{Malformed, MessageReader};
 
 /// The command's stdin, stdout and stderr.
 #[derive(Debug)]
@@ -47,49 +45,6 @@ impl LaunchPlan {
     }
 }
 
-/// A plan as a launcher reads it, in the bytes where it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ReceivedPlan<'a> {
-    pub(super) umask: u32,
-    pub(in crate::spawn) program: &'a CStr,
-    pub(super) cwd: &'a CStr,
-    pub(super) argv: TextList<'a>,
-    pub(in crate::spawn) environment: TextList<'a>,
-    pub(in crate::spawn) opened: TextList<'a>,
-}
-
-/// A list of texts that was read once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TextList<'a> {
-    count: u32,
-    bytes: &'a [u8],
-}
-
-impl<'a> ReceivedPlan<'a> {
-    /// What [`LaunchPlan::encode`] gave, without the count.
-    pub(in crate::spawn) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let mut reader = MessageReader::new(bytes);
-        let umask = reader.u32()?;
-        let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
-        let (argv, environment, opened) = (list(&mut reader)?, list(&mut reader)?, list(&mut reader)?);
-        reader.end()?;
-        Ok(Self { umask, program, cwd, argv, environment, opened })
-    }
-}
-
-impl<'a> TextList<'a> {
-    /// How many there are.
-    pub(in crate::spawn) fn count(self) -> u32 {
-        self.count
-    }
-
-    /// The texts in order.
-    pub(in crate::spawn) fn iter(self) -> impl Iterator<Item = &'a CStr> {
-        let mut reader = MessageReader::new(self.bytes);
-        (0..self.count).map_while(move |_| text(&mut reader).ok())
-    }
-}
-
 fn length(count: usize) -> u32 {
     u32::try_from(count).expect("a request and an environment are far below 4 GiB")
 }
@@ -103,25 +58,13 @@ fn put_text(bytes: &mut Vec<u8>, text: &CString) {
     bytes.extend_from_slice(text.as_bytes_with_nul());
 }
 
-fn text<'a>(reader: &mut MessageReader<'a>) -> Result<&'a CStr, Malformed> {
-    let length = usize::try_from(reader.u32()?).map_err(|_| Malformed::Truncated)?;
-    let bytes = reader.bytes(length.saturating_add(1))?;
-    CStr::from_bytes_with_nul(bytes).map_err(|_| Malformed::Nul)
-}
-
-fn list<'a>(reader: &mut MessageReader<'a>) -> Result<TextList<'a>, Malformed> {
-    let count = reader.u32()?;
-    let rest = reader.rest();
-    for _ in 0..count {
-        text(reader)?;
-    }
-    let bytes = &rest[..rest.len() - reader.rest().len()];
-    Ok(TextList { count, bytes })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::CStr;
+
     use proptest::prelude::*;
+
+    use crate::spawn::process::received_plan::{ReceivedPlan, TextList};
 
     use super::*;
 

@@ -187,7 +187,7 @@ impl LauncherPool {
         loop {
             let (channel, until) = (self.channel(give_up)?, Some(Instant::now() + SEND_WAIT));
             match sys::send_patiently(channel.as_fd(), wish, descriptors, until) {
-                Err(source) if is_gone(&source) => self.lose(&channel),
+                Err(source) if sys::is_hung_up(&source) => self.lose(&channel),
                 sent => return sent.map(drop),
             }
         }
@@ -293,11 +293,6 @@ fn none_in_time() -> io::Error {
     let text =
         format!("no launcher was made within {} s; the broker's stderr says why", NURSERY_WAIT.as_secs());
     io::Error::new(io::ErrorKind::TimedOut, text)
-}
-
-/// Whether the other side of a channel is.
-pub(in crate::spawn) fn is_gone(source: &io::Error) -> bool {
-    matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 /// A launcher that is being made.

@@ -4,19 +4,14 @@
 //! broker has children that no call started. It is the launcher, which makes one more process for the
 //! command; it holds no descriptor but its stream, reaps, and ends when nothing is left below it. It lives in
 //! the nursery's memory: nothing here allocates.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::os::fd::BorrowedFd;
 
-use nix::poll::{PollFd, PollFlags};
-use nix::sys::signal::SigSet;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
-use crate::limits::{KILL_GRACE, KILL_ROUND};
+use crate::sys::in_child;
 use crate::sys::{self, ChildMemory, ProcessEnd};
-
-use super::proc_tree::children;
 
 /// What a reaper tells the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +88,7 @@ impl ReaperReport {
 
 /// Makes the process that will be the command. Errors: `EAGAIN` (too many processes), `ENOMEM`.
 pub(in crate::spawn) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
-    let reaper = getpid();
+    let reaper = in_child::own_pid();
     Ok(match room.fork()? {
         Some(command) => ReaperSide::Reaper(command),
         None => ReaperSide::Command(reaper),
@@ -101,9 +96,9 @@ pub(in crate::spawn) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
 }
 
 /// A reaper's life: until nothing is below it.
-pub(in crate::spawn) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
+pub(in crate::spawn) fn reap(stream: BorrowedFd<'_>, command: Pid) -> u8 {
     // A signal for all of a call is not for its reaper, which ends by itself when they have.
-    SigSet::all().thread_block().ok();
+    in_child::block_all_signals().ok();
     tell(stream, ReaperReport::Began(command));
     let mut ended = None;
     loop {
@@ -137,27 +132,9 @@ pub(in crate::spawn) fn reap(stream: &OwnedFd, command: Pid) -> u8 {
     }
 }
 
-fn tell(stream: &OwnedFd, report: ReaperReport) {
+fn tell(stream: BorrowedFd<'_>, report: ReaperReport) {
     // A broker that is gone needs no report.
-    let told: io::Result<usize> = sys::write(stream.as_fd(), &report.encode());
-    told.ok();
-}
-
-/// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it
-/// reaps: of one that lives and shows none, another look tells, and one that was stopped is given up.
-pub(in crate::spawn) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
-    let until = Instant::now() + KILL_GRACE;
-    loop {
-        let left = children(reaper);
-        let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
-        let round = if left.is_empty() { until.min(Instant::now() + KILL_ROUND) } else { Instant::now() };
-        if sys::poll_until(&mut ended, Some(round))? || Instant::now() >= until {
-            return Ok(Vec::new());
-        }
-        if !left.is_empty() {
-            return Ok(left);
-        }
-    }
+    in_child::write(stream, &report.encode()).ok();
 }
 
 #[cfg(test)]

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
+use crate::limits::{KILL_GRACE, KILL_ROUND};
 use crate::sys;
 
 /// The children of one thread of this process. Orphans come to the main thread; all others are those of `parent_thread.rs`.
@@ -90,4 +93,21 @@ pub(super) fn children(pid: Pid) -> Vec<Pid> {
 
 fn pids(list: &str) -> Vec<Pid> {
     list.split_ascii_whitespace().filter_map(|word| word.parse().ok().map(Pid::from_raw)).collect()
+}
+
+/// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it
+/// reaps: of one that lives and shows none, another look tells, and one that was stopped is given up.
+pub(in crate::spawn) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
+    let until = Instant::now() + KILL_GRACE;
+    loop {
+        let left = children(reaper);
+        let mut ended = [PollFd::new(pidfd, PollFlags::POLLIN)];
+        let round = if left.is_empty() { until.min(Instant::now() + KILL_ROUND) } else { Instant::now() };
+        if sys::poll_until(&mut ended, Some(round))? || Instant::now() >= until {
+            return Ok(Vec::new());
+        }
+        if !left.is_empty() {
+            return Ok(left);
+        }
+    }
 }

@@ -26,8 +26,7 @@ use crate::rules::BackgroundMode;
 use crate::spawn::process::parent_thread;
 use crate::sys::{self, Locked, ProcessEnd};
 
-use super::call_reaper::left_below;
-use super::proc_tree::{ChildList, signal_tree};
+use super::proc_tree::{ChildList, left_below, signal_tree};
 
 /// The broker's children.
 #[derive(Debug)]

@@ -25,7 +25,6 @@ use crate::rules::{AuditMode, StdinMode, TtyMode};
 use crate::sys;
 
 use crate::spawn::process::launcher::{Launcher, await_word, has_heard};
-use crate::spawn::process::pool::is_gone;
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stop::StopSignal;
 
@@ -100,7 +99,7 @@ impl PendingRelay {
         let sent = sys::send_patiently(channel, &words, &descriptors, Some(now + SEND_WAIT));
         // One that could not be made has said why.
         sent.map(drop)
-            .or_else(|source| is_gone(&source).then_some(()).ok_or(Refusal::no_launcher(source)))?;
+            .or_else(|source| sys::is_hung_up(&source).then_some(()).ok_or(Refusal::no_launcher(source)))?;
         if !await_word(channel, now + TAKING_MAX, caller, stop)? {
             let late = Refusal::Descriptors(DescriptorFault::Late);
             return Err(if has_heard(channel) { late } else { Refusal::LauncherSilent });

@@ -22,6 +22,7 @@ use crate::spawn::stream::fds::{FdUse, StreamFds};
 use crate::spawn::stream::interpose::CallStreams;
 use crate::spawn::stream::interpose::divert;
 use crate::spawn::stream::transfer::CallStream;
+use crate::sys::in_child;
 use crate::sys::{self, UnfitStdio};
 
 use super::messages::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
@@ -44,7 +45,7 @@ const FAILED: u8 = 1;
 
 /// A relay's whole life.
 pub(in crate::spawn) fn live(setup: Birth) -> u8 {
-    let channel = sys::alone_with(setup.channel);
+    let channel = OwnedFd::from(in_child::alone_with(setup.channel));
     // Asked for before looking, so that a broker that dies in between is noticed.
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != setup.broker {
         return FAILED;
@@ -109,7 +110,8 @@ fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<CallStreams, RelayE
     for (capture, most) in captures.iter_mut().zip(task.captures) {
         *capture = most.map(|most| next().map(|file| (File::from(file), most))).transpose()?;
     }
-    let [mut stdin, stdout, stderr] = sys::take_stdio(connection.as_fd()).map_err(RelayError::Unfit)?;
+    let taken = sys::take_stdio(connection.as_fd()).map_err(RelayError::Unfit)?;
+    let [mut stdin, stdout, stderr] = taken.map(OwnedFd::from);
     // Before the report: after it, the connection is the broker's alone again.
     drop(connection);
     if task.stdin == StdinMode::Null {
