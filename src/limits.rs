@@ -311,6 +311,8 @@ pub const SEND_RETRY: Duration = Duration::from_millis(2);
 
 /// Most bytes of one capture, unless `capture_max` says otherwise.
 pub const CAPTURE_BYTES_DEFAULT: u64 = 64 << 20;
+/// Bytes of a program in which `check` looks for its interpreter, as the kernel does (`BINPRM_BUF_SIZE`).
+pub const INTERPRETER_BYTES_MAX: u64 = 256;
 /// Bytes that are taken for a new capture, to see that its place works.
 pub const CAPTURE_PROBE_BYTES: u16 = 4096;
 /// The pipe that a command has in a captured descriptor's place, where the user may have one of this size.

@@ -49,6 +49,13 @@ pub enum Refusal {
         /// What writing it gave.
         source: io::Error,
     },
+    /// A file for a stream of the command cannot be made, and `audit = strict`.
+    CaptureLost {
+        /// The capture.
+        path: PathBuf,
+        /// What making it gave.
+        source: io::Error,
+    },
     /// No process could be made for the command.
     NoLauncher(io::Error),
     /// The process for the command was ended before it could begin.
@@ -124,7 +131,7 @@ impl Refusal {
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
             Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => Status::SPAWN,
             Self::Untrusted { .. } | Self::Unsettled | Self::Failed => Status::SPAWN,
-            Self::AuditLost { .. } => Status::AUDIT,
+            Self::AuditLost { .. } | Self::CaptureLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
         }
@@ -140,9 +147,15 @@ impl Refusal {
         match self {
             Self::Unresolved { program, source } => because(&visible(program), source),
             Self::Untrusted { program, .. } => {
-                format!("{}: others can change it; the record says which file", visible(program))
+                let program = visible(program);
+                format!(
+                    "{program}: others can change it; `sluice log --rejects` says which file, and the command to mend it"
+                )
             }
             Self::AuditLost { source, .. } => because("nothing ran: it cannot be put on record", source),
+            Self::CaptureLost { source, .. } => {
+                because("nothing ran: no file can be made for what it reads and writes", source)
+            }
             Self::NoLauncher(source) => because("no process for the command", source),
             Self::NoScope(source) => because("no scope for the command", source),
             Self::BrokenRules { shown_by, .. } => format!(
@@ -175,7 +188,7 @@ impl Refusal {
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
             Self::BrokenRules { .. } => "broken_rules",
-            Self::AuditLost { .. } => "audit",
+            Self::AuditLost { .. } | Self::CaptureLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
             Self::Unsettled => "unsettled",
             Self::Failed => "failed",
@@ -218,7 +231,9 @@ impl fmt::Display for Refusal {
             ),
             Self::NoScope(source) => write!(f, "no scope for the command: {source}"),
             Self::BrokenRules { why, .. } => write!(f, "no rules are in force: {why}"),
-            Self::AuditLost { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::AuditLost { path, source } | Self::CaptureLost { path, source } => {
+                write!(f, "{}: {source}", path.display())
+            }
             Self::ListingTooLarge(bytes) => write!(f, "the listing has {bytes} bytes"),
             Self::Unsettled => write!(f, "which rule decides changed while it waited; ask again"),
             Self::Failed => write!(f, "a part of the broker failed; nothing ran"),
@@ -285,6 +300,14 @@ mod tests {
         let said = "/home/you/manifest.jsonl: Permission denied (os error 13)";
         let told = "nothing ran: it cannot be put on record: Permission denied";
         check(&lost, Status::AUDIT, "audit", said, told);
+        let lost = Refusal::CaptureLost { path: "/c/1.out".into(), source: denied() };
+        let told = "nothing ran: no file can be made for what it reads and writes: Permission denied";
+        check(&lost, Status::AUDIT, "audit", "/c/1.out: Permission denied (os error 13)", told);
+        let program =
+            Refusal::Untrusted { program: "tool".into(), why: "/x is bad; do: chmod go-w /x".into() };
+        let told =
+            "tool: others can change it; `sluice log --rejects` says which file, and the command to mend it";
+        check(&program, Status::SPAWN, "exe_untrusted", "tool: /x is bad; do: chmod go-w /x", told);
         let bus = Refusal::no_scope(io::Error::other("org.freedesktop.DBus.Error.Failed: /run/user"));
         let said = "no scope for the command: org.freedesktop.DBus.Error.Failed: /run/user";
         check(&bus, Status::SPAWN, "no_scope", said, "no scope for the command");

@@ -1,14 +1,21 @@
 //! Rules as an operator looks at them: read without asking who may write them, with warnings, and with what
 //! would keep a broker from serving them here.
 
+use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::rules::{Diagnostic, ExaminedRules, LintContext, Policy, Rule, RulesSource, examine};
+use crate::refusal::Refusal;
+use crate::rules::{
+    Diagnostic, ExaminedRules, LintContext, MissingProgram, Policy, Rule, RulesSource, examine,
+};
 use crate::spawn::{Environment, resolve};
 use crate::trust::{TrustedName, trusted_directory, trusted_rules};
+
+use crate::limits::INTERPRETER_BYTES_MAX;
 
 use super::disk::{check_policy, text_of, vars_of};
 use super::notice::LoadError;
@@ -59,7 +66,7 @@ fn served_by(policy: &Policy, path: &Path, environment: &Environment) -> Result<
     spare_descriptors(needed_descriptors(policy)).map(|_| manifest)
 }
 
-/// That a manifest can be kept there. Nothing is made.
+/// That a file of the broker's can be kept there. Nothing is made.
 fn check_manifest(path: &Path) -> Result<(), String> {
     let parent = path.parent().unwrap_or(path);
     if !trusted_directory(parent).map_err(|distrust| distrust.to_string())? {
@@ -105,8 +112,20 @@ pub fn read_rules(stream: impl Read) -> io::Result<String> {
 struct MachineContext<'a>(&'a Environment);
 
 impl LintContext for MachineContext<'_> {
-    fn program(&self, rule: &Rule) -> Option<PathBuf> {
+    fn program(&self, rule: &Rule) -> Result<PathBuf, MissingProgram> {
         program_of(rule, self.0)
+    }
+
+    fn missing_interpreter(&self, program: &Path) -> Option<PathBuf> {
+        let mut line = Vec::new();
+        std::fs::File::open(program).ok()?.take(INTERPRETER_BYTES_MAX).read_to_end(&mut line).ok()?;
+        let line = line.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()?.trim_ascii_start();
+        let path = Path::new(OsStr::from_bytes(line.split(|byte| b" \t".contains(byte)).next()?));
+        (path.is_absolute() && !path.exists()).then(|| path.to_owned())
+    }
+
+    fn file_fault(&self, path: &Path) -> Option<String> {
+        check_manifest(path).err()
     }
 
     fn is_program(&self, name: &str) -> bool {
@@ -121,6 +140,13 @@ impl LintContext for MachineContext<'_> {
 }
 
 /// The program that a rule would run now.
-pub fn program_of(rule: &Rule, environment: &Environment) -> Option<PathBuf> {
-    resolve(&rule.program, &rule.settings, environment).ok().map(|resolved| resolved.path().to_owned())
+pub fn program_of(rule: &Rule, environment: &Environment) -> Result<PathBuf, MissingProgram> {
+    match resolve(&rule.program, &rule.settings, environment) {
+        Ok(resolved) => Ok(resolved.path().to_owned()),
+        Err(Refusal::Unresolved { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(MissingProgram::Absent)
+        }
+        Err(Refusal::Untrusted { why, .. }) => Err(MissingProgram::Refused(why)),
+        Err(refusal) => Err(MissingProgram::Refused(refusal.to_string())),
+    }
 }

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::broker::{InspectedRules, LoadError, program_of};
 use crate::rules::{
-    DashPolicy, Diagnostic, ExecPath, ExpectedWord, PathTemplate, Policy, ProgramWord, Rule, Slot, SlotCount,
+    DashPolicy, Diagnostic, ExecPath, ExpectedWord, MissingProgram, PathTemplate, Policy, ProgramWord, Rule,
+    Slot, SlotCount,
 };
 use crate::spawn::Environment;
 use crate::text::visible;
@@ -129,7 +130,12 @@ fn write_policy(
         writeln!(out, "{}:{}: {}", visible(&rule.file.to_string_lossy()), rule.line, rule.text)?;
         writeln!(out, "  runs {}", visible(&runs(rule, &environment)))?;
         for slot in rule.slots() {
-            writeln!(out, "  {}", slot.description())?;
+            let start = if slot.directory().is_some() {
+                format!("; a relative one starts at {}", visible(&rule.settings.cwd.to_string_lossy()))
+            } else {
+                String::new()
+            };
+            writeln!(out, "  {}{start}", slot.description())?;
         }
         for (stream, template) in captures(rule) {
             writeln!(out, "  captures {stream} in {}", visible(&template.to_string()))?;
@@ -162,8 +168,11 @@ fn write_policy(
 fn runs(rule: &Rule, environment: &Environment) -> String {
     let found = program_of(rule, environment);
     match (&rule.program, &rule.settings.exec_path) {
-        (ProgramWord::Absolute(path), _) if found.is_some() => path.display().to_string(),
-        (ProgramWord::Absolute(path), _) => format!("{}, which is not there", path.display()),
+        (ProgramWord::Absolute(path), _) => match found {
+            Ok(path) => path.display().to_string(),
+            Err(MissingProgram::Absent) => format!("{}, which is not there", path.display()),
+            Err(MissingProgram::Refused(why)) => format!("{}, which is refused: {why}", path.display()),
+        },
         (ProgramWord::Bare(name), of) => {
             let of = match of {
                 ExecPath::Inherit => "the broker's PATH".to_owned(),
@@ -172,8 +181,9 @@ fn runs(rule: &Rule, environment: &Environment) -> String {
                 }
             };
             match found {
-                Some(path) => format!("{}, for {name} is first found there in {of}", path.display()),
-                None => format!("{name}, which is not in {of}"),
+                Ok(path) => format!("{}, for {name} is first found there in {of}", path.display()),
+                Err(MissingProgram::Absent) => format!("{name}, which is not in {of}"),
+                Err(MissingProgram::Refused(why)) => format!("{name}, which is refused: {why}"),
             }
         }
     }
@@ -306,7 +316,7 @@ impl<'a> CheckedRule<'a> {
         Self {
             place: RulePlace::of(rule),
             runs: runs(rule, environment),
-            program: program_of(rule, environment),
+            program: program_of(rule, environment).ok(),
             words: words.collect(),
             captures: captures(rule).map(|(stream, template)| (stream, template.to_string())).collect(),
             widenings: widenings.collect(),
@@ -349,8 +359,16 @@ mod tests {
     struct Everything;
 
     impl LintContext for Everything {
-        fn program(&self, _: &Rule) -> Option<PathBuf> {
-            Some("/bin/x".into())
+        fn program(&self, _: &Rule) -> Result<PathBuf, MissingProgram> {
+            Ok("/bin/x".into())
+        }
+
+        fn missing_interpreter(&self, _: &Path) -> Option<PathBuf> {
+            None
+        }
+
+        fn file_fault(&self, _: &Path) -> Option<String> {
+            None
         }
 
         fn is_program(&self, _: &str) -> bool {

@@ -13,6 +13,7 @@ use super::parse::{Attribute, ParsedRules, Stanza};
 use super::rule::{ExpectedWord, ProgramWord, Rule, Slot, SlotConstraint};
 use super::stanza::{CUT, canonical};
 use super::suspicious::{odd, odd_program};
+use super::template::PathTemplate;
 use super::unreachable::shadowed;
 use super::values;
 use super::variables::LoadVariables;
@@ -21,11 +22,24 @@ use super::vocabulary::{self, AttributeKey};
 /// What the rules are about, as it is on this machine.
 pub trait LintContext {
     /// The program that the rule would run.
-    fn program(&self, rule: &Rule) -> Option<PathBuf>;
+    fn program(&self, rule: &Rule) -> Result<PathBuf, MissingProgram>;
+    /// The interpreter that a program names in its first line, where it is not there.
+    fn missing_interpreter(&self, program: &Path) -> Option<PathBuf>;
+    /// Why no file can be made at this path.
+    fn file_fault(&self, path: &Path) -> Option<String>;
     /// Whether a program of this bare name is in one of the usual places.
     fn is_program(&self, name: &str) -> bool;
     /// Whether there is a directory.
     fn is_directory(&self, path: &Path) -> bool;
+}
+
+/// Why a rule has no program to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MissingProgram {
+    /// There is none.
+    Absent,
+    /// There is one, and calls of it are refused; why, with what to do.
+    Refused(String),
 }
 
 /// What was read of one load.
@@ -114,6 +128,7 @@ impl Linter<'_, '_> {
                 return;
             }
             Some(AttributeKey::Cwd) => self.directory(attribute),
+            Some(AttributeKey::Capture(_)) => self.capture(attribute),
             Some(AttributeKey::Env) => self.env(attribute),
             _ => {}
         }
@@ -149,9 +164,34 @@ impl Linter<'_, '_> {
         }
     }
 
+    /// A place for captures in which none can be made.
+    fn capture(&mut self, attribute: &Attribute<'_>) {
+        let Ok(Some(value)) = attribute.value.value() else { return };
+        let Ok(template) = PathTemplate::capture(&value, self.read.vars) else { return };
+        if let Some(why) = self.around.file_fault(&template.known_part()) {
+            let fault = RulesFault::new(value.span, why);
+            self.report.add(fault.help(
+                "name a directory that the broker's user alone can write: a call that finds none is refused",
+            ));
+        }
+    }
+
     fn rule(&mut self, stanza: &Stanza<'_>, rule: &Rule) {
-        if self.around.program(rule).is_none() {
-            self.report.add(no_program(stanza, rule));
+        let span = stanza.words[0].span;
+        match self.around.program(rule) {
+            Err(MissingProgram::Absent) => self.report.add(no_program(stanza, rule)),
+            Err(MissingProgram::Refused(why)) => {
+                self.report.add(RulesFault::new(span, format!("calls of this program are refused: {why}")));
+            }
+            Ok(program) => {
+                if let Some(interpreter) = self.around.missing_interpreter(&program) {
+                    let (program, interpreter) = (program.display(), interpreter.display());
+                    let message = format!("{program} begins with `#!{interpreter}`, which is not there");
+                    let fault = RulesFault::new(span, message);
+                    self.report
+                        .add(fault.help("install it, or name another one: a call of it cannot be started"));
+                }
+            }
         }
         for slot in rule.words.iter().filter_map(ExpectedWord::slot) {
             let attribute =

@@ -196,7 +196,13 @@ impl RuleMismatch<'_> {
             }
             MismatchKind::Outside(slot, dir) => {
                 let dir = dir.to_string_lossy();
-                format!("{} is a path in {}, and {word} is not", slot.shown(), visible(&dir))
+                let is_relative = argv.get(at).is_some_and(|word| !word.starts_with('/'));
+                let start = if is_relative {
+                    ": a relative path starts at the rule's `cwd`, not at yours"
+                } else {
+                    ""
+                };
+                format!("{} is a path in {}, and {word} is not{start}", slot.shown(), visible(&dir))
             }
         }
     }

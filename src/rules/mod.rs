@@ -39,7 +39,7 @@ mod word;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use files::RulesSource;
-pub use lint::LintContext;
+pub use lint::{LintContext, MissingProgram};
 pub use load::{ExaminedRules, examine, load};
 pub use matcher::{LexicalPaths, LocatedPath, PathArgument, PathResolver};
 pub use policy::{BoundWord, MatchedRule, MissReason, Policy, PolicyMiss};

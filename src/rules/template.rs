@@ -104,6 +104,19 @@ impl PathTemplate {
         Ok(Self(pieces))
     }
 
+    /// The path up to the first directory or file whose name has a placeholder, that name included as it is written.
+    pub(super) fn known_part(&self) -> PathBuf {
+        let path = self.to_string();
+        let Some(TemplatePiece::Text(known)) = self.0.first() else { return path.into() };
+        let end = known.rfind('/').map_or(0, |slash| slash + 1);
+        let end = if self.0.len() == 1 {
+            path.len()
+        } else {
+            path[end..].find('/').map_or(path.len(), |more| end + more)
+        };
+        path[..end].into()
+    }
+
     /// The path with its placeholders replaced.
     pub fn expand(&self, values: &TemplateValues) -> PathBuf {
         let pieces = self.0.iter().map(|piece| match piece {

@@ -147,7 +147,7 @@ fn fixed(status: Status) -> Option<&'static str> {
         }
         Status::AUDIT => {
             "the broker cannot keep its record (AUDIT): the command did not run, or was ended; the operator has to look \
-             at the manifest and the disk"
+             at `sluice log --rejects` and the broker's status"
         }
         Status::PEER => "the broker cannot tell who calls (PEER): call it directly, not through a relay",
         Status::STOPPING => {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, MAGIC, SHELL, Status, VERSION, frame, header, sluicify};
+use crate::harness::{Broker, MAGIC, SHELL, Status, VERSION, frame, header, sluice, sluicify};
 
 const GREET: &str = "/bin/echo greet #name\n  name = [a-z]+\n";
 
@@ -102,7 +102,36 @@ fn what_could_not_start_names_the_step() {
         "/nonexistent/program: No such file or directory",
     );
     let script = script.to_string_lossy();
-    check(&broker, [&*script], Status::SPAWN, "exec: No such file or directory");
+    let exec = "exec: No such file or directory: the program is there, and not the interpreter that its first line names \
+                (`#!`), or its loader";
+    check(&broker, [&*script], Status::SPAWN, exec);
+}
+
+#[test]
+fn a_capture_that_cannot_be_made_is_told_apart_from_the_record() {
+    let broker = Broker::new("/bin/true\n  stdoutfile = @DIR@/shared/#$call\n").start();
+    let shared = broker.dir().join("shared");
+    fs::create_dir(&shared).expect("an own directory takes another");
+    fs::set_permissions(&shared, std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .expect("an own directory");
+    let (status, _, reason) = told(&broker, ["/bin/true"]);
+    assert_eq!(status, Status::AUDIT);
+    assert!(reason.starts_with("nothing ran: no file can be made for what it reads and writes"), "{reason}");
+    let checked = sluice(["check".as_ref(), broker.rules_path().as_os_str()]).exited(0);
+    checked.said(&["rules:5:16: warning: ", "shared can be written by others", "chmod go-w"]);
+}
+
+#[test]
+fn a_relative_path_that_lies_elsewhere_is_told_where_it_starts() {
+    let broker = Broker::new("/bin/echo #f\n  f = in @DIR@\n").start();
+    fs::write(broker.dir().join("there"), "").expect("a file in an own directory");
+    let (_, _, reason) = told(&broker, ["/bin/echo", "there"]);
+    assert!(
+        reason.ends_with("`there` is not: a relative path starts at the rule's `cwd`, not at yours"),
+        "{reason}"
+    );
+    let checked = sluice(["check".as_ref(), broker.rules_path().as_os_str()]).exited(0);
+    checked.said(&["; a relative one starts at /\n"]);
 }
 
 #[test]

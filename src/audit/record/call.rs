@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::audit::record::trace::CallTrace;
@@ -176,12 +177,12 @@ pub enum CallOutcome {
         /// The step that failed.
         step: &'static str,
         /// What it gave.
-        errno: nix::errno::Errno,
+        errno: Errno,
     },
     /// Nothing of the command ran, because its start is not certain to be on disk.
     NotDurable {
         /// What the disk gave.
-        errno: nix::errno::Errno,
+        errno: Errno,
     },
 }
 
@@ -215,6 +216,11 @@ impl CallOutcome {
     /// rule's.
     pub fn told(&self, timeout: Option<Duration>) -> Option<String> {
         match self {
+            // The program was there a moment ago.
+            Self::NotStarted { step: "exec", errno: Errno::ENOENT } => Some(format!(
+                "exec: {}: the program is there, and not the interpreter that its first line names (`#!`), or its loader",
+                Errno::ENOENT.desc()
+            )),
             Self::NotStarted { step, errno } => Some(format!("{step}: {}", errno.desc())),
             Self::NotDurable { errno } => {
                 Some(format!("nothing ran: its start cannot be put on record: {}", errno.desc()))

@@ -39,7 +39,7 @@ impl CallCaptures {
             match CaptureFile::create(&path, call) {
                 Ok(file) => *capture = Some(file),
                 Err(source) if policy.audit() == AuditMode::Strict => {
-                    return Err(Refusal::AuditLost { path, source });
+                    return Err(Refusal::CaptureLost { path, source });
                 }
                 Err(source) => rules.say_capture_lost(path, &source),
             }

@@ -176,10 +176,15 @@ impl CallTable {
     /// The cells of a line; the command is the last, so that nothing has to stand behind what callers chose.
     fn row(&self, cells: [&str; 6], command: &str) -> String {
         let [when, call, rule, status, took, who] = cells;
+        // What did not run took no time: a long reason has that column too.
+        let ended = |width: usize| {
+            let rest = width.saturating_sub(status.chars().count() + 1);
+            format!("{status} {took:>rest$}")
+        };
         if self.is_narrow() {
-            return format!("{when:<11} {call:>5} {rule:>4} {status:<9} {took:>6} {command}");
+            return format!("{when:<11} {call:>5} {rule:>4} {} {command}", ended(16));
         }
-        format!("{when:<19} {call:>6} {rule:>4} {status:<11} {took:>6} {who:<14} {command}")
+        format!("{when:<19} {call:>6} {rule:>4} {} {who:<14} {command}", ended(18))
     }
 
     /// The caller: user and process.
@@ -302,6 +307,17 @@ mod tests {
                 "2023-11-14 22:13:21      8      no_rule x4                        no",
             ],
         );
+        let reject = |reason: &str| reject.replace("no_rule", reason);
+        check(
+            &[&reject("exe_unresolved"), &reject("exe_untrusted")],
+            None,
+            &[
+                "2023-11-14 22:13:21      8      exe_unresolved x4                 no",
+                "2023-11-14 22:13:21      8      exe_untrusted x4                  no",
+            ],
+        );
+        let once = reject("exe_unresolved").replace(",\"count\":4", "");
+        check(&[&once], Some(50), &["22:13:21        8      exe_unresolved   no"]);
     }
 
     #[test]
@@ -310,7 +326,7 @@ mod tests {
         check(&[START], Some(50), &["22:13:20        7    3 running          echo $'..."]);
         check(&[START, lost], Some(50), &["22:13:20        7    3 lost             echo $'..."]);
         let lost = format!("{lost},\"reason\":\"killed\"");
-        check(&[START, &lost], Some(50), &["22:13:20        7    3 lost killed        echo ..."]);
+        check(&[START, &lost], Some(50), &["22:13:20        7    3 lost killed      echo $'..."]);
     }
 
     #[test]

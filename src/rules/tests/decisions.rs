@@ -82,7 +82,11 @@ fn a_dash_is_worth_more_than_a_path_and_a_path_more_than_the_rest() {
         "option_like: nearest is `x <p>`: <p> refuses `-a`, which starts with `-` (`allow_dash` does not name it)",
     );
     check(rules, &["x", "a"], "3 d=a");
-    check(rules, &["x", "b"], "outside: nearest is `x <p>`: <p> is a path in /w, and `b` is not");
+    check(
+        rules,
+        &["x", "b"],
+        "outside: nearest is `x <p>`: <p> is a path in /w, and `b` is not: a relative path starts at the rule's `cwd`, not at yours",
+    );
 }
 
 #[test]

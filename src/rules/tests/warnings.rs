@@ -9,9 +9,20 @@ use super::{Texts, load_text, vars};
 struct Machine;
 
 impl LintContext for Machine {
-    fn program(&self, rule: &Rule) -> Option<PathBuf> {
-        let name = rule.program.name()?;
-        (!name.contains("missing")).then(|| Path::new("/bin").join(name))
+    fn program(&self, rule: &Rule) -> Result<PathBuf, MissingProgram> {
+        match rule.program.name().unwrap_or_default() {
+            name if name.contains("missing") => Err(MissingProgram::Absent),
+            "shared" => Err(MissingProgram::Refused("/opt can be written by others".into())),
+            name => Ok(Path::new("/bin").join(name)),
+        }
+    }
+
+    fn missing_interpreter(&self, program: &Path) -> Option<PathBuf> {
+        program.ends_with("script").then(|| "/missing/python".into())
+    }
+
+    fn file_fault(&self, path: &Path) -> Option<String> {
+        path.starts_with("/missing").then(|| format!("{} cannot be made", path.display()))
     }
 
     fn is_program(&self, name: &str) -> bool {
@@ -242,6 +253,16 @@ fn values_that_only_start_with_a_dash() {
 fn what_is_not_there() {
     check("missing x\n", "1:1", &["there is no program `missing` in `exec_path`"]);
     check("/x/missing\n", "1:1", &["there is no program /x/missing"]);
+    check("shared x\n", "1:1", &["calls of this program are refused: /opt can be written by others"]);
+    check("script x\n", "1:1", &["/bin/script begins with `#!/missing/python`, which is not there"]);
+    let capture = "/missing/c#$call cannot be made";
+    check(
+        "x\n  stdoutfile = /missing/c#$call/a.out\n",
+        "2:16",
+        &[capture, "that the broker's user alone can write"],
+    );
+    check("defaults:\n  stdinfile = /missing/c#$call\n\nx\n", "2:15", &[capture]);
+    check("x\n  stderrfile = /missing/one\n", "2:16", &["/missing/one cannot be made"]);
     check("x\n  cwd = /missing/d\n", "2:9", &["there is no directory /missing/d"]);
     check("defaults:\n  cwd = /missing\n\nx\n", "2:9", &["there is no directory /missing"]);
     check("x #p\n  p = in /missing\n", "2:6", &["there is no directory /missing"]);
