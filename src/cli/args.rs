@@ -14,7 +14,7 @@ use super::verify::{JournalChoice, parse_journal};
 
 /// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on record.
 #[derive(Debug, Parser)]
-#[command(name = "sluice", version)]
+#[command(name = "sluice", version, after_help = "The language of rules files: sluice help rules")]
 pub(super) struct Sluice {
     #[command(subcommand)]
     pub(super) verb: Verb,
@@ -24,8 +24,8 @@ pub(super) struct Sluice {
 pub(super) enum Verb {
     /// Serve rules on sockets.
     Serve {
-        /// The rules file.
-        #[arg(long, value_name = "FILE", required_unless_present = "rules_dir")]
+        /// The name of the rules, or their file.
+        #[arg(long, value_name = "NAME|FILE", required_unless_present = "rules_dir")]
         rules: Option<PathBuf>,
         /// A directory with NAME.rules for each socket that systemd hands over by the name NAME.
         #[arg(long, value_name = "DIR", conflicts_with_all = ["rules", "socket"])]
@@ -48,7 +48,7 @@ pub(super) enum Verb {
         /// Answer as JSON, one value a line.
         #[arg(long)]
         json: bool,
-        /// Say nothing of what is good.
+        /// Say what is wrong or odd, and nothing else.
         #[arg(short, long)]
         quiet: bool,
     },
@@ -82,6 +82,8 @@ pub(super) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Print the version.
+    Version,
     /// Makes processes for the broker; started by it alone.
     #[command(name = NurseryRole::ARGUMENT, hide = true)]
     Nursery { broker: i32, open_files: u64 },
@@ -90,8 +92,8 @@ pub(super) enum Verb {
 /// What `sluice log` is asked.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// The name of the rules; `default` if there is none.
-    #[arg(conflicts_with = "file")]
+    /// The name of the rules, or the file of a manifest; the rules `default` if there is none.
+    #[arg(conflicts_with = "file", value_name = "NAME|FILE")]
     pub(super) name: Option<String>,
     /// The manifest, instead of that of a name; what rotation made of it is read too.
     #[arg(long, value_name = "FILE")]
@@ -114,7 +116,7 @@ pub(super) struct LogArgs {
     /// Refusals only.
     #[arg(long)]
     pub(super) rejects: bool,
-    /// Calls of a rule: its line, FILE:LINE for one that was included, or text that the command line has.
+    /// Calls of a rule: its line when they were made, FILE:LINE for one that was included, or text of the command line.
     #[arg(long, value_name = "LINE|TEXT", allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(parse_rule(text)))]
     pub(super) rule: Option<RuleQuery>,
     /// The records as they are, one a line.

@@ -38,20 +38,17 @@ pub(super) enum WarningLevel {
 enum CheckDetail {
     /// What they allow, too.
     All,
-    /// Why the answer is no.
+    /// What is wrong; where nothing is, what is odd.
     Faults,
 }
 
-/// Checks the rules of each word; a quiet check prints nothing of good ones.
+/// Checks the rules of each word; a quiet check prints nothing of those that are good and not odd.
 pub(super) fn run(words: &[OsString], form: OutputForm, level: WarningLevel, is_quiet: bool) -> ExitCode {
     let rules = words.iter().map(|word| RulesArgument::find(word)).collect::<Result<Vec<_>, _>>();
     match rules {
         Ok(rules) => answer_whole(|out| {
-            let mut said = Vec::new();
             let detail = if is_quiet { CheckDetail::Faults } else { CheckDetail::All };
-            let code = write_checks(&rules, (form, level, detail), &RulesArgument::inspect, &mut said)?;
-            let is_said = !is_quiet || code != ExitCode::SUCCESS;
-            out.write_all(if is_said { &said } else { &[] }).map(|()| code)
+            write_checks(&rules, (form, level, detail), &RulesArgument::inspect, out)
         }),
         Err(why) => fail(&format!("sluice: {why}")),
     }
@@ -73,7 +70,14 @@ fn write_checks(
         }
         match form {
             OutputForm::Text if detail == CheckDetail::Faults => {
-                write_faults(out, asked, &inspected, level)?;
+                // Beside an error, what is only odd would hide it.
+                let is_alone = !is_refused(asked, &inspected);
+                write_faults(
+                    out,
+                    asked,
+                    &inspected,
+                    if is_alone { WarningLevel::DenyWarnings } else { level },
+                )?;
             }
             OutputForm::Text => {
                 write_faults(out, asked, &inspected, WarningLevel::DenyWarnings)?;
@@ -81,6 +85,8 @@ fn write_checks(
                     write_policy(out, asked, policy, &inspected)?;
                 }
             }
+            OutputForm::Json
+                if detail == CheckDetail::Faults && !has_warnings && !is_refused(asked, &inspected) => {}
             OutputForm::Json => write_json(out, &CheckAnswer::new(asked, &inspected))?,
         }
     }
@@ -410,7 +416,7 @@ mod tests {
             "  <n> matches -?[0-9], and may start with -\n  <any> is any value, at most 4096 bytes\n",
             "  widened: <n> (allow_dash)\n  widened: <any> (allow_any)\n  with timeout = none, cwd = /, umask = 022",
             "/r/a.rules:5: /bin/nothing <f>...\n  runs /bin/nothing, which is not there\n",
-            "  captures stdout in /c/#$call.out\n  with timeout = 2000ms",
+            "  captures stdout in /c/#$call.out\n  with timeout = 2s",
             "the socket has max_calls = 64, audit = strict, scope = auto, journal = on, sync = no, logfile = /m.jsonl\n",
             "/r/a.rules: good; rules: 2, widened slots: 2, warnings: 0\n",
         ];

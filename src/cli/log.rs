@@ -40,7 +40,7 @@ pub(super) use when::parse_when;
 pub(super) fn run(args: &LogArgs) -> ExitCode {
     let manifest = match &args.file {
         Some(file) => absolute(file).map_err(|error| error.to_string()),
-        None => find_manifest(args.name.as_deref()),
+        None => find::manifest_of_word(args.name.as_deref()),
     };
     let manifest = match manifest {
         Ok(manifest) => manifest,
@@ -225,7 +225,8 @@ fn print_capture(manifest: &Path, call: u64, stream: CaptureStream) -> ExitCode 
     let path = match find_capture(manifest, CallId::new(call), stream) {
         Ok(Some(path)) => path,
         Ok(None) => {
-            fail(&format!("sluice: no {} of call {call} was captured", stream.name()));
+            let name = stream.name();
+            fail(&format!("sluice: no {name} of call {call} was captured{}", others(manifest, call)));
             return ExitCode::from(NO);
         }
         Err(why) => return fail(&format!("sluice: {why}")),
@@ -234,6 +235,20 @@ fn print_capture(manifest: &Path, call: u64, stream: CaptureStream) -> ExitCode 
         Ok(file) => answer(|out| capture::copy(file, out).map(|()| ExitCode::SUCCESS)),
         Err(why) => fail(&format!("sluice: {}", style::printable(&why))),
     }
+}
+
+/// A clause that says which streams of a call were captured, and how they are asked for.
+fn others(manifest: &Path, call: u64) -> String {
+    let flags = [
+        (CaptureStream::Stdin, " --stdin"),
+        (CaptureStream::Stdout, ""),
+        (CaptureStream::Stderr, " --stderr"),
+    ];
+    let is_there = |stream| matches!(find_capture(manifest, CallId::new(call), stream), Ok(Some(_)));
+    let flags = flags.into_iter().filter(|(stream, _)| is_there(*stream));
+    let there: Vec<_> =
+        flags.map(|(stream, flag)| format!("its {} was: --output {call}{flag}", stream.name())).collect();
+    if there.is_empty() { String::new() } else { format!("; {}", there.join(", ")) }
 }
 
 /// The file that the records of a call name.

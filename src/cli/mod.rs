@@ -35,9 +35,6 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     match arguments.get(1..).unwrap_or_default() {
         [help, rules] if help == "help" && rules == "rules" => return print_text(include_str!("rules.txt")),
-        [version] if version == "version" => {
-            return print_text(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n"));
-        }
         _ => {}
     }
     match Sluice::try_parse_from(arguments) {
@@ -76,6 +73,7 @@ fn run(verb: Verb) -> ExitCode {
                 Err(error) => fail(&format!("sluice: {error}")),
             }
         }
+        Verb::Version => print_text(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files)
             .unwrap_or_else(|source| fail(&format!("sluice: the nursery cannot start: {source}"))),
     }

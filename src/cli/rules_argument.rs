@@ -44,6 +44,15 @@ impl RulesArgument {
         match &*text {
             "" => return Err("an empty word names no rules".into()),
             "-" => return Ok(Self::Stdin(path.with_file_name("<stdin>"))),
+            text if text.ends_with(".rules") && !text.contains('/') && !path.exists() => {
+                let known = said_names(places);
+                let name = text.trim_end_matches(".rules");
+                return Err(format!(
+                    "no file {} is here; rules are named without `.rules`, as in {}; {known}",
+                    quoted(text),
+                    quoted(name)
+                ));
+            }
             text if text.contains('/') || text.ends_with(".rules") => {
                 let place = places.iter().find(|place| path.parent() == Some(&place.rules));
                 return Ok(match place {
@@ -130,18 +139,22 @@ pub(super) fn places() -> Vec<RulesDirectories> {
 /// Says that no rules have this name, where they were looked for, and which names there are.
 pub(super) fn no_such_name(places: &[RulesDirectories], name: &str) -> String {
     let tried: Vec<_> = places.iter().map(|place| place.rules_file(name).display().to_string()).collect();
-    let known = known_names(places);
-    let known = if known.is_empty() {
-        "there are no rules in either place".to_owned()
-    } else {
-        format!("the names are: {}", known.into_iter().collect::<Vec<_>>().join(", "))
-    };
+    let known = said_names(places);
     format!(
         "no rules are named {}: neither {} is there; {known}; a file is named with a `/`, as in ./{}",
         quoted(name),
         visible(&tried.join(" nor ")),
         visible(name)
     )
+}
+
+/// A clause that says which names there are.
+fn said_names(places: &[RulesDirectories]) -> String {
+    let known = known_names(places);
+    if known.is_empty() {
+        return "there are no rules in either place".to_owned();
+    }
+    format!("the names are: {}", known.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// The names of the rules in these places.
@@ -194,7 +207,8 @@ mod tests {
         check("/x/agent", &Ok(RulesArgument::File("/x/agent".into())));
         let here = std::env::current_dir().expect("there is one");
         check("-", &Ok(RulesArgument::Stdin(here.join("<stdin>"))));
-        check("agent.rules", &Ok(RulesArgument::File(here.join("agent.rules"))));
+        let want = "no file agent.rules is here; rules are named without `.rules`, as in agent; the names are: agent, both, ci";
+        check("agent.rules", &Err(want));
         check("Cargo.toml", &Ok(RulesArgument::File(here.join("Cargo.toml"))));
     }
 

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use crate::broker::{LoadError, Notice, RulesLocation, ServeConfig, ServeError, serve};
 use crate::spawn::RootPolicy;
 
-use super::exit::USAGE;
+use super::exit::{USAGE, fail};
 use super::notices;
+use super::rules_argument::RulesArgument;
 
 /// Serves until told to stop. One of the first two is given.
 pub(super) fn run(
@@ -18,6 +19,11 @@ pub(super) fn run(
     as_root: RootPolicy,
 ) -> ExitCode {
     notices::report_panics();
+    let file = file.map(|file| RulesArgument::find(file.as_os_str()).map(|rules| rules.file().to_owned()));
+    let file = match file.transpose() {
+        Ok(file) => file,
+        Err(why) => return fail(&format!("sluice: {why}")),
+    };
     let config = config(file, directory, socket, as_root).map_err(ServeError::Io);
     let code = match config.and_then(|config| serve(&config, say)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The settings of a rule and of its socket as an operator would write them, each with its value in force.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::rules::{
     AuditMode, BackgroundMode, CaptureMax, ExecPath, HangupAction, JournalMode, LogPolicy, Policy, Resource,
@@ -10,9 +11,8 @@ use crate::text::quoted;
 
 /// Key and value of every setting that is in force.
 pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)> {
-    let duration = |timeout: std::time::Duration| format!("{}ms", timeout.as_millis());
     let mut all = vec![
-        ("timeout", settings.timeout.map_or("none".into(), duration)),
+        ("timeout", settings.timeout.map_or("none".into(), written_duration)),
         ("cwd", settings.cwd.display().to_string()),
         ("umask", format!("{:03o}", settings.umask)),
         ("env", if settings.env.is_empty() { "none".into() } else { settings.env.join(",") }),
@@ -79,9 +79,26 @@ fn log(log: LogPolicy) -> &'static str {
 
 fn capture_max(most: CaptureMax) -> String {
     match most {
-        CaptureMax::Bytes(bytes) => bytes.to_string(),
+        CaptureMax::Bytes(bytes) => written_bytes(bytes),
         CaptureMax::Unlimited => "none".into(),
     }
+}
+
+/// A time in the largest unit in which it is a whole number.
+fn written_duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let unit =
+        [(3_600_000, "h"), (60_000, "m"), (1000, "s")].into_iter().find(|(unit, _)| ms.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, "ms"));
+    format!("{}{name}", ms / unit)
+}
+
+/// Bytes, with the largest suffix with which they are a whole number.
+fn written_bytes(bytes: u64) -> String {
+    let unit = [(40, "T"), (30, "G"), (20, "M"), (10, "K")].into_iter();
+    let unit = unit.map(|(shift, name)| (1u64 << shift, name)).find(|(unit, _)| bytes.is_multiple_of(*unit));
+    let (unit, name) = unit.filter(|_| bytes > 0).unwrap_or((1, ""));
+    format!("{}{name}", bytes / unit)
 }
 
 fn amount(resource: &Resource) -> String {
@@ -91,10 +108,24 @@ fn amount(resource: &Resource) -> String {
             format!("{}%", quota / 10_000)
         }
         ResourceValue::Number(time) if resource.key == ResourceKey::RuntimeMax => format!("{time}us"),
+        ResourceValue::Number(bytes) if resource.key.is_bytes() => written_bytes(*bytes),
         ResourceValue::Number(number) => number.to_string(),
         ResourceValue::Share(share) => {
             format!("{}%", (u64::from(*share) * 100).div_ceil(u64::from(u32::MAX)))
         }
         ResourceValue::Text(text) => text.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_shown_as_they_are_written() {
+        let durations = [250, 1000, 1500, 60_000, 90_000, 7_200_000].map(Duration::from_millis);
+        assert_eq!(durations.map(written_duration), ["250ms", "1s", "1500ms", "1m", "90s", "2h"]);
+        let bytes = [0, 1000, 1024, 64 << 20, (64 << 20) + 1, 3 << 30, 1 << 40];
+        assert_eq!(bytes.map(written_bytes), ["0", "1000", "1K", "64M", "67108865", "3G", "1T"]);
     }
 }

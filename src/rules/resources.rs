@@ -86,6 +86,11 @@ impl Resource {
 }
 
 impl ResourceKey {
+    /// Whether its number is one of bytes.
+    pub fn is_bytes(self) -> bool {
+        matches!(self, Self::MemoryMax | Self::MemoryHigh | Self::MemorySwapMax)
+    }
+
     /// The name, as rules files have it.
     pub fn as_str(self) -> &'static str {
         match self {

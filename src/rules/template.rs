@@ -92,7 +92,9 @@ impl PathTemplate {
                 pieces.push(TemplatePiece::Text(std::mem::take(&mut text)));
                 pieces.push(TemplatePiece::Value(placeholder));
                 at = end;
-            } else if let Some((value, end)) = vars.value_at(word, at)? {
+            } else if let Some((value, end)) =
+                vars.value_at(word, at).map_err(|fault| placed(fault, word, at))?
+            {
                 text.push_str(value);
                 at = end;
             } else {
@@ -125,6 +127,17 @@ impl PathTemplate {
         });
         pieces.collect::<String>().into()
     }
+}
+
+/// The same, with what to write where a placeholder lacks its `#`.
+fn placed(fault: RulesFault, word: &QuotedWord, at: usize) -> RulesFault {
+    let name = |ch: &char| ch.is_ascii_alphanumeric() || *ch == '_';
+    let rest = word.glyphs[at..].iter().map(|glyph| glyph.ch).skip(1).skip_while(|ch| *ch == '{');
+    let name: String = rest.take_while(name).collect();
+    if PLACEHOLDERS.iter().any(|(known, _)| *known == name) {
+        return fault.help(format!("write `#${name}`"));
+    }
+    fault
 }
 
 /// As it is written, its variables replaced.

@@ -55,7 +55,13 @@ pub(super) fn exec_path(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<E
     if word.text() == "inherit" {
         return Ok(ExecPath::Inherit);
     }
-    word.split(':').iter().map(|word| directory(word, vars)).collect::<Result<_, _>>().map(ExecPath::List)
+    let own = "for the broker's own PATH, write `exec_path = inherit`, alone";
+    let is_own = |word: &QuotedWord| matches!(word.text().as_str(), "$PATH" | "${PATH}" | "inherit");
+    let parts = word.split(':');
+    let named = |part: &QuotedWord| {
+        directory(part, vars).map_err(|fault| if is_own(part) { fault.help(own) } else { fault })
+    };
+    parts.iter().map(named).collect::<Result<_, _>>().map(ExecPath::List)
 }
 
 /// A path that can stand in a list between colons: what a variable brought is looked at again.
@@ -116,6 +122,15 @@ fn inherited(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
             fault.help("write the names that the command needs, with commas between them: `env = HOME,LANG`")
         );
     }
+    if let Some(bare) = name.strip_prefix('$') {
+        let bare = bare.trim_start_matches('{').trim_end_matches('}');
+        let fault = RulesFault::new(word.span, format!("`{name}` is not a variable's name"));
+        return Err(fault.help(format!("names stand without `$`: `{bare}`")));
+    }
+    if name.contains('=') {
+        let fault = RulesFault::new(word.span, format!("`{name}` is a value, and `env` takes names"));
+        return Err(fault.help(format!("write `setenv = {name}`")));
+    }
     if MANAGERS.contains(&name) {
         let fault = RulesFault::new(word.span, format!("`{name}` is between systemd and the broker"));
         return Err(fault.help("no command gets it; leave it out"));
@@ -174,6 +189,22 @@ pub(super) fn capture_max(word: &QuotedWord) -> Result<CaptureMax, RulesFault> {
     })
 }
 
+/// Words that others have for the choices.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    ("null", &["none", "/dev/null", "no", "off", "empty", "closed"]),
+    ("caller", &["inherit", "pass", "on", "yes"]),
+    ("on", &["yes", "true", "1", "enabled"]),
+    ("off", &["no", "false", "0", "none", "disabled", "never"]),
+    ("yes", &["on", "true", "1", "disk", "always"]),
+    ("no", &["off", "false", "0", "none", "never"]),
+    ("kill", &["end", "stop", "terminate", "no", "off"]),
+    ("keep", &["ignore", "continue", "yes", "on"]),
+    ("hide", &["no", "off", "none"]),
+    ("pass", &["yes", "on", "caller"]),
+    ("full", &["all", "yes", "on"]),
+    ("exit-only", &["none", "off", "no"]),
+];
+
 /// One of a few words.
 pub(super) fn choice<T: Copy + Debug>(
     word: &QuotedWord,
@@ -185,7 +216,9 @@ pub(super) fn choice<T: Copy + Debug>(
     }
     let names: Vec<_> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
     let fault = RulesFault::new(word.span, format!("`{text}` is not one of {}", names.join(", ")));
-    Err(match nearest(&text, choices.iter().map(|(name, _)| *name)) {
+    let meant = SYNONYMS.iter().filter(|(_, words)| words.contains(&text.to_ascii_lowercase().as_str()));
+    let meant = meant.map(|(name, _)| *name).find(|name| choices.iter().any(|(choice, _)| choice == name));
+    Err(match meant.or_else(|| nearest(&text, choices.iter().map(|(name, _)| *name))) {
         Some(name) => fault.help(format!("write `{name}`")),
         None => fault,
     })

@@ -96,6 +96,8 @@ fn wrong_usage_is_no_answer() {
 fn version_and_help_are_there() {
     sluice(["--version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);
     sluice(["version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);
+    sluice(["version", "--help"]).exited(0).said(&["Print the version"]);
+    sluice(["help"]).exited(0).said(&["version", "sluice help rules"]);
     sluice(["help", "rules"]).exited(0).said(&["a slot", "allow_any"]);
     sluice(["help", "check"]).exited(0).said(&["--deny-warnings"]);
     sluice(["--help"]).exited(0).said(&["serve", "check", "match"]);
@@ -129,7 +131,52 @@ fn rules_are_found_by_their_name() {
     at_home(&["check", "agent"]).exited(0).said(&[".config/sluice/agent.rules", "/bin/echo"]);
     at_home(&["match", "agent", "/bin/echo", "hello", "bob"]).exited(0).said(&["agent.rules:2", "bob"]);
     at_home(&["check", "agnt"]).exited(2).said(&["no rules are named agnt", "agent, ci"]);
+    at_home(&["check", "agent.rules"]).exited(2).said(&[
+        "no file agent.rules is here",
+        "without `.rules`",
+        "agent, ci",
+    ]);
+    at_home(&["serve", "--rules", "agnt"]).exited(2).said(&["no rules are named agnt", "agent, ci"]);
     at_home(&["match", "agnt", "true"]).exited(2).said(&["no rules are named agnt", "agent, ci"]);
+}
+
+#[test]
+fn a_quiet_check_says_what_is_wrong_or_else_what_is_odd() {
+    with_rules("/bin/true\n", |path| sluice(["check", "--quiet", path])).exited(0).printed("");
+    let odd = with_rules("/bin/true # x\n", |path| sluice(["check", "--quiet", path])).exited(0);
+    let odd = odd.said(&["some.rules:1:11: warning: `#` is a word here"]);
+    assert!(!odd.stdout().contains("good"), "{odd}");
+    let json = with_rules("/bin/true\n", |path| sluice(["check", "--quiet", "--json", path]));
+    json.exited(0).printed("");
+    let wrong = with_rules("/bin/true # x\n  b = c\n", |path| sluice(["check", "--quiet", path])).exited(1);
+    let wrong = wrong.said(&["some.rules:2:3: error: "]);
+    assert!(!wrong.stdout().contains("warning"), "{wrong}");
+}
+
+#[test]
+fn amounts_are_shown_as_they_are_written() {
+    let rules =
+        "/bin/true\n  timeout = 60s\n  stdoutfile = $HOME/#$call\n  capture_max = 64M\n  MemoryMax = 512M\n";
+    let shown = with_rules(rules, |path| sluice(["check", path])).exited(0);
+    shown.said(&["timeout = 1m,", "capture_max = 64M, MemoryMax = 512M"]);
+}
+
+#[test]
+fn a_program_that_others_can_change_is_not_said_to_be_absent() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new();
+    let tool = dir.write("mytool", "#!/nonexistent/interpreter\n");
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("an own file");
+    };
+    mode(&tool, 0o755);
+    let rules = dir.write("some.rules", format!("{}\n", tool.display())).to_string_lossy().into_owned();
+    let checked = || sluice(["check", &*rules]).exited(0);
+    checked().said(&["mytool begins with `#!/nonexistent/interpreter`, which is not there"]);
+    mode(&tool, 0o775);
+    checked().said(&["calls of this program are refused", "chmod go-w", "mytool, which is refused"]);
+    mode(&tool, 0o644);
+    checked().said(&["calls of this program are refused", "Permission denied"]);
 }
 
 #[test]

@@ -267,7 +267,9 @@ fn a_capture_is_printed_as_it_is_and_through_no_link() {
     let manifest = captured(&dir, &file);
     let shown = log_of(&manifest, &["--output", "5"]).exited(0);
     assert_eq!(shown.stdout(), String::from_utf8_lossy(bytes));
-    log_of(&manifest, &["--output", "5", "--stderr"]).exited(1).complained(&["no stderr of call 5"]);
+    log_of(&manifest, &["--output", "5", "--stderr"])
+        .exited(1)
+        .complained(&["no stderr of call 5 was captured; its stdout was: --output 5"]);
     log_of(&manifest, &["--output", "6"]).exited(1).complained(&["no stdout of call 6"]);
     let link = dir.join("link");
     symlink(&file, &link).expect("an own directory takes a link");
@@ -314,7 +316,7 @@ fn a_name_stands_for_the_manifest_of_its_rules() {
         run("env".into(), words, b"")
     };
     at_home(&["agent"]).exited(2).complained(&["agent/manifest.jsonl", "/var/lib/sluice", "--file"]);
-    at_home(&["../agent"]).exited(2).complained(&["--file"]);
+    at_home(&["../agent"]).exited(2).complained(&["../agent: No such file"]);
     let prev = "0".repeat(64);
     let record = |call| {
         format!(
@@ -331,7 +333,12 @@ fn a_name_stands_for_the_manifest_of_its_rules() {
     ] {
         dir.mkdir(place, 0o700);
     }
-    dir.write(".local/state/sluice/agent/manifest.jsonl", record(1));
+    dir.write(".config/sluice/three.rules", "true\n");
+    at_home(&["three"])
+        .exited(2)
+        .complained(&["no call of `three` is on record yet", "three/manifest.jsonl"]);
+    let manifest = dir.write(".local/state/sluice/agent/manifest.jsonl", record(1));
+    at_home(&[&manifest.to_string_lossy()]).exited(0).said(&[" 1 "]);
     at_home(&["agent"]).exited(0).said(&[" 1 "]);
     dir.write(".config/sluice/agent.rules", "defaults:\n  logfile = $HOME/other.jsonl\n\ntrue\n");
     at_home(&["agent"]).exited(2).complained(&["other.jsonl (but ", "agent/manifest.jsonl is)"]);

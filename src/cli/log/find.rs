@@ -1,12 +1,21 @@
 //! Where a manifest is: as a broker with the rules of that name has it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use crate::broker::manifest_of;
 use crate::spawn::Environment;
 
 use crate::cli::rules_argument::places;
 use crate::cli::rules_argument::{DEFAULT, RulesDirectories, no_such_name};
+
+/// The manifest that a word names: with a `/` in it, or where there is one of that name, a file; else that of the rules
+/// of that name.
+pub(super) fn manifest_of_word(word: Option<&str>) -> Result<PathBuf, String> {
+    match word.filter(|word| word.contains('/') || Path::new(word).is_file()) {
+        Some(file) => absolute(file).map_err(|error| error.to_string()),
+        None => find_manifest(word),
+    }
+}
 
 /// The manifest of the rules called `name`: those of this user, else those of the system. An error says where it was
 /// looked for.
@@ -15,22 +24,33 @@ pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, Strin
     if name.is_empty() || name.contains('/') {
         return Err(format!("{name:?} is the name of no rules; a manifest is named with --file"));
     }
-    let (places, mut tried) = (places(), Vec::new());
+    let (places, mut tried, mut is_unbegun) = (places(), Vec::new(), true);
     for place in &places {
         match manifest(place, name) {
             Ok(manifest) if manifest.exists() => return Ok(manifest),
             Ok(manifest) => {
                 // A broker that refused rules at a reload, because it cannot record there, goes on where it did.
                 let usual = Some(usual(place.home(), name)).filter(|usual| usual.exists());
+                is_unbegun &= usual.is_none();
                 let usual = usual.map_or_else(String::new, |usual| format!(" (but {} is)", usual.display()));
                 tried.push(format!("{}{usual}", manifest.display()));
             }
-            Err(why) => tried.push(why),
+            Err(why) => {
+                is_unbegun = false;
+                tried.push(why);
+            }
         }
     }
+    let tried = tried.join(", ");
     let is_known = places.iter().any(|place| place.rules_file(name).exists());
+    if is_known && is_unbegun {
+        return Err(format!(
+            "no call of `{name}` is on record yet: its broker makes the manifest when it starts, at the first call, and \
+             there is none here: {tried}; name another with --file"
+        ));
+    }
     let unknown = if is_known { String::new() } else { format!("; {}", no_such_name(&places, name)) };
-    Err(format!("no manifest of `{name}` is here: {}; name one with --file{unknown}", tried.join(", ")))
+    Err(format!("no manifest of `{name}` is here: {tried}; name one with --file{unknown}"))
 }
 
 /// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules

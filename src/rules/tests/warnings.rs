@@ -330,6 +330,21 @@ fn errors_say_what_one_needs() {
     check_help("x #b\n  b = a\\\n", r"for a backslash itself, write `\\`");
     check_help("x #b\n  b = {main,dev}\n", "`a|b` for one of two");
     check_help("x #b\n  b = [z-a]\n", "from the lower to the higher");
+    check_help("x\n  env = $HOME\n", "names stand without `$`: `HOME`");
+    check_help("x\n  env = LANG,${HOME}\n", "names stand without `$`: `HOME`");
+    check_help("x\n  env = A=b\n", "write `setenv = A=b`");
+    check_help("x\n  stdin = none\n", "write `null`");
+    check_help("x\n  stdin = /dev/null\n", "write `null`");
+    check_help("x\n  tty = off\n", "write `hide`");
+    check_help("x\n  on_hangup = ignore\n", "write `keep`");
+    check_help("x\n  log = none\n", "write `exit-only`");
+    check_help("defaults:\n  journal = yes\n", "write `on`");
+    check_help("defaults:\n  sync = on\n", "write `yes`");
+    check_help("defaults:\n  scope = none\n", "write `off`");
+    check_help("x\n  exec_path = $PATH\n", "write `exec_path = inherit`");
+    check_help("x\n  exec_path = /opt/bin:$PATH\n", "write `exec_path = inherit`, alone");
+    check_help("x\n  stdoutfile = /c/$call.out\n", "write `#$call`");
+    check_help("defaults:\n  logfile = /l/${socket}.jsonl\n", "write `#$socket`");
     check_help("x agent/#b\n  b = [a-z]+\n", "a slot is a whole word: `#b`");
     check_help("x {b}\n  b = [a-z]+\n", "a slot is a whole word: `#b`");
 }
