@@ -15,13 +15,29 @@ pub fn is_hidden(ch: char) -> bool {
             | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text with every hidden character as `\u{…}`.
+/// The text with every hidden character as `\u{…}`: for what the operator wrote, and messages that quote it.
 pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    spelled(text, is_hidden)
+}
+
+/// The text with every hidden or unclear character as `\u{…}`: for what callers chose.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    spelled(text, is_unclear)
+}
+
+/// The text with each character that `is_spelled` names as `\u{…}`.
+fn spelled(text: &str, is_spelled: fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(is_spelled) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    text.chars().for_each(|ch| push_visible(&mut shown, ch));
+    for ch in text.chars() {
+        if is_spelled(ch) {
+            write!(shown, "\\u{{{:x}}}", u32::from(ch)).expect("a string takes every write");
+        } else {
+            shown.push(ch);
+        }
+    }
     Cow::Owned(shown)
 }
 
@@ -108,14 +124,6 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte)
 }
 
-fn push_visible(shown: &mut String, ch: char) {
-    if is_hidden(ch) {
-        write!(shown, "\\u{{{:x}}}", u32::from(ch)).expect("a string takes every write");
-    } else {
-        shown.push(ch);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +167,15 @@ mod tests {
     fn hidden_characters_are_spelled_out() {
         assert_eq!(visible("a\tb\u{feff}"), "a\\u{9}b\\u{feff}");
         assert_eq!(visible("plain; text"), "plain; text");
+    }
+
+    #[test]
+    fn only_what_is_printable_is_printed() {
+        let check = |text: &str, want: &str| assert_eq!(printable(text), want);
+        check("caf\u{e9} \u{4e2d}", "caf\u{e9} \u{4e2d}");
+        check("\n\t\u{1b}\u{7f}\u{9b}", r"\u{a}\u{9}\u{1b}\u{7f}\u{9b}");
+        check("\u{202e}\u{2066}\u{200b}\u{feff}", r"\u{202e}\u{2066}\u{200b}\u{feff}");
+        check("\u{115f}\u{3164}", r"\u{115f}\u{3164}");
+        check("\u{301}\u{e000}\u{2028}\u{a0}", r"\u{301}\u{e000}\u{2028}\u{a0}");
     }
 }

@@ -25,6 +25,7 @@ use crate::audit::{
 use crate::ids::CallId;
 use crate::limits::{LOG_CALLS_DEFAULT, LOG_FOLLOW_INTERVAL};
 use crate::sys::poll_until;
+use crate::text::printable;
 
 use super::args::LogArgs;
 use super::exit::{NO, answer, fail};
@@ -233,7 +234,7 @@ fn print_capture(manifest: &Path, call: u64, stream: CaptureStream) -> ExitCode 
     };
     match capture::open(&path) {
         Ok(file) => answer(|out| capture::copy(file, out).map(|()| ExitCode::SUCCESS)),
-        Err(why) => fail(&format!("sluice: {}", style::printable(&why))),
+        Err(why) => fail(&format!("sluice: {}", printable(&why))),
     }
 }
 

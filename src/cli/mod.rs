@@ -18,7 +18,7 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 use nix::unistd::Pid;
 
 use crate::spawn::{RootPolicy, own_rights, run_nursery};
@@ -26,6 +26,11 @@ use crate::spawn::{RootPolicy, own_rights, run_nursery};
 use args::{Sluice, Verb};
 use exit::{USAGE, answer, answer_whole, fail};
 use output::OutputForm;
+
+/// The commands and flags of `sluice`, as clap has them.
+pub fn commands() -> Command {
+    Sluice::command()
+}
 
 /// `sluice`, from its command line to its exit code.
 pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

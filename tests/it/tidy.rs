@@ -9,6 +9,7 @@ use sluice::refusal::{DescriptorFault, Refusal};
 use sluice::rules::{MissReason, PolicyMiss};
 
 mod circles;
+mod reference;
 
 const FUNCTION_LINES_MAX: usize = 70;
 

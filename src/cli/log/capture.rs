@@ -10,7 +10,7 @@ use crate::audit::ParsedRecord;
 use crate::limits::CAPTURE_BLOCK_BYTES;
 use crate::trust::trusted_file;
 
-use super::style::push_printable;
+use crate::text::printable;
 
 /// Which of a call's captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,10 @@ fn whole_characters(bytes: &[u8]) -> usize {
 fn shown(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for ch in chunk.valid().chars() {
-            if matches!(ch, '\n' | '\t') { text.push(ch) } else { push_printable(&mut text, ch) }
+        for piece in chunk.valid().split_inclusive(['\n', '\t']) {
+            let plain = piece.trim_end_matches(['\n', '\t']);
+            text.push_str(&printable(plain));
+            text.push_str(&piece[plain.len()..]);
         }
         for byte in chunk.invalid() {
             write!(text, "\\x{byte:02x}").expect("a string takes every write");

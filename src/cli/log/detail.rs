@@ -7,7 +7,9 @@ use serde_json::Value;
 use crate::audit::RecordFields;
 use crate::text::command_line;
 
-use super::style::{OutputStyle, printable};
+use crate::text::printable;
+
+use super::style::OutputStyle;
 use super::when;
 
 /// Writes one record of a call.

@@ -13,7 +13,7 @@ use crate::cli::args::LogArgs;
 use crate::ids::{CallId, RuleLine};
 use crate::limits::SHOWN_RULES_MAX;
 
-use super::style::printable;
+use crate::text::printable;
 
 /// What is on record: the highest number, and the rules of which there are calls, each with a program.
 #[derive(Debug, Default)]
@@ -100,5 +100,5 @@ pub(super) fn said(manifest: &Path, args: &LogArgs) -> String {
         }
         (None, None) => format!("no such call is in {path}; it has others, up to call {last}"),
     };
-    printable(&said)
+    printable(&said).into_owned()
 }
