@@ -2,7 +2,7 @@
 //! hold is an error: a NUL, which would end the word in bash, and bytes that are not UTF-8.
 
 use super::cursor::LineCursor;
-use super::diagnostic::{RulesFault, SourceSpan};
+use super::fault::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, Quoting};
 
 /// What one escape stands for.

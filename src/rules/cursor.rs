@@ -1,6 +1,6 @@
 //! A place in a line that moves to its end, character by character.
 
-use super::diagnostic::{RulesFault, SourceSpan};
+use super::fault::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, Quoting, SourceLine};
 
 /// A place in a line.

@@ -1,123 +1,26 @@
-//! What is wrong with a rules file, and where. Leaves return a [`RulesFault`]; the loader hands it to the [`FaultReport`],
-//! which keeps the first ones by place and turns them into [`Diagnostic`]s once the whole file is read.
+//! What is wrong with a rules file, as a person reads it: with the line, a caret and the fix.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::limits::{DIAGNOSTIC_CHARS_MAX, DIAGNOSTICS_MAX};
+use crate::limits::DIAGNOSTIC_CHARS_MAX;
 use crate::text::{is_hidden, visible};
 
+use super::fault::{FaultReport, RulesFault, Severity, SourceSpan};
 use super::files::RulesFiles;
 
-/// A stretch of one line. Ordered by place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SourceSpan {
-    /// Which file, in the order they were read.
-    pub(super) file: usize,
-    /// Which line, from 0.
-    pub(super) line: usize,
-    /// The first byte, from the line's start.
-    pub(super) start: usize,
-    /// The byte after the last.
-    pub(super) end: usize,
-}
-
-/// One problem at its place.
-#[derive(Debug)]
-pub(super) struct RulesFault {
-    span: SourceSpan,
-    message: String,
-    help: Option<String>,
-}
-
-impl RulesFault {
-    /// A problem with the stretch `span`.
-    pub(super) fn new(span: SourceSpan, message: impl Into<String>) -> Self {
-        Self { span, message: message.into(), help: None }
+/// The problems of a report by place; the last says how many more there are.
+pub(super) fn render(report: FaultReport, files: &RulesFiles) -> Vec<Diagnostic> {
+    let FaultReport { kept, seen, severity } = report;
+    let more = seen - kept.len();
+    let diagnostic = |fault| Diagnostic { severity, ..Diagnostic::new(fault, files) };
+    let mut all: Vec<_> = kept.into_values().map(diagnostic).collect();
+    if more > 0
+        && let Some(last) = all.last_mut()
+    {
+        last.message.push_str(&format!(" (and {more} more {}s)", severity.as_str()));
     }
-
-    /// Whether it is of `span` too.
-    pub(super) fn overlaps(&self, span: SourceSpan) -> bool {
-        self.span.end > span.start && self.span.start < span.end
-    }
-
-    /// The same with what to write instead.
-    pub(super) fn help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
-    }
-}
-
-/// What comes of a problem.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Severity {
-    /// The rules do not load.
-    #[default]
-    Error,
-    /// They load, and most likely say something else than was meant.
-    Warning,
-}
-
-impl Severity {
-    /// The word for it in a diagnostic.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-        }
-    }
-}
-
-/// Every problem of one load; of too many, the first by place.
-#[derive(Debug, Default)]
-pub(super) struct FaultReport {
-    kept: BTreeMap<(SourceSpan, usize), RulesFault>,
-    seen: usize,
-    severity: Severity,
-}
-
-impl FaultReport {
-    /// One for warnings.
-    pub(super) fn of_warnings() -> Self {
-        Self { severity: Severity::Warning, ..Self::default() }
-    }
-
-    /// Takes one problem.
-    pub(super) fn add(&mut self, fault: RulesFault) {
-        self.kept.insert((fault.span, self.seen), fault);
-        self.seen += 1;
-        if self.kept.len() > DIAGNOSTICS_MAX {
-            self.kept.pop_last();
-        }
-    }
-
-    /// The value, or `None` with its problem taken.
-    pub(super) fn take<T>(&mut self, result: Result<T, RulesFault>) -> Option<T> {
-        result.map_err(|fault| self.add(fault)).ok()
-    }
-
-    /// Whether nothing is wrong so far.
-    pub(super) fn is_empty(&self) -> bool {
-        self.seen == 0
-    }
-
-    /// Whether more is wrong than will be shown, so that costly checks may stop.
-    pub(super) fn is_full(&self) -> bool {
-        self.seen > DIAGNOSTICS_MAX
-    }
-
-    /// The problems by place; the last says how many more there are.
-    pub(super) fn finish(self, files: &RulesFiles) -> Vec<Diagnostic> {
-        let (more, severity) = (self.seen - self.kept.len(), self.severity);
-        let diagnostic = |fault| Diagnostic { severity, ..Diagnostic::new(fault, files) };
-        let mut all: Vec<_> = self.kept.into_values().map(diagnostic).collect();
-        if more > 0
-            && let Some(last) = all.last_mut()
-        {
-            last.message.push_str(&format!(" (and {more} more {}s)", severity.as_str()));
-        }
-        all
-    }
+    all
 }
 
 /// One problem of a rules file, with its place. `Display` gives `FILE:LINE:COLUMN: error: …` (or `warning`),
@@ -151,7 +54,7 @@ impl Diagnostic {
         }
     }
 
-    /// What comes of it.
+    /// Whether the rules load all the same.
     pub fn severity(&self) -> Severity {
         self.severity
     }

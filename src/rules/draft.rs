@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX};
 
-use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::rule::SlotCount;
 use super::stanza::canonical;
 use super::variables::LoadVariables;

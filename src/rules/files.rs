@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::limits::{INCLUDES_MAX, RULES_BYTES_MAX, RULES_LINE_BYTES_MAX, RULES_LINES_MAX};
 
-use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::lexer::LineTail;
 use super::variables::LoadVariables;
 use super::word::SourceLine;

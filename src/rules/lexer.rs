@@ -1,6 +1,6 @@
 //! Lines to words and values. `scanner.rs` knows the quotes, `ansi.rs` the escapes of `$'…'`.
 
-use super::diagnostic::{RulesFault, SourceSpan};
+use super::fault::{RulesFault, SourceSpan};
 use super::scanner::{BackslashRule, WordScanner};
 use super::word::{QuotedWord, SourceLine};
 

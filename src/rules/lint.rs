@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::RulesFiles;
 use super::index::RuleIndex;
 use super::odd_value::{COMMENT, comment, odd_regex};

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::{Diagnostic, FaultReport};
+use super::diagnostic::{self, Diagnostic};
+use super::fault::FaultReport;
 use super::files::{RulesFiles, RulesSource};
 use super::index::RuleIndex;
 use super::lint::{LintContext, LintInput, lint};
@@ -52,7 +53,7 @@ pub fn examine(
     let index = RuleIndex::new(&lowered.rules);
     let read = LintInput { files: &files, tree: &tree, vars: &vars, rules: &lowered.rules, index: &index };
     lint(&read, around, &mut warnings);
-    let warnings = warnings.finish(&files);
+    let warnings = diagnostic::render(warnings, &files);
     ExaminedRules { policy: policy(lowered, index, &files, &vars, report), warnings }
 }
 
@@ -64,7 +65,7 @@ fn policy(
     report: FaultReport,
 ) -> Result<Policy, Vec<Diagnostic>> {
     if !report.is_empty() {
-        return Err(report.finish(files));
+        return Err(diagnostic::render(report, files));
     }
     Ok(Policy {
         index,

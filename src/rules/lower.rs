@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::ids::RuleLine;
 use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 
-use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
 use super::draft::{DraftWord, drafts, slot_name};
+use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::RulesFiles;
 use super::matcher::{LexicalPaths, fit};
 use super::odd_value::COMMENT;

@@ -6,7 +6,7 @@ use crate::limits::{REST_VALUES_MAX, SHOWN_WORD_CHARS_MAX, VALUE_BYTES_MAX};
 use crate::text::visible;
 
 use super::files::normalized;
-use super::policy::MissReason;
+use super::miss::MissReason;
 use super::regex_machine::{BudgetExhausted, StepBudget};
 use super::rule::{DashPolicy, ExpectedWord, PathForm, Rule, Slot, SlotConstraint};
 

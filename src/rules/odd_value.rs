@@ -4,7 +4,7 @@
 
 use crate::limits::VALUE_BYTES_MAX;
 
-use super::diagnostic::{RulesFault, SourceSpan};
+use super::fault::{RulesFault, SourceSpan};
 use super::pattern::SlotPattern;
 use super::rule::{DashPolicy, Slot};
 use super::word::QuotedWord;

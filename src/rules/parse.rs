@@ -1,7 +1,7 @@
 //! Lines to stanzas: which line is a rule, which attribute belongs to it, which comment speaks of it. Words are split
 //! here, attribute values are not: what a value is, only its key knows.
 
-use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::{RulesFiles, is_include};
 use super::lexer::{LineTail, LineWords};
 use super::vocabulary;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::limits::UNIT_NAME_BYTES_MAX;
 
-use super::diagnostic::RulesFault;
+use super::fault::RulesFault;
 use super::word::QuotedWord;
 
 /// The properties, as rules files name them.

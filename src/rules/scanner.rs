@@ -3,7 +3,7 @@
 
 use super::ansi::ansi_quotes;
 use super::cursor::LineCursor;
-use super::diagnostic::{RulesFault, SourceSpan};
+use super::fault::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, QuotedWord, Quoting, SourceLine};
 
 /// What a backslash does that is neither in single quotes nor in `$'…'`.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::diagnostic::{FaultReport, RulesFault, SourceSpan};
+use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::lexer::LineTail;
 use super::odd_value::{COMMENT, comment};
 use super::parse::Attribute;

@@ -1,8 +1,8 @@
 //! What a word looks like that nobody means: signs of a shell where there is none, signs of a page where a
 //! keyboard was meant, and slots that are not whole words. Each is a warning with what to write instead.
 
-use super::diagnostic::{RulesFault, SourceSpan};
 use super::draft::slot_name;
+use super::fault::{RulesFault, SourceSpan};
 use super::vocabulary::is_attribute;
 use super::word::{QuotedChar, QuotedWord, Quoting};
 

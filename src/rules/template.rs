@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::ids::{CallId, RuleLine, SocketName};
 
-use super::diagnostic::RulesFault;
+use super::fault::RulesFault;
 use super::variables::LoadVariables;
 use super::word::QuotedWord;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::limits::{CALLS_MAX, TIMEOUT_MAX};
 use crate::text::quoted;
 
-use super::diagnostic::RulesFault;
+use super::fault::RulesFault;
 use super::resources::bytes;
 use super::settings::{CaptureMax, ExecPath};
 use super::variables::LoadVariables;

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 
 use crate::text::quoted;
 
-use super::diagnostic::{RulesFault, SourceSpan};
+use super::fault::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, QuotedWord};
 
 /// The two variables that rules may name, as they are in the broker's environment. **Untrusted**: they are

@@ -1,7 +1,7 @@
 //! Lines and words. A [`QuotedWord`] keeps, for every character, where it stands and how it is quoted, so that
 //! slots and variables are told from text and a caret can point into the middle of a value.
 
-use super::diagnostic::SourceSpan;
+use super::fault::SourceSpan;
 
 /// One line of a rules file, without its end.
 #[derive(Clone, Copy, Debug)]
