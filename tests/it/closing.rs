@@ -54,6 +54,13 @@ impl Lingering {
         near
     }
 
+    /// A connection over which a message with one of them is sent at once: one that says nothing is answered.
+    fn request(&mut self, broker: &Broker, bytes: &[u8]) -> Connection {
+        let connection = broker.connect();
+        self.send(&connection, bytes, 1);
+        connection
+    }
+
     /// Sends a message with so many of them, and keeps none.
     pub(crate) fn send(&mut self, connection: &Connection, bytes: &[u8], count: usize) {
         let sockets: Vec<_> = (0..count).map(|_| self.socket()).collect();
@@ -196,8 +203,7 @@ fn many_requests_with_sockets_that_linger_keep_no_other_caller_waiting_for_long(
     let broker = Broker::new("/bin/echo a\n").start();
     let (descriptors, mut lingering) = (broker.descriptors(), Lingering::new());
     let bad = frame(&["/bin/nope"]);
-    let connections: Vec<_> = (0..40).map(|_| broker.connect()).collect();
-    connections.iter().for_each(|connection| lingering.send(connection, &bad, 1));
+    let connections: Vec<_> = (0..40).map(|_| lingering.request(&broker, &bad)).collect();
     for connection in &connections {
         let reply = connection.reply_within(LINGER / 2);
         assert!(matches!(reply, Reply::Status(Status::NO_RULE) | Reply::Closed), "{reply:?}");
@@ -213,8 +219,7 @@ fn callers_that_leave_with_an_answer_unread_leave_nothing_that_lingers_to_the_br
     let broker = Broker::new("/bin/echo a\n").start();
     let (descriptors, mut lingering) = (broker.descriptors(), Lingering::new());
     let bad = frame(&["/bin/nope"]);
-    let connections: Vec<_> = (0..80).map(|_| broker.connect()).collect();
-    connections.iter().for_each(|connection| lingering.send(connection, &bad, 1));
+    let connections: Vec<_> = (0..80).map(|_| lingering.request(&broker, &bad)).collect();
     for connection in connections {
         let reply = connection.reply_within(LINGER / 2);
         assert!(matches!(reply, Reply::Status(Status::NO_RULE) | Reply::Closed), "{reply:?}");
