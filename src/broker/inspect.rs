@@ -18,8 +18,8 @@ use crate::trust::{TrustedName, trusted_directory, trusted_rules};
 use crate::limits::INTERPRETER_BYTES_MAX;
 
 use super::disk::{check_policy, text_of, vars_of};
+use super::fd_budget::{needed_descriptors, spare_descriptors};
 use super::notice::LoadError;
-use super::reload::{needed_descriptors, spare_descriptors};
 use super::ruleset::manifest_path;
 
 /// What was found of one rules file.

@@ -2,23 +2,18 @@
 //! the rules that they started with; a file that does not load changes nothing. Reading is done by a thread of its own,
 //! one file after the other, so that callers are accepted meanwhile; the accept loop puts in force what was read.
 
-use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 
-use nix::sys::resource::{Resource, getrlimit};
-
-use crate::limits::{
-    BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, RELAY_FDS_MAX, RULESET_FDS_MAX, SCOPES_PARKED_MAX,
-};
-use crate::rules::{Policy, ScopeMode};
+use crate::rules::Policy;
 use crate::sys;
 
+use super::fd_budget::DescriptorNeeds;
 use super::notice::LoadError;
-use super::ruleset::{LoadedRules, Ruleset, want_records};
+use super::ruleset::{LoadedRules, want_records};
 use super::service_status::ServiceStatus;
 use super::state::{Broker, ServedSocket};
 
@@ -144,57 +139,4 @@ fn read_all(broker: &Broker, give: &SyncSender<Result<LoadedRules, LoadError>>) 
         }
         broker.events.wake();
     }
-}
-
-/// The descriptors that the sockets need, while one ruleset after the other changes.
-#[derive(Debug)]
-struct DescriptorNeeds {
-    /// Of each ruleset.
-    sockets: Vec<usize>,
-    all: usize,
-}
-
-impl DescriptorNeeds {
-    fn new(broker: &Broker) -> Self {
-        let mut sockets_of: HashMap<*const Ruleset, usize> = HashMap::new();
-        for socket in &broker.sockets {
-            *sockets_of.entry(Arc::as_ptr(&socket.rules)).or_default() += 1;
-        }
-        let sockets = broker.rulesets.iter().map(|ruleset| sockets_of.remove(&Arc::as_ptr(ruleset)));
-        let sockets: Vec<_> = sockets.map(Option::unwrap_or_default).collect();
-        let each = broker.rulesets.iter().map(|ruleset| needed_descriptors(&ruleset.policy()));
-        let all = each.zip(&sockets).map(|(each, sockets)| each * sockets).sum();
-        Self { sockets, all }
-    }
-
-    /// One ruleset gets other rules, unless too few descriptors are left for them.
-    fn change(&mut self, at: usize, old: &Policy, new: &Policy) -> Result<(), LoadError> {
-        let needed = |policy| self.sockets[at] * needed_descriptors(policy);
-        let all = self.all - needed(old) + needed(new);
-        spare_descriptors(all)?;
-        self.all = all;
-        Ok(())
-    }
-}
-
-/// The descriptors of a socket when every call that its rules allow runs.
-pub(super) fn needed_descriptors(policy: &Policy) -> usize {
-    let each = CALL_FDS_MAX + if policy.relays() { RELAY_FDS_MAX } else { 0 };
-    let calls = usize::try_from(policy.max_calls()).unwrap_or(usize::MAX);
-    let kinds = match policy.scope() {
-        ScopeMode::Off => 0,
-        ScopeMode::Require | ScopeMode::Delegate => 1,
-        // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
-        ScopeMode::Auto => 2,
-    };
-    let parked = kinds * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
-    calls.saturating_mul(each) + 1 + RULESET_FDS_MAX + parked
-}
-
-/// The descriptors that are left when all sockets have what they need.
-pub(super) fn spare_descriptors(needed: usize) -> Result<usize, LoadError> {
-    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
-    let needed = needed.saturating_add(BROKER_FDS_SPARE);
-    let spare = usize::try_from(limit).unwrap_or(usize::MAX).checked_sub(needed);
-    spare.ok_or(LoadError::Descriptors { limit, needed: needed as u64 })
 }

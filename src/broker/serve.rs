@@ -1,6 +1,5 @@
 //! A broker from its start to its end.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,26 +8,20 @@ use nix::sys::prctl;
 
 use crate::audit::Manifest;
 use crate::broker::accept::event_loop::EventLoop;
-use crate::limits::{DELEGATION_WAIT, SCOPE_WAIT, STOP_KEPT_MIN};
-use crate::rules::ScopeMode;
-use crate::sd::{BusAddress, BusError, Delegation, DelegationError, Notifier, delegates};
-use crate::spawn::{Environment, LauncherPool, Reaper, ScopeNews, ScopePool, end_kept, shed};
+use crate::limits::STOP_KEPT_MIN;
+use crate::sd::Notifier;
+use crate::spawn::{Environment, end_kept, shed};
 use crate::sys;
 
-use super::admission::Admission;
-use super::closing::ConnectionCloser;
 use super::config::{RulesLocation, ServeConfig, ServeError};
-use super::deferred_entry::DeferredEntry;
-use super::events::BrokerEvents;
+use super::fd_budget::raise_descriptors;
 use super::notice::{Notice, SayNotice};
-use super::ruleset::Ruleset;
 use super::service_status::{ServiceStatus, one_line};
-use super::setup::{BrokerSetup, arrange_handed_over, bind_and_arrange, raise_descriptors};
+use super::setup::{BrokerSetup, RuledListener, arrange_handed_over, bind_and_arrange};
 use super::signals::BrokerSignals;
 use super::socket_watch::SocketWatch;
-use super::sockets::{ListeningSocket, OwnSocket};
+use super::sockets::OwnSocket;
 use super::state::{Broker, ServedSocket};
-use super::status_board::StatusBoard;
 
 /// Serves until the broker is told to stop and every call has ended.
 pub fn serve(config: &ServeConfig, say: SayNotice) -> Result<(), ServeError> {
@@ -68,36 +61,13 @@ fn serve_notified(
     };
     let Some(BrokerSetup { listeners, rulesets, room }) = arranged else { return Ok(()) };
     let rules = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
-    let reaper = Arc::new(Reaper::begin().map_err(ServeError::NoTree)?);
-    let ready =
-        Notice::Ready { sockets: listeners.iter().map(|listener| listener.label.clone()).collect(), rules };
-    let of = |index: usize| rulesets[index % rulesets.len()].clone();
-    let split = |(index, listener)| split(listener, of(index), room.waiting);
-    let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().enumerate().map(split).unzip();
+    let labels = listeners.iter().map(|ruled| ruled.listener.label.clone()).collect();
+    let ready = Notice::Ready { sockets: labels, rules };
+    let serve =
+        |RuledListener { listener, ruleset }| ServedSocket::new(listener, &rulesets[ruleset], room.waiting);
+    let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().map(serve).unzip();
     let owned = own.iter().map(Option::is_some).collect();
-    let (pool, events) = (Arc::new(LauncherPool::new(reaper.clone())), Arc::new(BrokerEvents::new()?));
-    let board = Arc::new(StatusBoard::new(notifier));
-    let modes: Vec<_> = rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect();
-    let (told, changes) = (board.clone(), events.clone());
-    let change = move || changes.note_change(&told);
-    let scopes = scopes(&pool, &reaper, &environment, &modes, say, change)?;
-    let (rulesets, deferred) = (each_once(rulesets), DeferredEntry::default());
-    let closing = ConnectionCloser::begin(sockets.len(), &pool, &reaper).map_err(ServeError::NoProcess)?;
-    let broker = Arc::new(Broker {
-        sockets,
-        rulesets,
-        counting: Default::default(),
-        unhandled: Default::default(),
-        deferred,
-        environment,
-        reaper,
-        pool,
-        closing,
-        scopes,
-        say,
-        events,
-        board,
-    });
+    let broker = Arc::new(Broker::new(sockets, rulesets, environment, notifier, say)?);
     let service_status = ServiceStatus::new(notifier.clone());
     let mut event_loop =
         EventLoop::new(broker.clone(), signals, service_status, open_files, room.event_loop, owned)?;
@@ -107,7 +77,7 @@ fn serve_notified(
     }
     let socket_watch = watch_sockets(&own, say);
     say(&ready);
-    broker.scopes.warm(&modes);
+    broker.scopes.warm(&broker.scope_modes());
     event_loop.run()?;
     end(&broker, &mut event_loop)?;
     if socket_watch.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
@@ -120,62 +90,6 @@ fn watch_sockets(own: &[Option<OwnSocket>], say: SayNotice) -> SocketWatch {
         watch.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
     }
     watch
-}
-
-/// Scopes from the manager that this process lives under, or in the group that it gave away. They have
-/// threads, which may be the first thing that cannot be made.
-fn scopes(
-    pool: &Arc<LauncherPool>,
-    reaper: &Arc<Reaper>,
-    environment: &Environment,
-    modes: &[ScopeMode],
-    say: SayNotice,
-    change: impl Fn() + Send + Sync + 'static,
-) -> Result<ScopePool, ServeError> {
-    let variable = |name: &str| environment.get(name).and_then(|value| value.to_str()).map(str::to_owned);
-    let address = BusAddress::find(variable);
-    let delegation = own_group(address.as_ref(), modes);
-    let tell = move |news: &ScopeNews<'_>| {
-        say(&Notice::Scopes(news));
-        change();
-    };
-    ScopePool::new(pool.clone(), reaper.clone(), address, delegation, Box::new(tell))
-        .map_err(ServeError::NoProcess)
-}
-
-/// The delegated group, with the broker in its place there: before the nursery is started, which stays where it is.
-/// Rules that have no use for one leave the broker where it was put.
-fn own_group(address: Option<&BusAddress>, modes: &[ScopeMode]) -> Result<Delegation, DelegationError> {
-    if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Delegate)) {
-        return Err(DelegationError::Unasked);
-    }
-    // Rules that can do without do not hold up the start for it.
-    let wait = if modes.contains(&ScopeMode::Delegate) { SCOPE_WAIT } else { DELEGATION_WAIT };
-    let ask = |path: &str| address.map_or(Err(BusError::NoAddress), |bus| delegates(bus, path, wait));
-    let delegation = Delegation::find(ask)?;
-    delegation.settle()?;
-    Ok(delegation)
-}
-
-/// The rulesets without those that come again.
-fn each_once(mut rulesets: Vec<Arc<Ruleset>>) -> Vec<Arc<Ruleset>> {
-    let mut seen = HashSet::new();
-    rulesets.retain(|ruleset| seen.insert(Arc::as_ptr(ruleset)));
-    rulesets
-}
-
-fn split(
-    listener: ListeningSocket,
-    rules: Arc<Ruleset>,
-    waiting: usize,
-) -> (ServedSocket, Option<OwnSocket>) {
-    let socket = ServedSocket {
-        name: listener.name,
-        rules,
-        listener: listener.socket,
-        admission: Admission::new(waiting),
-    };
-    (socket, listener.own)
 }
 
 /// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the

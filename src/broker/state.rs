@@ -7,16 +7,21 @@ use crate::audit::{Caller, RefusedRequest};
 use crate::ids::{CallId, SocketName};
 use crate::limits::SOCKET_THREADS_SPARE;
 use crate::refusal::Refusal;
+use crate::rules::ScopeMode;
+use crate::sd::Notifier;
 use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool};
 use crate::sys::Locked;
 
 use super::admission::Admission;
 use super::admitted::AdmittedCall;
 use super::closing::ConnectionCloser;
+use super::config::ServeError;
 use super::deferred_entry::DeferredEntry;
 use super::events::BrokerEvents;
 use super::notice::SayNotice;
 use super::ruleset::Ruleset;
+use super::scope_setup::begin_scopes;
+use super::sockets::{ListeningSocket, OwnSocket};
 use super::status_board::StatusBoard;
 
 /// What the broker's threads share.
@@ -50,6 +55,18 @@ pub(super) struct ServedSocket {
 }
 
 impl ServedSocket {
+    /// A socket with its rules, at which at most `waiting_max` requests wait for their place; and apart from it, what a
+    /// socket of the broker's own leaves on disk.
+    pub(super) fn new(
+        listener: ListeningSocket,
+        rules: &Arc<Ruleset>,
+        waiting_max: usize,
+    ) -> (Self, Option<OwnSocket>) {
+        let ListeningSocket { name, socket, own, .. } = listener;
+        let admission = Admission::new(waiting_max);
+        (Self { name, rules: rules.clone(), listener: socket, admission }, own)
+    }
+
     /// How many threads may answer there at a time.
     pub(super) fn threads_max(&self) -> u32 {
         self.rules.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE)
@@ -63,6 +80,45 @@ impl ServedSocket {
 }
 
 impl Broker {
+    /// A broker that does not serve yet: it has its threads, and no nursery.
+    pub(super) fn new(
+        sockets: Vec<ServedSocket>,
+        rulesets: Vec<Arc<Ruleset>>,
+        environment: Environment,
+        notifier: &Notifier,
+        say: SayNotice,
+    ) -> Result<Self, ServeError> {
+        let reaper = Arc::new(Reaper::begin().map_err(ServeError::NoTree)?);
+        let pool = Arc::new(LauncherPool::new(reaper.clone()));
+        let events = Arc::new(BrokerEvents::new()?);
+        let board = Arc::new(StatusBoard::new(notifier));
+        let (told, changes) = (board.clone(), events.clone());
+        let change = move || changes.note_change(&told);
+        let scopes = begin_scopes(&pool, &reaper, &environment, &scope_modes(&rulesets), say, change)?;
+        let closing =
+            ConnectionCloser::begin(sockets.len(), &pool, &reaper).map_err(ServeError::NoProcess)?;
+        Ok(Self {
+            sockets,
+            rulesets,
+            counting: Locked::default(),
+            unhandled: Locked::default(),
+            deferred: DeferredEntry::default(),
+            environment,
+            reaper,
+            pool,
+            closing,
+            scopes,
+            say,
+            events,
+            board,
+        })
+    }
+
+    /// What calls run in, of each ruleset.
+    pub(super) fn scope_modes(&self) -> Vec<ScopeMode> {
+        scope_modes(&self.rulesets)
+    }
+
     /// Puts a refusal on record, under the number that the call has, or the next, and gives the number.
     pub(super) fn record_refusal(
         &self,
@@ -127,4 +183,8 @@ impl Broker {
     pub(super) fn note_change(&self) {
         self.events.note_change(&self.board);
     }
+}
+
+fn scope_modes(rulesets: &[Arc<Ruleset>]) -> Vec<ScopeMode> {
+    rulesets.iter().map(|ruleset| ruleset.policy().scope()).collect()
 }

@@ -1,0 +1,96 @@
+//! The budget of descriptors: what the calls that the rules allow need, and what the limit (`RLIMIT_NOFILE`) leaves for
+//! connections that wait.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::limits::{
+    BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, PENDING_CONNECTIONS_MAX, RELAY_FDS_MAX, RULESET_FDS_MAX,
+    SCOPES_PARKED_MAX, SOCKET_WAITING_MAX,
+};
+use crate::rules::{Policy, ScopeMode};
+
+use super::notice::LoadError;
+use super::ruleset::Ruleset;
+use super::state::Broker;
+
+/// How many connections may wait, by what the limit of descriptors leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QueueLimits {
+    /// In the accept loop, of all sockets, until they can be read.
+    pub(super) event_loop: usize,
+    /// With a request that waits for its place, at each socket.
+    pub(super) waiting: usize,
+}
+
+/// Raises the limit of descriptors to the most that is allowed. Gives the one that the broker was started
+/// with, which its commands get.
+pub(super) fn raise_descriptors() -> io::Result<u64> {
+    let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(open_files)
+}
+
+/// Shares out what the limit of descriptors leaves beside those that are needed.
+pub(super) fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, LoadError> {
+    let spare = spare_descriptors(needed)?;
+    let event_loop = (spare / 2).clamp(1, PENDING_CONNECTIONS_MAX);
+    let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
+    Ok(QueueLimits { event_loop, waiting })
+}
+
+/// The descriptors that all sockets need, while one ruleset after the other changes.
+#[derive(Debug)]
+pub(super) struct DescriptorNeeds {
+    /// How many sockets each ruleset has.
+    sockets: Vec<usize>,
+    all: usize,
+}
+
+impl DescriptorNeeds {
+    pub(super) fn new(broker: &Broker) -> Self {
+        let mut sockets_of: HashMap<*const Ruleset, usize> = HashMap::new();
+        for socket in &broker.sockets {
+            *sockets_of.entry(Arc::as_ptr(&socket.rules)).or_default() += 1;
+        }
+        let sockets = broker.rulesets.iter().map(|ruleset| sockets_of.remove(&Arc::as_ptr(ruleset)));
+        let sockets: Vec<_> = sockets.map(Option::unwrap_or_default).collect();
+        let each = broker.rulesets.iter().map(|ruleset| needed_descriptors(&ruleset.policy()));
+        let all = each.zip(&sockets).map(|(each, sockets)| each * sockets).sum();
+        Self { sockets, all }
+    }
+
+    /// Puts other rules in the account of one ruleset. Errors: too few descriptors are left for them.
+    pub(super) fn change(&mut self, at: usize, old: &Policy, new: &Policy) -> Result<(), LoadError> {
+        let needed = |policy| self.sockets[at] * needed_descriptors(policy);
+        let all = self.all - needed(old) + needed(new);
+        spare_descriptors(all)?;
+        self.all = all;
+        Ok(())
+    }
+}
+
+/// The descriptors of a socket when every call that its rules allow runs.
+pub(super) fn needed_descriptors(policy: &Policy) -> usize {
+    let each = CALL_FDS_MAX + if policy.relays() { RELAY_FDS_MAX } else { 0 };
+    let calls = usize::try_from(policy.max_calls()).unwrap_or(usize::MAX);
+    let kinds = match policy.scope() {
+        ScopeMode::Off => 0,
+        ScopeMode::Require | ScopeMode::Delegate => 1,
+        // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
+        ScopeMode::Auto => 2,
+    };
+    let parked = kinds * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
+    calls.saturating_mul(each) + 1 + RULESET_FDS_MAX + parked
+}
+
+/// The descriptors that are left when all sockets have what they need.
+pub(super) fn spare_descriptors(needed: usize) -> Result<usize, LoadError> {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(_, hard)| hard);
+    let needed = needed.saturating_add(BROKER_FDS_SPARE);
+    let spare = usize::try_from(limit).unwrap_or(usize::MAX).checked_sub(needed);
+    spare.ok_or(LoadError::Descriptors { limit, needed: needed as u64 })
+}
