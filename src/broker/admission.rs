@@ -1,6 +1,6 @@
-//! Who of a socket's callers runs and who waits. Nobody is dropped: a request that finds no place keeps its turn
-//! here, one that was not read yet keeps it in the lobby or in the kernel's backlog. One gate a socket, so that no
-//! socket's callers hold up another's.
+//! Which of a socket's calls run and which wait. None is dropped: a call that finds no place keeps its turn here, a
+//! request that was not read yet keeps it in the accept loop or in the kernel's backlog. Each socket has an admission of
+//! its own, so that no socket's callers hold up another's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::limits::SOCKET_WAITING_BYTES_MAX;
 use crate::sys::Locked;
 
-/// What a gate lets in: it counts against its rule, under limits of its own.
+/// A call that wants a place: it counts against its rule and its socket.
 pub(super) trait Candidate {
     /// The rule, as its running calls are counted.
     fn rule(&self) -> &Arc<str>;
@@ -18,11 +18,11 @@ pub(super) trait Candidate {
     fn socket_limit(&self) -> u32;
     /// Bytes of memory that it takes while it waits.
     fn bytes(&self) -> usize;
-    /// It finds no place now.
+    /// Takes note that there is no place for it now.
     fn note_wait(&mut self);
 }
 
-/// When a guest came: of two that wait for the same place, the earlier one gets it.
+/// The order in which calls came: of two that wait for a place, the earlier one gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ArrivalOrder(u64);
 
@@ -33,16 +33,16 @@ pub(super) struct RunSlot {
     rule: Arc<str>,
 }
 
-/// Whose turn it is.
+/// The call whose turn it is.
 #[derive(Debug)]
 pub(super) struct NextCandidate<G> {
-    /// A guest who waited, with a place.
+    /// A call that waited, with its place.
     pub(super) placed: Option<(RunSlot, G)>,
-    /// Another one who waits has room as well.
+    /// Another waiting call could have a place as well.
     pub(super) others: bool,
 }
 
-/// The gate of one socket.
+/// The admission of one socket.
 #[derive(Debug)]
 pub(super) struct Admission<G> {
     places: Locked<AdmissionState<G>>,
@@ -57,12 +57,12 @@ struct AdmissionState<G> {
     /// In the order of their turns.
     waiting: VecDeque<(ArrivalOrder, G)>,
     turns: u64,
-    /// The lobby was turned away, and wants to be told of room.
+    /// The accept loop found no room for a thread, and wants to be told when there is.
     asked: bool,
 }
 
 impl<G: Candidate> Admission<G> {
-    /// An empty gate that keeps at most `waiting_max` requests in waiting.
+    /// An admission without calls, in which at most `waiting_max` wait.
     pub(super) fn new(waiting_max: usize) -> Self {
         let places = AdmissionState {
             threads: 0,
@@ -84,36 +84,36 @@ impl<G: Candidate> Admission<G> {
         places.begin_thread(threads_max, has_room)
     }
 
-    /// Whether a thread may begin to look after those who wait; counts it.
+    /// Whether a thread may begin to look after waiting calls; counts it.
     pub(super) fn begin_waiting_thread(&self, threads_max: u32) -> bool {
         self.places.lock().begin_thread(threads_max, true)
     }
 
-    /// A thread ends. Gives whether the lobby wants to know.
+    /// Takes note that a thread ends. Gives whether the accept loop wants to be told.
     pub(super) fn end_thread(&self) -> bool {
         let mut places = self.places.lock();
         places.threads -= 1;
         std::mem::take(&mut places.asked)
     }
 
-    /// Calls that run.
+    /// How many calls run.
     pub(super) fn running(&self) -> u32 {
         self.places.lock().running
     }
 
-    /// Whether no thread is at work and nobody waits.
+    /// Whether no thread is at work and no call waits.
     pub(super) fn is_idle(&self) -> bool {
         let places = self.places.lock();
         places.threads == 0 && places.waiting.is_empty()
     }
 
-    /// Whether somebody waits.
+    /// Whether a call waits.
     pub(super) fn is_waited_at(&self) -> bool {
         !self.places.lock().waiting.is_empty()
     }
 
-    /// Gives the guest back with a place when it may run now; else it waits, for a thread that leaves to take
-    /// it along.
+    /// Gives the call back with a place when it may run now; else it waits, until a thread whose call is over runs
+    /// it.
     pub(super) fn enter(&self, candidate: G) -> Option<(RunSlot, G)> {
         let mut places = self.places.lock();
         places.turns += 1;
@@ -125,15 +125,15 @@ impl<G: Candidate> Admission<G> {
         None
     }
 
-    /// A call is over. Gives the first waiting guest that may run now.
+    /// Takes back the place of a call that is over. Gives the first waiting call that may run now.
     pub(super) fn leave(&self, ticket: &RunSlot) -> NextCandidate<G> {
         let mut places = self.places.lock();
         places.give_back(ticket);
         places.next()
     }
 
-    /// A guest gives its place back and waits for another, as it is now, in its old turn. Gives the first
-    /// that may run, which may be the same.
+    /// Takes back the place of a call that needs another one, for which it waits in its old turn. Gives the first call
+    /// that may run, which may be this one.
     pub(super) fn trade(&self, ticket: &RunSlot, candidate: G) -> NextCandidate<G> {
         let mut places = self.places.lock();
         places.give_back(ticket);
@@ -141,24 +141,24 @@ impl<G: Candidate> Admission<G> {
         places.next()
     }
 
-    /// The first waiting guest that may run now: limits may have changed since it came.
+    /// The first waiting call that may run now: limits may have changed since it came.
     pub(super) fn next(&self) -> NextCandidate<G> {
         self.places.lock().next()
     }
 
-    /// Takes out the first waiting guest of which `is_wanted` holds, to look at it.
+    /// Takes out the first waiting call of which `is_wanted` holds, to look at it.
     pub(super) fn take_out(&self, is_wanted: impl Fn(&G) -> bool) -> Option<(ArrivalOrder, G)> {
         let mut places = self.places.lock();
         let at = places.waiting.iter().position(|(_, candidate)| is_wanted(candidate))?;
         places.waiting.remove(at)
     }
 
-    /// Puts one back that was taken out.
+    /// Puts back a call that was taken out.
     pub(super) fn put_back(&self, turn: ArrivalOrder, candidate: G) {
         self.places.lock().wait(turn, candidate);
     }
 
-    /// Takes out everybody who waits: the broker stops.
+    /// Takes out all waiting calls: the broker stops.
     pub(super) fn turn_out(&self) -> Vec<G> {
         self.places.lock().waiting.drain(..).map(|(_, candidate)| candidate).collect()
     }
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn who_must_wait_again_keeps_its_turn() {
+    fn a_call_that_must_wait_again_keeps_its_turn() {
         let admission = Admission::new(8);
         let full = placed(admission.enter(numbered("old", 1, 0)));
         let taken = placed(admission.enter(numbered("new", 1, 1)));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_given_back_wakes_whoever_it_is_for() {
+    fn a_place_that_is_given_back_goes_to_the_call_that_it_fits() {
         let admission = Admission::new(8);
         let full = placed(admission.enter(numbered("old", 1, 0)));
         placed(admission.enter(numbered("new", 1, 1)));
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_bounded_and_the_lobby_is_told_of_room() {
+    fn threads_are_bounded_and_the_accept_loop_is_told_of_room() {
         let admission: Admission<Name> = Admission::new(1);
         assert!(admission.begin_thread(1) && !admission.begin_thread(1));
         assert!(admission.end_thread() && admission.is_idle());

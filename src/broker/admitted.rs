@@ -1,5 +1,5 @@
-//! A request that a rule allows, and what becomes of that while it waits: for a place, for a process. Waiting
-//! changes nothing: what runs is what the rules in force allow, and what the disk says, when it starts.
+//! A call that a rule allows, and how it is decided again after each wait, for a place or for a process: a call that
+//! starts is one that the rules in force and the disk allow at that time.
 
 use std::sync::Arc;
 
@@ -15,33 +15,33 @@ use super::disk::Disk;
 use super::events::BrokerEvents;
 use super::ruleset::Ruleset;
 
-/// A call that a rule allows.
+/// A call that a rule allows, with its request.
 #[derive(Debug)]
 pub(super) struct AdmittedCall {
     pub(super) client: ClientRequest,
     pub(super) allowed: Box<AllowedCall>,
 }
 
-/// What it is allowed, by which rules.
+/// The rule that allows a call, and how it matched.
 #[derive(Debug)]
 pub(super) struct AllowedCall {
     pub(super) caller: Caller,
     pub(super) matched: MatchedRule,
     pub(super) policy: Arc<Policy>,
-    /// Of its words, which the connection's owner has too.
+    /// The memory of its words, which are here and in its request.
     bytes: usize,
-    /// Time has passed since it was decided.
+    /// Whether time has passed since it was decided.
     waited: bool,
     /// How often another rule than before was found to decide.
     turns: u32,
 }
 
-/// What a second look at a request says.
+/// The result of a second decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SecondLook {
     /// The same rule decides.
     Same,
-    /// Another one does, or the same in another way: it counts elsewhere, or runs otherwise.
+    /// Another rule decides, or this one in other words: the call counts elsewhere, or runs in another way.
     Other,
 }
 
@@ -73,7 +73,7 @@ impl AllowedCall {
         Self { caller, matched, policy, bytes, waited: false, turns: 0 }
     }
 
-    /// Decides again what waited: by the rules in force, and by what the disk says now.
+    /// Decides again after a wait, by the rules in force and the disk as it is now.
     pub(super) fn look_again(
         &mut self,
         rules: &Ruleset,
@@ -98,9 +98,8 @@ impl AllowedCall {
         if self.turns > DECISIONS_MAX { Err(Refusal::Unsettled) } else { Ok(SecondLook::Other) }
     }
 
-    /// The last look, when a process is made ready and nothing is on record: by the rules in force, and by
-    /// what the disk says now. The call keeps its place; but it cannot run by a rule that would have had its
-    /// process made in another way.
+    /// Decides for the last time, when the process is ready and nothing is on record. The call keeps its place, but is
+    /// refused where another rule decides that would have had its process made in another way.
     pub(super) fn settle(
         &mut self,
         rules: &Ruleset,
@@ -120,13 +119,13 @@ impl AllowedCall {
         Ok(SecondLook::Other)
     }
 
-    /// Whether other rules are in force than those by which it was decided.
+    /// Whether rules other than those that decided are in force now.
     pub(super) fn is_outdated(&self, rules: &Ruleset) -> bool {
         !Arc::ptr_eq(&rules.policy(), &self.policy)
     }
 }
 
-/// What the rules say to a command line. A decision that a stop cut short says nothing of it.
+/// Decides on a command line. Errors: no rule allows it, or the stop cut a long decision short.
 pub(super) fn decide(
     events: &BrokerEvents,
     policy: &Policy,

@@ -22,12 +22,12 @@ use crate::sys::{self, Locked, Wakeup};
 
 use super::closing_queue::{ClosingQueue, UnclosedConnection};
 
-/// Connections on their way to be closed.
+/// The connections that are being closed, and the thread that has them closed.
 #[derive(Debug)]
 pub(super) struct ConnectionCloser {
     handed: Locked<Vec<(usize, UnclosedConnection)>>,
     wake_event: Wakeup,
-    /// How many each socket has.
+    /// How many connections each socket has here.
     held: Vec<AtomicUsize>,
     ends: AtomicBool,
     thread: Locked<Option<JoinHandle<()>>>,
@@ -58,7 +58,7 @@ impl ConnectionCloser {
     /// Has a connection closed that was accepted at a socket. Never waits. Its caller sees the end at once.
     pub(super) fn hand(&self, socket: usize, fd: OwnedFd, how: CloseMode) {
         if how == CloseMode::Emptied {
-            // On a connection that its caller has closed there is nobody to see it.
+            // This fails where the caller has closed the connection already.
             shutdown(fd.as_raw_fd(), Shutdown::Both).ok();
         }
         self.count(socket, 1, 0);
@@ -71,12 +71,12 @@ impl ConnectionCloser {
         self.held.get(socket).map_or(0, |held| held.load(Ordering::Relaxed))
     }
 
-    /// The same of all sockets.
+    /// Connections of all sockets that are not closed yet.
     pub(super) fn held_in_all(&self) -> usize {
         self.held.iter().map(|held| held.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether a socket may take in more: what is stuck counts against the socket that it came from.
+    /// Whether a socket may accept more: connections that are stuck count against the socket that they came from.
     pub(super) fn has_room(&self, socket: usize) -> bool {
         self.held(socket) < SOCKET_CLOSING_MAX
     }
@@ -87,7 +87,7 @@ impl ConnectionCloser {
         self.ends.store(true, Ordering::SeqCst);
         self.wake_event.wake();
         let thread = self.thread.lock().take();
-        // One that panicked has nothing to close any more.
+        // A thread that panicked has nothing to close any more.
         thread.map(JoinHandle::join);
     }
 

@@ -22,10 +22,10 @@ pub(super) struct UnclosedConnection {
 #[derive(Debug, Default)]
 pub(super) struct ClosingQueue {
     queue: VecDeque<UnclosedConnection>,
-    /// What is not emptied: closed a batch at a time, by the end of a process.
+    /// Connections that are not emptied: closed a batch at a time, by the end of a process.
     as_it_is: VecDeque<UnclosedConnection>,
     closer: Option<CloserProcess>,
-    /// Processes that are to end; one that hangs in a file system of the caller's may take for ever.
+    /// Processes that are to end; in a file system of the caller's, one may hang for ever.
     endings: Vec<EndingLauncher>,
     /// When a process is looked for again.
     retry: Option<Instant>,
@@ -35,9 +35,9 @@ pub(super) struct ClosingQueue {
 #[derive(Debug)]
 struct CloserProcess {
     process: Launcher,
-    /// What it has, and has not said to be closed.
+    /// The connections that it has, and of which it has not said that they are closed.
     sent: VecDeque<UnclosedConnection>,
-    /// When it last had something new to do, or said something.
+    /// When it last got a connection, or said that one is closed.
     since: Instant,
     /// Connections that it keeps, and that are closed by its end.
     kept: usize,
@@ -51,7 +51,7 @@ impl ClosingQueue {
         }
     }
 
-    /// Does what can be done now, and gives how many were closed.
+    /// Does what can be done now, and gives how many connections were closed.
     pub(super) fn advance(&mut self, now: Instant, pool: &LauncherPool, reaper: &Reaper) -> usize {
         self.endings.retain(|ending| !ending.is_over(reaper));
         let closed = self.hear(now);
@@ -65,7 +65,7 @@ impl ClosingQueue {
         closed
     }
 
-    /// What the process says.
+    /// Reads what the process says, and gives how many connections it has closed.
     fn hear(&mut self, now: Instant) -> usize {
         let Some(closer) = &mut self.closer else { return 0 };
         let Ok(said) = closer.process.closed() else {
@@ -117,7 +117,7 @@ impl ClosingQueue {
                 self.closer = Some(CloserProcess { process, sent: VecDeque::new(), since: now, kept: 0 });
             }
             let Some(closer) = &mut self.closer else { return 0 };
-            // One that keeps some ends when they have all come to it.
+            // A process that keeps connections ends when all of its batch have come to it.
             let is_to_end =
                 closer.kept >= CLOSER_BATCH || (closer.kept > 0 && next.how == CloseMode::Emptied);
             if is_to_end || closer.sent.len() >= CLOSER_BATCH {
@@ -137,7 +137,7 @@ impl ClosingQueue {
         }
     }
 
-    /// Empties what cannot be handed on, at the risk that this thread waits for a socket that lingers.
+    /// Empties connections that cannot be handed on, at the risk that this thread waits for a socket that lingers.
     fn empty_here(&mut self) -> usize {
         let mut closed = 0;
         while let Some(unclosed) = self.queue.pop_front() {
@@ -158,7 +158,7 @@ impl ClosingQueue {
         self.is_done() && self.closer.is_none() && self.endings.is_empty()
     }
 
-    /// What is waited for.
+    /// The descriptors that are waited for.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let closer = self.closer.iter().map(|closer| closer.process.stream());
         closer.chain(self.endings.iter().map(EndingLauncher::pidfd))
@@ -174,7 +174,7 @@ impl ClosingQueue {
         closer.filter(|_| self.retry.is_none()).into_iter().chain(self.retry).min()
     }
 
-    /// Leaves what is not closed to the end of this process.
+    /// Leaves connections that are not closed to the end of this process.
     pub(super) fn leave(self) {
         self.queue.into_iter().chain(self.as_it_is).for_each(mem::forget);
         self.closer.into_iter().flat_map(|closer| closer.sent).for_each(mem::forget);

@@ -1,4 +1,4 @@
-//! What an operator asks of a broker, and why it cannot be had.
+//! The configuration of a broker, and why it cannot serve.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use super::sockets::ListenError;
 /// Where the system's brokers keep their records: the home of their user (`tmpfiles.d/sluice.conf`).
 const SYSTEM_STATE: &str = "/var/lib/sluice";
 
-/// What an operator asks of a broker.
+/// The configuration of a broker, from its command line.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
     /// The rules.
@@ -25,7 +25,7 @@ pub struct ServeConfig {
     pub as_root: RootPolicy,
 }
 
-/// Where rules are.
+/// The place of the rules.
 #[derive(Clone, Debug)]
 pub enum RulesLocation {
     /// One file, absolute, for every socket.
@@ -45,9 +45,9 @@ pub enum ServeError {
     Listen(ListenError),
     /// There is no manifest.
     Manifest(ManifestOpenError),
-    /// Somebody took the socket's file away while the broker served.
+    /// The socket's file was removed or replaced while the broker served.
     SocketTaken,
-    /// The kernel, or a filter of system calls, denies what a broker cannot do without.
+    /// The kernel, or a filter of system calls, denies a call that a broker cannot do without.
     Kernel(sys::MissingSyscall),
     /// No process can be made for calls.
     NoProcess(io::Error),

@@ -1,7 +1,6 @@
-//! A connection that was accepted. What waits in it may bring descriptors whose last reference does not close
-//! for as long as their owner likes, so dropping the connection closes it only where it is certain that
-//! nothing waits there. Everything else goes to `closing.rs`, whatever the way by which the connection comes
-//! to its end.
+//! A connection that was accepted. Messages in it may bring descriptors whose close takes as long as their owner likes,
+//! so dropping the connection closes it only where it is certain that no message is left in it. Any other connection goes
+//! to `closing.rs`, in whatever way it comes to its end.
 
 use std::cell::Cell;
 use std::io;
@@ -18,35 +17,35 @@ use crate::sys::{self, Sender};
 
 use super::closing::ConnectionCloser;
 
-/// A connection, and what is known of the messages in it.
+/// A connection, with its peer and what is known of the messages in it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Always there, until the drop.
+    /// `None` only during the drop.
     fd: Option<OwnedFd>,
     /// The process that connected, in the kernel's words.
     connector: Option<Sender>,
     socket: usize,
     closing: Arc<ConnectionCloser>,
-    /// Its first message was taken from it.
+    /// Whether the first message was taken out.
     is_taken: Cell<bool>,
-    /// Another process may be taking a message: nobody may look.
+    /// Whether another process may be taking a message out: then this one must not look.
     is_lent: Cell<bool>,
     is_answered: Cell<bool>,
     content: Cell<ConnectionContent>,
 }
 
-/// What waits in a connection, as far as it is known.
+/// The messages in a connection, as far as they are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectionContent {
     Unknown,
-    /// Nothing, and nothing comes in any more.
+    /// None, and none comes in any more.
     Nothing,
     /// Messages that only another process may take out.
     Descriptors,
 }
 
 impl Connection {
-    /// One that was accepted at a socket, by its index.
+    /// A connection that was accepted at a socket, by its index.
     pub(super) fn new(fd: OwnedFd, socket: usize, closing: Arc<ConnectionCloser>) -> Self {
         let [is_taken, is_lent, is_answered] = [const { Cell::new(false) }; 3];
         let content = Cell::new(ConnectionContent::Unknown);
@@ -79,18 +78,18 @@ impl Connection {
         sys::poll_until(&mut [PollFd::new(self.as_fd(), events)], Some(until))
     }
 
-    /// Another process has a copy, and takes the first message.
+    /// Notes that another process has a copy, and takes the first message out.
     pub(super) fn lend(&self) {
         self.is_lent.set(true);
     }
 
-    /// The first message was taken, and the copy is gone.
+    /// Notes that the first message was taken out, and that the copy is gone.
     pub(super) fn note_taken(&self) {
         self.is_lent.set(false);
         self.is_taken.set(true);
     }
 
-    /// Sends an answer. One that does not arrive has no caller any more.
+    /// Sends an answer. Where it does not arrive, its caller has left.
     pub(super) fn answer(&self, message: &[u8]) {
         self.is_answered.set(true);
         drop(sys::send(self.as_fd(), message, &[]));
@@ -158,7 +157,7 @@ impl Connection {
         }
         if self.content.get() == ConnectionContent::Unknown {
             self.stop_receiving();
-            // Where nobody was answered, what waits stays: so its sender is told that it was not read.
+            // Where no answer was sent, messages stay, so that their sender sees that they were not read.
             self.take_plain(if self.is_answered.get() { SECOND_REQUESTS_MAX } else { 0 });
         }
         self.content.get() == ConnectionContent::Nothing

@@ -1,4 +1,4 @@
-//! What the pure modules ask of the disk: the text of rules files, and where a path lies.
+//! The disk, for the pure modules: the text of rules files, and the place of a path.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use super::paths::locate;
 pub struct Disk;
 
 impl RulesSource for Disk {
-    /// A rules file that nobody else can write, as text.
+    /// The text of a rules file that only trusted users can write.
     fn read(&self, path: &Path) -> io::Result<String> {
         text_of(trusted_rules(path)?)
     }

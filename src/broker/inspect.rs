@@ -22,12 +22,12 @@ use super::fd_budget::{needed_descriptors, spare_descriptors};
 use super::notice::LoadError;
 use super::ruleset::manifest_path;
 
-/// What was found of one rules file.
+/// The findings on one rules file.
 #[derive(Debug)]
 pub struct InspectedRules {
     /// The policy, or why a broker would not have it.
     pub policy: Result<Policy, LoadError>,
-    /// What loads and looks odd.
+    /// Warnings: what loads and looks odd.
     pub warnings: Vec<Diagnostic>,
     /// Files that are read here, and that a broker would not trust; why, each with what to do.
     pub distrusted: Vec<String>,

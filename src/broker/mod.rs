@@ -1,5 +1,5 @@
-//! The broker: sockets, rules, audit, and a thread for each running call. `walk.rs` is the walk of one call and the
-//! only file that knows its order; `event_loop.rs` is the loop that accepts; `admission.rs` says who runs and who waits.
+//! The broker: sockets, rules, audit, and a thread for each running call. `call/walk.rs` is the order of one call,
+//! `accept/event_loop.rs` the loop that accepts connections; `admission.rs` says which calls run and which wait.
 
 #![forbid(unsafe_code)]
 

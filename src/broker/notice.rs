@@ -1,4 +1,4 @@
-//! What a broker tells its operator while it serves; `cli` prints it.
+//! The notices of a broker to its operator while it serves; `cli` prints them.
 
 use std::fmt;
 use std::io;
@@ -9,26 +9,26 @@ use crate::rules::Diagnostic;
 use crate::sd::{BusError, JOURNAL_SOCKET};
 use crate::spawn::{ScopeFallback, ScopeNews};
 
-/// Where notices go.
+/// The function that takes notices.
 pub type SayNotice = fn(&Notice<'_>);
 
-/// Something that an operator should know.
+/// A notice to the operator.
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// Requests are answered from now on.
     Ready {
-        /// What is listened on.
+        /// The sockets, by their labels.
         sockets: Vec<String>,
         /// How many rules are in force.
         rules: usize,
     },
-    /// No rules can be put in force for now; whoever calls is refused.
+    /// No rules can be put in force for now; every request is refused.
     Unserved(&'a str),
     /// A refusal that is in no record.
     Unfiled {
-        /// Who was refused what.
+        /// The refusal, in a line.
         refused: String,
-        /// What the journal gave.
+        /// The journal's error.
         source: &'a io::Error,
     },
     /// The rules were read again.
@@ -50,7 +50,7 @@ pub enum Notice<'a> {
     RecordLost {
         /// The manifest, or the capture.
         path: PathBuf,
-        /// What writing it gave.
+        /// The error of the write.
         source: &'a io::Error,
     },
     /// Records are written again.
@@ -61,13 +61,13 @@ pub enum Notice<'a> {
     CallLost(&'a io::Error),
     /// The kernel gives no more descriptors, memory or threads for now.
     Exhausted(&'a io::Error),
-    /// It has had them again for a while.
+    /// The kernel has had them again for a while.
     ExhaustedOver,
     /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
-    /// It would not be noticed if somebody took the socket away.
+    /// The socket's file cannot be watched: its removal would not be noticed.
     SocketUnwatched(&'a io::Error),
-    /// Something changed about what calls run in.
+    /// Scopes or groups for calls can be had no more, or again.
     Scopes(&'a ScopeNews<'a>),
     /// The service manager that the environment names cannot be told anything.
     NoManager(&'a io::Error),
@@ -90,20 +90,20 @@ pub enum LoadError {
     ExecPath {
         /// The rules file.
         file: PathBuf,
-        /// Which directory, and what to do.
+        /// The directory, and what to do.
         why: String,
     },
     /// The calls of this rules file have no place to be recorded in.
     NoManifest(PathBuf),
     /// No record could be kept there, and why.
     Manifest(String),
-    /// Nobody could read them: there is no thread, or it failed.
+    /// They could not be read: there is no thread for it, or it panicked.
     Unread(io::Error),
     /// Too few descriptors for as many calls as the rules allow.
     Descriptors {
         /// The limit.
         limit: u64,
-        /// What is needed.
+        /// How many are needed.
         needed: u64,
     },
 }

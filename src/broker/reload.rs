@@ -116,7 +116,7 @@ impl RunningReload {
             Ok(policy) => {
                 // Where the reader is gone, they are let go of here.
                 self.replaced.send(ruleset.replace(policy)).ok();
-                // Who waits is decided by these from now on.
+                // Calls that wait are decided by these from now on.
                 let waits = |socket: &&ServedSocket| {
                     Arc::ptr_eq(&socket.rules, ruleset) && socket.admission.is_waited_at()
                 };
@@ -128,7 +128,7 @@ impl RunningReload {
     }
 }
 
-/// Reads one file after the other, as long as somebody wants the next.
+/// Reads one file after the other, as long as the accept loop takes them.
 fn read_all(broker: &Broker, give: &SyncSender<Result<LoadedRules, LoadError>>) {
     for ruleset in &broker.rulesets {
         // A fault of the loader's must not end a broker that has good rules.

@@ -89,7 +89,7 @@ impl Ruleset {
         *self.fault.lock() = fault;
     }
 
-    /// Whether what cannot be recorded must not run.
+    /// Whether a call that cannot be recorded must not run.
     pub(super) fn is_strict(&self) -> bool {
         let policy = self.policy();
         policy.audit() == AuditMode::Strict || policy.journal() == JournalMode::Require
@@ -110,7 +110,7 @@ impl Ruleset {
         }
     }
 
-    /// A start is on record: what was lost is over.
+    /// Says that records are written again, where that was not so before this start.
     pub(super) fn say_kept(&self) {
         if self.change_loss(None) {
             (self.say)(&Notice::RecordBack(self.manifest.path()));
@@ -209,7 +209,7 @@ pub fn manifest_of(file: &Path, environment: &Environment) -> Result<PathBuf, Lo
     LoadedRules::read(file, environment).map(|loaded| loaded.manifest)
 }
 
-/// What the rules of a file are called: its stem.
+/// The name of the rules in a file: its stem.
 pub(super) fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }

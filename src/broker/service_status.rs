@@ -1,5 +1,5 @@
-//! How things stand, for the service manager: rules, running calls, the last refusal, a reload that failed. Threads
-//! note on the [`StatusBoard`] that something changed; the accept loop's [`ServiceStatus`] says it, now and then and not each time.
+//! The status line for the service manager: rules, running calls, the last refusal, a reload that failed. Threads note on
+//! the [`StatusBoard`] that something changed; the accept loop's [`ServiceStatus`] sends a line now and then.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,17 +16,17 @@ use super::notice::{Notice, count};
 use super::state::Broker;
 use super::status_board::StatusBoard;
 
-/// Speaks to the service manager, for the accept loop.
+/// What the service manager was told, and is to be told next.
 #[derive(Debug)]
 pub(super) struct ServiceStatus {
     notifier: Arc<Notifier>,
-    /// The manager knows this.
+    /// The status line that the manager has.
     said: String,
-    /// When the next status may be said.
+    /// When the next status line may be sent.
     next_status: Instant,
     ping_interval: Option<Duration>,
     next_ping: Instant,
-    /// What the manager has had no room for yet, in order: the accept loop does not wait for it.
+    /// Messages for which the manager's queue has had no room yet, in order: the accept loop does not wait for it.
     owed: VecDeque<StatusTurn>,
     next_try: Instant,
 }
@@ -40,7 +40,7 @@ enum StatusTurn {
 }
 
 impl ServiceStatus {
-    /// One that has not said anything yet.
+    /// A status of which the manager was not told anything yet.
     pub(super) fn new(notifier: Arc<Notifier>) -> Self {
         let (now, ping_interval) = (Instant::now(), notifier.ping_interval());
         let owed = VecDeque::new();
@@ -55,17 +55,17 @@ impl ServiceStatus {
         }
     }
 
-    /// Callers are answered from now on, or again after a reload.
+    /// Tells that requests are answered from now on, or again after a reload.
     pub(super) fn ready(&mut self, broker: &Broker) {
         self.tell(broker, StatusTurn::Ready);
     }
 
-    /// The rules are being read again.
+    /// Tells that the rules are being read again.
     pub(super) fn reloading(&mut self, broker: &Broker) {
         self.tell(broker, StatusTurn::Reloading);
     }
 
-    /// The broker ends.
+    /// Tells that the broker stops.
     pub(super) fn stopping(&mut self, broker: &Broker) {
         self.tell(broker, StatusTurn::Stopping);
     }
@@ -79,7 +79,7 @@ impl ServiceStatus {
         self.pay(broker);
     }
 
-    /// Tells what is owed, as far as the manager's queue has room.
+    /// Sends what is owed, as far as the manager's queue has room.
     fn pay(&mut self, broker: &Broker) {
         while let Some(turn) = self.owed.front() {
             let status = describe(broker);
@@ -93,7 +93,7 @@ impl ServiceStatus {
                     self.next_try = Instant::now() + NOTIFY_RETRY;
                     return;
                 }
-                // Without a word of these the manager may end the broker, so the operator is told.
+                // Without these messages the manager may end the broker, so the operator is told.
                 Err(source) => (broker.say)(&Notice::NoManager(&source)),
                 Ok(()) if matches!(turn, StatusTurn::Reloading) => {}
                 Ok(()) => self.said = status,
@@ -102,25 +102,25 @@ impl ServiceStatus {
         }
     }
 
-    /// When there is something to say next.
+    /// When something is to be sent next.
     pub(super) fn due(&self, board: &StatusBoard) -> Option<Instant> {
         let status = board.has_changed().then_some(self.next_status);
         let owed = (!self.owed.is_empty()).then_some(self.next_try);
         status.into_iter().chain(owed).chain(self.ping_interval.map(|_| self.next_ping)).min()
     }
 
-    /// Says what is due.
+    /// Sends what is due.
     pub(super) fn speak(&mut self, broker: &Broker) {
         let now = Instant::now();
         if let Some(interval) = self.ping_interval.filter(|_| self.next_ping <= now) {
-            // One that does not get through is followed by another before the manager's time is up.
+            // A ping that does not get through is followed by another before the manager's time is up.
             self.notifier.ping().ok();
             self.next_ping = now + interval;
         }
         if !self.owed.is_empty() && self.next_try <= now {
             self.pay(broker);
         }
-        // A status must not overtake what is owed, which has one of its own.
+        // A status line must not overtake what is owed, which has a line of its own.
         if self.owed.is_empty() && self.next_status <= now && broker.board.take_change() {
             self.next_status = now + STATUS_INTERVAL;
             let status = describe(broker);

@@ -1,4 +1,4 @@
-//! What signals ask of a broker. They are blocked before there is a second thread, and read as events of its
+//! Signals to a broker. They are blocked before there is a second thread, and read as events of its
 //! loop.
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use crate::sys::{self, Wakeup};
 use super::deadline::keep_deadline;
 use super::notice::SayNotice;
 
-/// What an operator asks for by a signal.
+/// The order that a signal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalOrder {
     /// HUP: the rules are to be read again.

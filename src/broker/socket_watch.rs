@@ -28,7 +28,7 @@ impl SocketWatch {
         let watch = Inotify::init(InitFlags::IN_CLOEXEC).and_then(watch);
         let taken = self.0.clone();
         let stand = move || {
-            // The first look is for what happened before the watch.
+            // The first look finds a change from before the watch.
             while place.is_ours() {
                 // A watch that fails does not mean that anything happened: then it is looked now and again.
                 let change = watch.as_ref().map(Inotify::read_events);
@@ -44,7 +44,7 @@ impl SocketWatch {
         thread::Builder::new().name("socket-watch".into()).stack_size(CALL_STACK_BYTES).spawn(stand).map(drop)
     }
 
-    /// Whether somebody took it away.
+    /// Whether the socket's file was removed or replaced.
     pub(super) fn was_taken(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }

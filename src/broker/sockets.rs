@@ -20,7 +20,7 @@ use crate::limits::BACKLOG;
 use crate::sys;
 use crate::trust::{TrustError, TrustedName};
 
-/// A listening socket and what it is called.
+/// A listening socket and its name.
 #[derive(Debug)]
 pub(super) struct ListeningSocket {
     pub(super) name: SocketName,
@@ -29,7 +29,7 @@ pub(super) struct ListeningSocket {
     /// Open until the process ends. A connection that waits in it may bring a descriptor whose close takes
     /// long, and to close the socket would close that, unless the kernel does it at the end of the process.
     pub(super) socket: &'static OwnedFd,
-    /// What a socket of the broker's own leaves on disk.
+    /// The files of a socket of the broker's own.
     pub(super) own: Option<OwnSocket>,
 }
 
@@ -47,11 +47,11 @@ pub(super) struct OwnSocket {
 pub enum ListenError {
     /// Neither `--socket` nor descriptors of systemd's.
     Nothing,
-    /// What systemd handed over is not a listening `SOCK_SEQPACKET` socket.
+    /// A descriptor that systemd handed over is not a listening `SOCK_SEQPACKET` socket.
     Unusable {
         /// The descriptor's place, from 0.
         index: usize,
-        /// What is wrong.
+        /// The fault.
         why: &'static str,
     },
     /// A socket's name cannot be a rules file's.
@@ -70,7 +70,7 @@ pub enum ListenError {
     Io {
         /// The socket.
         path: PathBuf,
-        /// What the call gave.
+        /// Its error.
         source: io::Error,
     },
 }
@@ -211,7 +211,7 @@ fn lock(path: &Path) -> Result<(PathBuf, Flock<File>), ListenError> {
     }
 }
 
-/// Removes a socket file that nobody listens on.
+/// Removes a socket file on which no process listens.
 fn clear(path: &Path) -> Result<(), ListenError> {
     let io = |source| ListenError::Io { path: path.to_owned(), source };
     match path.symlink_metadata() {
@@ -261,7 +261,7 @@ impl SocketFile {
 
 impl Drop for OwnSocket {
     fn drop(&mut self) {
-        // Only what is still ours; and a file that cannot be removed is replaced by the next broker.
+        // Only the broker's own files are removed; one that cannot be is replaced by the next broker.
         if self.place().is_ours() {
             drop(std::fs::remove_file(&self.path));
         }

@@ -1,4 +1,4 @@
-//! What the broker's threads share.
+//! The state that the broker's threads share.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use super::scope_setup::begin_scopes;
 use super::sockets::{ListeningSocket, OwnSocket};
 use super::status_board::StatusBoard;
 
-/// What the broker's threads share.
+/// The state that the broker's threads share.
 #[derive(Debug)]
 pub(super) struct Broker {
     pub(super) sockets: Vec<ServedSocket>,
     /// The rules files in force, each once.
     pub(super) rulesets: Vec<Arc<Ruleset>>,
-    /// Where refusals are being counted, and the accept loop does not know yet.
+    /// The rulesets that count refusals, of which the accept loop does not know yet.
     pub(super) counting: Locked<Vec<Arc<Ruleset>>>,
-    /// Sockets at which somebody who waits may be refused or run by now, and that no thread looks after yet.
+    /// The sockets at which a waiting call may be refused or run by now, and that no thread looks after yet.
     pub(super) unhandled: Locked<Vec<usize>>,
     pub(super) deferred: DeferredEntry,
     pub(super) environment: Environment,
@@ -45,7 +45,7 @@ pub(super) struct Broker {
     pub(super) board: Arc<StatusBoard>,
 }
 
-/// One socket: its rules, its callers, its gate.
+/// One socket: its rules, and the calls that run and wait.
 #[derive(Debug)]
 pub(super) struct ServedSocket {
     pub(super) name: SocketName,
@@ -72,7 +72,7 @@ impl ServedSocket {
         self.rules.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE)
     }
 
-    /// The broker stops: decisions that take long end, and those who wait for a place are taken out.
+    /// Ends long decisions and takes out all waiting calls: the broker stops.
     pub(super) fn turn_out(&self) -> Vec<AdmittedCall> {
         self.rules.policy().end_long_decisions();
         self.admission.turn_out()
@@ -167,19 +167,19 @@ impl Broker {
         }
     }
 
-    /// Has the accept loop find a thread for those who wait at a socket.
+    /// Has the accept loop find a thread that looks after the waiting calls of a socket.
     pub(super) fn need_waiting_job(&self, socket: &ServedSocket) {
         let index = self.sockets.iter().position(|other| std::ptr::eq(other, socket));
         self.unhandled.lock().extend(index);
         self.events.wake();
     }
 
-    /// The sockets that need one.
+    /// Takes the sockets that need such a thread.
     pub(super) fn take_waiting(&self) -> Vec<usize> {
         std::mem::take(&mut self.unhandled.lock())
     }
 
-    /// A call came or went.
+    /// Takes note that a call came or went.
     pub(super) fn note_change(&self) {
         self.events.note_change(&self.board);
     }

@@ -1,4 +1,4 @@
-//! What threads leave for the status line: that something changed, and the last refusal. `service_status.rs` makes the
+//! The notes of threads for the status line: that something changed, and the last refusal. `service_status.rs` makes the
 //! line of it and sends it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,27 +7,27 @@ use crate::audit::RefusedRequest;
 use crate::sd::Notifier;
 use crate::sys::Locked;
 
-/// What threads leave for the status line.
+/// The notes of threads for the status line.
 #[derive(Debug)]
 pub(super) struct StatusBoard {
-    /// Whether anybody is told at all.
+    /// Whether a service manager is told at all.
     followed: bool,
     changed: AtomicBool,
     refused: Locked<Option<String>>,
 }
 
 impl StatusBoard {
-    /// An empty board.
+    /// No notes.
     pub(super) fn new(notifier: &Notifier) -> Self {
         Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Locked::default() }
     }
 
-    /// Calls came or went. Gives whether the accept loop has to be told.
+    /// Notes that calls came or went. Gives whether the accept loop has to be told.
     pub(super) fn change(&self) -> bool {
         self.followed && !self.changed.swap(true, Ordering::SeqCst)
     }
 
-    /// Somebody was refused. Gives whether the accept loop has to be told.
+    /// Notes a refusal. Gives whether the accept loop has to be told.
     pub(super) fn refuse(&self, rejected: &RefusedRequest) -> bool {
         if self.followed {
             *self.refused.lock() = Some(rejected.summary());

@@ -1,8 +1,8 @@
-//! A broker whose rules cannot be put in force, on sockets that systemd handed over. To leave would have
+//! A broker whose rules cannot be put in force, on sockets that systemd handed over. Its end would have
 //! systemd start it again for the caller that waits, until the start limit closes the socket, which mended
 //! rules do not open. So it stays: each request is refused and recorded, the status says what is wrong, and
 //! the rules are read again when their file changes, when a caller comes, and at HUP. Nothing is run; the
-//! only processes are those that close connections.
+//! only processes close connections.
 
 use std::fs;
 use std::io;
@@ -36,7 +36,7 @@ use super::service_status::one_line;
 use super::signals::{BrokerSignals, SignalOrder};
 use super::sockets::ListeningSocket;
 
-/// What ended the wait.
+/// The event that ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UnservedNext {
     /// The rules are to be tried again.
@@ -45,13 +45,13 @@ pub(super) enum UnservedNext {
     Stop,
 }
 
-/// The sockets, and who waits at them for a refusal.
+/// The sockets, and the connections that wait there for a refusal.
 pub(super) struct UnservedBroker<'a> {
     listeners: &'a [ListeningSocket],
     signals: &'a BrokerSignals,
     notifier: &'a Notifier,
     say: SayNotice,
-    /// The rules files, and what they were like when they were last tried.
+    /// The rules files, and how they looked when they were last tried.
     files: Vec<PathBuf>,
     tried: Vec<Option<FileLikeness>>,
     /// They are different by now.
@@ -59,27 +59,27 @@ pub(super) struct UnservedBroker<'a> {
     /// When that was, and how long it took.
     try_began: Instant,
     try_took: Duration,
-    /// Those who have said nothing yet, each at a socket since a time.
+    /// Connections on which nothing was sent yet: each with its socket's index, and since when.
     clients: Vec<(usize, Connection, Instant)>,
-    /// The kernel has no more to give: nobody is accepted before this time.
+    /// When connections are accepted again: the kernel has no more to give.
     exhausted: Option<Instant>,
     refusals: UnfiledRefusals,
-    /// Begun when there is somebody to refuse.
+    /// Begun with the first wait.
     closer: Option<CloserNursery>,
     /// The command that shows its operator what is wrong.
     shown_by: String,
-    /// What is wrong, as it was said last.
+    /// The fault, as it was said last.
     said: String,
     /// The manager was told that the broker is there, with this status.
     told: Option<String>,
     next_ping: Instant,
 }
 
-/// What shows that a file was changed: its inode, size, and times in nanoseconds.
+/// The marks of a file's version: its inode, size, and times in nanoseconds.
 type FileLikeness = (u64, u64, i64, i64, i64, i64);
 
 impl<'a> UnservedBroker<'a> {
-    /// Nobody waits yet. Errors: there is no socket for the journal.
+    /// No connections yet. Errors: there is no socket for the journal.
     pub(super) fn new(
         listeners: &'a [ListeningSocket],
         files: Vec<PathBuf>,
@@ -118,7 +118,7 @@ impl<'a> UnservedBroker<'a> {
         self.try_began = Instant::now();
     }
 
-    /// Refuses everybody because of `why`, until there is a reason to try the rules again, or to leave.
+    /// Refuses all requests because of `why`, until there is a reason to try the rules again, or to stop.
     pub(super) fn wait(&mut self, why: &str) -> io::Result<UnservedNext> {
         self.try_took = self.try_began.elapsed();
         if self.closer.is_none() {
@@ -140,9 +140,9 @@ impl<'a> UnservedBroker<'a> {
             if self.may_try() && (self.is_stale || self.is_asked()?) {
                 return Ok(UnservedNext::Try);
             }
-            // Who calls after the file was changed is answered by what stands in it now.
+            // A caller that comes after a change of the file is answered by the changed rules.
             if !self.is_stale {
-                self.let_in();
+                self.accept_some();
             }
             self.answer(first);
             self.refusals.settle();
@@ -171,7 +171,7 @@ impl<'a> UnservedBroker<'a> {
     fn poll(&self, is_told: bool) -> io::Result<()> {
         let now = Instant::now();
         let rests = self.exhausted.filter(|&until| now < until);
-        let has_room = rests.is_none() && !self.is_stale && self.clients.len() < self.most_visits(now);
+        let has_room = rests.is_none() && !self.is_stale && self.clients.len() < self.most_connections(now);
         let wanted = |is_wanted| if is_wanted { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut looked_at = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
         looked_at.extend(
@@ -225,7 +225,7 @@ impl<'a> UnservedBroker<'a> {
         self.files.iter().map(|file| fs::metadata(file).ok().map(likeness)).collect()
     }
 
-    /// Whether somebody waits who was not let in yet. What is wrong may be elsewhere than in the rules files.
+    /// Whether a connection waits to be accepted: the fault may be elsewhere than in the rules files.
     fn is_asked(&self) -> io::Result<bool> {
         let listeners = self.listeners.iter();
         let mut look: Vec<_> =
@@ -234,12 +234,12 @@ impl<'a> UnservedBroker<'a> {
     }
 
     /// How many connections may be held: each that has said nothing for a while makes room for another one.
-    fn most_visits(&self, now: Instant) -> usize {
+    fn most_connections(&self, now: Instant) -> usize {
         let is_old = |(_, _, since): &&(usize, Connection, Instant)| *since + SILENCE_CROWDED <= now;
         UNSERVED_CONNECTIONS_MAX + self.clients.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
     }
 
-    fn let_in(&mut self) {
+    fn accept_some(&mut self) {
         let now = Instant::now();
         if self.exhausted.is_some_and(|until| now < until) {
             return;
@@ -255,10 +255,10 @@ impl<'a> UnservedBroker<'a> {
         }
     }
 
-    /// Takes in those who wait at the sockets, as long as there is room.
+    /// Accepts connections at all sockets, as long as there is room.
     fn accept(&mut self) -> io::Result<()> {
         let Some(CloserNursery { closing, .. }) = &self.closer else { return Ok(()) };
-        let most = self.most_visits(Instant::now());
+        let most = self.most_connections(Instant::now());
         for (index, listener) in self.listeners.iter().enumerate() {
             while self.clients.len() < most && closing.has_room(index) {
                 match sys::accept(listener.socket.as_fd()) {
@@ -291,7 +291,7 @@ impl<'a> UnservedBroker<'a> {
         for (index, connection, _) in ready {
             let mut client = ClientRequest::new(connection);
             let refusal = if client.connection.is_readable() {
-                // Nothing was asked, or nobody is there to hear.
+                // The caller left without a request.
                 let Some(refusal) = hear(&mut client, why, &self.shown_by) else { continue };
                 refusal
             } else {
@@ -322,8 +322,7 @@ impl<'a> UnservedBroker<'a> {
     }
 }
 
-/// What closes connections in which descriptors are left: the nursery makes processes for that here, and for
-/// nothing else.
+/// The closing of connections in which descriptors are left: here the nursery makes processes for that alone.
 struct CloserNursery {
     closing: Arc<ConnectionCloser>,
     pool: Arc<LauncherPool>,
@@ -336,7 +335,7 @@ impl CloserNursery {
         let pool = Arc::new(LauncherPool::new(reaper.clone()));
         let closing = ConnectionCloser::begin(sockets, &pool, &reaper)?;
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // Without a nursery, such connections stay open, and a socket with too many takes in nobody.
+        // Without a nursery, such connections stay open, and a socket with too many accepts no more.
         let nursery = Nursery::start(open_files).ok();
         if let Some(channel) = nursery.as_ref().and_then(|nursery| nursery.channel().ok()) {
             pool.attach(channel).ok();
@@ -349,7 +348,7 @@ impl Drop for CloserNursery {
     fn drop(&mut self) {
         self.closing.end();
         self.pool.detach();
-        // One that cannot be ended ends with this process.
+        // A nursery that cannot be ended ends with this process.
         self.nursery.take().map(Nursery::end);
     }
 }

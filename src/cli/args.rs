@@ -89,7 +89,7 @@ pub(super) enum Verb {
     Nursery { broker: i32, open_files: u64 },
 }
 
-/// What `sluice log` is asked.
+/// The flags of `sluice log`.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
     /// The name of the rules, or the file of a manifest; the rules `default` if there is none.

@@ -24,7 +24,7 @@ use super::settings::{of_socket, settings_of};
 /// How rules are looked at: from disk, or in a test from a text.
 type LookAtRules<'a> = &'a dyn Fn(&RulesArgument) -> InspectedRules;
 
-/// What warnings do to the answer.
+/// The effect of warnings on the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WarningLevel {
     /// They are shown.

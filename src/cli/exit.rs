@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// The answer is no.
+/// Exit code for an answer that is no.
 pub(super) const NO: u8 = 1;
-/// The command line or the environment is wrong.
+/// Exit code for a wrong command line or environment.
 pub(super) const USAGE: u8 = 2;
 
 /// Says what is wrong with the command line, the rules or the environment, for a command that does not serve.
 pub(super) fn fail(message: &str) -> ExitCode {
-    // Nowhere is left to say that it could not be said.
+    // There is no other place for an error of stderr.
     drop(io::stderr().write_all(format!("{}\n", message.trim_end()).as_bytes()));
     ExitCode::from(USAGE)
 }
@@ -21,8 +21,8 @@ pub(super) fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>)
     told(write(&mut out).and_then(|code| out.flush().map(|()| code)), ExitCode::SUCCESS)
 }
 
-/// The same for an answer that is yes or no: it is worked out before it is written, so that the exit code
-/// says it however much of the text is read.
+/// Writes an answer that is yes or no to stdout. It is worked out before it is written, so that the exit code says it
+/// however much of the text is read.
 pub(super) fn answer_whole(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
     let mut text = Vec::new();
     let code = write(&mut text).expect("memory takes every write");

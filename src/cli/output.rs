@@ -1,4 +1,4 @@
-//! What the operator's commands share: the form in which an answer goes out.
+//! The form in which an answer of an operator's command goes out.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,12 +8,12 @@ use serde::Serialize;
 use crate::audit::to_ascii;
 use crate::rules::Rule;
 
-/// For whom an answer is.
+/// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutputForm {
-    /// A person.
+    /// Text for a person.
     Text,
-    /// A program: one JSON value a line, in ASCII.
+    /// For a program: one JSON value a line, in ASCII.
     Json,
 }
 

@@ -19,7 +19,7 @@ pub(super) const DEFAULT: &str = "default";
 const SYSTEM_USER: &str = "sluice";
 const SYSTEM_HOME: &str = "/var/lib/sluice";
 
-/// What a command line names as NAME, FILE or `-`.
+/// The rules that a command line names as NAME, FILE or `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RulesArgument {
     /// The text on standard input, and the path that stands for it: includes are relative to the working
@@ -120,7 +120,7 @@ impl RulesDirectories {
     }
 }
 
-/// Those of this user, then those of the system.
+/// The directories of this user, then those of the system.
 pub(super) fn places() -> Vec<RulesDirectories> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let mut places = Vec::new();

@@ -25,7 +25,7 @@ use super::exit::NO;
 use super::log::find_manifest;
 use super::output::{OutputForm, write_json};
 
-/// What `--journal` may say.
+/// The value of `--journal`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JournalChoice {
     /// With this journal.
@@ -46,12 +46,12 @@ pub(super) fn parse_journal(text: &str) -> Result<JournalChoice, String> {
     }
 }
 
-/// How much has to be shown.
+/// How much has to be proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProofLevel {
-    /// What cannot be shown is told.
+    /// What cannot be proved is told.
     Usual,
-    /// What cannot be shown is a no.
+    /// What cannot be proved is a no.
     Strict,
 }
 

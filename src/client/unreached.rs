@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 
-/// Why nobody was asked. One variant per thing that the caller would do differently.
+/// Why no broker was asked. One variant per thing that the caller would do differently.
 #[derive(Debug)]
 pub enum ConnectFailure {
     /// The sandbox's own filter, or its kernel, has no unix sockets.
@@ -20,10 +20,10 @@ pub enum ConnectFailure {
     NoDirectory(PathBuf),
     /// The path is that of something else.
     NotSocket(PathKind),
-    /// The socket is there, and nobody listens.
+    /// The socket is there, and no process listens on it.
     Silent,
-    /// The same, on a file system that is shared with another machine: whoever listens may do so on that
-    /// kernel.
+    /// No process listens on the socket here, and its file system is shared with another machine, on whose kernel one
+    /// may listen.
     Foreign,
     /// The file system says no; the uid that the socket belongs to, where it can be seen.
     Denied {
@@ -38,7 +38,7 @@ pub enum ConnectFailure {
     Other(io::Error),
 }
 
-/// What a path that is not a socket is.
+/// The kind of file at a path that is not a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathKind {
     /// A directory.

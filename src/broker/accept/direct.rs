@@ -1,7 +1,7 @@
-//! The way in that leads past the accept loop. A thread that has nothing to do stands at the sockets: who connects wakes
-//! it, and has it at once. Where none stands, the kernel wakes the accept loop instead, which comes second at each socket
-//! (`EPOLLEXCLUSIVE`). A thread lets in who speaks at once, as far as the socket has a thread to spare; whatever is
-//! not so simple it leaves to the loop, and the door is shut until that has seen to it.
+//! Accepting without the accept loop. Idle threads wait at the listening sockets: a connection wakes one of them, which
+//! answers it at once. Where none waits, the kernel wakes the accept loop, which comes second at each socket
+//! (`EPOLLEXCLUSIVE`). A thread accepts a connection whose request comes at once, where the socket has a thread to
+//! spare. Everything else it leaves to the loop, and the socket is closed to direct accepts until the loop has seen to it.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -19,18 +19,18 @@ use super::job::{Job, ReadyConnection, ThreadSlot, serve};
 use super::thread_pool::JobSource;
 use super::token::EventToken;
 
-/// What is left to the accept loop.
+/// What an idle thread leaves to the accept loop.
 #[derive(Debug)]
 pub(super) enum DeferredAccept {
-    /// Somebody may stand at this socket.
+    /// A connection may be in this socket's backlog.
     Look(usize),
-    /// The same, and the door is shut.
+    /// That, and the socket is closed to direct accepts.
     Shut(usize),
-    /// Somebody came in at this socket, and has not said anything yet.
+    /// A connection was accepted at this socket, and nothing was sent on it yet.
     Pending(usize, Connection),
 }
 
-/// The doors of all sockets.
+/// Direct accepts at all sockets.
 #[derive(Debug)]
 pub(super) struct DirectAccept {
     broker: Arc<Broker>,
@@ -42,18 +42,18 @@ impl DirectAccept {
         Self { broker, left: Locked::default() }
     }
 
-    /// Takes what was left to the accept loop.
+    /// Takes all that was left to the accept loop.
     pub(super) fn take_left(&self) -> Vec<DeferredAccept> {
         std::mem::take(&mut self.left.lock())
     }
 
-    /// Whether nothing is left to it.
+    /// Whether nothing is left to the accept loop.
     pub(super) fn is_clear(&self) -> bool {
         self.left.lock().is_empty()
     }
 
-    /// Lets in one who connected, if that is simple.
-    fn let_in(&self, epoll: &Epoll, index: usize) -> Option<ReadyConnection> {
+    /// Accepts a connection whose request comes at once; leaves anything else to the accept loop.
+    fn accept(&self, epoll: &Epoll, index: usize) -> Option<ReadyConnection> {
         let (broker, socket) = (&self.broker, &self.broker.sockets[index]);
         let has_room = self.left.lock().len() < ARRIVALS_MAX && broker.closing.has_room(index);
         let is_open = has_room && !broker.events.is_stopping();
@@ -64,11 +64,11 @@ impl DirectAccept {
         let place = ThreadSlot::taken(broker.clone(), index);
         let connection = match sys::accept(socket.listener.as_fd()) {
             Ok(fd) => Connection::new(fd, index, broker.closing.clone()),
-            // Somebody else let them in, or they left.
+            // Another thread accepted the connection, or its caller left.
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
                 return None;
             }
-            // The accept loop meets the same, and says it.
+            // The accept loop meets the error too, and says it.
             Err(_) => {
                 self.shut(epoll, index);
                 return None;
@@ -81,9 +81,9 @@ impl DirectAccept {
         Some(ReadyConnection { place, connection })
     }
 
-    /// From here on the accept loop alone sees who connects there, until it opens the door again.
+    /// Closes a socket to direct accepts: the accept loop alone accepts there, until it opens the socket again.
     fn shut(&self, epoll: &Epoll, index: usize) {
-        // It may have shut the door itself just now.
+        // The accept loop may have closed it just now.
         epoll.delete(self.broker.sockets[index].listener).ok();
         self.leave(DeferredAccept::Shut(index));
     }
@@ -97,12 +97,12 @@ impl DirectAccept {
 impl JobSource for DirectAccept {
     type Job = Job;
 
-    /// The first of those who wait is for this thread. Who waits at another door may have woken nobody else.
+    /// This thread accepts at the first socket. A connection at another may have woken no other thread: the loop looks.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Job> {
         let mut direct = direct(events);
         let first = direct.next()?;
         direct.for_each(|index| self.leave(DeferredAccept::Look(index)));
-        self.let_in(epoll, first).map(Job::Answer)
+        self.accept(epoll, first).map(Job::Answer)
     }
 
     fn pass_on(&self, events: &[EpollEvent]) {

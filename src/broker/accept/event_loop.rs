@@ -1,6 +1,5 @@
-//! The loop that accepts: one thread, the main one, that reads no request and writes no reply. A connection waits here
-//! until it says something; then a thread answers it, as soon as its socket has one to spare. More connections than
-//! fit stay in the kernel's backlog.
+//! The accept loop: one thread, the main one, that reads no request. A connection waits here until it can be read; then a
+//! thread answers it, as soon as its socket has one to spare. More connections than fit stay in the kernel's backlog.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -41,15 +40,15 @@ pub(in crate::broker) struct EventLoop {
     service_status: ServiceStatus,
     reloader: Reloader,
     pending: PendingConnections<Connection>,
-    /// Where refusals are being counted.
+    /// The rulesets that count refusals.
     counting: Vec<Arc<Ruleset>>,
-    /// Sockets at which those who wait for a place are to be looked after, as soon as there is a thread.
+    /// The sockets at which waiting calls are to be looked after, as soon as there is a thread.
     unhandled: BTreeSet<usize>,
 }
 
 impl EventLoop {
-    /// A lobby with room for `room` connections. `owned` says which sockets are the broker's own: those go on to
-    /// answer, with a refusal, while the broker stops; the others' callers wait for the next broker.
+    /// An accept loop with room for `room` connections that cannot be read yet. `owned` says which sockets are the
+    /// broker's own: there it refuses requests while it stops; at the others they wait for the next broker.
     pub(in crate::broker) fn new(
         broker: Arc<Broker>,
         signals: BrokerSignals,
@@ -75,7 +74,7 @@ impl EventLoop {
         })
     }
 
-    /// Starts the nursery, and sees it make a launcher: before that, nobody may be told that calls are answered.
+    /// Starts the nursery, and sees it make a launcher: before that, the service manager must not be told `READY=1`.
     pub(in crate::broker) fn prove(&mut self) -> io::Result<()> {
         self.start_nursery()?;
         self.broker.pool.prove()
@@ -100,7 +99,7 @@ impl EventLoop {
             }
             self.hand_waiting()?;
             self.dispatch()?;
-            self.listener_set.open_doors(|index| !self.pending.waits_at(index))?;
+            self.listener_set.open_direct(|index| !self.pending.waits_at(index))?;
             self.settle();
             self.service_status.speak(&self.broker);
         }
@@ -129,9 +128,9 @@ impl EventLoop {
         });
     }
 
-    /// Whether nobody is to be answered and nobody waits.
+    /// Whether no request is to be answered and no call waits.
     pub(in crate::broker) fn is_idle(&self) -> bool {
-        (self.listener_set.workers.post().is_clear() && self.pending.is_heard())
+        (self.listener_set.workers.source().is_clear() && self.pending.is_heard())
             && !self.listener_set.owes_room()
             && self.broker.sockets.iter().all(|socket| socket.admission.is_idle())
     }
@@ -194,7 +193,7 @@ impl EventLoop {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
         self.broker.scopes.stop();
-        // Those who could not be asked are killed at the end all the same.
+        // Processes that cannot be asked are killed at the end.
         ask_kept(&self.broker.reaper).ok();
         self.service_status.stopping(&self.broker);
         self.listener_set.stop()?;
@@ -204,7 +203,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// While the broker stops: has everybody answered who is here, and who stands at a socket of the broker's own.
+    /// During the stop: has each pending connection answered, and each in the backlog of a socket of the broker's own.
     fn answer_all(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
             while self.listener_set.accepts_while_stopping(index) && self.accept(index)? {}
@@ -215,7 +214,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Takes in some of those who wait at a socket, as long as there is room. Gives whether more may wait.
+    /// Accepts some connections of a socket, as long as there is room. Gives whether more may wait.
     fn accept(&mut self, index: usize) -> io::Result<bool> {
         let broker = self.broker.clone();
         let listener = broker.sockets[index].listener.as_fd();
@@ -234,7 +233,7 @@ impl EventLoop {
             };
             let connection = Connection::new(connection, index, broker.closing.clone());
             if connection.is_readable() {
-                // It has a thread before the next one is let in.
+                // It gets a thread before the next connection is accepted.
                 self.pending.push(index, connection);
                 return Ok(true);
             }
@@ -245,7 +244,7 @@ impl EventLoop {
         Ok(true)
     }
 
-    /// Has somebody wait who has said nothing yet. Gives whether that is possible.
+    /// Has a connection wait until it can be read. Gives whether that is possible.
     fn admit(&mut self, index: usize, connection: Connection) -> io::Result<bool> {
         let number = self.pending.next_number();
         if let Err(source) = watch(&self.listener_set.epoll, connection.as_fd(), EventToken::Pending(number))
@@ -257,9 +256,9 @@ impl EventLoop {
         Ok(true)
     }
 
-    /// Sees to what the doors left to this loop.
+    /// Sees to what idle threads left to this loop.
     fn take_over(&mut self) -> io::Result<()> {
-        for left in self.listener_set.workers.post().take_left() {
+        for left in self.listener_set.workers.source().take_left() {
             match left {
                 DeferredAccept::Look(index) => drop(self.accept(index)?),
                 DeferredAccept::Shut(index) => {
@@ -277,7 +276,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether one more may come in at a socket: where it is full, whoever said nothing for a while makes room.
+    /// Whether a socket has room for one more connection: where it is full, one that was silent for a while makes room.
     fn has_room(&mut self, index: usize) -> bool {
         let (now, closing) = (Instant::now(), self.broker.closing.clone());
         if !closing.has_room(index) {
@@ -297,14 +296,14 @@ impl EventLoop {
         true
     }
 
-    /// A visitor said something, or left.
+    /// Takes note that a pending connection can be read, or that its caller left.
     fn hear(&mut self, number: u64) {
         if let Some(connection) = self.pending.hear(number) {
             forget(&self.listener_set.epoll, connection);
         }
     }
 
-    /// Answers those who said nothing for too long.
+    /// Refuses connections that were silent for too long.
     fn expire(&mut self) {
         let now = Instant::now();
         while let Some((number, oldest)) = self.pending.oldest() {
@@ -322,7 +321,7 @@ impl EventLoop {
         refuse(&self.broker, &self.broker.sockets[pending.socket], &request, why);
     }
 
-    /// Gives a thread to the sockets at which those who wait for a place have to be looked after.
+    /// Gives a thread to each socket at which waiting calls have to be looked after.
     fn hand_waiting(&mut self) -> io::Result<()> {
         self.unhandled.extend(self.broker.take_waiting());
         for index in std::mem::take(&mut self.unhandled) {
@@ -342,7 +341,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Gives those who spoke a thread each, in turn, as far as each socket has one to spare.
+    /// Gives each ready connection a thread, in turn, as far as its socket has one to spare.
     fn dispatch(&mut self) -> io::Result<()> {
         for index in self.pending.ready() {
             let threads = self.broker.sockets[index].threads_max();
@@ -396,7 +395,7 @@ impl EventLoop {
 }
 
 fn forget(epoll: &Epoll, connection: &Connection) {
-    // A watch that stays is of no visitor any more, and ends with the connection.
+    // A watch that stays is of no pending connection any more, and ends with this one.
     epoll.delete(connection).ok();
 }
 
@@ -404,7 +403,7 @@ fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: EventToken) -> io::Re
     Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))?)
 }
 
-/// Only the other side's end is of interest: what waits in the channel is the pool's.
+/// Watches for the other side's end alone: messages in the channel are the pool's.
 fn watch_hangup(epoll: &Epoll, channel: BorrowedFd<'_>) -> io::Result<()> {
     Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), EventToken::Nursery.encode()))?)
 }

@@ -1,5 +1,5 @@
-//! What threads are given to do at a socket. Its gate has counted the thread before, and is told when it
-//! ends.
+//! The jobs of the thread pool: each is at a socket, whose admission has counted the thread before, and is told of its
+//! end.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ pub(super) struct ReadyConnection {
     pub(in crate::broker) connection: Connection,
 }
 
-/// What a thread is given to do.
+/// The work that a thread is given.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Answer somebody.
+    /// Answer the request on a connection.
     Answer(ReadyConnection),
-    /// Look after those who wait for a place.
+    /// Look after the calls that wait for a place.
     Attend(ThreadSlot),
 }
 
@@ -30,7 +30,7 @@ pub(super) struct ThreadSlot {
     index: usize,
 }
 
-/// The work of a thread.
+/// Does the work of a thread.
 pub(super) fn serve(job: Job) {
     let place = match job {
         Job::Answer(ReadyConnection { place, connection }) => {
@@ -47,7 +47,7 @@ pub(super) fn serve(job: Job) {
 }
 
 impl ThreadSlot {
-    /// One that the socket's gate has counted.
+    /// A place that the socket's admission has counted.
     pub(in crate::broker) fn taken(broker: Arc<Broker>, index: usize) -> Self {
         Self { broker, index }
     }

@@ -1,5 +1,5 @@
-//! At which sockets it is seen who connects, and by whom: by idle threads, at the door, before the accept loop. Where
-//! there is no room, or the kernel has no more to give, by nobody for a while; more than fit stay in the backlog.
+//! Which threads watch which listening sockets: idle threads accept directly, ahead of the accept loop. Where there is no
+//! room, or the kernel has no more to give, no thread watches for a while; connections then stay in the backlog.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -21,25 +21,25 @@ use super::direct::DirectAccept;
 use super::thread_pool::ThreadPool;
 use super::token::EventToken;
 
-/// The sockets, as the accept loop sees them.
+/// The listening sockets, as the accept loop sees them.
 pub(in crate::broker) struct ListenerSet {
     broker: Arc<Broker>,
     /// Where the accept loop waits.
     pub(super) epoll: Epoll,
     pub(super) workers: ThreadPool<DirectAccept>,
-    /// The sockets at which nobody is accepted.
+    /// The sockets at which no connection is accepted.
     closed: BTreeSet<usize>,
-    /// Until when.
+    /// When these are opened again.
     closed_until: Option<Instant>,
-    /// When the kernel last had no more to give, until that is over.
+    /// When the kernel last had no more to give, until that is over for `EXHAUSTED_QUIET`.
     exhausted: Option<Instant>,
-    /// The sockets whose door is shut: there the accept loop alone sees who connects.
+    /// The sockets at which idle threads do not accept: there the accept loop alone does.
     shut: BTreeSet<usize>,
     accepts_while_stopping: Vec<bool>,
 }
 
 impl ListenerSet {
-    /// All open. `owned` says which sockets are the broker's own: at those it accepts while it stops, too.
+    /// All sockets, open. `owned` says which are the broker's own: those accept while it stops, too.
     pub(in crate::broker) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let workers = ThreadPool::new(DirectAccept::new(broker.clone()))?;
@@ -61,20 +61,20 @@ impl ListenerSet {
         self.accepts_while_stopping[index]
     }
 
-    /// Whether nobody is accepted at a socket: for a while, or by this broker any more.
+    /// Whether no connection is accepted at a socket: for a while, or any more.
     pub(in crate::broker) fn is_closed(&self, index: usize) -> bool {
         let is_left = self.broker.events.is_stopping() && !self.accepts_while_stopping(index);
         is_left || self.closed.contains(&index)
     }
 
-    /// When it is accepted again at those that are closed, or something is over.
+    /// When closed sockets are opened again, or an exhaustion is over.
     pub(in crate::broker) fn due(&self) -> Option<Instant> {
         let over = self.exhausted.map(|since| since + EXHAUSTED_QUIET);
         self.closed_until.into_iter().chain(over).min()
     }
 
-    /// Has those who connect at a socket seen. Of two that see the same, the kernel wakes the one that was first: so the
-    /// door is.
+    /// Watches a socket in both epolls. The kernel wakes a waiter of the one that was added first, so idle threads come
+    /// before the accept loop.
     fn watch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
         if !self.broker.events.is_stopping() {
@@ -83,20 +83,20 @@ impl ListenerSet {
         self.epoll.add(listener, event(index))
     }
 
-    /// Has nobody see them. One that is not watched need not be left out.
+    /// Watches a socket no more, where it was watched.
     fn unwatch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
         self.workers.epoll().delete(listener).or_else(unless(Errno::ENOENT))?;
         self.epoll.delete(listener).or_else(unless(Errno::ENOENT))
     }
 
-    /// A thread shut this door.
+    /// Notes that a thread closed a socket to direct accepts.
     pub(super) fn note_shut(&mut self, index: usize) {
         self.shut.insert(index);
     }
 
-    /// Opens the doors that were shut, where it is calm.
-    pub(super) fn open_doors(&mut self, is_calm: impl Fn(usize) -> bool) -> io::Result<()> {
+    /// Opens calm sockets to direct accepts again.
+    pub(super) fn open_direct(&mut self, is_calm: impl Fn(usize) -> bool) -> io::Result<()> {
         if self.shut.is_empty() || self.broker.events.is_stopping() {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// From nothing: one side may be watched already, and the door must be first.
+    /// Watches a socket anew: the accept loop may watch it already, and the epoll of the idle threads must be first.
     fn open(&mut self, index: usize) -> io::Result<()> {
         self.unwatch(index)?;
         self.shut.remove(&index);
@@ -118,7 +118,7 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// The kernel has no more to give: nobody is accepted for a while.
+    /// Closes all sockets for a while, because the kernel has no more to give.
     pub(in crate::broker) fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
         if self.exhausted.replace(Instant::now()).is_none() {
             (self.broker.say)(&Notice::Exhausted(why));
@@ -129,7 +129,7 @@ impl ListenerSet {
         self.close(&all.collect::<Vec<_>>())
     }
 
-    /// Accepts nobody at these sockets for a while.
+    /// Closes these sockets for a while.
     pub(in crate::broker) fn close(&mut self, sockets: &[usize]) -> io::Result<()> {
         for &index in sockets {
             self.closed.insert(index);
@@ -139,7 +139,7 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// Accepts again, once the time is up.
+    /// Opens closed sockets again, once their time is up.
     pub(in crate::broker) fn reopen(&mut self) -> io::Result<()> {
         if self.exhausted.take_if(|since| since.elapsed() >= EXHAUSTED_QUIET).is_some() {
             (self.broker.say)(&Notice::ExhaustedOver);
@@ -148,11 +148,11 @@ impl ListenerSet {
             return Ok(());
         }
         self.closed_until = None;
-        // What cannot be opened is closed again, and waits its time.
+        // A socket that cannot be opened is closed again for a while.
         std::mem::take(&mut self.closed).into_iter().try_for_each(|index| self.open(index))
     }
 
-    /// The broker stops: only the accept loop lets anybody in from now on, and at its own sockets alone.
+    /// Begins the stop: from now on only the accept loop accepts, and only at the broker's own sockets.
     pub(in crate::broker) fn stop(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
             self.unwatch(index)?;
@@ -164,22 +164,22 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// Whether callers who came before the stop may still wait at a socket of the broker's own, which had no
-    /// room for them.
+    /// Whether connections from before the stop may still be in the backlog of a socket of the broker's own, which had
+    /// no room for them.
     pub(super) fn owes_room(&self) -> bool {
         let stopped_at = self.broker.events.stopped_at();
         let is_early = stopped_at.is_some_and(|since| since.elapsed() < STOP_CALLERS_MAX);
         is_early && self.closed.iter().any(|&index| self.accepts_while_stopping(index))
     }
 
-    /// Closes the broker's own sockets to whoever comes later, and lets go of those who came too late to be
-    /// answered: what they sent stays unread, which they are told.
+    /// Closes the broker's own sockets to new connections, and closes those that came too late to be answered: their
+    /// requests stay unread, so their callers see `ECONNRESET`.
     pub(in crate::broker) fn turn_away(&self) {
         for (index, socket) in self.broker.sockets.iter().enumerate() {
             if !self.accepts_while_stopping(index) {
                 continue;
             }
-            // Of what cannot be closed in this way, the end of this process closes the rest.
+            // A socket that cannot be shut down is closed by the end of this process.
             shutdown(socket.listener.as_raw_fd(), Shutdown::Read).ok();
             while let Ok(fd) = sys::accept(socket.listener.as_fd()) {
                 drop(Connection::new(fd, index, self.broker.closing.clone()));
@@ -192,7 +192,7 @@ fn event(index: usize) -> EpollEvent {
     EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, EventToken::Listener(index).encode())
 }
 
-/// Takes one error for none.
+/// Ignores one error.
 fn unless(expected: Errno) -> impl Fn(Errno) -> nix::Result<()> {
     move |errno| if errno == expected { Ok(()) } else { Err(errno) }
 }

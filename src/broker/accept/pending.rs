@@ -1,17 +1,18 @@
-//! Who is in the lobby: those who have said nothing yet, by age, and those who have, by socket, in turn. Where there are
-//! several sockets, half of the room is everybody's and of the other half each has a share of its own: whatever one
-//! socket's callers do, there is a place for the next one's. Only counts and orders; `event_loop.rs` has them watched.
+//! The connections that wait in the accept loop: silent ones, on which nothing was sent yet, by age, and ready ones, by
+//! socket, in turn. Where there are several sockets, half of the room is shared, and of the other half each socket has
+//! a part of its own, so that no socket's callers can take all of it. This file counts and orders; `event_loop.rs`
+//! watches the connections.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-/// Everybody in the lobby.
+/// All connections that wait.
 #[derive(Debug)]
 pub(super) struct PendingConnections<V> {
     /// By number, and so by age: the first one is the first to run out of time.
     silent: BTreeMap<u64, SilentConnection<V>>,
     queues: Vec<SocketQueue<V>>,
-    /// The sockets at which somebody has spoken.
+    /// The sockets that have ready connections.
     ready: BTreeSet<usize>,
     next: u64,
     count: usize,
@@ -19,7 +20,7 @@ pub(super) struct PendingConnections<V> {
     share: usize,
 }
 
-/// Somebody who has not said anything yet.
+/// A connection on which nothing was sent yet.
 #[derive(Debug)]
 pub(super) struct SilentConnection<V> {
     pub(in crate::broker) connection: V,
@@ -27,7 +28,7 @@ pub(super) struct SilentConnection<V> {
     pub(in crate::broker) since: Instant,
 }
 
-/// The callers of one socket.
+/// The connections of one socket.
 #[derive(Debug)]
 struct SocketQueue<V> {
     silent: BTreeSet<u64>,
@@ -35,7 +36,7 @@ struct SocketQueue<V> {
 }
 
 impl<V> PendingConnections<V> {
-    /// Nobody yet, at so many sockets, with room for so many in all.
+    /// No connections yet, of so many sockets, with room for so many in all.
     pub(in crate::broker) fn new(sockets: usize, room: usize) -> Self {
         let queue = || SocketQueue { silent: BTreeSet::new(), ready: VecDeque::new() };
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
@@ -50,19 +51,19 @@ impl<V> PendingConnections<V> {
         }
     }
 
-    /// Whether one more may come in at a socket, beside so many that have left it, and the lobby, and are not
-    /// closed yet.
+    /// Whether a socket has room for one more connection, beside `left_it` of its own and `left` of all sockets that
+    /// are not closed yet.
     pub(in crate::broker) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
         let SocketQueue { silent, ready } = &self.queues[socket];
         self.count + left < self.common || silent.len() + ready.len() + left_it < self.share
     }
 
-    /// The number of whoever comes next.
+    /// The number of the next connection.
     pub(super) fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// Somebody comes in.
+    /// Adds a silent connection.
     pub(super) fn admit(&mut self, socket: usize, connection: V, since: Instant) {
         self.silent.insert(self.next, SilentConnection { connection, socket, since });
         self.queues[socket].silent.insert(self.next);
@@ -70,14 +71,14 @@ impl<V> PendingConnections<V> {
         self.count += 1;
     }
 
-    /// Somebody said something, or left. Gives who, if that is news.
+    /// Makes a silent connection a ready one: a message is there, or its caller left. Gives it, if it was silent.
     pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
         let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
         self.push(socket, connection);
         self.queues[socket].ready.back()
     }
 
-    /// Somebody who has said nothing leaves.
+    /// Takes out a silent connection.
     pub(in crate::broker) fn dismiss(&mut self, number: u64) -> Option<SilentConnection<V>> {
         let silent = self.silent.remove(&number)?;
         self.queues[silent.socket].silent.remove(&number);
@@ -85,28 +86,28 @@ impl<V> PendingConnections<V> {
         Some(silent)
     }
 
-    /// Who has been silent for longest.
+    /// The connection that has been silent for longest.
     pub(super) fn oldest(&self) -> Option<(u64, &SilentConnection<V>)> {
         self.silent.first_key_value().map(|(number, silent)| (*number, silent))
     }
 
-    /// Who has been silent for longest at a socket.
+    /// The connection of a socket that has been silent for longest.
     pub(super) fn oldest_at(&self, socket: usize) -> Option<(u64, &SilentConnection<V>)> {
         let number = self.queues[socket].silent.first()?;
         self.silent.get(number).map(|silent| (*number, silent))
     }
 
-    /// The sockets at which somebody has spoken.
+    /// The sockets that have ready connections.
     pub(super) fn ready(&self) -> Vec<usize> {
         self.ready.iter().copied().collect()
     }
 
-    /// Whether somebody who has spoken waits at a socket.
+    /// Whether a socket has a ready connection.
     pub(super) fn waits_at(&self, socket: usize) -> bool {
         self.ready.contains(&socket)
     }
 
-    /// Takes out the next one in turn at a socket.
+    /// Takes out the next ready connection of a socket.
     pub(in crate::broker) fn pop(&mut self, socket: usize) -> Option<V> {
         let ready = &mut self.queues[socket].ready;
         let connection = ready.pop_front()?;
@@ -117,14 +118,14 @@ impl<V> PendingConnections<V> {
         Some(connection)
     }
 
-    /// Somebody who has spoken waits at a socket, the last in turn.
+    /// Adds a ready connection of a socket, the last in turn.
     pub(in crate::broker) fn push(&mut self, socket: usize, connection: V) {
         self.queues[socket].ready.push_back(connection);
         self.ready.insert(socket);
         self.count += 1;
     }
 
-    /// Whether nobody waits who has spoken.
+    /// Whether no connection is ready.
     pub(in crate::broker) fn is_heard(&self) -> bool {
         self.ready.is_empty()
     }

@@ -1,6 +1,6 @@
-//! The threads that answer. One that is done waits a while for more: to make a thread and to end it costs a call as much
-//! as its reading, deciding and recording together. They wait at one place, an epoll, and the last one to wait is the
-//! first to be called, so that a burst's others have their time and end.
+//! The threads that answer requests. An idle thread waits a while for more work: to make a thread and to end it costs a
+//! call as much as its reading, deciding and recording together. All wait at one epoll, and the last to wait is the first
+//! to be woken, so that after a burst the others run out of time and end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,30 +13,30 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE, WORKER_PAUSE};
 use crate::sys::{self, Locked, Wakeup};
 
-/// What threads are for.
+/// Where the threads of a pool have their jobs from.
 pub(super) trait JobSource: Send + Sync + 'static {
-    /// What one thread does at a time.
+    /// The work that one thread does at a time.
     type Job: Send;
 
-    /// What else is waited for, at the epoll that all wait at, is there. Gives what there is to do, if anything.
+    /// Looks at events of the epoll other than a job that was handed over. Gives the job that they make, if any.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Self::Job>;
 
-    /// The same is there, and whoever saw it has something else to do.
+    /// Leaves such events to others: the thread that saw them has a job that was handed over.
     fn pass_on(&self, events: &[EpollEvent]);
 
-    /// Does it.
+    /// Does a job.
     fn work(&self, job: Self::Job);
 
-    /// Nothing was there to do for a moment.
+    /// Called when a thread has had nothing to do for `WORKER_PAUSE`.
     fn rest(&self);
 }
 
 /// Threads, at work and waiting.
 pub(super) struct ThreadPool<P: JobSource>(Arc<IdleThreads<P>>);
 
-/// Where those wait who have nothing to do.
+/// Where idle threads wait.
 struct IdleThreads<P: JobSource> {
-    post: P,
+    source: P,
     epoll: Epoll,
     /// Woken once for each job in `jobs`.
     wake_event: Wakeup,
@@ -45,7 +45,7 @@ struct IdleThreads<P: JobSource> {
 
 struct IdleState<J> {
     idle: usize,
-    /// No more than there are idle threads: each has one to do it.
+    /// Jobs that were handed over, no more than there are idle threads.
     jobs: VecDeque<J>,
 }
 
@@ -55,21 +55,21 @@ const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 16;
 
 impl<P: JobSource> ThreadPool<P> {
-    /// No thread yet.
-    pub(in crate::broker) fn new(post: P) -> io::Result<Self> {
+    /// A pool without threads.
+    pub(in crate::broker) fn new(source: P) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake_event = Wakeup::counting()?;
         epoll.add(&wake_event, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
         let state = Locked::new(IdleState { idle: 0, jobs: VecDeque::new() });
-        Ok(Self(Arc::new(IdleThreads { post, epoll, wake_event, state })))
+        Ok(Self(Arc::new(IdleThreads { source, epoll, wake_event, state })))
     }
 
-    /// What they are for.
-    pub(super) fn post(&self) -> &P {
-        &self.0.post
+    /// Where its threads have their jobs from.
+    pub(super) fn source(&self) -> &P {
+        &self.0.source
     }
 
-    /// Where they wait.
+    /// The epoll at which idle threads wait.
     pub(super) fn epoll(&self) -> &Epoll {
         &self.0.epoll
     }
@@ -88,13 +88,13 @@ impl<P: JobSource> ThreadPool<P> {
     }
 
     fn hire(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
-        let (desk, first) = (self.0.clone(), Arc::new(Locked::new(Some(job))));
+        let (idle, first) = (self.0.clone(), Arc::new(Locked::new(Some(job))));
         let own = first.clone();
         let life = move || {
             let mut next = take(&own);
             while let Some(job) = next {
-                desk.post.work(job);
-                next = desk.wait();
+                idle.source.work(job);
+                next = idle.wait();
             }
         };
         let hired = thread::Builder::new().name("call".into()).stack_size(CALL_STACK_BYTES).spawn(life);
@@ -111,7 +111,7 @@ fn take<J>(slot: &Locked<Option<J>>) -> Option<J> {
 }
 
 impl<P: JobSource> IdleThreads<P> {
-    /// What there is to do next; nothing for a while ends a thread. The last one gives back what all of them needed.
+    /// The next job; `None` ends the thread, after a while without one. The last thread gives back the memory of all.
     fn wait(&self) -> Option<P::Job> {
         let mut patience = WORKER_PAUSE;
         loop {
@@ -126,11 +126,11 @@ impl<P: JobSource> IdleThreads<P> {
             drop(state);
             if let Some(job) = handed {
                 self.wake_event.clear();
-                self.post.pass_on(events);
+                self.source.pass_on(events);
                 return Some(job);
             }
             if events.is_empty() && patience == WORKER_PAUSE {
-                self.post.rest();
+                self.source.rest();
                 patience = WORKER_PATIENCE;
                 continue;
             }
@@ -141,7 +141,7 @@ impl<P: JobSource> IdleThreads<P> {
                 }
                 return None;
             }
-            if let Some(job) = self.post.attend(&self.epoll, events) {
+            if let Some(job) = self.source.attend(&self.epoll, events) {
                 return Some(job);
             }
         }
@@ -159,9 +159,9 @@ mod tests {
     type Told = (Sender<ThreadId>, Option<Receiver<()>>);
 
     /// Has nothing to do but what it is handed, or what its own wakeup says; says who saw that by itself.
-    struct Office(Wakeup, Sender<ThreadId>);
+    struct TestSource(Wakeup, Sender<ThreadId>);
 
-    impl JobSource for Office {
+    impl JobSource for TestSource {
         type Job = Told;
 
         fn attend(&self, _: &Epoll, _: &[EpollEvent]) -> Option<Told> {
@@ -179,20 +179,20 @@ mod tests {
     }
 
     /// And who did something by itself.
-    fn workers() -> (ThreadPool<Office>, Receiver<ThreadId>) {
+    fn workers() -> (ThreadPool<TestSource>, Receiver<ThreadId>) {
         let (tell, seen) = channel();
-        let office = Office(Wakeup::new().expect("an eventfd"), tell);
-        let workers = ThreadPool::new(office).expect("an epoll");
+        let source = TestSource(Wakeup::new().expect("an eventfd"), tell);
+        let workers = ThreadPool::new(source).expect("an epoll");
         let word = EpollEvent::new(EpollFlags::EPOLLIN, 0);
-        workers.epoll().add(&workers.post().0, word).expect("watched");
+        workers.epoll().add(&workers.source().0, word).expect("watched");
         (workers, seen)
     }
 
-    fn hand(workers: &ThreadPool<Office>, job: Told) {
+    fn hand(workers: &ThreadPool<TestSource>, job: Told) {
         workers.hand(job).map_err(|(source, _)| source).expect("a thread");
     }
 
-    fn wait_for_idle(workers: &ThreadPool<Office>) {
+    fn wait_for_idle(workers: &ThreadPool<TestSource>) {
         while workers.0.state.lock().idle == 0 {
             thread::yield_now();
         }
@@ -207,7 +207,7 @@ mod tests {
         hand(&workers, (tell, None));
         assert_eq!(told.recv().expect("it worked"), first);
         wait_for_idle(&workers);
-        workers.post().0.wake();
+        workers.source().0.wake();
         assert_eq!(seen.recv().expect("it saw by itself that there was something to do"), first);
     }
 
@@ -228,7 +228,7 @@ mod tests {
         for _ in 0..100 {
             let (end, until) = channel();
             hand(&workers, (tell.clone(), Some(until)));
-            workers.post().0.wake();
+            workers.source().0.wake();
             ends.push(end);
             while ends.len() > 3 {
                 ends.remove(0);

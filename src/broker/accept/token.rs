@@ -1,6 +1,6 @@
-//! What an event of the accept loop is about, as a word that the kernel hands back.
+//! The subject of an event of the accept loop, as the 64 bits that epoll_wait(2) hands back.
 
-/// What an event is about.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EventToken {
     /// A signal.
@@ -9,34 +9,34 @@ pub(super) enum EventToken {
     Wake,
     /// The nursery's end.
     Nursery,
-    /// A connection at this socket.
+    /// A connection in the backlog of this socket.
     Listener(usize),
-    /// This visitor's first word.
+    /// The first message on this pending connection, by its number.
     Pending(u64),
 }
 
-/// Words below this are not visitors: the three above, then the listeners.
-const FIRST_VISITOR: u64 = 1 << 32;
+/// The first number for pending connections. Below it are the three above, then the listeners.
+const FIRST_PENDING: u64 = 1 << 32;
 
 impl EventToken {
-    /// The word.
+    /// The token as a number.
     pub(in crate::broker) fn encode(self) -> u64 {
         match self {
             Self::Signal => 0,
             Self::Wake => 1,
             Self::Nursery => 2,
             Self::Listener(index) => 3 + index as u64,
-            Self::Pending(number) => FIRST_VISITOR + number,
+            Self::Pending(number) => FIRST_PENDING + number,
         }
     }
 
-    /// What a word means.
+    /// The token of a number.
     pub(in crate::broker) fn decode(word: u64) -> Self {
         match word {
             0 => Self::Signal,
             1 => Self::Wake,
             2 => Self::Nursery,
-            FIRST_VISITOR.. => Self::Pending(word - FIRST_VISITOR),
+            FIRST_PENDING.. => Self::Pending(word - FIRST_PENDING),
             _ => Self::Listener(usize::try_from(word - 3).expect("as many listeners as descriptors")),
         }
     }
