@@ -69,7 +69,7 @@ impl fmt::Display for RuleLine {
     }
 }
 
-/// What a socket is called in records: the descriptor's name under systemd, else the stem of the rules file.
+/// The name of a socket in records: the descriptor's name under systemd, else the stem of the rules file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "broker", derive(Serialize, Deserialize))]
 #[cfg_attr(feature = "broker", serde(transparent))]

@@ -1,4 +1,5 @@
-//! Every bound, with its unit in its name. Nothing else in the crate holds a bare limit; REFERENCE.md lists them.
+//! Every bound, with its unit in its name. Nothing else in the crate holds a bare limit; REFERENCE.md lists
+//! them.
 
 use std::time::Duration;
 
@@ -32,14 +33,14 @@ pub const SHOWN_COMMAND_CHARS_MAX: usize = 200;
 pub const FIRST_HANDED_FD: i32 = 3;
 /// Descriptors that a request carries.
 pub const REQUEST_FDS: usize = 3;
-/// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message, which may
-/// bring 253, fills the broker's table.
+/// Descriptors of one message that are taken in at all. The kernel drops the others, so that no message,
+/// which may bring 253, fills the broker's table.
 pub const MESSAGE_FDS_MAX: usize = 8;
 /// Further requests on one connection that are taken off it, and refused, before it is closed.
 pub const SECOND_REQUESTS_MAX: usize = 16;
 /// How long a connection may say nothing before it is answered `PROTO`.
 pub const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// The same, where the lobby is full and others want to come in.
+/// How long a connection may be silent where no more connections fit and others wait to be accepted.
 pub const SILENCE_CROWDED: Duration = Duration::from_millis(100);
 
 // Rules.
@@ -75,7 +76,8 @@ pub const SHOWN_WORD_CHARS_MAX: usize = 60;
 pub const REGEX_SOURCE_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one compiled slot regex.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is written.
+/// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is
+/// written.
 pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
 /// Most steps of one decision: a step moves one place in a regex by one byte of a value. A request that would
 /// take more is refused (`too_costly`).
@@ -106,7 +108,8 @@ pub const SOCKET_WAITING_MAX: usize = 256;
 /// Bytes that their words take. Requests that are being decided already may come on top,
 /// [`SOCKET_THREADS_SPARE`] of them.
 pub const SOCKET_WAITING_BYTES_MAX: usize = 4 << 20;
-/// Connections that all sockets together hold before their request is read; more stay in the kernel's backlog.
+/// Connections that all sockets together hold before their request is read; more stay in the kernel's
+/// backlog.
 pub const PENDING_CONNECTIONS_MAX: usize = 4096;
 /// Connections of one socket that are not closed yet, because of the descriptors in them; with more it takes
 /// in nobody.
@@ -126,14 +129,15 @@ pub const CLOSING_ROUND: Duration = Duration::from_millis(20);
 pub const CLOSING_END_MAX: Duration = Duration::from_secs(1);
 /// The stack of a call's thread.
 pub const CALL_STACK_BYTES: usize = 256 * 1024;
-/// More than the C library keeps of the stacks of threads that have ended (40 MiB, `glibc.pthread.stack_cache_size`): a
-/// stack of this size has it let go of them.
+/// More than the C library keeps of the stacks of threads that have ended (40 MiB,
+/// `glibc.pthread.stack_cache_size`): a stack of this size has it let go of them.
 pub const STACKS_KEPT_BYTES: usize = 48 << 20;
 /// Heaps that the broker's threads share.
 pub const HEAPS_MAX: i32 = 2;
 /// How long a thread that has answered waits for another call.
 pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long it waits for the next one before it does what the last one left undone, behind the caller who has its answer.
+/// How long it waits for the next one before it does what the last one left undone, behind the caller who has
+/// its answer.
 pub const WORKER_PAUSE: Duration = Duration::from_millis(1);
 /// How long what was asked to end (SIGTERM) may take before it is killed.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
@@ -156,8 +160,8 @@ pub const LAUNCHERS_PARKED: usize = 8;
 pub const LAUNCHERS_PARKED_MAX: usize = 16;
 /// How long after the last call that found none no more than the usual number wait.
 pub const LAUNCHERS_QUIET: Duration = Duration::from_secs(5);
-/// A call that leaves fewer than this asks for others ahead of its own command; else they are asked for when half are
-/// missing and a call has been answered.
+/// A call that leaves fewer than this asks for others ahead of its own command; else they are asked for when
+/// half are missing and a call has been answered.
 pub const LAUNCHERS_LEFT_MIN: usize = 2;
 /// The most that are asked for in one message.
 pub const LAUNCHERS_ASKED_MAX: usize = 64;
@@ -168,8 +172,8 @@ pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors that it holds beside, where rules capture or hide terminals: captures, their directories, the
 /// relay's channel and handle.
 pub const RELAY_FDS_MAX: usize = 11;
-/// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next manifest takes
-/// while it is opened is of the broker's own.
+/// Descriptors that one rules file holds: its manifest, the mark and the journal's socket. What the next
+/// manifest takes while it is opened is of the broker's own.
 pub const RULESET_FDS_MAX: usize = 3;
 /// Descriptors of the broker beside sockets and calls; two for each launcher that waits.
 pub const BROKER_FDS_SPARE: usize = 56 + 2 * LAUNCHERS_PARKED_MAX;
@@ -181,7 +185,8 @@ pub const ACCEPTS_MAX: usize = 64;
 pub const FIRST_WORD_WAIT: Duration = Duration::from_millis(1);
 /// Connections that threads let in and that the accept loop has not seen yet; then that lets them in itself.
 pub const ARRIVALS_MAX: usize = 16;
-/// How long nobody is accepted at a socket that has no room, or at all when the kernel has no descriptor or memory.
+/// How long nobody is accepted at a socket that has no room, or at all when the kernel has no descriptor or
+/// memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// How long after the kernel last had none that is said to be over.
 pub const EXHAUSTED_QUIET: Duration = Duration::from_secs(1);
@@ -190,8 +195,8 @@ pub const EXHAUSTED_QUIET: Duration = Duration::from_secs(1);
 pub const SENTRY_ROUND: Duration = Duration::from_secs(1);
 /// How long a call waits for a scope, and the broker for a manager's answer.
 pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
-/// How long a starting broker waits for the manager's word on whether its group is delegated, if its rules can do
-/// without; others wait for [`SCOPE_WAIT`].
+/// How long a starting broker waits for the manager's word on whether its group is delegated, if its rules
+/// can do without; others wait for [`SCOPE_WAIT`].
 pub const DELEGATION_WAIT: Duration = Duration::from_secs(1);
 /// How long a call that could have a delegated group instead waits for a bus that was not reached yet.
 pub const SCOPE_PATIENCE: Duration = Duration::from_secs(2);
@@ -223,7 +228,8 @@ pub const SCOPE_DESCRIPTION_CHARS_MAX: usize = 200;
 pub const SCOPE_TAG_BYTES_MAX: usize = 160;
 /// Most bytes that are read of one file of a cgroup.
 pub const CGROUP_FILE_BYTES_MAX: u64 = 1 << 20;
-/// Most cgroups below that of a call which are looked for when it ends. What is in the others is killed all the same.
+/// Most cgroups below that of a call which are looked for when it ends. What is in the others is killed all
+/// the same.
 pub const CGROUPS_BELOW_MAX: usize = 1024;
 /// Most bytes of a unit's name, as systemd has it.
 pub const UNIT_NAME_BYTES_MAX: usize = 255;
@@ -255,15 +261,15 @@ pub const DEDUP_KINDS_MAX: usize = 64;
 pub const REFUSAL_OWN_BYTES: u64 = 64 * 1024;
 /// See [`REFUSAL_OWN_BYTES`].
 pub const REFUSAL_OWN_BYTES_PER_SECOND: u64 = 4 * 1024;
-/// What a socket has beside, as long as all sockets together have it, and what of it comes back each second.
+/// Bytes that a socket has beside, as long as all sockets together have them, and that come back each second.
 pub const REFUSAL_SOCKET_BYTES: u64 = 192 * 1024;
 /// See [`REFUSAL_SOCKET_BYTES`].
 pub const REFUSAL_SOCKET_BYTES_PER_SECOND: u64 = 24 * 1024;
-/// What all sockets of a broker together have, beside each one's own, and what of it comes back each second.
+/// Bytes that all sockets of a broker together have, beside each one's own, and that come back each second.
 pub const REFUSAL_BROKER_BYTES: u64 = 512 * 1024;
 /// See [`REFUSAL_BROKER_BYTES`].
 pub const REFUSAL_BROKER_BYTES_PER_SECOND: u64 = 64 * 1024;
-/// What the record of a refusal costs at the least, however short it is.
+/// Bytes that the record of a refusal costs at the least, however short it is.
 pub const REFUSAL_COST_BYTES_MIN: u64 = 2 * 1024;
 /// Processes, and users, that a record of many refusals names.
 pub const REFUSAL_CALLERS_MAX: usize = 8;
@@ -275,7 +281,8 @@ pub const MARK_BYTES: usize = 96;
 pub const END_ROOM_BYTES: u64 = 2 * 1024;
 /// Bytes on disk that are taken ahead at a time, where there are as many.
 pub const ROOM_STEP_BYTES: u64 = 64 * 1024;
-/// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are lost.
+/// Ends of calls that are kept while they cannot be written; of more, the next broker says that they are
+/// lost.
 pub const BACKLOG_ENDS_MAX: usize = 8192;
 /// Bytes at the end of a manifest in which its `close`, and the end of the line before, are looked for.
 pub const CLOSE_BYTES_MAX: usize = 1024;

@@ -1,5 +1,5 @@
-//! Why a request did not run: the one error that crosses layers. Each has a status for the caller, a reason for the
-//! records, and a sentence for a person.
+//! Why a request did not run: the one error that crosses layers. Each has a status for the caller, a reason
+//! for the records, and a sentence for a person.
 
 use std::fmt;
 use std::io;
@@ -46,14 +46,14 @@ pub enum Refusal {
     AuditLost {
         /// The manifest, or the capture.
         path: PathBuf,
-        /// What writing it gave.
+        /// The error of writing it.
         source: io::Error,
     },
     /// A file for a stream of the command cannot be made, and `audit = strict`.
     CaptureLost {
         /// The capture.
         path: PathBuf,
-        /// What making it gave.
+        /// The error of making it.
         source: io::Error,
     },
     /// No process could be made for the command.
@@ -86,7 +86,7 @@ pub enum Refusal {
     Left,
 }
 
-/// What is wrong with a request's descriptors.
+/// A fault of a request's descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DescriptorFault {
     /// Not as many as a request carries.
@@ -121,7 +121,7 @@ impl Refusal {
         if is_in_flight(&source) { Self::InFlight } else { Self::NoScope(source) }
     }
 
-    /// What the caller is answered.
+    /// The status that the caller is answered.
     pub fn status(&self) -> Status {
         match self {
             Self::NoRule(_) | Self::BrokenRules { .. } => Status::NO_RULE,

@@ -1,5 +1,5 @@
-//! Text that is safe to show. What comes from a rules file or a caller must neither drive a terminal nor read as
-//! something else, so control and invisible characters are spelled out.
+//! Text that is safe to show. What comes from a rules file or a caller must neither drive a terminal nor read
+//! as something else, so control and invisible characters are spelled out.
 
 #![forbid(unsafe_code)]
 
@@ -72,7 +72,7 @@ pub fn command_line<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String
     joined(words, quoted)
 }
 
-/// The same in printable ASCII.
+/// [`command_line`] in printable ASCII.
 pub fn command_line_ascii<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
     joined(words, quoted_ascii)
 }
@@ -93,8 +93,8 @@ fn joined<W: AsRef<str>>(words: impl IntoIterator<Item = W>, quote: fn(&str) -> 
     line
 }
 
-/// What bash takes for its own language at the beginning of a command; those that are not plain are quoted
-/// anyway.
+/// Words that bash takes for its own language at the beginning of a command; those that are not plain are
+/// quoted anyway.
 const RESERVED: [&str; 17] = [
     "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",
     "then", "time", "until", "while",

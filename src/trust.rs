@@ -1,5 +1,6 @@
-//! Which files and directories may be trusted: those that only root or this user can change, all the way down from
-//! the root directory. Walks by handle, one component at a time, so that what was checked is what is opened.
+//! Which files and directories may be trusted: those that only root or this user can change, all the way down
+//! from the root directory. Walks by handle, one component at a time, so that what was checked is what is
+//! opened.
 
 #![forbid(unsafe_code)]
 
@@ -149,7 +150,7 @@ impl TrustedName {
         self.checked(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)
     }
 
-    /// The same to change it in place.
+    /// Opens the file to change it in place.
     pub fn update(&self) -> Result<File, TrustError> {
         self.checked(OFlag::O_RDWR | OFlag::O_CREAT)
     }
@@ -232,7 +233,7 @@ pub fn trusted_rules(path: &Path) -> Result<File, TrustError> {
     Err(TrustError { path, why: TrustErrorKind::Link })
 }
 
-/// That only root or this user can change what stands in a directory. `Ok(false)` when there is none.
+/// Checks that only root or this user can change what stands in a directory. `Ok(false)` when there is none.
 pub fn trusted_directory(path: &Path) -> Result<bool, TrustError> {
     match TrustWalk::new(path, false)?.finish() {
         Ok(_) => Ok(true),
@@ -245,8 +246,8 @@ pub fn trusted_directory(path: &Path) -> Result<bool, TrustError> {
     }
 }
 
-/// That only root or this user can change a program, or have another file in its place. Links on the way may
-/// be this user's own too: who may make one may name what it leads to.
+/// Checks that only root or this user can change a program, or have another file in its place. Links on the
+/// way may be this user's own too: who may make one may name what it leads to.
 /// Errors: a system call's own error (`From<Distrust>` gives it) where there is no such program.
 pub fn trusted_program(path: &Path) -> Result<(), TrustError> {
     let mut walk = TrustWalk::new(path, false)?;
@@ -264,7 +265,7 @@ pub fn trusted_program(path: &Path) -> Result<(), TrustError> {
     Err(TrustError { path: path.to_owned(), why: TrustErrorKind::NotRegular })
 }
 
-/// Whose links are followed.
+/// The owners whose links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LinkPolicy {
     /// Those that root alone can have made.
@@ -389,8 +390,8 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// Whether only root or this user can change a file or directory. In a sticky directory others can add names, but
-/// neither take away nor replace those of others: one may stand above.
+/// Whether only root or this user can change a file or directory. In a sticky directory others can add names,
+/// but neither take away nor replace those of others: one may stand above.
 fn judge(stat: &FileStat, above: bool) -> Result<(), TrustErrorKind> {
     if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
         return Err(TrustErrorKind::Owner(stat.st_uid));

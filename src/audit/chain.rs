@@ -1,4 +1,5 @@
-//! The chain: each line carries the hash of the one before it. Knows lines and hashes, no records and no files.
+//! The chain: each line carries the hash of the one before it. Knows lines and hashes, no records and no
+//! files.
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,7 +1,7 @@
-//! What is on record: the manifest with its chain and its numbers. Nothing runs before its start is written here,
-//! and nothing is answered before its end or its refusal is. `record/` has the kinds of lines, `write/` how one
-//! gets to disk and to the journal, `read/` which lines of a file are records, `query/` which of them somebody
-//! asks for, and `verify/` whether a manifest is what its broker wrote.
+//! What is on record: the manifest with its chain and its numbers. Nothing runs before its start is written
+//! here, and nothing is answered before its end or its refusal is. `record/` has the kinds of lines, `write/`
+//! how one gets to disk and to the journal, `read/` which lines of a file are records, `query/` which of them
+//! somebody asks for, and `verify/` whether a manifest is what its broker wrote.
 
 #![forbid(unsafe_code)]
 

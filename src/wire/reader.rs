@@ -54,7 +54,7 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// What is left of one message.
+/// The unread bytes of one message.
 #[derive(Debug)]
 pub struct MessageReader<'a>(&'a [u8]);
 
@@ -105,7 +105,7 @@ impl<'a> MessageReader<'a> {
         Ok(())
     }
 
-    /// What is left.
+    /// Takes the unread bytes.
     pub fn rest(&self) -> &'a [u8] {
         self.0
     }
@@ -115,7 +115,7 @@ impl<'a> MessageReader<'a> {
         self.0.is_empty()
     }
 
-    /// That nothing is left.
+    /// Checks that no byte is left.
     pub fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed::Trailing(self.0.len())) }
     }

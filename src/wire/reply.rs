@@ -1,6 +1,7 @@
 //! What the broker answers: a status and, to a listing that fits, its text.
 //!
-//! Shape: `u32 magic`, `u32 version`, `i32 status`; a listing goes on with `u32 length` and that many bytes of UTF-8.
+//! Shape: `u32 magic`, `u32 version`, `i32 status`; a listing goes on with `u32 length` and that many bytes
+//! of UTF-8.
 
 use std::fmt;
 
@@ -12,8 +13,8 @@ use crate::limits::LISTING_BYTES_MAX;
 use super::header::{MAGIC, VERSION};
 use super::reader::{Malformed, MessageReader};
 
-/// The status of a reply: 0 to 255 is what the command exited with (128 + signal when one ended it); the negative
-/// ones are the broker's own.
+/// The status of a reply: 0 to 255 is what the command exited with (128 + signal when one ended it); the
+/// negative ones are the broker's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "broker", derive(Serialize))]
 #[cfg_attr(feature = "broker", serde(transparent))]
@@ -52,7 +53,7 @@ impl Status {
         (Self::STOPPING, "STOPPING"),
     ];
 
-    /// What the command exited with.
+    /// The command's exit status.
     pub fn exited(code: u8) -> Self {
         Self(i32::from(code))
     }
@@ -92,7 +93,7 @@ impl fmt::Display for Status {
 pub enum Reply {
     /// How the call ended, or why it was refused.
     Status(Status),
-    /// What may be called; at most [`LISTING_BYTES_MAX`] bytes.
+    /// The listing; at most [`LISTING_BYTES_MAX`] bytes.
     Listing(String),
 }
 

@@ -35,7 +35,8 @@ impl Request {
         Ok(if words.is_empty() { Self::List } else { Self::Call(words) })
     }
 
-    /// The bytes of this request; `None` when they are more than a message may be or there are too many words.
+    /// The bytes of this request; `None` when they are more than a message may be or there are too many
+    /// words.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let words = match self {
             Self::Call(words) => words.as_slice(),

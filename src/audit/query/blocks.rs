@@ -8,8 +8,9 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::limits::LOG_BLOCK_BYTES;
 
-/// Hands each whole line of `bytes` to `take`, with its offset, and gives the offset behind the last newline. What
-/// stands behind that is not a line yet; a line that is longer than a block is none of a broker's and is left out.
+/// Hands each whole line of `bytes` to `take`, with its offset, and gives the offset behind the last newline.
+/// What stands behind that is not a line yet; a line that is longer than a block is none of a broker's and is
+/// left out.
 pub(super) fn each_line(
     mut bytes: impl Read,
     mut at: u64,
@@ -40,7 +41,8 @@ pub(super) fn each_line(
     }
 }
 
-/// The same for a block in memory; gives how many of its bytes are whole lines.
+/// Hands each whole line of a block in memory to `take`, as [`each_line`] does; gives the bytes of whole
+/// lines.
 pub(super) fn split(
     block: &[u8],
     at: u64,

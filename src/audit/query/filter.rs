@@ -8,7 +8,7 @@ use crate::text::command_line;
 use crate::audit::read::{RecordFacts, RecordHead};
 use crate::audit::record::kind::RecordKind;
 
-/// What is asked for.
+/// A query: which calls are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct CallQuery {
     /// From this time on, in milliseconds since 1970.
@@ -34,7 +34,7 @@ pub enum RuleQuery {
     Text(String),
 }
 
-/// The same, ready to be held against many lines.
+/// A query, ready to be held against many lines.
 #[derive(Debug)]
 pub struct LineFilter {
     asked: CallQuery,
@@ -65,7 +65,7 @@ impl LineFilter {
         head.begins && self.may_take(head, line) && (self.is_shown_by(head) || self.takes_record(line))
     }
 
-    /// What the head and a search for bytes say; no record is parsed for it.
+    /// Whether the head, and a search for bytes, leave it possible; no record is parsed for it.
     fn may_take(&self, head: &RecordHead, line: &[u8]) -> bool {
         let CallQuery { since, until, rejects, .. } = &self.asked;
         since.is_none_or(|since| since <= head.ts)

@@ -20,11 +20,11 @@ pub enum FoundLine {
     Begin,
     /// Its end.
     End,
-    /// What is beside these: that it runs on in another file, or what became of what went on after its end.
+    /// Another record of the call: `carried`, `capture` or `kept`.
     More,
 }
 
-/// Who is handed the lines that are asked for: the head of each, what it is of its call, and all of it.
+/// A function that takes the lines that are asked for: the head, the part of its call, and the bytes of each.
 pub type LineConsumer<'a> = dyn FnMut(RecordHead, FoundLine, &[u8]) -> io::Result<()> + 'a;
 
 /// Picks lines. Remembers which calls have begun and not ended, and of which something goes on.
@@ -41,12 +41,12 @@ impl CallMatcher {
         Self { filter, running: HashSet::new(), lasting: HashSet::new() }
     }
 
-    /// What was asked for.
+    /// The filter.
     pub fn filter(&self) -> &LineFilter {
         &self.filter
     }
 
-    /// What a line is to what is asked for, if it is anything.
+    /// The head of a line and its part of its call, where the line is asked for.
     pub fn take(&mut self, line: &[u8]) -> Option<(RecordHead, FoundLine)> {
         let head = RecordHead::of(line)?;
         if head.begins {
@@ -60,8 +60,8 @@ impl CallMatcher {
         self.take_end(&head, line).map(|found| (head, found))
     }
 
-    /// What a line is that ends a call, or tells more of it. Who asks for one call is told of these even where its start
-    /// is gone.
+    /// What a line is that ends a call, or tells more of it. Who asks for one call is told of these even
+    /// where its start is gone.
     fn take_end(&mut self, head: &RecordHead, line: &[u8]) -> Option<FoundLine> {
         let is_asked = self.filter.call() == Some(head.call);
         if matches!(head.kind, RecordKind::Capture | RecordKind::Kept | RecordKind::Carried) {

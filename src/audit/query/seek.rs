@@ -1,5 +1,5 @@
-//! Where to begin: the place of the last calls that are asked for, found from the end on, so that a long history costs
-//! nothing when only its end is asked for.
+//! Where to begin: the place of the last calls that are asked for, found from the end on, so that a long
+//! history costs nothing when only its end is asked for.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,13 +21,13 @@ use crate::audit::read::{
 /// How many calls are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallCount {
-    /// All.
+    /// Every call.
     All,
     /// The last.
     Last(usize),
 }
 
-/// What of the files cannot be shown.
+/// A part of the files that cannot be shown.
 #[derive(Debug)]
 pub enum UnreadPart {
     /// A file, or what comes after its beginning, cannot be read.
@@ -65,8 +65,8 @@ struct FilePart {
 }
 
 impl CallHistory {
-    /// Looks for the last `count` calls in these files, of which the oldest comes first. Goes back until they are
-    /// found, or until the records are older than what is asked for.
+    /// Looks for the last `count` calls in these files, of which the oldest comes first. Goes back until they
+    /// are found, or until the records are older than what is asked for.
     pub fn find(paths: &[PathBuf], filter: &LineFilter, count: CallCount) -> Self {
         let mut history = Self { files: Vec::new(), begin: 0, calls: 0, unshown: Vec::new() };
         // What a file ends with, by the word of the mark, or of the file that was begun after it.
@@ -108,7 +108,7 @@ impl CallHistory {
         self.files.is_empty()
     }
 
-    /// What cannot be shown, the newest first.
+    /// The parts that cannot be shown, the newest first.
     pub fn unshown(&mut self) -> Vec<UnreadPart> {
         std::mem::take(&mut self.unshown)
     }
@@ -227,7 +227,7 @@ impl ChainScan {
     }
 }
 
-/// What the first line of a file follows.
+/// The `prev` of a file's first line.
 fn first_prev(source: &ManifestSource) -> Option<Digest> {
     let mut lines = ManifestLines::new(source.bytes().ok()?);
     Digest::before(lines.read_line().ok()??.bytes)
@@ -247,7 +247,7 @@ impl io::Read for OpenedAt<'_> {
     }
 }
 
-/// What was found in one file.
+/// The place and the number of calls that were found in one file.
 #[derive(Debug)]
 struct FileFindings {
     /// The place of the first call that is wanted, or of the first line that was looked at.

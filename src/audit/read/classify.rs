@@ -57,7 +57,7 @@ pub struct ForeignPlace {
     pub line: u64,
 }
 
-/// What an interrupted write left: the beginning of a record, without a newline.
+/// A torn line: the beginning of a record, without a newline, as an interrupted write leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornLine {
     /// Its bytes.
@@ -228,8 +228,8 @@ impl LineClassifier {
         if is_last { LineRelation::Follows } else { LineRelation::Returns }
     }
 
-    /// The run that ends with the `close` after which `run` was put: a broker that took such lines for records
-    /// went on after them, and its own are records.
+    /// The run that ends with the `close` after which `run` was put: a broker that took such lines for
+    /// records went on after them, and its own are records.
     fn before_close(&self, run: &LineRun) -> Option<usize> {
         let close = run.after_close?;
         self.runs.iter().position(|run| run.hash == close)
@@ -288,7 +288,7 @@ impl LineClassifier {
     }
 }
 
-/// What a file holds, by its lines.
+/// The lines of a file, each judged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClassifiedLines {
     /// Where it holds no record, from the front on.
@@ -304,7 +304,7 @@ pub struct ClassifiedLines {
     /// The beginning of the last line before that, where the file's first run ends. It is foreign, because no
     /// line after it vouches for it.
     pub unvouched: Option<u64>,
-    /// What an interrupted write left at the end.
+    /// The torn line at the end.
     pub torn: Option<TornLine>,
     /// Lines that were torn, and that the record after them vouches for.
     pub torn_lines: u64,
@@ -315,7 +315,7 @@ pub struct ClassifiedLines {
 }
 
 impl LineClassifier {
-    /// The same at the end of the file.
+    /// Judges the lines, at the end of the file.
     pub fn finish(mut self) -> ClassifiedLines {
         let torn = self.bare.as_ref().filter(|bare| !bare.ended).and_then(|bare| bare.torn);
         if torn.is_some() {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 use crate::audit::record::kind::RecordKind;
 use crate::ids::CallId;
 
-/// The fields of a line that a broker's start and a query look at. A line that is no JSON, or has another type for one
-/// of them, has none.
+/// The fields of a line that a broker's start and a query look at. A line that is no JSON, or has another
+/// type for one of them, has none.
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::audit) struct RecordFacts<'l> {
     /// The kind, where this version knows it.

@@ -1,6 +1,6 @@
-//! What a line says. [`RecordHead`] is what stands at the front of every record, found without reading the rest;
-//! [`ParsedRecord`] is the record in its types, for what asks about calls; [`RecordFields`] is all of it, in the order of the
-//! line, fields of later versions included. `../record/call.rs` writes them.
+//! What a line says. [`RecordHead`] is what stands at the front of every record, found without reading the
+//! rest; [`ParsedRecord`] is the record in its types, for what asks about calls; [`RecordFields`] is all of
+//! it, in the order of the line, fields of later versions included. `../record/call.rs` writes them.
 
 use std::fmt;
 
@@ -50,7 +50,7 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
 /// A record. Which fields are there depends on its kind.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ParsedRecord {
-    /// What it tells of.
+    /// Its kind.
     pub kind: RecordKind,
     /// When, in milliseconds since 1970.
     pub ts: u64,
@@ -71,7 +71,7 @@ pub struct ParsedRecord {
     pub pid: Option<i32>,
     /// The caller's user.
     pub uid: Option<u32>,
-    /// What the caller was answered.
+    /// The status that the caller was answered.
     pub status: Option<i32>,
     /// How long it took.
     pub duration_ms: Option<u64>,
@@ -80,18 +80,18 @@ pub struct ParsedRecord {
     /// The timeout ended it.
     #[serde(default)]
     pub timed_out: bool,
-    /// It was ended because its caller left.
+    /// The call was ended because its caller left.
     #[serde(default)]
     pub hangup: bool,
-    /// It was ended because the broker stopped.
+    /// The call was ended because the broker stopped.
     #[serde(default)]
     pub stopped: bool,
     /// A process of it was killed for want of memory.
     #[serde(default)]
     pub oom: bool,
-    /// What failed before anything of it ran.
+    /// The step that failed before anything of the command ran.
     pub step: Option<String>,
-    /// How that failed.
+    /// The error of that step.
     pub errno: Option<String>,
     /// Why it was refused.
     pub reason: Option<String>,

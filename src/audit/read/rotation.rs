@@ -6,8 +6,8 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The files that rotation made of the manifest at `path`, the oldest first, and `path` itself at the end, whether it
-/// is there or not. Sorted by name: numbers count down to now, dates count up.
+/// The files that rotation made of the manifest at `path`, the oldest first, and `path` itself at the end,
+/// whether it is there or not. Sorted by name: numbers count down to now, dates count up.
 pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Ok(vec![path.to_owned()]) };
@@ -38,7 +38,8 @@ pub fn unrotated(path: &Path) -> PathBuf {
 /// A longer number is a date.
 const COUNT_DIGITS_MAX: usize = 5;
 
-/// What a rotated file's name says of its age. Dates sort before numbers: who has both changed from one to the other.
+/// The age of a rotated file, by its name. Dates sort before numbers: logrotate's configuration changed from
+/// one to the other where there are both.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum RotationAge {
     Date(String),

@@ -1,4 +1,5 @@
-//! One file of a manifest, opened to be read. What it is packed with is told by its first bytes, not by its name.
+//! One file of a manifest, opened to be read. What it is packed with is told by its first bytes, not by its
+//! name.
 
 use std::fmt;
 use std::fs::File;
@@ -53,7 +54,7 @@ impl fmt::Display for ReadError {
 impl std::error::Error for ReadError {}
 
 impl ReadError {
-    /// What reading the file at `path` gave.
+    /// The error of reading the file at `path`.
     pub(in crate::audit) fn io(path: &Path, source: io::Error) -> Self {
         Self { path: path.to_owned(), why: ReadErrorKind::Io(source) }
     }
@@ -88,7 +89,7 @@ impl ManifestSource {
         &self.path
     }
 
-    /// Whose it is.
+    /// The user id of its owner.
     pub fn owner(&self) -> io::Result<u32> {
         Ok(self.file.metadata()?.uid())
     }

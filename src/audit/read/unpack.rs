@@ -1,4 +1,5 @@
-//! gzip and zstd, as logrotate leaves them, unpacked as a stream: in bounded memory, and with a bound on what comes out.
+//! gzip and zstd, as logrotate leaves them, unpacked as a stream: in bounded memory, and with a bound on what
+//! comes out.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -7,7 +8,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::limits::{SCAN_BUFFER_BYTES, ZSTD_WINDOW_BYTES_MAX};
 
-/// What a file is packed with.
+/// The compression of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     None,

@@ -1,5 +1,6 @@
-//! The lines that tell of calls after their end, or for want of one: their captures are closed, they run on while a new
-//! file is begun, a broker that was killed left something of them. REFERENCE.md has each field's meaning.
+//! The lines that tell of calls after their end, or for want of one: their captures are closed, they run on
+//! while a new file is begun, a broker that was killed left something of them. REFERENCE.md has each field's
+//! meaning.
 
 use serde::Serialize;
 
@@ -10,8 +11,9 @@ use crate::ids::CallId;
 use super::call::{CaptureTally, CapturedBytes, is_false, is_zero, now_ms};
 use super::kind::RecordKind;
 
-/// `lost`, `kept` or `capture`: a call's broker ended before the call did, processes of an ended call outlived their
-/// broker, or the captures of an ended call, which its processes had gone on writing, are closed.
+/// `lost`, `kept` or `capture`: a call's broker ended before the call did, processes of an ended call
+/// outlived their broker, or the captures of an ended call, which its processes had gone on writing, are
+/// closed.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct AftermathRecord {
     pub(in crate::audit) kind: RecordKind,
@@ -21,7 +23,7 @@ pub(in crate::audit) struct AftermathRecord {
     pub(in crate::audit) leftovers: Leftovers,
 }
 
-/// What an earlier broker left of a call, and what became of it.
+/// The captures and processes that a call left after its end or its broker's, and their number at the end.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::audit) struct Leftovers {
     /// Why its broker did not see the call to its end; none where it did.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use crate::limits::RECORD_ARGV_BYTES_MAX;
 use crate::sys::Sender;
 
-/// Who asked.
+/// The process that sent a request, its user and group.
 #[derive(Clone, Debug, Serialize)]
 pub struct Caller {
     #[serde(skip_serializing_if = "Option::is_none")]

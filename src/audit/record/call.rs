@@ -1,5 +1,6 @@
-//! The lines of a manifest that tell of calls, one type a kind; REFERENCE.md has each field's meaning. A field that says
-//! nothing is left out; `prev` is added when the line is written. `aftermath.rs` and `lifecycle.rs` have the others.
+//! The lines of a manifest that tell of calls, one type a kind; REFERENCE.md has each field's meaning. A
+//! field that says nothing is left out; `prev` is added when the line is written. `aftermath.rs` and
+//! `lifecycle.rs` have the others.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -50,7 +51,7 @@ pub(in crate::audit) struct StartRecord<'a> {
     policy: &'a str,
 }
 
-/// What a start record is made from.
+/// The facts of a call that its start record is made from.
 #[derive(Debug)]
 pub struct CallStart<'a> {
     /// The socket that was asked.
@@ -68,7 +69,7 @@ pub struct CallStart<'a> {
     pub resolved: &'a str,
     /// Where it runs.
     pub cwd: &'a str,
-    /// Who asked.
+    /// The caller.
     pub caller: &'a Caller,
     /// The process that becomes the command.
     pub child: i32,
@@ -85,7 +86,7 @@ pub struct CallStart<'a> {
 }
 
 impl CallStart<'_> {
-    /// What finds what may be left of the call, as far as its log policy lets records tell.
+    /// The cgroup and captures of the call, as far as its log policy lets records tell.
     pub(in crate::audit) fn trace(&self) -> CallTrace {
         let [stdin, stdout, stderr] = self.captures.map(|path| path.map(PathBuf::from));
         let (cgroup, cgroup_id) = self.cgroup.map(|(path, id)| (path.to_owned(), id)).unzip();
@@ -133,11 +134,11 @@ pub enum EndCause {
     Hangup,
     /// The broker stops.
     Stop,
-    /// What passes cannot be captured, and `audit = strict`.
+    /// A capture failed, and the rule has `audit = strict`.
     CaptureLost,
 }
 
-/// What the captures of a call hold.
+/// The contents of a call's captures, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CapturedBytes {
     /// Bytes, of stdin, stdout and stderr, where there is a capture.
@@ -148,7 +149,7 @@ pub struct CapturedBytes {
     pub truncated: bool,
     /// The streams were cut off while somebody held them open, or before the caller had all.
     pub drain_timeout: bool,
-    /// What the command left running goes on writing.
+    /// Processes that the command left go on writing.
     pub goes_on: bool,
 }
 
@@ -157,7 +158,7 @@ pub struct CapturedBytes {
 pub enum CallOutcome {
     /// The command ran.
     Ran {
-        /// What its caller is answered.
+        /// The status that its caller is answered.
         status: Status,
         /// The signal that ended it.
         signal: Option<i32>,
@@ -167,21 +168,21 @@ pub enum CallOutcome {
         left: usize,
         /// Others run on, as its rule has it.
         keeps: bool,
-        /// What all that ran in its scope used.
+        /// The processor time and memory of all processes in its scope.
         account: CgroupUsage,
-        /// What was captured of it.
+        /// The contents of its captures.
         captured: CapturedBytes,
     },
     /// Nothing of the command ran.
     NotStarted {
         /// The step that failed.
         step: &'static str,
-        /// What it gave.
+        /// The error of that step.
         errno: Errno,
     },
     /// Nothing of the command ran, because its start is not certain to be on disk.
     NotDurable {
-        /// What the disk gave.
+        /// The error of the sync.
         errno: Errno,
     },
 }
@@ -192,7 +193,7 @@ impl CallOutcome {
         matches!(self, Self::Ran { left: 1.., .. })
     }
 
-    /// What of the call goes on after it.
+    /// The parts of the call that go on after its end.
     pub fn goes_on(&self) -> LiveParts {
         match self {
             Self::Ran { captured, keeps, .. } => LiveParts { capturing: captured.goes_on, keeping: *keeps },
@@ -200,7 +201,7 @@ impl CallOutcome {
         }
     }
 
-    /// What the caller is answered.
+    /// The status that the caller is answered.
     pub fn status(&self) -> Status {
         match self {
             Self::NotStarted { .. } => Status::SPAWN,
@@ -340,7 +341,7 @@ impl<'a> ExitRecord<'a> {
     }
 }
 
-/// What captures hold, as records have it.
+/// The contents of captures, as records have them.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::audit) struct CaptureTally {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,5 @@
-//! Records as entries of the journal: a sentence for a person, an id for each kind, and the fields that tools ask for.
-//! Whoever adds a kind of record writes its entry here, or it cannot be written at all.
+//! Records as entries of the journal: a sentence for a person, an id for each kind, and the fields that tools
+//! ask for. Whoever adds a kind of record writes its entry here, or it cannot be written at all.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! The kinds of records: the names that lines are written with and read by, and the id of each in the journal.
+//! The kinds of records: the names that lines are written with and read by, and the id of each in the
+//! journal.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -60,7 +61,8 @@ impl RecordKind {
         self.name_and_id().0
     }
 
-    /// The journal's `MESSAGE_ID`, 32 hexadecimal digits. Fixed for good: the catalog and people's filters know it.
+    /// The journal's `MESSAGE_ID`, 32 hexadecimal digits. Fixed for good: the catalog and people's filters
+    /// know it.
     pub fn message_id(self) -> &'static str {
         self.name_and_id().1
     }

@@ -1,4 +1,5 @@
-//! The lines of a manifest in which a broker tells of itself: it begins to write, it read its rules again, it leaves.
+//! The lines of a manifest in which a broker tells of itself: it begins to write, it read its rules again, it
+//! leaves.
 
 use std::collections::BTreeSet;
 

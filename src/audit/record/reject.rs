@@ -13,8 +13,8 @@ use super::argv::{Caller, RecordedArgv};
 use super::call::now_ms;
 use super::kind::RecordKind;
 
-/// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a new
-/// process each time.
+/// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a
+/// new process each time.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusedRequest {
     pub(in crate::audit) socket: SocketName,
@@ -58,7 +58,8 @@ impl RefusedRequest {
         (&self.socket, uid, &self.words, self.reason, &self.detail, self.status)
     }
 
-    /// The same without the words and what quotes them: a log policy keeps them out of every record.
+    /// The refusal without its words, and without the detail that quotes them: a log policy keeps them out of
+    /// every record.
     pub fn without_words(self) -> Self {
         Self { words: RecordedArgv::new(std::iter::empty()), detail: String::new(), ..self }
     }

@@ -10,7 +10,8 @@ use crate::ids::{CallId, SocketName};
 use super::call::now_ms;
 use super::kind::RecordKind;
 
-/// `reject`: refusals of one socket that were too many to have records of their own, counted by their reasons.
+/// `reject`: refusals of one socket that were too many to have records of their own, counted by their
+/// reasons.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct RejectManyRecord<'a> {
     kind: RecordKind,

@@ -1,4 +1,5 @@
-//! By what processes and captures of a call are found again: a part of its start, or of its `carried` in a later file.
+//! By what processes and captures of a call are found again: a part of its start, or of its `carried` in a
+//! later file.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::audit::read::{LineText, RecordFacts};
 use crate::cgroup::Cgroup;
 
-/// What a start record says of what may be left.
+/// The cgroup and the captures of a call, as its start record names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(in crate::audit) struct CallTrace {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::audit::chain::Digest;
 use crate::audit::read::{LineClassifier, LineRelation, ManifestLine, ParsedRecord};
 use crate::audit::record::kind::RecordKind;
 
-/// What one file holds, and the first line of it that does not fit.
+/// The lines of one file, counted, and the first one that does not fit.
 #[derive(Debug, Default)]
 pub(super) struct FileScan {
     standing: LineClassifier,
@@ -40,15 +40,15 @@ pub(super) struct FileScan {
 #[derive(Debug)]
 struct HeldLine {
     number: u64,
-    /// What it says that it follows.
+    /// Its `prev`.
     prev: Digest,
-    /// What it should follow.
+    /// The hash of the line before it.
     before: Digest,
     hash: Digest,
 }
 
 impl FileScan {
-    /// What the first line of the next file follows.
+    /// The hash of the last record: the `prev` of the next file's first line.
     pub(super) fn last(&self) -> Option<Digest> {
         self.last
     }
@@ -113,7 +113,7 @@ impl FileScan {
         }
     }
 
-    /// What is wrong with a line, if it is the first.
+    /// Notes a finding, where no earlier line has one.
     pub(super) fn note(&mut self, number: u64, finding: ChainFinding) {
         if self.finding.as_ref().is_none_or(|(first, _)| number < *first) {
             self.finding = Some((number, finding));

@@ -26,13 +26,13 @@ pub enum VerifyError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the call gave.
+        /// The error of the call.
         source: io::Error,
     },
 }
 
 impl VerifyError {
-    /// What a failed system call on the file at `path` is.
+    /// The error of a failed system call on the file at `path`.
     fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
         |source| Self::Io { path: path.to_owned(), source }
     }
@@ -50,12 +50,12 @@ impl fmt::Display for VerifyError {
 
 impl std::error::Error for VerifyError {}
 
-/// How the journal is asked: for a user's entries from this time on, in milliseconds since 1970. An error says why it
-/// was not.
+/// How the journal is asked: for a user's entries from this time on, in milliseconds since 1970. An error
+/// says why it was not.
 pub type AskJournal<'a> = &'a dyn Fn(u32, u64) -> Result<JournalIndex, String>;
 
-/// Verifies the files of one manifest, given in any order. The journal is read first: what it has by then stands in
-/// the files, so that a broker that writes meanwhile is not taken for one whose lines were cut off.
+/// Verifies the files of one manifest, given in any order. The journal is read first: what it has by then
+/// stands in the files, so that a broker that writes meanwhile is not taken for one whose lines were cut off.
 pub fn verify(paths: &[PathBuf], ask: AskJournal<'_>) -> Result<VerifyReport, VerifyError> {
     let mut files = paths.iter().map(|path| DatedFile::open(path)).collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(|file| file.ts);
@@ -167,7 +167,7 @@ fn link(scans: &mut [(PathBuf, FileScan)], journal_index: Option<&JournalIndex>)
     remarks
 }
 
-/// What the journal has after the last line of a file that no other file goes on from.
+/// Looks for the journal's records after the last line of a file that no other file follows.
 fn look_past(path: &Path, scan: &mut FileScan, journal_index: &JournalIndex) -> Option<VerifyRemark> {
     let last = scan.last()?;
     let next = journal_index.after(last).first()?;
@@ -219,7 +219,8 @@ fn recount(numbers: &CallNumbers) -> impl Iterator<Item = VerifyRemark> {
     open.into_iter().chain(bare)
 }
 
-/// What the journal does not have. What it cannot say is not held against a manifest: it forgets, and may be off.
+/// Counts the records that the journal lacks. That is no fault of a manifest: the journal forgets, and may be
+/// off.
 fn compare(scans: &[(PathBuf, FileScan)], not_asked: Option<String>) -> Option<VerifyRemark> {
     if let Some(why) = not_asked {
         return Some(VerifyRemark::NoJournal(why));

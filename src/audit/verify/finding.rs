@@ -64,7 +64,7 @@ pub enum ChainFinding {
     FoundCut,
     /// No file that was given ends with the line before it.
     Unlinked,
-    /// It begins a chain, and so does another file.
+    /// The file begins a chain, and so does another one.
     SecondBeginning,
     /// The same lines as in another file.
     Copy,
@@ -93,7 +93,7 @@ pub enum ChainFinding {
         /// How many.
         records: u64,
     },
-    /// What the file is packed in is damaged.
+    /// The packed file is damaged.
     Damaged(String),
 }
 

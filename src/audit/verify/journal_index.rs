@@ -46,7 +46,7 @@ pub struct IndexedEntry {
     pub ts: u64,
     /// The process that sent it.
     pub process: Option<JournalProcess>,
-    /// What that runs.
+    /// The program of that process.
     pub program: SenderProgram,
     /// Whether it says that it is of the manifest that is verified.
     pub is_here: bool,
@@ -62,7 +62,7 @@ pub struct JournalIndex {
     others: HashSet<(Digest, Digest)>,
 }
 
-/// What the journal says of a line.
+/// The journal's word on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Confirmation {
     /// Its broker sent it.
@@ -93,7 +93,7 @@ impl JournalIndex {
         Self { entries, seen, others }
     }
 
-    /// What followed the line with this hash. More than one when somebody wrote another history.
+    /// The entries that follow the line with this hash: more than one where somebody wrote another history.
     pub(super) fn after(&self, prev: Digest) -> &[IndexedEntry] {
         &self.entries[self.range(prev)]
     }
@@ -130,8 +130,8 @@ impl JournalIndex {
         confirmed
     }
 
-    /// Another record than the line with this hash that followed the one before it. The first lines of all chains
-    /// follow the same, nothing.
+    /// Another record than the line with this hash that followed the one before it. The first lines of all
+    /// chains follow the same, nothing.
     pub(super) fn denies(&self, prev: Digest, hash: Digest) -> Option<IndexedEntry> {
         let after = if prev == Digest::NONE { &[] } else { self.after(prev) };
         after.iter().find(|entry| entry.hash != hash).copied()

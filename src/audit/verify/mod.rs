@@ -1,5 +1,6 @@
-//! Whether a manifest is what its broker wrote: the chain within and across its files, the numbers, and the journal's
-//! copy of both. Reads; judges; prints nothing. `chain.rs` is the rule for one line, `report.rs` what comes out.
+//! Whether a manifest is what its broker wrote: the chain within and across its files, the numbers, and the
+//! journal's copy of both. Reads; judges; prints nothing. `chain.rs` is the rule for one line, `report.rs`
+//! what comes out.
 
 mod chain;
 mod files;

@@ -1,5 +1,5 @@
-//! Call numbers: each is taken once, and each call ends once. Runs of numbers are kept as two ends, so that what is
-//! remembered grows with the gaps and not with the calls.
+//! Call numbers: each is taken once, and each call ends once. Runs of numbers are kept as two ends, so that
+//! what is remembered grows with the gaps and not with the calls.
 
 use std::collections::BTreeMap;
 

@@ -6,18 +6,18 @@ use crate::ids::CallId;
 
 use super::finding::{ChainFinding, LinePlace};
 
-/// What was found in all files.
+/// The findings of all files.
 #[derive(Debug)]
 pub struct VerifyReport {
     /// Each file, in the order of the chain as far as there is one.
     pub files: Vec<FileReport>,
     /// How many calls have a number on record.
     pub calls: u64,
-    /// What cannot be shown, but speaks of no change either.
+    /// Remarks: what cannot be proved, and is no sign of a change either.
     pub remarks: Vec<VerifyRemark>,
 }
 
-/// What was found in one file.
+/// The findings of one file.
 #[derive(Debug)]
 pub struct FileReport {
     /// The file.
@@ -32,12 +32,12 @@ pub struct FileReport {
     pub finding: Option<(u64, ChainFinding)>,
 }
 
-/// What a reader should know of a manifest that fits.
+/// A remark on a manifest that fits.
 #[derive(Debug, PartialEq, Eq)]
 pub enum VerifyRemark {
     /// The chain begins in a file that was not given.
     EarlierElsewhere(PathBuf),
-    /// It goes on in a file that was not given.
+    /// The chain goes on in a file that was not given.
     LaterElsewhere(PathBuf),
     /// Nothing was compared with the journal, and why.
     NoJournal(String),
@@ -53,12 +53,12 @@ pub enum VerifyRemark {
         /// How many.
         records: u64,
     },
-    /// It has records of these files as of a manifest in another place.
+    /// The journal has records of these files as of a manifest in another place.
     OtherPlace {
         /// How many.
         records: u64,
     },
-    /// It has records of these files that another process sent than the broker, or that runs another program.
+    /// The journal has records of these files from another process than the broker, or from another program.
     OtherProcess {
         /// How many.
         records: u64,

@@ -289,7 +289,7 @@ fn a_manifest_of_another_place_is_told_of_and_is_none_where_there_was_one() {
     let records = moved.len() as u64;
     let found = report(&dir, &files, Some(moved.clone()));
     assert_eq!((first_misfit(&found), &*found.remarks), (None, &[VerifyRemark::OtherPlace { records }][..]));
-    // Another gate's, of whatever time.
+    // Another broker's, of whatever time.
     let other = journal(&[written_anew(&files[1])]);
     let other: Vec<_> =
         other.into_iter().map(|entry| IndexedEntry { ts: entry.ts + 1_000_000, ..entry }).collect();

@@ -1,5 +1,5 @@
-//! Ends of calls that could not be written when they came. They are kept, with what the journal is to be told of them,
-//! until the manifest takes lines again.
+//! Ends of calls that could not be written when they came. They are kept, with what the journal is to be told
+//! of them, until the manifest takes lines again.
 
 use std::collections::VecDeque;
 
@@ -38,7 +38,7 @@ impl EndBacklog {
         self.0.front()
     }
 
-    /// That one is written.
+    /// Takes out the first end: it is written.
     pub(super) fn shift(&mut self) -> Option<UnwrittenEnd> {
         self.0.pop_front()
     }

@@ -1,6 +1,6 @@
 //! How much of the record refusals may take: bytes that come back with time, for a socket and for all sockets
-//! together. Knows sizes and times; writes nothing. `dedup.rs` decides what becomes of refusals that find none
-//! left.
+//! together. Knows sizes and times; writes nothing. `dedup.rs` decides what becomes of refusals that find
+//! none left.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::limits::{
 };
 use crate::sys::Locked;
 
-/// What all sockets of this process share: they share the disk and the journal.
+/// The budget that all sockets of this process share, as they share the disk and the journal.
 static BROKER: Locked<TokenBucket> =
     Locked::new(TokenBucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND));
 
@@ -50,9 +50,9 @@ impl TokenBucket {
 /// The budget of one socket.
 #[derive(Debug)]
 pub(super) struct RefusalBudget {
-    /// What it has whatever the others do.
+    /// Its own bytes, whatever the other sockets do.
     own: TokenBucket,
-    /// What it has beside, as long as all sockets together have it.
+    /// Further bytes, as long as all sockets together have them.
     shared: TokenBucket,
 }
 

@@ -1,5 +1,5 @@
-//! The files that captures are kept in: new ones, below directories that only root or this user can write, and tried
-//! before anything runs.
+//! The files that captures are kept in: new ones, below directories that only root or this user can write,
+//! and tried before anything runs.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,7 +12,8 @@ use crate::sys;
 
 use crate::trust::{TrustError, TrustedName};
 
-/// A capture that holds nothing yet. Dropped without [`Self::stay`], its file is taken away again: nothing ran.
+/// A capture that holds nothing yet. Dropped without [`Self::stay`], its file is taken away again: nothing
+/// ran.
 #[derive(Debug)]
 pub struct CaptureFile {
     file: Option<File>,
@@ -21,8 +22,9 @@ pub struct CaptureFile {
 }
 
 impl CaptureFile {
-    /// Makes the file, mode 0600, with the directories that are missing above it, mode 0700. Where the name is taken,
-    /// whatever has it, the call's number is added. A place that takes no bytes is an error already here.
+    /// Makes the file, mode 0600, with the directories that are missing above it, mode 0700. Where the name
+    /// is taken, whatever has it, the call's number is added. A place that takes no bytes is an error already
+    /// here.
     pub fn create(path: &Path, call: CallId) -> io::Result<Self> {
         let capture = match Self::create_at(path) {
             Err(distrust) if distrust.is_taken() => {
@@ -42,9 +44,9 @@ impl CaptureFile {
         Ok(Self { file, place: Some(place), path: path.to_owned() })
     }
 
-    /// A file can be made where not a byte of it can be written. Of a file that was cut to nothing, ext4 has every byte
-    /// on its way to the disk when it is closed (`auto_da_alloc`), and the call waits for that: it is cut only where
-    /// nothing else can be done.
+    /// A file can be made where not a byte of it can be written. Of a file that was cut to nothing, ext4 has
+    /// every byte on its way to the disk when it is closed (`auto_da_alloc`), and the call waits for that: it
+    /// is cut only where nothing else can be done.
     fn probe(&self) -> io::Result<()> {
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
         match sys::allocate(file.as_fd(), 0, CAPTURE_PROBE_BYTES.into()) {
@@ -66,7 +68,7 @@ impl CaptureFile {
         self.file.take()
     }
 
-    /// It is named on record from now on.
+    /// Keeps the file: a record names it from now on.
     pub fn stay(&mut self) {
         self.place = None;
     }

@@ -1,5 +1,5 @@
-//! Group commit, for `sync = yes`: whoever needs a line on disk waits for one sync that covers it, and of those who
-//! wait together one makes it for all. Knows lines by their count, and nothing of what they say.
+//! Group commit, for `sync = yes`: whoever needs a line on disk waits for one sync that covers it, and of
+//! those who wait together one makes it for all. Knows lines by their count, and nothing of what they say.
 
 use std::fs::File;
 use std::io;
@@ -26,8 +26,8 @@ struct CommitState {
     doubt: Option<FailedSync>,
 }
 
-/// Lines that a sync failed for, and what it gave. The kernel says so once and forgets: a later sync that succeeds
-/// says nothing about them.
+/// Lines that a sync failed for, and what it gave. The kernel says so once and forgets: a later sync that
+/// succeeds says nothing about them.
 #[derive(Clone, Debug)]
 struct FailedSync {
     lines: RangeInclusive<u64>,
@@ -35,7 +35,8 @@ struct FailedSync {
 }
 
 impl GroupCommit {
-    /// Returns when the `line`th line is on disk. `open` gives the file and how many lines it was given by then.
+    /// Returns when the `line`th line is on disk. `open` gives the file and how many lines it was given by
+    /// then.
     pub(super) fn reach(&self, line: u64, open: impl Fn() -> (Arc<Flock<File>>, u64)) -> io::Result<()> {
         let mut state = self.state.lock();
         loop {

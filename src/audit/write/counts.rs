@@ -52,7 +52,7 @@ impl ManifestFile {
         self.write_counts(&counts, &lists)
     }
 
-    /// Each of them, whatever becomes of the others: what cannot be written here is in the journal at least.
+    /// Writes each count, whatever becomes of the others: one that fails here is in the journal at least.
     fn write_counts(&mut self, counts: &[DueRecord], lists: &[ListRecord]) -> io::Result<()> {
         let counts = counts.iter().map(|due| match due {
             DueRecord::Equal(rejected, of) => {

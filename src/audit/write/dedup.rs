@@ -32,7 +32,7 @@ pub(super) struct RepeatCount {
     pub(in crate::audit) count: u64,
 }
 
-/// What refusals of one socket may take, and those that found nothing left.
+/// The budget of one socket's refusals, and a count of those that found nothing left in it.
 #[derive(Debug, Default)]
 struct SocketShare {
     budget: RefusalBudget,
@@ -52,7 +52,7 @@ pub(in crate::audit) struct CountedRefusals {
     pub(in crate::audit) uids: Vec<u32>,
 }
 
-/// What to do with a refusal.
+/// The verdict on a refusal: written or counted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DedupVerdict {
     /// Write it.
@@ -86,7 +86,8 @@ impl RefusalDedup {
             self.count(rejected, RepeatCount::of(call, now), now);
             return DedupVerdict::Again;
         }
-        // A window that has closed takes more until its count is taken out: a new one in its place would drop it.
+        // A window that has closed takes more until its count is taken out: a new one in its place would drop
+        // it.
         let is_open = |repeats: &&mut RepeatCount| now < repeats.until || repeats.count > 0;
         let Some(repeats) = self.equal.get_mut(rejected).filter(is_open) else {
             let heard = self.write_or_count(call, rejected, now, cost);

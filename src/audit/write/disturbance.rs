@@ -8,7 +8,8 @@ use super::file::ManifestFile;
 use super::lock::{is_at, sync_directory};
 
 impl ManifestFile {
-    /// That the file is where it was and as long as it was left: nobody can read what is written elsewhere.
+    /// Checks that the file is at its path and as long as it was left: nobody can read what is written
+    /// elsewhere.
     pub(super) fn check_place(&mut self) -> io::Result<()> {
         self.check_open()?;
         self.cut_torn()?;

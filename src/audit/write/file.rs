@@ -1,6 +1,6 @@
-//! One open manifest file: the chain, the numbers, and what is written where. A line goes to disk first and to the
-//! journal next; what could not be written whole is cut off again. Of a full disk, the ends of running calls get what
-//! was kept for them.
+//! One open manifest file: the chain, the numbers, and what is written where. A line goes to disk first and
+//! to the journal next; what could not be written whole is cut off again. Of a full disk, the ends of running
+//! calls get what was kept for them.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -48,9 +48,9 @@ pub(super) struct ManifestFile {
     /// The `close` of this broker stands there: nothing comes after it.
     is_closed: bool,
     room: ReservedSpace,
-    /// What the next line follows.
+    /// The `prev` of the next line.
     prev: LineHash,
-    /// What the last line follows.
+    /// The `prev` of the last line.
     before: LineHash,
     next: CallId,
     /// Lines that were written so far, to this file and those before it.
@@ -84,8 +84,8 @@ impl ManifestFile {
         Ok(file)
     }
 
-    /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers, chain and
-    /// running calls go on there, and the last line here says that they do.
+    /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers,
+    /// chain and running calls go on there, and the last line here says that they do.
     pub(super) fn move_to(
         &mut self,
         path: &Path,
@@ -121,8 +121,8 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// Goes on in the same file, which somebody else cut or wrote to: a reload accepts that. What the file's own lines
-    /// prove of it, they prove by their chain.
+    /// Goes on in the same file, which somebody else cut or wrote to: a reload accepts that. What the file's
+    /// own lines prove of it, they prove by their chain.
     pub(super) fn resume(&mut self, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let path = self.path.clone();
         let io = ManifestOpenError::at(&path);
@@ -229,7 +229,7 @@ impl ManifestFile {
         carried.iter().try_for_each(|carried| self.write(carried))
     }
 
-    /// That there are numbers left.
+    /// Checks that there are numbers left.
     fn check_number(&self) -> Result<(), ManifestOpenError> {
         let fits = self.next.get() <= CALL_NUMBER_MAX;
         if fits {
@@ -239,8 +239,8 @@ impl ManifestFile {
         }
     }
 
-    /// That this broker did not close it. A thread that was about to accept a caller when the stop began, and
-    /// got no processor until everything had ended, finds it closed.
+    /// Checks that this broker did not close the file. A thread that was about to accept a caller when the
+    /// stop began, and got no processor until everything had ended, finds it closed.
     pub(super) fn check_open(&self) -> io::Result<()> {
         if self.is_closed { Err(io::Error::other("the broker that wrote it has left")) } else { Ok(()) }
     }
@@ -273,8 +273,8 @@ impl ManifestFile {
         CloseRecord { kind: RecordKind::Close, ts: now_ms(), next: self.next }
     }
 
-    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal does;
-    /// what could not be written here is in the journal at least.
+    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal
+    /// does; what could not be written here is in the journal at least.
     pub(in crate::audit) fn write(&mut self, record: &impl Record) -> io::Result<()> {
         let written = self.append_chained(&to_ascii(record), SpaceSource::Free);
         // The sink says it; only a start can still be kept from running.
@@ -290,8 +290,8 @@ impl ManifestFile {
         self.note()
     }
 
-    /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does not take,
-    /// is taken back.
+    /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does
+    /// not take, is taken back.
     pub(super) fn write_start(
         &mut self,
         call: CallId,
@@ -379,7 +379,8 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next line.
+    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next
+    /// line.
     fn append(&mut self, line: &[u8], space: SpaceSource) -> io::Result<()> {
         self.check_open()?;
         self.cut_torn()?;

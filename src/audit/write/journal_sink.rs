@@ -1,5 +1,5 @@
-//! Where records go beside the manifest: the journal, as far as the rules want it there. What it does not take is
-//! said once, and once more when it takes entries again.
+//! Where records go beside the manifest: the journal, as far as the rules want it there. What it does not
+//! take is said once, and once more when it takes entries again.
 
 use std::fmt;
 use std::io;
@@ -14,13 +14,13 @@ use crate::sys::Locked;
 /// A change of what the journal takes.
 #[derive(Debug)]
 pub enum JournalNews<'a> {
-    /// It does not take entries any more, or never did.
+    /// The journal does not take entries any more, or never did.
     Lost(&'a io::Error),
-    /// It takes them again.
+    /// The journal takes entries again.
     Back,
 }
 
-/// Who is told of such a change.
+/// A function that is told of such a change.
 pub type NewsListener = Box<dyn Fn(&JournalNews<'_>) + Send>;
 
 /// The journal of one manifest.
@@ -30,7 +30,7 @@ struct SinkState {
     wanted: JournalMode,
     socket: JournalSocket,
     lost: Option<JournalOutage>,
-    /// What is handed over when whoever waits for an answer has it.
+    /// Entries that are handed over when the caller that waits for an answer has it.
     untold: Vec<JournalEntry>,
     hear: NewsListener,
 }
@@ -98,7 +98,7 @@ impl JournalSink {
         self.state().tell();
     }
 
-    /// The same without an entry: a call that leaves no start record needs the journal for its end.
+    /// Tries the journal without an entry: a call that leaves no start record needs it for its end.
     pub(super) fn probe(&self) -> io::Result<()> {
         let mut state = self.state();
         if state.wanted != JournalMode::Require {

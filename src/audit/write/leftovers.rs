@@ -1,6 +1,6 @@
-//! What a broker that was killed left of a call, as the call's start record tells: processes in its scope, bytes in its
-//! captures. A scope is found by its cgroup's path and ended only under its cgroup's number, which no other has before
-//! the host boots again: whatever somebody made there since is let be.
+//! What a broker that was killed left of a call, as the call's start record tells: processes in its scope,
+//! bytes in its captures. A scope is found by its cgroup's path and ended only under its cgroup's number,
+//! which no other has before the host boots again: whatever somebody made there since is let be.
 
 use std::fs::{Metadata, symlink_metadata};
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ impl UnendedCall {
     }
 }
 
-/// What is left of a call.
+/// The captures and processes that an earlier broker left of a call.
 #[derive(Debug)]
 struct CallLeftovers {
     captures: [Option<PathBuf>; REQUEST_FDS],
@@ -81,7 +81,7 @@ impl CallLeftovers {
         (self.found.saturating_sub(left), left)
     }
 
-    /// What its captures hold.
+    /// The bytes of its captures.
     fn bytes(&self) -> [Option<u64>; REQUEST_FDS] {
         let file = |path: &PathBuf| symlink_metadata(path).ok().filter(Metadata::is_file);
         self.captures.each_ref().map(|path| path.as_ref().and_then(file).map(|file| file.len()))

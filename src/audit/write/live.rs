@@ -1,12 +1,12 @@
-//! The calls of which a broker that is killed may leave something: those that run, and those that ended while what they
-//! had started goes on. Remembers what a file that is begun meanwhile has to say of them.
+//! The calls of which a broker that is killed may leave something: those that run, and those that ended while
+//! what they had started goes on. Remembers what a file that is begun meanwhile has to say of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::record::trace::CallTrace;
 use crate::ids::CallId;
 
-/// What of a call goes on after its end.
+/// The parts of a call that go on after its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveParts {
     /// Its captures.
@@ -38,11 +38,12 @@ impl LiveCalls {
         self.running.insert(call, trace);
     }
 
-    /// It ended, or did not run after all.
+    /// A call ended, or did not run after all.
     pub(in crate::audit) fn end(&mut self, call: CallId, goes_on: LiveParts) {
         let Some(trace) = self.running.remove(&call).filter(|_| goes_on.is_any()) else { return };
         self.lasting.insert(call, (goes_on, trace));
-        // What a call left ends without a word; to ask after each at every end would cost the more the more there are.
+        // What a call left ends without a word; to ask after each at every end would cost the more the more
+        // there are.
         if self.lasting.len() > 2 * self.looked_at {
             self.lasting.retain(|_, (goes_on, trace)| goes_on.capturing || trace.is_left());
             self.looked_at = self.lasting.len();

@@ -45,7 +45,7 @@ pub enum ManifestOpenError {
 }
 
 impl ManifestOpenError {
-    /// What a failed system call on the manifest at `path` is.
+    /// The error of a failed system call on the manifest at `path`.
     pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self + Copy + '_ {
         |source| Self::Io { path: path.to_owned(), source }
     }
@@ -84,7 +84,7 @@ pub(super) fn mark_of(manifest: &Path) -> PathBuf {
     manifest.with_file_name(format!(".{name}.mark"))
 }
 
-/// That what stands at `path`, if anything does, is a plain file. Asked before anything is made beside it.
+/// Checks that the file at `path`, where there is one, is a plain file, before anything is made beside it.
 pub(super) fn check_plain(path: &Path) -> Result<(), ManifestOpenError> {
     match lstat(path) {
         Ok(there) if SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG => {

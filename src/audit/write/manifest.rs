@@ -1,5 +1,5 @@
-//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `file.rs` is how a
-//! record gets to disk and to the journal, `commit.rs` how it stays there when the machine fails.
+//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `file.rs`
+//! is how a record gets to disk and to the journal, `commit.rs` how it stays there when the machine fails.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,8 @@ pub(in crate::audit) struct BegunStart {
 }
 
 impl Manifest {
-    /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can write, and
-    /// goes on after what it holds. The first record says so.
+    /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can
+    /// write, and goes on after what it holds. The first record says so.
     pub fn open(
         path: &Path,
         author: &RecordAuthor<'_>,
@@ -61,7 +61,8 @@ impl Manifest {
         self.file().sink.want(wanted);
     }
 
-    /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is not.
+    /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is
+    /// not.
     pub fn want_durability(&self, wanted: SyncMode) -> io::Result<()> {
         self.is_durable.store(wanted == SyncMode::Disk, Ordering::SeqCst);
         self.settle_disk(&self.file())
@@ -78,28 +79,28 @@ impl Manifest {
         self.file().path.clone()
     }
 
-    /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The numbers and
-    /// the chain go on too.
+    /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The
+    /// numbers and the chain go on too.
     pub fn reopen(&self, path: &Path, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let io = ManifestOpenError::at(path);
         let mut file = self.file();
         let is_there = file.path == path && file.is_at(path);
         if is_there && file.is_untouched() {
-            // What others can replace by now is told; what is open goes on.
+            // A directory that others can write by now is an error; records still go to the open file.
             TrustedName::parent_of(path, false).map_err(ManifestOpenError::Distrust)?;
             return self.settle_disk(&file).map_err(io);
         }
         if is_there {
             file.resume(author)?;
         } else {
-            // A sync that fails here is told to those who wait for it; what comes next is not its concern.
+            // Calls that wait for this sync are told when it fails; the next file begins all the same.
             self.settle_disk(&file).ok();
             file.move_to(path, author)?;
         }
         self.settle_disk(&file).map_err(io)
     }
 
-    /// What was written so far is on disk, or it is said that it may not be.
+    /// Syncs the lines so far, or notes that they may not be on disk.
     fn settle_disk(&self, file: &ManifestFile) -> io::Result<()> {
         if !self.is_durable.load(Ordering::SeqCst) {
             return Ok(());
@@ -159,8 +160,8 @@ impl Manifest {
         self.settle_disk(&file)
     }
 
-    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it, as one
-    /// step; `None` where a start is not recorded.
+    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it,
+    /// as one step; `None` where a start is not recorded.
     pub(in crate::audit) fn begin<R: Record>(
         &self,
         call: Option<CallId>,
@@ -228,7 +229,7 @@ impl Manifest {
     }
 
     fn file(&self) -> MutexGuard<'_, ManifestFile> {
-        // A thread that panicked while it held the lock left at worst a number unused.
+        // A thread that panicked while it held the lock left at worst an unused number.
         self.file.lock()
     }
 }

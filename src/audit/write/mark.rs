@@ -1,6 +1,6 @@
-//! What outlives a manifest: a hidden file beside it with the number of the next request and the hash of the last
-//! line. Whoever moves, cuts or removes the manifest makes no number repeat, and the chain goes on. It also carries the
-//! lock that lets one broker write there, whatever becomes of the manifest itself.
+//! What outlives a manifest: a hidden file beside it with the number of the next request and the hash of the
+//! last line. Whoever moves, cuts or removes the manifest makes no number repeat, and the chain goes on. It
+//! also carries the lock that lets one broker write there, whatever becomes of the manifest itself.
 
 use std::fs::File;
 use std::io;
@@ -48,7 +48,8 @@ impl ManifestMark {
         Ok((Self { path, file }, point.unwrap_or(WrittenPoint { next: CallId::FIRST, prev: no_line() })))
     }
 
-    /// Notes how far the manifest is written. Always the same bytes of the file, so that a full disk has room for it.
+    /// Notes how far the manifest is written. Always the same bytes of the file, so that a full disk has room
+    /// for it.
     pub(in crate::audit) fn note(&self, point: &WrittenPoint) -> io::Result<()> {
         self.file.write_all_at(encode(point).as_bytes(), 0)
     }

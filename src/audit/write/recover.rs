@@ -11,8 +11,9 @@ use super::leftovers::{UnendedCall, end_all};
 use super::live::LiveCalls;
 use super::scan::ManifestScan;
 
-/// Ends the processes of calls that an earlier broker began, and has `write` put each on record: calls that did not end,
-/// then ended ones whose captures went on, then ended ones of which processes ran on. `own` are this broker's.
+/// Ends the processes of calls that an earlier broker began, and has `write` put each on record: calls that
+/// did not end, then ended ones whose captures went on, then ended ones of which processes ran on. `own` are
+/// this broker's.
 /// Errors: those of `write`, at the first of which it stops.
 pub(super) fn recover(
     history: &ManifestScan,

@@ -1,6 +1,6 @@
-//! Space on disk that is taken ahead of the lines that need it: a call that was let run must find room for its end,
-//! on a disk that others fill. Blocks are allocated past the file's end, which readers do not see; on a file system
-//! that cannot do that, nothing is kept, and a full disk shows when a line is written.
+//! Space on disk that is taken ahead of the lines that need it: a call that was let run must find room for
+//! its end, on a disk that others fill. Blocks are allocated past the file's end, which readers do not see;
+//! on a file system that cannot do that, nothing is kept, and a full disk shows when a line is written.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -10,12 +10,12 @@ use nix::libc::{EINVAL, ENOSYS, EOPNOTSUPP, EPERM};
 use crate::limits::ROOM_STEP_BYTES;
 use crate::sys;
 
-/// What a line may take its space from.
+/// The space that a line may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpaceSource {
-    /// What is free, beside what is kept.
+    /// Free space, beside what is kept for ends of calls.
     Free,
-    /// What was kept for it.
+    /// The space that was kept for ends of calls.
     Kept,
 }
 

@@ -22,8 +22,9 @@ use super::leftovers::UnendedCall;
 
 pub(in crate::audit) use calls::{ForeignTail, ManifestScan, ScanTail};
 
-/// What a manifest holds. One that was closed, and not touched since, is known by its last line: what an earlier one
-/// says is over, however many there are. `noted` is the hash of the last line as its mark knows it.
+/// Reads the contents of a manifest. One that was closed, and not touched since, is known by its last line:
+/// what an earlier one says is over, however many there are. `noted` is the hash of the last line as its mark
+/// knows it.
 pub(in crate::audit) fn look_back(
     mut manifest: &File,
     noted: &LineHash,

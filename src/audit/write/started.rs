@@ -13,8 +13,8 @@ use crate::sys;
 use super::live::LiveParts;
 use super::manifest::{BegunStart, Manifest};
 
-/// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end was not
-/// seen.
+/// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end
+/// was not seen.
 #[derive(Debug)]
 pub struct StartedCall<'m> {
     manifest: &'m Manifest,
@@ -25,8 +25,9 @@ pub struct StartedCall<'m> {
 }
 
 impl<'m> StartedCall<'m> {
-    /// Writes the start, under the number that the call has, or the next. Before this nothing has changed; after it
-    /// something may run. The second value is why the record could not be written, for the caller to judge by `audit =`.
+    /// Writes the start, under the number that the call has, or the next. Before this nothing has changed;
+    /// after it something may run. The second value is why the record could not be written, for the caller to
+    /// judge by `audit =`.
     pub fn new(
         manifest: &'m Manifest,
         call: Option<CallId>,
@@ -51,7 +52,8 @@ impl<'m> StartedCall<'m> {
         self.call
     }
 
-    /// Writes the end to the manifest. The journal hears of it by [`Manifest::tell`], or ahead of the next entry.
+    /// Writes the end to the manifest. The journal hears of it by [`Manifest::tell`], or ahead of the next
+    /// entry.
     pub fn finish(mut self, outcome: &CallOutcome, opening: &CallStart<'_>) -> io::Result<()> {
         self.finished = true;
         let ending = ExitRecord::new(self.call, self.since.elapsed(), outcome, opening);

@@ -9,18 +9,18 @@ use crate::audit::write::leftovers::UnendedCall;
 use crate::ids::CallId;
 use crate::limits::CALL_NUMBER_MAX;
 
-/// What was found.
+/// The contents of a manifest, as far as a broker that goes on after it needs them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::audit) struct ManifestScan {
     /// The number of the next request.
     pub(in crate::audit) next: CallId,
     /// The last record, unless there is none.
     pub(in crate::audit) last: Option<ScanTail>,
-    /// What a crash or a full disk left of a line at the end.
+    /// The part of a line that a crash or a full disk left at the end.
     pub(in crate::audit) torn: Option<TornLine>,
     /// The last line lacks its newline.
     pub(in crate::audit) is_open_ended: bool,
-    /// What stands after the last record and is none, without what was torn.
+    /// The lines after the last record that are none, without the torn one.
     pub(in crate::audit) foreign: Option<ForeignTail>,
     /// Calls that a broker began here and did not end.
     pub(in crate::audit) unfinished: BTreeMap<CallId, UnendedCall>,
@@ -37,9 +37,9 @@ pub(in crate::audit) struct ManifestScan {
 /// How the records of a manifest end.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::audit) struct ScanTail {
-    /// What the next record's `prev` is.
+    /// The hash of the last record: the `prev` of the next one.
     pub(in crate::audit) hash: LineHash,
-    /// What the last one follows.
+    /// The `prev` of the last record.
     before: LineHash,
 }
 
@@ -53,8 +53,8 @@ pub(in crate::audit) struct ForeignTail {
 }
 
 impl ScanTail {
-    /// Whether the line with this hash is where a manifest that nobody touched has the last one that was noted: at
-    /// the end, or before a line that a killed broker had no time to note.
+    /// Whether the line with this hash is where a manifest that nobody touched has the last one that was
+    /// noted: at the end, or before a line that a killed broker had no time to note.
     pub(in crate::audit) fn follows(&self, noted: &LineHash) -> bool {
         self.hash == *noted || self.before == *noted
     }
