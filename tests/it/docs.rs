@@ -199,3 +199,43 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     files.extend(dirs.iter().flat_map(|dir| files_below(dir)));
     files
 }
+
+/// The names in backquotes of a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What `src/README.md` and the decisions say of threads and tests is so.
+#[test]
+fn the_map_of_the_code_names_threads_and_tests_that_there_are() {
+    let of_files = |dir: &str| -> Vec<String> {
+        let files = files_below(&root().join(dir));
+        files.iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
+    };
+    let sources = of_files("src");
+    let tests = [of_files("src"), of_files("tests/it"), of_files("tests/machine/src")].concat();
+    let map = fs::read_to_string(root().join("src/README.md")).expect("there is a map");
+    assert!(map.lines().count() <= 200, "src/README.md has {} lines", map.lines().count());
+    let threads = map.split("\n## Threads").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let threads = threads.expect("it has a table of threads");
+    for name in sources.iter().flat_map(|text| text.split(".name(\"").skip(1)) {
+        let name = name.split('"').next().unwrap_or_default();
+        assert!(threads.contains(&format!("| `{name}` |")), "src/README.md has no thread `{name}`");
+    }
+    let decisions = files_below(&root().join("src"));
+    let decisions = decisions.iter().filter(|path| path.ends_with("DECISIONS.md"));
+    let decisions = decisions.map(|path| fs::read_to_string(path).expect("a decision is text"));
+    let kept_by = |text: &str| -> Vec<String> {
+        let kept =
+            text.split("**Kept by**").skip(1).map(|rest| rest.split("\n\n").next().unwrap_or_default());
+        kept.flat_map(quoted).map(str::to_owned).collect()
+    };
+    let invariants = map.split("\n## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let invariants = quoted(invariants.expect("it has invariants")).map(str::to_owned);
+    for named in decisions.flat_map(|text| kept_by(&text)).chain(invariants) {
+        let Some((_, test)) = named.rsplit_once("::") else { continue };
+        let is_there =
+            |text: &String| text.contains(&format!("fn {test}(")) || text.contains(&format!("mod {test}"));
+        assert!(tests.iter().any(is_there), "there is no test `{named}`");
+    }
+}
