@@ -1,6 +1,6 @@
-//! A cgroup from the outside, by its directory in the version 2 hierarchy: a scope's, or one below a group that was
-//! delegated. It can be asked, without a manager, whether a process is left, told to end, read for what it used, and,
-//! where it is the broker's own, be given limits and removed.
+//! A cgroup from the outside, by its directory in the version 2 hierarchy: a scope's, or one below a group
+//! that was delegated. It can be asked, without a manager, whether a process is left, told to end, read for
+//! what it used, and, where it is the broker's own, be given limits and removed.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -174,7 +174,8 @@ impl Cgroup {
         Ok(self.read("cgroup.controllers")?.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
-    /// Removes it, with what is below it. Gives whether it is gone; as long as a process is in there, it is not.
+    /// Removes it, with what is below it. Gives whether it is gone; as long as a process is in there, it is
+    /// not.
     pub fn remove(&self) -> io::Result<bool> {
         let itself = Path::new("..").join(self.path.rsplit('/').next().unwrap_or_default());
         let remove = |path: &Path| match unlinkat(&self.directory, path, UnlinkatFlags::RemoveDir) {
@@ -246,7 +247,8 @@ impl Cgroup {
             if Instant::now() >= until {
                 return Ok(false);
             }
-            // The kernel holds such events back for some milliseconds when they come quickly, so do not trust one.
+            // The kernel holds such events back for some milliseconds when they come quickly, so do not trust
+            // one.
             let round = Instant::now() + KILL_ROUND;
             sys::poll_until(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], Some(round.min(until)))?;
         }
@@ -270,8 +272,8 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Kills everything in it and below it, in one step where the kernel can (`cgroup.kill`, Linux 5.14): then also
-    /// what forks faster than it can be listed, and what runs as another user.
+    /// Kills everything in it and below it, in one step where the kernel can (`cgroup.kill`, Linux 5.14):
+    /// then also what forks faster than it can be listed, and what runs as another user.
     pub fn kill(&self) -> io::Result<()> {
         let at_once = self.file("cgroup.kill", OFlag::O_WRONLY).and_then(|file| (&file).write_all(b"1"));
         at_once.or_else(|_| self.signal(Signal::SIGKILL))
@@ -313,8 +315,8 @@ impl Cgroup {
         Ok(text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect())
     }
 
-    /// What its processes used so far; nothing when it is gone. It may go between two reads, so the peak comes last:
-    /// where there is one, nobody was killed for want of memory unless `oom` says so.
+    /// What its processes used so far; nothing when it is gone. It may go between two reads, so the peak
+    /// comes last: where there is one, nobody was killed for want of memory unless `oom` says so.
     pub fn account(&self) -> CgroupUsage {
         let number = |file: &str, name: &str| self.read(file).ok().and_then(|text| field(&text, name));
         let oom = number("memory.events", "oom_kill").is_some_and(|kills| kills > 0);

@@ -1,5 +1,5 @@
-//! Resource properties as the files of a cgroup, for one that no manager looks after. What they mean is what systemd
-//! makes of them: systemd.resource-control(5), and cgroup-v2 in the kernel's documentation.
+//! Resource properties as the files of a cgroup, for one that no manager looks after. What they mean is what
+//! systemd makes of them: systemd.resource-control(5), and cgroup-v2 in the kernel's documentation.
 
 use std::fmt;
 use std::fs;

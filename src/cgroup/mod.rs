@@ -1,5 +1,5 @@
-//! Control groups, version 2, by their files: `group.rs` asks one, signals its processes and waits for their end,
-//! `limits.rs` writes the limits that a rule gives a call which no service manager looks after.
+//! Control groups, version 2, by their files: `group.rs` asks one, signals its processes and waits for their
+//! end, `limits.rs` writes the limits that a rule gives a call which no service manager looks after.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! A rule line's words, each on its own: literals with their variables expanded, and slots, whose constraints are
-//! written below the line and are not known yet.
+//! A rule line's words, each on its own: literals with their variables expanded, and slots, whose constraints
+//! are written below the line and are not known yet.
 
 use std::collections::HashSet;
 
@@ -66,7 +66,8 @@ fn slot(word: &QuotedWord, name: String, takes: SlotCount, last: bool) -> Result
     Ok(DraftWord::Slot { name, takes, span: word.span })
 }
 
-/// The slot that a word is. One that is quoted or escaped anywhere is a literal, and so is all that is not a name.
+/// The slot that a word is. One that is quoted or escaped anywhere is a literal, and so is all that is not a
+/// name.
 pub(super) fn slot_name(word: &QuotedWord) -> Option<(String, SlotCount)> {
     if word.quoted || word.glyphs.first()?.ch != '#' {
         return None;

@@ -1,5 +1,6 @@
-//! A problem of a rules file at its place. Functions that parse or check return a [`RulesFault`]; the loader hands it to
-//! the [`FaultReport`], which keeps the first ones by place. `diagnostic.rs` makes of them what a person reads.
+//! A problem of a rules file at its place. Functions that parse or check return a [`RulesFault`]; the loader
+//! hands it to the [`FaultReport`], which keeps the first ones by place. `diagnostic.rs` makes of them what a
+//! person reads.
 
 use std::collections::BTreeMap;
 

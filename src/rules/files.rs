@@ -1,5 +1,5 @@
-//! The top file and what it includes, read through a [`RulesSource`] in the order in which their rules stand. Bounds how
-//! much there is before anything is parsed. What the lines mean is for `parse.rs`.
+//! The top file and what it includes, read through a [`RulesSource`] in the order in which their rules stand.
+//! Bounds how much there is before anything is parsed. What the lines mean is for `parse.rs`.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -12,8 +12,8 @@ use super::lexer::LineTail;
 use super::variables::LoadVariables;
 use super::word::SourceLine;
 
-/// Where the text of rules files comes from. The caller of [`load`](super::load()) does the I/O and checks who may
-/// write the file.
+/// Where the text of rules files comes from. The caller of [`load`](super::load()) does the I/O and checks
+/// who may write the file.
 pub trait RulesSource {
     /// The whole text of the file at this absolute path.
     fn read(&self, path: &Path) -> io::Result<String>;
@@ -32,8 +32,8 @@ struct RulesFile {
 }
 
 impl RulesFiles {
-    /// Reads the file at `path` and all that it includes. What is wrong goes to the report; what could be read is
-    /// there all the same.
+    /// Reads the file at `path` and all that it includes. What is wrong goes to the report; what could be
+    /// read is there all the same.
     pub(super) fn read(
         path: &Path,
         source: &dyn RulesSource,

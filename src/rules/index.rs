@@ -1,5 +1,6 @@
-//! Which rules have the shape of a command line. A tree over the words of all rules, where a slot is a branch that any
-//! word may take, so that a decision looks at the rules that fit and at no others, however many there are.
+//! Which rules have the shape of a command line. A tree over the words of all rules, where a slot is a branch
+//! that any word may take, so that a decision looks at the rules that fit and at no others, however many
+//! there are.
 
 use std::collections::HashMap;
 use std::sync::Arc;

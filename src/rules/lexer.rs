@@ -35,7 +35,8 @@ impl<'s> LineTail<'s> {
         Ok(LineWords { words, comment: scanner.remains() })
     }
 
-    /// Its one value: a quoted word, or everything up to a `;` that is not written `\;`. `None` when there is none.
+    /// Its one value: a quoted word, or everything up to a `;` that is not written `\;`. `None` when there is
+    /// none.
     pub(super) fn value(&self) -> Result<Option<QuotedWord>, RulesFault> {
         self.one(BackslashRule::Shell)
     }

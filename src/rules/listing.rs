@@ -1,4 +1,5 @@
-//! What callers are shown: each rule as a command line, what it is for, and what its slots accept. Never an attribute.
+//! What callers are shown: each rule as a command line, what it is for, and what its slots accept. Never an
+//! attribute.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The way of a rules file: read with its includes, parse, lower, index. Every step reports all that it finds, and
-//! only a file in which nothing is wrong becomes a [`Policy`].
+//! The way of a rules file: read with its includes, parse, lower, index. Every step reports all that it
+//! finds, and only a file in which nothing is wrong becomes a [`Policy`].
 
 use std::fmt::Write as _;
 use std::path::Path;

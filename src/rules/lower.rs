@@ -1,5 +1,5 @@
-//! Stanzas to rules. Here slots meet their constraints, defaults are folded in, and whatever contradicts itself is an
-//! error. A [`Rule`] that comes out is complete.
+//! Stanzas to rules. Here slots meet their constraints, defaults are folded in, and whatever contradicts
+//! itself is an error. A [`Rule`] that comes out is complete.
 
 use std::path::PathBuf;
 use std::sync::Arc;

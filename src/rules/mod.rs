@@ -1,6 +1,6 @@
-//! Text to [`Policy`], and (policy, words) to a verdict. Pure: reads no file, no environment, no clock; includes come
-//! through [`RulesSource`], variables through [`VariableValues`], paths on disk through [`PathResolver`]. The way in is `load.rs`, the way
-//! of a decision `policy.rs`.
+//! Text to [`Policy`], and (policy, words) to a verdict. Pure: reads no file, no environment, no clock;
+//! includes come through [`RulesSource`], variables through [`VariableValues`], paths on disk through
+//! [`PathResolver`]. The way in is `load.rs`, the way of a decision `policy.rs`.
 
 #![forbid(unsafe_code)]
 

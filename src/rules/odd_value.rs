@@ -1,6 +1,6 @@
-//! Attribute values that load and that nobody means: a comment that is none, and regexes that are written as another
-//! tool's pattern, as a list, or so that no value matches. Each is a warning with what to write instead. A value in
-//! quotes is meant as it stands, unless nothing can match it.
+//! Attribute values that load and that nobody means: a comment that is none, and regexes that are written as
+//! another tool's pattern, as a list, or so that no value matches. Each is a warning with what to write
+//! instead. A value in quotes is meant as it stands, unless nothing can match it.
 
 use crate::limits::VALUE_BYTES_MAX;
 

@@ -1,5 +1,5 @@
-//! Lines to stanzas: which line is a rule, which attribute belongs to it, which comment speaks of it. Words are split
-//! here, attribute values are not: what a value is, only its key knows.
+//! Lines to stanzas: which line is a rule, which attribute belongs to it, which comment speaks of it. Words
+//! are split here, attribute values are not: what a value is, only its key knows.
 
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::{RulesFiles, is_include};

@@ -1,6 +1,6 @@
 //! Slot regexes. One is proven to compile within its bounds at load, alone, before it is tied to the whole
-//! value; what `regex_machine.rs` runs is made when it is first asked, so that ten thousand rules cost little until
-//! they are used.
+//! value; what `regex_machine.rs` runs is made when it is first asked, so that ten thousand rules cost little
+//! until they are used.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -117,8 +117,8 @@ fn compiled(source: &str) -> Result<(NFA, ValueBytes), PatternError> {
     Ok((nfa, (hir.properties().minimum_len(), hir.properties().maximum_len())))
 }
 
-/// The regex tied to both ends of the value. They are tied on as values, not as text, so that no regex can be written
-/// that takes them in.
+/// The regex tied to both ends of the value. They are tied on as values, not as text, so that no regex can be
+/// written that takes them in.
 fn anchored(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     let hir = regex_syntax::ParserBuilder::new().nest_limit(REGEX_NEST_MAX).build().parse(source)?;
     Ok(Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]))

@@ -1,5 +1,5 @@
-//! What a rules file means once it is loaded: every setting effective, every regex checked, the index built. Deciding
-//! takes the words of a request and gives the rule and its values, or why there is none.
+//! What a rules file means once it is loaded: every setting effective, every regex checked, the index built.
+//! Deciding takes the words of a request and gives the rule and its values, or why there is none.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -63,8 +63,8 @@ impl Policy {
         self.turns.end();
     }
 
-    /// Of the rules that have the shape, the nearest is the one that needs least to match; without any, the one that
-    /// begins alike for longest.
+    /// Of the rules that have the shape, the nearest is the one that needs least to match; without any, the
+    /// one that begins alike for longest.
     fn miss(
         &self,
         argv: &[&str],
@@ -92,8 +92,8 @@ impl Policy {
         PolicyMiss { reason: MissReason::NoRule, nearest: namesake.cloned(), explanation }
     }
 
-    /// Whether the words of a refused request for this program stay out of its record: they may be meant for a rule that
-    /// keeps them out.
+    /// Whether the words of a refused request for this program stay out of its record: they may be meant for
+    /// a rule that keeps them out.
     pub fn hides(&self, program: &str) -> bool {
         self.secrecy.covers(program)
     }
@@ -108,7 +108,8 @@ impl Policy {
         listing(&self.rules)
     }
 
-    /// What is in force, as 64 hexadecimal digits: SHA-256 over the files, in order, and the variables they name.
+    /// What is in force, as 64 hexadecimal digits: SHA-256 over the files, in order, and the variables they
+    /// name.
     pub fn hash(&self) -> &str {
         &self.hash
     }

@@ -1,8 +1,8 @@
 //! Whether a regex matches a whole value, in steps that are counted. The machine keeps the set of places in
 //! the regex where it could be and moves all of them by one byte, so that no value takes more than its length
-//! times the size of the regex; [`StepBudget`] bounds what one decision takes of that. Instead of: the engine of
-//! the `regex` crate, which is several times faster on long values, and whose worst case cannot be counted,
-//! nor be the same each time.
+//! times the size of the regex; [`StepBudget`] bounds what one decision takes of that. Instead of: the engine
+//! of the `regex` crate, which is several times faster on long values, and whose worst case cannot be
+//! counted, nor be the same each time.
 
 use std::collections::HashSet;
 use std::sync::MutexGuard;

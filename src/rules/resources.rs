@@ -1,5 +1,6 @@
-//! The resource properties that a rule gives the scope of its call, named and written as systemd.resource-control(5)
-//! and systemd.scope(5) have them. What comes out is a value that a manager takes; its form on the bus is for `sd`.
+//! The resource properties that a rule gives the scope of its call, named and written as
+//! systemd.resource-control(5) and systemd.scope(5) have them. What comes out is a value that a manager
+//! takes; its form on the bus is for `sd`.
 
 use std::time::Duration;
 

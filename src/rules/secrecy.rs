@@ -1,5 +1,5 @@
-//! Whose words stay out of the records of refused requests. Known once the rules are, so that a refusal costs the same
-//! among a thousand rules.
+//! Whose words stay out of the records of refused requests. Known once the rules are, so that a refusal costs
+//! the same among a thousand rules.
 
 use std::collections::HashSet;
 use std::sync::Arc;

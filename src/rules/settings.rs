@@ -1,5 +1,5 @@
-//! How a call runs. [`RuleSettings`] is what a rule says once its own attributes, `defaults:` and the built-in values are
-//! put together; no later code asks again which of them spoke.
+//! How a call runs. [`RuleSettings`] is what a rule says once its own attributes, `defaults:` and the
+//! built-in values are put together; no later code asks again which of them spoke.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,8 @@ pub struct RuleSettings {
     pub max_calls: Option<u32>,
     /// What records hold.
     pub log: LogPolicy,
-    /// Where what passes stdin, stdout and stderr is kept; nowhere, where the log policy or `stdin = null` says so.
+    /// Where what passes stdin, stdout and stderr is kept; nowhere, where the log policy or `stdin = null`
+    /// says so.
     pub captures: [Option<Arc<PathTemplate>>; 3],
     /// Most bytes of one capture.
     pub capture_max: CaptureMax,
@@ -193,8 +194,8 @@ pub(super) struct StatedSettings {
 }
 
 impl StatedSettings {
-    /// The settings of a rule that says this under these defaults. `max_calls` is not inherited: in `defaults:` it
-    /// speaks of the socket.
+    /// The settings of a rule that says this under these defaults. `max_calls` is not inherited: in
+    /// `defaults:` it speaks of the socket.
     pub(super) fn under(self, defaults: &Self) -> RuleSettings {
         let inherited = |own: &[(String, String)], name: &str| !own.iter().any(|(known, _)| known == name);
         let mut setenv = defaults.setenv.clone();

@@ -1,5 +1,5 @@
-//! What the indented lines of one stanza say. Keys are looked up, values become types, and what is said twice, in the
-//! wrong place or not at all known is an error; what it means for the rule is for `lower.rs`.
+//! What the indented lines of one stanza say. Keys are looked up, values become types, and what is said
+//! twice, in the wrong place or not at all known is an error; what it means for the rule is for `lower.rs`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

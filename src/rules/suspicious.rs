@@ -163,7 +163,7 @@ fn shell(word: &QuotedWord, span: SourceSpan, message: String) -> RulesFault {
     RulesFault::new(span, message).help(help)
 }
 
-/// `|`, `&&`, `2>&1` and their kin.
+/// Signs of the shell such as `|`, `&&`, `2>&1`.
 fn operator(word: &QuotedWord) -> Option<RulesFault> {
     let is_operator = |glyph: &QuotedChar| glyph.quoting == Quoting::Bare && "|&<>()".contains(glyph.ch);
     let (at, _) = find(word, is_operator)?;

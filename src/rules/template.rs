@@ -1,4 +1,5 @@
-//! Paths with placeholders. `#$call` and its kin are put in when the path is needed; `$HOME` was put in at load.
+//! Paths with placeholders. `#$call` and the other names with `#$` are put in when the path is needed;
+//! `$HOME` was put in at load.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use super::word::QuotedWord;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate(Vec<TemplatePiece>);
 
-/// What the placeholders stand for. A template for which `load` allows no call's placeholder never asks for those.
+/// What the placeholders stand for. A template for which `load` allows no call's placeholder never asks for
+/// those.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateValues {
     /// `#$call`
@@ -106,7 +108,8 @@ impl PathTemplate {
         Ok(Self(pieces))
     }
 
-    /// The path up to the first directory or file whose name has a placeholder, that name included as it is written.
+    /// The path up to the first directory or file whose name has a placeholder, that name included as it is
+    /// written.
     pub(super) fn known_part(&self) -> PathBuf {
         let path = self.to_string();
         let Some(TemplatePiece::Text(known)) = self.0.first() else { return path.into() };

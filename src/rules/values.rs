@@ -1,4 +1,5 @@
-//! Attribute values to types. Each function takes the value as a word and says, at the place in it, what is wrong.
+//! Attribute values to types. Each function takes the value as a word and says, at the place in it, what is
+//! wrong.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -99,7 +100,8 @@ pub(super) fn env(word: &QuotedWord) -> Result<Vec<String>, RulesFault> {
     word.split(',').iter().map(|name| inherited(name, &name.text())).collect()
 }
 
-/// What the service manager tells the broker by its environment; a command that had it could speak for the broker.
+/// What the service manager tells the broker by its environment; a command that had it could speak for the
+/// broker.
 const MANAGERS: [&str; 12] = [
     "LISTEN_PID",
     "LISTEN_PIDFDID",

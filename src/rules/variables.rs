@@ -1,5 +1,5 @@
-//! `$HOME` and `$XDG_RUNTIME_DIR` in words and path-valued attributes. Nothing else expands, and nothing expands
-//! silently to nothing: every other name is an error, and so is a value that is no absolute path.
+//! `$HOME` and `$XDG_RUNTIME_DIR` in words and path-valued attributes. Nothing else expands, and nothing
+//! expands silently to nothing: every other name is an error, and so is a value that is no absolute path.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};

@@ -1,5 +1,5 @@
-//! The words of the language: every attribute, where it may stand, and whether this version has it. A slot cannot have
-//! one of these names.
+//! The words of the language: every attribute, where it may stand, and whether this version has it. A slot
+//! cannot have one of these names.
 
 use super::resources::ResourceKey;
 

@@ -1,5 +1,5 @@
-//! Lines and words. A [`QuotedWord`] keeps, for every character, where it stands and how it is quoted, so that
-//! slots and variables are told from text and a caret can point into the middle of a value.
+//! Lines and words. A [`QuotedWord`] keeps, for every character, where it stands and how it is quoted, so
+//! that slots and variables are told from text and a caret can point into the middle of a value.
 
 use super::fault::SourceSpan;
 

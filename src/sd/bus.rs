@@ -1,5 +1,6 @@
-//! A connection to a systemd manager: asks for scopes without waiting, and gives what the manager says as [`ManagerReply`]s.
-//! Who asked for what is for the caller to remember, by serial number and by the unit's name.
+//! A connection to a systemd manager: asks for scopes without waiting, and gives what the manager says as
+//! [`ManagerReply`]s. Who asked for what is for the caller to remember, by serial number and by the unit's
+//! name.
 
 use std::fmt;
 use std::io;
@@ -28,8 +29,9 @@ const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 /// The first release of systemd that takes the processes of a scope by their handles (`PIDFDs`).
 const PIDFDS_SINCE: u32 = 255;
 
-/// What is sent by the manager when a job is over. Whoever asked for the job is sent it without being subscribed, and while
-/// nobody is, the manager does not tell the bus of every unit that comes, changes and goes, which costs both their time.
+/// What is sent by the manager when a job is over. Whoever asked for the job is sent it without being
+/// subscribed, and while nobody is, the manager does not tell the bus of every unit that comes, changes and
+/// goes, which costs both their time.
 const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
                     interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
@@ -38,8 +40,8 @@ const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/f
 pub struct BusAddress(String);
 
 impl BusAddress {
-    /// The bus of the manager that this process lives under: the session's, else the user's, else, for a service of
-    /// the system, the system's. `None` where there is no sign of any.
+    /// The bus of the manager that this process lives under: the session's, else the user's, else, for a
+    /// service of the system, the system's. `None` where there is no sign of any.
     pub fn find(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         if let Some(address) = set("DBUS_SESSION_BUS_ADDRESS") {
@@ -146,23 +148,23 @@ pub enum ManagerReply {
 /// A connection to a manager.
 #[derive(Debug)]
 pub struct ManagerBus {
-    link: BusTransport,
+    transport: BusTransport,
     heard: MessageStream,
     broker: Option<String>,
     handover: HandoverMode,
 }
 
-/// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but no longer than
-/// this.
+/// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but no
+/// longer than this.
 pub fn delegates(address: &BusAddress, path: &str, wait: Duration) -> Result<bool, BusError> {
     let until = Instant::now() + wait;
-    let link = BusTransport::connect(&address.0, until)?;
-    let answer = link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until)?;
+    let transport = BusTransport::connect(&address.0, until)?;
+    let answer = transport.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until)?;
     let unit: OwnedObjectPath = answer.body().deserialize()?;
     let kind = if unit.ends_with("_2eservice") { "Service" } else { "Scope" };
     let get = |name: &str| {
         let property = (format!("{MANAGER}.{kind}"), name);
-        let answer = link.call((MANAGER, &unit, PROPERTIES), "Get", &property, until)?;
+        let answer = transport.call((MANAGER, &unit, PROPERTIES), "Get", &property, until)?;
         answer.body().deserialize::<OwnedValue>()
     };
     let (group, delegates) = (get("ControlGroup")?, get("Delegate")?);
@@ -173,19 +175,19 @@ impl ManagerBus {
     /// Connects, and listens for the ends of jobs.
     pub fn connect(address: &BusAddress) -> Result<Self, BusError> {
         let until = Instant::now() + SCOPE_WAIT;
-        let link = BusTransport::connect(&address.0, until)?;
-        link.call((BUS, BUS_PATH, BUS), "AddMatch", &JOBS, until)?;
-        let broker = own_service(&link, until)?;
-        let takes_handles = release(&link, until).is_some_and(|release| release >= PIDFDS_SINCE);
+        let transport = BusTransport::connect(&address.0, until)?;
+        transport.call((BUS, BUS_PATH, BUS), "AddMatch", &JOBS, until)?;
+        let broker = own_service(&transport, until)?;
+        let takes_handles = release(&transport, until).is_some_and(|release| release >= PIDFDS_SINCE);
         let handover = if takes_handles { HandoverMode::Pidfd } else { HandoverMode::Pid };
-        let heard = link.listen();
-        Ok(Self { link, heard, broker, handover })
+        let heard = transport.listen();
+        Ok(Self { transport, heard, broker, handover })
     }
 
     /// What the manager has said since the last time; does not wait.
     pub fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
         let lost = |_| BusError::Failed("the connection to the message bus was lost".into());
-        let messages = self.link.receive(&mut self.heard).map_err(lost)?;
+        let messages = self.transport.receive(&mut self.heard).map_err(lost)?;
         Ok(messages.iter().filter_map(word).collect())
     }
 
@@ -213,7 +215,7 @@ impl ManagerBus {
             .destination(MANAGER)?
             .interface(MANAGER_INTERFACE)?
             .build(body)?;
-        self.link.send(&message, Instant::now() + SCOPE_WAIT)?;
+        self.transport.send(&message, Instant::now() + SCOPE_WAIT)?;
         Ok(message.primary_header().serial_num().get())
     }
 }
@@ -221,13 +223,13 @@ impl ManagerBus {
 impl AsFd for ManagerBus {
     /// Readable when the manager said something.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.link.as_fd()
+        self.transport.as_fd()
     }
 }
 
 /// The service that this process runs in, when the manager knows one: it knows only what is its own.
-fn own_service(link: &BusTransport, until: Instant) -> Result<Option<String>, BusError> {
-    let answer = match link.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until) {
+fn own_service(transport: &BusTransport, until: Instant) -> Result<Option<String>, BusError> {
+    let answer = match transport.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until) {
         // The manager's own word; one of the bus would be that there is no manager.
         Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
         answer => answer?,
@@ -237,9 +239,9 @@ fn own_service(link: &BusTransport, until: Instant) -> Result<Option<String>, Bu
 }
 
 /// Which systemd the manager is of.
-fn release(link: &BusTransport, until: Instant) -> Option<u32> {
+fn release(transport: &BusTransport, until: Instant) -> Option<u32> {
     let property = (MANAGER_INTERFACE, "Version");
-    let answer = link.call((MANAGER, MANAGER_PATH, PROPERTIES), "Get", &property, until).ok()?;
+    let answer = transport.call((MANAGER, MANAGER_PATH, PROPERTIES), "Get", &property, until).ok()?;
     let version: OwnedValue = answer.body().deserialize().ok()?;
     release_in(version.downcast_ref().ok()?)
 }

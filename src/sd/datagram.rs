@@ -1,4 +1,5 @@
-//! Datagrams to one of systemd's sockets. Whoever does not read there holds nobody up for longer than a bound.
+//! Datagrams to one of systemd's sockets. Whoever does not read there holds nobody up for longer than a
+//! bound.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -27,8 +28,8 @@ pub(super) enum QueuePolicy {
 }
 
 impl DatagramChannel {
-    /// A channel that waits at most `limit`. Not connected: a reader that starts anew has another socket at the same
-    /// address.
+    /// A channel that waits at most `limit`. Not connected: a reader that starts anew has another socket at
+    /// the same address.
     pub(super) fn new(address: UnixAddr, limit: Duration) -> io::Result<Self> {
         let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         let limit = TimeVal::new(limit.as_secs().cast_signed(), limit.subsec_micros().into());

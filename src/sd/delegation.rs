@@ -1,7 +1,7 @@
-//! The group that a service manager gave away to this process (`Delegate=`), and what is made of it: the broker in a
-//! sub-group of its own, each call in another. A group that merely can be written is not ours: a manager that keeps it
-//! moves its processes and resets its files when it likes.
-//! See <https://systemd.io/CGROUP_DELEGATION>.
+//! The group that a service manager gave away to this process (`Delegate=`), and what is made of it: the
+//! broker in a sub-group of its own, each call in another. A group that merely can be written is not ours: a
+//! manager that keeps it moves its processes and resets its files when it likes. See
+//! <https://systemd.io/CGROUP_DELEGATION>.
 
 use std::fmt;
 use std::io;
@@ -64,8 +64,8 @@ impl fmt::Display for DelegationError {
 impl std::error::Error for DelegationError {}
 
 impl Delegation {
-    /// Finds out whether this process's group is its own. The system's manager marks such a group; a user's manager
-    /// may not, and is asked: `ask` says whether the unit with this group delegates.
+    /// Finds out whether this process's group is its own. The system's manager marks such a group; a user's
+    /// manager may not, and is asked: `ask` says whether the unit with this group delegates.
     pub fn find(ask: impl FnOnce(&str) -> Result<bool, BusError>) -> Result<Self, DelegationError> {
         let root = Cgroup::own().map_err(DelegationError::NoGroup)?;
         if !is_writable(&root) {
@@ -81,7 +81,8 @@ impl Delegation {
         Ok(Self { root })
     }
 
-    /// Moves this process into a sub-group, removes what an earlier broker left, and hands the controllers on.
+    /// Moves this process into a sub-group, removes what an earlier broker left, and hands the controllers
+    /// on.
     ///
     /// To be called before there are other processes: what is started later is where its parent is.
     pub fn settle(&self) -> Result<(), DelegationError> {
@@ -139,7 +140,8 @@ fn is_marked(group: &Cgroup) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Has the groups in this one get its controllers, as many as there are. What is missing shows when a limit is set.
+/// Has the groups in this one get its controllers, as many as there are. What is missing shows when a limit
+/// is set.
 fn hand_on(group: &Cgroup) {
     let has = group.controllers().unwrap_or_default();
     for controller in CONTROLLERS.iter().filter(|controller| has.iter().any(|own| own == *controller)) {

@@ -1,5 +1,6 @@
-//! Entries for the journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL). An [`JournalEntry`] is made of
-//! fields; what stands in one field cannot begin another. The socket is asked for at most a named time.
+//! Entries for the journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL). An [`JournalEntry`]
+//! is made of fields; what stands in one field cannot begin another. The socket is asked for at most a named
+//! time.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -41,8 +42,8 @@ impl Priority {
     }
 }
 
-/// One entry as the journal's socket takes it: `NAME=value` lines; a value with a line break goes as `NAME`, its
-/// length in 64 bits, little-endian, and its bytes.
+/// One entry as the journal's socket takes it: `NAME=value` lines; a value with a line break goes as `NAME`,
+/// its length in 64 bits, little-endian, and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalEntry(Vec<u8>);
 
@@ -84,7 +85,8 @@ impl JournalSocket {
         Ok(Self(DatagramChannel::new(UnixAddr::new(JOURNAL_SOCKET)?, JOURNAL_SEND_MAX)?))
     }
 
-    /// Hands over an entry. A journal whose queue is full is given [`JOURNAL_SEND_MAX`], or with `hurry` no time.
+    /// Hands over an entry. A journal whose queue is full is given [`JOURNAL_SEND_MAX`], or with `hurry` no
+    /// time.
     pub fn send(&self, entry: &JournalEntry, hurry: bool) -> io::Result<()> {
         let patience = if hurry { QueuePolicy::None } else { QueuePolicy::Bounded };
         match self.0.send(&entry.0, None, patience) {

@@ -1,5 +1,5 @@
-//! The journal, read back by `journalctl`: the one program that knows its files, and that may be asked by everybody who
-//! may read them.
+//! The journal, read back by `journalctl`: the one program that knows its files, and that may be asked by
+//! everybody who may read them.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -81,8 +81,8 @@ impl fmt::Display for JournalctlError {
 
 impl std::error::Error for JournalctlError {}
 
-/// Hands each record's entry of this user's brokers since then, in milliseconds since 1970, to `take`. The journal
-/// itself notes whose process sent an entry. One that is not of a record is passed over.
+/// Hands each record's entry of this user's brokers since then, in milliseconds since 1970, to `take`. The
+/// journal itself notes whose process sent an entry. One that is not of a record is passed over.
 pub fn read_journal(
     journals: &JournalScope,
     uid: u32,

@@ -1,6 +1,6 @@
-//! What the service manager is told of the broker. The words are those of the crate `sd-notify`; the sending is not,
-//! because there the environment is read with each message, an abstract socket (`@NAME`) cannot be reached, and a
-//! manager that does not read would hold the broker up for good.
+//! What the service manager is told of the broker. The words are those of the crate `sd-notify`; the sending
+//! is not, because there the environment is read with each message, an abstract socket (`@NAME`) cannot be
+//! reached, and a manager that does not read would hold the broker up for good.
 
 use std::env;
 use std::ffi::OsStr;
@@ -24,7 +24,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`), if it names one.
+    /// The manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`), if it names
+    /// one.
     pub fn from_env() -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
@@ -78,7 +79,8 @@ impl Notifier {
         self.send(QueuePolicy::None, &[NotifyState::Watchdog])
     }
 
-    /// One datagram, a line for each state. A line break in a text would begin another state, so there is none.
+    /// One datagram, a line for each state. A line break in a text would begin another state, so there is
+    /// none.
     fn send(&self, patience: QueuePolicy, states: &[NotifyState<'_>]) -> io::Result<()> {
         let Some(channel) = &self.channel else { return Ok(()) };
         let mut message = String::new();

@@ -44,8 +44,8 @@ pub(super) fn tag(socket: &SocketName) -> String {
     format!("{}_{}", &escaped[..SCOPE_TAG_BYTES_MAX - 17], &hash[..16])
 }
 
-/// A running call as `systemctl` shows it. A manager writes the text into a unit file, so that nothing of the caller's
-/// may end a line or begin an escape.
+/// A running call as `systemctl` shows it. A manager writes the text into a unit file, so that nothing of the
+/// caller's may end a line or begin an escape.
 pub fn described<'w>(call: CallId, argv: impl Iterator<Item = &'w str>) -> String {
     let mut text = format!("sluice call {call}");
     for (at, word) in argv.enumerate() {
@@ -71,7 +71,8 @@ pub struct NewScope<'a> {
     pub name: &'a ScopeName,
     /// The socket it is for.
     pub socket: &'a SocketName,
-    /// The process that goes in: a child of ours that is not reaped yet, so that its number means nobody else.
+    /// The process that goes in: a child of ours that is not reaped yet, so that its number means nobody
+    /// else.
     pub pid: u32,
     /// Its handle.
     pub pidfd: BorrowedFd<'a>,
@@ -104,7 +105,8 @@ impl NewScope<'_> {
         ];
         if let Some(broker) = self.broker {
             properties.push(("BindsTo", vec![broker].into()));
-            // On stop the order is the other way round: the broker hears of it first and ends its calls on record.
+            // On stop the order is the other way round: the broker hears of it first and ends its calls on
+            // record.
             properties.push(("Before", vec![broker].into()));
         }
         if !self.resources.iter().any(|resource| resource.key == ResourceKey::Slice) {

@@ -1,5 +1,5 @@
-//! A connection to a message bus without threads of its own. zbus is futures: whoever asks polls them, here, and waits
-//! for the socket itself in between, until a deadline.
+//! A connection to a message bus without threads of its own. zbus is futures: whoever asks polls them, here,
+//! and waits for the socket itself in between, until a deadline.
 
 use std::io;
 use std::ops::Range;
@@ -189,8 +189,8 @@ struct SocketEnd {
 }
 
 impl SocketEnd {
-    /// Waits until the socket takes what is to be sent, or has something, and wakes who waits for it. `false` when the
-    /// time is up.
+    /// Waits until the socket takes what is to be sent, or has something, and wakes who waits for it. `false`
+    /// when the time is up.
     fn wait(&self, until: Instant) -> io::Result<bool> {
         let writes = self.writing.lock().is_some();
         let events = if writes { PollFlags::POLLOUT } else { PollFlags::POLLIN };

@@ -1,7 +1,7 @@
-//! Running what a rule allowed: the nursery makes launchers, a launcher waits for its plan and becomes the command,
-//! `supervise.rs` sees it to its end, and `reaper.rs` knows which process belongs to which call. The broker itself never
-//! forks. Read `plan.rs` for what is passed on, `child.rs` for what the command starts with,
-//! `relay.rs` for the process through which bytes pass where a rule wants that.
+//! Running what a rule allowed: the nursery makes launchers, a launcher waits for its plan and becomes the
+//! command, `supervise.rs` sees it to its end, and `reaper.rs` knows which process belongs to which call. The
+//! broker itself never forks. Read `plan.rs` for what is passed on, `child.rs` for what the command starts
+//! with, `relay.rs` for the process through which bytes pass where a rule wants that.
 
 #![deny(unsafe_code)]
 

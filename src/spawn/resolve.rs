@@ -1,5 +1,5 @@
-//! From what a rule says to what runs: the program's path and the command's environment. Looks at the disk for the
-//! program only.
+//! From what a rule says to what runs: the program's path and the command's environment. Looks at the disk
+//! for the program only.
 
 use std::collections::HashMap;
 use std::env;
@@ -36,8 +36,8 @@ impl Environment {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
-    /// The directories of a rule's `exec_path`. Of an inherited `PATH` only the absolute ones: an empty or relative one
-    /// would mean wherever the command runs.
+    /// The directories of a rule's `exec_path`. Of an inherited `PATH` only the absolute ones: an empty or
+    /// relative one would mean wherever the command runs.
     pub fn exec_path(&self, settings: &RuleSettings) -> Vec<PathBuf> {
         match &settings.exec_path {
             ExecPath::List(directories) => directories.clone(),

@@ -63,7 +63,8 @@ fn try_reap(launcher: &Launcher, reaper: &Reaper) -> io::Result<Option<(bool, En
     Ok(ended.map(|ended| (is_cut_off, ended)))
 }
 
-/// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay all the same.
+/// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay
+/// all the same.
 pub(super) fn end_all(
     left: Vec<Pid>,
     look_again: impl Fn() -> io::Result<Vec<Pid>>,

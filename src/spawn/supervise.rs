@@ -62,8 +62,8 @@ pub fn supervise(
     see_through(launcher, plan, call).inspect_err(end_it)
 }
 
-/// The last resort, with what is at hand already: a broker that has no descriptor left must still end its calls. What
-/// is gone needs no signal.
+/// The last resort, with what is at hand already: a broker that has no descriptor left must still end its
+/// calls. What is gone needs no signal.
 fn kill_outright(launcher: &Launcher, call: &SupervisedCall<'_>) {
     if let Some(members) = members(launcher, call) {
         members.kill().ok();
@@ -82,7 +82,8 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
     call.reaper.adopt(launcher.pid());
     let launched = launcher.launch(plan);
     if launched.is_err() {
-        // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no signal.
+        // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no
+        // signal.
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
     }
     let mut kills = kills(launcher);
@@ -128,7 +129,7 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
 
 /// Those of the call in its scope, where it has one.
 fn members<'a>(launcher: &'a Launcher, call: &SupervisedCall<'_>) -> Option<CallMembers<'a>> {
-    let relay = call.relay.and_then(Relay::lodger);
+    let relay = call.relay.and_then(Relay::process_inside);
     launcher.scope().map(|scope| CallMembers::new(scope.cgroup(), relay))
 }
 
@@ -136,7 +137,8 @@ fn account(launcher: &Launcher) -> CgroupUsage {
     launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
 }
 
-/// The manager is sometimes quicker to remove a unit whose last process was killed, so that is heard when it happens.
+/// The manager is sometimes quicker to remove a unit whose last process was killed, so that is heard when it
+/// happens.
 fn kills(launcher: &Launcher) -> Option<OomWatch> {
     launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
 }
@@ -169,8 +171,8 @@ fn outcome(
     }
 }
 
-/// Waits until the command behind `pidfd` has ended by itself, or, when it is told of none, until all that it wrote has
-/// been given; or for the reason to end the call.
+/// Waits until the command behind `pidfd` has ended by itself, or, when it is told of none, until all that it
+/// wrote has been given; or for the reason to end the call.
 fn watch(
     pidfd: Option<BorrowedFd<'_>>,
     call: &SupervisedCall<'_>,
@@ -261,8 +263,8 @@ fn next_event(
     })
 }
 
-/// Waits until what the command wrote is captured and its caller has it, as long as the call may last. One that is
-/// being ended waits for a caller that goes on reading, and not for another.
+/// Waits until what the command wrote is captured and its caller has it, as long as the call may last. One
+/// that is being ended waits for a caller that goes on reading, and not for another.
 fn deliver(
     cause: Option<EndCause>,
     call: &SupervisedCall<'_>,
@@ -285,8 +287,8 @@ fn deliver(
     Ok((cause, relay.captured()))
 }
 
-/// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether the
-/// command has ended: one that runs as another user now cannot be killed.
+/// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether
+/// the command has ended: one that runs as another user now cannot be killed.
 fn end_command(launcher: &Launcher, call: &SupervisedCall<'_>, give_up: Instant) -> io::Result<bool> {
     match members(launcher, call) {
         // Those who could not be asked are killed all the same, below.
@@ -355,7 +357,8 @@ fn settle(
     give_up: Instant,
 ) -> io::Result<(CallRest, CgroupUsage)> {
     let command = launcher.pid();
-    // A look at it fails where it is gone, or where no descriptor is left: then what may be there is ended all the same.
+    // A look at it fails where it is gone, or where no descriptor is left: then what may be there is ended
+    // all the same.
     let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
     if call.background == BackgroundMode::Keep && cause.is_none() {
         let scope = members.map(|members| members.cgroup());

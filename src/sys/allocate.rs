@@ -7,8 +7,8 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::retry::uninterrupted;
 
-/// Takes blocks for `bytes` from `from` on, which may lie past the file's end; its size stays (`FALLOC_FL_KEEP_SIZE`).
-/// `EOPNOTSUPP` where the file system cannot.
+/// Takes blocks for `bytes` from `from` on, which may lie past the file's end; its size stays
+/// (`FALLOC_FL_KEEP_SIZE`). `EOPNOTSUPP` where the file system cannot.
 pub fn allocate(file: BorrowedFd<'_>, from: i64, bytes: i64) -> io::Result<()> {
     uninterrupted(|| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, bytes))
 }

@@ -1,7 +1,7 @@
-//! A process that lives in the memory of its maker until it becomes another program or ends: nothing is copied to
-//! make it, and nothing has to be let go of when it becomes the other program. `posix_spawn` does the same, but
-//! stops its caller meanwhile, and here the new process waits for its orders instead. [`clone_sibling`] says what
-//! such a process may do; `in_child.rs` has its system calls.
+//! A process that lives in the memory of its maker until it becomes another program or ends: nothing is
+//! copied to make it, and nothing has to be let go of when it becomes the other program. `posix_spawn` does
+//! the same, but stops its caller meanwhile, and here the new process waits for its orders instead.
+//! [`clone_sibling`] says what such a process may do; `in_child.rs` has its system calls.
 
 use std::io;
 use std::mem::{align_of, size_of};
@@ -24,8 +24,8 @@ const HEAD_BYTES: usize = 4096;
 const ROOM_BYTES: usize = 60 * 1024;
 const SLOT_BYTES: usize = GUARD_BYTES + STACK_BYTES + HEAD_BYTES + ROOM_BYTES;
 
-/// The header of a slot, between its stack and its room. It is used by pointers to its fields alone: one process
-/// reads `child_tid` while the other writes the rest.
+/// The header of a slot, between its stack and its room. It is used by pointers to its fields alone: one
+/// process reads `child_tid` while the other writes the rest.
 #[repr(C)]
 struct SlotHeader {
     /// Not 0 while a process lives in the slot; the kernel sets it to 0 when that lets go of the memory.
@@ -59,8 +59,8 @@ pub struct ChildMemory {
     head: Option<NonNull<SlotHeader>>,
 }
 
-/// An anonymous private mapping, which copies of this process (`fork.rs`) do not have: they have no use for it, and
-/// must not hold what is there of other calls. `mmap(2)`, `madvise(2)`. Errors: `ENOMEM`.
+/// An anonymous private mapping, which copies of this process (`fork.rs`) do not have: they have no use for
+/// it, and must not hold what is there of other calls. `mmap(2)`, `madvise(2)`. Errors: `ENOMEM`.
 #[allow(unsafe_code, reason = "nix's mmap sets errno")]
 fn map(bytes: usize) -> nix::Result<NonNull<u8>> {
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -187,32 +187,33 @@ impl ChildMemory {
                 start
             }
         };
-        // SAFETY: so many bytes are there, written by nothing else, and this memory is given away once. What was
-        // mapped is unmapped when this process is gone.
+        // SAFETY: so many bytes are there, written by nothing else, and this memory is given away once. What
+        // was mapped is unmapped when this process is gone.
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) })
     }
 }
 
-/// Makes a process in this one's memory, which runs `entry` and ends with what that gives; gives its pid and a
-/// pidfd. It is a child of this process's parent (`CLONE_PARENT`), which may wait for it; it has copies of all descriptors. With `group`, the
-/// directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7): no move follows, which would take a
-/// lock of the whole kernel's.
+/// Makes a process in this one's memory, which runs `entry` and ends with what that gives; gives its pid and
+/// a pidfd. It is a child of this process's parent (`CLONE_PARENT`), which may wait for it; it has copies of
+/// all descriptors. With `group`, the directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`,
+/// Linux 5.7): no move follows, which would take a lock of the whole kernel's.
 ///
 /// Where `clone3` cannot be called, which container's filters deny because they cannot look at its arguments,
 /// `clone` does the same, but for the group.
 ///
 /// It is written for x86-64; for others it gives `ENOSYS`.
 ///
-/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EINVAL` or `EPERM` (the
-/// kernel, or a filter, does not let processes share memory), `EAGAIN` (too many processes, or tasks in the
-/// group), `ENOMEM`, `EMFILE`; of a group `EACCES`, `EBUSY` (it hands controllers on, so it may hold no process),
-/// `ENODEV` (it was removed).
+/// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EINVAL` or
+/// `EPERM` (the kernel, or a filter, does not let processes share memory), `EAGAIN` (too many processes, or
+/// tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES`, `EBUSY` (it hands controllers on, so it may
+/// hold no process), `ENODEV` (it was removed).
 ///
 /// # Safety
-/// `entry` runs beside this process, in its memory and with its thread's storage. So `entry`, and all that it calls:
-/// allocates and frees nothing, as the allocator may be at work here; never panics, as a panic allocates and
-/// takes locks; leaves `errno` alone, as it is this process's too, and so makes its system calls by `in_child.rs`
-/// and the like; and writes to nothing but its stack, `orders` and its [`ChildMemory`].
+/// `entry` runs beside this process, in its memory and with its thread's storage. So `entry`, and all that it
+/// calls: allocates and frees nothing, as the allocator may be at work here; never panics, as a panic
+/// allocates and takes locks; leaves `errno` alone, as it is this process's too, and so makes its system
+/// calls by `in_child.rs` and the like; and writes to nothing but its stack, `orders` and its
+/// [`ChildMemory`].
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
 pub unsafe fn clone_sibling<T: Copy>(
     slots: &mut ChildSlots,
@@ -235,8 +236,8 @@ pub unsafe fn clone_sibling<T: Copy>(
     let mut pidfd: libc::c_int = -1;
     let mut args = arguments(slot, group, &mut pidfd);
     slot.child_tid().store(1, Ordering::Release);
-    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, the new process has a stack of its own, and the
-    // caller answers for what it does.
+    // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, the new process has a stack of its own,
+    // and the caller answers for what it does.
     let child = unsafe { clone_any(&mut args, enter::<T>, start) };
     let child = child.inspect_err(|_| slot.child_tid().store(0, Ordering::Release))?;
     // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
@@ -297,8 +298,8 @@ unsafe fn clone_any<T>(
     let place = |number: u64| usize::try_from(number).unwrap_or_default();
     let [flags, handle, child] = [args.flags, args.pidfd, args.child_tid].map(place);
     let stack = place(args.stack + args.stack_size);
-    // SAFETY: the caller answers for it. The fourth is the child's number, as x86-64 has it, and the fifth thread
-    // storage, which is not looked at without its flag.
+    // SAFETY: the caller answers for it. The fourth is the child's number, as x86-64 has it, and the fifth
+    // thread storage, which is not looked at without its flag.
     let result = unsafe { clone_onto(libc::SYS_clone, [flags, stack, handle, child, 0], enter, start) };
     if result.is_ok() {
         WITHOUT_CLONE3.store(true, Ordering::Relaxed);
@@ -323,8 +324,8 @@ unsafe fn clone_onto<T>(
 ) -> nix::Result<usize> {
     let [first, second, third, fourth, fifth] = arguments;
     let result: libc::c_long;
-    // SAFETY: this process continues behind the label with all registers but those named; the new one, whose result is 0, has
-    // the same registers and an empty stack, and calls a function that does not return.
+    // SAFETY: this process continues behind the label with all registers but those named; the new one, whose
+    // result is 0, has the same registers and an empty stack, and calls a function that does not return.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -404,8 +405,8 @@ mod tests {
         let (listen, speak) = pipe2(OFlag::O_CLOEXEC).expect("a pipe");
         for bytes in [1, ROOM_BYTES, 10 * ROOM_BYTES] {
             let orders = (listen.as_raw_fd(), bytes);
-            // SAFETY: `wait` allocates nothing, panics only where there is a bug, and has its system calls from
-            // `in_child.rs`.
+            // SAFETY: `wait` allocates nothing, panics only where there is a bug, and has its system calls
+            // from `in_child.rs`.
             let (_, pidfd) = unsafe { clone_sibling(&mut slots, None, wait, orders) }.expect("a process");
             assert_eq!(slots.0.iter().filter(|slot| !slot.is_free()).count(), 1);
             nix::unistd::write(&speak, &[7]).expect("told");

@@ -12,22 +12,22 @@ use nix::sys::socket::{
 
 use super::retry::uninterrupted;
 
-/// A new socket, blocking and close-on-exec. `socket(2)`. Errors: `EPERM`, `EACCES` or `EAFNOSUPPORT` where a sandbox
-/// forbids unix sockets.
+/// A new socket, blocking and close-on-exec. `socket(2)`. Errors: `EPERM`, `EACCES` or `EAFNOSUPPORT` where a
+/// sandbox forbids unix sockets.
 pub fn unconnected() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-/// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors: `ENAMETOOLONG` (over
-/// 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (nobody listens, or the file is not a socket), `EPROTOTYPE` (a socket
-/// of another type).
+/// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors:
+/// `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (nobody listens, or the file is not a
+/// socket), `EPROTOTYPE` (a socket of another type).
 pub fn connect(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let address = UnixAddr::new(path)?;
     uninterrupted(|| socket::connect(fd.as_raw_fd(), &address))
 }
 
-/// Connects a new stream socket that never waits; its connecting does not either. `connect(2)`. Errors: `EAGAIN` (the
-/// backlog is full), `ENOENT`, `EACCES`, `ECONNREFUSED`.
+/// Connects a new stream socket that never waits; its connecting does not either. `connect(2)`. Errors:
+/// `EAGAIN` (the backlog is full), `ENOENT`, `EACCES`, `ECONNREFUSED`.
 pub fn connect_stream(place: &UnixAddr) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -35,12 +35,14 @@ pub fn connect_stream(place: &UnixAddr) -> io::Result<OwnedFd> {
     Ok(stream)
 }
 
-/// Makes room for messages of this many bytes, as far as `net.core.wmem_max` lets it. `SO_SNDBUF`, `socket(7)`.
+/// Makes room for messages of this many bytes, as far as `net.core.wmem_max` lets it. `SO_SNDBUF`,
+/// `socket(7)`.
 pub fn enlarge_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     Ok(setsockopt(&fd, sockopt::SndBuf, &bytes)?)
 }
 
-/// Takes the next message, and gives its whole length even where `buffer` held less of it; 0 is the end. `recv(2)`.
+/// Takes the next message, and gives its whole length even where `buffer` held less of it; 0 is the end.
+/// `recv(2)`.
 pub fn receive_into(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     uninterrupted(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))
 }

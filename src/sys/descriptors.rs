@@ -24,8 +24,8 @@ pub fn form(descriptor: BorrowedFd<'_>) -> io::Result<(SFlag, (u32, u32))> {
     Ok((form, (found.stx_rdev_major, found.stx_rdev_minor)))
 }
 
-/// This process's stdin, stdout and stderr, without the buffers that the standard library makes to ask the same of them.
-/// Each is open: the Rust runtime puts /dev/null where the caller closed one.
+/// This process's stdin, stdout and stderr, without the buffers that the standard library makes to ask the
+/// same of them. Each is open: the Rust runtime puts /dev/null where the caller closed one.
 #[allow(unsafe_code, reason = "a number is made a descriptor")]
 pub fn stdio() -> [BorrowedFd<'static>; 3] {
     // SAFETY: they are open from before main on, and no owner of ours closes them.

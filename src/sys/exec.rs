@@ -9,8 +9,8 @@ use nix::errno::Errno;
 
 use super::syscall;
 
-/// Becomes `program`. The kernel's lists of words are made in `room`. Gives why it did not. `execve(2)`. Errors: `E2BIG`
-/// (too much for the kernel, or for the room), `ENOENT`, `EACCES`, `ENOEXEC` and more.
+/// Becomes `program`. The kernel's lists of words are made in `room`. Gives why it did not. `execve(2)`.
+/// Errors: `E2BIG` (too much for the kernel, or for the room), `ENOENT`, `EACCES`, `ENOEXEC` and more.
 #[allow(unsafe_code, reason = "nix's execve allocates, and reads errno")]
 pub fn execute<'a>(
     program: &CStr,

@@ -25,7 +25,8 @@ const PANICKED: u8 = 101;
 /// Where `clone3` cannot be called, `clone` does the same, but for the group.
 ///
 /// Linux 5.3, `clone(2)`. Errors: `ENOSYS`, `EPERM` (a group is asked for, and there is no `clone3`),
-/// `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES` (this process may not move a process there), `EBUSY`, `ENODEV` (it was removed).
+/// `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES` (this
+/// process may not move a process there), `EBUSY`, `ENODEV` (it was removed).
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT")]
 pub fn copy_sibling(group: Option<BorrowedFd<'_>>, work: impl FnOnce() -> u8) -> io::Result<(Pid, OwnedFd)> {
     let mut pidfd: libc::c_int = -1;

@@ -1,5 +1,5 @@
-//! System calls for a process that lives in another's memory (`clone_vm.rs`), each made by `syscall.rs` alone:
-//! nothing here allocates, can panic, or touches `errno`, which would be the other process's too.
+//! System calls for a process that lives in another's memory (`clone_vm.rs`), each made by `syscall.rs`
+//! alone: nothing here allocates, can panic, or touches `errno`, which would be the other process's too.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -83,8 +83,8 @@ pub fn replace_stdio(fd: BorrowedFd<'_>, place: RawFd) -> nix::Result<()> {
     repeated(|| unsafe { syscall::call(libc::SYS_dup3, [number(fd), argument(place), 0]) }).map(drop)
 }
 
-/// The descriptor of this number, after all others but stdin, stdout and stderr have been closed: for a process
-/// that has just been made, with copies of what its maker had. `close_range(2)`.
+/// The descriptor of this number, after all others but stdin, stdout and stderr have been closed: for a
+/// process that has just been made, with copies of what its maker had. `close_range(2)`.
 #[allow(unsafe_code, reason = "the numbers are copies that nobody here owns")]
 pub fn alone_with(number: RawFd) -> ChildFd {
     let kept = number.cast_unsigned();

@@ -1,5 +1,5 @@
-//! Moving bytes through descriptors whose flags are somebody else's: where a call could wait for another process, it
-//! is told in its own arguments not to, and gives `EAGAIN`.
+//! Moving bytes through descriptors whose flags are somebody else's: where a call could wait for another
+//! process, it is told in its own arguments not to, and gives `EAGAIN`.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,9 +12,9 @@ use nix::unistd;
 
 use super::retry::uninterrupted;
 
-/// Moves at most `bytes` from one descriptor to another within the kernel; one of them is a pipe, and the other may
-/// have an offset of its own. Never waits for a pipe. `splice(2)`. Errors: `EAGAIN`, `EPIPE`, `EINVAL` (not these two),
-/// and what writing a file gives; of what was not moved, nothing is lost.
+/// Moves at most `bytes` from one descriptor to another within the kernel; one of them is a pipe, and the
+/// other may have an offset of its own. Never waits for a pipe. `splice(2)`. Errors: `EAGAIN`, `EPIPE`,
+/// `EINVAL` (not these two), and what writing a file gives; of what was not moved, nothing is lost.
 pub fn splice(
     from: BorrowedFd<'_>,
     from_offset: Option<u64>,
@@ -71,7 +71,8 @@ pub fn pipe(bytes: i32) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// Has calls on this open file fail rather than wait. The flag is everybody's who shares it: only for one's own.
+/// Has calls on this open file fail rather than wait. The flag is everybody's who shares it: only for one's
+/// own.
 pub fn never_wait(own: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(own, FcntlArg::F_GETFL)?);
     fcntl(own, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
@@ -92,14 +93,15 @@ pub fn untaken_bytes(socket: BorrowedFd<'_>) -> io::Result<u64> {
 #[allow(unsafe_code, reason = "nix has no safe ioctl")]
 fn count(fd: BorrowedFd<'_>, what: libc::Ioctl) -> io::Result<u64> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the descriptor is borrowed, hence open, and both requests write one int, which outlives the call.
+    // SAFETY: the descriptor is borrowed, hence open, and both requests write one int, which outlives the
+    // call.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), what, &raw mut bytes) };
     Errno::result(result)?;
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
-/// A descriptor of the same file that shares no flags with this one. By `/proc/self/fd`, so that it needs neither a
-/// path nor a way to it, but the permission to open it. Errors: `EACCES`, `ENXIO` (a socket).
+/// A descriptor of the same file that shares no flags with this one. By `/proc/self/fd`, so that it needs
+/// neither a path nor a way to it, but the permission to open it. Errors: `EACCES`, `ENXIO` (a socket).
 pub fn open_again(fd: BorrowedFd<'_>, flags: OFlag) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;

@@ -25,8 +25,8 @@ pub fn wait_change<'v, T>(changed: &Condvar, value: MutexGuard<'v, T>) -> MutexG
     changed.wait(value).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unlocks until `changed` is notified, or time is over, or for no reason. `Condvar::wait_timeout`, without its
-/// poison.
+/// Unlocks until `changed` is notified, or time is over, or for no reason. `Condvar::wait_timeout`, without
+/// its poison.
 pub fn wait_change_for<'v, T>(
     changed: &Condvar,
     value: MutexGuard<'v, T>,

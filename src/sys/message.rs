@@ -26,8 +26,8 @@ pub struct Sender {
     pub gid: u32,
 }
 
-/// One message, with everything that came with it. Every descriptor that the kernel installed is in `descriptors`,
-/// whatever else is wrong.
+/// One message, with everything that came with it. Every descriptor that the kernel installed is in
+/// `descriptors`, whatever else is wrong.
 #[derive(Debug)]
 pub struct ReceivedMessage {
     /// The bytes, cut at the capacity asked for.
@@ -54,9 +54,10 @@ pub struct PeekedMessage {
 }
 
 /// Looks at the next message, at most `capacity` bytes of it; `None` is the end of the connection.
-/// `MSG_PEEK`, with room for credentials and no more: the kernel says that the message brings descriptors (`MSG_CTRUNC`) and installs
-/// none. While this runs, nobody else may take the message: then the last reference to its descriptors would
-/// be this call's. Errors: `EAGAIN` on a non-blocking socket without a message.
+/// `MSG_PEEK`, with room for credentials and no more: the kernel says that the message brings descriptors
+/// (`MSG_CTRUNC`) and installs none. While this runs, nobody else may take the message: then the last
+/// reference to its descriptors would be this call's. Errors: `EAGAIN` on a non-blocking socket without a
+/// message.
 pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<PeekedMessage>> {
     let mut few = [0; PEEK_BYTES];
     let mut control = [0; CREDENTIALS_WORDS];
@@ -149,10 +150,10 @@ fn send_flagged(
     uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &parts, control, flags | MsgFlags::MSG_NOSIGNAL, None))
 }
 
-/// Sends one message with descriptors, as [`send`] does, and waits for no longer than `give_up`: for room in the
-/// receiver's queue, and while the user has too many descriptors on their way (`ETOOMANYREFS`). The limit of those is
-/// the sender's `RLIMIT_NOFILE`, the count is the user's: any process of the user can bring it about, and there is no
-/// event to wait for.
+/// Sends one message with descriptors, as [`send`] does, and waits for no longer than `give_up`: for room in
+/// the receiver's queue, and while the user has too many descriptors on their way (`ETOOMANYREFS`). The limit
+/// of those is the sender's `RLIMIT_NOFILE`, the count is the user's: any process of the user can bring it
+/// about, and there is no event to wait for.
 /// Errors: `TimedOut` (the queue stayed full), `ETOOMANYREFS`, `EPIPE` or `ECONNRESET`.
 pub fn send_patiently(
     socket: BorrowedFd<'_>,

@@ -21,7 +21,8 @@ pub fn poll_until(looked_at: &mut [PollFd<'_>], deadline: Option<Instant>) -> io
     }
 }
 
-/// Rounded up, so that a deadline has passed when the wait ends; a wait that is too long for the call is made in parts.
+/// Rounded up, so that a deadline has passed when the wait ends; a wait that is too long for the call is made
+/// in parts.
 fn timeout(left: Option<Duration>) -> PollTimeout {
     let Some(left) = left else { return PollTimeout::NONE };
     let milliseconds = left.as_micros().div_ceil(1000);

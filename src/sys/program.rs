@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn a_program_that_was_started_has_become_one_and_this_copy_of_a_shell_has_not() {
-        // Descriptor 3: the shell gives what runs in its background /dev/null as stdin, which ends it at once.
+        // Descriptor 3: the shell gives what runs in its background /dev/null as stdin, which ends it at
+        // once.
         let script = "exec 3<&0; sh -c 'exit 0'; (read go <&3) & echo $!; read go";
         let mut shell = Command::new("/bin/sh");
         let shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());

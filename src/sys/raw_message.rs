@@ -77,8 +77,8 @@ pub(super) fn receive_raw(
     Ok(MessageInfo { length, control_length: header.msg_controllen as usize, flags: header.msg_flags })
 }
 
-/// Words of control data: a header and credentials, which come first, a header and the most descriptors. Exact, as it
-/// is what limits the descriptors.
+/// Words of control data: a header and credentials, which come first, a header and the most descriptors.
+/// Exact, as it is what limits the descriptors.
 const CONTROL_WORDS: usize = CREDENTIALS_WORDS + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
 
 /// Words of control data for a header and credentials.

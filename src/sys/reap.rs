@@ -13,9 +13,9 @@ use super::retry::uninterrupted;
 
 /// Reaps the child behind `pidfd`, if it has ended. Gives the processor time too, of the child and of those
 /// that it waited for. Never waits: of a process that is traced (`ptrace(2)`), the end is its tracer's to see
-/// first, though the pidfd is readable already; the parent sees it when the tracer has waited for it, detached
-/// or ended. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which has a `rusage` more than the
-/// C library's function. Errors: `ECHILD` (it was reaped, or is no child).
+/// first, though the pidfd is readable already; the parent sees it when the tracer has waited for it,
+/// detached or ended. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which has a `rusage`
+/// more than the C library's function. Errors: `ECHILD` (it was reaped, or is no child).
 #[allow(unsafe_code, reason = "nix's waitid gives neither real-time signals nor rusage")]
 pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(ProcessEnd, Duration)>> {
     // SAFETY: all zeroes is a valid siginfo_t.

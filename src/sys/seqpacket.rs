@@ -13,8 +13,8 @@ use nix::sys::socket::{
 use super::message::Sender;
 use super::retry::uninterrupted;
 
-/// A listening socket at `path`, which must not exist. `unix(7)`. Errors: `EADDRINUSE`, `ENAMETOOLONG` (over 107
-/// bytes), `EACCES`, `ENOENT`. The file's mode follows the umask.
+/// A listening socket at `path`, which must not exist. `unix(7)`. Errors: `EADDRINUSE`, `ENAMETOOLONG` (over
+/// 107 bytes), `EACCES`, `ENOENT`. The file's mode follows the umask.
 pub fn bind_listener(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
@@ -23,8 +23,8 @@ pub fn bind_listener(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Has the kernel attach the sender's credentials to every message of connections accepted from now on: accepted
-/// sockets inherit the option, so no message can slip in before it is set.
+/// Has the kernel attach the sender's credentials to every message of connections accepted from now on:
+/// accepted sockets inherit the option, so no message can slip in before it is set.
 pub fn pass_credentials(listener: BorrowedFd<'_>) -> io::Result<()> {
     Ok(setsockopt(&listener, PassCred, &true)?)
 }

@@ -9,8 +9,8 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 /// The highest signal number of Linux.
 const LAST: i32 = 64;
 
-/// Gives every signal its default disposition and empties the mask: what a fresh login's programs see, whatever
-/// the broker was started with (`nohup`, a shell's `&`).
+/// Gives every signal its default disposition and empties the mask: what a fresh login's programs see,
+/// whatever the broker was started with (`nohup`, a shell's `&`).
 pub fn default_dispositions() -> io::Result<()> {
     for signal in 1..=LAST {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
@@ -41,8 +41,8 @@ pub fn ignore_limits() -> io::Result<()> {
     Ok(())
 }
 
-/// `rt_sigaction(2)` itself: the C library refuses the two real-time signals that it keeps, and an ignored one of
-/// those would be inherited by the command.
+/// `rt_sigaction(2)` itself: the C library refuses the two real-time signals that it keeps, and an ignored
+/// one of those would be inherited by the command.
 #[allow(unsafe_code, reason = "nix covers neither the real-time signals nor the raw call")]
 fn reset(signal: i32) -> io::Result<()> {
     /// Bytes of the kernel's signal set.

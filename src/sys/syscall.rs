@@ -1,5 +1,5 @@
-//! System calls without the C library, for a process that shares its memory with another: `errno` belongs to a thread,
-//! and there it would be both's.
+//! System calls without the C library, for a process that shares its memory with another: `errno` belongs to
+//! a thread, and there it would be both's.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use nix::errno::Errno;
@@ -13,7 +13,8 @@ use nix::errno::Errno;
 pub(super) unsafe fn call<const N: usize>(number: libc::c_long, arguments: [usize; N]) -> nix::Result<usize> {
     let [first, second, third, fourth, fifth, sixth] = filled(arguments);
     let result: libc::c_long;
-    // SAFETY: the caller answers for the call; the kernel changes rax, rcx and r11 alone, and memory as the call says.
+    // SAFETY: the caller answers for the call; the kernel changes rax, rcx and r11 alone, and memory as the
+    // call says.
     unsafe {
         std::arch::asm!(
             "syscall",

@@ -131,8 +131,8 @@ impl UnfitStdio {
     /// Bytes of its report.
     pub const BYTES: usize = 3;
 
-    /// Shape: 1, 2 or 3 for the variant, its index or count, the oddity's place in [`UnfitKind::ALL`]. Never 0
-    /// first.
+    /// Shape: 1, 2 or 3 for the variant, its index or count, the oddity's place in [`UnfitKind::ALL`]. Never
+    /// 0 first.
     pub fn encode(self) -> [u8; Self::BYTES] {
         match self {
             Self::Count(count) => [1, count, 0],

@@ -1,5 +1,5 @@
-//! What a loaded policy says of itself: settings, listing, hash; and that printing one and loading it again changes
-//! nothing.
+//! What a loaded policy says of itself: settings, listing, hash; and that printing one and loading it again
+//! changes nothing.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Launchers in groups of a cgroup that is delegated to the broker. A launcher is made right inside its group, so that
-//! nothing is ever moved; no manager is asked. A call takes one that is parked for its socket, or has one made. One
-//! thread, the keeper, does what no call should wait for: it parks others, lets go of what is too much, and removes the
-//! groups of calls that are over.
+//! Launchers in groups of a cgroup that is delegated to the broker. A launcher is made right inside its
+//! group, so that nothing is ever moved; no manager is asked. A call takes one that is parked for its socket,
+//! or has one made. One thread, the keeper, does what no call should wait for: it parks others, lets go of
+//! what is too much, and removes the groups of calls that are over.
 
 use std::collections::HashMap;
 use std::io;
@@ -77,8 +77,8 @@ impl DelegatedGroups {
         }
     }
 
-    /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at work takes the
-    /// processor from the calls beside it.
+    /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at
+    /// work takes the processor from the calls beside it.
     pub(in crate::spawn) fn refill(&self) {
         drop(self.tasks.send(GroupTask::Look));
     }
@@ -107,7 +107,8 @@ impl DelegatedGroups {
                 self.refill();
             }
             let Some(ordered) = taken else { return Ok(None) };
-            // One that was killed while it was parked, or whose nursery ended before it was made, is passed over.
+            // One that was killed while it was parked, or whose nursery ended before it was made, is passed
+            // over.
             if let Some(launcher) = ordered.arrive().ok().filter(Launcher::is_alive) {
                 return Ok(Some(launcher));
             }
@@ -148,7 +149,8 @@ struct GroupsThread {
     shared: Arc<SharedGroups>,
     reaper: Arc<Reaper>,
     tasks: Sender<GroupTask>,
-    /// The groups in which something was left running, by path: as many as there are, so no handle of each is held.
+    /// The groups in which something was left running, by path: as many as there are, so no handle of each is
+    /// held.
     kept: Vec<String>,
     /// When to look at those again.
     look: Option<Instant>,
@@ -181,8 +183,8 @@ impl GroupsThread {
         self.shared.groups.lock().values().filter_map(|groups| groups.warm.due()).chain(self.look).min()
     }
 
-    /// Removes a group, at once or when what was left in it has ended. One that the kernel does not give up is left to
-    /// the broker's end.
+    /// Removes a group, at once or when what was left in it has ended. One that the kernel does not give up
+    /// is left to the broker's end.
     fn remove(&mut self, group: &Cgroup) {
         if let Ok(false) = group.remove() {
             self.kept.push(group.path().into());

@@ -1,4 +1,5 @@
-//! The scoper's line to the manager: at most one connection at a time. A line that broke is not tried again at once, and less and less often as long as nothing good comes of it.
+//! The scope maker's connection to the manager: at most one connection at a time. A connection that broke is not tried
+//! again at once, and less and less often as long as nothing good comes of it.
 
 use std::time::{Duration, Instant};
 
@@ -42,8 +43,8 @@ impl ManagerConnection {
         Ok(())
     }
 
-    /// Hangs up, and waits for longer than the last time before it is due again. A manager that said no is not asked
-    /// again.
+    /// Hangs up, and waits for longer than the last time before it is due again. A manager that said no is
+    /// not asked again.
     pub(in crate::spawn) fn hang_up(&mut self, why: &BusError) {
         self.bus = None;
         self.denied |= matches!(why, BusError::Denied(_));

@@ -41,7 +41,8 @@ impl<T> QueueSender<T> {
 }
 
 impl<T> QueueReceiver<T> {
-    /// Waits for news, for something to read elsewhere, or for this time. Gives whether there is something elsewhere.
+    /// Waits for news, for something to read elsewhere, or for this time. Gives whether there is something
+    /// elsewhere.
     pub(in crate::spawn) fn wait(
         &self,
         elsewhere: Option<&impl AsFd>,

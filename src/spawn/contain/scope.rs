@@ -1,5 +1,6 @@
-//! What a launcher is alone in, and what then holds its command and all that it starts: a unit of a manager's, or a
-//! group below one that was delegated to the broker. Both are a cgroup to those who end a call.
+//! What a launcher is alone in, and what then holds its command and all that it starts: a unit of a
+//! manager's, or a group below one that was delegated to the broker. Both are a cgroup to those who end a
+//! call.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;

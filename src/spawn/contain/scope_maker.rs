@@ -1,6 +1,6 @@
-//! The thread that puts launchers into scopes. It alone speaks to the manager, and never waits for one answer: several
-//! scopes are in the making at once, and it listens to the manager and to calls at one time. A manager that is
-//! lost is looked for again when a call would like to have it, less and less often.
+//! The thread that puts launchers into scopes. It alone speaks to the manager, and never waits for one
+//! answer: several scopes are in the making at once, and it listens to the manager and to calls at one time.
+//! A manager that is lost is looked for again when a call would like to have it, less and less often.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ impl ScopeMaker {
             self.fill();
         }
         let mut state = self.shared.state();
-        let parked: Vec<_> = state.stocks.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
+        let parked: Vec<_> = state.warm_sets.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
         state.manager = ManagerState::Gone(BusError::Failed("the broker stops".into()));
         drop(state);
         dismiss(parked, &self.shared.reaper);
@@ -106,7 +106,7 @@ impl ScopeMaker {
     /// When something is to be done without an event.
     fn due(&self) -> Option<Instant> {
         let state = self.shared.state();
-        let shrink = state.stocks.values().filter_map(WarmSet::due).min();
+        let shrink = state.warm_sets.values().filter_map(WarmSet::due).min();
         let late = self.making.values().map(|making| making.since + SCOPE_WAIT).min();
         [shrink, late].into_iter().flatten().min()
     }
@@ -158,14 +158,14 @@ impl ScopeMaker {
         let now = Instant::now();
         let mut wanted = Vec::new();
         let mut surplus = Vec::new();
-        for (socket, warm) in &mut self.shared.state().stocks {
+        for (socket, warm) in &mut self.shared.state().warm_sets {
             let target = warm.target(now);
             let kept = warm.ready.len().min(target.max(warm.waiting));
             surplus.extend(warm.ready.drain(kept..));
             let making = self.making_for(socket);
             let missing = (target + warm.waiting).saturating_sub(warm.ready.len() + making);
-            // A manager finishes those that it was asked for together at the same time, so what a call waits for is not
-            // asked for along with what is only kept.
+            // A manager finishes those that it was asked for together at the same time, so what a call waits
+            // for is not asked for along with what is only kept.
             let room = warm.waiting.max(SCOPES_MAKING).saturating_sub(making);
             wanted.extend(std::iter::repeat_n(socket.clone(), missing.min(room)));
         }
@@ -261,8 +261,8 @@ impl ScopeMaker {
         }
     }
 
-    /// A scope was not made. One for a call with properties of its own is that call's matter; one of the others means
-    /// that there are none to be had.
+    /// A scope was not made. One for a call with properties of its own is that call's matter; one of the
+    /// others means that there are none to be had.
     fn fail(&mut self, unit: &str, why: BusError) {
         let Some(making) = self.making.remove(unit) else { return };
         match making.goal {

@@ -1,6 +1,6 @@
-//! Launchers in a scope of their own, ahead of need: the calls' side. A call takes one that is parked for its socket,
-//! or waits for one. Making them is the work of one thread, `scope_maker.rs`, which alone speaks to the manager. Where that
-//! makes none, `delegated.rs` does without it, if the broker has a group of its own.
+//! Launchers in a scope of their own, ahead of need: the calls' side. A call takes one that is parked for its
+//! socket, or waits for one. Making them is the work of one thread, `scope_maker.rs`, which alone speaks to
+//! the manager. Where that makes none, `delegated.rs` does without it, if the broker has a group of its own.
 
 use std::io;
 use std::sync::Arc;
@@ -44,14 +44,14 @@ pub struct ScopePool {
     pool: Arc<LauncherPool>,
     shared: Arc<SharedScopes>,
     scope_maker: QueueSender<MakerEvent>,
-    /// Whether some were taken that the scoper was not told of.
+    /// Whether some were taken that the scope maker was not told of.
     owed: AtomicBool,
     groups: Result<DelegatedGroups, DelegationError>,
 }
 
 impl ScopePool {
-    /// Scopes from the manager behind `address`, or groups of the delegated one, for launchers of `pool`. Nothing is
-    /// done before [`Self::warm`] or the first call that wants one.
+    /// Scopes from the manager behind `address`, or groups of the delegated one, for launchers of `pool`.
+    /// Nothing is done before [`Self::warm`] or the first call that wants one.
     pub fn new(
         pool: Arc<LauncherPool>,
         reaper: Arc<Reaper>,
@@ -124,8 +124,8 @@ impl ScopePool {
         if want.resources.is_empty() { self.parked(want) } else { self.made(want) }
     }
 
-    /// A group, or nothing around the call; but limits that a rule asks for are not dropped because nobody is there to
-    /// set them.
+    /// A group, or nothing around the call; but limits that a rule asks for are not dropped because nobody is
+    /// there to set them.
     fn instead_of_scope(&self, want: &ScopeWant<'_>, why: BusError) -> Result<Launcher, Refusal> {
         let limited = !want.resources.is_empty();
         match self.shared.instead {
@@ -152,9 +152,9 @@ impl ScopePool {
         }
     }
 
-    /// A call lasts: there will be a launcher in its place, and its scope's description says which call runs there. Not
-    /// waited for, and not done for a call that is over before anybody could have looked: a description costs the
-    /// manager half as much again as the scope itself.
+    /// A call lasts: there will be a launcher in its place, and its scope's description says which call runs
+    /// there. Not waited for, and not done for a call that is over before anybody could have looked: a
+    /// description costs the manager half as much again as the scope itself.
     pub fn note_lasting(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
         let Some(scope) = launcher.scope() else { return };
         match (scope.name(), &self.groups) {
@@ -193,8 +193,8 @@ impl ScopePool {
         self.pool.take().map_err(Refusal::no_launcher)
     }
 
-    /// How long a call waits for the manager as it stands. One that could have a group instead does not wait as long for
-    /// a bus that says nothing as for a manager that is busy.
+    /// How long a call waits for the manager as it stands. One that could have a group instead does not wait
+    /// as long for a bus that says nothing as for a manager that is busy.
     fn patience(&self, want: &ScopeWant<'_>, manager: &ManagerState) -> Duration {
         let can_do_without = want.mode == ScopeMode::Auto && self.shared.instead == ScopeFallback::Group;
         if can_do_without && matches!(manager, ManagerState::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
@@ -211,8 +211,10 @@ impl ScopePool {
                 return Err(why);
             }
             let give_up = began + self.patience(want, &state.manager);
-            let warm =
-                state.stocks.entry(socket.clone()).or_insert_with(|| WarmSet::new(KeepPolicy::SCOPED, now));
+            let warm = state
+                .warm_sets
+                .entry(socket.clone())
+                .or_insert_with(|| WarmSet::new(KeepPolicy::SCOPED, now));
             if let Some(launcher) = warm.take(now, Launcher::is_alive) {
                 if warm.is_low() {
                     self.scope_maker.tell(MakerEvent::Look);
@@ -230,7 +232,7 @@ impl ScopePool {
                 return Err(BusError::Silent);
             }
             state = self.shared.wait(state, socket, give_up.saturating_duration_since(now));
-            state.stocks.get_mut(socket).expect("stocks are never removed").waiting -= 1;
+            state.warm_sets.get_mut(socket).expect("warm_sets are never removed").waiting -= 1;
         }
     }
 

@@ -1,5 +1,5 @@
-//! What calls (`scope_pool.rs`) and the scoper (`scope_maker.rs`) share: how the manager stands, and what is parked. And what
-//! the ones tell the other.
+//! What calls (`scope_pool.rs`) and the scope maker (`scope_maker.rs`) share: how the manager stands, and
+//! what is parked. And what the ones tell the other.
 
 use std::collections::HashMap;
 use std::io;
@@ -43,7 +43,7 @@ pub enum ScopeFallback {
 /// Who is told.
 pub type TellNews = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 
-/// What the scoper is told.
+/// What the scope maker is told.
 #[derive(Debug)]
 pub(super) enum MakerEvent {
     /// Something was taken, or is waited for.
@@ -71,7 +71,7 @@ pub(super) struct ScopeOrder {
     pub(in crate::spawn) reply: SyncSender<Result<Launcher, BusError>>,
 }
 
-/// What calls and the scoper share.
+/// What calls and the scope maker share.
 pub(super) struct SharedScopes {
     state: Locked<ScopesState>,
     pub(in crate::spawn) reaper: Arc<Reaper>,
@@ -92,7 +92,7 @@ pub(super) struct ScopesState {
     said_lost: bool,
     /// Whether the last news was that a group could not be made.
     said_ungrouped: bool,
-    pub(super) stocks: HashMap<SocketName, WarmSet<Launcher>>,
+    pub(super) warm_sets: HashMap<SocketName, WarmSet<Launcher>>,
     /// Where the calls of each socket wait.
     queues: HashMap<SocketName, Arc<Condvar>>,
 }
@@ -116,8 +116,8 @@ impl SharedScopes {
         instead: ScopeFallback,
         tell: TellNews,
     ) -> Self {
-        let (stocks, queues) = (HashMap::new(), HashMap::new());
-        let state = ScopesState { manager, said_lost: false, said_ungrouped: false, stocks, queues };
+        let (warm_sets, queues) = (HashMap::new(), HashMap::new());
+        let state = ScopesState { manager, said_lost: false, said_ungrouped: false, warm_sets, queues };
         Self { state: Locked::new(state), reaper, instead, tell }
     }
 
@@ -139,7 +139,7 @@ impl SharedScopes {
     /// Parks a launcher, and wakes one call that waits for it: the others would find nothing.
     pub(super) fn park(&self, socket: &SocketName, launcher: Launcher) {
         let mut state = self.state();
-        if let Some(warm) = state.stocks.get_mut(socket) {
+        if let Some(warm) = state.warm_sets.get_mut(socket) {
             warm.ready.push_back(launcher);
         }
         if let Some(queue) = state.queues.get(socket) {
@@ -174,7 +174,7 @@ impl SharedScopes {
         state.manager = ManagerState::Gone(why.clone());
         // A stop is nobody's trouble: who stopped the broker knows it.
         let news = !matches!(why, BusError::Stopped(_)) && !std::mem::replace(&mut state.said_lost, true);
-        let parked: Vec<_> = state.stocks.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
+        let parked: Vec<_> = state.warm_sets.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
         drop(state);
         self.wake();
         dismiss(parked, &self.reaper);

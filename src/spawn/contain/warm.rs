@@ -1,5 +1,5 @@
-//! Launchers that are kept for the next calls, and how many there should be: a few, more after calls that found none,
-//! fewer when it is quiet again, and none for who sleeps, where that is the habit.
+//! Launchers that are kept for the next calls, and how many there should be: a few, more after calls that
+//! found none, fewer when it is quiet again, and none for who sleeps, where that is the habit.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -1,8 +1,9 @@
-//! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to the
-//! broker, step and errno, and never looks like an exit of the command's.
+//! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to
+//! the broker, step and errno, and never looks like an exit of the command's.
 //!
-//! Until then it may live in the nursery's memory (`sys/clone_vm.rs`): so nothing here allocates or can panic, and
-//! its system calls are those that leave `errno` alone. A test of the house rules looks for what is not allowed.
+//! Until then it may live in the nursery's memory (`sys/clone_vm.rs`): so nothing here allocates or can
+//! panic, and its system calls are those that leave `errno` alone. A test of the house rules looks for what
+//! is not allowed.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::convert::Infallible;
@@ -177,8 +178,8 @@ fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<ChildFd>
 /// How a launcher ends that did not become a command.
 const FAILED: u8 = 1;
 
-/// The plan, and what is left of the room: enough for a pointer to each text, of which each takes five bytes at least.
-/// `None` when the broker hung up.
+/// The plan, and what is left of the room: enough for a pointer to each text, of which each takes five bytes
+/// at least. `None` when the broker hung up.
 fn receive(
     stream: BorrowedFd<'_>,
     room: ChildMemory,

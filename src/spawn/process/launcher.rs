@@ -324,8 +324,8 @@ pub(in crate::spawn) fn await_word(
     }
 }
 
-/// Whether the process at the other end has received all that it was sent. Where it has, and says nothing, the
-/// descriptors that it was told to take keep it; where it has not, it does not run.
+/// Whether the process at the other end has received all that it was sent. Where it has, and says nothing,
+/// the descriptors that it was told to take keep it; where it has not, it does not run.
 pub(in crate::spawn) fn has_heard(stream: BorrowedFd<'_>) -> bool {
     sys::untaken_bytes(stream).is_ok_and(|bytes| bytes == 0)
 }

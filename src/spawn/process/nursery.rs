@@ -1,13 +1,14 @@
-//! The nursery: a process of one thread that makes launchers and nothing else. It is this program, started again
-//! with a hidden argument, so that what it lends them is small and holds no lock, no rules and no caller's descriptor.
+//! The nursery: a process of one thread that makes launchers and nothing else. It is this program, started
+//! again with a hidden argument, so that what it lends them is small and holds no lock, no rules and no
+//! caller's descriptor.
 //!
-//! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it wants; the
-//! nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the launcher's
-//! stream; or where none could be made, the error's number, negative. What waits in the channel's queue is
-//! the pool. A launcher that is wanted in a certain cgroup is asked for with two descriptors, the cgroup's
-//! directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream. A relay is asked
-//! for with another byte, its channel and, where it is to be in a cgroup, that one's directory; it answers
-//! itself.
+//! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it
+//! wants; the nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the
+//! launcher's stream; or where none could be made, the error's number, negative. What waits in the channel's
+//! queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two descriptors, the
+//! cgroup's directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream. A relay
+//! is asked for with another byte, its channel and, where it is to be in a cgroup, that one's directory; it
+//! answers itself.
 
 use std::fs;
 use std::io;
@@ -202,17 +203,17 @@ impl NurseryWork {
 
     fn make_one(&mut self) -> io::Result<()> {
         let (near, far) = sys::stream_pair()?;
-        let (child, pidfd) = self.bear(None, &near)?;
+        let (child, pidfd) = self.make_launcher(None, &near)?;
         let (number, descriptors) = (child.as_raw().to_le_bytes(), [pidfd.as_fd(), far.as_fd()]);
         let give_up = Some(Instant::now() + SEND_WAIT);
         sys::send_patiently(self.channel.as_fd(), &number, &descriptors, give_up).map(drop)
     }
 
-    /// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. That there is none in one
-    /// group is that group's matter, not the nursery's end.
+    /// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. That there is
+    /// none in one group is that group's matter, not the nursery's end.
     fn place(&mut self, group: &OwnedFd, stream: &OwnedFd) -> io::Result<()> {
         let give_up = Some(Instant::now() + SEND_WAIT);
-        let told = self.bear(Some(group.as_fd()), stream).and_then(|(child, pidfd)| {
+        let told = self.make_launcher(Some(group.as_fd()), stream).and_then(|(child, pidfd)| {
             sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], give_up)
         });
         match told.map(drop).or_else(|source| report(stream.as_fd(), &source)) {
@@ -228,19 +229,23 @@ impl NurseryWork {
         let mut descriptors = descriptors.into_iter();
         // The call sees the end of its channel.
         let Some(channel) = descriptors.next() else { return };
-        let bear = |group: Option<&OwnedFd>| {
+        let make = |group: Option<&OwnedFd>| {
             let (channel, broker) = (channel.as_raw_fd(), self.broker);
-            let setup = relay::Birth { channel, broker, is_inside: group.is_some() };
+            let setup = relay::RelaySetup { channel, broker, is_inside: group.is_some() };
             sys::copy_sibling(group.map(AsFd::as_fd), || relay::live(setup))
         };
-        let inside = descriptors.next().and_then(|group| bear(Some(&group)).ok());
-        if let Err(source) = inside.map_or_else(|| bear(None), Ok) {
+        let inside = descriptors.next().and_then(|group| make(Some(&group)).ok());
+        if let Err(source) = inside.map_or_else(|| make(None), Ok) {
             relay::tell_failure(channel.as_fd(), &source);
         }
     }
 
     /// A launcher that listens to its copy of `stream`.
-    fn bear(&mut self, group: Option<BorrowedFd<'_>>, stream: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
+    fn make_launcher(
+        &mut self,
+        group: Option<BorrowedFd<'_>>,
+        stream: &OwnedFd,
+    ) -> io::Result<(Pid, OwnedFd)> {
         let setup =
             LauncherSetup { stream: stream.as_raw_fd(), broker: self.broker, open_files: self.open_files };
         if self.memory == LauncherMemory::Copied {
@@ -260,8 +265,8 @@ impl NurseryWork {
     /// A launcher in this process's memory.
     #[allow(unsafe_code, reason = "the launcher is this folder's, and so is what it may do in shared memory")]
     fn share(&mut self, group: Option<BorrowedFd<'_>>, setup: LauncherSetup) -> io::Result<(Pid, OwnedFd)> {
-        // SAFETY: `live` and all that it calls allocate nothing, do not panic and leave errno alone; the house rules'
-        // test `what_runs_in_shared_memory_is_fenced` looks at the files where they stand.
+        // SAFETY: `live` and all that it calls allocate nothing, do not panic and leave errno alone; the
+        // house rules' test `what_runs_in_shared_memory_is_fenced` looks at the files where they stand.
         unsafe { sys::clone_sibling(&mut self.slots, group, live, setup) }
     }
 }

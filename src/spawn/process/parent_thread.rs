@@ -1,7 +1,7 @@
-//! The thread whose children the nursery and all launchers are. What commands abandon comes to the main thread (the
-//! kernel gives orphans to a process's first thread that lives), so that one's list of children has nobody else in it,
-//! and is as short with a thousand running calls as with none. The thread never ends: a parent-death signal follows the
-//! thread that is the parent.
+//! The thread whose children the nursery and all launchers are. What commands abandon comes to the main
+//! thread (the kernel gives orphans to a process's first thread that lives), so that one's list of children
+//! has nobody else in it, and is as short with a thousand running calls as with none. The thread never ends:
+//! a parent-death signal follows the thread that is the parent.
 
 use std::io;
 use std::process::{Child, Command};
@@ -22,9 +22,9 @@ struct ParentThread {
     orders: Sender<StartOrder>,
 }
 
-static CRADLE: OnceLock<ParentThread> = OnceLock::new();
+static PARENT_THREAD: OnceLock<ParentThread> = OnceLock::new();
 
-/// Starts a program as a child of the cradle.
+/// Starts a program as a child of the parent thread.
 pub(in crate::spawn) fn start(command: Command) -> io::Result<Child> {
     let (reply, answer) = mpsc::sync_channel(1);
     parent_thread()?.orders.send((command, reply)).map_err(|_| io::ErrorKind::BrokenPipe)?;
@@ -33,11 +33,11 @@ pub(in crate::spawn) fn start(command: Command) -> io::Result<Child> {
 
 /// The thread, once something was started.
 pub(in crate::spawn) fn thread() -> Option<Pid> {
-    CRADLE.get().map(|parent_thread| parent_thread.thread)
+    PARENT_THREAD.get().map(|parent_thread| parent_thread.thread)
 }
 
 fn parent_thread() -> io::Result<&'static ParentThread> {
-    if let Some(parent_thread) = CRADLE.get() {
+    if let Some(parent_thread) = PARENT_THREAD.get() {
         return Ok(parent_thread);
     }
     let (orders, received) = mpsc::channel::<StartOrder>();
@@ -51,5 +51,5 @@ fn parent_thread() -> io::Result<&'static ParentThread> {
     };
     thread::Builder::new().name("parent".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
     let thread = told.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
-    Ok(CRADLE.get_or_init(|| ParentThread { thread, orders }))
+    Ok(PARENT_THREAD.get_or_init(|| ParentThread { thread, orders }))
 }

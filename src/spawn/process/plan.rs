@@ -1,8 +1,8 @@
 //! What a launcher is told: the command, and how it starts.
 //!
-//! Shape on the launcher's stream: `u32` bytes of what follows, then the fields in order, each text as `u32 length`,
-//! so many bytes and a NUL, each list as `u32 count` and texts. Before it comes one byte, with the three
-//! descriptors.
+//! Shape on the launcher's stream: `u32` bytes of what follows, then the fields in order, each text as `u32
+//! length`, so many bytes and a NUL, each list as `u32 count` and texts. Before it comes one byte, with the
+//! three descriptors.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;

@@ -1,9 +1,9 @@
 //! The broker's side of the nursery: launchers that wait for a call.
 //!
-//! One thread receives what the nursery makes, at once: while a socket is on its way in a message, the kernel looks for
-//! unreachable ones at every close of any socket of the machine. Others are asked for several at a time, when a call
-//! has been answered, or by one that takes one of the last: a nursery at work takes the processor from the call it
-//! works beside.
+//! One thread receives what the nursery makes, at once: while a socket is on its way in a message, the kernel
+//! looks for unreachable ones at every close of any socket of the machine. Others are asked for several at a
+//! time, when a call has been answered, or by one that takes one of the last: a nursery at work takes the
+//! processor from the call it works beside.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -117,7 +117,8 @@ impl LauncherPool {
         proved
     }
 
-    /// A launcher that is alive. Waits for one to be made, but not for ever, however often a nursery is replaced.
+    /// A launcher that is alive. Waits for one to be made, but not for ever, however often a nursery is
+    /// replaced.
     /// Errors: `TimedOut` (no nursery makes one), `EMFILE`, what the kernel gave instead of a process.
     pub fn take(&self) -> io::Result<Launcher> {
         let give_up = Instant::now() + NURSERY_WAIT;
@@ -249,8 +250,8 @@ impl LauncherPool {
         }
     }
 
-    /// Waits for a change. Where nothing is on its way, because the nursery's queue is full, only until it may have
-    /// room again.
+    /// Waits for a change. Where nothing is on its way, because the nursery's queue is full, only until it
+    /// may have room again.
     fn wait<'s>(&self, state: MutexGuard<'s, PoolState>, at_most: Duration) -> MutexGuard<'s, PoolState> {
         let is_unasked = state.channel.is_some() && state.coming == 0;
         let at_most = if is_unasked { at_most.min(SEND_RETRY) } else { at_most };
@@ -265,8 +266,8 @@ impl PoolState {
         wanted.saturating_sub(self.warm.ready.len() + self.coming)
     }
 
-    /// Asks for what is missing, without waiting: a nursery that stands still has a full queue some day, and this runs
-    /// under the lock that every call needs. What cannot be asked for now is asked for again.
+    /// Asks for what is missing, without waiting: a nursery that stands still has a full queue some day, and
+    /// this runs under the lock that every call needs. What cannot be asked for now is asked for again.
     fn ask(&mut self) {
         let asked = self.missing().min(LAUNCHERS_ASKED_MAX);
         let Some(channel) = self.channel.as_ref().filter(|_| asked > 0) else { return };
@@ -304,7 +305,8 @@ pub(in crate::spawn) struct OrderedLauncher {
 
 impl OrderedLauncher {
     /// Waits until it is there.
-    /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), what the kernel gave instead of a process.
+    /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), what the kernel gave instead of a
+    /// process.
     pub(in crate::spawn) fn arrive(self) -> io::Result<Launcher> {
         let Self { stream, scope } = self;
         let mut look = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];

@@ -1,6 +1,6 @@
-//! What a broker holds of the kernel's privileges: the rights of one user, root's only when that is meant, and no
-//! capability of an ordinary user's. What is given up here is given up before there is a second thread, as each
-//! thread has its own, and before there is a process that could inherit it.
+//! What a broker holds of the kernel's privileges: the rights of one user, root's only when that is meant,
+//! and no capability of an ordinary user's. What is given up here is given up before there is a second
+//! thread, as each thread has its own, and before there is a process that could inherit it.
 
 use std::fmt;
 
@@ -51,8 +51,8 @@ impl fmt::Display for PrivilegeError {
 
 impl std::error::Error for PrivilegeError {}
 
-/// Makes sure that whoever started this process has the rights that it has: else the environment, the descriptors and
-/// the command line, the nursery's among them, would be an attacker's.
+/// Makes sure that whoever started this process has the rights that it has: else the environment, the
+/// descriptors and the command line, the nursery's among them, would be an attacker's.
 pub fn own_rights() -> Result<(), PrivilegeError> {
     let (user, group) =
         (getresuid().map_err(PrivilegeError::Unknown)?, getresgid().map_err(PrivilegeError::Unknown)?);
@@ -73,8 +73,8 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Gives up the capabilities of this thread. Of root's, only what a command would inherit besides being root: the
-/// rest comes back with any exec, and is what ends commands that changed their user.
+/// Gives up the capabilities of this thread. Of root's, only what a command would inherit besides being root:
+/// the rest comes back with any exec, and is what ends commands that changed their user.
 pub(super) fn shed_capabilities() -> Result<(), CapsError> {
     let sets: &[CapSet] = if is_root() {
         &[CapSet::Ambient, CapSet::Inheritable]
@@ -85,8 +85,8 @@ pub(super) fn shed_capabilities() -> Result<(), CapsError> {
     sets.iter().try_for_each(|set| empty(*set))
 }
 
-/// Without a bounding set, no setuid program gives a command capabilities again. It takes `CAP_SETPCAP` to empty it,
-/// which an ordinary user has only where it was given on purpose.
+/// Without a bounding set, no setuid program gives a command capabilities again. It takes `CAP_SETPCAP` to
+/// empty it, which an ordinary user has only where it was given on purpose.
 fn empty_bounding() -> Result<(), CapsError> {
     if !caps::has_cap(None, CapSet::Permitted, Capability::CAP_SETPCAP)? {
         return Ok(());
@@ -95,7 +95,8 @@ fn empty_bounding() -> Result<(), CapsError> {
     empty(CapSet::Bounding)
 }
 
-/// Empties a set. It is its being empty that counts: a filter may forbid the call where there is nothing to give up.
+/// Empties a set. It is its being empty that counts: a filter may forbid the call where there is nothing to
+/// give up.
 fn empty(set: CapSet) -> Result<(), CapsError> {
     caps::clear(None, set)
         .or_else(|error| if caps::read(None, set)?.is_empty() { Ok(()) } else { Err(error) })

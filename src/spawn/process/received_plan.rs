@@ -1,5 +1,5 @@
-//! A plan as a launcher reads it, in the bytes where it arrived; `plan.rs` has its shape. It is read in the nursery's
-//! memory: nothing here allocates or can panic.
+//! A plan as a launcher reads it, in the bytes where it arrived; `plan.rs` has its shape. It is read in the
+//! nursery's memory: nothing here allocates or can panic.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::ffi::CStr;

@@ -1,4 +1,5 @@
-//! The process tree, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`, which every distribution sets).
+//! The process tree, from `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`, which every distribution
+//! sets).
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +13,8 @@ use nix::unistd::{Pid, getpid};
 use crate::limits::{KILL_GRACE, KILL_ROUND};
 use crate::sys;
 
-/// The children of one thread of this process. Orphans come to the main thread; all others are those of `parent_thread.rs`.
+/// The children of one thread of this process. Orphans come to the main thread; all others are those of
+/// `parent_thread.rs`.
 #[derive(Debug)]
 pub(super) struct ChildList(File);
 

@@ -1,12 +1,12 @@
 //! Which process belongs to which call, where no scope of systemd's says so.
 //!
-//! The broker is a child subreaper, and so is each command while it lives: what a command's descendants abandon stays
-//! below the command, whatever sessions they begin, and comes to the broker in one go when the command ends. It is
-//! then claimed for that call. Where two end in one moment, what cannot be told apart is both's: both are
-//! over when it has ended. Where that would be wrong, a call has a reaper of its own (`call_reaper.rs`): where its
-//! rule lets processes go on, and where this process has children that no call started, which were there
-//! before it became a broker. Those, and what they leave, are never signalled. Only this module reaps, under
-//! one lock: so a child's pid means that child until then.
+//! The broker is a child subreaper, and so is each command while it lives: what a command's descendants
+//! abandon stays below the command, whatever sessions they begin, and comes to the broker in one go when the
+//! command ends. It is then claimed for that call. Where two end in one moment, what cannot be told apart is
+//! both's: both are over when it has ended. Where that would be wrong, a call has a reaper of its own
+//! (`call_reaper.rs`): where its rule lets processes go on, and where this process has children that no call
+//! started, which were there before it became a broker. Those, and what they leave, are never signalled. Only
+//! this module reaps, under one lock: so a child's pid means that child until then.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -249,8 +249,9 @@ impl ReaperState {
         self.scopes.extend(scope.map(|scope| scope.path().to_owned()));
     }
 
-    /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still runs. What was
-    /// reaped may have left others after the list was read: with nobody left, the list is read until nobody was.
+    /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still
+    /// runs. What was reaped may have left others after the list was read: with nobody left, the list is read
+    /// until nobody was.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
         loop {
             let somebody_ended = self.look_through(owner)?;

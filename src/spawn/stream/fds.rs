@@ -1,7 +1,8 @@
-//! The descriptors of a stream. None is ever waited for, and none of the caller's is given a flag, because flags are
-//! shared: pipes are spliced without waiting, sockets are sent to without waiting, and a terminal is opened once more,
-//! for flags of its own. What is left are files, which do not make wait, and devices that cannot be opened again: those
-//! are asked first, and may still hold up the relay, which is a thread of its own for that reason.
+//! The descriptors of a stream. None is ever waited for, and none of the caller's is given a flag, because
+//! flags are shared: pipes are spliced without waiting, sockets are sent to without waiting, and a terminal
+//! is opened once more, for flags of its own. What is left are files, which do not make wait, and devices
+//! that cannot be opened again: those are asked first, and may still hold up the relay, which is a thread of
+//! its own for that reason.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};

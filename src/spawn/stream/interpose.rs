@@ -1,5 +1,5 @@
-//! Puts pipes in the place of the caller's descriptors, and so makes streams of them; and what a stream does with the
-//! descriptors that it has.
+//! Puts pipes in the place of the caller's descriptors, and so makes streams of them; and what a stream does
+//! with the descriptors that it has.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,8 @@ use super::transfer::CallStream;
 #[derive(Debug)]
 pub(super) struct CallStreams(pub(in crate::spawn) Vec<(usize, CallStream<StreamFds>)>);
 
-/// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the command gets.
+/// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the
+/// command gets.
 /// Errors: `EMFILE`, and what looking at the caller's descriptors gives.
 pub(super) fn divert(
     stdio: CommandStdio,

@@ -4,7 +4,8 @@ use std::io;
 
 /// What a stream does to its descriptors. What would wait for somebody else gives `WouldBlock`.
 pub(super) trait StreamIo {
-    /// From the source to the capture at `at`, within the kernel. 0 is the end. `InvalidInput`: not with these two.
+    /// From the source to the capture at `at`, within the kernel. 0 is the end. `InvalidInput`: not with
+    /// these two.
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize>;
     /// From the capture at `at` to the sink, within the kernel. `InvalidInput`: not with these two.
     fn splice_out(&mut self, at: u64, bytes: usize) -> io::Result<usize>;

@@ -30,7 +30,7 @@ use crate::spawn::stop::StopSignal;
 
 use messages::{RelayOrder, RelayReport, StreamNews, TaskMessage, WORD_BYTES_MAX};
 
-pub(in crate::spawn) use process::{Birth, live, tell_failure};
+pub(in crate::spawn) use process::{RelaySetup, live, tell_failure};
 
 mod messages;
 mod process;
@@ -137,7 +137,7 @@ impl Relay {
     }
 
     /// Its process, where that is in the call's cgroup.
-    pub(in crate::spawn) fn lodger(&self) -> Option<Pid> {
+    pub(in crate::spawn) fn process_inside(&self) -> Option<Pid> {
         Some(self.process.pid).filter(|_| self.process.is_inside && !self.is_gone.get())
     }
 

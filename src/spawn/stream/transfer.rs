@@ -1,10 +1,10 @@
-//! One stream on its way through the broker: from its source to its capture, and from there to its sink. Knows what
-//! has to happen next and nothing of descriptors, which `fds.rs` has; never waits.
+//! One stream on its way through the broker: from its source to its capture, and from there to its sink.
+//! Knows what has to happen next and nothing of descriptors, which `fds.rs` has; never waits.
 //!
-//! The capture is the buffer: what the sink is given is in the file before, and is read back from there unless the
-//! broker still has it in memory of its own. So the file has at least what the reader saw, and nobody can change a byte
-//! in between (a page that is spliced from a pipe to two places is still its writer's to change). What no capture takes
-//! goes straight on, from pipe to pipe or through the buffer.
+//! The capture is the buffer: what the sink is given is in the file before, and is read back from there
+//! unless the broker still has it in memory of its own. So the file has at least what the reader saw, and
+//! nobody can change a byte in between (a page that is spliced from a pipe to two places is still its
+//! writer's to change). What no capture takes goes straight on, from pipe to pipe or through the buffer.
 
 use std::io;
 
@@ -73,7 +73,8 @@ impl CaptureProgress {
 }
 
 impl<E: StreamIo> CallStream<E> {
-    /// A stream whose ends are open; `capture_max` is the most that is captured, `None` where there is no capture.
+    /// A stream whose ends are open; `capture_max` is the most that is captured, `None` where there is no
+    /// capture.
     pub(in crate::spawn) fn new(
         ends: E,
         way: StreamSide,

@@ -92,8 +92,8 @@ impl RelayOrder {
 
 /// What a call hears on its relay's channel.
 ///
-/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and [`StreamNews`];
-/// `u32` 3 and [`UnfitStdio`].
+/// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and
+/// [`StreamNews`]; `u32` 3 and [`UnfitStdio`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayReport {
     /// There is no relay, for this error, and the launcher has no descriptors.

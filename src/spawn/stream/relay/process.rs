@@ -27,9 +27,9 @@ use crate::sys::{self, UnfitStdio};
 
 use super::messages::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK_BYTES, TaskMessage};
 
-/// What a relay is born with.
+/// The values that a relay is made with.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::spawn) struct Birth {
+pub(in crate::spawn) struct RelaySetup {
     /// Its channel, among the descriptors that it has copies of.
     pub(in crate::spawn) channel: RawFd,
     /// Its parent, which it does not outlive.
@@ -44,7 +44,7 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 
 /// A relay's whole life.
-pub(in crate::spawn) fn live(setup: Birth) -> u8 {
+pub(in crate::spawn) fn live(setup: RelaySetup) -> u8 {
     let channel = OwnedFd::from(in_child::alone_with(setup.channel));
     // Asked for before looking, so that a broker that dies in between is noticed.
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != setup.broker {

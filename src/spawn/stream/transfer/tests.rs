@@ -1,5 +1,5 @@
-//! Descriptors that do as a script says, in any order: take some, take none, refuse what the kernel may refuse, fail.
-//! Whatever they do, every byte is accounted for.
+//! Descriptors that do as a script says, in any order: take some, take none, refuse what the kernel may
+//! refuse, fail. Whatever they do, every byte is accounted for.
 
 use proptest::prelude::*;
 

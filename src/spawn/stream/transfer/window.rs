@@ -1,4 +1,5 @@
-//! The buffer of a stream, which knows what of the capture it still has: what the sink takes at once is not read back.
+//! The buffer of a stream, which knows what of the capture it still has: what the sink takes at once is not
+//! read back.
 
 use std::ops::Range;
 
