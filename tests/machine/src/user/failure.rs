@@ -26,7 +26,8 @@ fn rules_with_an_error_show_where_and_refuse_callers() {
     gate.systemctl("start").exited(0);
     gate.systemctl("status").said(&["active (running)", "no rules in force", &place(&gate)]);
     gate.journal().says(&place(&gate));
-    gate.call(["echo", "hi"]).exited(129).said(&["no rules are in force here"]);
+    let status = format!("systemctl --user status {} says why", gate.service_unit());
+    gate.call(["echo", "hi"]).exited(129).said(&["no rules are in force here", &status]);
     gate.journal().says("a request on ");
 }
 
