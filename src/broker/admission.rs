@@ -1,6 +1,6 @@
-//! Which of a socket's calls run and which wait. None is dropped: a call that finds no place keeps its turn here, a
-//! request that was not read yet keeps it in the accept loop or in the kernel's backlog. Each socket has an admission of
-//! its own, so that no socket's callers hold up another's.
+//! Which of a socket's calls run and which wait. None is dropped: a call that finds no place keeps its turn
+//! here, a request that was not read yet keeps it in the accept loop or in the kernel's backlog. Each socket
+//! has an admission of its own, so that no socket's callers hold up another's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -112,8 +112,8 @@ impl<G: Candidate> Admission<G> {
         !self.places.lock().waiting.is_empty()
     }
 
-    /// Gives the call back with a place when it may run now; else it waits, until a thread whose call is over runs
-    /// it.
+    /// Gives the call back with a place when it may run now; else it waits, until a thread whose call is over
+    /// runs it.
     pub(super) fn enter(&self, candidate: G) -> Option<(RunSlot, G)> {
         let mut places = self.places.lock();
         places.turns += 1;
@@ -132,8 +132,8 @@ impl<G: Candidate> Admission<G> {
         places.next()
     }
 
-    /// Takes back the place of a call that needs another one, for which it waits in its old turn. Gives the first call
-    /// that may run, which may be this one.
+    /// Takes back the place of a call that needs another one, for which it waits in its old turn. Gives the
+    /// first call that may run, which may be this one.
     pub(super) fn trade(&self, ticket: &RunSlot, candidate: G) -> NextCandidate<G> {
         let mut places = self.places.lock();
         places.give_back(ticket);

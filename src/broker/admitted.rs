@@ -1,5 +1,5 @@
-//! A call that a rule allows, and how it is decided again after each wait, for a place or for a process: a call that
-//! starts is one that the rules in force and the disk allow at that time.
+//! A call that a rule allows, and how it is decided again after each wait, for a place or for a process: a
+//! call that starts is one that the rules in force and the disk allow at that time.
 
 use std::sync::Arc;
 
@@ -98,8 +98,8 @@ impl AllowedCall {
         if self.turns > DECISIONS_MAX { Err(Refusal::Unsettled) } else { Ok(SecondLook::Other) }
     }
 
-    /// Decides for the last time, when the process is ready and nothing is on record. The call keeps its place, but is
-    /// refused where another rule decides that would have had its process made in another way.
+    /// Decides for the last time, when the process is ready and nothing is on record. The call keeps its
+    /// place, but is refused where another rule decides that would have had its process made in another way.
     pub(super) fn settle(
         &mut self,
         rules: &Ruleset,

@@ -36,8 +36,8 @@ impl ClientRequest {
         self.connection.answer(&reply.encode());
     }
 
-    /// Sends the answer to a call without an exit status, and in a message of its own the call's number and the
-    /// reason. A client that reads one message never sees the second.
+    /// Sends the answer to a call without an exit status, and in a message of its own the call's number and
+    /// the reason. A client that reads one message never sees the second.
     pub(super) fn reply_why(&self, status: Status, call: Option<CallId>, why: &str) {
         self.reply(&Reply::Status(status));
         let explanation = Explanation::new(call.map(CallId::get), why);

@@ -76,7 +76,8 @@ impl ConnectionCloser {
         self.held.iter().map(|held| held.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether a socket may accept more: connections that are stuck count against the socket that they came from.
+    /// Whether a socket may accept more: connections that are stuck count against the socket that they came
+    /// from.
     pub(super) fn has_room(&self, socket: usize) -> bool {
         self.held(socket) < SOCKET_CLOSING_MAX
     }

@@ -100,8 +100,8 @@ impl ClosingQueue {
     }
 
     /// Gives the process what it has room for. Gives how many were closed here instead: where the user has so
-    /// many descriptors on their way that no connection can be sent, those that wait in connections are among
-    /// them, and somebody has to let go of them.
+    /// many descriptors on their way that no connection can be sent, those in connections are among them, and
+    /// are let go of here.
     fn send(&mut self, now: Instant, pool: &LauncherPool) -> usize {
         loop {
             let is_batch = self.as_it_is.len() >= CLOSER_BATCH || self.queue.is_empty();
@@ -137,7 +137,8 @@ impl ClosingQueue {
         }
     }
 
-    /// Empties connections that cannot be handed on, at the risk that this thread waits for a socket that lingers.
+    /// Empties connections that cannot be handed on, at the risk that this thread waits for a socket that
+    /// lingers.
     fn empty_here(&mut self) -> usize {
         let mut closed = 0;
         while let Some(unclosed) = self.queue.pop_front() {

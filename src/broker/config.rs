@@ -11,7 +11,7 @@ use crate::sys;
 use super::notice::LoadError;
 use super::sockets::ListenError;
 
-/// Where the system's brokers keep their records: the home of their user (`tmpfiles.d/sluice.conf`).
+/// The directory of the system's brokers' records: the home of their user (`tmpfiles.d/sluice.conf`).
 const SYSTEM_STATE: &str = "/var/lib/sluice";
 
 /// The configuration of a broker, from its command line.
@@ -65,7 +65,7 @@ impl fmt::Display for ServeError {
             Self::Listen(error) => error.fmt(f),
             Self::Manifest(error) => {
                 error.fmt(f)?;
-                // The home of the system's brokers, which a package's scripts make, or nobody has yet.
+                // The home of the system's brokers is made by a package's scripts, and may not be there yet.
                 let is_missing =
                     !Path::new(SYSTEM_STATE).exists() && error.to_string().contains(SYSTEM_STATE);
                 let tip = "; the directories of the system's brokers are made by: systemd-tmpfiles --create sluice.conf";

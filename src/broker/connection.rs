@@ -1,6 +1,6 @@
-//! A connection that was accepted. Messages in it may bring descriptors whose close takes as long as their owner likes,
-//! so dropping the connection closes it only where it is certain that no message is left in it. Any other connection goes
-//! to `closing.rs`, in whatever way it comes to its end.
+//! A connection that was accepted. Messages in it may bring descriptors whose close takes as long as their
+//! owner likes, so dropping the connection closes it only where it is certain that no message is left in it.
+//! Any other connection goes to `closing.rs`, in whatever way it comes to its end.
 
 use std::cell::Cell;
 use std::io;
@@ -58,8 +58,8 @@ impl Connection {
         self.connector
     }
 
-    /// Whether a message is there, or the caller's end of the connection is closed: most callers send as soon as
-    /// they have connected.
+    /// Whether a message is there, or the caller's end of the connection is closed: most callers send as soon
+    /// as they have connected.
     pub(super) fn is_readable(&self) -> bool {
         self.is_readable_until(Instant::now())
     }

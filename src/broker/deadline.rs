@@ -19,8 +19,8 @@ use super::notice::{Notice, SayNotice};
 /// The status of a broker that had to be ended.
 const FAILURE: i32 = 1;
 
-/// Begins the thread. The order is there when `unread` has a signal that was not read yet, or when the thread that read
-/// it has woken `taken`. Both are only looked at.
+/// Begins the thread. The order is there when `unread` has a signal that was not read yet, or when the thread
+/// that read it has woken `taken`. Both are only looked at.
 pub(super) fn keep_deadline(unread: SignalFd, taken: Arc<Wakeup>, say: SayNotice) -> io::Result<()> {
     let work = move || {
         let mut order = [unread.as_fd(), taken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));

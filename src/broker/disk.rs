@@ -40,7 +40,8 @@ impl PathResolver for Disk {
     }
 }
 
-/// Reads the rules of `path`, absolute, and looks at what they trust: the places where programs are looked up.
+/// Reads the rules of `path`, absolute, and looks at what they trust: the places where programs are looked
+/// up.
 pub(super) fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, LoadError> {
     let policy = load(path, &Disk, &vars_of(environment)).map_err(LoadError::Rules)?;
     check_policy(&policy, path, environment)?;
@@ -53,7 +54,7 @@ pub(super) fn vars_of(environment: &Environment) -> VariableValues {
     VariableValues { home: variable("HOME"), runtime_dir: variable("XDG_RUNTIME_DIR") }
 }
 
-/// That there are rules, and that nobody else can change the places where their programs are looked up.
+/// Checks that there are rules, and that only trusted users can change the directories of their programs.
 pub(super) fn check_policy(policy: &Policy, path: &Path, environment: &Environment) -> Result<(), LoadError> {
     if policy.rules().is_empty() {
         return Err(LoadError::Empty(path.to_owned()));

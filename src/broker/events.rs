@@ -1,5 +1,5 @@
-//! The events that the broker's threads tell each other of: the stop, the order to hurry it, and that the accept loop is
-//! to look around. Each is an eventfd, so that it can be waited for beside other descriptors.
+//! The events that the broker's threads tell each other of: the stop, the order to hurry it, and that the
+//! accept loop is to look around. Each is an eventfd, so that it can be waited for beside other descriptors.
 
 use std::io;
 use std::os::fd::AsFd;

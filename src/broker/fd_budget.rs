@@ -1,5 +1,5 @@
-//! The budget of descriptors: what the calls that the rules allow need, and what the limit (`RLIMIT_NOFILE`) leaves for
-//! connections that wait.
+//! The budget of descriptors: what the calls that the rules allow need, and what the limit (`RLIMIT_NOFILE`)
+//! leaves for connections that wait.
 
 use std::collections::HashMap;
 use std::io;
@@ -80,7 +80,8 @@ pub(super) fn needed_descriptors(policy: &Policy) -> usize {
     let kinds = match policy.scope() {
         ScopeMode::Off => 0,
         ScopeMode::Require | ScopeMode::Delegate => 1,
-        // A burst of calls may find scopes first and groups of the broker's own later, and the other way round.
+        // A burst of calls may find scopes first and groups of the broker's own later, and the other way
+        // round.
         ScopeMode::Auto => 2,
     };
     let parked = kinds * SCOPES_PARKED_MAX * PARKED_FDS_MAX;

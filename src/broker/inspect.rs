@@ -1,4 +1,4 @@
-//! Rules as an operator looks at them: read without asking who may write them, with warnings, and with what
+//! Rules as an operator looks at them: read whatever the trust in their files, with warnings, and with what
 //! would keep a broker from serving them here.
 
 use std::ffi::OsStr;
@@ -31,7 +31,7 @@ pub struct InspectedRules {
     pub warnings: Vec<Diagnostic>,
     /// Files that are read here, and that a broker would not trust; why, each with what to do.
     pub distrusted: Vec<String>,
-    /// Where a broker would record.
+    /// The manifest that a broker would have.
     pub manifest: Option<PathBuf>,
 }
 
@@ -58,7 +58,7 @@ pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Envi
     inspected
 }
 
-/// Where a broker would record the calls of these rules; else why it would not serve them.
+/// The manifest that a broker with these rules would have. Errors: why it would not serve them.
 fn served_by(policy: &Policy, path: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
     check_policy(policy, path, environment)?;
     let manifest = manifest_path(policy, environment, path)?;

@@ -38,7 +38,8 @@ impl NurserySupervisor {
         self.due
     }
 
-    /// Starts a nursery for `pool`. `watch` is given its channel, to see its end. One that cannot be had is due again.
+    /// Starts a nursery for `pool`. `watch` is given its channel, to see its end. One that cannot be had is
+    /// due again.
     pub(super) fn start(
         &mut self,
         pool: &Arc<LauncherPool>,

@@ -1,6 +1,7 @@
-//! HUP: each rules file is read again, and its manifest is opened again where it was moved away. Calls in flight keep
-//! the rules that they started with; a file that does not load changes nothing. Reading is done by a thread of its own,
-//! one file after the other, so that callers are accepted meanwhile; the accept loop puts in force what was read.
+//! HUP: each rules file is read again, and its manifest is opened again where it was moved away. Calls in
+//! flight keep the rules that they started with; a file that does not load changes nothing. Reading is done
+//! by a thread of its own, one file after the other, so that callers are accepted meanwhile; the accept loop
+//! puts in force what was read.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,8 +18,8 @@ use super::ruleset::{LoadedRules, want_records};
 use super::service_status::ServiceStatus;
 use super::state::{Broker, ServedSocket};
 
-/// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked for: what was
-/// read may be older than what the last who asked has written.
+/// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked
+/// for: what was read may be older than what the last who asked has written.
 #[derive(Debug, Default)]
 pub(super) struct Reloader {
     current: Option<RunningReload>,
@@ -83,7 +84,8 @@ fn end(broker: &Broker, service_status: &mut ServiceStatus) {
 }
 
 impl RunningReload {
-    /// Has a thread read the files. It is never waited for: what it has not read when the broker ends, it need not.
+    /// Has a thread read the files. It is never waited for: what it has not read when the broker ends, it
+    /// need not.
     fn begin(broker: &Arc<Broker>) -> io::Result<Self> {
         // The next file is read while one waits, and no more: new rules and old ones are in memory together.
         let (give, read) = mpsc::sync_channel(1);
@@ -92,7 +94,8 @@ impl RunningReload {
         let work = move || {
             read_all(&reader, &give);
             to_drop.into_iter().for_each(drop);
-            // The C library keeps what a thread had for the next one, which need not be the next to read rules.
+            // The C library keeps what a thread had for the next one, which need not be the next to read
+            // rules.
             sys::give_back_memory();
         };
         thread::Builder::new().name("reload".into()).spawn(work)?;
@@ -106,7 +109,7 @@ impl RunningReload {
         let fits = |loaded: LoadedRules| {
             self.needs.change(at, &old, &loaded.policy)?;
             if let Err(error) = ruleset.follow(&loaded) {
-                // What fitted before fits again.
+                // Rules that fitted before fit again.
                 self.needs.change(at, &loaded.policy, &old)?;
                 return Err(error);
             }

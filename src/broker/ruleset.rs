@@ -70,7 +70,7 @@ impl Ruleset {
         &self.file
     }
 
-    /// Where calls are recorded.
+    /// The manifest that calls are recorded in.
     pub(super) fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest
     }
@@ -136,17 +136,18 @@ impl Ruleset {
         }
     }
 
-    /// Goes on in the manifest that other rules of the same file name. Errors: it cannot be opened, and the one that
-    /// was goes on; so must the rules.
+    /// Goes on in the manifest that other rules of the same file name. Errors: it cannot be opened, and the
+    /// one that was goes on; so must the rules.
     pub(super) fn follow(&self, loaded: &LoadedRules) -> Result<(), LoadError> {
         let moved = self.move_manifest(&loaded.manifest, &loaded.policy);
         moved.map_err(|error| LoadError::Manifest(error.to_string()))
     }
 
-    /// Puts other rules of the same file in force, whose manifest is open, and gives those that were.
+    /// Puts other rules of the same file in force, whose manifest is open, and gives those that they replace.
     pub(super) fn replace(&self, policy: Policy) -> Arc<Policy> {
         let rules = policy.rules().len();
-        // Before the first call by these rules; what others that share the manifest want is seen to after all of them.
+        // Before the first call by these rules; what others that share the manifest want is seen to after all
+        // of them.
         self.heed(self.manifest.want_at_least(policy.journal(), policy.sync()));
         // No call is decided by these rules before the record says so, and none by the old ones after it.
         let mut in_force = self.policy.lock();
@@ -204,7 +205,7 @@ pub(super) fn want_records(rulesets: &[Arc<Ruleset>]) {
     }
 }
 
-/// Where a broker with this rules file, absolute, and this environment records its calls.
+/// The manifest of a broker with this rules file, absolute, and this environment.
 pub fn manifest_of(file: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
     LoadedRules::read(file, environment).map(|loaded| loaded.manifest)
 }
@@ -214,7 +215,7 @@ pub(super) fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Where the manifest of a rules file is: as `logfile` says, else in the usual place for state, under the
+/// The path of the manifest of a rules file: as `logfile` says, else in the usual place for state, under the
 /// rules' name.
 pub(super) fn manifest_path(
     policy: &Policy,

@@ -1,4 +1,5 @@
-//! What a broker's calls run in: scopes of the manager's, groups below a cgroup that it gave away, or neither.
+//! The containment of a broker's calls: scopes of the manager's, groups below a cgroup that it gave away, or
+//! neither.
 
 use std::sync::Arc;
 
@@ -10,8 +11,8 @@ use crate::spawn::{Environment, LauncherPool, Reaper, ScopeNews, ScopePool};
 use super::config::ServeError;
 use super::notice::{Notice, SayNotice};
 
-/// Begins to make scopes with the manager that this process lives under, or in the group that it gave away. Errors: the
-/// threads for that, which are the broker's first, cannot be made.
+/// Begins to make scopes with the manager that this process lives under, or in the group that it gave away.
+/// Errors: the threads for that, which are the broker's first, cannot be made.
 pub(super) fn begin_scopes(
     pool: &Arc<LauncherPool>,
     reaper: &Arc<Reaper>,
@@ -31,8 +32,8 @@ pub(super) fn begin_scopes(
         .map_err(ServeError::NoProcess)
 }
 
-/// The delegated group, with the broker in its place there: before the nursery is started, which stays where it is.
-/// Rules that have no use for one leave the broker where it was put.
+/// The delegated group, with the broker in its place there: before the nursery is started, which stays where
+/// it is. Rules that have no use for one leave the broker where it was put.
 fn own_group(address: Option<&BusAddress>, modes: &[ScopeMode]) -> Result<Delegation, DelegationError> {
     if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Delegate)) {
         return Err(DelegationError::Unasked);

@@ -1,5 +1,6 @@
-//! The status line for the service manager: rules, running calls, the last refusal, a reload that failed. Threads note on
-//! the [`StatusBoard`] that something changed; the accept loop's [`ServiceStatus`] sends a line now and then.
+//! The status line for the service manager: rules, running calls, the last refusal, a reload that failed.
+//! Threads note on the [`StatusBoard`] that something changed; the accept loop's [`ServiceStatus`] sends a
+//! line now and then.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +17,7 @@ use super::notice::{Notice, count};
 use super::state::Broker;
 use super::status_board::StatusBoard;
 
-/// What the service manager was told, and is to be told next.
+/// The messages to the service manager: sent ones, and those that are to be sent.
 #[derive(Debug)]
 pub(super) struct ServiceStatus {
     notifier: Arc<Notifier>,
@@ -26,7 +27,8 @@ pub(super) struct ServiceStatus {
     next_status: Instant,
     ping_interval: Option<Duration>,
     next_ping: Instant,
-    /// Messages for which the manager's queue has had no room yet, in order: the accept loop does not wait for it.
+    /// Messages for which the manager's queue has had no room yet, in order: the accept loop does not wait
+    /// for it.
     owed: VecDeque<StatusTurn>,
     next_try: Instant,
 }

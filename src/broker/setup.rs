@@ -144,8 +144,8 @@ fn listen(unnamed: &SocketName) -> Result<Vec<ListeningSocket>, ServeError> {
     Ok(listeners)
 }
 
-/// Opens the manifests, where there is room for all calls that the rules allow at the sockets, of which each has the
-/// index of its rules: nothing is on record of a broker that has no room.
+/// Opens the manifests, where there is room for all calls that the rules allow at the sockets, of which each
+/// has the index of its rules: nothing is on record of a broker that has no room.
 fn put_in_force(
     sockets: &[usize],
     loaded: Vec<LoadedRules>,

@@ -1,5 +1,6 @@
-//! Watches the file of a socket that the broker made: whoever replaces it has the broker's callers come to him. That
-//! ends the broker, in order, so that what supervises it can act. Sockets of systemd's are systemd's to watch.
+//! Watches the file of a socket that the broker made: whoever replaces it has the broker's callers come to
+//! him. That ends the broker, in order, so that what supervises it can act. Sockets of systemd's are
+//! systemd's to watch.
 
 use std::io;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ impl SocketWatch {
                 thread::sleep(SENTRY_ROUND);
             }
             taken.store(true, Ordering::SeqCst);
-            // A stop like any other; if it cannot be asked for, the broker serves on where nobody comes.
+            // A stop as by SIGTERM; if the signal fails, the broker goes on, without callers.
             kill(getpid(), Signal::SIGTERM).ok();
         };
         thread::Builder::new().name("socket-watch".into()).stack_size(CALL_STACK_BYTES).spawn(stand).map(drop)

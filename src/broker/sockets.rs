@@ -1,4 +1,4 @@
-//! Where sockets come from: handed over by systemd (`LISTEN_FDS`), or bound here.
+//! The listening sockets: handed over by systemd (`LISTEN_FDS`), or bound here.
 
 use std::env;
 use std::fmt;
@@ -118,8 +118,8 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is what one without a name of
-/// its own is called.
+/// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is what one without a
+/// name of its own is called.
 pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<ListeningSocket>, ListenError> {
     let descriptors =
         receive_descriptors(false).map_err(|error| ListenError::Activation(error.to_string()))?;
@@ -164,8 +164,8 @@ fn address(socket: &OwnedFd) -> Option<String> {
     address.path().map(|path| path.display().to_string())
 }
 
-/// Binds a socket of the broker's own, mode 0600. A stale file is replaced, a live one respected. `distrusted` hears
-/// of a directory that others can write and says whether to go on all the same.
+/// Binds a socket of the broker's own, mode 0600. A stale file is replaced, a live one respected.
+/// `distrusted` hears of a directory that others can write and says whether to go on all the same.
 pub(super) fn bind(
     path: &Path,
     name: SocketName,
@@ -239,7 +239,7 @@ fn is_systemd(probe: &OwnedFd) -> bool {
 }
 
 impl OwnSocket {
-    /// Where the socket is, and which file that is.
+    /// The path of the socket, and its inode.
     pub(super) fn place(&self) -> SocketFile {
         SocketFile { path: self.path.clone(), inode: self.inode }
     }

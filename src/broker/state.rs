@@ -55,8 +55,8 @@ pub(super) struct ServedSocket {
 }
 
 impl ServedSocket {
-    /// A socket with its rules, at which at most `waiting_max` requests wait for their place; and apart from it, what a
-    /// socket of the broker's own leaves on disk.
+    /// A socket with its rules, at which at most `waiting_max` requests wait for their place; and apart from
+    /// it, what a socket of the broker's own leaves on disk.
     pub(super) fn new(
         listener: ListeningSocket,
         rules: &Arc<Ruleset>,
@@ -114,7 +114,7 @@ impl Broker {
         })
     }
 
-    /// What calls run in, of each ruleset.
+    /// The scope mode of each ruleset.
     pub(super) fn scope_modes(&self) -> Vec<ScopeMode> {
         scope_modes(&self.rulesets)
     }

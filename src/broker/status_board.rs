@@ -1,5 +1,5 @@
-//! The notes of threads for the status line: that something changed, and the last refusal. `service_status.rs` makes the
-//! line of it and sends it.
+//! The notes of threads for the status line: that something changed, and the last refusal.
+//! `service_status.rs` makes the line of it and sends it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

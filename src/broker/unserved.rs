@@ -204,8 +204,8 @@ impl<'a> UnservedBroker<'a> {
         next
     }
 
-    /// Whether enough time has passed: trying broken rules must not keep a processor busy, whoever calls how
-    /// often.
+    /// Whether enough time has passed: trying broken rules must not keep a processor busy, however many calls
+    /// come.
     fn may_try(&self) -> bool {
         self.next_try() <= Instant::now()
     }
@@ -275,8 +275,8 @@ impl<'a> UnservedBroker<'a> {
         Ok(())
     }
 
-    /// Answers those who have spoken, or have been silent for too long; and the oldest of more than may be
-    /// held, which have said nothing for a while.
+    /// Answers connections that can be read or were silent for too long, and, where there are more than may
+    /// be held, the oldest of those that were silent for a while.
     fn answer(&mut self, why: &str) {
         let now = Instant::now();
         let (ready, silent) = std::mem::take(&mut self.clients)

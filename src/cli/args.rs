@@ -12,7 +12,8 @@ use crate::spawn::NurseryRole;
 use super::log::parse_when;
 use super::verify::{JournalChoice, parse_journal};
 
-/// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on record.
+/// The outbound gate for sandboxed processes: runs what a rule allows, with the caller's own stdio, on
+/// record.
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, after_help = "The language of rules files: sluice help rules")]
 pub(super) struct Sluice {
@@ -116,7 +117,8 @@ pub(super) struct LogArgs {
     /// Refusals only.
     #[arg(long)]
     pub(super) rejects: bool,
-    /// Calls of a rule: its line when they were made, FILE:LINE for one that was included, or text of the command line.
+    /// Calls of a rule: its line when they were made, FILE:LINE for one that was included, or text of the
+    /// command line.
     #[arg(long, value_name = "LINE|TEXT", allow_hyphen_values = true, value_parser = |text: &str| Ok::<_, String>(parse_rule(text)))]
     pub(super) rule: Option<RuleQuery>,
     /// The records as they are, one a line.

@@ -1,4 +1,5 @@
-//! `sluice check`: what is wrong with rules, what looks odd, or what they allow, and everything that widens it.
+//! `sluice check`: what is wrong with rules, what looks odd, or what they allow, and everything that widens
+//! it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,7 +37,7 @@ pub(super) enum WarningLevel {
 /// How much is said of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckDetail {
-    /// What they allow, too.
+    /// Together with what they allow.
     All,
     /// What is wrong; where nothing is, what is odd.
     Faults,
@@ -93,7 +94,8 @@ fn write_checks(
     Ok(answer)
 }
 
-/// Whether a broker would not serve these rules; from another place it may, as nobody says which one will.
+/// Whether a broker would not serve these rules. Rules that are not in a unit's place may be served by
+/// another user.
 fn is_refused(asked: &RulesArgument, inspected: &InspectedRules) -> bool {
     inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty())
 }

@@ -21,8 +21,8 @@ pub(super) fn answer(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>)
     told(write(&mut out).and_then(|code| out.flush().map(|()| code)), ExitCode::SUCCESS)
 }
 
-/// Writes an answer that is yes or no to stdout. It is worked out before it is written, so that the exit code says it
-/// however much of the text is read.
+/// Writes an answer that is yes or no to stdout. It is worked out before it is written, so that the exit code
+/// says it however much of the text is read.
 pub(super) fn answer_whole(write: impl FnOnce(&mut dyn Write) -> io::Result<ExitCode>) -> ExitCode {
     let mut text = Vec::new();
     let code = write(&mut text).expect("memory takes every write");

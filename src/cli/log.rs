@@ -1,5 +1,5 @@
-//! `sluice log`: the calls on record, as a table, as they are, or one in full. `find.rs` says which manifest, `table.rs`
-//! how it looks.
+//! `sluice log`: the calls on record, as a table, as they are, or one in full. `find.rs` says which manifest,
+//! `table.rs` how it looks.
 
 mod capture;
 mod detail;
@@ -100,7 +100,7 @@ fn find_history(manifest: &Path, filter: &LineFilter, count: CallCount) -> Resul
     Ok(history)
 }
 
-/// What is not shown, and what to do.
+/// The message on records that are not shown, and what to do.
 fn said(unshown: &UnreadPart) -> String {
     match unshown {
         UnreadPart::Unread(error) => format!("{error}; its calls are not shown"),
@@ -139,7 +139,7 @@ fn print(
     }
 }
 
-/// Waits until there may be more to read, or nobody reads what is written.
+/// Waits until there may be more to read, or stdout has no reader any more.
 fn reader_left() -> io::Result<bool> {
     let stdout = io::stdout();
     poll_until(

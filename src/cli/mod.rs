@@ -1,5 +1,6 @@
-//! The operator's command lines. This file only dispatches: the flags are in one table, `args.rs`, exit codes in
-//! `exit.rs`. Here, and in `sluicify.rs` for the caller's program, is all that prints or chooses an exit code.
+//! The operator's command lines. This file only dispatches: the flags are in one table, `args.rs`, exit codes
+//! in `exit.rs`. Here, and in `sluicify.rs` for the caller's program, is all that prints or chooses an exit
+//! code.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
-//! The queue of notices for the operator, and the thread that writes them to stderr. Nobody else waits for
-//! stderr: it may be a pipe that nobody reads, a terminal that was stopped (^S), or the socket of a journald
-//! that hangs. Its flags are shared with other processes, so it is never made non-blocking; the thread may
-//! hang in write(2) for ever, and the process ends all the same.
+//! The queue of notices for the operator, and the thread that writes them to stderr. No other thread waits
+//! for stderr: it may be a pipe that is not read, a terminal that was stopped (^S), or the socket of a
+//! journald that hangs. Its flags are shared with other processes, so it is never made non-blocking; the
+//! thread may hang in write(2) for ever, and the process ends all the same.
 
 use std::collections::VecDeque;
 use std::io;
@@ -78,7 +78,7 @@ impl NoticeQueue {
         let mut state = self.state.lock();
         state.add(notice);
         if !state.has_writer {
-            // Where no thread can be had now, the next notice tries again.
+            // If no thread can be had now, the next notice tries again.
             let writer = thread::Builder::new().name("notices".into()).stack_size(CALL_STACK_BYTES);
             state.has_writer = writer.spawn(|| self.write_all(io::stderr().as_fd())).is_ok();
         }
@@ -128,7 +128,7 @@ impl NoticeQueue {
 
 impl QueueState {
     fn add(&mut self, notice: String) {
-        // Those that came after one was dropped wait behind the line that says so.
+        // Notices that came after a dropped one wait behind the line that says so.
         if self.dropped > 0 || self.bytes + notice.len() > NOTICES_BYTES_MAX {
             self.dropped += 1;
             return;
@@ -156,7 +156,7 @@ fn is_writable(stderr: BorrowedFd<'_>) -> bool {
     sys::poll_until(&mut [PollFd::new(stderr, PollFlags::POLLOUT)], Some(Instant::now())).unwrap_or_default()
 }
 
-/// Writes all of it, however long that takes. Somebody else may have made stderr non-blocking.
+/// Writes all of it, however long that takes. Another program may have made stderr non-blocking.
 fn write(stderr: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match sys::write(stderr, bytes) {

@@ -91,7 +91,7 @@ impl RulesArgument {
         }
     }
 
-    /// The rules as they are, whoever may write their file.
+    /// Reads the rules and looks at them, whatever the trust in their file.
     pub(super) fn inspect(&self) -> InspectedRules {
         let text = match self {
             Self::Stdin(_) => Some(read_rules(io::stdin().lock())),
@@ -101,7 +101,7 @@ impl RulesArgument {
     }
 }
 
-/// Where one manager's brokers have their rules and their state.
+/// The directories of the rules and the state of one manager's brokers.
 #[derive(Debug)]
 pub(super) struct RulesDirectories {
     rules: PathBuf,

@@ -37,7 +37,7 @@ pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)
     all
 }
 
-/// What holds for all calls of the socket.
+/// The settings of a socket, which hold for all its calls.
 pub(super) fn of_socket(policy: &Policy, manifest: Option<&Path>) -> Vec<(&'static str, String)> {
     let audit = if policy.audit() == AuditMode::Strict { "strict" } else { "best-effort" };
     let scope = match policy.scope() {

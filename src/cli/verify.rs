@@ -49,9 +49,9 @@ pub(super) fn parse_journal(text: &str) -> Result<JournalChoice, String> {
 /// How much has to be proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProofLevel {
-    /// What cannot be proved is told.
+    /// A part that cannot be proved is told.
     Usual,
-    /// What cannot be proved is a no.
+    /// A part that cannot be proved makes the answer no.
     Strict,
 }
 
@@ -106,7 +106,7 @@ fn journal_index(
     Ok(JournalIndex::new(entries))
 }
 
-/// What an entry says, unless it says nothing that a manifest could have.
+/// The content of an entry, unless no manifest could have it.
 fn testimony(
     told: &EntryText,
     here: &HashSet<PathBuf>,

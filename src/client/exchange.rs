@@ -1,5 +1,5 @@
-//! One request, one reply. Everything that can go wrong is a [`CallFailure`], and each of them knows whether the command
-//! can have run.
+//! One request, one reply. Everything that can go wrong is a [`CallFailure`], and each of them knows whether
+//! the command can have run.
 
 use std::ffi::OsString;
 use std::io;
@@ -43,9 +43,9 @@ struct AnsweredRequest {
     broker: OwnedFd,
 }
 
-/// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and stderr,
-/// and returns what the command exited with (128 + signal when one ended it). While nobody has taken the
-/// request, `unheard` is called after [`UNHEARD_WAIT`], once for each broker that was asked.
+/// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and
+/// stderr, and returns what the command exited with (128 + signal when one ended it). While nobody has taken
+/// the request, `unheard` is called after [`UNHEARD_WAIT`], once for each broker that was asked.
 pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Result<u8, CallFailure> {
     let request = words::encode(words).map_err(CallFailure::Words)?;
     let AnsweredRequest { reply, broker } =
@@ -56,7 +56,7 @@ pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Res
     }
 }
 
-/// What the broker at `socket` would run, as it says it: text, not yet fit for a terminal. `unheard` is that
+/// The listing of the broker at `socket`: text, not yet fit for a terminal. `unheard` is that
 /// of [`call`].
 pub fn list(socket: &Path, unheard: &mut dyn FnMut()) -> Result<String, CallFailure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
@@ -114,15 +114,15 @@ fn ask(
 ) -> Result<(OwnedFd, usize), CallFailure> {
     let broker = reach(socket).map_err(CallFailure::Unreached)?;
     send(broker.as_fd(), request, fds).map_err(CallFailure::Unsent)?;
-    // What goes wrong with this wait, receiving says.
+    // An error of this wait shows again when the answer is received.
     let deadline = Instant::now().checked_add(UNHEARD_WAIT);
     let waited = sys::poll_until(&mut [PollFd::new(broker.as_fd(), PollFlags::POLLIN)], deadline);
     if waited.is_ok_and(|is_there| !is_there) && sys::is_unread(broker.as_fd()).unwrap_or_default() {
         unheard();
     }
     let length = sys::receive_into(broker.as_fd(), answer).map_err(|error| {
-        // The kernel says so only of a connection that is closed with the request still unread in it, or was never
-        // accepted; one that was read ends without an error.
+        // The kernel says so only of a connection that is closed with the request still unread in it, or was
+        // never accepted; one that was read ends without an error.
         let unread = error.kind() == io::ErrorKind::ConnectionReset;
         if unread { CallFailure::Unsent(error) } else { CallFailure::Unanswered }
     })?;
@@ -139,9 +139,9 @@ fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
     Ok(socket)
 }
 
-/// A message has to fit the send buffer whole. The usual one fits every request but the largest, so the buffer is
-/// enlarged only for one that did not. Where so many callers of this user wait that the kernel takes no more descriptors
-/// on their way, this one waits too: it has no turn yet.
+/// A message has to fit the send buffer whole. The usual one fits every request but the largest, so the
+/// buffer is enlarged only for one that did not. Where so many callers of this user wait that the kernel
+/// takes no more descriptors on their way, this one waits too: it has no turn yet.
 fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let sent = match sys::send_patiently(broker, request, fds, None) {
         Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {

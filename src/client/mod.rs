@@ -1,5 +1,5 @@
-//! The caller's side: words to a request, one exchange with the broker, and why there was none. It prints nothing
-//! and chooses no exit code (`sluicify.rs` does both). Start with `exchange.rs`.
+//! The caller's side: words to a request, one exchange with the broker, and why there was none. It prints
+//! nothing and chooses no exit code (`sluicify.rs` does both). Start with `exchange.rs`.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Why there is no connection. The kernel says it in one errno for several cases, so the path is looked at once
-//! more, after the failure; what is found is advice, and nothing depends on it.
+//! Why there is no connection. The kernel says it in one errno for several cases, so the path is looked at
+//! once more, after the failure; what is found is advice, and nothing depends on it.
 
 use std::fs::{self, FileType};
 use std::io;
@@ -22,8 +22,8 @@ pub enum ConnectFailure {
     NotSocket(PathKind),
     /// The socket is there, and no process listens on it.
     Silent,
-    /// No process listens on the socket here, and its file system is shared with another machine, on whose kernel one
-    /// may listen.
+    /// No process listens on the socket here, and its file system is shared with another machine, on whose
+    /// kernel one may listen.
     Foreign,
     /// The file system says no; the uid that the socket belongs to, where it can be seen.
     Denied {

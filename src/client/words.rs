@@ -1,5 +1,5 @@
-//! The words of a command line to the bytes of a request. What the broker would refuse as malformed is found here,
-//! before anything is sent, because here it can be said which word it is.
+//! The words of a command line to the bytes of a request. What the broker would refuse as malformed is found
+//! here, before anything is sent, because here it can be said which word it is.
 
 use std::ffi::OsString;
 

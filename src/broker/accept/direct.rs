@@ -1,7 +1,8 @@
-//! Accepting without the accept loop. Idle threads wait at the listening sockets: a connection wakes one of them, which
-//! answers it at once. Where none waits, the kernel wakes the accept loop, which comes second at each socket
-//! (`EPOLLEXCLUSIVE`). A thread accepts a connection whose request comes at once, where the socket has a thread to
-//! spare. Everything else it leaves to the loop, and the socket is closed to direct accepts until the loop has seen to it.
+//! Accepting without the accept loop. Idle threads wait at the listening sockets: a connection wakes one of
+//! them, which answers it at once. Where none waits, the kernel wakes the accept loop, which comes second at
+//! each socket (`EPOLLEXCLUSIVE`). A thread accepts a connection whose request comes at once, where the
+//! socket has a thread to spare. Everything else it leaves to the loop, and the socket is closed to direct
+//! accepts until the loop has seen to it.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -19,7 +20,7 @@ use super::job::{Job, ReadyConnection, ThreadSlot, serve};
 use super::thread_pool::JobSource;
 use super::token::EventToken;
 
-/// What an idle thread leaves to the accept loop.
+/// An accept that an idle thread leaves to the accept loop.
 #[derive(Debug)]
 pub(super) enum DeferredAccept {
     /// A connection may be in this socket's backlog.
@@ -81,7 +82,8 @@ impl DirectAccept {
         Some(ReadyConnection { place, connection })
     }
 
-    /// Closes a socket to direct accepts: the accept loop alone accepts there, until it opens the socket again.
+    /// Closes a socket to direct accepts: the accept loop alone accepts there, until it opens the socket
+    /// again.
     fn shut(&self, epoll: &Epoll, index: usize) {
         // The accept loop may have closed it just now.
         epoll.delete(self.broker.sockets[index].listener).ok();
@@ -97,7 +99,8 @@ impl DirectAccept {
 impl JobSource for DirectAccept {
     type Job = Job;
 
-    /// This thread accepts at the first socket. A connection at another may have woken no other thread: the loop looks.
+    /// This thread accepts at the first socket. A connection at another may have woken no other thread: the
+    /// loop looks.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Job> {
         let mut direct = direct(events);
         let first = direct.next()?;

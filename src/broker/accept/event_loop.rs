@@ -1,5 +1,6 @@
-//! The accept loop: one thread, the main one, that reads no request. A connection waits here until it can be read; then a
-//! thread answers it, as soon as its socket has one to spare. More connections than fit stay in the kernel's backlog.
+//! The accept loop: one thread, the main one, that reads no request. A connection waits here until it can be
+//! read; then a thread answers it, as soon as its socket has one to spare. More connections than fit stay in
+//! the kernel's backlog.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -47,8 +48,9 @@ pub(in crate::broker) struct EventLoop {
 }
 
 impl EventLoop {
-    /// An accept loop with room for `room` connections that cannot be read yet. `owned` says which sockets are the
-    /// broker's own: there it refuses requests while it stops; at the others they wait for the next broker.
+    /// An accept loop with room for `room` connections that cannot be read yet. `owned` says which sockets
+    /// are the broker's own: there it refuses requests while it stops; at the others they wait for the next
+    /// broker.
     pub(in crate::broker) fn new(
         broker: Arc<Broker>,
         signals: BrokerSignals,
@@ -74,7 +76,8 @@ impl EventLoop {
         })
     }
 
-    /// Starts the nursery, and sees it make a launcher: before that, the service manager must not be told `READY=1`.
+    /// Starts the nursery, and sees it make a launcher: before that, the service manager must not be told
+    /// `READY=1`.
     pub(in crate::broker) fn prove(&mut self) -> io::Result<()> {
         self.start_nursery()?;
         self.broker.pool.prove()
@@ -203,7 +206,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// During the stop: has each pending connection answered, and each in the backlog of a socket of the broker's own.
+    /// During the stop: has each pending connection answered, and each in the backlog of a socket of the
+    /// broker's own.
     fn answer_all(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
             while self.listener_set.accepts_while_stopping(index) && self.accept(index)? {}
@@ -276,7 +280,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether a socket has room for one more connection: where it is full, one that was silent for a while makes room.
+    /// Whether a socket has room for one more connection: where it is full, one that was silent for a while
+    /// makes room.
     fn has_room(&mut self, index: usize) -> bool {
         let (now, closing) = (Instant::now(), self.broker.closing.clone());
         if !closing.has_room(index) {

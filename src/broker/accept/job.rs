@@ -1,5 +1,5 @@
-//! The jobs of the thread pool: each is at a socket, whose admission has counted the thread before, and is told of its
-//! end.
+//! The jobs of the thread pool: each is at a socket, whose admission has counted the thread before, and is
+//! told of its end.
 
 use std::sync::Arc;
 

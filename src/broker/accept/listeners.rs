@@ -1,5 +1,6 @@
-//! Which threads watch which listening sockets: idle threads accept directly, ahead of the accept loop. Where there is no
-//! room, or the kernel has no more to give, no thread watches for a while; connections then stay in the backlog.
+//! Which threads watch which listening sockets: idle threads accept directly, ahead of the accept loop. Where
+//! there is no room, or the kernel has no more to give, no thread watches for a while; connections then stay
+//! in the backlog.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +25,7 @@ use super::token::EventToken;
 /// The listening sockets, as the accept loop sees them.
 pub(in crate::broker) struct ListenerSet {
     broker: Arc<Broker>,
-    /// Where the accept loop waits.
+    /// The epoll at which the accept loop waits.
     pub(super) epoll: Epoll,
     pub(super) workers: ThreadPool<DirectAccept>,
     /// The sockets at which no connection is accepted.
@@ -73,8 +74,8 @@ impl ListenerSet {
         self.closed_until.into_iter().chain(over).min()
     }
 
-    /// Watches a socket in both epolls. The kernel wakes a waiter of the one that was added first, so idle threads come
-    /// before the accept loop.
+    /// Watches a socket in both epolls. The kernel wakes a waiter of the one that was added first, so idle
+    /// threads come before the accept loop.
     fn watch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
         if !self.broker.events.is_stopping() {
@@ -107,7 +108,8 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// Watches a socket anew: the accept loop may watch it already, and the epoll of the idle threads must be first.
+    /// Watches a socket anew: the accept loop may watch it already, and the epoll of the idle threads must be
+    /// first.
     fn open(&mut self, index: usize) -> io::Result<()> {
         self.unwatch(index)?;
         self.shut.remove(&index);
@@ -164,16 +166,16 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// Whether connections from before the stop may still be in the backlog of a socket of the broker's own, which had
-    /// no room for them.
+    /// Whether connections from before the stop may still be in the backlog of a socket of the broker's own,
+    /// which had no room for them.
     pub(super) fn owes_room(&self) -> bool {
         let stopped_at = self.broker.events.stopped_at();
         let is_early = stopped_at.is_some_and(|since| since.elapsed() < STOP_CALLERS_MAX);
         is_early && self.closed.iter().any(|&index| self.accepts_while_stopping(index))
     }
 
-    /// Closes the broker's own sockets to new connections, and closes those that came too late to be answered: their
-    /// requests stay unread, so their callers see `ECONNRESET`.
+    /// Closes the broker's own sockets to new connections, and closes those that came too late to be
+    /// answered: their requests stay unread, so their callers see `ECONNRESET`.
     pub(in crate::broker) fn turn_away(&self) {
         for (index, socket) in self.broker.sockets.iter().enumerate() {
             if !self.accepts_while_stopping(index) {

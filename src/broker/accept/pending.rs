@@ -1,7 +1,7 @@
-//! The connections that wait in the accept loop: silent ones, on which nothing was sent yet, by age, and ready ones, by
-//! socket, in turn. Where there are several sockets, half of the room is shared, and of the other half each socket has
-//! a part of its own, so that no socket's callers can take all of it. This file counts and orders; `event_loop.rs`
-//! watches the connections.
+//! The connections that wait in the accept loop: silent ones, on which nothing was sent yet, by age, and
+//! ready ones, by socket, in turn. Where there are several sockets, half of the room is shared, and of the
+//! other half each socket has a part of its own, so that no socket's callers can take all of it. This file
+//! counts and orders; `event_loop.rs` watches the connections.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -51,8 +51,8 @@ impl<V> PendingConnections<V> {
         }
     }
 
-    /// Whether a socket has room for one more connection, beside `left_it` of its own and `left` of all sockets that
-    /// are not closed yet.
+    /// Whether a socket has room for one more connection, beside `left_it` of its own and `left` of all
+    /// sockets that are not closed yet.
     pub(in crate::broker) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
         let SocketQueue { silent, ready } = &self.queues[socket];
         self.count + left < self.common || silent.len() + ready.len() + left_it < self.share
@@ -71,7 +71,8 @@ impl<V> PendingConnections<V> {
         self.count += 1;
     }
 
-    /// Makes a silent connection a ready one: a message is there, or its caller left. Gives it, if it was silent.
+    /// Makes a silent connection a ready one: a message is there, or its caller left. Gives it, if it was
+    /// silent.
     pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
         let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
         self.push(socket, connection);

@@ -1,6 +1,6 @@
-//! The threads that answer requests. An idle thread waits a while for more work: to make a thread and to end it costs a
-//! call as much as its reading, deciding and recording together. All wait at one epoll, and the last to wait is the first
-//! to be woken, so that after a burst the others run out of time and end.
+//! The threads that answer requests. An idle thread waits a while for more work: to make a thread and to end
+//! it costs a call as much as its reading, deciding and recording together. All wait at one epoll, and the
+//! last to wait is the first to be woken, so that after a burst the others run out of time and end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,12 +13,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::limits::{CALL_STACK_BYTES, WORKER_PATIENCE, WORKER_PAUSE};
 use crate::sys::{self, Locked, Wakeup};
 
-/// Where the threads of a pool have their jobs from.
+/// The source of a pool's jobs.
 pub(super) trait JobSource: Send + Sync + 'static {
     /// The work that one thread does at a time.
     type Job: Send;
 
-    /// Looks at events of the epoll other than a job that was handed over. Gives the job that they make, if any.
+    /// Looks at events of the epoll other than a job that was handed over. Gives the job that they make, if
+    /// any.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Self::Job>;
 
     /// Leaves such events to others: the thread that saw them has a job that was handed over.
@@ -34,7 +35,7 @@ pub(super) trait JobSource: Send + Sync + 'static {
 /// Threads, at work and waiting.
 pub(super) struct ThreadPool<P: JobSource>(Arc<IdleThreads<P>>);
 
-/// Where idle threads wait.
+/// The idle threads, and the jobs for them.
 struct IdleThreads<P: JobSource> {
     source: P,
     epoll: Epoll,
@@ -64,7 +65,7 @@ impl<P: JobSource> ThreadPool<P> {
         Ok(Self(Arc::new(IdleThreads { source, epoll, wake_event, state })))
     }
 
-    /// Where its threads have their jobs from.
+    /// The source of its jobs.
     pub(super) fn source(&self) -> &P {
         &self.0.source
     }
@@ -74,7 +75,8 @@ impl<P: JobSource> ThreadPool<P> {
         &self.0.epoll
     }
 
-    /// Has a job done by a thread that waits, or by a new one. Gives it back when the kernel has no thread to give.
+    /// Has a job done by a thread that waits, or by a new one. Gives it back when the kernel has no thread to
+    /// give.
     pub(in crate::broker) fn hand(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
         let mut state = self.0.state.lock();
         if state.idle <= state.jobs.len() {
@@ -111,7 +113,8 @@ fn take<J>(slot: &Locked<Option<J>>) -> Option<J> {
 }
 
 impl<P: JobSource> IdleThreads<P> {
-    /// The next job; `None` ends the thread, after a while without one. The last thread gives back the memory of all.
+    /// The next job; `None` ends the thread, after a while without one. The last thread gives back the memory
+    /// of all.
     fn wait(&self) -> Option<P::Job> {
         let mut patience = WORKER_PAUSE;
         loop {
@@ -155,10 +158,10 @@ mod tests {
 
     use super::*;
 
-    /// Says who does it, then waits until it may end.
+    /// A job that tells its thread, then waits until it may end.
     type Told = (Sender<ThreadId>, Option<Receiver<()>>);
 
-    /// Has nothing to do but what it is handed, or what its own wakeup says; says who saw that by itself.
+    /// A source whose only own event is its wakeup; it tells the thread that saw that.
     struct TestSource(Wakeup, Sender<ThreadId>);
 
     impl JobSource for TestSource {
@@ -178,7 +181,7 @@ mod tests {
         fn rest(&self) {}
     }
 
-    /// And who did something by itself.
+    /// A pool, and the threads that saw the wakeup.
     fn workers() -> (ThreadPool<TestSource>, Receiver<ThreadId>) {
         let (tell, seen) = channel();
         let source = TestSource(Wakeup::new().expect("an eventfd"), tell);

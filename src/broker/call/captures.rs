@@ -1,5 +1,5 @@
-//! The captures of one call: where its rule wants them, what becomes of a call that cannot have them, and what is left
-//! to capture when it has been answered.
+//! The captures of one call: where its rule wants them, what becomes of a call that cannot have them, and
+//! what is left to capture when it has been answered.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,8 @@ use crate::broker::ruleset::Ruleset;
 pub(super) struct CallCaptures([Option<CaptureFile>; REQUEST_FDS]);
 
 impl CallCaptures {
-    /// Makes the files that a rule wants; `number` is asked for then. One that cannot be made refuses the call under
-    /// `audit = strict`, and is done without else.
+    /// Makes the files that a rule wants; `number` is asked for then. One that cannot be made refuses the
+    /// call under `audit = strict`, and is done without else.
     pub(in crate::broker) fn create(
         rules: &Ruleset,
         policy: &Policy,
@@ -72,10 +72,10 @@ impl CallCaptures {
     }
 }
 
-/// What the placeholders of a call's captures stand for, but for its number and rule.
+/// The values of the placeholders of a call's captures, but for its number and rule.
 pub(in crate::broker) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
     TemplateValues {
-        // One that cannot be seen from here has the kernel's number for that.
+        // A process that cannot be seen from here has the kernel's number for that, 0.
         pid: caller.pid().map_or(Some(0), |pid| u32::try_from(pid).ok()),
         uid: Some(caller.uid()),
         ts_ms: Some(now_ms()),

@@ -1,4 +1,4 @@
-//! What every step of a call has at hand, and how a step says that there is no next one.
+//! The context that every step of a call has at hand, and the refusal by which a step ends the call.
 
 use std::cell::Cell;
 

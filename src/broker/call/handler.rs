@@ -1,5 +1,6 @@
-//! The work of a thread that answers: a request, and after it the calls that waited for its place. Whatever fails on the
-//! way, each is answered, with a record, and no place is lost. `walk.rs` has the order of one call.
+//! The work of a thread that answers: a request, and after it the calls that waited for its place. Whatever
+//! fails on the way, each is answered, with a record, and no place is lost. `walk.rs` has the order of one
+//! call.
 
 use std::cell::Cell;
 use std::io;
@@ -49,7 +50,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
     }
 }
 
-/// Looks after those who wait for a place: by the rules in force they may be refused, or have one now.
+/// Looks after the calls that wait for a place: by the rules in force they may be refused, or have one now.
 pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
         socket.admission.take_out(|admitted| admitted.allowed.is_outdated(&socket.rules))
@@ -74,7 +75,7 @@ pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     }
 }
 
-/// Runs a call that has a place, and after it those who waited for that.
+/// Runs a call that has a place, and after it the calls that waited for that place.
 fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut admitted: AdmittedCall) {
     loop {
         broker.note_change();
@@ -91,8 +92,8 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
     }
 }
 
-/// Runs an admitted call and answers it. Gives it back when another rule decides by now, whose place it has to
-/// have.
+/// Runs an admitted call and answers it. Gives it back when another rule decides by now, whose place it has
+/// to have.
 fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Option<AdmittedCall> {
     let AdmittedCall { client, mut allowed } = admitted;
     let stage = Cell::new(CallStage::Asked);
@@ -109,7 +110,7 @@ fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Op
         refuse_more(broker, socket, &client);
     }
     drop(client);
-    // A panic here must not lose the call's place, and those who wait for it.
+    // A panic here must not lose the call's place, for which others wait.
     let finished = AssertUnwindSafe(|| after.into_iter().for_each(|after| finish(broker, socket, after)));
     if catch_unwind(finished).is_err() {
         (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
@@ -117,7 +118,7 @@ fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Op
     None
 }
 
-/// What a call leaves to do when it has been answered.
+/// The rest of a call that has been answered.
 enum AfterAnswer {
     /// It did not run; the process that was made for it is let go of.
     Refused(Option<Launcher>),

@@ -1,5 +1,5 @@
-//! A call made ready: a process for its command, with the caller's descriptors, and the plan that it gets. Until its start
-//! is on record, the call can be refused.
+//! A call made ready: a process for its command, with the caller's descriptors, and the plan that it gets.
+//! Until its start is on record, the call can be refused.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +27,8 @@ pub(super) struct PreparedCall<'c> {
 }
 
 impl<'c> PreparedCall<'c> {
-    /// Makes an admitted call ready. `None` when another rule decides by now, whose place the call has to have.
+    /// Makes an admitted call ready. `None` when another rule decides by now, whose place the call has to
+    /// have.
     pub(super) fn new(
         context: CallContext<'c>,
         allowed: &'c mut AllowedCall,
@@ -68,8 +69,8 @@ impl<'c> PreparedCall<'c> {
     }
 }
 
-/// A process for the command, in a scope where its rule asks for one. `None` when another rule decides by now: to
-/// have a process may take a while.
+/// A process for the command, in a scope where its rule asks for one. `None` when another rule decides by
+/// now: to have a process may take a while.
 fn take_launcher(context: CallContext<'_>, allowed: &mut AllowedCall) -> Result<Option<Launcher>, Refusal> {
     let CallContext { broker, socket, client, .. } = context;
     if allowed.look_again(&socket.rules, &broker.events, &client.argv)? == SecondLook::Other {
@@ -112,8 +113,8 @@ fn equip(
     Ok((planned, captures, relay))
 }
 
-/// New files for the streams that the rule captures. They are named by the call's number, which it gets for that
-/// before its first record.
+/// New files for the streams that the rule captures. They are named by the call's number, which it gets for
+/// that before its first record.
 fn create_captures(context: CallContext<'_>, allowed: &AllowedCall) -> Result<CallCaptures, Refusal> {
     let CallContext { socket, client, .. } = context;
     let number = || {

@@ -53,8 +53,8 @@ fn listing(policy: &Policy) -> Result<DecodedRequest, Refusal> {
     Ok(DecodedRequest::List(text))
 }
 
-/// The message that waits on a connection, and its sender; `None` when the caller left and sent nothing. The message
-/// stays where it is, with its descriptors, so that it can be looked at again.
+/// The message that waits on a connection, and its sender; `None` when the caller left and sent nothing. The
+/// message stays where it is, with its descriptors, so that it can be looked at again.
 pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
     // Only a broker that stops looks at a connection that has not said anything yet.
     let lost = |source: io::Error| {

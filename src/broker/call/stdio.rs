@@ -1,5 +1,6 @@
-//! The way of a request's descriptors to its command. They are taken by the process that becomes the command, or by a
-//! relay, and never come to this one: a `close`, `fstat` or `write` of a caller's descriptor may never return.
+//! The way of a request's descriptors to its command. They are taken by the process that becomes the command,
+//! or by a relay, and never come to this one: a `close`, `fstat` or `write` of a caller's descriptor may
+//! never return.
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -1,8 +1,8 @@
-//! The walk of one call that has a place: prepared, begun, ended. Each step consumes the one before, so the order is kept
-//! by types.
+//! The walk of one call that has a place: prepared, begun, ended. Each step consumes the one before, so the
+//! order is kept by types.
 //!
-//! Up to the start record a call can only be refused, with one [`Refusal`]; after it, it can only end, with one
-//! [`CallOutcome`]. Nothing is answered before one of the two is on record; `handler.rs` answers.
+//! Up to the start record a call can only be refused, with one [`Refusal`]; after it, it can only end, with
+//! one [`CallOutcome`]. Nothing is answered before one of the two is on record; `handler.rs` answers.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -139,8 +139,8 @@ fn record_start<'r>(
     Ok(started)
 }
 
-/// The call's number and words for a person who looks at the units, without the words where the log policy keeps them
-/// out.
+/// The call's number and words for a person who looks at the units, without the words where the log policy
+/// keeps them out.
 fn description(call: CallId, allowed: &AllowedCall) -> String {
     let is_hidden = allowed.matched.rule.settings.log == LogPolicy::ExitOnly;
     let argv = if is_hidden { &[][..] } else { &allowed.matched.argv };

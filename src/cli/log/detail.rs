@@ -15,7 +15,7 @@ use super::when;
 /// Writes one record of a call.
 pub(super) fn write_record(line: &[u8], style: &OutputStyle, out: &mut dyn Write) -> io::Result<()> {
     let Some(RecordFields(fields)) = RecordFields::of(line) else {
-        // A field of a later version, or of somebody else's, that is not to be had as a value.
+        // A field of another program's or a later version's that cannot be had as a value.
         return writeln!(out, "{}", printable(&String::from_utf8_lossy(line)));
     };
     for (key, value) in &fields {

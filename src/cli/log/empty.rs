@@ -1,4 +1,4 @@
-//! What `sluice log` says on stderr where it has nothing to show: what there is instead.
+//! The message of `sluice log` where it has nothing to show: what is on record instead.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::limits::SHOWN_RULES_MAX;
 
 use crate::text::printable;
 
-/// What is on record: the highest number, and the rules of which there are calls, each with a program.
+/// A summary of the record: the highest number, and the rules of which there are calls, each with a program.
 #[derive(Debug, Default)]
 struct RecordSurvey {
     last: Option<CallId>,
@@ -34,7 +34,7 @@ impl RecordSurvey {
             survey.add(&head, line);
             Ok(())
         });
-        // What cannot be read was said.
+        // An error of reading was said before.
         read.map(|_| survey).unwrap_or_default()
     }
 
@@ -76,7 +76,7 @@ fn rule_of(line: &[u8]) -> Option<&[u8]> {
     Some(if rest[end..].starts_with(b",\"file\":") { &[] } else { &rest[..end] })
 }
 
-/// That nothing is there, and what is.
+/// The message that nothing is there to show, and what is on record.
 pub(super) fn said(manifest: &Path, args: &LogArgs) -> String {
     let (path, survey) = (manifest.display(), RecordSurvey::of(manifest));
     let Some(last) = survey.last else { return format!("no call is on record in {path}") };

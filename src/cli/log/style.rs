@@ -42,8 +42,8 @@ pub(super) fn command(record: &ParsedRecord) -> String {
     command_line(&record.argv) + cut
 }
 
-/// A line that is printable, and no wider than the terminal. Characters beyond ASCII count as two columns, which is
-/// the most that one takes.
+/// A line that is printable, and no wider than the terminal. Characters beyond ASCII count as two columns,
+/// which is the most that one takes.
 pub(super) fn fit(line: &str, width: Option<usize>) -> String {
     let line = printable(line.trim_end());
     let Some(width) = width else { return line.into_owned() };

@@ -1,5 +1,5 @@
-//! Calls as lines of a table, fitted to a terminal. What records hold was chosen by callers: nothing of it reaches a
-//! terminal but what is printable.
+//! Calls as lines of a table, fitted to a terminal. What records hold was chosen by callers: nothing of it
+//! reaches a terminal but what is printable.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ pub(super) struct CallTable {
     names: HashMap<u32, String>,
 }
 
-/// What is said of a refusal beside its reason.
+/// The details of a refusal that are shown beside its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefusalDetails {
     /// Nothing.

@@ -7,8 +7,8 @@ use jiff::{Span, Timestamp, ToSpan, Zoned};
 /// A time in milliseconds since 1970.
 pub(super) type UnixMillis = u64;
 
-/// The value of `--since` and `--until`: RFC 3339; `YYYY-MM-DD [HH:MM[:SS]]` or `HH:MM[:SS]` of today, in local time;
-/// `now`, `today`, `yesterday`; `-1h`, `2 days ago`; `@SECONDS` since 1970.
+/// The value of `--since` and `--until`: RFC 3339; `YYYY-MM-DD [HH:MM[:SS]]` or `HH:MM[:SS]` of today, in
+/// local time; `now`, `today`, `yesterday`; `-1h`, `2 days ago`; `@SECONDS` since 1970.
 pub(in crate::cli) fn parse_when(text: &str) -> Result<UnixMillis, String> {
     parse(text.trim(), &Zoned::now()).ok_or_else(|| {
         "not a time; write 2026-11-21T10:00:00Z, \"2026-11-21 10:00\", 10:00, yesterday, today, or -1h"
@@ -50,7 +50,7 @@ pub(super) fn shown(ts: UnixMillis, zone: &TimeZone) -> String {
     format(ts, zone, "%Y-%m-%d %H:%M:%S")
 }
 
-/// The same in at most eleven characters: the time of today, the day and the minute of this year, else the
+/// A time in at most eleven characters: the time of today, the day and the minute of this year, else the
 /// day.
 pub(super) fn shown_briefly(ts: UnixMillis, now: UnixMillis, zone: &TimeZone) -> String {
     let same = |how: &str| format(ts, zone, how) == format(now, zone, how);
@@ -62,14 +62,14 @@ pub(super) fn shown_briefly(ts: UnixMillis, now: UnixMillis, zone: &TimeZone) ->
     format(ts, zone, how)
 }
 
-/// The same to the millisecond, with the zone.
+/// A time to the millisecond, with the zone.
 pub(super) fn shown_exactly(ts: UnixMillis, zone: &TimeZone) -> String {
     format(ts, zone, "%Y-%m-%d %H:%M:%S%.3f %:z")
 }
 
 fn format(ts: UnixMillis, zone: &TimeZone, how: &str) -> String {
     let then = i64::try_from(ts).ok().and_then(|ts| Timestamp::from_millisecond(ts).ok());
-    // What no calendar has is shown as it is.
+    // A number that no calendar has is shown as it is.
     then.map_or_else(|| ts.to_string(), |then| then.to_zoned(zone.clone()).strftime(how).to_string())
 }
 
