@@ -36,6 +36,10 @@ fn stop_children(broker: &Broker) {
 #[test]
 fn processes_that_stand_still_are_no_fault_of_the_callers_descriptors() {
     let broker = Broker::new(WAYS).start();
+    let (launchers, nursery) = (NAMES.len(), 1);
+    within(SOON, "a launcher for each call", || {
+        (broker.pid().children().len() >= launchers + nursery).then_some(())
+    });
     stop_children(&broker);
     let calls: Vec<_> = NAMES.iter().map(|name| broker.request(&["/bin/echo", name]).begin()).collect();
     for call in calls {
