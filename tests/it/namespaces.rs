@@ -123,6 +123,8 @@ fn a_user_with_too_many_descriptors_on_their_way_has_a_refusal_of_that_name() {
         ["", "audit", "it.rules"].iter().for_each(|name| give(&dir.join(name)));
     });
     let mut under: Vec<_> = as_crowded().into();
+    // So that the program is found where only root may look; the broker lets go of it.
+    under.extend(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"].map(str::to_owned));
     under.extend(["prlimit", "--nofile=256:256", "--"].map(str::to_owned));
     let under: Vec<_> = under.iter().map(String::as_str).collect();
     let broker = setup.under(&under).start();
