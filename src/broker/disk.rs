@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::limits::RULES_BYTES_MAX;
-use crate::rules::{LocatedPath, PathResolver, Policy, RulesSource, VariableValues, load};
+use crate::rules::{Diagnostic, LocatedPath, PathResolver, Policy, RulesSource, VariableValues, load};
 use crate::spawn::Environment;
 use crate::trust::{TrustError, trusted_directory, trusted_rules};
 
@@ -57,7 +57,8 @@ pub(super) fn vars_of(environment: &Environment) -> VariableValues {
 /// Checks that there are rules, and that only trusted users can change the directories of their programs.
 pub(super) fn check_policy(policy: &Policy, path: &Path, environment: &Environment) -> Result<(), LoadError> {
     if policy.rules().is_empty() {
-        return Err(LoadError::Empty(path.to_owned()));
+        let nothing = Diagnostic::of_line(path, 1, "", "", "no rule in this file; nothing could be called");
+        return Err(LoadError::Rules(vec![nothing]));
     }
     let directories = policy.rules().iter().flat_map(|rule| environment.exec_path(&rule.settings));
     for directory in directories.collect::<BTreeSet<_>>() {

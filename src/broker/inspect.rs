@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::limits::INTERPRETER_BYTES_MAX;
 use crate::refusal::Refusal;
 use crate::rules::{
     Diagnostic, ExaminedRules, LintContext, MissingProgram, Policy, Rule, RulesSource, examine,
@@ -15,11 +17,9 @@ use crate::rules::{
 use crate::spawn::{Environment, resolve};
 use crate::trust::{TrustedName, trusted_directory, trusted_rules};
 
-use crate::limits::INTERPRETER_BYTES_MAX;
-
 use super::disk::{check_policy, text_of, vars_of};
 use super::fd_budget::{needed_descriptors, spare_descriptors};
-use super::notice::LoadError;
+use super::notice::{LoadError, NOWHERE};
 use super::ruleset::manifest_path;
 
 /// The findings on one rules file.
@@ -53,9 +53,50 @@ pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Envi
     inspected.distrusted = policy.files().iter().filter(served).filter_map(distrust).collect();
     match served_by(policy, path, environment) {
         Ok(manifest) => inspected.manifest = Some(manifest),
-        Err(error) => inspected.policy = Err(error),
+        Err(error) => inspected.policy = Err(placed(error, policy, path, &source, environment)),
     }
     inspected
+}
+
+/// The same error at the line that is to blame, where one is.
+fn placed(
+    error: LoadError,
+    policy: &Policy,
+    path: &Path,
+    source: &dyn RulesSource,
+    environment: &Environment,
+) -> LoadError {
+    let (key, message) = match &error {
+        LoadError::NoManifest(_) => ("", NOWHERE.to_owned()),
+        LoadError::Manifest(why) => ("logfile", format!("logfile: {why}")),
+        LoadError::ExecPath { why, .. } => ("exec_path", format!("exec_path: {why}")),
+        LoadError::Rules(_) | LoadError::Unread(_) | LoadError::Descriptors { .. } => return error,
+    };
+    let is_bad = |directory: &PathBuf| trusted_directory(directory).is_err();
+    let is_to_blame = |rule: &&Arc<Rule>| environment.exec_path(&rule.settings).iter().any(is_bad);
+    let rule = policy.rules().iter().find(is_to_blame).filter(|_| key == "exec_path");
+    let of_rule = rule.and_then(|rule| {
+        let text = source.read(&rule.file).ok()?;
+        let owner = usize::try_from(rule.line.get()).ok()?;
+        let (number, line) = attribute_line(&text, owner, key)?;
+        Some(Diagnostic::of_line(&rule.file, number, line, line.split_once('=')?.1.trim(), &message))
+    });
+    let of_socket = || {
+        let text = source.read(path).ok()?;
+        let owner = text.lines().position(|line| line.trim_end() == "defaults:")? + 1;
+        let (number, line) = attribute_line(&text, owner, key)?;
+        Some(Diagnostic::of_line(path, number, line, line.split_once('=')?.1.trim(), &message))
+    };
+    let placed = of_rule.or_else(of_socket).unwrap_or_else(|| Diagnostic::of_line(path, 1, "", "", &message));
+    LoadError::Rules(vec![placed])
+}
+
+/// The line of this key below the line `owner`, from 1.
+fn attribute_line<'t>(text: &'t str, owner: usize, key: &str) -> Option<(usize, &'t str)> {
+    let belongs = |line: &&str| line.is_empty() || line.starts_with([' ', '\t', ';']);
+    let lines = text.lines().skip(owner).take_while(belongs).zip(owner + 1..);
+    let is_key = |line: &str| line.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+    lines.map(|(line, number)| (number, line)).find(|(_, line)| is_key(line))
 }
 
 /// The manifest that a broker with these rules would have. Errors: why it would not serve them.

@@ -79,13 +79,15 @@ pub enum Notice<'a> {
     StopLate,
 }
 
+/// What keeps rules without a place for records from being served.
+pub(super) const NOWHERE: &str =
+    "nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place";
+
 /// Why rules could not be put in force.
 #[derive(Debug)]
 pub enum LoadError {
     /// Their text is wrong.
     Rules(Vec<Diagnostic>),
-    /// There is none: an empty file is more likely half of one.
-    Empty(PathBuf),
     /// A directory where programs are looked up could be changed by others.
     ExecPath {
         /// The rules file.
@@ -114,15 +116,8 @@ impl fmt::Display for LoadError {
             Self::Rules(diagnostics) => diagnostics
                 .iter()
                 .try_for_each(|diagnostic| writeln!(f, "{}", diagnostic.to_string().trim_end())),
-            Self::Empty(path) => {
-                writeln!(f, "{}: error: no rule in this file; nothing could be called", path.display())
-            }
             Self::ExecPath { file, why } => writeln!(f, "{}: error: exec_path: {why}", file.display()),
-            Self::NoManifest(file) => writeln!(
-                f,
-                "{}: error: nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place",
-                file.display()
-            ),
+            Self::NoManifest(file) => writeln!(f, "{}: error: {NOWHERE}", file.display()),
             Self::Manifest(why) => writeln!(f, "error: logfile: {why}"),
             Self::Unread(source) => writeln!(f, "error: the rules cannot be read again for now: {source}"),
             Self::Descriptors { limit, needed } => writeln!(

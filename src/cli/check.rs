@@ -120,7 +120,7 @@ fn write_faults(
     match &inspected.policy {
         Ok(_) => Ok(()),
         Err(error @ LoadError::Rules(_)) => writeln!(out, "{}", error.to_string().trim_end()),
-        Err(error @ (LoadError::Empty(_) | LoadError::ExecPath { .. } | LoadError::NoManifest(_))) => {
+        Err(error @ (LoadError::ExecPath { .. } | LoadError::NoManifest(_))) => {
             writeln!(out, "{}", visible(error.to_string().trim_end()))
         }
         Err(error) => writeln!(out, "{name}: {}", visible(error.to_string().trim_end())),

@@ -54,6 +54,21 @@ impl Diagnostic {
         }
     }
 
+    /// An error of rules that load, at a part of one line, from 1, of their text.
+    pub fn of_line(file: &Path, number: usize, line: &str, part: &str, message: &str) -> Self {
+        let start = line.find(part).unwrap_or_default();
+        let span = SourceSpan { file: 0, line: number.saturating_sub(1), start, end: start + part.len() };
+        Self {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            line: number,
+            column: line[..start].chars().count() + 1,
+            message: message.to_owned(),
+            help: None,
+            excerpt: Some(line).filter(|line| !line.is_empty()).map(|line| Excerpt::new(line, span)),
+        }
+    }
+
     /// Whether the rules load all the same.
     pub fn severity(&self) -> Severity {
         self.severity

@@ -164,7 +164,7 @@ fn text_that_is_not_served_is_what_check_finds_wrong() {
 fn places_that_keep_rules_from_being_served_are_errors_of_check() {
     for wrong in PLACES {
         let [checked, served] = both(&wrong);
-        checked.exited(1).said(&["it.rules: error: ", wrong.said]);
+        checked.exited(1).said(&["it.rules:", "error: ", wrong.said]);
         served.exited(2).said(&[wrong.said]);
     }
 }
@@ -229,7 +229,7 @@ fn rules_on_stdin_are_looked_at_as_a_file_is() {
     check(&["check", "--quiet", "-"], "/bin/echo a\n").exited(0).printed("");
     check(&["check", "-"], "/bin/echo #n\n").exited(1).said(&["<stdin>:1:11: error: "]);
     check(&["check", "-"], "/bin/echo a").exited(1).said(&["<stdin>:1:1: error: ", "newline"]);
-    check(&["check", "-"], "").exited(1).said(&["<stdin>: error: no rule"]);
+    check(&["check", "-"], "").exited(1).said(&["<stdin>:1:1: error: no rule"]);
     let wrong = check(&["check", "--json", "-"], "/bin/echo #n\n").exited(1);
     let wrong: serde_json::Value = serde_json::from_str(&wrong.stdout()).expect("one object");
     assert!(wrong["ok"] == false && wrong["errors"][0]["line"] == 1, "{wrong}");

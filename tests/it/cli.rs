@@ -154,6 +154,30 @@ fn a_quiet_check_says_what_is_wrong_or_else_what_is_odd() {
 }
 
 #[test]
+fn what_keeps_rules_from_being_served_has_its_line() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new();
+    dir.mkdir("shared", 0o700);
+    let shared = dir.join("shared");
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).expect("an own directory");
+    let place = shared.display();
+    let check = |rules: &str, want: &str| {
+        with_rules(rules, |path| sluice(["check", path])).exited(1).said(&[want]);
+        with_rules(rules, |path| sluice(["check", "--json", path]))
+            .exited(1)
+            .said(&["\"line\":", "\"column\":"]);
+    };
+    check("", "some.rules:1:1: error: no rule in this file");
+    check(
+        &format!("defaults:\n  logfile = {place}/m.jsonl\n\n/bin/true\n"),
+        "some.rules:2:13: error: logfile: ",
+    );
+    check(&format!("defaults:\n  exec_path = {place}\n\ntrue\n"), "some.rules:2:15: error: exec_path: ");
+    let second = format!("/bin/true\n  exec_path = /bin\n\ntrue\n  ; where\n  exec_path = /bin:{place}\n");
+    check(&second, "some.rules:6:15: error: exec_path: ");
+}
+
+#[test]
 fn amounts_are_shown_as_they_are_written() {
     let rules =
         "/bin/true\n  timeout = 60s\n  stdoutfile = $HOME/#$call\n  capture_max = 64M\n  MemoryMax = 512M\n";

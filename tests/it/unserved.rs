@@ -155,7 +155,7 @@ fn of_several_names_one_with_wrong_or_missing_rules_has_all_wait() {
     let mut broker = setup.file("three.rules", "; Nothing.\n").by_name().start_unserved();
     // Each is named that is wrong.
     broker.says("two.rules:4:11: error: ");
-    broker.says("three.rules: error: no rule in this file");
+    broker.says("three.rules:1:1: error: no rule in this file");
     let one = broker.socket_of("one");
     broker.request(&["/bin/echo", "one"]).over(&one).run().refused(Status::NO_RULE);
     std::fs::remove_file(broker.dir().join("two.rules")).expect("an own file");
