@@ -1,8 +1,8 @@
 //! sluice: the outbound gate for sandboxed processes.
 //!
-//! A caller in a sandbox asks over a unix socket for a command to be run outside. The broker matches the request
-//! against declarative rules, runs it with the caller's own stdio, and keeps the record. `src/README.md` is the map;
-//! `broker/call/walk.rs` is the walk of one call and the file to read first.
+//! A caller in a sandbox asks over a unix socket for a command to be run outside. The broker matches the
+//! request against declarative rules, runs it with the caller's own stdio, and keeps the record.
+//! `src/README.md` is the map; `broker/call/walk.rs` is the walk of one call and the file to read first.
 //!
 //! The feature `broker`, on by default, is all but the caller's side.
 

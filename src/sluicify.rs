@@ -1,5 +1,5 @@
-//! `sluicify`: its arguments, its exit codes, and where its text goes. What it says of a failure is in `advice.rs`.
-//! No argument parser of the crates': the program is to start in microseconds and to be small.
+//! `sluicify`: its arguments, its exit codes, and where its text goes. What it says of a failure is in
+//! `advice.rs`. No argument parser of the crates': the program is to start in microseconds and to be small.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +43,8 @@ const USAGE: &str = "sluicify SOCKET [--] CMD [ARGS...], or sluicify --list SOCK
 const USAGE_ERROR: u8 = 2;
 /// Exit code for a broker's [`Status::TIMEOUT`], as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
-/// Exit code when no broker was asked: free in the table of statuses, and what timeout(1) and env(1) mean by it.
+/// Exit code when no broker was asked: free in the table of statuses, and what timeout(1) and env(1) mean by
+/// it.
 const UNREACHED: u8 = 125;
 /// Exit code when the answer is missing or unreadable. No status maps to it: -7 is [`TIMED_OUT`].
 const UNANSWERED: u8 = 135;
@@ -116,8 +117,8 @@ fn say_unheard(asked: &AskedCall<'_>) -> impl FnMut() {
     }
 }
 
-/// A listing with nothing in it that steers a terminal or hides, wherever it goes: what is piped is shown in the end
-/// too. A broker of this version has escaped it already; another one may not have.
+/// A listing with nothing in it that steers a terminal or hides, wherever it goes: what is piped is shown in
+/// the end too. A broker of this version has escaped it already; another one may not have.
 fn shown(listing: &str) -> String {
     listing.lines().flat_map(|line| [visible(line), "\n".into()]).collect()
 }
@@ -149,7 +150,8 @@ fn print(text: &str) -> u8 {
     }
 }
 
-/// Says `message` in one line on stderr, and returns `code`. A stderr that takes nothing leaves only the code.
+/// Says `message` in one line on stderr, and returns `code`. A stderr that takes nothing leaves only the
+/// code.
 fn complain(code: u8, message: &str) -> u8 {
     match io::stderr().write_all(format!("sluicify: {message}\n").as_bytes()) {
         Ok(()) | Err(_) => code,

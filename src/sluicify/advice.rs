@@ -1,5 +1,5 @@
-//! One line for each failure: what happened, whether anything ran, and what to do. All text that is not ours (words,
-//! paths) is quoted, so that a line stays one line.
+//! One line for each failure: what happened, whether anything ran, and what to do. All text that is not ours
+//! (words, paths) is quoted, so that a line stays one line.
 
 use std::ffi::OsString;
 use std::io;

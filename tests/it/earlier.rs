@@ -1,5 +1,5 @@
-//! What an earlier version wrote, by this one: the manifest of a broker that rotated it, was killed in a call and left a
-//! mark, and the rules that it served. They verify, show, load, and are gone on with.
+//! What an earlier version wrote, by this one: the manifest of a broker that rotated it, was killed in a call
+//! and left a mark, and the rules that it served. They verify, show, load, and are gone on with.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -10,10 +10,13 @@ use sluice::rules::{MissReason, PolicyMiss};
 
 mod circles;
 mod reference;
+mod types;
 
 const FUNCTION_LINES_MAX: usize = 70;
 
 const FILE_LINES_MAX: usize = 500;
+
+const COMMENT_COLUMNS_MAX: usize = 110;
 
 /// The top-level modules; one may import only those before it. A refusal carries what the rules say of a
 /// miss, and the status on the wire.
@@ -277,29 +280,17 @@ fn files_are_short() {
     none(&long.map(|(lines, path)| format!("{path}: {lines} lines")).collect::<Vec<_>>());
 }
 
-/// The names of the types that a file defines, outside of its tests.
-fn types(source: &Source) -> Vec<String> {
-    let is_kind = |word: &str| ["struct", "enum", "trait", "union"].contains(&word);
-    let mut names = Vec::new();
-    for line in source.code().lines().filter(|line| !is_comment(line)) {
-        let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub") || *word == "in");
-        if words.next().is_some_and(is_kind) {
-            let name = words.next().unwrap_or_default();
-            names.extend(name.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned));
-        }
-    }
-    names
-}
-
 #[test]
-fn no_two_types_have_one_name() {
-    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for source in rust_files("src").into_iter().filter(|source| !source.path.contains("tests")) {
-        types(&source).into_iter().for_each(|name| places.entry(name).or_default().push(source.path.clone()));
+fn comment_lines_are_narrow() {
+    let mut complaints = Vec::new();
+    for source in rust_files("src").iter().chain(&rust_files("tests")) {
+        let wide = source.lines().filter(|(_, line)| is_comment(line));
+        let wide = wide.map(|(number, line)| (number, line.chars().count()));
+        let wide = wide.filter(|(_, columns)| *columns > COMMENT_COLUMNS_MAX);
+        complaints
+            .extend(wide.map(|(number, columns)| format!("{}:{number}: {columns} columns", source.path)));
     }
-    assert!(places.len() > 300, "{} types", places.len());
-    let shared = places.iter().filter(|(_, files)| files.len() > 1);
-    none(&shared.map(|(name, files)| format!("{name}: {}", files.join(", "))).collect::<Vec<_>>());
+    none(&complaints);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The scope maker's connection to the manager: at most one connection at a time. A connection that broke is not tried
-//! again at once, and less and less often as long as nothing good comes of it.
+//! The scope maker's connection to the manager: at most one connection at a time. A connection that broke is
+//! not tried again at once, and less and less often as long as nothing good comes of it.
 
 use std::time::{Duration, Instant};
 

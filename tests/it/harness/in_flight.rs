@@ -1,6 +1,6 @@
-//! The kernel bounds the descriptors that are on their way in messages for a whole user who is not root, by the
-//! limit of descriptors of the process that sends. All tests are one user, so a test that has many on their way
-//! stands aside from one whose broker has a small limit.
+//! The kernel bounds the descriptors that are on their way in messages for a whole user who is not root, by
+//! the limit of descriptors of the process that sends. All tests are one user, so a test that has many on
+//! their way stands aside from one whose broker has a small limit.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,5 +1,5 @@
-//! No two files of `src` import each other, neither by their own paths nor by names that a `mod.rs` gives on: two such
-//! files can only be read, tested and moved as one.
+//! No two files of `src` import each other, neither by their own paths nor by names that a `mod.rs` gives on:
+//! two such files can only be read, tested and moved as one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
