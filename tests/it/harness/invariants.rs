@@ -134,7 +134,9 @@ fn numbers_are_accounted_for(records: &[Record], fate: Fate) {
     let refused = records.iter().filter(|record| record.kind() == "reject");
     let refused = refused.map(|record| record.get("count").as_u64().unwrap_or(1)).sum::<u64>();
     let known = refused + u64::try_from(calls).expect("few");
-    let exact = !fate.was_killed && !fate.lost_records;
+    // The number of a start that could not be written is gone; the notice of it may have met the same fault.
+    let lost_start = records.iter().any(|record| record.is("reject reason=audit"));
+    let exact = !fate.was_killed && !fate.lost_records && !lost_start;
     assert!(known < next && (!exact || known == next - 1), "{known} of {} requests are on record", next - 1);
 }
 
