@@ -6,13 +6,14 @@
 //! processor from the call it works beside.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 
 use crate::limits::{
@@ -64,8 +65,10 @@ impl LauncherPool {
         let channel = Arc::new(channel);
         let (pool, own) = (self.clone(), channel.clone());
         let work = move || {
-            // Whatever ended it, calls do without this nursery from here on.
-            pool.stock_up(&own).ok();
+            pool.receive_launchers(&own);
+            // Whatever ended it, calls do without this nursery from here on; one that is there still ends by
+            // this, and is replaced.
+            shutdown(own.as_raw_fd(), Shutdown::Both).ok();
             pool.lose(&own);
         };
         thread::Builder::new().name("launchers".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
@@ -194,14 +197,22 @@ impl LauncherPool {
         }
     }
 
-    /// The life of a thread that receives what a nursery makes, until that is gone.
-    fn stock_up(&self, channel: &OwnedFd) -> io::Result<()> {
+    /// The life of a thread that receives what a nursery makes, until the nursery is gone.
+    fn receive_launchers(&self, channel: &OwnedFd) {
         loop {
             let due = self.state.lock().warm.due();
-            if !sys::poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], due)? {
-                let surplus = self.state.lock().surplus();
-                dismiss(surplus, &self.reaper);
-                continue;
+            match sys::poll_until(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], due) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let surplus = self.state.lock().surplus();
+                    dismiss(surplus, &self.reaper);
+                    continue;
+                }
+                Err(_) => {
+                    // poll(2) fails when the kernel has no memory for it now.
+                    thread::sleep(SEND_RETRY);
+                    continue;
+                }
             }
             let received = receive(channel.as_fd());
             let mut state = self.state.lock();
@@ -211,7 +222,7 @@ impl LauncherPool {
                     state.has_made = true;
                     state.warm.ready.push_back(launcher);
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return,
                 Err(errno) => {
                     state.last_trouble = Some(errno);
                     state.trouble = Some(errno).filter(|_| state.warm.waiting > 0);
