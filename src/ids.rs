@@ -1,4 +1,4 @@
-//! Newtypes for the numbers and strings that could be taken for another. None of them does I/O.
+//! Newtypes for numbers and strings that could be taken for another number or string. None of them does I/O.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::ARG_BYTES_MAX;
 
-/// The number of one request, refused ones included: rises by one, and never repeats over restarts.
+/// The number of one request, refused or not: rises by one, and never repeats over restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "broker", derive(Serialize, Deserialize))]
 #[cfg_attr(feature = "broker", serde(transparent))]
 pub struct CallId(u64);
 
 impl CallId {
-    /// The number a fresh manifest starts with.
+    /// The first number of a new manifest.
     pub const FIRST: Self = Self(1);
 
     /// A number read back from a manifest.
@@ -27,7 +27,7 @@ impl CallId {
         Self(self.0.saturating_add(1))
     }
 
-    /// The plain number.
+    /// The number as an integer.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -57,7 +57,7 @@ impl RuleLine {
         Self(number)
     }
 
-    /// The plain number.
+    /// The number as an integer.
     pub fn get(self) -> u32 {
         self.0
     }

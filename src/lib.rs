@@ -1,10 +1,10 @@
-//! sluice: the outbound gate for sandboxed processes.
+//! sluice: runs commands outside of a sandbox for the processes inside it, as far as rules allow them.
 //!
 //! A caller in a sandbox asks over a unix socket for a command to be run outside. The broker matches the
-//! request against declarative rules, runs it with the caller's own stdio, and keeps the record.
-//! `src/README.md` is the map; `broker/call/walk.rs` is the walk of one call and the file to read first.
+//! request against declarative rules, runs the command with the caller's own stdio, and records the call.
+//! `src/README.md` is the map; `broker/call/walk.rs` has the steps of one call and is the file to read first.
 //!
-//! The feature `broker`, on by default, is all but the caller's side.
+//! Without the feature `broker`, which is on by default, only the caller's side is built.
 
 pub mod limits;
 

@@ -1,5 +1,5 @@
-//! Why a request did not run: the one error that crosses layers. Each has a status for the caller, a reason
-//! for the records, and a sentence for a person.
+//! The refusal of a request: the one error that crosses layers. Each refusal has a status for the caller, a
+//! reason for the records, and a sentence for a person.
 
 use std::fmt;
 use std::io;
@@ -20,26 +20,26 @@ pub enum Refusal {
     NoRule(PolicyMiss),
     /// The bytes are not a request.
     Malformed(Malformed),
-    /// The connection said nothing in time.
+    /// No request came on the connection in time.
     Silence,
-    /// The connection said nothing for a while, and others wanted its place.
+    /// No request came on the connection for a while, and other connections waited for its place.
     Crowded,
     /// The descriptors cannot be a command's stdio.
     Descriptors(DescriptorFault),
-    /// The kernel does not say who sent the request.
+    /// The kernel does not give the sender's credentials.
     NoCredentials,
     /// The rule's program is not there, or cannot be run.
     Unresolved {
         /// The program as the rule names it.
         program: String,
-        /// Why the last place that was looked at did not serve.
+        /// Why the program was not found, or cannot be run, at the last place that was tried.
         source: io::Error,
     },
-    /// Others can change the rule's program, or what stands above it.
+    /// Users other than root and the broker's can change the rule's program, or a directory above it.
     Untrusted {
         /// The program as the rule names it.
         program: String,
-        /// Which file or directory, and what to do.
+        /// The file or directory that they can change, and what to do about it.
         why: String,
     },
     /// A record cannot be written, and `audit = strict`.
@@ -60,43 +60,44 @@ pub enum Refusal {
     NoLauncher(io::Error),
     /// The process for the command was ended before it could begin.
     LauncherEnded,
-    /// The process for the command, or for its captures, does not run: it was stopped, or nothing else of the
-    /// machine's does either.
+    /// The process for the command, or for its captures, does not answer: it was stopped, or the whole
+    /// machine is held up.
     LauncherSilent,
-    /// Descriptors cannot be passed on: the user's processes have too many on their way (`ETOOMANYREFS`).
+    /// Descriptors cannot be sent: the user's processes have too many on their way (`ETOOMANYREFS`).
     InFlight,
-    /// No rules are in force, because of this error: each request is refused.
+    /// No rules are in force, because of an error: each request is refused.
     BrokenRules {
         /// The first error.
         why: String,
-        /// The command that shows it to the operator.
+        /// The command that shows the error to the operator.
         shown_by: String,
     },
     /// The rules ask for a scope, and none can be had.
     NoScope(io::Error),
     /// The listing is over its limit.
     ListingTooLarge(usize),
-    /// Which rule decides changed while the call was made ready, or too often while it waited.
+    /// Another rule allows the call than before: once while the call was made ready, or too often while it
+    /// waited.
     Unsettled,
     /// A part of the broker failed before anything ran.
     Failed,
     /// The broker is shutting down.
     Stopping,
-    /// The caller went away before its turn came.
+    /// The caller closed the connection before its turn came.
     Left,
 }
 
 /// A fault of a request's descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DescriptorFault {
-    /// Not as many as a request carries.
+    /// Another number of descriptors than a request carries.
     Count(usize),
-    /// The kernel could not deliver them all.
+    /// The kernel could not deliver all descriptors.
     Cut,
-    /// One, counted from 0, is of a kind that is refused.
+    /// The descriptor with this number, from 0, is of a kind that is refused.
     Kind(usize, UnfitKind),
-    /// They were not there in time: to take one in, or to let go of one that is over the number, takes too
-    /// long.
+    /// The descriptors did not arrive in time: it takes too long to take one in, or to close one beyond the
+    /// number.
     Late,
 }
 
@@ -111,17 +112,17 @@ impl From<UnfitStdio> for DescriptorFault {
 }
 
 impl Refusal {
-    /// No process for the command, because of this.
+    /// The refusal of a call for which no process can be had, because of this error.
     pub fn no_launcher(source: io::Error) -> Self {
         if is_in_flight(&source) { Self::InFlight } else { Self::NoLauncher(source) }
     }
 
-    /// No scope for the command, because of this.
+    /// The refusal of a call for which no scope can be had, because of this error.
     pub fn no_scope(source: io::Error) -> Self {
         if is_in_flight(&source) { Self::InFlight } else { Self::NoScope(source) }
     }
 
-    /// The status that the caller is answered.
+    /// The status that is sent to the caller.
     pub fn status(&self) -> Status {
         match self {
             Self::NoRule(_) | Self::BrokenRules { .. } => Status::NO_RULE,
@@ -137,8 +138,8 @@ impl Refusal {
         }
     }
 
-    /// The reason as the caller is told: no more than the listing shows and the caller knows. Paths of
-    /// records and the words of other programs (the manager, the bus) are for the records.
+    /// The reason as the caller is told: it holds only what the listing shows and the caller knows. Paths of
+    /// records and messages of other programs (the manager, the bus) are for the records.
     pub fn told(&self) -> String {
         let because = |what: &str, source: &io::Error| match source.raw_os_error() {
             Some(errno) => format!("{what}: {}", Errno::from_raw(errno).desc()),
@@ -173,7 +174,7 @@ impl Refusal {
         }
     }
 
-    /// The word that records and tools know it by.
+    /// The word for the reason in records and for tools.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoRule(miss) => miss.reason.as_str(),
@@ -258,7 +259,8 @@ impl fmt::Display for DescriptorFault {
 mod tests {
     use super::*;
 
-    /// What a refusal is to the caller, to tools, and to a person who reads the record.
+    /// Checks the status for the caller, the reason for tools, the sentence of the record, and the one for
+    /// the caller.
     #[track_caller]
     fn check(refusal: &Refusal, status: Status, reason: &str, said: &str, told: &str) {
         assert_eq!((refusal.status(), refusal.reason()), (status, reason), "{refusal:?}");

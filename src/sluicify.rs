@@ -1,5 +1,6 @@
-//! `sluicify`: its arguments, its exit codes, and where its text goes. What it says of a failure is in
-//! `advice.rs`. No argument parser of the crates': the program is to start in microseconds and to be small.
+//! The program `sluicify`: its arguments, its exit codes, and where its text goes. The messages about
+//! failures are in `advice.rs`. No crate parses the arguments: the program has to start in microseconds and
+//! to be small.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,7 @@ use crate::wire::Status;
 
 use advice::AskedCall;
 
-/// What `--help` prints.
+/// The text that `--help` prints.
 const HELP: &str = "\
 Has a command run outside of this sandbox, by the broker that listens on SOCKET.
 
@@ -36,20 +37,20 @@ Exits as the command did (128 + signal when one ended it), or with
 Others are the broker's own status s as 128 + |s|; share/doc/sluice/REFERENCE.md has them all.
 ";
 
-/// How `sluicify` is used, for the line on a wrong use.
+/// The usage, for the message about wrong arguments.
 const USAGE: &str = "sluicify SOCKET [--] CMD [ARGS...], or sluicify --list SOCKET, or sluicify --help";
 
 /// Exit code for arguments that make no request.
 const USAGE_ERROR: u8 = 2;
 /// Exit code for a broker's [`Status::TIMEOUT`], as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
-/// Exit code when no broker was asked: free in the table of statuses, and what timeout(1) and env(1) mean by
-/// it.
+/// Exit code when no broker was asked: no broker's status maps to it, and timeout(1) and env(1) exit with it
+/// when they fail themselves.
 const UNREACHED: u8 = 125;
 /// Exit code when the answer is missing or unreadable. No status maps to it: -7 is [`TIMED_OUT`].
 const UNANSWERED: u8 = 135;
 
-/// What the arguments ask for.
+/// The command that the arguments of `sluicify` ask for.
 #[derive(Debug, PartialEq, Eq)]
 enum CallerCommand<'a> {
     Call(&'a Path, &'a [OsString]),
@@ -71,7 +72,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Only the first argument is looked at: everything after SOCKET belongs to the command.
+/// Reads the arguments. Only the first one can be an option: everything after SOCKET belongs to the command.
 fn parse(arguments: &[OsString]) -> Result<CallerCommand<'_>, String> {
     let (first, rest) = arguments.split_first().ok_or("missing SOCKET and CMD")?;
     match (first.to_str(), rest) {
@@ -88,7 +89,8 @@ fn parse(arguments: &[OsString]) -> Result<CallerCommand<'_>, String> {
         }
         (_, []) => Err("missing CMD after the socket".into()),
         (_, [dashes]) if dashes == "--" => Err("missing CMD after the socket and --".into()),
-        // Once, as other programs have it that run a command: no program has this name.
+        // One `--` before the command is skipped, as by other programs that run a command: no program has
+        // this name.
         (_, [dashes, words @ ..]) if dashes == "--" => Ok(CallerCommand::Call(Path::new(first), words)),
         (_, words) => Ok(CallerCommand::Call(Path::new(first), words)),
     }
@@ -107,7 +109,8 @@ fn list(socket: &Path) -> u8 {
     }
 }
 
-/// Says once that nobody has taken the request, which is then waited for all the same.
+/// Makes the function that says, once, that the broker has not taken the request yet. The wait goes on all
+/// the same.
 fn say_unheard(asked: &AskedCall<'_>) -> impl FnMut() {
     let mut is_said = false;
     move || {
@@ -117,8 +120,9 @@ fn say_unheard(asked: &AskedCall<'_>) -> impl FnMut() {
     }
 }
 
-/// A listing with nothing in it that steers a terminal or hides, wherever it goes: what is piped is shown in
-/// the end too. A broker of this version has escaped it already; another one may not have.
+/// The listing, with characters escaped that steer a terminal or hide text. Piped text is escaped too,
+/// because it is shown in the end. A broker of this version has escaped the listing already; one of another
+/// version may not have.
 fn shown(listing: &str) -> String {
     listing.lines().flat_map(|line| [visible(line), "\n".into()]).collect()
 }
@@ -135,7 +139,7 @@ fn exit_code(failure: &CallFailure) -> u8 {
         CallFailure::Unanswered | CallFailure::Unreadable(_) => UNANSWERED,
         CallFailure::Refused(Status::TIMEOUT, _) => TIMED_OUT,
         CallFailure::Refused(status, _) => match status.get() {
-            // The rest of a byte; what does not fit is no status that any broker has.
+            // 128 + |status| fits a byte: no broker has a status below -127.
             negative @ -127..=-1 => u8::try_from(128 - negative).unwrap_or(UNANSWERED),
             _ => UNANSWERED,
         },
@@ -150,8 +154,8 @@ fn print(text: &str) -> u8 {
     }
 }
 
-/// Says `message` in one line on stderr, and returns `code`. A stderr that takes nothing leaves only the
-/// code.
+/// Says `message` in one line on stderr, and returns `code`. Where stderr cannot be written to, only the code
+/// is left.
 fn complain(code: u8, message: &str) -> u8 {
     match io::stderr().write_all(format!("sluicify: {message}\n").as_bytes()) {
         Ok(()) | Err(_) => code,

@@ -1,12 +1,12 @@
-//! Text that is safe to show. What comes from a rules file or a caller must neither drive a terminal nor read
-//! as something else, so control and invisible characters are spelled out.
+//! Text that is safe to show. Text from a rules file or a caller must neither control a terminal nor look
+//! like other text, so control characters and invisible characters are spelled out.
 
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a character acts on a terminal, changes the direction of text, or is not seen at all.
+/// Whether a character controls a terminal, changes the direction of text, or is invisible.
 pub fn is_hidden(ch: char) -> bool {
     ch.is_control()
         || matches!(ch,
@@ -15,12 +15,12 @@ pub fn is_hidden(ch: char) -> bool {
             | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text with every hidden character as `\u{…}`: for what the operator wrote, and messages that quote it.
+/// The text with every hidden character as `\u{…}`: for text of the operator, and messages that quote it.
 pub fn visible(text: &str) -> Cow<'_, str> {
     spelled(text, is_hidden)
 }
 
-/// The text with every hidden or unclear character as `\u{…}`: for what callers chose.
+/// The text with every hidden or unclear character as `\u{…}`: for text that a caller chose.
 pub fn printable(text: &str) -> Cow<'_, str> {
     spelled(text, is_unclear)
 }
@@ -41,14 +41,14 @@ fn spelled(text: &str, is_spelled: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character is hidden, or is no sure sign by itself: a blank that is no space, an accent that
-/// joins the letter before it, a character that this version of Unicode does not have.
+/// Whether a character is hidden, or cannot be recognised by itself: a blank other than the space, an accent
+/// that joins the letter before it, a character that this version of Unicode does not have.
 fn is_unclear(ch: char) -> bool {
-    // What stands for itself when Rust escapes a text is what its tables hold to be printable.
+    // `escape_debug` leaves a character as it is when Rust's tables have it as printable.
     is_hidden(ch) || !ch.is_ascii() && ch.escape_debug().len() != 1
 }
 
-/// One word as bash would take it: as it is when it is plain, else in single quotes; with hidden or unclear
+/// One word as bash reads it: as it is when it is plain, else in single quotes; with hidden or unclear
 /// characters as `$'…'`.
 pub fn quoted(word: &str) -> Cow<'_, str> {
     if !word.is_empty() && word.bytes().all(is_plain) {
@@ -60,14 +60,14 @@ pub fn quoted(word: &str) -> Cow<'_, str> {
     Cow::Owned(ansi_quoted(word, is_unclear))
 }
 
-/// One word as bash would take it, in printable ASCII.
+/// One word as bash reads it, in printable ASCII.
 pub fn quoted_ascii(word: &str) -> Cow<'_, str> {
     let is_other = |ch: char| !matches!(ch, ' '..='~');
     if word.contains(is_other) { Cow::Owned(ansi_quoted(word, is_other)) } else { quoted(word) }
 }
 
-/// A command line that bash, when it is pasted, reads as these words and nothing else: a program that bash
-/// would take for an assignment or for a word of its own language is quoted.
+/// A command line that bash, when it is pasted, reads as exactly these words: a program that bash would take
+/// for an assignment or for a reserved word is quoted.
 pub fn command_line<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> String {
     joined(words, quoted)
 }
@@ -93,7 +93,7 @@ fn joined<W: AsRef<str>>(words: impl IntoIterator<Item = W>, quote: fn(&str) -> 
     line
 }
 
-/// Words that bash takes for its own language at the beginning of a command; those that are not plain are
+/// Plain words that bash reserves at the beginning of a command. Reserved words that are not plain are
 /// quoted anyway.
 const RESERVED: [&str; 17] = [
     "case", "coproc", "do", "done", "elif", "else", "esac", "fi", "for", "function", "if", "in", "select",

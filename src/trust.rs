@@ -1,6 +1,6 @@
-//! Which files and directories may be trusted: those that only root or this user can change, all the way down
-//! from the root directory. Walks by handle, one component at a time, so that what was checked is what is
-//! opened.
+//! Checks that only root or this user can change a file or directory, or any directory above it up to the
+//! root directory. Walks by handle, one component at a time, so that the file that was checked is the file
+//! that is opened.
 
 #![forbid(unsafe_code)]
 
@@ -64,8 +64,8 @@ impl fmt::Display for TrustError {
     }
 }
 
-/// What to do about a file or directory that others can write. What is everybody's must stay so, such as
-/// `/tmp`, and what is root's is for root to decide.
+/// The advice on a file or directory that other users can write. A sticky directory such as `/tmp` must stay
+/// writable for everybody, and what to do about a file of root's is for root to decide.
 fn remedy(path: &Path, mode: u32) -> String {
     let is_ours = fs::metadata(path).is_ok_and(|found| found.uid() == geteuid().as_raw());
     if mode & 0o1000 != 0 {
@@ -82,7 +82,7 @@ fn shell_word(path: &Path) -> String {
     quoted(&path.to_string_lossy()).into_owned()
 }
 
-/// Whether a user's number is the one that stands for all that a user namespace does not map.
+/// Whether a user id is the overflow id, which stands for all users that a user namespace does not map.
 fn is_unmapped(uid: u32) -> bool {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let is_overflow = read("/proc/sys/kernel/overflowuid").trim().parse() == Ok(uid);
@@ -93,12 +93,12 @@ fn is_unmapped(uid: u32) -> bool {
 impl std::error::Error for TrustError {}
 
 impl TrustError {
-    /// Whether a system call failed, so that nothing can be said about trust.
+    /// Whether a system call failed, so that the trust in the path is unknown.
     pub fn is_failure(&self) -> bool {
         matches!(self.why, TrustErrorKind::Io(_))
     }
 
-    /// Whether something has the name that was to be new.
+    /// Whether the name of a file that was to be made is taken.
     pub(crate) fn is_taken(&self) -> bool {
         match &self.why {
             TrustErrorKind::Io(source) => source.kind() == io::ErrorKind::AlreadyExists,
@@ -111,7 +111,8 @@ impl TrustError {
     }
 }
 
-/// For callers that know the path already: what a system call gave, or else why the path is not trusted.
+/// For callers that know the path already: the error of the system call, or else the reason why the path is
+/// not trusted.
 impl From<TrustError> for io::Error {
     fn from(distrust: TrustError) -> Self {
         if let TrustErrorKind::Io(source) = distrust.why {
@@ -130,7 +131,8 @@ pub struct TrustedName {
 }
 
 impl TrustedName {
-    /// The place of `path`, absolute. With `create`, missing directories are made, mode 0700.
+    /// Opens the directory of `path`, which must be absolute. With `create`, missing directories are made,
+    /// mode 0700.
     pub fn parent_of(path: &Path, create: bool) -> Result<Self, TrustError> {
         let distrust = |why| TrustError { path: path.to_owned(), why };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -140,7 +142,7 @@ impl TrustedName {
         Ok(Self { directory: walk, name: name.to_owned(), path: path.to_owned() })
     }
 
-    /// Opens the file to read it. It must be regular, and nobody else's to write.
+    /// Opens the file to read it. It must be a regular file that only root or this user can write.
     pub fn read(&self) -> Result<File, TrustError> {
         self.checked(OFlag::O_RDONLY)
     }
@@ -150,7 +152,7 @@ impl TrustedName {
         self.checked(OFlag::O_RDWR | OFlag::O_APPEND | OFlag::O_CREAT)
     }
 
-    /// Opens the file to change it in place.
+    /// Opens the file to change it in place, and makes it with mode 0600 where it is missing.
     pub fn update(&self) -> Result<File, TrustError> {
         self.checked(OFlag::O_RDWR | OFlag::O_CREAT)
     }
@@ -169,7 +171,7 @@ impl TrustedName {
         Ok(file)
     }
 
-    /// Takes the name away.
+    /// Removes the name from its directory.
     pub fn remove(&self) -> nix::Result<()> {
         unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir)
     }
@@ -200,14 +202,14 @@ impl TrustedName {
     }
 }
 
-/// Opens a file to read that only root or this user can write or replace.
+/// Opens a file to read it; only root or this user may be able to write or replace it.
 pub fn trusted_file(path: &Path) -> Result<File, TrustError> {
     TrustedName::parent_of(path, false)?.read()
 }
 
-/// Opens a rules file to read, which may be named by links of root's or of this user's own, in directories
-/// that nobody else can write: dotfile managers and `ConfigMap`s of Kubernetes keep theirs so. Each step on
-/// the way is walked.
+/// Opens a rules file to read it. It may be reached by symbolic links that belong to root or this user, in
+/// directories that nobody else can write: dotfile managers and `ConfigMap`s of Kubernetes place their files
+/// in this way. Each step of the path is checked.
 pub fn trusted_rules(path: &Path) -> Result<File, TrustError> {
     let mut path = path.to_owned();
     for _ in 0..=LINKS_MAX {
@@ -233,7 +235,8 @@ pub fn trusted_rules(path: &Path) -> Result<File, TrustError> {
     Err(TrustError { path, why: TrustErrorKind::Link })
 }
 
-/// Checks that only root or this user can change what stands in a directory. `Ok(false)` when there is none.
+/// Checks that only root or this user can change the entries of a directory. `Ok(false)` when there is no
+/// such directory.
 pub fn trusted_directory(path: &Path) -> Result<bool, TrustError> {
     match TrustWalk::new(path, false)?.finish() {
         Ok(_) => Ok(true),
@@ -246,9 +249,9 @@ pub fn trusted_directory(path: &Path) -> Result<bool, TrustError> {
     }
 }
 
-/// Checks that only root or this user can change a program, or have another file in its place. Links on the
-/// way may be this user's own too: who may make one may name what it leads to.
-/// Errors: a system call's own error (`From<Distrust>` gives it) where there is no such program.
+/// Checks that only root or this user can change a program, or put another file in its place. Symbolic links
+/// on the way may belong to this user too: the user who may make a link may also name the file it leads to.
+/// Errors: a system call's own error (`From<TrustError>` gives it) where there is no such program.
 pub fn trusted_program(path: &Path) -> Result<(), TrustError> {
     let mut walk = TrustWalk::new(path, false)?;
     walk.links_of = LinkPolicy::Own;
@@ -265,16 +268,16 @@ pub fn trusted_program(path: &Path) -> Result<(), TrustError> {
     Err(TrustError { path: path.to_owned(), why: TrustErrorKind::NotRegular })
 }
 
-/// The owners whose links are followed.
+/// The owners of the symbolic links that are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LinkPolicy {
-    /// Those that root alone can have made.
+    /// Links that root alone can have made.
     Root,
-    /// Those that root or this user made.
+    /// Links of root or of this user.
     Own,
 }
 
-/// A way down from the root directory, component by component.
+/// A walk down from the root directory, component by component.
 struct TrustWalk {
     here: OwnedFd,
     stat: FileStat,
@@ -325,7 +328,8 @@ impl TrustWalk {
         openat2(&self.here, name, how)
     }
 
-    /// Judges the file of this name. Gives whether it is a link instead, to follow which goes on.
+    /// Judges the file of this name, the last one of the path. Gives whether it is a symbolic link: then
+    /// nothing is judged yet, and the walk goes on along the link.
     fn end_at(&mut self, name: &OsStr) -> Result<bool, TrustError> {
         let below = self.path.join(name);
         let distrust = |why| TrustError { path: below.clone(), why };
@@ -349,8 +353,8 @@ impl TrustWalk {
         }
     }
 
-    /// A link is followed only where root alone can have made it (`/bin` on a merged `/usr`), or this user,
-    /// for a program.
+    /// Follows a symbolic link: with [`LinkPolicy::Root`] only one that root alone can have made (`/bin` on
+    /// a merged `/usr`), with [`LinkPolicy::Own`] also one of this user.
     fn follow(&mut self, name: &OsStr, below: &Path) -> Result<(), TrustError> {
         let distrust = |why| TrustError { path: below.to_owned(), why };
         let io = |errno: Errno| distrust(TrustErrorKind::Io(errno.into()));
@@ -390,8 +394,8 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// Whether only root or this user can change a file or directory. In a sticky directory others can add names,
-/// but neither take away nor replace those of others: one may stand above.
+/// Checks that only root or this user can change a file or directory. `above` allows a sticky directory:
+/// there other users can add names, but neither remove nor replace names that are not theirs.
 fn judge(stat: &FileStat, above: bool) -> Result<(), TrustErrorKind> {
     if stat.st_uid != 0 && stat.st_uid != geteuid().as_raw() {
         return Err(TrustErrorKind::Owner(stat.st_uid));

@@ -1,5 +1,5 @@
-//! The chain: each line carries the hash of the one before it. Knows lines and hashes, no records and no
-//! files.
+//! The chain: each line carries the hash of the line before it. Knows lines and hashes, but no records and
+//! no files.
 
 use sha2::{Digest as _, Sha256};
 
@@ -9,7 +9,7 @@ pub(super) type LineHash = String;
 /// Hexadecimal digits of a hash.
 const HASH_DIGITS: usize = 64;
 
-/// The hash that the first line of all carries.
+/// The hash that the first line of a chain carries.
 pub(super) fn no_line() -> LineHash {
     "0".repeat(HASH_DIGITS)
 }
@@ -19,7 +19,7 @@ pub(super) fn hash_line(line: &[u8]) -> LineHash {
     format!("{:x}", Sha256::digest(line))
 }
 
-/// A record's JSON as a line with the chain, and the hash of that line.
+/// A record's JSON as a line with its `prev`, and the hash of that line.
 pub(super) fn chained(body: &str, prev: &str) -> (String, LineHash) {
     let body = body.strip_suffix('}').unwrap_or(body);
     let line = format!("{body},\"prev\":\"{prev}\"}}\n");
@@ -27,8 +27,8 @@ pub(super) fn chained(body: &str, prev: &str) -> (String, LineHash) {
     (line, hash)
 }
 
-/// The `prev` of a whole line: the last field of every record, so that what an interrupted write left of one
-/// has none.
+/// The `prev` of a whole line. It is the last field of every record, so that the part of a record that an
+/// interrupted write left has none.
 pub(super) fn prev_of(line: &[u8]) -> Option<&[u8]> {
     const PREV: &[u8] = b",\"prev\":\"";
     let digits = line.strip_suffix(b"\"}")?;
@@ -36,20 +36,20 @@ pub(super) fn prev_of(line: &[u8]) -> Option<&[u8]> {
     (head.ends_with(PREV) && is_hash(digits)).then_some(digits)
 }
 
-/// Whether this is a hash as records write it: 64 hexadecimal digits, in lower case.
+/// Whether these bytes are a hash as records write it: 64 hexadecimal digits, in lower case.
 pub(super) fn is_hash(digits: &[u8]) -> bool {
     digits.len() == HASH_DIGITS && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A SHA-256.
+/// A SHA-256 hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The `prev` of the first line of all.
+    /// The `prev` of the first line of a chain.
     pub const NONE: Self = Self([0; 32]);
 
-    /// From 64 hexadecimal digits, lower case.
+    /// The hash that 64 hexadecimal digits in lower case stand for.
     pub fn of(text: &[u8]) -> Option<Self> {
         let digit = |byte: u8| if byte.is_ascii_digit() { byte - b'0' } else { byte - b'a' + 10 };
         let mut bytes = [0; 32];
@@ -65,12 +65,12 @@ impl Digest {
         Self(Sha256::digest(line).into())
     }
 
-    /// The hash of the line before this one, where it is whole.
+    /// The hash of the line before this one: its `prev`, where the line is whole.
     pub(super) fn before(line: &[u8]) -> Option<Self> {
         prev_of(line).and_then(Self::of)
     }
 
-    /// As records write it.
+    /// The hash as records write it.
     pub(super) fn to_hash(self) -> LineHash {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -1,7 +1,8 @@
-//! What is on record: the manifest with its chain and its numbers. Nothing runs before its start is written
-//! here, and nothing is answered before its end or its refusal is. `record/` has the kinds of lines, `write/`
-//! how one gets to disk and to the journal, `read/` which lines of a file are records, `query/` which of them
-//! somebody asks for, and `verify/` whether a manifest is what its broker wrote.
+//! The audit: the manifest with its chain and its numbers. No command runs before its start is written here,
+//! and no caller is answered before the end or the refusal of its call is. `record/` has the kinds of lines,
+//! `write/` brings a line to disk and to the journal, `read/` tells which lines of a file are records,
+//! `query/` finds the records that an operator asks for, and `verify/` checks that a manifest is as its
+//! broker wrote it.
 
 #![forbid(unsafe_code)]
 

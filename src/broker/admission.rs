@@ -1,6 +1,6 @@
-//! Which of a socket's calls run and which wait. None is dropped: a call that finds no place keeps its turn
-//! here, a request that was not read yet keeps it in the accept loop or in the kernel's backlog. Each socket
-//! has an admission of its own, so that no socket's callers hold up another's.
+//! The admission of one socket's calls: which of them run and which wait. No call is dropped: a call without
+//! a place waits for its turn here, and a request that was not read yet waits in the accept loop or in the
+//! kernel's backlog. Each socket has an admission of its own, so that no socket's callers hold up another's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::sys::Locked;
 
 /// A call that wants a place: it counts against its rule and its socket.
 pub(super) trait Candidate {
-    /// The rule, as its running calls are counted.
+    /// The rule, by which running calls are counted.
     fn rule(&self) -> &Arc<str>;
     /// Calls of the rule that may run at once.
     fn rule_limit(&self) -> Option<u32>;
     /// Calls of the socket that may run at once.
     fn socket_limit(&self) -> u32;
-    /// Bytes of memory that it takes while it waits.
+    /// Bytes of memory that the call takes while it waits.
     fn bytes(&self) -> usize;
-    /// Takes note that there is no place for it now.
+    /// Notes that there is no place for the call now.
     fn note_wait(&mut self);
 }
 
@@ -26,19 +26,19 @@ pub(super) trait Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ArrivalOrder(u64);
 
-/// A place: it has to be given back, by [`Admission::leave`] or [`Admission::trade`].
+/// The place of a running call. It has to be given back, by [`Admission::leave`] or [`Admission::trade`].
 #[derive(Debug)]
 pub(super) struct RunSlot {
     turn: ArrivalOrder,
     rule: Arc<str>,
 }
 
-/// The call whose turn it is.
+/// The next call to run.
 #[derive(Debug)]
 pub(super) struct NextCandidate<G> {
     /// A call that waited, with its place.
     pub(super) placed: Option<(RunSlot, G)>,
-    /// Another waiting call could have a place as well.
+    /// Whether another waiting call could have a place as well.
     pub(super) others: bool,
 }
 
@@ -57,12 +57,12 @@ struct AdmissionState<G> {
     /// In the order of their turns.
     waiting: VecDeque<(ArrivalOrder, G)>,
     turns: u64,
-    /// The accept loop found no room for a thread, and wants to be told when there is.
+    /// Whether the accept loop found no room for a thread, and is to be woken when there is.
     asked: bool,
 }
 
 impl<G: Candidate> Admission<G> {
-    /// An admission without calls, in which at most `waiting_max` wait.
+    /// An admission without calls. When `waiting_max` calls wait, no further request is read.
     pub(super) fn new(waiting_max: usize) -> Self {
         let places = AdmissionState {
             threads: 0,
@@ -75,8 +75,8 @@ impl<G: Candidate> Admission<G> {
         Self { places: Locked::new(places), waiting_max }
     }
 
-    /// Whether a thread may begin to answer a connection; counts it. Where requests wait that are many, or
-    /// large, further ones stay unread in the kernel, in memory that is counted as their senders'.
+    /// Counts a thread that begins to answer a connection, if it may. Where many or large requests wait,
+    /// further ones stay unread in the kernel, in memory that counts as their senders'.
     pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
         let mut places = self.places.lock();
         let bytes: usize = places.waiting.iter().map(|(_, candidate)| candidate.bytes()).sum();
@@ -84,19 +84,19 @@ impl<G: Candidate> Admission<G> {
         places.begin_thread(threads_max, has_room)
     }
 
-    /// Whether a thread may begin to look after waiting calls; counts it.
+    /// Counts a thread that begins to look after waiting calls, if it may.
     pub(super) fn begin_waiting_thread(&self, threads_max: u32) -> bool {
         self.places.lock().begin_thread(threads_max, true)
     }
 
-    /// Takes note that a thread ends. Gives whether the accept loop wants to be told.
+    /// Notes that a thread ends. Returns whether the accept loop is to be woken.
     pub(super) fn end_thread(&self) -> bool {
         let mut places = self.places.lock();
         places.threads -= 1;
         std::mem::take(&mut places.asked)
     }
 
-    /// How many calls run.
+    /// The number of calls that run.
     pub(super) fn running(&self) -> u32 {
         self.places.lock().running
     }
@@ -112,8 +112,8 @@ impl<G: Candidate> Admission<G> {
         !self.places.lock().waiting.is_empty()
     }
 
-    /// Gives the call back with a place when it may run now; else it waits, until a thread whose call is over
-    /// runs it.
+    /// Returns the call with a place when it may run now. Otherwise the call waits, until a thread whose call
+    /// is over runs it.
     pub(super) fn enter(&self, candidate: G) -> Option<(RunSlot, G)> {
         let mut places = self.places.lock();
         places.turns += 1;
@@ -125,15 +125,15 @@ impl<G: Candidate> Admission<G> {
         None
     }
 
-    /// Takes back the place of a call that is over. Gives the first waiting call that may run now.
+    /// Takes back the place of a call that is over. Returns the first waiting call that may run now.
     pub(super) fn leave(&self, ticket: &RunSlot) -> NextCandidate<G> {
         let mut places = self.places.lock();
         places.give_back(ticket);
         places.next()
     }
 
-    /// Takes back the place of a call that needs another one, for which it waits in its old turn. Gives the
-    /// first call that may run, which may be this one.
+    /// Takes back the place of a call that needs another one. The call waits for it in its old turn. Returns
+    /// the first call that may run, which may be this call.
     pub(super) fn trade(&self, ticket: &RunSlot, candidate: G) -> NextCandidate<G> {
         let mut places = self.places.lock();
         places.give_back(ticket);
@@ -241,12 +241,12 @@ mod tests {
         }
     }
 
-    /// Of a socket for two calls at once.
+    /// A call of a socket for two calls at once.
     fn candidate(rule: &str, rule_limit: Option<u32>) -> Name {
         Name { rule: rule.into(), rule_limit, socket_limit: 2, number: 0, waited: false }
     }
 
-    /// One of many, of a socket that is never full.
+    /// One of many calls, of a socket that is never full.
     fn numbered(rule: &str, rule_limit: u32, number: u32) -> Name {
         Name { rule: rule.into(), rule_limit: Some(rule_limit), socket_limit: 100, number, waited: false }
     }
@@ -257,7 +257,7 @@ mod tests {
         ticket
     }
 
-    /// Whose turn it is, by number, and whether others could run too.
+    /// The number of the next call, and whether other calls could run too.
     fn number(next: &NextCandidate<Name>) -> (Option<u32>, bool) {
         (next.placed.as_ref().map(|(_, candidate)| candidate.number), next.others)
     }

@@ -1,5 +1,5 @@
-//! A call that a rule allows, and how it is decided again after each wait, for a place or for a process: a
-//! call that starts is one that the rules in force and the disk allow at that time.
+//! A call that a rule allows. It is decided again after each wait, for a place or for a process, so that a
+//! call starts only if the rules in force and the disk allow it at that time.
 
 use std::sync::Arc;
 
@@ -28,11 +28,11 @@ pub(super) struct AllowedCall {
     pub(super) caller: Caller,
     pub(super) matched: MatchedRule,
     pub(super) policy: Arc<Policy>,
-    /// The memory of its words, which are here and in its request.
+    /// The bytes of its words, counted twice: here and in its request.
     bytes: usize,
     /// Whether time has passed since it was decided.
     waited: bool,
-    /// How often another rule than before was found to decide.
+    /// The number of second decisions that came to another result.
     turns: u32,
 }
 
@@ -41,7 +41,8 @@ pub(super) struct AllowedCall {
 pub(super) enum SecondLook {
     /// The same rule decides.
     Same,
-    /// Another rule decides, or this one in other words: the call counts elsewhere, or runs in another way.
+    /// Another rule decides, other rules are in force, or the match was made anew: the call may count
+    /// elsewhere, or run in another way.
     Other,
 }
 
@@ -99,7 +100,7 @@ impl AllowedCall {
     }
 
     /// Decides for the last time, when the process is ready and nothing is on record. The call keeps its
-    /// place, but is refused where another rule decides that would have had its process made in another way.
+    /// place, but is refused where its process would now have to be made in another way.
     pub(super) fn settle(
         &mut self,
         rules: &Ruleset,

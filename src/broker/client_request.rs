@@ -25,13 +25,13 @@ impl ClientRequest {
         Self { connection, caller: None, argv: Vec::new(), call: Cell::new(None) }
     }
 
-    /// The sender of the message; where none was looked at, the process that connected.
+    /// The sender of the message; where no message was looked at, the process that connected.
     pub(super) fn known_caller(&self) -> Option<Caller> {
         let connector = || self.connection.connector().map(|connector| Caller::new(connector, None));
         self.caller.clone().or_else(connector)
     }
 
-    /// Sends the answer. A caller that does not take it has left.
+    /// Sends the answer. An error is ignored: the caller has left then.
     pub(super) fn reply(&self, reply: &Reply) {
         self.connection.answer(&reply.encode());
     }

@@ -1,8 +1,8 @@
-//! Connections that other processes close, because descriptors may wait in them: the last reference to a TCP
-//! socket with `SO_LINGER` is not let go of before its owner's time is up. A thread of the broker hands them
-//! to such a process, one for each socket that has any; the broker keeps its own reference until the other
-//! process has said that nothing is left in the connection. A process that does not say so in time is killed,
-//! which ends the wait, and replaced.
+//! Closing connections in other processes, because descriptors may wait in them: closing the last reference
+//! to a TCP socket with `SO_LINGER` may take as long as the socket's owner likes. A thread of the broker
+//! hands the connections to such a process, one for each listening socket that has any; the broker keeps its
+//! own reference until the process has said that nothing is left in the connection. A process that does not
+//! say so in time is killed, which ends the wait, and replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,7 +34,7 @@ pub(super) struct ConnectionCloser {
 }
 
 impl ConnectionCloser {
-    /// Begins the thread for so many sockets, which hands connections to processes of `pool`.
+    /// Starts the thread, which hands the connections of so many sockets to processes of `pool`.
     pub(super) fn begin(
         sockets: usize,
         pool: &Arc<LauncherPool>,
@@ -55,7 +55,8 @@ impl ConnectionCloser {
         Ok(closing)
     }
 
-    /// Has a connection closed that was accepted at a socket. Never waits. Its caller sees the end at once.
+    /// Has a connection closed that was accepted at a socket. Never waits. If the connection was answered,
+    /// its caller sees the end at once.
     pub(super) fn hand(&self, socket: usize, fd: OwnedFd, how: CloseMode) {
         if how == CloseMode::Emptied {
             // This fails where the caller has closed the connection already.
@@ -76,14 +77,14 @@ impl ConnectionCloser {
         self.held.iter().map(|held| held.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether a socket may accept more: connections that are stuck count against the socket that they came
-    /// from.
+    /// Whether a socket may accept more connections: those that are stuck count against the socket that they
+    /// came from.
     pub(super) fn has_room(&self, socket: usize) -> bool {
         self.held(socket) < SOCKET_CLOSING_MAX
     }
 
-    /// Closes what is there, for [`CLOSING_END_MAX`] at most; the rest goes when this process does: the
-    /// kernel has the end of a process wait for no socket that lingers.
+    /// Closes the connections that are left, for [`CLOSING_END_MAX`] at most. The end of this process closes
+    /// the rest: then the kernel does not wait for sockets that linger.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::SeqCst);
         self.wake_event.wake();
@@ -106,7 +107,7 @@ struct CloserThread {
     closing: Arc<ConnectionCloser>,
     pool: Arc<LauncherPool>,
     reaper: Arc<Reaper>,
-    /// Of the sockets that have any.
+    /// By socket, for sockets that have connections to close.
     queues: BTreeMap<usize, ClosingQueue>,
 }
 
@@ -114,7 +115,7 @@ impl CloserThread {
     fn run(mut self) {
         let mut give_up = None;
         loop {
-            // First: what was handed over before the end was asked for is not missed.
+            // Read first, so that no connection is missed that was handed over before the end was asked for.
             let ends = self.closing.ends.load(Ordering::SeqCst);
             for (socket, unclosed) in mem::take(&mut *self.closing.handed.lock()) {
                 self.queues.entry(socket).or_default().push(unclosed);
@@ -144,7 +145,7 @@ impl CloserThread {
         );
         let due = self.queues.values().filter_map(ClosingQueue::due).chain(give_up).min();
         if sys::poll_until(&mut looked_at, due).is_err() {
-            // The kernel has no memory for it now.
+            // The kernel has no memory for the wait now.
             thread::sleep(CLOSING_ROUND);
         }
         self.closing.wake_event.clear();

@@ -1,4 +1,4 @@
-//! The connections of one socket that are to be closed, and the process that closes them.
+//! The connections of one listening socket that are to be closed, and the process that closes them.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -18,16 +18,16 @@ pub(super) struct UnclosedConnection {
     pub(super) how: CloseMode,
 }
 
-/// The connections of one socket, in the order in which they came.
+/// The connections of one listening socket, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct ClosingQueue {
     queue: VecDeque<UnclosedConnection>,
-    /// Connections that are not emptied: closed a batch at a time, by the end of a process.
+    /// Connections that are not emptied first: the end of a process closes a batch of them at a time.
     as_it_is: VecDeque<UnclosedConnection>,
     closer: Option<CloserProcess>,
     /// Processes that are to end; in a file system of the caller's, one may hang for ever.
     endings: Vec<EndingLauncher>,
-    /// When a process is looked for again.
+    /// The time at which a process is asked for again.
     retry: Option<Instant>,
 }
 
@@ -35,11 +35,11 @@ pub(super) struct ClosingQueue {
 #[derive(Debug)]
 struct CloserProcess {
     process: Launcher,
-    /// The connections that it has, and of which it has not said that they are closed.
+    /// The connections that were sent to it, and of which it has not said yet that they are closed.
     sent: VecDeque<UnclosedConnection>,
-    /// When it last got a connection, or said that one is closed.
+    /// The time at which it last got a connection, or said that one is closed.
     since: Instant,
-    /// Connections that it keeps, and that are closed by its end.
+    /// The number of connections that it keeps, and that its end closes.
     kept: usize,
 }
 
@@ -51,7 +51,7 @@ impl ClosingQueue {
         }
     }
 
-    /// Does what can be done now, and gives how many connections were closed.
+    /// Does what can be done now, and returns how many connections were closed.
     pub(super) fn advance(&mut self, now: Instant, pool: &LauncherPool, reaper: &Reaper) -> usize {
         self.endings.retain(|ending| !ending.is_over(reaper));
         let closed = self.hear(now);
@@ -65,7 +65,7 @@ impl ClosingQueue {
         closed
     }
 
-    /// Reads what the process says, and gives how many connections it has closed.
+    /// Reads the messages of the process, and returns how many connections it has closed.
     fn hear(&mut self, now: Instant) -> usize {
         let Some(closer) = &mut self.closer else { return 0 };
         let Ok(said) = closer.process.closed() else {
@@ -75,8 +75,8 @@ impl ClosingQueue {
         let closed = said.min(closer.sent.len());
         if closed > 0 {
             closer.since = now;
-            // Of what was emptied this is the last reference, and nothing is in there. Of the rest it is not
-            // the last.
+            // A connection that was emptied holds nothing, and this drops the last reference to it. Of a
+            // connection that is closed as it is, the process has a reference too.
             closer.sent.drain(..closed);
         }
         let is_done = closer.sent.is_empty();
@@ -87,8 +87,8 @@ impl ClosingQueue {
         closed
     }
 
-    /// Ends a process that is held up, or gone. What it was at is not emptied by the next one: with that
-    /// one's end it is closed without a wait.
+    /// Ends a process that is held up, or gone. The connection that it was closing is not emptied by the next
+    /// process: the end of that process closes it, without a wait.
     fn replace(&mut self) {
         let Some(CloserProcess { process, sent, .. }) = self.closer.take() else { return };
         process.kill();
@@ -99,9 +99,9 @@ impl ClosingQueue {
         sent.for_each(|unclosed| self.push(unclosed));
     }
 
-    /// Gives the process what it has room for. Gives how many were closed here instead: where the user has so
-    /// many descriptors on their way that no connection can be sent, those in connections are among them, and
-    /// are let go of here.
+    /// Sends the process as many connections as it has room for. Returns how many were closed here instead:
+    /// where the user has so many descriptors in flight that no connection can be sent, the descriptors in
+    /// the waiting connections are among them, and are closed here.
     fn send(&mut self, now: Instant, pool: &LauncherPool) -> usize {
         loop {
             let is_batch = self.as_it_is.len() >= CLOSER_BATCH || self.queue.is_empty();
@@ -117,7 +117,7 @@ impl ClosingQueue {
                 self.closer = Some(CloserProcess { process, sent: VecDeque::new(), since: now, kept: 0 });
             }
             let Some(closer) = &mut self.closer else { return 0 };
-            // A process that keeps connections ends when all of its batch have come to it.
+            // A process that keeps connections ends when its whole batch has been sent to it.
             let is_to_end =
                 closer.kept >= CLOSER_BATCH || (closer.kept > 0 && next.how == CloseMode::Emptied);
             if is_to_end || closer.sent.len() >= CLOSER_BATCH {
@@ -125,7 +125,7 @@ impl ClosingQueue {
             }
             if let Err(source) = closer.process.close(&next.fd, next.how) {
                 self.retry = Some(now + CLOSING_ROUND);
-                // Of anything else, the process is gone, which is heard.
+                // With any other error the process has ended, which `hear` finds.
                 let is_crowded = source.raw_os_error() == Some(Errno::ETOOMANYREFS as i32);
                 return if is_crowded { self.empty_here() } else { 0 };
             }
@@ -137,7 +137,7 @@ impl ClosingQueue {
         }
     }
 
-    /// Empties connections that cannot be handed on, at the risk that this thread waits for a socket that
+    /// Empties connections that cannot be sent to a process. This thread may have to wait for a socket that
     /// lingers.
     fn empty_here(&mut self) -> usize {
         let mut closed = 0;
@@ -148,34 +148,34 @@ impl ClosingQueue {
         closed
     }
 
-    /// Whether all is closed.
+    /// Whether all connections are closed.
     pub(super) fn is_done(&self) -> bool {
         let is_calm = self.closer.as_ref().is_none_or(|closer| closer.sent.is_empty());
         self.queue.is_empty() && self.as_it_is.is_empty() && is_calm
     }
 
-    /// Whether nothing is left to wait for.
+    /// Whether all connections are closed, and no process is left to wait for.
     pub(super) fn is_over(&self) -> bool {
         self.is_done() && self.closer.is_none() && self.endings.is_empty()
     }
 
-    /// The descriptors that are waited for.
+    /// The descriptors that the thread waits at.
     pub(super) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let closer = self.closer.iter().map(|closer| closer.process.stream());
         closer.chain(self.endings.iter().map(EndingLauncher::pidfd))
     }
 
-    /// When something is to be done, if nothing happens until then.
+    /// The time at which there is work to do, if nothing happens until then.
     pub(super) fn due(&self) -> Option<Instant> {
         let closer = self
             .closer
             .as_ref()
             .map(|closer| closer.since + if closer.sent.is_empty() { CLOSER_IDLE } else { CLOSER_PATIENCE });
-        // While nothing can be sent, an idle process is nothing to look at.
+        // While nothing can be sent, an idle process need not be looked at.
         closer.filter(|_| self.retry.is_none()).into_iter().chain(self.retry).min()
     }
 
-    /// Leaves connections that are not closed to the end of this process.
+    /// Leaves connections that are not closed to the end of this process, which closes them.
     pub(super) fn leave(self) {
         self.queue.into_iter().chain(self.as_it_is).for_each(mem::forget);
         self.closer.into_iter().flat_map(|closer| closer.sent).for_each(mem::forget);
@@ -183,7 +183,8 @@ impl ClosingQueue {
 }
 
 impl CloserProcess {
-    /// Whether it has something to do, and sleeps instead of doing it.
+    /// Whether the process has had connections to close for `CLOSER_PATIENCE`, and sleeps. If it runs, it has
+    /// that long again.
     fn is_held_up(&mut self, now: Instant) -> bool {
         if self.sent.is_empty() || now < self.since + CLOSER_PATIENCE {
             return false;

@@ -1,4 +1,4 @@
-//! The configuration of a broker, and why it cannot serve.
+//! The configuration of a broker, and the reasons why it cannot serve.
 
 use std::fmt;
 use std::io;
@@ -34,7 +34,7 @@ pub enum RulesLocation {
     Directory(PathBuf),
 }
 
-/// Why a broker did not start, or could not go on.
+/// The reason why a broker did not start, or could not go on.
 #[derive(Debug)]
 pub enum ServeError {
     /// The process has too many privileges.

@@ -1,6 +1,6 @@
 //! A connection that was accepted. Messages in it may bring descriptors whose close takes as long as their
 //! owner likes, so dropping the connection closes it only where it is certain that no message is left in it.
-//! Any other connection goes to `closing.rs`, in whatever way it comes to its end.
+//! Any other connection goes to `closing.rs`, however its request ended.
 
 use std::cell::Cell;
 use std::io;
@@ -17,18 +17,18 @@ use crate::sys::{self, Sender};
 
 use super::closing::ConnectionCloser;
 
-/// A connection, with its peer and what is known of the messages in it.
+/// A connection, with its peer, and the state of the messages in it as far as that is known.
 #[derive(Debug)]
 pub(super) struct Connection {
     /// `None` only during the drop.
     fd: Option<OwnedFd>,
-    /// The process that connected, in the kernel's words.
+    /// The process that connected, as the kernel names it.
     connector: Option<Sender>,
     socket: usize,
     closing: Arc<ConnectionCloser>,
     /// Whether the first message was taken out.
     is_taken: Cell<bool>,
-    /// Whether another process may be taking a message out: then this one must not look.
+    /// Whether another process may be taking a message out: then the broker must not look at the messages.
     is_lent: Cell<bool>,
     is_answered: Cell<bool>,
     content: Cell<ConnectionContent>,
@@ -64,7 +64,7 @@ impl Connection {
         self.is_readable_until(Instant::now())
     }
 
-    /// Whether that is so by this time; waits for it.
+    /// Whether it is readable by this time; waits for it.
     pub(super) fn is_readable_until(&self, until: Instant) -> bool {
         self.shows(PollFlags::POLLIN, until).unwrap_or(false)
     }
@@ -78,25 +78,25 @@ impl Connection {
         sys::poll_until(&mut [PollFd::new(self.as_fd(), events)], Some(until))
     }
 
-    /// Notes that another process has a copy, and takes the first message out.
+    /// Notes that another process has a copy of the connection, and takes the first message out.
     pub(super) fn lend(&self) {
         self.is_lent.set(true);
     }
 
-    /// Notes that the first message was taken out, and that the copy is gone.
+    /// Notes that the first message was taken out, and that the other process's copy is gone.
     pub(super) fn note_taken(&self) {
         self.is_lent.set(false);
         self.is_taken.set(true);
     }
 
-    /// Sends an answer. Where it does not arrive, its caller has left.
+    /// Sends an answer. An error is ignored: the caller has left then.
     pub(super) fn answer(&self, message: &[u8]) {
         self.is_answered.set(true);
         drop(sys::send(self.as_fd(), message, &[]));
     }
 
-    /// Takes nothing in any more, and gives how many messages wait behind the first one, as far as they are
-    /// counted. What brings no descriptors is taken out.
+    /// Lets no more messages in, and returns how many messages wait behind the first one, as far as they are
+    /// counted. Messages without descriptors are taken out.
     pub(super) fn count_rest(&self) -> usize {
         if self.is_lent.get() {
             return 0;
@@ -105,8 +105,8 @@ impl Connection {
         let own = usize::from(!self.is_taken.get());
         let most = SECOND_REQUESTS_MAX + own;
         let (mut count, first) = self.take_plain(most);
-        // From here on every message stays, behind one with descriptors, which was looked at already: of an
-        // empty one, the kernel remembers that, and does not show it again.
+        // From here on every message stays, because a message with descriptors is ahead of it. That message
+        // was peeked at already: if it is empty, the kernel remembers that, and does not show it again.
         let mut bytes = first.unwrap_or_default();
         count += usize::from(first.is_some());
         while self.content.get() == ConnectionContent::Descriptors && count < most {
@@ -116,16 +116,17 @@ impl Connection {
         count.saturating_sub(own)
     }
 
-    /// No message comes in after this. On a connection that its caller has closed, none does in any case.
+    /// Lets no more messages in. It fails on a connection that its caller has closed, where none can come in
+    /// any case.
     fn stop_receiving(&self) {
         shutdown(self.as_fd().as_raw_fd(), Shutdown::Read).ok();
     }
 
-    /// Takes out messages without descriptors, until one has some or nothing is left, and gives how many; and
-    /// of the one that has some, its bytes.
+    /// Takes out messages without descriptors, until one has some or nothing is left. Returns how many were
+    /// taken out, and the bytes of the message that has descriptors, if there is one.
     fn take_plain(&self, most: usize) -> (usize, Option<usize>) {
         let (mut count, mut first) = (0, None);
-        // One look more than messages, for an error that is told once.
+        // One peek more than messages, because an error may take one.
         for _ in 0..=most {
             match sys::peek(self.as_fd(), 0) {
                 Ok(Some(message)) if message.brings_descriptors => {
@@ -142,7 +143,7 @@ impl Connection {
                     self.content.set(ConnectionContent::Nothing);
                     break;
                 }
-                // A caller that left with an answer unread is told once.
+                // The kernel reports once that a caller left with an answer unread.
                 Err(source) if source.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(_) => break,
             }
@@ -150,7 +151,7 @@ impl Connection {
         (count, first)
     }
 
-    /// Whether it is certain that nothing waits here, and that nothing comes any more.
+    /// Whether it is certain that no message waits here, and that none comes any more.
     fn has_nothing(&self) -> bool {
         if self.is_lent.get() {
             return false;

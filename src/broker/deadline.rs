@@ -1,6 +1,7 @@
-//! The deadline of a stop: a thread that sees the order to stop by itself, and ends the process when too long
-//! has passed since. It waits for nothing else and takes no lock of the broker's, so it holds whatever the
-//! other threads wait for: a disk that hangs, rules that cannot be read, a process that cannot be ended.
+//! The deadline of a stop: a thread that sees the order to stop by itself, and ends the process when
+//! `STOP_MAX` has passed since. It waits for nothing else and takes no lock of the broker's, so it works even
+//! while the other threads wait: for a disk that hangs, rules that cannot be read, a process that cannot be
+//! ended.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -16,16 +17,16 @@ use crate::sys::{self, Wakeup};
 
 use super::notice::{Notice, SayNotice};
 
-/// The status of a broker that had to be ended.
+/// The exit status of a broker that the deadline ended.
 const FAILURE: i32 = 1;
 
-/// Begins the thread. The order is there when `unread` has a signal that was not read yet, or when the thread
-/// that read it has woken `taken`. Both are only looked at.
+/// Starts the thread. A stop was ordered when `unread` has a signal that was not read yet, or when the thread
+/// that read it has woken `taken`. Both are polled and not read.
 pub(super) fn keep_deadline(unread: SignalFd, taken: Arc<Wakeup>, say: SayNotice) -> io::Result<()> {
     let work = move || {
         let mut order = [unread.as_fd(), taken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         while sys::poll_until(&mut order, None).is_err() {
-            // The kernel has no memory for it now.
+            // The kernel has no memory for the wait now.
             thread::sleep(Duration::from_secs(1));
         }
         thread::sleep(STOP_MAX);

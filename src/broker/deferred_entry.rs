@@ -1,6 +1,6 @@
-//! The journal's entry of the last call's end, which is sent a moment after the answer: journald, woken in
-//! that instant, would hold up the caller. It is sent when a thread has had nothing to do for a moment, ahead
-//! of the next entry of the same manifest, or when a call of another manifest begins or ends.
+//! The journal's entry of the last call's end, which is sent a moment after the answer: sent at once, it
+//! would wake journald, which would hold up the caller. It is sent when a thread has had nothing to do for a
+//! moment, ahead of the next entry of the same manifest, or when a call of another manifest begins or ends.
 
 use std::mem;
 use std::sync::{Arc, MutexGuard};
@@ -20,8 +20,8 @@ impl DeferredEntry {
         tell(last.filter(|last| is_other(last, rules)));
     }
 
-    /// Sends the entry now where it is of another manifest; the next entry of this one sends it first in any
-    /// case.
+    /// Sends the entry now where it is of another manifest; the next entry of this manifest sends it first in
+    /// any case.
     pub(super) fn turn_to(&self, rules: &Arc<Ruleset>) {
         let other = self.last().take_if(|last| is_other(last, rules));
         tell(other);

@@ -1,4 +1,4 @@
-//! The disk, for the pure modules: the text of rules files, and the place of a path.
+//! The disk, for modules that make no system calls: the text of rules files, and the place of a path.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -24,7 +24,7 @@ impl RulesSource for Disk {
     }
 }
 
-/// The text of a rules file, up to the bound that all of one policy have; more is an error later on.
+/// The text of a rules file, up to the bound for all files of one policy; longer text is an error later on.
 pub(super) fn text_of(file: impl Read) -> io::Result<String> {
     let mut text = Vec::new();
     file.take(RULES_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
@@ -40,8 +40,7 @@ impl PathResolver for Disk {
     }
 }
 
-/// Reads the rules of `path`, absolute, and looks at what they trust: the places where programs are looked
-/// up.
+/// Reads the rules of `path`, absolute, and checks the directories where they look up programs.
 pub(super) fn load_rules(path: &Path, environment: &Environment) -> Result<Policy, LoadError> {
     let policy = load(path, &Disk, &vars_of(environment)).map_err(LoadError::Rules)?;
     check_policy(&policy, path, environment)?;

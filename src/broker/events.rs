@@ -1,5 +1,5 @@
-//! The events that the broker's threads tell each other of: the stop, the order to hurry it, and that the
-//! accept loop is to look around. Each is an eventfd, so that it can be waited for beside other descriptors.
+//! The events between the broker's threads: the stop, the order to hurry it, and the wakeup of the accept
+//! loop. Each is an eventfd, so that a thread can wait for it beside other descriptors.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -13,7 +13,7 @@ use crate::sys::Wakeup;
 
 use super::status_board::StatusBoard;
 
-/// The events that the broker's threads tell each other of.
+/// The events between the broker's threads.
 #[derive(Debug)]
 pub(super) struct BrokerEvents {
     stopping: Wakeup,
@@ -43,7 +43,7 @@ impl BrokerEvents {
         self.stopping.wake();
     }
 
-    /// Ends them without waiting for them to obey.
+    /// Ends running calls without waiting for their processes to obey.
     pub(super) fn hurry(&self) {
         self.hurry.wake();
     }
@@ -53,12 +53,12 @@ impl BrokerEvents {
         self.wake.wake();
     }
 
-    /// The accept loop has been woken.
+    /// Notes that the accept loop was woken.
     pub(super) fn woken(&self) {
         self.wake.clear();
     }
 
-    /// The service manager's status is out of date.
+    /// Notes that the status line for the service manager is out of date.
     pub(super) fn note_change(&self, board: &StatusBoard) {
         if board.change() {
             self.wake();
@@ -69,12 +69,12 @@ impl BrokerEvents {
         &self.wake
     }
 
-    /// When the stop began.
+    /// The time at which the stop began.
     pub(super) fn stopped_at(&self) -> Option<Instant> {
         self.stopped_at.get().copied()
     }
 
-    /// When calls are not waited for any more.
+    /// The time from which calls are not waited for any more.
     pub(super) fn late_at(&self) -> Option<Instant> {
         self.stopped_at.get().map(|since| *since + STOP_CALLS_MAX)
     }

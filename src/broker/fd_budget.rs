@@ -1,5 +1,5 @@
-//! The budget of descriptors: what the calls that the rules allow need, and what the limit (`RLIMIT_NOFILE`)
-//! leaves for connections that wait.
+//! The budget of descriptors: the number that the calls need which the rules allow, and the number that the
+//! limit (`RLIMIT_NOFILE`) leaves for connections that wait.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,7 +17,7 @@ use super::notice::LoadError;
 use super::ruleset::Ruleset;
 use super::state::Broker;
 
-/// How many connections may wait, by what the limit of descriptors leaves.
+/// The numbers of connections that may wait, by the descriptors that the limit leaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueLimits {
     /// In the accept loop, of all sockets, until they can be read.
@@ -26,7 +26,7 @@ pub(super) struct QueueLimits {
     pub(super) waiting: usize,
 }
 
-/// Raises the limit of descriptors to the most that is allowed. Gives the one that the broker was started
+/// Raises the limit of descriptors to the most that is allowed. Returns the limit that the broker was started
 /// with, which its commands get.
 pub(super) fn raise_descriptors() -> io::Result<u64> {
     let (open_files, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -34,7 +34,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
     Ok(open_files)
 }
 
-/// Shares out what the limit of descriptors leaves beside those that are needed.
+/// Shares out the descriptors that the limit leaves beside those that are needed.
 pub(super) fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, LoadError> {
     let spare = spare_descriptors(needed)?;
     let event_loop = (spare / 2).clamp(1, PENDING_CONNECTIONS_MAX);
@@ -45,7 +45,7 @@ pub(super) fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLi
 /// The descriptors that all sockets need, while one ruleset after the other changes.
 #[derive(Debug)]
 pub(super) struct DescriptorNeeds {
-    /// How many sockets each ruleset has.
+    /// The number of sockets of each ruleset.
     sockets: Vec<usize>,
     all: usize,
 }
@@ -63,7 +63,7 @@ impl DescriptorNeeds {
         Self { sockets, all }
     }
 
-    /// Puts other rules in the account of one ruleset. Errors: too few descriptors are left for them.
+    /// Replaces one ruleset's part of the need. Errors: too few descriptors are left for the new rules.
     pub(super) fn change(&mut self, at: usize, old: &Policy, new: &Policy) -> Result<(), LoadError> {
         let needed = |policy| self.sockets[at] * needed_descriptors(policy);
         let all = self.all - needed(old) + needed(new);
@@ -80,7 +80,7 @@ pub(super) fn needed_descriptors(policy: &Policy) -> usize {
     let kinds = match policy.scope() {
         ScopeMode::Off => 0,
         ScopeMode::Require | ScopeMode::Delegate => 1,
-        // A burst of calls may find scopes first and groups of the broker's own later, and the other way
+        // During a burst, calls may get scopes first and groups of the broker's own later, or the other way
         // round.
         ScopeMode::Auto => 2,
     };

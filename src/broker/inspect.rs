@@ -1,5 +1,5 @@
-//! Rules as an operator looks at them: read whatever the trust in their files, with warnings, and with what
-//! would keep a broker from serving them here.
+//! Inspecting rules for an operator: they are read even from files that a broker would not trust. The
+//! findings are warnings, and the errors that would keep a broker from serving the rules here.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -25,17 +25,17 @@ use super::ruleset::manifest_path;
 /// The findings on one rules file.
 #[derive(Debug)]
 pub struct InspectedRules {
-    /// The policy, or why a broker would not have it.
+    /// The policy, or the error because of which a broker would not serve it.
     pub policy: Result<Policy, LoadError>,
-    /// Warnings: what loads and looks odd.
+    /// Warnings: rules that load and look odd.
     pub warnings: Vec<Diagnostic>,
-    /// Files that are read here, and that a broker would not trust; why, each with what to do.
+    /// Files that are read here, and that a broker would not trust: the reason for each, with what to do.
     pub distrusted: Vec<String>,
     /// The manifest that a broker would have.
     pub manifest: Option<PathBuf>,
 }
 
-/// Looks at the rules of `path`, absolute; with `text`, that is what stands there.
+/// Inspects the rules of `path`, absolute; `text`, where it is given, stands for the file's content.
 pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Environment) -> InspectedRules {
     let is_file = text.is_none();
     let source = UncheckedFiles { top: path, text };
@@ -58,7 +58,7 @@ pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Envi
     inspected
 }
 
-/// The same error at the line that is to blame, where one is.
+/// The same error at the line that causes it, where there is such a line.
 fn placed(
     error: LoadError,
     policy: &Policy,
@@ -91,7 +91,7 @@ fn placed(
     LoadError::Rules(vec![placed])
 }
 
-/// The line of this key below the line `owner`, from 1.
+/// The line of this key below the line `owner`; lines count from 1.
 fn attribute_line<'t>(text: &'t str, owner: usize, key: &str) -> Option<(usize, &'t str)> {
     let belongs = |line: &&str| line.is_empty() || line.starts_with([' ', '\t', ';']);
     let lines = text.lines().skip(owner).take_while(belongs).zip(owner + 1..);
@@ -99,7 +99,7 @@ fn attribute_line<'t>(text: &'t str, owner: usize, key: &str) -> Option<(usize, 
     lines.map(|(line, number)| (number, line)).find(|(_, line)| is_key(line))
 }
 
-/// The manifest that a broker with these rules would have. Errors: why it would not serve them.
+/// The manifest that a broker with these rules would have. Errors: the reason why it would not serve them.
 fn served_by(policy: &Policy, path: &Path, environment: &Environment) -> Result<PathBuf, LoadError> {
     check_policy(policy, path, environment)?;
     let manifest = manifest_path(policy, environment, path)?;
@@ -107,7 +107,7 @@ fn served_by(policy: &Policy, path: &Path, environment: &Environment) -> Result<
     spare_descriptors(needed_descriptors(policy)).map(|_| manifest)
 }
 
-/// That a file of the broker's can be kept there. Nothing is made.
+/// Checks that a file of the broker's can be kept there. Nothing is made.
 fn check_manifest(path: &Path) -> Result<(), String> {
     let parent = path.parent().unwrap_or(path);
     if !trusted_directory(parent).map_err(|distrust| distrust.to_string())? {
@@ -128,7 +128,7 @@ fn writable(directory: &Path) -> io::Result<()> {
     Ok(access(directory, AccessFlags::W_OK | AccessFlags::X_OK)?)
 }
 
-/// Files as they are, whoever may write them; the text of one may be given.
+/// Rules files, read without a check of their trust; the text of one may be given.
 struct UncheckedFiles<'a> {
     top: &'a Path,
     text: Option<io::Result<String>>,
@@ -149,7 +149,7 @@ pub fn read_rules(stream: impl Read) -> io::Result<String> {
     text_of(stream)
 }
 
-/// This machine, to a broker with this environment.
+/// This machine, as a broker with this environment finds it.
 struct MachineContext<'a>(&'a Environment);
 
 impl LintContext for MachineContext<'_> {

@@ -1,5 +1,5 @@
-//! The broker: sockets, rules, audit, and a thread for each running call. `call/walk.rs` is the order of one
-//! call, `accept/event_loop.rs` the loop that accepts connections; `admission.rs` says which calls run and
+//! The broker: sockets, rules, audit, and a thread for each running call. `call/walk.rs` has the steps of one
+//! call, `accept/event_loop.rs` the loop that accepts connections; `admission.rs` decides which calls run and
 //! which wait.
 
 #![forbid(unsafe_code)]

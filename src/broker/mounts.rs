@@ -1,7 +1,7 @@
-//! Which mounts a caller's path may lead through outside of its slot's directory: those of local file
-//! systems, which answer by themselves. Others may ask a process of the caller's (FUSE), a server that does
-//! not answer, or have something mounted (autofs), and whoever asks waits for them; proc's files lead into
-//! other processes' namespaces.
+//! The mounts that a caller's path may lead through outside of its slot's directory: those of local file
+//! systems, which answer by themselves. Other file systems may ask a process of the caller's (FUSE) or a
+//! server that does not answer, or have something mounted (autofs), and the thread that asks would wait for
+//! them; proc's files lead into other processes' namespaces.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -29,11 +29,11 @@ const LOCAL: [&[u8]; 17] = [
     b"zfs",
 ];
 
-/// Whether what is mounted at this place is a local file system; nothing of it is asked.
+/// Whether the file system that is mounted at this place is a local one; the file system itself is not asked.
 pub(super) fn is_local(place: &Path) -> bool {
     let Ok(mounts) = File::open("/proc/self/mountinfo") else { return false };
     let lines = BufReader::new(mounts).split(b'\n').map_while(Result::ok);
-    // The last of those that are mounted on top of each other is the one that is seen.
+    // Of file systems that are mounted on top of each other, the last one is seen.
     let kinds = lines.filter_map(|line| kind_at(&line, place.as_os_str().as_bytes()));
     kinds.last().is_some_and(|kind| LOCAL.contains(&&*kind))
 }
@@ -48,7 +48,7 @@ fn kind_at(line: &[u8], place: &[u8]) -> Option<Vec<u8>> {
     fields.skip_while(|field| *field != b"-").nth(1).map(<[u8]>::to_vec)
 }
 
-/// Blanks, newlines and backslashes stand as three octal digits.
+/// Undoes the escapes: blanks, newlines and backslashes stand as a backslash and three octal digits.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;

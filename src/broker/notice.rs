@@ -19,7 +19,7 @@ pub enum Notice<'a> {
     Ready {
         /// The sockets, by their labels.
         sockets: Vec<String>,
-        /// How many rules are in force.
+        /// The number of rules in force.
         rules: usize,
     },
     /// No rules can be put in force for now; every request is refused.
@@ -35,7 +35,7 @@ pub enum Notice<'a> {
     Reloaded {
         /// The rules file.
         file: PathBuf,
-        /// How many rules are in force.
+        /// The number of rules in force.
         rules: usize,
     },
     /// The rules could not be read again; the old ones stay.
@@ -63,11 +63,11 @@ pub enum Notice<'a> {
     Exhausted(&'a io::Error),
     /// The kernel has had them again for a while.
     ExhaustedOver,
-    /// The socket's directory can be written by others, which `audit = best-effort` lets pass.
+    /// The socket's directory can be written by other users, which `audit = best-effort` lets pass.
     SocketDistrusted(String),
     /// The socket's file cannot be watched: its removal would not be noticed.
     SocketUnwatched(&'a io::Error),
-    /// Scopes or groups for calls can be had no more, or again.
+    /// Scopes or groups for calls cannot be made any more, or can be made again.
     Scopes(&'a ScopeNews<'a>),
     /// The service manager that the environment names cannot be told anything.
     NoManager(&'a io::Error),
@@ -79,16 +79,16 @@ pub enum Notice<'a> {
     StopLate,
 }
 
-/// What keeps rules without a place for records from being served.
+/// The error for rules that leave records without a place.
 pub(super) const NOWHERE: &str =
     "nowhere to record: set `logfile` in `defaults:`, or HOME for the usual place";
 
-/// Why rules could not be put in force.
+/// The reason why rules could not be put in force.
 #[derive(Debug)]
 pub enum LoadError {
-    /// Their text is wrong.
+    /// The text of the rules is wrong.
     Rules(Vec<Diagnostic>),
-    /// A directory where programs are looked up could be changed by others.
+    /// A directory where programs are looked up could be changed by other users.
     ExecPath {
         /// The rules file.
         file: PathBuf,
@@ -97,15 +97,15 @@ pub enum LoadError {
     },
     /// The calls of this rules file have no place to be recorded in.
     NoManifest(PathBuf),
-    /// No record could be kept there, and why.
+    /// No record could be kept in the manifest that the rules name; the reason.
     Manifest(String),
-    /// They could not be read: there is no thread for it, or it panicked.
+    /// The rules could not be read: there is no thread for it, or it panicked.
     Unread(io::Error),
     /// Too few descriptors for as many calls as the rules allow.
     Descriptors {
         /// The limit.
         limit: u64,
-        /// How many are needed.
+        /// The number that is needed.
         needed: u64,
     },
 }
@@ -195,7 +195,7 @@ pub(super) fn count(number: usize, thing: &str) -> String {
 
 fn write_scope_news(f: &mut fmt::Formatter<'_>, news: &ScopeNews<'_>) -> fmt::Result {
     match news {
-        // So it always is with the system's units, which delegate for that: no cause for alarm.
+        // This is usual for the system's units, which delegate a cgroup for that: no cause for alarm.
         ScopeNews::Lost(BusError::Denied(_), ScopeFallback::Group) => write!(
             f,
             "calls run in groups of the broker's own cgroup: the system's manager makes scopes for root alone"

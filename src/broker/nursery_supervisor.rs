@@ -1,4 +1,4 @@
-//! Keeps a nursery running, for the accept loop, which sees its end.
+//! Keeps a nursery running: when the accept loop sees the end of one, it has another one started here.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use crate::limits::{NURSERY_BACKOFF, NURSERY_BACKOFF_MAX};
 use crate::spawn::{LauncherPool, Nursery, Reaper};
 
-/// The nursery, or when there is to be another one.
+/// The nursery, or the time at which another one is due.
 #[derive(Debug)]
 pub(super) struct NurserySupervisor {
     nursery: Option<Nursery>,
-    /// When one is to be started: the last one ended.
+    /// The time at which a nursery is to be started, when the last one has ended.
     due: Option<Instant>,
     since: Instant,
-    /// How many in a row made no launcher.
+    /// The number of nurseries in a row that made no launcher.
     failures: u32,
     /// The limit of descriptors that commands get.
     open_files: u64,
@@ -28,18 +28,18 @@ impl NurserySupervisor {
         Self { nursery: None, due: Some(now), since: now, failures: 0, open_files }
     }
 
-    /// Whether this is worth a notice: of failures in a row the first is.
+    /// Whether a failure is worth a notice: of failures in a row, the first one is.
     pub(super) fn is_news(&self) -> bool {
         self.failures <= 1
     }
 
-    /// When a nursery is to be started.
+    /// The time at which a nursery is to be started.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Starts a nursery for `pool`. `watch` is given its channel, to see its end. One that cannot be had is
-    /// due again.
+    /// Starts a nursery for `pool`. `watch` is given its channel, to see its end. A nursery that cannot be
+    /// started is due again later.
     pub(super) fn start(
         &mut self,
         pool: &Arc<LauncherPool>,
@@ -59,8 +59,9 @@ impl NurserySupervisor {
         Ok(())
     }
 
-    /// The nursery is gone. One that ended at once is not replaced at once, and after several that made no
-    /// launcher each waits longer. Gives why it made none, if it did not.
+    /// Notes that the nursery ended. After a nursery that ended at once, the next one is due later; after
+    /// several that made no launcher, each waits longer. Returns the reason why it made no launcher, if it
+    /// made none.
     pub(super) fn lose(&mut self, pool: &LauncherPool, reaper: &Reaper) -> io::Result<Option<io::Error>> {
         let trouble = pool.health().err();
         self.failures = if trouble.is_some() { self.failures + 1 } else { 0 };
@@ -68,7 +69,7 @@ impl NurserySupervisor {
         self.end(pool, reaper).map(|()| trouble)
     }
 
-    /// One could not even be started.
+    /// Notes that a nursery could not even be started.
     pub(super) fn fail(&mut self) {
         self.failures += 1;
         self.due = Some(self.since + self.backoff());

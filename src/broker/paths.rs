@@ -1,8 +1,8 @@
-//! Where a caller's path leads, for `in DIR`. The way is gone name by name, each opened by a handle below the
-//! one before, and links are read, never followed by the kernel: so what is judged is one file of the
-//! broker's own mount namespace, and its path has no links in it. Outside of DIR nothing is opened for a
-//! caller but what may be a link into it, and that on local file systems alone: no mount is made, no server
-//! asked and no process looked at.
+//! The place that a caller's path leads to, for `in DIR`. The path is walked name by name: each name is
+//! opened as a handle below the one before, and links are read, never followed by the kernel. So the file
+//! that is judged is one of the broker's own mount namespace, and its path has no links in it. Outside of
+//! DIR, only names that may be links into DIR are opened for a caller, and on local file systems alone: no
+//! mount is made, no server asked and no process looked at.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -21,8 +21,8 @@ use crate::rules::LocatedPath;
 
 use super::mounts::is_local;
 
-/// Where `value` leads from `cwd`, if that is at or under `dir`. Its last name may be missing on disk, unless
-/// a link leads there. `None` also when the disk does not say.
+/// The place that `value` leads to from `cwd`, if it is at or under `dir`. Its last name may be missing on
+/// disk, unless a link leads there. `None` also when the disk gives an error.
 pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath> {
     if value.is_empty() {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn locate(cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath>
     base.located(inside, is_directory)
 }
 
-/// The names of a path in order: `.` where there is none, because a slash or a dot wants a directory before
+/// The names of a path in order. An empty name becomes `.`, because a slash or a dot wants a directory before
 /// it.
 fn names(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
     let text = path.as_bytes();
@@ -54,12 +54,12 @@ fn names(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
 struct BaseDirectory {
     /// The names of its path without links.
     names: Vec<OsString>,
-    /// Those that its rule has, where they are others and name it by themselves.
+    /// The names of its path as its rule has it, where they differ and have no `..`.
     written: Option<Vec<OsString>>,
     file: OpenedFile,
 }
 
-/// Something on disk.
+/// An opened file, of any kind.
 #[derive(Debug)]
 struct OpenedFile {
     handle: OwnedFd,
@@ -67,7 +67,7 @@ struct OpenedFile {
     format: SFlag,
 }
 
-/// Which file of which file system.
+/// The identity of a file: its file system, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -75,7 +75,7 @@ struct FileIdentity {
 }
 
 impl OpenedFile {
-    /// What stands under this name in a directory; of a link, the link. Errors: those of `openat2(2)`, and
+    /// Opens the file of this name in a directory; of a link, the link. Errors: those of `openat2(2)`, and
     /// `EACCES` for everything that `proc(5)` shows.
     fn open(directory: &OwnedFd, device: u64, name: &OsStr, stays: ResolveFlag) -> nix::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -83,7 +83,7 @@ impl OpenedFile {
         Self::of(openat2(directory, name, how)?, Some(device))
     }
 
-    /// `known` is the device of a file system that is not proc's.
+    /// The file of a handle. `known` is the device of a file system that is not proc's.
     fn of(handle: OwnedFd, known: Option<u64>) -> nix::Result<Self> {
         let stat = fstat(&handle)?;
         if known != Some(stat.st_dev) && fstatfs(&handle)?.filesystem_type() == PROC_SUPER_MAGIC {
@@ -104,7 +104,7 @@ impl OpenedFile {
         self.format == SFlag::S_IFDIR
     }
 
-    /// Where a link says it leads; `None` for what is none.
+    /// The target of a link; `None` for a file that is no link.
     fn link(&self) -> nix::Result<Option<OsString>> {
         let is_link = self.format == SFlag::S_IFLNK;
         is_link.then(|| readlinkat(&self.handle, "")).transpose()
@@ -112,7 +112,8 @@ impl OpenedFile {
 }
 
 impl BaseDirectory {
-    /// The directory as it is now: its rule's author may have it be a link, and turn that.
+    /// Opens the directory as it is now: the author of its rule may have named a link, and may change its
+    /// target.
     fn open(dir: &Path) -> Option<Self> {
         let path = fs::canonicalize(dir).ok()?;
         let file = OpenedFile::directory(&path).ok()?;
@@ -125,7 +126,8 @@ impl BaseDirectory {
         self.names == names || self.written.as_deref() == Some(names)
     }
 
-    /// The path of a file below. A slash at the end keeps its meaning for programs such as rsync(1).
+    /// The path of a file below the directory. A slash at the end keeps its meaning for programs such as
+    /// rsync(1).
     fn located(self, inside: InsidePath, is_directory: bool) -> Option<LocatedPath> {
         let mut path = Vec::new();
         let below = inside.steps.iter().map(|(name, _)| name).chain(&inside.missing);
@@ -141,13 +143,13 @@ impl BaseDirectory {
     }
 }
 
-/// A way through the names of a path.
+/// A walk through the names of a path.
 struct PathWalk<'b> {
     base: &'b BaseDirectory,
     ahead: VecDeque<OsString>,
     links: usize,
     names_left: usize,
-    /// The last name is that of a link's target, and has to exist.
+    /// Whether the last name is that of a link's target, and so has to exist.
     is_named_by_link: bool,
 }
 
@@ -156,15 +158,15 @@ struct PathWalk<'b> {
 struct InsidePath {
     /// The names below the base, each with the directory or file that it is.
     steps: Vec<(OsString, FileIdentity)>,
-    /// The last of them.
+    /// The last of these, opened.
     here: Option<OpenedFile>,
-    /// A name below it that nothing has.
+    /// A name below it that does not exist.
     missing: Option<OsString>,
 }
 
 impl PathWalk<'_> {
-    /// Goes on from the path that `at` names, outside of the base. Nothing is opened as long as the names
-    /// ahead lead back in: `..` takes a name away.
+    /// Goes on from the path `at`, outside of the base. Nothing is opened as long as the names ahead lead
+    /// back in: `..` takes a name away.
     fn outside(mut self, mut at: Vec<OsString>) -> Option<InsidePath> {
         loop {
             if self.base.is(&at) {
@@ -183,7 +185,7 @@ impl PathWalk<'_> {
         }
     }
 
-    /// Goes on from the base. Gives where the names lead, or the path outside of it that they come to.
+    /// Goes on from the base. Returns the place that the names lead to, or the path outside of the base.
     fn inside(&mut self) -> Option<Result<InsidePath, Vec<OsString>>> {
         let mut inside = InsidePath::default();
         while let Some(name) = self.next_name()? {
@@ -223,7 +225,7 @@ impl PathWalk<'_> {
         Some(Ok(inside))
     }
 
-    /// The directory above `here`, which has to be the one that the way came through.
+    /// The directory above `here`, which has to be the one that the walk came through.
     fn step_up(
         &self,
         here: &OpenedFile,
@@ -236,8 +238,8 @@ impl PathWalk<'_> {
         (found.identity == *identity).then_some(Some(found))
     }
 
-    /// A path that did not come through the base by its names: the first link in it may lead there. Gives the
-    /// names of the directory that the names ahead start from.
+    /// Follows the first link in a path that does not lead to the base by its names: the link may lead there.
+    /// Returns the names of the directory that the names ahead start from.
     fn follow_outside(&mut self, at: Vec<OsString>) -> Option<Vec<OsString>> {
         let mut here = OpenedFile::directory(Path::new("/")).ok()?;
         for (depth, name) in at.iter().enumerate() {
@@ -259,7 +261,7 @@ impl PathWalk<'_> {
         None
     }
 
-    /// Puts what a link says ahead. Gives whether that begins at the root.
+    /// Puts the names of a link's target ahead. Returns whether the target begins at the root.
     fn turn_to(&mut self, target: &OsStr) -> Option<bool> {
         self.links += 1;
         if self.links > LINKS_MAX {

@@ -1,7 +1,7 @@
-//! HUP: each rules file is read again, and its manifest is opened again where it was moved away. Calls in
-//! flight keep the rules that they started with; a file that does not load changes nothing. Reading is done
-//! by a thread of its own, one file after the other, so that callers are accepted meanwhile; the accept loop
-//! puts in force what was read.
+//! Reloading, at HUP: each rules file is read again, and its manifest is opened again where it was moved
+//! away. Calls in flight keep the rules that they started with; a file that does not load changes nothing. A
+//! thread of its own reads one file after the other, so that connections are accepted meanwhile; the accept
+//! loop puts the rules in force that were read.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +18,8 @@ use super::ruleset::{LoadedRules, want_records};
 use super::service_status::ServiceStatus;
 use super::state::{Broker, ServedSocket};
 
-/// Reloads, one at a time. What is asked for during one is done after it, once, however often it was asked
-/// for: what was read may be older than what the last who asked has written.
+/// Reloads, one at a time. However often a reload is asked for during another one, one more follows: a file
+/// may have been written after it was read.
 #[derive(Debug, Default)]
 pub(super) struct Reloader {
     current: Option<RunningReload>,
@@ -30,15 +30,15 @@ pub(super) struct Reloader {
 #[derive(Debug)]
 struct RunningReload {
     read: Receiver<Result<LoadedRules, LoadError>>,
-    /// The rules that were in force: to let go of many takes a while too.
+    /// The rules that were in force, which the reading thread drops: dropping many takes a while too.
     replaced: Sender<Arc<Policy>>,
-    /// How many files have been put in force, or not.
+    /// The number of files whose rules were put in force, or failed to load.
     done: usize,
     needs: DescriptorNeeds,
 }
 
 impl Reloader {
-    /// Reads every rules file again, from now on or as soon as it can be.
+    /// Reads every rules file again, now or after the reload that is under way.
     pub(super) fn ask(&mut self, broker: &Arc<Broker>, service_status: &mut ServiceStatus) {
         if self.current.is_some() {
             self.is_asked_again = true;
@@ -47,8 +47,7 @@ impl Reloader {
         if !broker.events.is_stopping() {
             service_status.reloading(broker);
         }
-        // First: whoever rotates packs the old file some time later, and reading rules takes as long as it
-        // takes.
+        // First: a log rotation packs the old file some time later, and reading rules may take long.
         broker.rulesets.iter().for_each(|ruleset| ruleset.follow_manifest());
         match RunningReload::begin(broker) {
             Ok(reload) => self.current = Some(reload),
@@ -60,7 +59,8 @@ impl Reloader {
         }
     }
 
-    /// Puts in force what has been read by now: one file, so that others have their turn between two.
+    /// Puts in force the rules of one file, if they were read by now: between two files, the accept loop does
+    /// its other work.
     pub(super) fn advance(&mut self, broker: &Arc<Broker>, service_status: &mut ServiceStatus) {
         let Some(current) = &mut self.current else { return };
         current.take(broker);
@@ -76,7 +76,7 @@ impl Reloader {
     }
 }
 
-/// Says that a reload is over. After its last word, a broker says nothing of them.
+/// Tells the service manager that a reload is over. A broker that stops tells it nothing of reloads.
 fn end(broker: &Broker, service_status: &mut ServiceStatus) {
     if !broker.events.is_stopping() {
         service_status.ready(broker);
@@ -84,17 +84,18 @@ fn end(broker: &Broker, service_status: &mut ServiceStatus) {
 }
 
 impl RunningReload {
-    /// Has a thread read the files. It is never waited for: what it has not read when the broker ends, it
-    /// need not.
+    /// Has a thread read the files. The thread is never waited for: files that it has not read when the
+    /// broker ends need not be read.
     fn begin(broker: &Arc<Broker>) -> io::Result<Self> {
-        // The next file is read while one waits, and no more: new rules and old ones are in memory together.
+        // One file's rules may wait while the next file is read, no more: new rules and old ones are in
+        // memory together.
         let (give, read) = mpsc::sync_channel(1);
         let (replaced, to_drop) = mpsc::channel();
         let reader = broker.clone();
         let work = move || {
             read_all(&reader, &give);
             to_drop.into_iter().for_each(drop);
-            // The C library keeps what a thread had for the next one, which need not be the next to read
+            // The C library keeps a thread's memory for the next thread, which need not be the next to read
             // rules.
             sys::give_back_memory();
         };
@@ -117,9 +118,9 @@ impl RunningReload {
         };
         match loaded.and_then(fits) {
             Ok(policy) => {
-                // Where the reader is gone, they are let go of here.
+                // Where the reading thread has ended, they are dropped here.
                 self.replaced.send(ruleset.replace(policy)).ok();
-                // Calls that wait are decided by these from now on.
+                // Calls that wait are decided by the new rules from now on.
                 let waits = |socket: &&ServedSocket| {
                     Arc::ptr_eq(&socket.rules, ruleset) && socket.admission.is_waited_at()
                 };
@@ -134,7 +135,7 @@ impl RunningReload {
 /// Reads one file after the other, as long as the accept loop takes them.
 fn read_all(broker: &Broker, give: &SyncSender<Result<LoadedRules, LoadError>>) {
     for ruleset in &broker.rulesets {
-        // A fault of the loader's must not end a broker that has good rules.
+        // A panic of the loader must not end a broker that has good rules.
         let read = catch_unwind(AssertUnwindSafe(|| LoadedRules::read(ruleset.file(), &broker.environment)));
         let loaded = read.unwrap_or_else(|_| Err(LoadError::Unread(io::ErrorKind::Other.into())));
         if give.send(loaded).is_err() {

@@ -1,4 +1,4 @@
-//! A rules file in force, and where its calls are recorded. Several sockets may share one.
+//! A rules file in force, and the manifest of its calls. Several sockets may share one.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,14 +25,14 @@ pub(super) struct Ruleset {
     file: PathBuf,
     policy: Locked<Arc<Policy>>,
     manifest: Arc<Manifest>,
-    /// Why the last reload changed nothing.
+    /// The error of the last reload, if it failed and so changed nothing.
     fault: Locked<Option<String>>,
-    /// Why records cannot be written, as it was said.
+    /// The error because of which records cannot be written, as it was reported.
     loss: Locked<Option<String>>,
     say: SayNotice,
 }
 
-/// A rules file that was read, and where it wants its calls recorded.
+/// A rules file that was read, and the path of the manifest that it wants.
 #[derive(Debug)]
 pub(super) struct LoadedRules {
     pub(super) file: PathBuf,
@@ -48,7 +48,7 @@ impl LoadedRules {
         Ok(Self { file: file.to_owned(), policy, manifest })
     }
 
-    /// Opens its manifest.
+    /// Opens the manifest.
     pub(super) fn open_manifest(&self, say: SayNotice) -> Result<Manifest, ManifestOpenError> {
         let hear = move |news: &JournalNews<'_>| say(&Notice::Journal(news));
         let sink = JournalSink::new(self.policy.journal(), Box::new(hear))
@@ -59,13 +59,13 @@ impl LoadedRules {
 }
 
 impl Ruleset {
-    /// Puts rules in force.
+    /// A ruleset with these rules in force.
     pub(super) fn new(loaded: LoadedRules, manifest: Arc<Manifest>, say: SayNotice) -> Self {
         let (policy, fault) = (Locked::new(Arc::new(loaded.policy)), Locked::default());
         Self { file: loaded.file, policy, manifest, fault, loss: Locked::default(), say }
     }
 
-    /// The file.
+    /// The rules file.
     pub(super) fn file(&self) -> &Path {
         &self.file
     }
@@ -80,7 +80,7 @@ impl Ruleset {
         self.policy.lock().clone()
     }
 
-    /// Why the last reload changed nothing, if it failed: the first error.
+    /// The first error of the last reload, if it failed and so changed nothing.
     pub(super) fn fault(&self) -> Option<String> {
         self.fault.lock().clone()
     }
@@ -95,7 +95,7 @@ impl Ruleset {
         policy.audit() == AuditMode::Strict || policy.journal() == JournalMode::Require
     }
 
-    /// Puts a refusal on record. Gives its number, and whether it is the first of those that are only
+    /// Puts a refusal on record. Returns its number, and whether it is the first of refusals that are only
     /// counted.
     pub(super) fn record_refusal(&self, call: Option<CallId>, rejected: &RefusedRequest) -> (CallId, bool) {
         let (call, is_counted, written) = self.manifest.reject(call, rejected);
@@ -103,14 +103,14 @@ impl Ruleset {
         (call, is_counted)
     }
 
-    /// Says that a record could not be written, unless that was said already.
+    /// Reports that a record could not be written, unless that was reported already.
     pub(super) fn say_lost(&self, source: &io::Error) {
         if self.change_loss(Some(source.to_string())) {
             (self.say)(&Notice::RecordLost { path: self.manifest.path(), source });
         }
     }
 
-    /// Says that records are written again, where that was not so before this start.
+    /// Reports that records are written again, where they were not before this start.
     pub(super) fn say_kept(&self) {
         if self.change_loss(None) {
             (self.say)(&Notice::RecordBack(self.manifest.path()));
@@ -124,30 +124,30 @@ impl Ruleset {
         changes
     }
 
-    /// Says that a capture could not be made or written.
+    /// Reports that a capture could not be made or written.
     pub(super) fn say_capture_lost(&self, path: PathBuf, source: &io::Error) {
         (self.say)(&Notice::RecordLost { path, source });
     }
 
-    /// Says so when a record could not be written.
+    /// Reports the error where a record could not be written.
     pub(super) fn heed(&self, written: io::Result<()>) {
         if let Err(source) = written {
             self.say_lost(&source);
         }
     }
 
-    /// Goes on in the manifest that other rules of the same file name. Errors: it cannot be opened, and the
-    /// one that was goes on; so must the rules.
+    /// Goes on in the manifest that new rules of the same file name. Errors: it cannot be opened. Then the
+    /// old manifest stays in use, and the old rules must stay in force.
     pub(super) fn follow(&self, loaded: &LoadedRules) -> Result<(), LoadError> {
         let moved = self.move_manifest(&loaded.manifest, &loaded.policy);
         moved.map_err(|error| LoadError::Manifest(error.to_string()))
     }
 
-    /// Puts other rules of the same file in force, whose manifest is open, and gives those that they replace.
+    /// Puts new rules of the same file in force, whose manifest is open, and returns those that they replace.
     pub(super) fn replace(&self, policy: Policy) -> Arc<Policy> {
         let rules = policy.rules().len();
-        // Before the first call by these rules; what others that share the manifest want is seen to after all
-        // of them.
+        // Before the first call by these rules. The wants of other rulesets that share the manifest are met
+        // when all of them have been read.
         self.heed(self.manifest.want_at_least(policy.journal(), policy.sync()));
         // No call is decided by these rules before the record says so, and none by the old ones after it.
         let mut in_force = self.policy.lock();
@@ -159,7 +159,7 @@ impl Ruleset {
         replaced
     }
 
-    /// Keeps the old rules, and says why.
+    /// Keeps the old rules, and reports the error.
     pub(super) fn keep(&self, error: &LoadError) {
         (self.say)(&Notice::ReloadFailed(error));
         let text = error.to_string();
@@ -178,7 +178,8 @@ impl Ruleset {
         }
     }
 
-    /// Opens the manifest where it was once more: it is gone, and `audit = best-effort` starts a new one.
+    /// Opens the manifest at its path again, after a write failed: if the file is gone, `audit = best-effort`
+    /// starts a new one.
     pub(super) fn reopen_manifest(&self) -> io::Result<()> {
         self.move_manifest(&self.manifest.path(), &self.policy()).map_err(io::Error::other)
     }
@@ -189,7 +190,8 @@ impl Ruleset {
     }
 }
 
-/// Has each manifest be kept as its rules say: of several files that share one, the strictest.
+/// Has each manifest kept as its rules say; where several files share a manifest, as the strictest of them
+/// says.
 pub(super) fn want_records(rulesets: &[Arc<Ruleset>]) {
     let mut wanted: HashMap<*const Manifest, (JournalMode, SyncMode)> = HashMap::new();
     for ruleset in rulesets {
@@ -215,8 +217,8 @@ pub(super) fn name_of(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The path of the manifest of a rules file: as `logfile` says, else in the usual place for state, under the
-/// rules' name.
+/// The path of the manifest of a rules file: that of `logfile`, else one in the usual place for state, under
+/// the rules' name.
 pub(super) fn manifest_path(
     policy: &Policy,
     environment: &Environment,

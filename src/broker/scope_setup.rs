@@ -1,5 +1,5 @@
-//! The containment of a broker's calls: scopes of the manager's, groups below a cgroup that it gave away, or
-//! neither.
+//! The containment of a broker's calls: scopes made by the service manager, groups below a cgroup that the
+//! manager delegated, or neither.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::spawn::{Environment, LauncherPool, Reaper, ScopeNews, ScopePool};
 use super::config::ServeError;
 use super::notice::{Notice, SayNotice};
 
-/// Begins to make scopes with the manager that this process lives under, or in the group that it gave away.
-/// Errors: the threads for that, which are the broker's first, cannot be made.
+/// Begins to make scopes with the manager that this process lives under, or groups in the cgroup that it
+/// delegated. Errors: the threads for that, which are the broker's first, cannot be made.
 pub(super) fn begin_scopes(
     pool: &Arc<LauncherPool>,
     reaper: &Arc<Reaper>,
@@ -32,13 +32,14 @@ pub(super) fn begin_scopes(
         .map_err(ServeError::NoProcess)
 }
 
-/// The delegated group, with the broker in its place there: before the nursery is started, which stays where
-/// it is. Rules that have no use for one leave the broker where it was put.
+/// The delegated cgroup, with the broker moved to its place in it. This has to come before the nursery is
+/// started, which stays in the cgroup where it was started. Where no rules use groups, the broker stays where
+/// it was put.
 fn own_group(address: Option<&BusAddress>, modes: &[ScopeMode]) -> Result<Delegation, DelegationError> {
     if !modes.iter().any(|mode| matches!(mode, ScopeMode::Auto | ScopeMode::Delegate)) {
         return Err(DelegationError::Unasked);
     }
-    // Rules that can do without do not hold up the start for it.
+    // Rules that can do without a group do not hold up the start for it.
     let wait = if modes.contains(&ScopeMode::Delegate) { SCOPE_WAIT } else { DELEGATION_WAIT };
     let ask = |path: &str| address.map_or(Err(BusError::NoAddress), |bus| delegates(bus, path, wait));
     let delegation = Delegation::find(ask)?;

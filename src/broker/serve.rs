@@ -48,7 +48,7 @@ fn serve_notified(
     prctl::set_dumpable(false).map_err(io::Error::from)?;
     sys::share_heaps();
     let signals = BrokerSignals::begin()?;
-    // The first notice starts a thread, which must come after what every thread inherits.
+    // The first notice starts a thread, so it comes after the settings that every thread inherits.
     if let Some(source) = unheard {
         say(&Notice::NoManager(source));
     }
@@ -83,7 +83,7 @@ fn serve_notified(
     if socket_watch.was_taken() { Err(ServeError::SocketTaken) } else { Ok(()) }
 }
 
-/// Watches the files of the broker's own sockets, as far as that can be had.
+/// Watches the files of the broker's own sockets, as far as the kernel allows.
 fn watch_sockets(own: &[Option<OwnSocket>], say: SayNotice) -> SocketWatch {
     let watch = SocketWatch::default();
     for own in own.iter().flatten() {
@@ -92,8 +92,8 @@ fn watch_sockets(own: &[Option<OwnSocket>], say: SayNotice) -> SocketWatch {
     watch
 }
 
-/// Everything has been answered, or was waited for long enough: ends what was let go on, and closes the
-/// record.
+/// Ends the broker when everything has been answered, or was waited for long enough: ends the processes that
+/// were allowed to outlive their calls, and closes the manifests.
 fn end(broker: &Broker, event_loop: &mut EventLoop) -> Result<(), ServeError> {
     let now = Instant::now();
     let until = broker.events.late_at().unwrap_or(now);
@@ -103,7 +103,8 @@ fn end(broker: &Broker, event_loop: &mut EventLoop) -> Result<(), ServeError> {
     event_loop.end()?;
     broker.scopes.clear();
     broker.reaper.end_siblings()?;
-    // A record that says that all is over must be true; without it the next broker says what is lost.
+    // The closing record says that no call runs any more. Where that is not so it is left out, and the next
+    // broker records the calls that were lost.
     if !event_loop.is_idle() {
         return Ok(());
     }

@@ -17,23 +17,23 @@ use super::notice::{Notice, count};
 use super::state::Broker;
 use super::status_board::StatusBoard;
 
-/// The messages to the service manager: sent ones, and those that are to be sent.
+/// The messages to the service manager, sent and still to be sent.
 #[derive(Debug)]
 pub(super) struct ServiceStatus {
     notifier: Arc<Notifier>,
     /// The status line that the manager has.
     said: String,
-    /// When the next status line may be sent.
+    /// The time from which the next status line may be sent.
     next_status: Instant,
     ping_interval: Option<Duration>,
     next_ping: Instant,
     /// Messages for which the manager's queue has had no room yet, in order: the accept loop does not wait
-    /// for it.
+    /// for room.
     owed: VecDeque<StatusTurn>,
     next_try: Instant,
 }
 
-/// A turn in the broker's life that the manager acts on.
+/// A change in the broker's life that the manager acts on.
 #[derive(Clone, Copy, Debug)]
 enum StatusTurn {
     Ready,
@@ -73,7 +73,7 @@ impl ServiceStatus {
     }
 
     fn tell(&mut self, broker: &Broker, turn: StatusTurn) {
-        // The last turn is what the manager has to know; reloads before it need not all be told.
+        // The manager has to know the last of these messages; of the reloads before it, some may be left out.
         if self.owed.len() == NOTIFY_BACKLOG_MAX {
             self.owed.pop_front();
         }
@@ -81,7 +81,7 @@ impl ServiceStatus {
         self.pay(broker);
     }
 
-    /// Sends what is owed, as far as the manager's queue has room.
+    /// Sends the messages that are owed, as far as the manager's queue has room.
     fn pay(&mut self, broker: &Broker) {
         while let Some(turn) = self.owed.front() {
             let status = describe(broker);
@@ -104,7 +104,7 @@ impl ServiceStatus {
         }
     }
 
-    /// When something is to be sent next.
+    /// The time at which something is to be sent next.
     pub(super) fn due(&self, board: &StatusBoard) -> Option<Instant> {
         let status = board.has_changed().then_some(self.next_status);
         let owed = (!self.owed.is_empty()).then_some(self.next_try);
@@ -122,7 +122,7 @@ impl ServiceStatus {
         if !self.owed.is_empty() && self.next_try <= now {
             self.pay(broker);
         }
-        // A status line must not overtake what is owed, which has a line of its own.
+        // A status line must not overtake a message that is owed, which has a line of its own.
         if self.owed.is_empty() && self.next_status <= now && broker.board.take_change() {
             self.next_status = now + STATUS_INTERVAL;
             let status = describe(broker);
@@ -156,7 +156,7 @@ fn describe(broker: &Broker) -> String {
     one_line(&parts.join("; "))
 }
 
-/// Text as a status line: short, and nothing in it acts on a terminal.
+/// Text as a status line: short, and without characters that act on a terminal.
 pub(super) fn one_line(text: &str) -> String {
     let shown = visible(text.trim_end());
     match shown.char_indices().nth(STATUS_CHARS_MAX) {

@@ -1,5 +1,6 @@
-//! Sockets, and the rules in force for them, before a broker serves: what it binds or is handed over, the
-//! rules files, the manifests. `fd_budget.rs` says whether the limit of descriptors holds it all.
+//! The setup of sockets and of the rules in force for them, before a broker serves: the sockets that it binds
+//! or is handed over, the rules files, the manifests. `fd_budget.rs` tells whether the limit of descriptors
+//! is enough for all of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -21,7 +22,7 @@ use super::signals::BrokerSignals;
 use super::sockets::{ListenError, ListeningSocket, bind, inherited};
 use super::unserved::{UnservedBroker, UnservedNext};
 
-/// Sockets, the rules in force for them, and what the limit of descriptors leaves.
+/// Sockets, the rules in force for them, and the room for connections that the limit of descriptors leaves.
 pub(super) struct BrokerSetup {
     pub(super) listeners: Vec<RuledListener>,
     /// One for each rules file.
@@ -35,7 +36,7 @@ pub(super) struct RuledListener {
     pub(super) ruleset: usize,
 }
 
-/// One rules file for one socket of the broker's own.
+/// Sets up one rules file for one socket of the broker's own.
 pub(super) fn bind_and_arrange(
     file: &Path,
     socket: &Path,
@@ -56,8 +57,9 @@ pub(super) fn bind_and_arrange(
     Ok(BrokerSetup { listeners: vec![RuledListener { listener, ruleset: 0 }], rulesets, room })
 }
 
-/// Rules for the sockets that systemd hands over: one file for all, or one for each by its name. While they
-/// cannot be put in force, callers are refused; `None` when the broker was told to stop meanwhile.
+/// Sets up rules for the sockets that systemd hands over: one file for all, or one for each by its name.
+/// While the rules cannot be put in force, callers are refused; `None` when the broker was told to stop
+/// meanwhile.
 pub(super) fn arrange_handed_over(
     rules: &RulesLocation,
     signals: &BrokerSignals,
@@ -98,7 +100,7 @@ pub(super) fn arrange_handed_over(
     Ok(Some(BrokerSetup { listeners, rulesets, room }))
 }
 
-/// The files without those that come again, and of each file that was given its index among them.
+/// The files without repetitions, and for each file that was given its index among them.
 fn each_once(given: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<usize>) {
     let (mut files, mut known) = (Vec::new(), HashMap::new());
     let index_of = |file: PathBuf| {
@@ -111,7 +113,7 @@ fn each_once(given: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<usize>) {
     (files, indices)
 }
 
-/// Reads rules files. Errors: what is wrong in each that is, in the order of their paths.
+/// Reads rules files. Errors: the errors of all of them, in the order of the files' paths.
 fn read_all(files: &[PathBuf], environment: &Environment) -> Result<Vec<LoadedRules>, String> {
     let (mut loaded, mut wrong) = (Vec::new(), BTreeMap::new());
     for file in files {
@@ -144,8 +146,8 @@ fn listen(unnamed: &SocketName) -> Result<Vec<ListeningSocket>, ServeError> {
     Ok(listeners)
 }
 
-/// Opens the manifests, where there is room for all calls that the rules allow at the sockets, of which each
-/// has the index of its rules: nothing is on record of a broker that has no room.
+/// Opens the manifests, if the limit of descriptors allows all calls that the rules allow at the sockets;
+/// `sockets` has for each the index of its rules. A broker that is refused this has put nothing on record.
 fn put_in_force(
     sockets: &[usize],
     loaded: Vec<LoadedRules>,
@@ -156,7 +158,7 @@ fn put_in_force(
     Ok((open_manifests(loaded, say)?, room))
 }
 
-/// Opens the manifests, one where several files name the same, and puts the rules in force.
+/// Opens the manifests, a shared one where several files name it, and puts the rules in force.
 fn open_manifests(loaded: Vec<LoadedRules>, say: SayNotice) -> Result<Vec<Arc<Ruleset>>, ServeError> {
     let mut manifests: HashMap<PathBuf, Arc<Manifest>> = HashMap::new();
     let mut rulesets: Vec<Arc<Ruleset>> = Vec::new();

@@ -17,7 +17,7 @@ use crate::sys::{self, Wakeup};
 use super::deadline::keep_deadline;
 use super::notice::SayNotice;
 
-/// The order that a signal is.
+/// The order that a signal gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignalOrder {
     /// HUP: the rules are to be read again.
@@ -30,17 +30,17 @@ pub(super) enum SignalOrder {
 #[derive(Debug)]
 pub(super) struct BrokerSignals {
     descriptor: SignalFd,
-    /// Written to when an order to stop was taken.
+    /// Woken when an order to stop was read.
     stop_taken: Arc<Wakeup>,
-    /// It was started to outlive its terminal (nohup).
+    /// Whether the broker was started to outlive its terminal (nohup).
     outlives_terminal: bool,
     has_terminal: Cell<bool>,
 }
 
 impl BrokerSignals {
-    /// Blocks them, in this thread and those that it makes. A limit of the process's files or processor time
-    /// is an error of the call that meets it from here on, and no signal that ends the broker; commands have
-    /// the usual again.
+    /// Blocks the signals, in this thread and in those that it makes. From here on, a write past the
+    /// limit of a file's size fails, and processor time past its soft limit has no effect: neither ends the
+    /// broker by a signal. Commands have the usual signals again.
     pub(super) fn begin() -> io::Result<Self> {
         let outlives_terminal = sys::ignores_hangup();
         sys::ignore_limits()?;
@@ -52,7 +52,7 @@ impl BrokerSignals {
         Ok(Self { descriptor, stop_taken, outlives_terminal, has_terminal: Cell::new(has_terminal()) })
     }
 
-    /// Has a stop end in time, from now on, whatever this broker does.
+    /// Starts the thread that ends the process when a stop takes too long.
     pub(super) fn keep_deadline(&self, say: SayNotice) -> io::Result<()> {
         let mut stops = SigSet::empty();
         [Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| stops.add(signal));
@@ -74,7 +74,8 @@ impl BrokerSignals {
             if signal.ssi_signo != Signal::SIGHUP as u32 {
                 return Some(SignalOrder::Stop);
             }
-            // The kernel tells the session's first process; that one, a shell, its jobs.
+            // When a terminal is closed, the kernel signals the session's first process; if that is a shell,
+            // it signals its jobs.
             let is_closed = signal.ssi_code == SI_KERNEL || (self.has_terminal.get() && !has_terminal());
             if !is_closed {
                 return Some(SignalOrder::Reload);
@@ -94,7 +95,7 @@ impl AsFd for BrokerSignals {
     }
 }
 
-/// Whether this process has a controlling terminal: what is open is closed at once.
+/// Whether this process has a controlling terminal. The file that is opened for the test is closed at once.
 fn has_terminal() -> bool {
     OpenOptions::new().read(true).custom_flags(O_NOCTTY | O_NONBLOCK).open("/dev/tty").is_ok()
 }

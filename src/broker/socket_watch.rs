@@ -1,5 +1,5 @@
-//! Watches the file of a socket that the broker made: whoever replaces it has the broker's callers come to
-//! him. That ends the broker, in order, so that what supervises it can act. Sockets of systemd's are
+//! Watches the file of a socket that the broker made: a process that replaces the file gets the broker's
+//! callers. Then the broker ends, in order, so that its supervisor can act. The sockets of systemd are
 //! systemd's to watch.
 
 use std::io;
@@ -16,7 +16,7 @@ use crate::limits::{CALL_STACK_BYTES, SENTRY_ROUND};
 
 use super::sockets::SocketFile;
 
-/// Whether the socket is still where callers look for it.
+/// The watch, which knows whether the socket is still where callers look for it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SocketWatch(Arc<AtomicBool>);
 
@@ -25,13 +25,14 @@ impl SocketWatch {
     pub(super) fn watch(&self, place: SocketFile) -> io::Result<()> {
         let changes = AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF;
         let watch = |inotify: Inotify| inotify.add_watch(&place.path, changes).map(|_| inotify);
-        // A user has so many watches, and a container's filter may deny them all.
+        // A user's watches are limited, and a container's filter may deny them all.
         let watch = Inotify::init(InitFlags::IN_CLOEXEC).and_then(watch);
         let taken = self.0.clone();
         let stand = move || {
             // The first look finds a change from before the watch.
             while place.is_ours() {
-                // A watch that fails does not mean that anything happened: then it is looked now and again.
+                // A watch that fails does not mean that anything happened: then the file is looked at every
+                // `SENTRY_ROUND`.
                 let change = watch.as_ref().map(Inotify::read_events);
                 if change.is_ok_and(|events| matches!(events, Ok(_) | Err(Errno::EINTR))) {
                     continue;

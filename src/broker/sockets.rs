@@ -24,16 +24,17 @@ use crate::trust::{TrustError, TrustedName};
 #[derive(Debug)]
 pub(super) struct ListeningSocket {
     pub(super) name: SocketName,
-    /// For people: the path, where it has one.
+    /// The socket's name in messages: its path, where it has one.
     pub(super) label: String,
-    /// Open until the process ends. A connection that waits in it may bring a descriptor whose close takes
-    /// long, and to close the socket would close that, unless the kernel does it at the end of the process.
+    /// Open until the process ends. A pending connection may bring a descriptor whose close takes long:
+    /// closing the socket would wait for that, but the kernel does not wait at the end of a process.
     pub(super) socket: &'static OwnedFd,
     /// The files of a socket of the broker's own.
     pub(super) own: Option<OwnSocket>,
 }
 
-/// A socket file that this broker made, with the lock that keeps others from it. Dropped, both are removed.
+/// A socket file that this broker made, with the lock that keeps other brokers from it. Dropping it removes
+/// both.
 #[derive(Debug)]
 pub(super) struct OwnSocket {
     path: PathBuf,
@@ -42,7 +43,7 @@ pub(super) struct OwnSocket {
     _lock: Flock<File>,
 }
 
-/// Why there is nothing to listen on.
+/// The reason why there is nothing to listen on.
 #[derive(Debug)]
 pub enum ListenError {
     /// Neither `--socket` nor descriptors of systemd's.
@@ -54,17 +55,17 @@ pub enum ListenError {
         /// The fault.
         why: &'static str,
     },
-    /// A socket's name cannot be a rules file's.
+    /// A socket has a name that no rules file can have.
     Name(SocketName),
     /// The activation variables cannot be read.
     Activation(String),
     /// Another broker has the socket.
     Busy(PathBuf),
-    /// systemd has it, for a socket unit.
+    /// systemd has the socket, for a socket unit.
     Held(PathBuf),
-    /// Something that is not a socket is in its place.
+    /// A file that is not a socket is at the socket's path.
     NotSocket(PathBuf),
-    /// Others could replace it.
+    /// Other users could replace the socket.
     Distrust(TrustError),
     /// A system call failed.
     Io {
@@ -118,8 +119,8 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is what one without a
-/// name of its own is called.
+/// The sockets that systemd hands over, checked; empty when there are none. `unnamed` is the name of those
+/// without one of their own.
 pub(super) fn inherited(unnamed: &SocketName) -> Result<Vec<ListeningSocket>, ListenError> {
     let descriptors =
         receive_descriptors(false).map_err(|error| ListenError::Activation(error.to_string()))?;
@@ -164,8 +165,9 @@ fn address(socket: &OwnedFd) -> Option<String> {
     address.path().map(|path| path.display().to_string())
 }
 
-/// Binds a socket of the broker's own, mode 0600. A stale file is replaced, a live one respected.
-/// `distrusted` hears of a directory that others can write and says whether to go on all the same.
+/// Binds a socket of the broker's own, mode 0600. A file on which no process listens is replaced; one that
+/// has a listener is an error. `distrusted` is called for a directory that other users can write, and returns
+/// whether to go on all the same.
 pub(super) fn bind(
     path: &Path,
     name: SocketName,
@@ -177,9 +179,9 @@ pub(super) fn bind(
         _ => {}
     }
     let (lock_path, lock) = lock(path)?;
-    // A lock of ours beside another's socket would only be in the way.
+    // A lock file beside another process's socket would only be in the way.
     clear(path).inspect_err(|_| drop(std::fs::remove_file(&lock_path)))?;
-    // The mode must be right from the first moment, and bind takes it from the mask.
+    // The mode must be right from the first moment, and bind(2) takes it from the umask.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = sys::bind_listener(path, BACKLOG);
     umask(mask);
@@ -231,7 +233,7 @@ fn clear(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// Whether it is systemd that listens at the other end.
+/// Whether systemd listens at the other end.
 fn is_systemd(probe: &OwnedFd) -> bool {
     let Ok(listener) = sys::connector(probe.as_fd()) else { return false };
     std::fs::read_to_string(format!("/proc/{}/comm", listener.pid))
@@ -245,7 +247,7 @@ impl OwnSocket {
     }
 }
 
-/// The file of a socket.
+/// The path of a socket's file, and its inode.
 #[derive(Clone, Debug)]
 pub(super) struct SocketFile {
     pub(super) path: PathBuf,
@@ -261,7 +263,7 @@ impl SocketFile {
 
 impl Drop for OwnSocket {
     fn drop(&mut self) {
-        // Only the broker's own files are removed; one that cannot be is replaced by the next broker.
+        // Only the broker's own files are removed; the next broker replaces a file that cannot be removed.
         if self.place().is_ours() {
             drop(std::fs::remove_file(&self.path));
         }

@@ -30,7 +30,7 @@ pub(super) struct Broker {
     pub(super) sockets: Vec<ServedSocket>,
     /// The rules files in force, each once.
     pub(super) rulesets: Vec<Arc<Ruleset>>,
-    /// The rulesets that count refusals, of which the accept loop does not know yet.
+    /// The rulesets that have begun to count refusals, until the accept loop takes them.
     pub(super) counting: Locked<Vec<Arc<Ruleset>>>,
     /// The sockets at which a waiting call may be refused or run by now, and that no thread looks after yet.
     pub(super) unhandled: Locked<Vec<usize>>,
@@ -56,7 +56,7 @@ pub(super) struct ServedSocket {
 
 impl ServedSocket {
     /// A socket with its rules, at which at most `waiting_max` requests wait for their place; and apart from
-    /// it, what a socket of the broker's own leaves on disk.
+    /// it, the files of a socket of the broker's own.
     pub(super) fn new(
         listener: ListeningSocket,
         rules: &Arc<Ruleset>,
@@ -67,7 +67,7 @@ impl ServedSocket {
         (Self { name, rules: rules.clone(), listener: socket, admission }, own)
     }
 
-    /// How many threads may answer there at a time.
+    /// The number of threads that may answer there at a time.
     pub(super) fn threads_max(&self) -> u32 {
         self.rules.policy().max_calls().saturating_add(SOCKET_THREADS_SPARE)
     }
@@ -119,7 +119,7 @@ impl Broker {
         scope_modes(&self.rulesets)
     }
 
-    /// Puts a refusal on record, under the number that the call has, or the next, and gives the number.
+    /// Puts a refusal on record, under the number that the call has or the next one, and returns the number.
     pub(super) fn record_refusal(
         &self,
         socket: &ServedSocket,
@@ -136,7 +136,7 @@ impl Broker {
         call
     }
 
-    /// Puts on record that a caller is given the listing, before it is.
+    /// Puts on record that a caller gets the listing, before the listing is sent.
     pub(super) fn record_listing(
         &self,
         socket: &ServedSocket,
@@ -158,7 +158,7 @@ impl Broker {
         }
     }
 
-    /// Adds the rulesets that have begun to count refusals to those that are `known` to.
+    /// Adds the rulesets that have begun to count refusals to those that are `known` to count.
     pub(super) fn take_counting(&self, known: &mut Vec<Arc<Ruleset>>) {
         for ruleset in self.counting.lock().drain(..) {
             if !known.iter().any(|other| Arc::ptr_eq(other, &ruleset)) {
@@ -179,7 +179,7 @@ impl Broker {
         std::mem::take(&mut self.unhandled.lock())
     }
 
-    /// Takes note that a call came or went.
+    /// Notes that a call came or went.
     pub(super) fn note_change(&self) {
         self.events.note_change(&self.board);
     }

@@ -22,12 +22,12 @@ impl StatusBoard {
         Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Locked::default() }
     }
 
-    /// Notes that calls came or went. Gives whether the accept loop has to be told.
+    /// Notes that calls came or went. Returns whether the accept loop has to be woken.
     pub(super) fn change(&self) -> bool {
         self.followed && !self.changed.swap(true, Ordering::SeqCst)
     }
 
-    /// Notes a refusal. Gives whether the accept loop has to be told.
+    /// Notes a refusal. Returns whether the accept loop has to be woken.
     pub(super) fn refuse(&self, rejected: &RefusedRequest) -> bool {
         if self.followed {
             *self.refused.lock() = Some(rejected.summary());
@@ -40,7 +40,7 @@ impl StatusBoard {
         self.changed.load(Ordering::SeqCst)
     }
 
-    /// Whether something changed, which the caller says now.
+    /// Whether something changed since the last time; the function's caller sends the status line then.
     pub(super) fn take_change(&self) -> bool {
         self.changed.swap(false, Ordering::SeqCst)
     }

@@ -1,8 +1,8 @@
-//! A broker whose rules cannot be put in force, on sockets that systemd handed over. Its end would have
-//! systemd start it again for the caller that waits, until the start limit closes the socket, which mended
-//! rules do not open. So it stays: each request is refused and recorded, the status says what is wrong, and
-//! the rules are read again when their file changes, when a caller comes, and at HUP. Nothing is run; the
-//! only processes close connections.
+//! A broker whose rules cannot be put in force, on sockets that systemd handed over. If it ended, systemd
+//! would start it again for the caller that waits, until the start limit closes the socket, and mended rules
+//! would not open the socket again. So it stays: each request is refused and recorded, the status says what
+//! is wrong, and the rules are read again when their file changes, when a caller comes, and at HUP. No
+//! command is run; its only processes close connections.
 
 use std::fs;
 use std::io;
@@ -54,23 +54,23 @@ pub(super) struct UnservedBroker<'a> {
     /// The rules files, and how they looked when they were last tried.
     files: Vec<PathBuf>,
     tried: Vec<Option<FileLikeness>>,
-    /// They are different by now.
+    /// Whether they are different by now.
     is_stale: bool,
-    /// When that was, and how long it took.
+    /// The time at which the last try began, and how long it took.
     try_began: Instant,
     try_took: Duration,
-    /// Connections on which nothing was sent yet: each with its socket's index, and since when.
+    /// Connections on which nothing was sent yet: each with its socket's index, and the time of its accept.
     clients: Vec<(usize, Connection, Instant)>,
-    /// When connections are accepted again: the kernel has no more to give.
+    /// The time at which connections are accepted again, while the kernel is out of a resource.
     exhausted: Option<Instant>,
     refusals: UnfiledRefusals,
-    /// Begun with the first wait.
+    /// Made at the first wait.
     closer: Option<CloserNursery>,
-    /// The command that shows its operator what is wrong.
+    /// The command that shows the fault to the operator.
     shown_by: String,
     /// The fault, as it was said last.
     said: String,
-    /// The manager was told that the broker is there, with this status.
+    /// The status with which the manager was told that the broker is there.
     told: Option<String>,
     next_ping: Instant,
 }
@@ -112,7 +112,7 @@ impl<'a> UnservedBroker<'a> {
         Ok(unserved)
     }
 
-    /// The rules are tried from now on.
+    /// Notes that the rules are tried from now on.
     pub(super) fn begin_try(&mut self) {
         (self.tried, self.is_stale) = (self.look(), false);
         self.try_began = Instant::now();
@@ -149,7 +149,8 @@ impl<'a> UnservedBroker<'a> {
         }
     }
 
-    /// Tells the manager that the broker is there, once, and that it lives. Gives whether it has the status.
+    /// Tells the manager that the broker is there, once for each status, and that it lives. Returns whether
+    /// the manager has the status.
     fn tell(&mut self, status: &str) -> bool {
         let now = Instant::now();
         if let Some(interval) = self.notifier.ping_interval().filter(|_| self.next_ping <= now) {
@@ -189,12 +190,12 @@ impl<'a> UnservedBroker<'a> {
         sys::poll_until(&mut looked_at, dates.into_iter().flatten().min()).map(drop)
     }
 
-    /// HUP tries the rules again, TERM and INT end the broker.
+    /// Obeys signals: at HUP the rules are tried again, TERM and INT end the broker.
     fn obey(&mut self) -> Option<UnservedNext> {
         let mut next = None;
         while let Some(order) = self.signals.next() {
             if order == SignalOrder::Stop {
-                // A manager that has no room for these words sees the process end.
+                // If the manager has no room for this message, it sees the process end.
                 self.notifier.stopping("stopping, no rules were in force").ok();
                 return Some(UnservedNext::Stop);
             }
@@ -204,8 +205,8 @@ impl<'a> UnservedBroker<'a> {
         next
     }
 
-    /// Whether enough time has passed: trying broken rules must not keep a processor busy, however many calls
-    /// come.
+    /// Whether enough time has passed since the last try: trying broken rules must not keep a processor busy,
+    /// however many calls come.
     fn may_try(&self) -> bool {
         self.next_try() <= Instant::now()
     }
@@ -225,7 +226,8 @@ impl<'a> UnservedBroker<'a> {
         self.files.iter().map(|file| fs::metadata(file).ok().map(likeness)).collect()
     }
 
-    /// Whether a connection waits to be accepted: the fault may be elsewhere than in the rules files.
+    /// Whether a connection waits to be accepted. The rules are tried then, too, because the fault may be
+    /// elsewhere than in their files.
     fn is_asked(&self) -> io::Result<bool> {
         let listeners = self.listeners.iter();
         let mut look: Vec<_> =
@@ -233,7 +235,8 @@ impl<'a> UnservedBroker<'a> {
         sys::poll_until(&mut look, Some(Instant::now()))
     }
 
-    /// How many connections may be held: each that has said nothing for a while makes room for another one.
+    /// The number of connections that may be held: each that was silent for a while makes room for another
+    /// one.
     fn most_connections(&self, now: Instant) -> usize {
         let is_old = |(_, _, since): &&(usize, Connection, Instant)| *since + SILENCE_CROWDED <= now;
         UNSERVED_CONNECTIONS_MAX + self.clients.iter().filter(is_old).count().min(UNSERVED_CONNECTIONS_MAX)
@@ -301,7 +304,7 @@ impl<'a> UnservedBroker<'a> {
         }
     }
 
-    /// Puts a refusal on record, then answers with it, and puts on record what else the caller sent.
+    /// Puts a refusal on record, then answers with it, and puts further messages of the caller on record.
     fn refuse(&mut self, index: usize, client: &ClientRequest, refusal: &Refusal) {
         self.record(index, client, refusal);
         client.reply_why(refusal.status(), None, &refusal.told());
@@ -335,7 +338,8 @@ impl CloserNursery {
         let pool = Arc::new(LauncherPool::new(reaper.clone()));
         let closing = ConnectionCloser::begin(sockets, &pool, &reaper)?;
         let (open_files, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // Without a nursery, such connections stay open, and a socket with too many accepts no more.
+        // Without a nursery, connections with descriptors stay open, and a socket with too many of them
+        // accepts no more.
         let nursery = Nursery::start(open_files).ok();
         if let Some(channel) = nursery.as_ref().and_then(|nursery| nursery.channel().ok()) {
             pool.attach(channel).ok();
@@ -353,7 +357,7 @@ impl Drop for CloserNursery {
     }
 }
 
-/// Reads a request. Gives why it is refused, or `None` where there was none.
+/// Reads a request. Returns the refusal, or `None` where there was no request.
 fn hear(client: &mut ClientRequest, why: &str, shown_by: &str) -> Option<Refusal> {
     let message = match look(client) {
         Ok(message) => message?,
@@ -367,8 +371,8 @@ fn hear(client: &mut ClientRequest, why: &str, shown_by: &str) -> Option<Refusal
     Some(Refusal::BrokenRules { why: why.to_owned(), shown_by: shown_by.to_owned() })
 }
 
-/// The command that shows the status of the unit that a process is in, by its `/proc/PID/cgroup`: the
-/// innermost service, below `user@UID.service` one of that user's manager.
+/// The command that shows the status of the unit that a process is in, by its `/proc/PID/cgroup`. The unit is
+/// the innermost service; below `user@UID.service` it is one of that user's manager.
 fn status_command(cgroups: &str) -> String {
     let path = cgroups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let mut services = path.rsplit('/').filter(|group| group.ends_with(".service"));

@@ -1,6 +1,6 @@
-//! A cgroup from the outside, by its directory in the version 2 hierarchy: a scope's, or one below a group
-//! that was delegated. It can be asked, without a manager, whether a process is left, told to end, read for
-//! what it used, and, where it is the broker's own, be given limits and removed.
+//! A cgroup, accessed through its directory in the version 2 hierarchy: a scope's, or one below a delegated
+//! cgroup. Tells, without a manager, whether a process is left in it and what its processes used, signals and
+//! kills them, and sets limits on a delegated cgroup and removes it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,15 +23,15 @@ use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 use crate::limits::{CGROUP_FILE_BYTES_MAX, CGROUPS_BELOW_MAX, FREEZE_ROUND, KILL_ROUND};
 use crate::sys;
 
-/// Where cgroup v2 is mounted, alone or beside version 1.
+/// The usual mount points of cgroup v2, alone or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// What most files of a cgroup have room in.
+/// Enough for most files of a cgroup.
 const USUAL_FILE_BYTES: usize = 1024;
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_RDONLY).union(OFlag::O_CLOEXEC);
 
-/// A cgroup. The handle is of this very directory: it never comes to mean another.
+/// A cgroup. The descriptor stays this directory's, even if another cgroup gets its path.
 #[derive(Debug)]
 pub struct Cgroup {
     directory: OwnedFd,
@@ -39,19 +39,19 @@ pub struct Cgroup {
     path: String,
 }
 
-/// What the processes of a scope used; a value that the kernel does not have is left out.
+/// The resources that a cgroup's processes used; `None` for a value that the kernel does not give.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CgroupUsage {
     /// Processor time, in milliseconds.
     pub cpu_ms: Option<u64>,
     /// The most bytes of memory at one time.
     pub memory_peak: Option<u64>,
-    /// Whether one was killed for want of memory.
+    /// Whether the kernel's OOM killer killed a process.
     pub oom: bool,
 }
 
 impl CgroupUsage {
-    /// This account, with what the `later` one says in its stead.
+    /// This account, with the values that `later` has in the place of its own.
     pub fn or(self, later: Self) -> Self {
         Self {
             cpu_ms: later.cpu_ms.or(self.cpu_ms),
@@ -60,44 +60,46 @@ impl CgroupUsage {
         }
     }
 
-    /// This account, or else this processor time.
+    /// This account, with `used` as the processor time if it has none.
     pub fn or_used(self, used: Duration) -> Self {
         Self { cpu_ms: self.cpu_ms.or_else(|| u64::try_from(used.as_millis()).ok()), ..self }
     }
 }
 
-/// Hears that the kernel kills for want of memory in a cgroup, while the cgroup is there to say so.
+/// Notes that the OOM killer kills a process in a cgroup, at the time: the cgroup may be removed before it is
+/// read at the call's end.
 #[derive(Debug)]
 pub struct OomWatch {
-    /// `memory.events`, until there is nothing more to learn of it.
+    /// `memory.events`; `None` once a kill was noted, or the cgroup is gone.
     events: Option<File>,
     heard: bool,
 }
 
 impl OomWatch {
-    /// What becomes ready when there is something to hear; at first, so that it is heard from then on.
+    /// The file to poll. It is ready when `memory.events` has changed since it was read, and ready the first
+    /// time.
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
         self.events.as_ref().map(|events| PollFd::new(events.as_fd(), PollFlags::POLLPRI))
     }
 
-    /// Hears what there is.
+    /// Reads the counter of kills.
     pub fn hear(&mut self) {
         let Some(text) = self.events.as_ref().map(read_at_start) else { return };
         self.heard = text.as_ref().is_ok_and(|text| field(text, "oom_kill").is_some_and(|kills| kills > 0));
-        // A file whose cgroup was removed is ready for ever.
+        // The file of a removed cgroup would stay ready for ever.
         if self.heard || text.is_err() {
             self.events = None;
         }
     }
 
-    /// Whether a kill was heard of.
+    /// Whether a kill was noted.
     pub fn heard(&self) -> bool {
         self.heard
     }
 }
 
 impl Cgroup {
-    /// The cgroup of `pid`, which has to be the unit's own.
+    /// The cgroup of `pid`, which has to be the cgroup of `unit` itself.
     /// Errors: `ENOENT` (no cgroup v2, or the process is elsewhere or gone).
     pub fn of(pid: Pid, unit: &str) -> io::Result<Self> {
         let path = path_of(pid)?;
@@ -118,14 +120,14 @@ impl Cgroup {
         Ok(Self { directory: open(&directory, DIRECTORY, Mode::empty())?, path: path.into() })
     }
 
-    /// The cgroup with this path and number. `None` when it is gone, whatever stands at its path now.
+    /// The cgroup with this path and id. `None` when it is gone, even if another has its path now.
     pub fn find(path: &str, id: u64) -> io::Result<Option<Self>> {
         let Some(cgroup) = gone_is(None, Self::open(path).map(Some))? else { return Ok(None) };
         let is_cgroup = fstatfs(&cgroup.directory)?.filesystem_type() == CGROUP2_SUPER_MAGIC;
         Ok((is_cgroup && cgroup.id()? == id).then_some(cgroup))
     }
 
-    /// Its number, which no other cgroup has before the host boots again.
+    /// Its id, which no other cgroup gets before the host boots again.
     pub fn id(&self) -> io::Result<u64> {
         Ok(fstat(&self.directory)?.st_ino)
     }
@@ -135,7 +137,8 @@ impl Cgroup {
         path_of(Pid::this()).is_ok_and(|path| Path::new(&path).starts_with(&self.path))
     }
 
-    /// A new cgroup in this one. Errors: `EEXIST`; `EAGAIN` (as many as the one above allows).
+    /// A new cgroup in this one. Errors: `EEXIST`; `EAGAIN` (over `cgroup.max.descendants` or `.depth` above
+    /// it).
     pub(crate) fn create(&self, name: &str) -> io::Result<Self> {
         mkdirat(&self.directory, name, Mode::from_bits_truncate(0o755))?;
         self.child(name)
@@ -154,7 +157,7 @@ impl Cgroup {
         Ok(Self { directory, path: format!("{}/{name}", self.path.trim_end_matches('/')) })
     }
 
-    /// Where it is.
+    /// Its path below the mount.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -169,13 +172,12 @@ impl Cgroup {
         (&self.file(file, OFlag::O_WRONLY)?).write_all(value.as_bytes())
     }
 
-    /// The controllers that it has.
+    /// The controllers that are enabled in it.
     pub(crate) fn controllers(&self) -> io::Result<Vec<String>> {
         Ok(self.read("cgroup.controllers")?.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
-    /// Removes it, with what is below it. Gives whether it is gone; as long as a process is in there, it is
-    /// not.
+    /// Removes it, with the cgroups below it. `false` if a process is left in it or below it.
     pub fn remove(&self) -> io::Result<bool> {
         let itself = Path::new("..").join(self.path.rsplit('/').next().unwrap_or_default());
         let remove = |path: &Path| match unlinkat(&self.directory, path, UnlinkatFlags::RemoveDir) {
@@ -214,7 +216,7 @@ impl Cgroup {
         Ok(found)
     }
 
-    /// The cgroups that are right in this one or, by its path from here, in another below it.
+    /// The names of the cgroups directly in the one at `path`, which is relative to this one.
     fn names(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let mut directory = Dir::openat(&self.directory, path, DIRECTORY, Mode::empty())?;
         let mut names = Vec::new();
@@ -228,18 +230,18 @@ impl Cgroup {
         Ok(names)
     }
 
-    /// Whether a process is left in it or below it. One that the manager has removed holds none.
+    /// Whether a process is left in it or below it; `false` for a cgroup that was removed.
     pub fn is_populated(&self) -> io::Result<bool> {
         gone_is(false, self.read("cgroup.events").map(|text| field(&text, "populated") != Some(0)))
     }
 
-    /// Waits until no process is left, or `until`. Gives whether none is.
+    /// Waits until no process is left, or `until`. Gives whether none is left.
     pub fn wait_empty(&self, until: Instant) -> io::Result<bool> {
         let Some(events) = gone_is(None, self.file("cgroup.events", OFlag::O_RDONLY).map(Some))? else {
             return Ok(true);
         };
         loop {
-            // An event is told until it is read, and read with the very handle that waits for it.
+            // poll(2) reports an event until the file is read, with the same descriptor that is polled.
             let populated = read_at_start(&events).map(|text| field(&text, "populated") != Some(0));
             if !gone_is(false, populated)? {
                 return Ok(true);
@@ -247,22 +249,23 @@ impl Cgroup {
             if Instant::now() >= until {
                 return Ok(false);
             }
-            // The kernel holds such events back for some milliseconds when they come quickly, so do not trust
-            // one.
+            // The kernel delays such events for some milliseconds when they come quickly, so the file is also
+            // read from time to time.
             let round = Instant::now() + KILL_ROUND;
             sys::poll_until(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], Some(round.min(until)))?;
         }
     }
 
-    /// Sends `signal` to every process in it and below it. One that is gone meanwhile is passed over.
+    /// Sends `signal` to every process in it and below it. A process that ends meanwhile is passed over.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         self.signal_others(signal, None)
     }
 
-    /// The same, but not to `spared`.
+    /// Like [`Self::signal`], but not to `spared`.
     pub fn signal_others(&self, signal: Signal, spared: Option<Pid>) -> io::Result<()> {
         for pid in self.processes()?.into_iter().filter(|pid| Some(*pid) != spared) {
-            // By handle, and only while it is still in here: the number may mean another process by now.
+            // By pidfd, and only if its process is still in this cgroup: the pid may be another process's by
+            // now.
             if let Ok(pidfd) = sys::open_pidfd(pid)
                 && path_of(pid).is_ok_and(|path| Path::new(&path).starts_with(&self.path))
             {
@@ -272,30 +275,30 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Kills everything in it and below it, in one step where the kernel can (`cgroup.kill`, Linux 5.14):
-    /// then also what forks faster than it can be listed, and what runs as another user.
+    /// Kills all processes in it and below it, in one step where the kernel can (`cgroup.kill`, Linux 5.14):
+    /// then also processes that fork faster than they can be listed, and those that run as another user.
     pub fn kill(&self) -> io::Result<()> {
         let at_once = self.file("cgroup.kill", OFlag::O_WRONLY).and_then(|file| (&file).write_all(b"1"));
         at_once.or_else(|_| self.signal(Signal::SIGKILL))
     }
 
-    /// Kills everything in it and below it but `spared`, one by one. Meanwhile all are frozen, where the
-    /// kernel can (Linux 5.2), so that none can make another that is not listed.
+    /// Kills all processes in it and below it but `spared`, one by one. They are frozen meanwhile, where the
+    /// kernel can (Linux 5.2), so that none can make a process that is not listed.
     pub fn kill_others(&self, spared: Pid) -> io::Result<()> {
         let freezes = self.set("cgroup.freeze", "1").is_ok();
         if freezes {
-            // One that the kernel cannot stop is killed as it is.
+            // A process that the kernel cannot freeze in time is killed all the same.
             self.wait_frozen(Instant::now() + KILL_ROUND).ok();
         }
         let killed = self.signal_others(Signal::SIGKILL, Some(spared));
         if freezes {
-            // What was killed has ended meanwhile; the spared one goes on.
+            // The killed processes have ended; `spared` goes on.
             self.set("cgroup.freeze", "0")?;
         }
         killed
     }
 
-    /// Waits until all in it are frozen, or `until`.
+    /// Waits until all its processes are frozen, or `until`.
     fn wait_frozen(&self, until: Instant) -> io::Result<()> {
         let events = self.file("cgroup.events", OFlag::O_RDONLY)?;
         while field(&read_at_start(&events)?, "frozen") == Some(0) && Instant::now() < until {
@@ -309,14 +312,16 @@ impl Cgroup {
     pub fn processes(&self) -> io::Result<Vec<Pid>> {
         let mut text = gone_is(String::new(), self.read("cgroup.procs"))?;
         for group in gone_is(Vec::new(), self.below())? {
-            // One that is gone by now, or whose processes are listed above it because it holds threads.
+            // The read fails for a group that is gone by now, and for a threaded one, whose processes are
+            // listed in the group above it.
             text += &self.read(group.join("cgroup.procs")).unwrap_or_default();
         }
         Ok(text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect())
     }
 
-    /// What its processes used so far; nothing when it is gone. It may go between two reads, so the peak
-    /// comes last: where there is one, nobody was killed for want of memory unless `oom` says so.
+    /// The resources that its processes used so far; empty when it is gone. It may be removed between two
+    /// reads, so the peak is read last: if there is one, the count of OOM kills was read before, and `oom` is
+    /// right.
     pub fn account(&self) -> CgroupUsage {
         let number = |file: &str, name: &str| self.read(file).ok().and_then(|text| field(&text, name));
         let oom = number("memory.events", "oom_kill").is_some_and(|kills| kills > 0);
@@ -325,7 +330,7 @@ impl Cgroup {
         CgroupUsage { cpu_ms, memory_peak, oom }
     }
 
-    /// Hears of kills for want of memory in it, if it has the controller.
+    /// A watch for OOM kills in it, which needs the memory controller.
     pub fn kills(&self) -> OomWatch {
         OomWatch { events: self.file("memory.events", OFlag::O_RDONLY).ok(), heard: false }
     }
@@ -344,7 +349,7 @@ fn read_at_start(mut file: &File) -> io::Result<String> {
     read_on(file)
 }
 
-/// The rest of a file that does not know its size: with room from the start, in one piece.
+/// Reads the rest of a file of the kernel's, whose size is not known, with enough room for one read.
 fn read_on(file: &File) -> io::Result<String> {
     let mut text = String::with_capacity(USUAL_FILE_BYTES);
     file.take(CGROUP_FILE_BYTES_MAX).read_to_string(&mut text)?;
@@ -357,7 +362,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// What a cgroup that was removed says.
+/// `gone` in the place of the errors that a removed cgroup's files give.
 fn gone_is<T>(gone: T, result: io::Result<T>) -> io::Result<T> {
     match result {
         Err(source) if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENODEV)) => Ok(gone),
@@ -365,7 +370,7 @@ fn gone_is<T>(gone: T, result: io::Result<T>) -> io::Result<T> {
     }
 }
 
-/// Which of them it is stays as it is while this process lives.
+/// The mount point of cgroup v2. Found once: it does not change while this process lives.
 fn mount() -> Option<&'static Path> {
     static FOUND: OnceLock<&Path> = OnceLock::new();
     let unified = |path: &&str| statfs(*path).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);

@@ -1,5 +1,5 @@
-//! Resource properties as the files of a cgroup, for one that no manager looks after. What they mean is what
-//! systemd makes of them: systemd.resource-control(5), and cgroup-v2 in the kernel's documentation.
+//! Writes resource properties into the files of a cgroup that no manager looks after. The properties mean the
+//! same as with systemd: systemd.resource-control(5), and cgroup-v2 in the kernel's documentation.
 
 use std::fmt;
 use std::fs;
@@ -11,17 +11,17 @@ use crate::rules::{Resource, ResourceKey, ResourceValue};
 
 use super::group::Cgroup;
 
-/// The time in which a quota of processor time is counted, in microseconds: the kernel's own and systemd's.
+/// The period of a quota of processor time, in microseconds: the default of the kernel and of systemd.
 const PERIOD: u64 = 100_000;
 
 /// Why a group does not have a limit that it should have.
 #[derive(Debug)]
 pub enum LimitError {
-    /// No file of a group means this; a manager does it itself.
+    /// No file of a cgroup sets this property; a manager implements it itself.
     ForManagers(ResourceKey),
-    /// The controller is not there, or was not handed down.
+    /// The property's controller does not exist, or is not enabled in the group.
     NoController(ResourceKey, &'static str),
-    /// The kernel does not take it.
+    /// The kernel refuses the value.
     Refused(ResourceKey, &'static str, io::Error),
 }
 
@@ -39,14 +39,14 @@ impl fmt::Display for LimitError {
 
 impl std::error::Error for LimitError {}
 
-/// A file of a group, by the controller that brings it, and what is written there.
+/// A file of a cgroup, the controller that it belongs to, and the value to write.
 struct LimitFile {
     controller: &'static str,
     file: &'static str,
     value: String,
 }
 
-/// Gives a group all these limits, or says which one it cannot have.
+/// Sets all these limits on a group. Errors: the first that cannot be set.
 pub fn limit(group: &Cgroup, resources: &[Resource]) -> Result<(), LimitError> {
     if resources.is_empty() {
         return Ok(());
@@ -67,7 +67,7 @@ pub fn limit(group: &Cgroup, resources: &[Resource]) -> Result<(), LimitError> {
     Ok(())
 }
 
-/// What a percentage is of.
+/// The whole of which a percentage is a part: the machine's memory and number of tasks.
 struct MachineSize {
     memory: u64,
     tasks: u64,
@@ -84,7 +84,7 @@ impl MachineSize {
     }
 }
 
-/// The file for a property; `None` where a new group is so already.
+/// The file for a property; `None` if a new group has the value already.
 fn control(resource: &Resource, machine: &dyn Fn() -> MachineSize) -> Option<LimitFile> {
     let of = |controller, file, value| Some(LimitFile { controller, file, value });
     let value = &resource.value;

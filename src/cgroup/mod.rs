@@ -1,5 +1,6 @@
-//! Control groups, version 2, by their files: `group.rs` asks one, signals its processes and waits for their
-//! end, `limits.rs` writes the limits that a rule gives a call which no service manager looks after.
+//! Control groups, version 2, through their files: `group.rs` reads a cgroup, signals its processes and waits
+//! for their end; `limits.rs` writes the limits of a rule into a call's group, where no systemd manager does
+//! that.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! `sluice check`: what is wrong with rules, what looks odd, or what they allow, and everything that widens
-//! it.
+//! `sluice check`: the errors in rules, or what the rules allow, with warnings and everything that widens
+//! what is allowed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,28 +22,28 @@ use super::output::{OutputForm, RulePlace, write_json};
 use super::rules_argument::RulesArgument;
 use super::settings::{of_socket, settings_of};
 
-/// How rules are looked at: from disk, or in a test from a text.
+/// The function that inspects rules: from disk, or in a test from a text.
 type LookAtRules<'a> = &'a dyn Fn(&RulesArgument) -> InspectedRules;
 
 /// The effect of warnings on the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WarningLevel {
-    /// They are shown.
+    /// Warnings are shown.
     Usual,
-    /// They are a no.
+    /// Warnings make the answer no.
     DenyWarnings,
 }
 
-/// How much is said of rules.
+/// The amount of text about rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckDetail {
-    /// Together with what they allow.
+    /// Errors, warnings, and what the rules allow.
     All,
-    /// What is wrong; where nothing is, what is odd.
+    /// Errors; where there are none, warnings.
     Faults,
 }
 
-/// Checks the rules of each word; a quiet check prints nothing of those that are good and not odd.
+/// Checks the rules of each word; a quiet check prints nothing of rules without errors and warnings.
 pub(super) fn run(words: &[OsString], form: OutputForm, level: WarningLevel, is_quiet: bool) -> ExitCode {
     let rules = words.iter().map(|word| RulesArgument::find(word)).collect::<Result<Vec<_>, _>>();
     match rules {
@@ -71,7 +71,7 @@ fn write_checks(
         }
         match form {
             OutputForm::Text if detail == CheckDetail::Faults => {
-                // Beside an error, what is only odd would hide it.
+                // Beside an error, warnings would hide it.
                 let is_alone = !is_refused(asked, &inspected);
                 write_faults(
                     out,
@@ -94,13 +94,13 @@ fn write_checks(
     Ok(answer)
 }
 
-/// Whether a broker would not serve these rules. Rules that are not in a unit's place may be served by
-/// another user.
+/// Whether a broker would not serve these rules. A fault in the trust of files counts only where a unit's
+/// broker reads them: other files may be served by another user.
 fn is_refused(asked: &RulesArgument, inspected: &InspectedRules) -> bool {
     inspected.policy.is_err() || (asked.is_served() && !inspected.distrusted.is_empty())
 }
 
-/// The errors, and the warnings where these are wanted.
+/// Writes the errors, and the warnings where these are wanted.
 fn write_faults(
     out: &mut dyn Write,
     asked: &RulesArgument,
@@ -172,7 +172,7 @@ fn write_policy(
     writeln!(out, "{}: {judged}; {counts}", visible(&name))
 }
 
-/// The program, where it is looked for, and what is found there now.
+/// The program of a rule, the directories in which it is looked up, and the file that is found there now.
 fn runs(rule: &Rule, environment: &Environment) -> String {
     let found = program_of(rule, environment);
     match (&rule.program, &rule.settings.exec_path) {
@@ -197,13 +197,13 @@ fn runs(rule: &Rule, environment: &Environment) -> String {
     }
 }
 
-/// The streams that are captured, and where.
+/// The streams that are captured, and their files.
 fn captures(rule: &Rule) -> impl Iterator<Item = (&'static str, &PathTemplate)> {
     let streams = ["stdin", "stdout", "stderr"].into_iter().zip(&rule.settings.captures);
     streams.filter_map(|(stream, template)| Some((stream, template.as_deref()?)))
 }
 
-/// The slots that take more than a slot does by itself, and the key that says so.
+/// The slots that take more than a slot does by default, each with the key that says so.
 fn widenings(rule: &Rule) -> impl Iterator<Item = (&Slot, &'static str)> {
     rule.slots().filter(|slot| slot.dash() == DashPolicy::Allowed).map(|slot| {
         let key = if slot.regex().is_some() { "allow_dash" } else { "allow_any" };
@@ -363,7 +363,7 @@ mod tests {
         }
     }
 
-    /// A machine that has whatever is asked for.
+    /// A machine that has every program and file that is asked for.
     struct Everything;
 
     impl LintContext for Everything {

@@ -1,5 +1,5 @@
-//! `sluice log`: the calls on record, as a table, as they are, or one in full. `find.rs` says which manifest,
-//! `table.rs` how it looks.
+//! `sluice log`: the calls on record, as a table, as records, or one call in full. `find.rs` finds the
+//! manifest, `table.rs` makes the table.
 
 mod capture;
 mod detail;
@@ -37,7 +37,7 @@ use table::{CallTable, RefusalDetails};
 pub(super) use find::find_manifest;
 pub(super) use when::parse_when;
 
-/// Answers from the manifest that is asked for.
+/// Answers from the manifest that the arguments name.
 pub(super) fn run(args: &LogArgs) -> ExitCode {
     let manifest = match &args.file {
         Some(file) => absolute(file).map_err(|error| error.to_string()),
@@ -83,7 +83,7 @@ fn print_calls(manifest: &Path, args: &LogArgs) -> ExitCode {
     code
 }
 
-/// The place of the calls that are asked for. What cannot be shown is said.
+/// The place of the calls that are asked for. Parts that cannot be shown are reported on stderr.
 fn find_history(manifest: &Path, filter: &LineFilter, count: CallCount) -> Result<CallHistory, String> {
     let files = rotated(manifest).map_err(|error| format!("{}: {error}", manifest.display()))?;
     let mut history = CallHistory::find(&files, filter, count);
@@ -100,7 +100,7 @@ fn find_history(manifest: &Path, filter: &LineFilter, count: CallCount) -> Resul
     Ok(history)
 }
 
-/// The message on records that are not shown, and what to do.
+/// The message about records that are not shown, with what to do.
 fn said(unshown: &UnreadPart) -> String {
     match unshown {
         UnreadPart::Unread(error) => format!("{error}; its calls are not shown"),
@@ -139,7 +139,7 @@ fn print(
     }
 }
 
-/// Waits until there may be more to read, or stdout has no reader any more.
+/// Waits until there may be more to read. Returns true when stdout has no reader any more.
 fn reader_left() -> io::Result<bool> {
     let stdout = io::stdout();
     poll_until(
@@ -148,7 +148,7 @@ fn reader_left() -> io::Result<bool> {
     )
 }
 
-/// In which form calls are shown.
+/// The form in which calls are shown, and how many were.
 #[derive(Debug)]
 struct ShownCalls {
     form: LogForm,
@@ -158,9 +158,9 @@ struct ShownCalls {
 #[derive(Debug)]
 enum LogForm {
     Table(CallTable),
-    /// The lines themselves.
+    /// The records' own lines.
     Records,
-    /// Field by field.
+    /// The record field by field.
     Detail(OutputStyle),
 }
 
@@ -210,7 +210,7 @@ impl ShownCalls {
     }
 }
 
-/// A record as it is. A broker writes printable ASCII; what is not is written anew, so that it is.
+/// Writes a record's line. A broker writes printable ASCII; a line with other bytes is encoded anew as ASCII.
 fn write_line(line: &[u8], out: &mut dyn Write) -> io::Result<()> {
     if line.iter().all(|byte| matches!(byte, b' '..=b'~')) {
         out.write_all(line)?;
@@ -238,7 +238,7 @@ fn print_capture(manifest: &Path, call: u64, stream: CaptureStream) -> ExitCode 
     }
 }
 
-/// A clause that says which streams of a call were captured, and how they are asked for.
+/// A clause that names the streams of a call that were captured, and the flags that ask for them.
 fn others(manifest: &Path, call: u64) -> String {
     let flags = [
         (CaptureStream::Stdin, " --stdin"),
@@ -252,7 +252,7 @@ fn others(manifest: &Path, call: u64) -> String {
     if there.is_empty() { String::new() } else { format!("; {}", there.join(", ")) }
 }
 
-/// The file that the records of a call name.
+/// The capture file that the records of a call name.
 fn find_capture(manifest: &Path, call: CallId, stream: CaptureStream) -> Result<Option<String>, String> {
     let filter = LineFilter::new(CallQuery { call: Some(call), ..CallQuery::default() });
     let history = find_history(manifest, &filter, CallCount::All)?;

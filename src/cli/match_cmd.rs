@@ -1,4 +1,5 @@
-//! `sluice match`: the rule that a command line gets and what its slots become, or why there is none.
+//! `sluice match`: the rule that a command line matches and the values of its slots, or the reason why there
+//! is none.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -16,7 +17,7 @@ use super::exit::{NO, answer_whole, fail};
 use super::output::{OutputForm, RulePlace, write_json};
 use super::rules_argument::RulesArgument;
 
-/// Decides on a command line by the rules of a word.
+/// Decides on a command line by the rules that `word` names.
 pub(super) fn run(word: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode {
     let rules = match RulesArgument::find(word) {
         Ok(rules) => rules,
@@ -33,7 +34,7 @@ pub(super) fn run(word: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode
     answer_whole(|out| write_decision(&policy, &words, form, &Disk, out))
 }
 
-/// Decides as the broker would; the answer is no when nothing matches.
+/// Decides as the broker would; the answer is no when no rule matches.
 fn write_decision(
     policy: &Policy,
     argv: &[ClaimedWord],

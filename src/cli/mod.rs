@@ -1,6 +1,6 @@
-//! The operator's command lines. This file only dispatches: the flags are in one table, `args.rs`, exit codes
-//! in `exit.rs`. Here, and in `sluicify.rs` for the caller's program, is all that prints or chooses an exit
-//! code.
+//! The operator's command lines. This file only dispatches: the flags are in one table, `args.rs`, the exit
+//! codes in `exit.rs`. No code but this folder's, and `sluicify.rs` for the caller's program, prints or
+//! chooses an exit code.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +46,7 @@ pub fn sluice(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Sluice::try_parse_from(arguments) {
         Ok(Sluice { verb }) => run(verb),
         Err(error) => {
-            // Nowhere is left to say that it could not be said.
+            // An error of stderr cannot be reported anywhere.
             drop(error.print());
             ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
         }

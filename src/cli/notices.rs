@@ -1,7 +1,7 @@
 //! The queue of notices for the operator, and the thread that writes them to stderr. No other thread waits
 //! for stderr: it may be a pipe that is not read, a terminal that was stopped (^S), or the socket of a
-//! journald that hangs. Its flags are shared with other processes, so it is never made non-blocking; the
-//! thread may hang in write(2) for ever, and the process ends all the same.
+//! journald that hangs. The flags of stderr are shared with other processes, so it is never made
+//! non-blocking; the thread may hang in write(2) for ever, and the process ends all the same.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,29 +30,29 @@ struct NoticeQueue {
 #[derive(Debug)]
 struct QueueState {
     waiting: VecDeque<String>,
-    /// Of all that wait.
+    /// The bytes of all notices in `waiting`.
     bytes: usize,
-    /// Notices that found no room, since one was last written.
+    /// The number of notices that found no room, since the last one was written.
     dropped: u64,
-    /// One is being written.
+    /// Whether a notice is being written.
     is_writing: bool,
     has_writer: bool,
 }
 
-/// Has `notice` written to stderr, on a line of its own, without waiting for that. Where too many wait, it is
-/// dropped and counted. Only for a process that may have threads: the first notice starts the one that
-/// writes.
+/// Has `notice` written to stderr, on a line of its own, without waiting for that. Where too many notices
+/// wait, it is dropped and counted. Only for a process that may have threads: the first notice starts the
+/// writing thread.
 pub(super) fn note(notice: &str) {
     NOTICES.push(format!("{}\n", notice.trim_end()));
 }
 
-/// Waits until all notices are written, at most [`NOTICES_LAST_WAIT`]: the process is about to end.
+/// Waits until all notices are written, at most [`NOTICES_LAST_WAIT`], because the process is about to end.
 pub(super) fn flush() {
     NOTICES.flush(Instant::now() + NOTICES_LAST_WAIT);
 }
 
-/// Has a panic told as a notice. The standard library's own report would wait for stderr, in whichever thread
-/// it is.
+/// Has panics reported as notices. The standard library's own report would wait for stderr, in the thread
+/// that panicked.
 pub(super) fn report_panics() {
     panic::set_hook(Box::new(|report| {
         note(&report.to_string());
@@ -78,14 +78,14 @@ impl NoticeQueue {
         let mut state = self.state.lock();
         state.add(notice);
         if !state.has_writer {
-            // If no thread can be had now, the next notice tries again.
+            // If the kernel has no thread now, the next notice tries again.
             let writer = thread::Builder::new().name("notices".into()).stack_size(CALL_STACK_BYTES);
             state.has_writer = writer.spawn(|| self.write_all(io::stderr().as_fd())).is_ok();
         }
         self.changed.notify_all();
     }
 
-    /// The writer's life.
+    /// The work of the writing thread.
     fn write_all(&self, stderr: BorrowedFd<'_>) {
         loop {
             let notice = self.next();
@@ -110,7 +110,7 @@ impl NoticeQueue {
     fn flush(&self, until: Instant) {
         let mut state = self.state.lock();
         if !state.has_writer {
-            // No thread could be had: as much as stderr takes at once.
+            // There is no writing thread: writes as much as stderr takes at once.
             while let Some(notice) = state.take().filter(|_| is_writable(io::stderr().as_fd())) {
                 write(io::stderr().as_fd(), &notice.as_bytes()[..notice.len().min(PIPE_BUF)]).ok();
             }
@@ -156,7 +156,7 @@ fn is_writable(stderr: BorrowedFd<'_>) -> bool {
     sys::poll_until(&mut [PollFd::new(stderr, PollFlags::POLLOUT)], Some(Instant::now())).unwrap_or_default()
 }
 
-/// Writes all of it, however long that takes. Another program may have made stderr non-blocking.
+/// Writes all of the bytes, however long that takes. Another program may have made stderr non-blocking.
 fn write(stderr: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match sys::write(stderr, bytes) {

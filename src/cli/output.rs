@@ -1,4 +1,4 @@
-//! The form in which an answer of an operator's command goes out.
+//! The form of an answer of an operator's command, and its JSON.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(super) struct RulePlace<'a> {
 }
 
 impl<'a> RulePlace<'a> {
-    /// Where the rule stands.
+    /// The place and the line of this rule.
     pub(super) fn of(rule: &'a Rule) -> Self {
         Self { file: &rule.file, line: rule.line.get(), text: &rule.text }
     }

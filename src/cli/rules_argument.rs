@@ -1,5 +1,5 @@
-//! Rules by their name: where a broker of the installed units has `NAME.rules`, and which names there are.
-//! Every command that takes a name in the place of a file asks here.
+//! Rules by their name: the place where a broker of the installed units has `NAME.rules`, and the names that
+//! there are. Every command that takes a name in the place of a file uses this.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -27,13 +27,15 @@ pub(super) enum RulesArgument {
     Stdin(PathBuf),
     /// A file: absolute, and not looked at yet.
     File(PathBuf),
-    /// A file where the units' brokers have theirs, and the home of the broker that serves it.
+    /// A file in the directory where the units' brokers have theirs, and the home of the broker that serves
+    /// it.
     Named { file: PathBuf, home: PathBuf },
 }
 
 impl RulesArgument {
-    /// The rules of this word. With a `/` in it, or with `.rules` at its end, it is a file; else it is a
-    /// name, or a file of that name in the working directory. An error lists the names that there are.
+    /// The rules that this word names. A word with a `/` in it, or with `.rules` at its end, is a file; any
+    /// other is a name, or a file of that name in the working directory. The error lists the names that there
+    /// are.
     pub(super) fn find(word: &OsStr) -> Result<Self, String> {
         Self::find_in(&places(), word)
     }
@@ -76,7 +78,7 @@ impl RulesArgument {
         matches!(self, Self::Named { .. })
     }
 
-    /// The file, absolute.
+    /// The rules file, absolute.
     pub(super) fn file(&self) -> &Path {
         match self {
             Self::Stdin(file) | Self::File(file) | Self::Named { file, .. } => file,
@@ -91,7 +93,7 @@ impl RulesArgument {
         }
     }
 
-    /// Reads the rules and looks at them, whatever the trust in their file.
+    /// Reads and inspects the rules, also from a file that a broker would not trust.
     pub(super) fn inspect(&self) -> InspectedRules {
         let text = match self {
             Self::Stdin(_) => Some(read_rules(io::stdin().lock())),
@@ -114,7 +116,7 @@ impl RulesDirectories {
         self.rules.join(format!("{name}.rules"))
     }
 
-    /// The home of the user whose broker it is.
+    /// The home of the user who runs the brokers.
     pub(super) fn home(&self) -> &Path {
         &self.home
     }
@@ -136,7 +138,7 @@ pub(super) fn places() -> Vec<RulesDirectories> {
     places
 }
 
-/// Says that no rules have this name, where they were looked for, and which names there are.
+/// The message that no rules have this name, with the paths that were tried and the names that there are.
 pub(super) fn no_such_name(places: &[RulesDirectories], name: &str) -> String {
     let tried: Vec<_> = places.iter().map(|place| place.rules_file(name).display().to_string()).collect();
     let known = said_names(places);
@@ -148,7 +150,7 @@ pub(super) fn no_such_name(places: &[RulesDirectories], name: &str) -> String {
     )
 }
 
-/// A clause that says which names there are.
+/// A clause that lists the names that there are.
 fn said_names(places: &[RulesDirectories]) -> String {
     let known = known_names(places);
     if known.is_empty() {

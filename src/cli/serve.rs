@@ -1,4 +1,4 @@
-//! `sluice serve`.
+//! `sluice serve`: the configuration of a broker from the command line, and the notices that it writes.
 
 use std::io;
 use std::path::{PathBuf, absolute};
@@ -11,7 +11,7 @@ use super::exit::{USAGE, fail};
 use super::notices;
 use super::rules_argument::RulesArgument;
 
-/// Serves until told to stop. One of the first two is given.
+/// Serves until the broker is told to stop. `file` or `directory` is given.
 pub(super) fn run(
     file: Option<PathBuf>,
     directory: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The settings of a rule and of its socket as an operator would write them, each with its value in force.
+//! The settings of a rule and of its socket, written as in a rules file, each with its value in force.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::rules::{
 };
 use crate::text::quoted;
 
-/// Key and value of every setting that is in force.
+/// The key and the value of every setting that is in force.
 pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("timeout", settings.timeout.map_or("none".into(), written_duration)),

@@ -1,4 +1,5 @@
-//! `sluice verify`: whether a manifest is what its broker wrote, and the first line that is not.
+//! `sluice verify`: whether the lines of a manifest are those that its broker wrote, and the first line that
+//! is not.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -28,13 +29,13 @@ use super::output::{OutputForm, write_json};
 /// The value of `--journal`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JournalChoice {
-    /// With this journal.
+    /// Compare with this journal.
     With(JournalScope),
-    /// With none.
+    /// Compare with no journal.
     Nothing,
 }
 
-/// The value of `--journal`.
+/// Parses the value of `--journal`.
 pub(super) fn parse_journal(text: &str) -> Result<JournalChoice, String> {
     match text {
         "any" => Ok(JournalChoice::With(JournalScope::All)),
@@ -46,16 +47,16 @@ pub(super) fn parse_journal(text: &str) -> Result<JournalChoice, String> {
     }
 }
 
-/// How much has to be proved.
+/// The proof that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProofLevel {
-    /// A part that cannot be proved is told.
+    /// A part that cannot be proved is reported.
     Usual,
     /// A part that cannot be proved makes the answer no.
     Strict,
 }
 
-/// Verifies what these words name. An error says why there is no answer.
+/// Verifies the manifests that these words name. The error says why there is no answer.
 pub(super) fn read(words: &[OsString], compare: &JournalChoice) -> Result<VerifyReport, String> {
     let files = words.iter().map(|word| files_of(word)).collect::<Result<Vec<_>, _>>()?.concat();
     let here = files.iter().map(|file| unrotated(file)).collect();
@@ -66,8 +67,8 @@ pub(super) fn read(words: &[OsString], compare: &JournalChoice) -> Result<Verify
     verified.map_err(|error| error.to_string())
 }
 
-/// The files that a word names: with a `/` in it, or where there is one of that name, a file; else all files
-/// of the manifest of the rules of that name.
+/// The files that a word names. A word with a `/` in it, or that is the name of a file here, is a file; any
+/// other is the name of rules, and stands for all files of their manifest.
 fn files_of(word: &OsStr) -> Result<Vec<PathBuf>, String> {
     let file = PathBuf::from(word);
     if word.as_encoded_bytes().contains(&b'/') || file.exists() {
@@ -78,7 +79,7 @@ fn files_of(word: &OsStr) -> Result<Vec<PathBuf>, String> {
     Ok(files.into_iter().filter(|file| file.exists()).collect())
 }
 
-/// Says what was found; the answer is no when a line does not fit.
+/// Writes the findings; the answer is no when a line does not fit.
 pub(super) fn write(
     report: &VerifyReport,
     rigour: ProofLevel,
@@ -106,7 +107,7 @@ fn journal_index(
     Ok(JournalIndex::new(entries))
 }
 
-/// The content of an entry, unless no manifest could have it.
+/// The content of a journal entry, unless no manifest could have it.
 fn testimony(
     told: &EntryText,
     here: &HashSet<PathBuf>,
@@ -132,8 +133,8 @@ fn testimony(
     })
 }
 
-/// Whether the program at this path, as the journal has it, is a broker: it is the file that verifies, or one
-/// of that name that only root can have put there.
+/// Whether the program at this path, as the journal has it, is a broker: it is this program's own file, or a
+/// file named `sluice` that only root can have put there.
 fn program(exe: &str) -> SenderProgram {
     let path = Path::new(exe.strip_suffix(" (deleted)").unwrap_or(exe));
     let is_this = std::env::current_exe().is_ok_and(|this| this == path);

@@ -1,5 +1,5 @@
-//! One request, one reply. Everything that can go wrong is a [`CallFailure`], and each of them knows whether
-//! the command can have run.
+//! The exchange with the broker: one request, one reply. Every failure is a [`CallFailure`], whose variants
+//! tell whether the command can have run.
 
 use std::ffi::OsString;
 use std::io;
@@ -19,18 +19,18 @@ use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 use super::unreached::ConnectFailure;
 use super::words::{self, BadWords};
 
-/// Why there is no exit status of a command, or no listing.
+/// The reason why there is no exit status of a command, or no listing.
 #[derive(Debug)]
 pub enum CallFailure {
     /// The words are not a request. Nothing was sent.
     Words(BadWords),
     /// There is no connection. Nothing was sent.
     Unreached(ConnectFailure),
-    /// The broker went away, or the kernel said no, before the request was taken. Nothing ran.
+    /// The broker went away, or the kernel did not send the request, before the broker took it. Nothing ran.
     Unsent(io::Error),
     /// The connection ended without an answer. The command may have run.
     Unanswered,
-    /// The answer is not one of a broker's. The command may have run.
+    /// The answer is not in a broker's format. The command may have run.
     Unreadable(Malformed),
     /// A status of the broker's own, or one that is not known here; and the broker's explanation, if it gave
     /// one.
@@ -44,8 +44,9 @@ struct AnsweredRequest {
 }
 
 /// Has the broker at `socket` run `words` (program first, not empty) with this process's stdin, stdout and
-/// stderr, and returns what the command exited with (128 + signal when one ended it). While nobody has taken
-/// the request, `unheard` is called after [`UNHEARD_WAIT`], once for each broker that was asked.
+/// stderr, and returns the command's exit code (128 + signal when a signal ended it). If the broker has not
+/// taken the request from the connection after [`UNHEARD_WAIT`], `unheard` is called, once for each broker
+/// that was asked.
 pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Result<u8, CallFailure> {
     let request = words::encode(words).map_err(CallFailure::Words)?;
     let AnsweredRequest { reply, broker } =
@@ -56,8 +57,8 @@ pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Res
     }
 }
 
-/// The listing of the broker at `socket`: text, not yet fit for a terminal. `unheard` is that
-/// of [`call`].
+/// The listing of the broker at `socket`, as text that is not escaped for a terminal yet. `unheard` is called
+/// as by [`call`].
 pub fn list(socket: &Path, unheard: &mut dyn FnMut()) -> Result<String, CallFailure> {
     let request = Request::List.encode().expect("a request without words is 12 bytes");
     let AnsweredRequest { reply, broker } =
@@ -71,8 +72,9 @@ pub fn list(socket: &Path, unheard: &mut dyn FnMut()) -> Result<String, CallFail
     }
 }
 
-/// A status that is no exit status, with the broker's explanation. A broker that gives none hangs up at once,
-/// and one that cannot be read is as good as none: the status is what counts.
+/// The failure for a status that is no exit status, with the broker's explanation. A broker that has none
+/// closes the connection at once; an explanation that cannot be read is left out, because the status says
+/// enough.
 fn refused(status: Status, broker: BorrowedFd<'_>) -> CallFailure {
     let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
     let mut buffer = [0; EXPLANATION_BYTES_MAX];
@@ -90,7 +92,8 @@ fn exchange<const ROOM: usize>(
 ) -> Result<AnsweredRequest, CallFailure> {
     let mut buffer = [0; ROOM];
     let (broker, length) = match ask(socket, request, fds, &mut buffer, unheard) {
-        // A broker that stops hangs up on those whom it has not heard: asking the next one, once, is safe.
+        // A broker that stops closes connections whose request it has not taken: asking the next broker,
+        // once, is safe.
         Err(CallFailure::Unsent(error)) if has_left(&error) => {
             ask(socket, request, fds, &mut buffer, unheard)?
         }
@@ -104,7 +107,8 @@ fn exchange<const ROOM: usize>(
     Ok(AnsweredRequest { reply, broker })
 }
 
-/// Connects, sends, and gives the connection with the length of the answer; 0 for none.
+/// Connects, sends the request, receives the answer, and returns the connection and the answer's length; 0
+/// for none.
 fn ask(
     socket: &Path,
     request: &[u8],
@@ -121,8 +125,8 @@ fn ask(
         unheard();
     }
     let length = sys::receive_into(broker.as_fd(), answer).map_err(|error| {
-        // The kernel says so only of a connection that is closed with the request still unread in it, or was
-        // never accepted; one that was read ends without an error.
+        // The kernel gives ECONNRESET only for a connection that was closed with the request still unread in
+        // it, or that was never accepted. Where the request was read, the connection ends without an error.
         let unread = error.kind() == io::ErrorKind::ConnectionReset;
         if unread { CallFailure::Unsent(error) } else { CallFailure::Unanswered }
     })?;
@@ -139,9 +143,9 @@ fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
     Ok(socket)
 }
 
-/// A message has to fit the send buffer whole. The usual one fits every request but the largest, so the
-/// buffer is enlarged only for one that did not. Where so many callers of this user wait that the kernel
-/// takes no more descriptors on their way, this one waits too: it has no turn yet.
+/// Sends the request. A message has to fit the send buffer whole: the usual buffer fits every request but the
+/// largest, so it is enlarged only for a request that did not fit. Where so many callers of this user wait
+/// that the kernel takes no more descriptors in flight, this caller waits too.
 fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let sent = match sys::send_patiently(broker, request, fds, None) {
         Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
@@ -161,13 +165,13 @@ mod tests {
 
     use super::*;
 
-    /// What a `call` gets from a peer that reads the request and answers `reply`; nothing when it is empty.
+    /// Checks the result of a `call` to a peer that reads the request and answers `reply`.
     fn check(reply: &[u8], want: &str) {
         check_each(&[&[reply]], want);
     }
 
-    /// The same of each connection in turn; one without messages is closed by the peer with the request in
-    /// it, unread.
+    /// Checks the result of a `call` to a peer that sends these messages on each connection in turn. Where
+    /// there are none, it closes the connection with the request in it, unread.
     fn check_each(connections: &[&[&[u8]]], want: &str) {
         let directory = tempfile::tempdir().expect("a directory for the socket");
         let path = directory.path().join("sock");
@@ -185,7 +189,7 @@ mod tests {
             sys::receive(caller.as_fd(), 64).expect("a request");
         }
         for message in messages {
-            // A caller that has what it wanted may be gone before the second.
+            // A caller that needs one message only may be gone before the second.
             sys::send(caller.as_fd(), message, &[]).ok();
         }
     }

@@ -1,5 +1,6 @@
-//! The caller's side: words to a request, one exchange with the broker, and why there was none. It prints
-//! nothing and chooses no exit code (`sluicify.rs` does both). Start with `exchange.rs`.
+//! The caller's side: encodes words as a request, makes one exchange with the broker, and finds out why an
+//! exchange failed. It prints nothing and chooses no exit code (`sluicify.rs` does both). Start with
+//! `exchange.rs`.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! Why there is no connection. The kernel says it in one errno for several cases, so the path is looked at
-//! once more, after the failure; what is found is advice, and nothing depends on it.
+//! The reasons why there is no connection. The kernel has one errno for several of them, so the path is
+//! looked at once more, after the failure; the finding serves as advice, and nothing depends on it.
 
 use std::fs::{self, FileType};
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 
-/// Why no broker was asked. One variant per thing that the caller would do differently.
+/// The reason why no broker was asked. Variants are apart where the caller has to do something different.
 #[derive(Debug)]
 pub enum ConnectFailure {
     /// The sandbox's own filter, or its kernel, has no unix sockets.
@@ -18,14 +18,15 @@ pub enum ConnectFailure {
     Missing,
     /// The directory of the socket is not there.
     NoDirectory(PathBuf),
-    /// The path is that of something else.
+    /// The path is not that of a socket.
     NotSocket(PathKind),
     /// The socket is there, and no process listens on it.
     Silent,
     /// No process listens on the socket here, and its file system is shared with another machine, on whose
     /// kernel one may listen.
     Foreign,
-    /// The file system says no; the uid that the socket belongs to, where it can be seen.
+    /// A permission is missing, on the socket or on a directory above it; the socket's owner, where it can be
+    /// seen.
     Denied {
         /// The socket's owner.
         owner: Option<u32>,
@@ -50,7 +51,7 @@ pub enum PathKind {
 }
 
 impl ConnectFailure {
-    /// Why `connect` to `path` failed with `error`.
+    /// The reason why `connect` to `path` failed with `error`.
     pub(super) fn at(path: &Path, error: io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ENOTDIR) => missing(path),
@@ -86,7 +87,7 @@ fn is_shared(kind: FsType) -> bool {
     [V9FS, FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, CIFS, SMB2, VBOXSF].contains(&kind)
 }
 
-/// See statfs(2), and in the kernel `fs/smb` and `fs/vboxsf`.
+/// Numbers of file systems: see statfs(2), and in the kernel `fs/smb` and `fs/vboxsf`.
 const V9FS: FsType = FsType(0x0102_1997);
 const CIFS: FsType = FsType(0xff53_4d42);
 const SMB2: FsType = FsType(0xfe53_4d42);

@@ -1,5 +1,5 @@
-//! The words of a command line to the bytes of a request. What the broker would refuse as malformed is found
-//! here, before anything is sent, because here it can be said which word it is.
+//! Encodes the words of a command line as the bytes of a request. Words that the broker would refuse as
+//! malformed are found here, before anything is sent, because here a message can tell which word it is.
 
 use std::ffi::OsString;
 
@@ -7,24 +7,24 @@ use crate::ids::ClaimedWord;
 use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, MESSAGE_BYTES_MAX};
 use crate::wire::Request;
 
-/// Why words are not a request. Places count from 1, the program included.
+/// The reason why words cannot be a request. Places count from 1, the program included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadWords {
     /// More words than [`ARGC_MAX`].
     TooMany {
-        /// How many.
+        /// The number of words.
         words: usize,
     },
     /// A word of more than [`ARG_BYTES_MAX`] bytes.
     Long {
-        /// Which word.
+        /// The place of the word.
         place: usize,
-        /// Its bytes.
+        /// The bytes of the word.
         bytes: usize,
     },
     /// A word that is not UTF-8.
     NotUtf8 {
-        /// Which word.
+        /// The place of the word.
         place: usize,
     },
     /// All together more than [`MESSAGE_BYTES_MAX`].
@@ -38,7 +38,7 @@ pub(super) fn encode(words: &[OsString]) -> Result<Vec<u8>, BadWords> {
     }
     let places = words.iter().zip(1..);
     let claimed = places.map(|(word, place)| claim(word, place)).collect::<Result<Vec<_>, _>>()?;
-    // Count and lengths are checked by now: the total is what is left to be wrong.
+    // The count and the lengths are checked by now: only the total can still be too large.
     Request::Call(claimed).encode().ok_or(BadWords::Large)
 }
 

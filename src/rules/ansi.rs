@@ -1,21 +1,21 @@
-//! The escapes of `$'…'`, as bash(1) has them under QUOTING. What bash would make of them and no word can
-//! hold is an error: a NUL, which would end the word in bash, and bytes that are not UTF-8.
+//! Reads the escapes of `$'…'`, as bash(1) has them under QUOTING. Characters that bash would take but no
+//! word can hold are errors: a NUL, which would end the word in bash, and bytes that are not UTF-8.
 
 use super::cursor::LineCursor;
 use super::fault::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, Quoting};
 
-/// What one escape stands for.
+/// The meaning of one escape.
 enum AnsiEscape {
     /// A character.
     Char(char),
-    /// One byte, of a character that may take several.
+    /// One byte of a character, which may have several.
     Byte(u8),
-    /// Nothing: the backslash is one.
+    /// No escape: the backslash stands for itself.
     Backslash,
 }
 
-/// The characters of a `$'…'`, from its `$` on.
+/// Reads the characters of a `$'…'`, from its `$` on.
 pub(super) fn ansi_quotes(
     cursor: &mut LineCursor<'_>,
     glyphs: &mut Vec<QuotedChar>,
@@ -43,7 +43,7 @@ pub(super) fn ansi_quotes(
     Err(cursor.unclosed(start, '\''))
 }
 
-/// Takes a backslash and what belongs to it.
+/// Reads a backslash and the characters that belong to its escape.
 fn escape(cursor: &mut LineCursor<'_>) -> Result<AnsiEscape, RulesFault> {
     let start = cursor.at();
     cursor.skip(1);
@@ -69,7 +69,7 @@ fn escape(cursor: &mut LineCursor<'_>) -> Result<AnsiEscape, RulesFault> {
     Ok(AnsiEscape::Char(plain))
 }
 
-/// How a number is written.
+/// The form of a number in an escape.
 struct NumberForm {
     radix: u32,
     /// Letters before it.
@@ -78,7 +78,7 @@ struct NumberForm {
     most: usize,
 }
 
-/// A byte or a character by its number. Without a digit the backslash is one.
+/// Reads a byte or a character by its number. Without a digit the backslash stands for itself.
 fn numbered(
     cursor: &mut LineCursor<'_>,
     start: usize,
@@ -119,11 +119,11 @@ fn control(cursor: &mut LineCursor<'_>, start: usize) -> Result<AnsiEscape, Rule
     Ok(AnsiEscape::Char(char::from_u32(number).expect("it is ASCII")))
 }
 
-/// Bytes in a row that were written as numbers.
+/// Successive bytes that were written as numbers.
 #[derive(Default)]
 struct ByteRun {
     bytes: Vec<u8>,
-    /// The first byte of each escape in the line, and the byte behind its last.
+    /// For each byte, where its escape stands in the line: the first byte, and the byte behind the last.
     places: Vec<(usize, usize)>,
 }
 
@@ -133,7 +133,7 @@ impl ByteRun {
         self.places.push((at, end));
     }
 
-    /// Makes characters of them.
+    /// Decodes the bytes as UTF-8, and adds their characters to `glyphs`.
     fn flush(&mut self, cursor: &LineCursor<'_>, glyphs: &mut Vec<QuotedChar>) -> Result<(), RulesFault> {
         let (Some((start, _)), Some((_, end))) = (self.places.first(), self.places.last()) else {
             return Ok(());

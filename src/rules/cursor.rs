@@ -11,17 +11,17 @@ pub(super) struct LineCursor<'s> {
 }
 
 impl<'s> LineCursor<'s> {
-    /// At byte `at` of a line.
+    /// A cursor at byte `at` of a line.
     pub(super) fn new(line: SourceLine<'s>, at: usize) -> Self {
         Self { line, at }
     }
 
-    /// The byte that comes next.
+    /// The offset of the next byte.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// All that comes next.
+    /// The rest of the line.
     pub(super) fn rest(&self) -> &'s str {
         &self.line.text[self.at..]
     }
@@ -41,7 +41,7 @@ impl<'s> LineCursor<'s> {
         self.at += bytes;
     }
 
-    /// Moves to what is not blank.
+    /// Moves to the next character that is not blank.
     pub(super) fn skip_blanks(&mut self) {
         while self.peek().is_some_and(|ch| ch.is_ascii_whitespace()) {
             self.at += 1;
@@ -53,26 +53,26 @@ impl<'s> LineCursor<'s> {
         self.line.span(start, self.at)
     }
 
-    /// The bytes from here on, so many of them.
+    /// The next `bytes` bytes, at most to the line's end.
     pub(super) fn ahead(&self, bytes: usize) -> SourceSpan {
         self.line.span(self.at, (self.at + bytes).min(self.line.text.len()))
     }
 
-    /// Takes the character that comes next, as it is.
+    /// Reads the next character, as it is.
     pub(super) fn glyph(&mut self, quoting: Quoting) -> QuotedChar {
         let (at, ch) = (self.at, self.peek().expect("the caller has seen a character"));
         self.at += ch.len_utf8();
         QuotedChar { ch, at, end: self.at, quoting }
     }
 
-    /// Takes a backslash and the character behind it, which it makes data.
+    /// Reads a backslash and the character behind it, which counts as data.
     pub(super) fn unescaped(&mut self) -> QuotedChar {
         let at = self.at;
         self.at += 1;
         QuotedChar { at, ..self.glyph(Quoting::Data) }
     }
 
-    /// That the quote that was opened at `start` has no end.
+    /// The problem of a quote that was opened at `start` and has no end.
     pub(super) fn unclosed(&self, start: usize, quote: char) -> RulesFault {
         let fault = RulesFault::new(self.since(start), "this quote is not closed");
         fault.help(format!("end it with {quote} on the same line"))

@@ -1,4 +1,4 @@
-//! What is wrong with a rules file, as a person reads it: with the line, a caret and the fix.
+//! The problems of a rules file as a person reads them: with the line, a caret and the fix.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ impl Diagnostic {
         }
     }
 
-    /// Whether the rules load all the same.
+    /// Whether the problem keeps the rules from loading.
     pub fn severity(&self) -> Severity {
         self.severity
     }
@@ -89,12 +89,12 @@ impl Diagnostic {
         self.column
     }
 
-    /// What is wrong, in one line.
+    /// The problem, in one line.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to write instead, where that can be said.
+    /// The fix, where one is known.
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
@@ -156,7 +156,8 @@ impl Excerpt {
     }
 }
 
-/// A tab is one blank, so that the caret stands right; what is hidden is spelled out.
+/// A character as the excerpt shows it: a tab as one blank, so that the caret stands right; an invisible
+/// character spelled out.
 fn shown(ch: char) -> String {
     match ch {
         '\t' => " ".into(),
@@ -165,7 +166,7 @@ fn shown(ch: char) -> String {
     }
 }
 
-/// Where to begin showing a line so that the byte `at` is in view.
+/// The offset at which an excerpt of a line begins, so that the byte `at` is in view.
 fn window_start(line: &str, at: usize) -> usize {
     let before = line.get(..at).unwrap_or(line);
     if before.chars().count() < DIAGNOSTIC_CHARS_MAX / 2 {

@@ -1,5 +1,5 @@
-//! A rule line's words, each on its own: literals with their variables expanded, and slots, whose constraints
-//! are written below the line and are not known yet.
+//! Checks the words of a rule line one by one: literals, with their variables expanded, and slots, whose
+//! constraints stand below the line and are not known yet.
 
 use std::collections::HashSet;
 
@@ -18,7 +18,7 @@ pub(super) enum DraftWord {
     Slot { name: String, takes: SlotCount, span: SourceSpan },
 }
 
-/// The words in order; `None` for one that is an error.
+/// The words in order; `None` for a word with an error, which goes to the report.
 pub(super) fn drafts(
     words: &[QuotedWord],
     vars: &LoadVariables<'_>,
@@ -66,8 +66,8 @@ fn slot(word: &QuotedWord, name: String, takes: SlotCount, last: bool) -> Result
     Ok(DraftWord::Slot { name, takes, span: word.span })
 }
 
-/// The slot that a word is. One that is quoted or escaped anywhere is a literal, and so is all that is not a
-/// name.
+/// The name of the slot, and the number of its values, if the word is a slot. A word with a quoted or escaped
+/// part is a literal, and so is a `#` that no name follows.
 pub(super) fn slot_name(word: &QuotedWord) -> Option<(String, SlotCount)> {
     if word.quoted || word.glyphs.first()?.ch != '#' {
         return None;

@@ -1,6 +1,6 @@
 //! A problem of a rules file at its place. Functions that parse or check return a [`RulesFault`]; the loader
-//! hands it to the [`FaultReport`], which keeps the first ones by place. `diagnostic.rs` makes of them what a
-//! person reads.
+//! adds it to the [`FaultReport`], which keeps the first ones by place. `diagnostic.rs` prints them for a
+//! person.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::limits::DIAGNOSTICS_MAX;
 /// A stretch of one line. Ordered by place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SourceSpan {
-    /// Which file, in the order they were read.
+    /// The file's number, in the order in which files were read.
     pub(super) file: usize,
-    /// Which line, from 0.
+    /// The line's number, from 0.
     pub(super) line: usize,
     /// The first byte, from the line's start.
     pub(super) start: usize,
@@ -19,7 +19,7 @@ pub(super) struct SourceSpan {
     pub(super) end: usize,
 }
 
-/// One problem at its place.
+/// One problem of a rules file, with its place.
 #[derive(Debug)]
 pub(super) struct RulesFault {
     pub(super) span: SourceSpan,
@@ -33,12 +33,12 @@ impl RulesFault {
         Self { span, message: message.into(), help: None }
     }
 
-    /// Whether its stretch has a byte of `span`.
+    /// Whether its stretch and `span` have a byte in common.
     pub(super) fn overlaps(&self, span: SourceSpan) -> bool {
         self.span.end > span.start && self.span.start < span.end
     }
 
-    /// The problem with what to write instead.
+    /// The problem with a help text: the fix.
     pub(super) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
@@ -50,7 +50,7 @@ pub enum Severity {
     /// The rules do not load.
     #[default]
     Error,
-    /// The rules load, and most likely say something else than was meant.
+    /// The rules load, but most likely do not mean what their author meant.
     Warning,
 }
 
@@ -64,7 +64,7 @@ impl Severity {
     }
 }
 
-/// Every problem of one load; of too many, the first by place.
+/// The problems of one load: all of them, or the first [`DIAGNOSTICS_MAX`] by place.
 #[derive(Debug, Default)]
 pub(super) struct FaultReport {
     /// The problems that are shown, by place and then in the order in which they were found.
@@ -89,17 +89,17 @@ impl FaultReport {
         }
     }
 
-    /// The value, or `None` with its problem taken.
+    /// The value, or `None`, with its problem added to the report.
     pub(super) fn take<T>(&mut self, result: Result<T, RulesFault>) -> Option<T> {
         result.map_err(|fault| self.add(fault)).ok()
     }
 
-    /// Whether nothing is wrong so far.
+    /// Whether no problem was found so far.
     pub(super) fn is_empty(&self) -> bool {
         self.seen == 0
     }
 
-    /// Whether more is wrong than will be shown, so that costly checks may stop.
+    /// Whether more problems were found than will be shown, so that costly checks may stop.
     pub(super) fn is_full(&self) -> bool {
         self.seen > DIAGNOSTICS_MAX
     }

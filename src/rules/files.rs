@@ -1,5 +1,5 @@
-//! The top file and what it includes, read through a [`RulesSource`] in the order in which their rules stand.
-//! Bounds how much there is before anything is parsed. What the lines mean is for `parse.rs`.
+//! Reads the top file and the files that it includes, through a [`RulesSource`] and in the order in which
+//! their rules stand. Checks the limits on their size before anything is parsed. `parse.rs` parses the lines.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -12,8 +12,8 @@ use super::lexer::LineTail;
 use super::variables::LoadVariables;
 use super::word::SourceLine;
 
-/// Where the text of rules files comes from. The caller of [`load`](super::load()) does the I/O and checks
-/// who may write the file.
+/// The source of the text of rules files. The caller of [`load`](super::load()) does the I/O and checks who
+/// may write the file.
 pub trait RulesSource {
     /// The whole text of the file at this absolute path.
     fn read(&self, path: &Path) -> io::Result<String>;
@@ -27,13 +27,13 @@ pub(super) struct RulesFiles(Vec<RulesFile>);
 struct RulesFile {
     path: Arc<Path>,
     text: String,
-    /// Line number, from 0, and the file that stands there.
+    /// For each include, its line number, from 0, and the included file.
     includes: Vec<(usize, usize)>,
 }
 
 impl RulesFiles {
-    /// Reads the file at `path` and all that it includes. What is wrong goes to the report; what could be
-    /// read is there all the same.
+    /// Reads the file at `path` and all files that it includes. Problems go to the report; a file that cannot
+    /// be read is kept as an empty one.
     pub(super) fn read(
         path: &Path,
         source: &dyn RulesSource,
@@ -97,7 +97,7 @@ struct IncludeReader<'a, 'v> {
     vars: &'a LoadVariables<'v>,
     report: &'a mut FaultReport,
     files: RulesFiles,
-    /// The files whose includes are being read, from the top one down.
+    /// The files whose includes are being read, from the top file down.
     open: Vec<PathBuf>,
     bytes: usize,
 }
@@ -125,7 +125,7 @@ impl IncludeReader<'_, '_> {
         id
     }
 
-    /// Forgets a text that is over its bounds, so that nothing works on it.
+    /// Checks a text's size, and empties a text that is over a limit, so that it costs no further work.
     fn check_size(&mut self, id: usize) -> Result<(), RulesFault> {
         let text = &mut self.files.0[id].text;
         self.bytes += text.len();

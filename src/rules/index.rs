@@ -1,6 +1,6 @@
-//! Which rules have the shape of a command line. A tree over the words of all rules, where a slot is a branch
-//! that any word may take, so that a decision looks at the rules that fit and at no others, however many
-//! there are.
+//! Finds the rules whose literals and number of words fit a command line. The index is a tree over the words
+//! of all rules, in which a slot is a branch that any word may take. So a decision looks only at rules that
+//! fit, however many there are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ pub(super) struct RuleIndex {
     names: HashMap<Box<str>, RuleNumber>,
 }
 
-/// What follows one beginning of a command line.
+/// A node: the rules and branches that follow one beginning of a command line.
 #[derive(Debug)]
 struct IndexNode {
-    /// The first rule that begins so.
+    /// The first rule with this beginning.
     first: RuleNumber,
     /// The branch that any word may take.
     slot: Option<usize>,
     /// Rules that end here.
     ends: Vec<RuleNumber>,
-    /// Rules that take several more values.
+    /// Rules that end in a slot for several values here.
     rests: Vec<RuleNumber>,
 }
 
@@ -116,8 +116,8 @@ impl RuleIndex {
         Candidates { fitting, closest: overfull.or_else(|| self.closest(&nodes, depth)) }
     }
 
-    /// Rules that take as many words as this one, and have at each place its literal or a slot; of those that
-    /// are alike in that, the first [`SHADOWS_MAX`].
+    /// The rules that may take every command line of a rule with these words: each has at each place the same
+    /// literal, or a slot. Of rules with the same shape, the first [`SHADOWS_MAX`].
     pub(super) fn wider(&self, words: &[ExpectedWord]) -> Vec<RuleNumber> {
         let (mut found, mut nodes) = (Vec::new(), vec![0]);
         for word in words {
@@ -131,14 +131,15 @@ impl RuleIndex {
         found
     }
 
-    /// Where one more word leads.
+    /// The nodes that one more word leads to.
     fn step(&self, nodes: &[usize], word: &str) -> Vec<usize> {
         let literal = self.literals.get(word);
         let branch = |node: usize| literal.and_then(|&literal| self.branches.get(&(node, literal)).copied());
         nodes.iter().flat_map(|&node| branch(node).into_iter().chain(self.nodes[node].slot)).collect()
     }
 
-    /// The first rule that begins as the first `depth` words do, unless there is no such word.
+    /// The first rule with the beginning that these nodes stand for; `None` if `depth`, its number of words,
+    /// is 0.
     fn closest(&self, nodes: &[usize], depth: usize) -> Option<RuleNumber> {
         let first = nodes.iter().map(|&node| self.nodes[node].first).min();
         first.filter(|_| depth > 0)
@@ -150,13 +151,13 @@ impl RuleIndex {
     }
 }
 
-/// What the tree knows of one command line.
+/// The rules for one command line.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    /// The rules that have its shape, in file order.
+    /// The rules whose literals and number of words fit, in file order.
     pub(super) fitting: Vec<RuleNumber>,
-    /// The first rule that it would have, were its values not too many; else the first that shares the
-    /// longest beginning with it.
+    /// The first rule that would fit with fewer values for its last slot; else the first rule that shares the
+    /// longest beginning with the command line.
     pub(super) closest: Option<RuleNumber>,
 }
 

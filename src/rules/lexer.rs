@@ -1,10 +1,10 @@
-//! Lines to words and values. `scanner.rs` knows the quotes, `ansi.rs` the escapes of `$'…'`.
+//! Splits lines into words and values. `scanner.rs` reads the quotes, `ansi.rs` the escapes of `$'…'`.
 
 use super::fault::{RulesFault, SourceSpan};
 use super::scanner::{BackslashRule, WordScanner};
 use super::word::{QuotedWord, SourceLine};
 
-/// What stands behind a `=`, or the whole of a rule line.
+/// The part of a line behind a `=`, or a whole rule line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LineTail<'s> {
     line: SourceLine<'s>,
@@ -15,7 +15,7 @@ pub(super) struct LineTail<'s> {
 #[derive(Debug)]
 pub(super) struct LineWords {
     pub(super) words: Vec<QuotedWord>,
-    /// Where a `;` began a comment, to the end of the line.
+    /// The comment, from its `;` to the end of the line.
     pub(super) comment: Option<SourceSpan>,
 }
 
@@ -41,7 +41,7 @@ impl<'s> LineTail<'s> {
         self.one(BackslashRule::Shell)
     }
 
-    /// The same for a regex, in whose quotes a backslash stays.
+    /// Its one value, as a regex: in its quotes a backslash stays.
     pub(super) fn regex(&self) -> Result<Option<QuotedWord>, RulesFault> {
         self.one(BackslashRule::Regex)
     }
@@ -62,7 +62,7 @@ impl<'s> LineTail<'s> {
         }))
     }
 
-    /// Where it stands, for when it is empty.
+    /// Its place in the line, for problems of an empty value.
     pub(super) fn span(&self) -> SourceSpan {
         self.line.span(self.start, self.line.text.trim_ascii_end().len().max(self.start))
     }

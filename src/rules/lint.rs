@@ -1,5 +1,5 @@
-//! What loads and most likely says something else than was meant. Nothing here changes what a policy does;
-//! `sluice check` shows it.
+//! Warnings of rules that load, but most likely do not mean what their author meant. `sluice check` shows
+//! them; they change nothing about a policy.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ use super::values;
 use super::variables::LoadVariables;
 use super::vocabulary::{self, AttributeKey};
 
-/// What the rules are about, as it is on this machine.
+/// The programs, files and directories of this machine that rules name.
 pub trait LintContext {
     /// The program that the rule would run.
     fn program(&self, rule: &Rule) -> Result<PathBuf, MissingProgram>;
-    /// The interpreter that a program names in its first line, where it is not there.
+    /// The interpreter that a program names in its first line, if that does not exist.
     fn missing_interpreter(&self, program: &Path) -> Option<PathBuf>;
-    /// Why no file can be made at this path.
+    /// The reason why no file can be made at this path, if there is one.
     fn file_fault(&self, path: &Path) -> Option<String>;
     /// Whether a program of this bare name is in one of the usual places.
     fn is_program(&self, name: &str) -> bool;
@@ -36,23 +36,23 @@ pub trait LintContext {
 /// Why a rule has no program to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MissingProgram {
-    /// There is none.
+    /// The program does not exist.
     Absent,
-    /// There is one, and calls of it are refused; why, with what to do.
+    /// The program exists, but calls of it are refused: the reason, and the remedy.
     Refused(String),
 }
 
-/// What was read of one load.
+/// The results of the steps of one load.
 pub(super) struct LintInput<'a, 'v> {
     pub(super) files: &'a RulesFiles,
     pub(super) tree: &'a ParsedRules<'a>,
     pub(super) vars: &'a LoadVariables<'v>,
-    /// The rules that are no errors, in order.
+    /// The rules without errors, in order.
     pub(super) rules: &'a [Arc<Rule>],
     pub(super) index: &'a RuleIndex,
 }
 
-/// Warns of all that is odd.
+/// Adds a warning to the report for all that is odd.
 pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &mut FaultReport) {
     let mut linter = Linter { read, around, report };
     read.tree.defaults.iter().for_each(|attribute| linter.attribute(attribute));
@@ -101,7 +101,8 @@ impl Linter<'_, '_> {
         stanza.attributes.iter().for_each(|attribute| self.attribute(attribute));
     }
 
-    /// A comment behind a rule that a shell would have run.
+    /// Warns of a comment behind a rule that looks like a second command, which a shell would run after the
+    /// `;`.
     fn comment(&mut self, span: SourceSpan) {
         let line = self.read.files.line(span.file, span.line).unwrap_or_default();
         let text = line.get(span.start + 1..).unwrap_or_default().trim_ascii();
@@ -145,7 +146,7 @@ impl Linter<'_, '_> {
         }
     }
 
-    /// `PATH` in a list of names: it comes from `exec_path`.
+    /// Warns of `PATH` in a list of names: a command's `PATH` comes from `exec_path`.
     fn env(&mut self, attribute: &Attribute<'_>) {
         let Ok(Some(value)) = attribute.value.value() else { return };
         for word in value.split(',').iter().filter(|word| word.text() == "PATH") {
@@ -164,7 +165,7 @@ impl Linter<'_, '_> {
         }
     }
 
-    /// A place for captures in which none can be made.
+    /// Warns of a place for captures in which no file can be made.
     fn capture(&mut self, attribute: &Attribute<'_>) {
         let Ok(Some(value)) = attribute.value.value() else { return };
         let Ok(template) = PathTemplate::capture(&value, self.read.vars) else { return };

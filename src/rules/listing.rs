@@ -1,5 +1,5 @@
-//! What callers are shown: each rule as a command line, what it is for, and what its slots accept. Never an
-//! attribute.
+//! The listing for callers: each rule as a command line, with its comments and the values that its slots
+//! accept. Never an attribute.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) fn listing(rules: &[Arc<Rule>]) -> String {
 }
 
 impl Slot {
-    /// What the slot accepts, as callers are shown it.
+    /// The values that the slot accepts, as the listing describes them.
     pub fn description(&self) -> String {
         let (name, bounds) = (self.shown(), self.bounds());
         let dash = if self.dash == DashPolicy::Allowed { ", and may start with -" } else { "" };
@@ -42,7 +42,7 @@ impl Slot {
         }
     }
 
-    /// How long values may be, where nothing else says so, and how many.
+    /// The limits on the values' length, unless the regex already limits it, and on their number.
     fn bounds(&self) -> String {
         let longest = match &self.accepts {
             SlotConstraint::Matching(pattern) => pattern.longest(),

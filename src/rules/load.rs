@@ -1,5 +1,5 @@
-//! The way of a rules file: read with its includes, parse, lower, index. Every step reports all that it
-//! finds, and only a file in which nothing is wrong becomes a [`Policy`].
+//! Loads a rules file: reads it with its includes, parses, lowers and indexes it. Every step reports all
+//! problems that it finds, and only a file without errors becomes a [`Policy`].
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::regex_machine::Turns;
 use super::secrecy::SecretPrograms;
 use super::variables::{LoadVariables, VariableValues};
 
-/// The policy of the rules file at `path`, which is absolute, or everything that is wrong with it.
+/// The policy of the rules file at `path`, which is absolute. Errors: the problems of the file.
 pub fn load(path: &Path, source: &dyn RulesSource, vars: &VariableValues) -> Result<Policy, Vec<Diagnostic>> {
     let vars = LoadVariables::new(vars);
     let mut report = FaultReport::default();
@@ -29,16 +29,16 @@ pub fn load(path: &Path, source: &dyn RulesSource, vars: &VariableValues) -> Res
     policy(lowered, index, &files, &vars, report)
 }
 
-/// What a rules file says, and what of it is most likely not meant.
+/// The policy of a rules file, and the warnings.
 #[derive(Debug)]
 pub struct ExaminedRules {
-    /// The policy, or everything that is wrong.
+    /// The policy, or the errors.
     pub policy: Result<Policy, Vec<Diagnostic>>,
-    /// What loads and looks odd, by place.
+    /// The warnings, by place.
     pub warnings: Vec<Diagnostic>,
 }
 
-/// The same as [`load`], with warnings.
+/// Loads a rules file as [`load`] does, and gives warnings too.
 pub fn examine(
     path: &Path,
     source: &dyn RulesSource,
@@ -84,7 +84,8 @@ fn policy(
     })
 }
 
-/// Each text with its length before it, so that no two lists of texts are the same bytes.
+/// The hash of the files and of the variables that they name. Each text is hashed with its length before it,
+/// so that no two lists of texts give the same bytes.
 fn hash(files: &RulesFiles, vars: &LoadVariables<'_>) -> String {
     let mut hash = Sha256::new();
     let texts = files.iter().map(|(_, text)| text);

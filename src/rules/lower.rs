@@ -1,5 +1,5 @@
-//! Stanzas to rules. Here slots meet their constraints, defaults are folded in, and whatever contradicts
-//! itself is an error. A [`Rule`] that comes out is complete.
+//! Turns stanzas into rules: joins slots with their constraints, adds the defaults, and refuses
+//! contradictions. The resulting [`Rule`] is complete.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::variables::LoadVariables;
 use super::vocabulary::nearest;
 use super::word::QuotedWord;
 
-/// What the stanzas mean.
+/// The rules, and the settings of the whole socket.
 #[derive(Debug)]
 pub(super) struct LoweredRules {
     pub(super) rules: Vec<Arc<Rule>>,
@@ -36,7 +36,7 @@ pub(super) struct LoweredRules {
     pub(super) logfile: Option<PathTemplate>,
 }
 
-/// The meaning of all stanzas; rules that are errors are left out.
+/// Lowers all stanzas; rules with errors are left out.
 pub(super) fn lower(
     tree: &ParsedRules<'_>,
     files: &RulesFiles,
@@ -67,7 +67,7 @@ pub(super) fn lower(
     }
 }
 
-/// What to write where no manager is asked.
+/// The fixes for properties that only a manager can set.
 const INSTEAD: [(ResourceKey, &str); 2] =
     [(ResourceKey::RuntimeMax, "use `timeout`"), (ResourceKey::OomPolicy, "write `kill` or `continue`")];
 
@@ -114,7 +114,7 @@ impl RuleLowering<'_, '_> {
         Some(rule)
     }
 
-    /// That no property needs a manager where none is asked.
+    /// Checks that no property needs a manager under `scope = delegate`, which asks none.
     fn check_resources(&mut self, for_managers: &[(ResourceKey, SourceSpan)]) {
         for (key, span) in for_managers.iter().filter(|_| self.scope == ScopeMode::Delegate) {
             let fault = RulesFault::new(
@@ -129,7 +129,8 @@ impl RuleLowering<'_, '_> {
         }
     }
 
-    /// That the lists name slots of the rule, and slots for which they mean something.
+    /// Checks that `allow_any` and `allow_dash` name slots of the rule, and that `allow_dash` has a meaning
+    /// for them.
     fn check_lists(&mut self, said: &StanzaContent, slots: &[&str]) {
         let known = |named: &&NamedSlot| slots.contains(&named.name.as_str());
         let unknown = said.allow_any.iter().chain(&said.allow_dash).filter(|named| !known(named));
@@ -213,7 +214,8 @@ fn program(word: &QuotedWord, first: &ExpectedWord) -> Result<ProgramWord, Rules
     }
 }
 
-/// Checked by the text alone: of a path slot, `..` takes the last component away and no symlink is followed.
+/// Checks an `accepts` or `refuses` line. The value of a path slot is checked by its text alone: `..` removes
+/// the component before it, and no symlink is followed.
 fn check_promise(rule: &Rule, promise: &RuleAssertion) -> Result<(), RulesFault> {
     let argv: Vec<_> = promise.argv.iter().map(String::as_str).collect();
     match (promise.holds, fit(rule, &argv, &LexicalPaths, &mut StepBudget::alone())) {

@@ -1,4 +1,4 @@
-//! One rule against one command line: does it match, and if not, at which word and why.
+//! Matches one rule against one command line; if it does not match, tells the word and the reason.
 
 use std::path::Path;
 
@@ -10,32 +10,32 @@ use super::miss::MissReason;
 use super::regex_machine::{BudgetExhausted, StepBudget};
 use super::rule::{DashPolicy, ExpectedWord, PathForm, Rule, Slot, SlotConstraint};
 
-/// Answers where a path lies on disk, for `in DIR` slots.
+/// Finds where a path lies on disk, for `in DIR` slots.
 pub trait PathResolver {
-    /// Where `value` leads, resolved from `cwd` with symlinks followed, if that is at or under `dir`; its
-    /// last component need not exist.
+    /// The path that `value` resolves to, from `cwd` and with symlinks followed, if that is at or under
+    /// `dir`. Its last component need not exist.
     fn locate(&self, cwd: &Path, value: &str, dir: &Path) -> Option<LocatedPath>;
 }
 
-/// A place on disk that a slot's directory holds, as it was when it was looked for.
+/// A path on disk at or under a slot's directory, as it was resolved when it was looked for.
 #[derive(Clone, Debug)]
 pub struct LocatedPath {
     /// The absolute path, without links, `.` and `..`.
     pub path: Box<str>,
 }
 
-/// The place of one word of a command line, the program being word 0.
+/// The resolved path of one word of a command line.
 #[derive(Clone, Debug)]
 pub struct PathArgument {
-    /// The word.
+    /// The word's number, from the program as 0.
     pub at: usize,
-    /// Where it leads.
+    /// The resolved path.
     pub located: LocatedPath,
-    /// What the command gets.
+    /// Whether the command gets the path or a descriptor.
     pub handed: PathForm,
 }
 
-/// Where a path lies by its text alone, for what is checked before there is a disk to ask.
+/// Resolves paths by their text alone, for checks at load, which do not look at the disk.
 #[derive(Clone, Copy, Debug)]
 pub struct LexicalPaths;
 
@@ -68,8 +68,8 @@ enum MismatchKind<'r> {
     Outside(&'r Slot, &'r Path),
 }
 
-/// The places of the paths in a command line that the rule matches; else what keeps it from matching. The
-/// disk is asked last, and only when nothing else is wrong.
+/// The resolved paths of a command line that the rule matches; else the mismatch. The disk is asked last, and
+/// only when nothing else is wrong.
 pub(super) fn fit<'r>(
     rule: &'r Rule,
     argv: &[&str],
@@ -96,7 +96,7 @@ pub(super) fn fit<'r>(
     Ok(places)
 }
 
-/// The slots with the values they get, once the shape is right.
+/// The slots with their values, for a command line whose literals and number of words fit.
 pub(super) fn slots<'r, 'a>(
     rule: &'r Rule,
     argv: &'a [&'a str],
@@ -143,7 +143,7 @@ fn dash<'r>(slot: &'r Slot, value: &str) -> Result<(), MismatchKind<'r>> {
 }
 
 impl RuleMismatch<'_> {
-    /// What records call it.
+    /// The kind of miss, as records name it.
     pub(super) fn reason(&self) -> MissReason {
         match self.kind {
             MismatchKind::Dash(_) => MissReason::OptionLike,
@@ -158,7 +158,7 @@ impl RuleMismatch<'_> {
         }
     }
 
-    /// One clause for a person, of what the listing shows and what was asked.
+    /// One clause for a person, from the listing and the request only.
     pub(super) fn explain(&self, argv: &[&str]) -> String {
         let (at, word) = (self.at, argv.get(self.at).map_or(String::new(), |word| shortened(word)));
         match self.kind {
@@ -208,8 +208,8 @@ impl RuleMismatch<'_> {
     }
 }
 
-/// Where two words part that may look alike, such as `\u{e9}` and `e\u{301}`: told where a character is not
-/// ASCII.
+/// The first difference between two words that may look alike, such as `\u{e9}` and `e\u{301}`; `None` if
+/// both characters there are ASCII.
 fn difference(word: &str, literal: &str) -> Option<String> {
     let shared = word.chars().zip(literal.chars()).take_while(|(one, other)| one == other).count();
     let (one, other) = (word.chars().nth(shared), literal.chars().nth(shared));

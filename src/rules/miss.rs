@@ -1,6 +1,6 @@
-//! Why no rule matches a request.
+//! The reasons why no rule matches a request.
 
-/// The kinds of misses, the one that needs least to match first.
+/// The kinds of misses. The first needs the smallest change to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MissReason {
     /// A value starts with `-` and its slot is not in `allow_dash`.

@@ -1,6 +1,7 @@
-//! Text to [`Policy`], and (policy, words) to a verdict. Pure: reads no file, no environment, no clock;
-//! includes come through [`RulesSource`], variables through [`VariableValues`], paths on disk through
-//! [`PathResolver`]. The way in is `load.rs`, the way of a decision `policy.rs`.
+//! Turns the text of rules files into a [`Policy`], and a request's words into a verdict by it. Pure: reads
+//! no file, no environment, no clock; includes come through [`RulesSource`], variables through
+//! [`VariableValues`], paths on disk through [`PathResolver`]. Read `load.rs` for how rules are loaded,
+//! `policy.rs` for how a request is decided.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
-//! Attribute values that load and that nobody means: a comment that is none, and regexes that are written as
-//! another tool's pattern, as a list, or so that no value matches. Each is a warning with what to write
-//! instead. A value in quotes is meant as it stands, unless nothing can match it.
+//! Warnings of attribute values that load, but are most likely mistakes: a comment in another language's
+//! form, which is part of the value, and regexes that are written as another tool's pattern, as a list, or so
+//! that no value matches. Each warning has a fix. A value in quotes is taken as meant, unless nothing can
+//! match it.
 
 use crate::limits::VALUE_BYTES_MAX;
 
@@ -9,11 +10,11 @@ use super::pattern::SlotPattern;
 use super::rule::{DashPolicy, Slot};
 use super::word::QuotedWord;
 
-/// What to write where a `#` or `//` was meant to begin a comment.
+/// The fix where a `#` or `//` was meant to begin a comment.
 pub(super) const COMMENT: &str =
     "a comment begins with `;`; to mean the sign, put the value into single quotes";
 
-/// What looks like a comment behind a value that is not quoted: `#` or `//` behind a blank.
+/// The part of a value without quotes that looks like a comment: from a `#` or `//` behind a blank.
 pub(super) fn comment(value: &QuotedWord) -> Option<SourceSpan> {
     let has_comments = value.quoted || value.text().starts_with("(?x");
     let bare = |at: usize, ch: char| value.glyphs.get(at).is_some_and(|glyph| glyph.is_bare(ch));
@@ -27,7 +28,7 @@ pub(super) fn comment(value: &QuotedWord) -> Option<SourceSpan> {
     Some(value.part(at, value.glyphs.len()))
 }
 
-/// What is odd about the regex of a slot; `None` for most.
+/// The warning for the regex of a slot; `None` for most.
 pub(super) fn odd_regex(value: &QuotedWord, slot: &Slot, pattern: &SlotPattern) -> Option<RulesFault> {
     let text = value.text();
     let fault = |message: String, help: String| RulesFault::new(value.span, message).help(help);
@@ -64,7 +65,8 @@ fn is_plain(ch: char) -> bool {
     ch.is_alphanumeric() || "_-./:@=".contains(ch)
 }
 
-/// What stands between the slashes of `/…/`, without its anchors.
+/// The text between the slashes of `/…/`, without its anchors, if the slashes look like another tool's
+/// delimiters.
 fn between_slashes(text: &str) -> Option<&str> {
     let (inner, flags) = text.strip_prefix('/')?.rsplit_once('/')?;
     let is_anchored = inner.starts_with('^') || inner.ends_with('$');
@@ -74,7 +76,7 @@ fn between_slashes(text: &str) -> Option<&str> {
     (is_delimited && is_whole).then(|| inner.trim_start_matches('^').trim_end_matches('$'))
 }
 
-/// `main, dev`, `main dev`, `[main|dev]`: several words where one of them was meant.
+/// The warning for `main, dev`, `main dev` or `[main|dev]`: a list where one of its words was meant.
 fn list(text: &str) -> Option<(String, String)> {
     let inner = [("[", "]"), ("(", ")")].into_iter();
     let inner = inner.filter_map(|(open, close)| text.strip_prefix(open)?.strip_suffix(close)).next();
@@ -92,7 +94,7 @@ fn list(text: &str) -> Option<(String, String)> {
     Some((format!("`{text}` matches {what}"), format!("for one of these words, write `{}`", words.join("|"))))
 }
 
-/// `feature/*`, `*.txt`: a pattern of a shell's.
+/// The warning for `feature/*` or `*.txt`: a shell's pattern.
 fn glob(text: &str) -> Option<(String, String)> {
     let chars: Vec<_> = text.chars().collect();
     let star = chars.windows(2).position(|pair| pair[1] == '*' && pair[0] != '.')?;
@@ -113,7 +115,7 @@ fn glob(text: &str) -> Option<(String, String)> {
     Some((message, format!("write `{regex}`; for paths of files, `in DIR`")))
 }
 
-/// `main | dev`: blanks that are a part of the value.
+/// The warning for `main | dev`: the blanks are a part of the value.
 fn spaced(text: &str) -> Option<(String, String)> {
     let words: Vec<_> = text.split('|').collect();
     let is_spaced = words.windows(2).any(|pair| pair[0].ends_with(' ') && pair[1].starts_with(' '));
@@ -122,7 +124,7 @@ fn spaced(text: &str) -> Option<(String, String)> {
     is_spaced.then(|| (message, format!("write `{}`", trimmed.join("|"))))
 }
 
-/// `$HOME/…`, `~/…`: nothing is put in their place here.
+/// The warning for `$HOME/…` or `~/…`, which are not replaced in a regex.
 fn home(text: &str, is_quoted: bool) -> Option<(String, String)> {
     let (_, variable) = text.split_once('$').unwrap_or_default();
     let is_variable = ["HOME", "XDG_", "{HOME", "{XDG_"].iter().any(|name| variable.starts_with(name));
@@ -132,7 +134,7 @@ fn home(text: &str, is_quoted: bool) -> Option<(String, String)> {
     (is_variable || is_tilde).then(|| (message, "for a path below it, write `in $HOME/DIR`".to_owned()))
 }
 
-/// What to do about a regex that nothing matches.
+/// The fix for a regex that nothing matches.
 fn unmatched(text: &str) -> String {
     if text.contains(['^', '$']) {
         r"leave `^` and `$` out: a regex matches the whole value by itself; for the sign, write `\^` or `\$`"

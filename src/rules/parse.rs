@@ -1,5 +1,5 @@
-//! Lines to stanzas: which line is a rule, which attribute belongs to it, which comment speaks of it. Words
-//! are split here, attribute values are not: what a value is, only its key knows.
+//! Turns lines into stanzas: rules with their attributes and their comments. A rule line is split into words
+//! here, an attribute's value is not: its form depends on its key.
 
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::{RulesFiles, is_include};
@@ -10,7 +10,7 @@ use super::word::{QuotedWord, SourceLine};
 /// The stanzas of all files, rules in the order in which they match.
 #[derive(Debug, Default)]
 pub(super) struct ParsedRules<'s> {
-    /// What stands under `defaults:`.
+    /// The attributes under `defaults:`.
     pub(super) defaults: Vec<Attribute<'s>>,
     /// The rules.
     pub(super) rules: Vec<Stanza<'s>>,
@@ -34,7 +34,7 @@ pub(super) struct Stanza<'s> {
 pub(super) struct Attribute<'s> {
     /// The key.
     pub(super) key: &'s str,
-    /// Where the key stands.
+    /// The key's place.
     pub(super) span: SourceSpan,
     /// Everything behind the `=`.
     pub(super) value: LineTail<'s>,
@@ -54,7 +54,7 @@ pub(super) fn parse<'s>(files: &'s RulesFiles, report: &mut FaultReport) -> Pars
     parser.tree
 }
 
-/// What an indented line would belong to.
+/// The stanza that an indented line would belong to.
 #[derive(Clone, Copy)]
 enum IndentOwner {
     Nothing,
@@ -161,7 +161,8 @@ fn is_defaults(words: &[QuotedWord]) -> bool {
     !words[0].quoted && words[0].text() == "defaults:"
 }
 
-/// The words of a line that may be a rule or `defaults:`; what looks like another kind of stanza is refused.
+/// The words of a line that may be a rule or `defaults:`. A line that looks like another kind of stanza is an
+/// error.
 fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFault> {
     let [first, rest @ ..] = words.words.as_slice() else {
         return Err(RulesFault::new(line.content(), "no words"));
@@ -201,8 +202,8 @@ fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFa
     }
 }
 
-/// What to write for an indented line without `=`: with a colon or a blank in its place, it is most likely
-/// meant as one.
+/// The fix for an indented line without `=`. A line with a colon or a blank in the place of `=` is most
+/// likely meant as an attribute.
 fn without_sign(content: &str) -> String {
     let end = content.find([':', ' ', '\t']).unwrap_or(content.len());
     let (key, value) = (&content[..end], content[end..].trim_start_matches(':').trim_ascii());

@@ -1,6 +1,6 @@
-//! Slot regexes. One is proven to compile within its bounds at load, alone, before it is tied to the whole
-//! value; what `regex_machine.rs` runs is made when it is first asked, so that ten thousand rules cost little
-//! until they are used.
+//! Slot regexes. At load, a regex is parsed on its own, anchored to both ends of the value, and compiled
+//! once, as a proof that it stays within its limits. The program that `regex_machine.rs` runs is compiled
+//! when the regex is first used, so that ten thousand rules cost little memory until then.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::limits::{REGEX_BYTES_MAX, REGEX_NEST_MAX, REGEX_SOURCE_BYTES_MAX, REG
 
 use super::regex_machine::{BudgetExhausted, StepBudget, can_match, matches};
 
-/// A regex that compiles within its bounds. It matches whole values only.
+/// A regex that compiles within its limits. It matches whole values only.
 pub(super) struct SlotPattern {
     source: Box<str>,
     shortest: Option<usize>,
@@ -38,7 +38,8 @@ impl SlotPattern {
         self.shortest
     }
 
-    /// Whether some value matches that begins with such a byte; with `None`, an empty one.
+    /// Whether a value can match whose first byte `begins` accepts; `begins(None)` stands for the empty
+    /// value.
     pub(super) fn can_match(&self, begins: impl Fn(Option<u8>) -> bool) -> bool {
         can_match(self.nfa(), begins)
     }
@@ -48,7 +49,7 @@ impl SlotPattern {
         self.nfa.get_or_init(nfa)
     }
 
-    /// Whether the whole value matches, unless finding out takes more than the decision may.
+    /// Whether the whole value matches. Errors: that would take more steps than the decision has left.
     pub(super) fn matches(&self, value: &str, effort: &mut StepBudget<'_>) -> Result<bool, BudgetExhausted> {
         matches(self.nfa(), value, effort)
     }
@@ -63,14 +64,15 @@ impl fmt::Debug for SlotPattern {
 /// Why a regex is refused.
 #[derive(Clone, Debug)]
 pub(super) struct PatternError {
-    /// First byte and byte behind the last, in the source, where a part of it is to blame.
+    /// The part of the source that is wrong, if it is only a part: the first byte, and the byte behind the
+    /// last.
     pub(super) place: Option<(usize, usize)>,
     pub(super) message: String,
-    /// What to write instead, where that can be said.
+    /// The fix, where one is known.
     pub(super) help: Option<&'static str>,
 }
 
-/// The regexes of one load. Those that are written the same are one.
+/// The regexes of one load; equal sources share one pattern.
 #[derive(Debug, Default)]
 pub(super) struct PatternCache {
     known: HashMap<Box<str>, Arc<SlotPattern>>,
@@ -102,10 +104,10 @@ fn whole(message: String) -> PatternError {
     PatternError { place: None, message, help: None }
 }
 
-/// The fewest bytes and the most of the values that a regex matches.
+/// The lengths of the shortest and the longest value that a regex matches, in bytes.
 type ValueBytes = (Option<usize>, Option<usize>);
 
-/// The regex tied to both ends of the value and compiled.
+/// Anchors a regex to both ends of the value, and compiles it.
 fn compiled(source: &str) -> Result<(NFA, ValueBytes), PatternError> {
     if source.len() > REGEX_SOURCE_BYTES_MAX {
         return Err(whole(format!("this regex is longer than {REGEX_SOURCE_BYTES_MAX} bytes")));
@@ -117,8 +119,8 @@ fn compiled(source: &str) -> Result<(NFA, ValueBytes), PatternError> {
     Ok((nfa, (hir.properties().minimum_len(), hir.properties().maximum_len())))
 }
 
-/// The regex tied to both ends of the value. They are tied on as values, not as text, so that no regex can be
-/// written that takes them in.
+/// Anchors a regex to both ends of the value. The anchors are added to the parsed regex, not to its text, so
+/// that no regex can be written to get around them.
 fn anchored(source: &str) -> Result<Hir, Box<regex_syntax::Error>> {
     let hir = regex_syntax::ParserBuilder::new().nest_limit(REGEX_NEST_MAX).build().parse(source)?;
     Ok(Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]))
@@ -138,7 +140,7 @@ fn flaw(error: &regex_syntax::Error) -> PatternError {
     PatternError { place, message: format!("not a regex: {message}"), help }
 }
 
-/// What to write instead of what the engine cannot read.
+/// The fixes for regexes that cannot be parsed.
 const HINTS: &[(ErrorKind, &str)] = &[
     (ErrorKind::UnsupportedLookAround, NO_LOOK_AROUND),
     (ErrorKind::ClassUnclosed, r"close it with `]`; for the sign itself, write `\[`"),
@@ -164,7 +166,7 @@ const HINTS: &[(ErrorKind, &str)] = &[
 
 const BRACES: &str = r"for one of several words, write `a|b`; for the sign itself, `\{`";
 
-/// How to say "any but this" without look-around.
+/// The fix for "any but this" with look-around, which is not supported.
 const NO_LOOK_AROUND: &str = "write what is accepted, not what is not: `feature/[a-z0-9-]+|fix/[a-z0-9-]+` instead of \
     `(?!main).*`; a line `refuses = …` then holds that `main` is none of it";
 

@@ -1,5 +1,6 @@
-//! What a rules file means once it is loaded: every setting effective, every regex checked, the index built.
-//! Deciding takes the words of a request and gives the rule and its values, or why there is none.
+//! A policy: a loaded rules file, with every setting effective, every regex checked and the index built. A
+//! decision takes the words of a request and gives the matching rule and its values, or the reason why none
+//! matches.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -48,7 +49,7 @@ impl Policy {
             let rule = &self.rules[place];
             match fit(rule, &words, paths, &mut effort) {
                 Ok(places) => return Ok(MatchedRule::new(rule, &words, places, paths.asked.get())),
-                // What this rule would have said is not known, so no later one may answer for it.
+                // Whether this rule matches is not known, so no later rule may decide the request.
                 Err(misfit) if misfit.reason() == MissReason::TooCostly => {
                     return Err(PolicyMiss::near(rule, &misfit, &words));
                 }
@@ -58,13 +59,13 @@ impl Policy {
         Err(self.miss(&words, misfits, &candidates, paths, &mut effort))
     }
 
-    /// Has decisions that take long refuse from now on, as too costly: nobody waits for them.
+    /// Has long decisions refuse from now on, as too costly: the broker stops, and their callers do not wait.
     pub fn end_long_decisions(&self) {
         self.turns.end();
     }
 
-    /// Of the rules that have the shape, the nearest is the one that needs least to match; without any, the
-    /// one that begins alike for longest.
+    /// Explains a miss by the nearest rule. Among rules whose literals and number of words fit, that is the
+    /// rule that needs the smallest change to match; without any, the rule that shares the longest beginning.
     fn miss(
         &self,
         argv: &[&str],
@@ -103,18 +104,18 @@ impl Policy {
         &self.rules
     }
 
-    /// What may be called, for callers.
+    /// The listing of the rules for callers.
     pub fn listing(&self) -> String {
         listing(&self.rules)
     }
 
-    /// What is in force, as 64 hexadecimal digits: SHA-256 over the files, in order, and the variables they
-    /// name.
+    /// The identity of the rules in force, as 64 hexadecimal digits: SHA-256 over the files, in order, and
+    /// the variables that they name.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// The top file and all that it includes, in the order they were read.
+    /// The top file and all files that it includes, in the order in which they were read.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
     }
@@ -124,12 +125,12 @@ impl Policy {
         self.max_calls
     }
 
-    /// Whether what passes a command's streams passes the broker, by some rule.
+    /// Whether some rule needs a relay for its command's streams.
     pub fn relays(&self) -> bool {
         self.relays
     }
 
-    /// What happens to what cannot be recorded.
+    /// Whether a call runs that cannot be recorded.
     pub fn audit(&self) -> AuditMode {
         self.audit
     }
@@ -144,18 +145,18 @@ impl Policy {
         self.journal
     }
 
-    /// When a record counts.
+    /// When a record counts as written.
     pub fn sync(&self) -> SyncMode {
         self.sync
     }
 
-    /// Where the manifest is, if there is to be one.
+    /// The manifest's path, if the rules name one.
     pub fn logfile(&self) -> Option<&PathTemplate> {
         self.logfile.as_ref()
     }
 }
 
-/// Paths, and whether the disk was asked about any.
+/// A path resolver that notes whether it was asked.
 struct PathNotes<'p> {
     paths: &'p dyn PathResolver,
     asked: Cell<bool>,
@@ -186,11 +187,11 @@ impl BoundWord {
 pub struct MatchedRule {
     /// The rule.
     pub rule: Arc<Rule>,
-    /// The whole command line as it was asked for, program first.
+    /// The whole command line as it was requested, program first.
     pub argv: Vec<BoundWord>,
-    /// Where the values of `in DIR` slots lead, in the order of the command line.
+    /// The resolved paths of the values of `in DIR` slots, in the order of the command line.
     pub places: Vec<PathArgument>,
-    /// Whether what the disk said decided which rule matches: it may say something else the next time.
+    /// Whether the disk was asked to find the matching rule: the result may differ the next time.
     pub looked: bool,
 }
 
@@ -200,7 +201,7 @@ impl MatchedRule {
         Self { rule: Arc::clone(rule), argv, places, looked }
     }
 
-    /// The command line as the command gets it: each path is the one that was judged, or that of the
+    /// The command line as the command gets it: a path is the resolved one, or `/proc/self/fd/N` of the
     /// descriptor that is open there, of which the first is 3.
     pub fn words(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let (mut places, mut next) = (self.places.iter().peekable(), FIRST_HANDED_FD..);
@@ -235,14 +236,14 @@ impl MatchedRule {
     }
 }
 
-/// Why nothing matched.
+/// Why no rule matched.
 #[derive(Clone, Debug)]
 pub struct PolicyMiss {
     /// The kind of miss, as records name it.
     pub reason: MissReason,
-    /// The rule that came nearest, if any shares the program.
+    /// The nearest rule, if one has the same program.
     pub nearest: Option<Arc<Rule>>,
-    /// One sentence for a person, from what the listing already shows.
+    /// One sentence for a person, from the listing and the request only.
     pub explanation: String,
 }
 

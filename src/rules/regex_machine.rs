@@ -1,8 +1,8 @@
-//! Whether a regex matches a whole value, in steps that are counted. The machine keeps the set of places in
-//! the regex where it could be and moves all of them by one byte, so that no value takes more than its length
-//! times the size of the regex; [`StepBudget`] bounds what one decision takes of that. Instead of: the engine
-//! of the `regex` crate, which is several times faster on long values, and whose worst case cannot be
-//! counted, nor be the same each time.
+//! Matches a regex against a whole value, and counts the steps. The machine is an NFA simulation: it keeps
+//! the set of states in which it could be, and moves all of them by one byte, so a value takes at most its
+//! length times the size of the regex. [`StepBudget`] limits the steps of one decision. Instead of: the
+//! engine of the `regex` crate, which is several times faster on long values, but whose steps cannot be
+//! counted and vary from run to run.
 
 use std::collections::HashSet;
 use std::sync::MutexGuard;
@@ -15,7 +15,7 @@ use regex_automata::util::primitives::StateID;
 use crate::limits::{DECISION_STEPS_LONG, DECISION_STEPS_MAX, LOCATE_STEPS, LOCATE_STEPS_PER_BYTE};
 use crate::sys::Locked;
 
-/// Whose turn it is among the decisions of one socket's callers that take long.
+/// The turns of one socket's long decisions, of which one runs at a time.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     turn: Locked<()>,
@@ -23,36 +23,36 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Ends the one that has its turn, and those that wait for theirs.
+    /// Ends the long decision that runs, and those that wait.
     pub(super) fn end(&self) {
         self.are_over.store(true, Ordering::Relaxed);
     }
 }
 
-/// What one decision may still cost, and the memory that its matches share.
+/// The steps that one decision may still take, and the memory that its matches share.
 #[derive(Debug)]
 pub(super) struct StepBudget<'t> {
     steps_left: u64,
     turns: Option<&'t Turns>,
-    /// Held once the decision has turned out to be a long one.
+    /// The turn, held once the decision has turned out to be a long one.
     turn: Option<MutexGuard<'t, ()>>,
     now: StateSet,
     next: StateSet,
     ahead: Vec<StateID>,
 }
 
-/// A decision has taken all the steps that it may, or nobody waits for it any more.
+/// The error of a decision that has taken all its steps, or was ended by [`Turns::end`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BudgetExhausted;
 
 impl<'t> StepBudget<'t> {
-    /// That of one decision: `DECISION_STEPS_MAX` steps, all but the first of them in its turn, so that the
-    /// callers of one socket keep one processor busy at most.
+    /// The budget of one decision: `DECISION_STEPS_MAX` steps. After the first `DECISION_STEPS_LONG` of them
+    /// the decision waits for its turn, so that long decisions of one socket keep at most one processor busy.
     pub(super) fn in_turn(turns: &'t Turns) -> Self {
         Self { turns: Some(turns), ..Self::alone() }
     }
 
-    /// That of a decision that no caller waits for.
+    /// The budget of a match that takes no turn, because no caller waits for it.
     pub(super) fn alone() -> Self {
         Self {
             steps_left: DECISION_STEPS_MAX,
@@ -64,7 +64,7 @@ impl<'t> StepBudget<'t> {
         }
     }
 
-    /// Takes what looking for a path of so many bytes costs.
+    /// Takes the steps for resolving a path of so many bytes.
     pub(super) fn locate(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
         self.spend(LOCATE_STEPS + LOCATE_STEPS_PER_BYTE * bytes as u64)
     }
@@ -108,8 +108,9 @@ pub(super) fn matches(nfa: &NFA, value: &str, effort: &mut StepBudget<'_>) -> Re
     Ok(effort.next.ids.iter().any(|&id| matches!(nfa.state(id), State::Match { .. })))
 }
 
-/// Whether the regex matches some value that begins with a byte of which `begins` says so; with `None`, an
-/// empty one. Of what a regex looks around for, only the ends of the value are looked at: a no is certain.
+/// Whether the regex can match a value whose first byte `begins` accepts; `begins(None)` stands for the empty
+/// value. Of the regex's assertions only the ends of the value are checked, so `false` is certain and `true`
+/// is not.
 pub(super) fn can_match(nfa: &NFA, begins: impl Fn(Option<u8>) -> bool) -> bool {
     let (mut seen, mut ahead) = (HashSet::new(), vec![(nfa.start_anchored(), false, false)]);
     while let Some((id, has_begun, has_ended)) = ahead.pop() {
@@ -149,7 +150,7 @@ pub(super) fn can_match(nfa: &NFA, begins: impl Fn(Option<u8>) -> bool) -> bool 
     false
 }
 
-/// One match that is under way. The places that are reached stand in `effort.next`.
+/// A match in progress. The states that were reached are in `effort.next`.
 struct MatchRun<'a, 't> {
     nfa: &'a NFA,
     value: &'a [u8],
@@ -157,7 +158,7 @@ struct MatchRun<'a, 't> {
 }
 
 impl MatchRun<'_, '_> {
-    /// Moves every place by the byte at `at`. Gives the steps that it took.
+    /// Moves every state by the byte at `at`. Gives the number of steps taken.
     fn step(&mut self, at: usize) -> u64 {
         let StepBudget { now, next, .. } = &mut *self.effort;
         std::mem::swap(now, next);
@@ -182,7 +183,8 @@ impl MatchRun<'_, '_> {
         steps
     }
 
-    /// Adds a place, and all that can be reached from it without a byte, before the byte at `at`.
+    /// Adds a state, and all states that can be reached from it without a byte, before the byte at `at`.
+    /// Gives the number of steps taken.
     fn follow(&mut self, from: StateID, at: usize) -> u64 {
         let StepBudget { next, ahead, .. } = &mut *self.effort;
         let mut steps = 0;
@@ -209,8 +211,8 @@ impl MatchRun<'_, '_> {
     }
 }
 
-/// A set of places in a regex, in the order in which they were added. What `index` says of a place holds only
-/// where `ids` agrees, so that clearing costs nothing.
+/// A sparse set of a regex's states, in the order in which they were added. An entry of `index` counts only
+/// if `ids` has the state at that place, so `index` need not be cleared.
 #[derive(Debug, Default)]
 struct StateSet {
     ids: Vec<StateID>,
@@ -218,7 +220,7 @@ struct StateSet {
 }
 
 impl StateSet {
-    /// Empties it, for a regex of so many places.
+    /// Empties it, for a regex of `places` states.
     fn clear(&mut self, places: usize) {
         self.ids.clear();
         if self.index.len() < places {
@@ -226,7 +228,7 @@ impl StateSet {
         }
     }
 
-    /// Whether the place was not in the set.
+    /// Adds a state. Gives whether it was not in the set.
     fn insert(&mut self, id: StateID) -> bool {
         let known = self.index[id.as_usize()];
         if self.ids.get(known) == Some(&id) {
@@ -248,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    /// The regex, compiled as it stands.
+    /// The regex, compiled without anchors.
     fn nfa(regex: &str) -> NFA {
         Compiler::new().build(regex).expect("a good regex")
     }
@@ -288,7 +290,7 @@ mod tests {
         assert_eq!(effort.locate(0), Err(BudgetExhausted));
     }
 
-    /// Regexes of all that the syntax has, over few letters, so that values often match.
+    /// Regexes with every element of the syntax, over few letters, so that values often match.
     fn regex() -> impl Strategy<Value = String> {
         const ATOMS: &[&str] = &[
             "a", "b", "\u{e9}", ".", "[ab]", "[^a]", r"\w", r"\b", r"\B", "^", "$", r"\A", r"\z", "(?m:^)",

@@ -1,6 +1,5 @@
-//! The resource properties that a rule gives the scope of its call, named and written as
-//! systemd.resource-control(5) and systemd.scope(5) have them. What comes out is a value that a manager
-//! takes; its form on the bus is for `sd`.
+//! Parses the resource properties that a rule gives the scope of its call, named and written as in
+//! systemd.resource-control(5) and systemd.scope(5). `sd` puts the values into the form of the bus.
 
 use std::time::Duration;
 
@@ -34,12 +33,12 @@ pub enum ResourceKey {
     Slice,
 }
 
-/// What a property is set to.
+/// The value of a property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResourceValue {
-    /// Bytes, tasks, a weight, microseconds (of a quota: in each second). `u64::MAX` is no limit.
+    /// Bytes, tasks, a weight, or microseconds (for a quota: in each second). `u64::MAX` is no limit.
     Number(u64),
-    /// A part of what the machine has, in 2^-32 of the whole.
+    /// A part of the machine's whole, in units of 2^-32 of it.
     Share(u32),
     /// A word or a unit's name.
     Text(String),
@@ -48,9 +47,9 @@ pub enum ResourceValue {
 /// One property with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// Which.
+    /// The property.
     pub key: ResourceKey,
-    /// What it is set to; fits the key.
+    /// The value, which fits the key.
     pub value: ResourceValue,
 }
 
@@ -76,7 +75,7 @@ const TIMES: &[(&str, u64)] = &[
 ];
 
 impl Resource {
-    /// Whether only a service manager can do this: no file of a cgroup means it.
+    /// Whether only a service manager can set this: no file of a cgroup does.
     pub fn is_for_managers(&self) -> bool {
         match (self.key, &self.value) {
             (ResourceKey::RuntimeMax | ResourceKey::Slice, _) => true,
@@ -87,7 +86,7 @@ impl Resource {
 }
 
 impl ResourceKey {
-    /// Whether its number is one of bytes.
+    /// Whether its value is a number of bytes.
     pub fn is_bytes(self) -> bool {
         matches!(self, Self::MemoryMax | Self::MemoryHigh | Self::MemorySwapMax)
     }
@@ -108,7 +107,7 @@ impl ResourceKey {
         }
     }
 
-    /// The value of this property from what is written.
+    /// Parses a value of this property.
     pub(super) fn parse(self, word: &QuotedWord) -> Result<Resource, RulesFault> {
         let text = word.text();
         let value = match self {
@@ -198,7 +197,8 @@ fn whole(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Whether a manager takes this as a slice: each `-` nests, so none may stand at an end or beside another.
+/// Whether a manager accepts this as a slice's name: each `-` nests, so none may stand at an end or beside
+/// another.
 fn is_slice(text: &str) -> bool {
     let Some(name) = text.strip_suffix(".slice") else { return false };
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\".contains(&byte);

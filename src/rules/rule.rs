@@ -1,4 +1,4 @@
-//! One rule: the words it wants, what its slots accept, and how it runs.
+//! One rule: its words, the constraints of its slots, and the settings of its calls.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Rule {
     pub file: Arc<Path>,
     /// The rule line as the listing shows it: slots as `<name>`. Also its identity over reloads.
     pub text: Arc<str>,
-    /// What runs.
+    /// The program that runs.
     pub program: ProgramWord,
     /// How it runs.
     pub settings: RuleSettings,
@@ -59,7 +59,7 @@ pub enum ProgramWord {
 }
 
 impl ProgramWord {
-    /// What the caller's first word must be.
+    /// The first word that a caller must write; `None` if the path is not UTF-8.
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Bare(name) => Some(name),
@@ -110,7 +110,7 @@ impl Slot {
         &self.name
     }
 
-    /// One value or several.
+    /// Whether the slot takes one value or several.
     pub fn takes(&self) -> SlotCount {
         self.takes
     }
@@ -128,7 +128,7 @@ impl Slot {
         }
     }
 
-    /// The directory that a value must lie under.
+    /// The directory that a value must lie in or below.
     pub fn directory(&self) -> Option<&Path> {
         match &self.accepts {
             SlotConstraint::Under(directory, _) => Some(directory),
@@ -136,7 +136,7 @@ impl Slot {
         }
     }
 
-    /// What the command gets in the place of a path under that directory.
+    /// Whether the command gets a path in that directory as a path or as a descriptor.
     pub fn handed(&self) -> Option<PathForm> {
         match &self.accepts {
             SlotConstraint::Under(_, handed) => Some(*handed),
@@ -162,25 +162,25 @@ pub enum SlotCount {
     Several,
 }
 
-/// What becomes of a value that starts with `-`.
+/// Whether a value may start with `-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DashPolicy {
-    /// It is refused.
+    /// Such a value is refused.
     Refused,
-    /// It is a value like any other.
+    /// Such a value is accepted like any other.
     Allowed,
 }
 
-/// What the command gets in the place of a path that was judged.
+/// The form in which the command gets a path that a slot accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathForm {
-    /// The path that was found.
+    /// The resolved path.
     Path,
-    /// The path of a descriptor that is open at it.
+    /// The path of a descriptor of the command's that is open there, `/proc/self/fd/N`.
     Descriptor,
 }
 
-/// What a value must be.
+/// The constraint of a slot's values.
 #[derive(Clone, Debug)]
 pub(super) enum SlotConstraint {
     Anything,

@@ -1,18 +1,17 @@
-//! One line to words as a POSIX shell quotes them, or to the plain value of an attribute. What `$'…'` holds
-//! is for `ansi.rs`.
+//! Splits a line into words with the quoting of a POSIX shell, or reads the plain value of an attribute.
+//! `ansi.rs` reads the content of `$'…'`.
 
 use super::ansi::ansi_quotes;
 use super::cursor::LineCursor;
 use super::fault::{RulesFault, SourceSpan};
 use super::word::{QuotedChar, QuotedWord, Quoting, SourceLine};
 
-/// What a backslash does that is neither in single quotes nor in `$'…'`.
+/// The meaning of a backslash that is neither in single quotes nor in `$'…'`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BackslashRule {
-    /// As in a shell: it takes the next character; in double quotes it escapes `$`, `"`, `\` and the
-    /// backquote alone.
+    /// As in a shell: it escapes the next character; in double quotes only `$`, `"`, `\` and the backquote.
     Shell,
-    /// As a regex wants it: it stays, unless a quote follows.
+    /// As in a regex: it stays a character of the value, unless it stands before a quote.
     Regex,
 }
 
@@ -23,12 +22,12 @@ pub(super) struct WordScanner<'s> {
 }
 
 impl<'s> WordScanner<'s> {
-    /// From byte `at` of the line on.
+    /// A scanner at byte `at` of the line.
     pub(super) fn new(line: SourceLine<'s>, at: usize, backslash: BackslashRule) -> Self {
         Self { cursor: LineCursor::new(line, at), backslash }
     }
 
-    /// All that was not read: what follows the last word is a comment, or nothing.
+    /// The rest of the line, if any: what follows the last word is a comment.
     pub(super) fn remains(&self) -> Option<SourceSpan> {
         let bytes = self.cursor.rest().len();
         (bytes > 0).then(|| self.cursor.ahead(bytes))
@@ -113,7 +112,7 @@ impl<'s> WordScanner<'s> {
         Ok(())
     }
 
-    /// Takes two characters as they are.
+    /// Reads two characters as they are.
     fn pair(&mut self, quoting: Quoting, glyphs: &mut Vec<QuotedChar>) {
         glyphs.push(self.cursor.glyph(quoting));
         glyphs.push(self.cursor.glyph(quoting));

@@ -1,5 +1,5 @@
-//! Whose words stay out of the records of refused requests. Known once the rules are, so that a refusal costs
-//! the same among a thousand rules.
+//! The programs whose words stay out of the records of refused requests. The set is made when the rules are
+//! loaded, so that a refusal costs the same with a thousand rules.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::sync::Arc;
 use super::rule::Rule;
 use super::settings::LogPolicy;
 
-/// The programs that a refused request may name a secret to.
+/// The programs whose command lines may hold a secret.
 #[derive(Debug)]
 pub(super) enum SecretPrograms {
-    /// Every rule keeps words out of its records.
+    /// All programs, because every rule keeps words out of its records.
     Everybodys,
-    /// Those of the rules that do, as callers name them; mostly none.
+    /// The programs of the rules that keep words out, as callers name them; mostly none.
     Of(HashSet<Box<str>>),
 }
 
 impl SecretPrograms {
-    /// That of these rules.
+    /// The programs of these rules.
     pub(super) fn new(rules: &[Arc<Rule>]) -> Self {
         let hides = |rule: &&Arc<Rule>| rule.settings.log == LogPolicy::ExitOnly;
         if rules.iter().all(|rule| hides(&rule)) {
@@ -26,7 +26,7 @@ impl SecretPrograms {
         Self::Of(rules.iter().filter(hides).filter_map(|rule| rule.program.name()).map(Box::from).collect())
     }
 
-    /// Whether words for this program may be meant for a rule that keeps them out.
+    /// Whether a request for this program may be meant for a rule that keeps words out of its records.
     pub(super) fn covers(&self, program: &str) -> bool {
         match self {
             Self::Everybodys => true,

@@ -1,5 +1,5 @@
-//! How a call runs. [`RuleSettings`] is what a rule says once its own attributes, `defaults:` and the
-//! built-in values are put together; no later code asks again which of them spoke.
+//! The settings with which a call runs. [`RuleSettings`] combines a rule's own attributes, `defaults:` and
+//! the built-in values; later code does not ask which of the three a value came from.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::limits::CAPTURE_BYTES_DEFAULT;
 use super::resources::Resource;
 use super::template::PathTemplate;
 
-/// Every setting of a rule, defaults folded in.
+/// Every setting of a rule, with the defaults applied.
 #[derive(Clone, Debug)]
 pub struct RuleSettings {
     /// Wall-clock limit of the call.
@@ -23,44 +23,44 @@ pub struct RuleSettings {
     pub env: Vec<String>,
     /// `NAME`, `value` pairs that win over `env`; the last of a name wins.
     pub setenv: Vec<(String, String)>,
-    /// Where bare names are looked up, and the command's `PATH`.
+    /// The directories in which bare names are looked up, and the command's `PATH`.
     pub exec_path: ExecPath,
-    /// What the command's stdin is.
+    /// The source of the command's stdin.
     pub stdin: StdinMode,
-    /// What the command has in a terminal's place.
+    /// Whether the command gets the caller's terminal or a pipe.
     pub tty: TtyMode,
-    /// What ends with the caller.
+    /// Whether the call ends when its caller goes away.
     pub on_hangup: HangupAction,
-    /// What ends with the command.
+    /// Whether processes that the command leaves end with it.
     pub background: BackgroundMode,
     /// Calls of this rule at once.
     pub max_calls: Option<u32>,
-    /// What records hold.
+    /// What the records of a call contain.
     pub log: LogPolicy,
-    /// Where what passes stdin, stdout and stderr is kept; nowhere, where the log policy or `stdin = null`
-    /// says so.
+    /// The captures of stdin, stdout and stderr; `None` also where the log policy or `stdin = null` rules a
+    /// capture out.
     pub captures: [Option<Arc<PathTemplate>>; 3],
     /// Most bytes of one capture.
     pub capture_max: CaptureMax,
-    /// What the call's scope is given, each property once.
+    /// The resource properties of the call's scope, each property once.
     pub resources: Vec<Resource>,
 }
 
 impl RuleSettings {
-    /// Whether a process is made in the same way for both: in all that is settled before it is told what to
-    /// run.
+    /// Whether a call's processes are set up in the same way for both, up to the plan: streams, captures and
+    /// resources.
     pub fn is_made_like(&self, other: &Self) -> bool {
         let made = |of: &Self| (of.stdin, of.tty, of.capture_max);
         made(self) == made(other) && self.captures == other.captures && self.resources == other.resources
     }
 
-    /// Whether what passes the command's streams passes the broker.
+    /// Whether a relay moves the bytes of the command's streams.
     pub(super) fn relays(&self) -> bool {
         self.tty == TtyMode::Hide || self.captures.iter().any(Option::is_some)
     }
 }
 
-/// Where bare names are looked up.
+/// The directories in which bare names of programs are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecPath {
     /// These absolute directories, in order.
@@ -89,7 +89,7 @@ pub enum StdinMode {
 pub enum TtyMode {
     /// The caller's terminal is the command's.
     Pass,
-    /// It gets a pipe instead.
+    /// The command gets a pipe instead of a terminal.
     Hide,
 }
 
@@ -114,9 +114,9 @@ pub enum HangupAction {
 /// `background =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackgroundMode {
-    /// What the command leaves running ends with it.
+    /// Processes that the command leaves are ended with it.
     Kill,
-    /// It may go on.
+    /// Processes that the command leaves may go on.
     Keep,
 }
 
@@ -134,31 +134,31 @@ pub enum LogPolicy {
 /// `audit =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditMode {
-    /// What cannot be recorded does not run.
+    /// A call that cannot be recorded does not run.
     Strict,
-    /// What cannot be recorded is said and runs.
+    /// A call that cannot be recorded runs, and the broker reports that.
     BestEffort,
 }
 
 /// `scope =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeMode {
-    /// A scope where a manager can be had, else a delegated group where there is one, else none.
+    /// A scope if a manager makes scopes, else a delegated group if there is one, else none.
     Auto,
     /// A scope, or no call.
     Require,
     /// A delegated group, or no call.
     Delegate,
-    /// None.
+    /// No call has a scope or a group.
     Off,
 }
 
 /// `sync =`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncMode {
-    /// A record counts when the kernel has it: it outlives the broker.
+    /// A record counts once the kernel has it: it survives the broker's end.
     Kernel,
-    /// A start and an end count when they are on disk: they outlive the machine's failure.
+    /// A start and an end count once they are on disk: they survive a failure of the machine.
     Disk,
 }
 
@@ -169,11 +169,11 @@ pub enum JournalMode {
     Off,
     /// Every record does, if there is a journal.
     On,
-    /// What the journal does not take does not run.
+    /// A call whose record the journal does not take does not run.
     Require,
 }
 
-/// What one stanza says about settings, `defaults:` or a rule.
+/// The settings that one stanza sets, `defaults:` or a rule.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StatedSettings {
     pub(super) timeout: Option<Duration>,
@@ -194,8 +194,8 @@ pub(super) struct StatedSettings {
 }
 
 impl StatedSettings {
-    /// The settings of a rule that says this under these defaults. `max_calls` is not inherited: in
-    /// `defaults:` it speaks of the socket.
+    /// The settings of a rule that sets these, under these defaults. `max_calls` is not inherited, because in
+    /// `defaults:` it limits the whole socket.
     pub(super) fn under(self, defaults: &Self) -> RuleSettings {
         let inherited = |own: &[(String, String)], name: &str| !own.iter().any(|(known, _)| known == name);
         let mut setenv = defaults.setenv.clone();

@@ -1,5 +1,5 @@
-//! What the indented lines of one stanza say. Keys are looked up, values become types, and what is said
-//! twice, in the wrong place or not at all known is an error; what it means for the rule is for `lower.rs`.
+//! Reads the indented lines of one stanza: looks up the keys and parses the values. A key that is set twice,
+//! stands in the wrong place or is unknown is an error. `lower.rs` applies the result to the rule.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use super::variables::LoadVariables;
 use super::vocabulary::{self, AttributeKey, AttributePlace};
 use super::word::QuotedWord;
 
-/// All that one stanza says.
+/// The content of one stanza's attributes.
 #[derive(Debug, Default)]
 pub(super) struct StanzaContent {
     pub(super) stated: StatedSettings,
@@ -31,7 +31,7 @@ pub(super) struct StanzaContent {
     pub(super) scope: Option<ScopeMode>,
     pub(super) journal: Option<JournalMode>,
     pub(super) sync: Option<SyncMode>,
-    /// By slot name: the key's place and what the slot accepts, `None` where that is an error already.
+    /// By slot name: the key's place, and the slot's constraint; `None` for a constraint with an error.
     pub(super) constraints: HashMap<String, (SourceSpan, Option<SlotConstraint>)>,
     pub(super) allow_any: Vec<NamedSlot>,
     pub(super) allow_dash: Vec<NamedSlot>,
@@ -42,12 +42,12 @@ pub(super) struct StanzaContent {
     seen: HashMap<String, SourceSpan>,
 }
 
-/// Whose attributes are read.
+/// The stanza whose attributes are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum StanzaScope<'a> {
-    /// Those of `defaults:`.
+    /// The stanza `defaults:`.
     Defaults,
-    /// Those of a rule that has these slots, and these words.
+    /// A rule with these slots and these words.
     Rule(&'a [&'a str], &'a [QuotedWord]),
 }
 
@@ -91,7 +91,7 @@ pub(super) fn canonical(name: &str) -> &str {
     }
 }
 
-/// Reads stanzas; the regexes of all of them are in one place.
+/// Reads stanzas, which share one cache of regexes.
 pub(super) struct StanzaReader<'a, 'v> {
     pub(super) vars: &'a LoadVariables<'v>,
     pub(super) report: &'a mut FaultReport,
@@ -99,7 +99,7 @@ pub(super) struct StanzaReader<'a, 'v> {
 }
 
 impl StanzaReader<'_, '_> {
-    /// What the attributes of a stanza say.
+    /// Reads the attributes of a stanza.
     pub(super) fn read(&mut self, attributes: &[Attribute<'_>], scope: StanzaScope<'_>) -> StanzaContent {
         let mut said = StanzaContent::default();
         for attribute in attributes {
@@ -191,7 +191,7 @@ impl StanzaReader<'_, '_> {
         Ok(RuleAssertion { holds, argv, span })
     }
 
-    /// What a slot's own line accepts.
+    /// Reads the constraint in a slot's own line.
     fn accepts(&mut self, attribute: &Attribute<'_>) -> Result<SlotConstraint, RulesFault> {
         let value = attribute.value.regex()?.ok_or_else(|| empty(attribute.value, attribute.key))?;
         let text = value.text();
@@ -220,14 +220,14 @@ impl StanzaReader<'_, '_> {
     }
 }
 
-/// The same, with what to write where a comment was meant.
+/// Adds the fix for a comment in another language's form, if the problem is in one.
 fn commented(fault: RulesFault, attribute: &Attribute<'_>) -> RulesFault {
     let value = attribute.value.value().ok().flatten();
     let comment = value.and_then(|value| comment(&value));
     if comment.is_some_and(|span| fault.overlaps(span)) { fault.help(COMMENT) } else { fault }
 }
 
-/// What to write where a `;` without a blank before it ended a value.
+/// The fix where a `;` without a blank before it ended a value.
 pub(super) const CUT: &str =
     r"a `;` began a comment here; write `\;`, or put the whole value into single quotes";
 

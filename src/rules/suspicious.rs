@@ -1,12 +1,12 @@
-//! What a word looks like that nobody means: signs of a shell where there is none, signs of a page where a
-//! keyboard was meant, and slots that are not whole words. Each is a warning with what to write instead.
+//! Warnings of words that are most likely mistakes: a shell's syntax, which no shell reads here, typographic
+//! characters copied from a page, and slots that are not whole words. Each warning has a fix.
 
 use super::draft::slot_name;
 use super::fault::{RulesFault, SourceSpan};
 use super::vocabulary::is_attribute;
 use super::word::{QuotedChar, QuotedWord, Quoting};
 
-/// What is odd about a word; `None` for most.
+/// The warning for a word; `None` for most.
 pub(super) fn odd(word: &QuotedWord) -> Option<RulesFault> {
     if slot_name(word).is_some() {
         return None;
@@ -19,7 +19,7 @@ pub(super) fn odd(word: &QuotedWord) -> Option<RulesFault> {
         .or_else(|| file_names(word))
 }
 
-/// `#` or `//` as a word: a comment of another language, whose words are words here.
+/// The warning for `#` or `//` as a word: the beginning of a comment in another language.
 fn comment_sign(word: &QuotedWord) -> Option<RulesFault> {
     let text = word.text();
     (!word.quoted && matches!(&*text, "#" | "//")).then(|| {
@@ -28,7 +28,7 @@ fn comment_sign(word: &QuotedWord) -> Option<RulesFault> {
     })
 }
 
-/// What is odd about the first word of a rule.
+/// The warning for the first word of a rule; `None` for most.
 pub(super) fn odd_program(word: &QuotedWord) -> Option<RulesFault> {
     if word.quoted {
         return None;
@@ -65,12 +65,12 @@ fn is_name(text: &str) -> bool {
     starts && text.chars().all(|ch| ch.is_ascii_alphanumeric() || ch == '_')
 }
 
-/// The first character that `is_odd`, by its place.
+/// The first character that `is_odd` accepts, with its place.
 fn find(word: &QuotedWord, is_odd: impl Fn(&QuotedChar) -> bool) -> Option<(usize, char)> {
     word.glyphs.iter().position(is_odd).map(|at| (at, word.glyphs[at].ch))
 }
 
-/// Blanks, quotes and dashes as pages have them.
+/// The warning for typographic blanks, quotes and dashes, as text copied from a page has them.
 fn from_a_page(word: &QuotedWord) -> Option<RulesFault> {
     let (at, ch) = find(word, |glyph| glyph.quoting == Quoting::Bare && typeset(glyph.ch).is_some())?;
     let (is, help) = typeset(ch)?;
@@ -78,7 +78,7 @@ fn from_a_page(word: &QuotedWord) -> Option<RulesFault> {
     Some(RulesFault::new(word.part(at, at + 1), message).help(help))
 }
 
-/// What a character is that looks like one with a meaning, and what to write.
+/// The description of a character that looks like a plain one, and the fix.
 fn typeset(ch: char) -> Option<(&'static str, &'static str)> {
     Some(match ch {
         '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => {
@@ -100,7 +100,7 @@ fn typeset(ch: char) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// A slot that is not a whole word, or is written as other tools write theirs.
+/// The warning for a slot that is not a whole word, or is written in another tool's form.
 fn half_slot(word: &QuotedWord) -> Option<RulesFault> {
     let text = word.text();
     if word.quoted {
@@ -116,7 +116,7 @@ fn half_slot(word: &QuotedWord) -> Option<RulesFault> {
     Some(RulesFault::new(word.span, message).help(help))
 }
 
-/// How to write a word of which a part is a slot.
+/// The fix for a word of which a part looks like a slot.
 fn whole_slot(text: &str, name: &str) -> String {
     if text.strip_prefix('#').and_then(|rest| rest.strip_suffix('?')) == Some(name) {
         return format!("a slot is a whole word: `#{name}`; where it may be missing, write two rules");
@@ -139,7 +139,7 @@ fn escaped(text: &str) -> String {
     text.chars().flat_map(|ch| Some('\\').filter(|_| sign(&ch)).into_iter().chain([ch])).collect()
 }
 
-/// The name of what looks like a slot, and whether it is the whole word.
+/// The name in a word that looks like a slot, and whether the slot is the whole word.
 fn hole(text: &str) -> Option<(&str, bool)> {
     for (open, close) in [("{{", "}}"), ("{", "}"), ("<", ">"), ("[", "]"), ("%", "%")] {
         let inner = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
@@ -163,7 +163,7 @@ fn shell(word: &QuotedWord, span: SourceSpan, message: String) -> RulesFault {
     RulesFault::new(span, message).help(help)
 }
 
-/// Signs of the shell such as `|`, `&&`, `2>&1`.
+/// The warning for a shell's operators, such as `|`, `&&`, `2>&1`.
 fn operator(word: &QuotedWord) -> Option<RulesFault> {
     let is_operator = |glyph: &QuotedChar| glyph.quoting == Quoting::Bare && "|&<>()".contains(glyph.ch);
     let (at, _) = find(word, is_operator)?;
@@ -173,7 +173,7 @@ fn operator(word: &QuotedWord) -> Option<RulesFault> {
     Some(shell(word, word.part(at, at + length), message))
 }
 
-/// Backquotes, `$(…)`, `$1`.
+/// The warning for a shell's substitutions: backquotes, `$(…)`, `$1`.
 fn substitution(word: &QuotedWord) -> Option<RulesFault> {
     let special = |pair: &[QuotedChar]| {
         pair[0].ch == '$'
@@ -189,7 +189,7 @@ fn substitution(word: &QuotedWord) -> Option<RulesFault> {
     Some(shell(word, word.part(from, to), format!("{sign:?} is text: no shell puts anything in its place")))
 }
 
-/// `*.txt`, `~/x`, `{a,b}`: what a shell replaces by names of files, or by several words.
+/// The warning for `*.txt`, `~/x` or `{a,b}`, which a shell replaces by names of files, or by several words.
 fn file_names(word: &QuotedWord) -> Option<RulesFault> {
     let bare = |ch: char| find(word, |glyph| glyph.is_bare(ch)).map(|(at, _)| at);
     let is_home = |at: usize| at == 0 || word.glyphs[at - 1].is_bare('=') || word.glyphs[at - 1].is_bare(':');

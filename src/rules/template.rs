@@ -1,5 +1,5 @@
-//! Paths with placeholders. `#$call` and the other names with `#$` are put in when the path is needed;
-//! `$HOME` was put in at load.
+//! Paths with placeholders. `#$call` and the other names with `#$` are replaced when the path is needed;
+//! `$HOME` is replaced at load.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,8 +14,8 @@ use super::word::QuotedWord;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate(Vec<TemplatePiece>);
 
-/// What the placeholders stand for. A template for which `load` allows no call's placeholder never asks for
-/// those.
+/// The values of the placeholders. A manifest's template has no placeholder of a call, so it needs no values
+/// for those.
 #[derive(Clone, Debug, Default)]
 pub struct TemplateValues {
     /// `#$call`
@@ -108,8 +108,7 @@ impl PathTemplate {
         Ok(Self(pieces))
     }
 
-    /// The path up to the first directory or file whose name has a placeholder, that name included as it is
-    /// written.
+    /// The path up to the first component that has a placeholder, with that component as it is written.
     pub(super) fn known_part(&self) -> PathBuf {
         let path = self.to_string();
         let Some(TemplatePiece::Text(known)) = self.0.first() else { return path.into() };
@@ -132,7 +131,7 @@ impl PathTemplate {
     }
 }
 
-/// The same, with what to write where a placeholder lacks its `#`.
+/// Adds the fix for a placeholder that lacks its `#`.
 fn placed(fault: RulesFault, word: &QuotedWord, at: usize) -> RulesFault {
     let name = |ch: &char| ch.is_ascii_alphanumeric() || *ch == '_';
     let rest = word.glyphs[at..].iter().map(|glyph| glyph.ch).skip(1).skip_while(|ch| *ch == '{');
@@ -143,7 +142,7 @@ fn placed(fault: RulesFault, word: &QuotedWord, at: usize) -> RulesFault {
     fault
 }
 
-/// As it is written, its variables replaced.
+/// The template as it is written, its variables replaced.
 impl fmt::Display for PathTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|piece| match piece {

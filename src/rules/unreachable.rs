@@ -1,4 +1,4 @@
-//! Rules that no call reaches, because an earlier one takes all that they would.
+//! Finds rules that no call reaches, because an earlier rule matches every command line that they match.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::index::{RuleIndex, RuleNumber};
 use super::regex_machine::StepBudget;
 use super::rule::{DashPolicy, ExpectedWord, Rule, Slot, SlotConstraint};
 
-/// Each rule that is never reached, with the first that hides it whole.
+/// Each rule that is never reached, with the first rule that hides it.
 pub(super) fn shadowed(rules: &[Arc<Rule>], index: &RuleIndex) -> Vec<(RuleNumber, RuleNumber)> {
     let mut written: HashMap<String, RuleNumber> = HashMap::new();
     let hidden = |place: RuleNumber| {
@@ -25,18 +25,20 @@ pub(super) fn shadowed(rules: &[Arc<Rule>], index: &RuleIndex) -> Vec<(RuleNumbe
     (0..rules.len()).filter_map(hidden).collect()
 }
 
-/// All of a rule that decides what it matches.
+/// A text of all parts of a rule that decide what it matches.
 fn spelled(rule: &Rule) -> String {
     let slots = rule.slots().map(|slot| format!("\n{}", slot.description()));
     std::iter::once(format!("{}\n{}", rule.text, rule.settings.cwd.display())).chain(slots).collect()
 }
 
-/// Whether `rule` matches every command line that `other` does, as far as that can be told.
+/// Whether `rule` matches every command line that `other` matches, as far as that can be found out: `false`
+/// if in doubt.
 fn covers(rule: &Rule, other: &Rule) -> bool {
     let count = |rule: &Rule| (rule.words.len(), rule.rest().is_some());
     let (words, several) = count(rule);
     let (others, others_several) = count(other);
-    // Of a slot for several values the other rule may end in one, or go on with so many words of its own.
+    // If `rule` ends in a slot for several values, `other` may have as many words as `rule`, or up to
+    // `REST_VALUES_MAX - 1` more.
     let counts = if several {
         (words..words + REST_VALUES_MAX).contains(&others)
     } else {
@@ -74,7 +76,7 @@ fn takes(rule: &Rule, wide: &ExpectedWord, other: &Rule, narrow: &ExpectedWord) 
     }
 }
 
-/// Whether a slot takes this word without a look at the disk.
+/// Whether a slot accepts this word whatever is on the disk.
 fn slot_takes(slot: &Slot, word: &str) -> bool {
     let is_option = slot.dash == DashPolicy::Refused && word.starts_with('-');
     !is_option

@@ -1,5 +1,5 @@
-//! Attribute values to types. Each function takes the value as a word and says, at the place in it, what is
-//! wrong.
+//! Parses attribute values into types. Each function takes the value as a word, and reports a problem at its
+//! place in the word.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -65,7 +65,8 @@ pub(super) fn exec_path(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<E
     parts.iter().map(named).collect::<Result<_, _>>().map(ExecPath::List)
 }
 
-/// A path that can stand in a list between colons: what a variable brought is looked at again.
+/// A path in a list between colons. A variable's value may contain a colon, so the path is checked after
+/// variables are replaced.
 fn directory(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<PathBuf, RulesFault> {
     let directory = path(word, vars)?;
     if directory.as_os_str().as_encoded_bytes().contains(&b':') {
@@ -100,7 +101,7 @@ pub(super) fn env(word: &QuotedWord) -> Result<Vec<String>, RulesFault> {
     word.split(',').iter().map(|name| inherited(name, &name.text())).collect()
 }
 
-/// What the service manager tells the broker by its environment; a command that had it could speak for the
+/// The variables of the service manager's protocols with the broker; with them a command could pose as the
 /// broker.
 const MANAGERS: [&str; 12] = [
     "LISTEN_PID",
@@ -191,7 +192,7 @@ pub(super) fn capture_max(word: &QuotedWord) -> Result<CaptureMax, RulesFault> {
     })
 }
 
-/// Words that others have for the choices.
+/// The words that other tools use for the choices.
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("null", &["none", "/dev/null", "no", "off", "empty", "closed"]),
     ("caller", &["inherit", "pass", "on", "yes"]),
@@ -207,7 +208,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("exit-only", &["none", "off", "no"]),
 ];
 
-/// One of a few words.
+/// Parses a value that is one of a few words.
 pub(super) fn choice<T: Copy + Debug>(
     word: &QuotedWord,
     choices: &[(&'static str, T)],

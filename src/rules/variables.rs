@@ -1,5 +1,5 @@
-//! `$HOME` and `$XDG_RUNTIME_DIR` in words and path-valued attributes. Nothing else expands, and nothing
-//! expands silently to nothing: every other name is an error, and so is a value that is no absolute path.
+//! Expands `$HOME` and `$XDG_RUNTIME_DIR` in words and path-valued attributes. Every other name is an error,
+//! and so is a variable that is not set, or whose value is no absolute path.
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
@@ -33,7 +33,7 @@ impl<'v> LoadVariables<'v> {
         Self { known: [home, runtime_dir] }
     }
 
-    /// Name and value of what was expanded so far.
+    /// The names and values of the variables that were expanded so far.
     pub(super) fn used(&self) -> impl Iterator<Item = (&'static str, &'v str)> {
         self.known
             .iter()

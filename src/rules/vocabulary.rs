@@ -1,9 +1,9 @@
-//! The words of the language: every attribute, where it may stand, and whether this version has it. A slot
-//! cannot have one of these names.
+//! The vocabulary of rules files: every attribute, where it may stand, and whether this version has it. A
+//! slot cannot have the name of an attribute.
 
 use super::resources::ResourceKey;
 
-/// What an attribute sets.
+/// The setting of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttributeKey {
     Timeout,
@@ -95,7 +95,7 @@ pub fn attributes() -> impl Iterator<Item = &'static str> {
     ATTRIBUTES.iter().map(|(name, ..)| *name)
 }
 
-/// What an attribute sets, and where it may stand.
+/// The setting of the attribute with this name, and where it may stand.
 pub(super) fn find(name: &str) -> Option<(AttributeKey, AttributePlace)> {
     let known = ATTRIBUTES.iter().find(|(known, ..)| *known == name);
     let later = || LATER.contains(&name).then_some((AttributeKey::Later, AttributePlace::Anywhere));
@@ -107,7 +107,7 @@ pub(super) fn is_attribute(name: &str) -> bool {
     find(name).is_some()
 }
 
-/// The one of `known` that `name` is most likely a slip for.
+/// The name in `known` that `name` is most likely a misspelling of.
 pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     if name.len() > 32 {
         return None;

@@ -8,9 +8,9 @@ use super::fault::SourceSpan;
 pub(super) struct SourceLine<'s> {
     /// The text.
     pub(super) text: &'s str,
-    /// Which file.
+    /// The file's number.
     pub(super) file: usize,
-    /// Which line, from 0.
+    /// The line's number, from 0.
     pub(super) number: usize,
 }
 
@@ -20,7 +20,7 @@ impl SourceLine<'_> {
         SourceSpan { file: self.file, line: self.number, start, end }
     }
 
-    /// Everything but the blanks around it.
+    /// The line without the blanks around it.
     pub(super) fn content(&self) -> SourceSpan {
         let end = self.text.trim_ascii_end().len();
         self.span(self.text.len() - self.text.trim_ascii_start().len(), end)
@@ -43,7 +43,7 @@ pub(super) enum Quoting {
 pub(super) struct QuotedChar {
     /// The character.
     pub(super) ch: char,
-    /// The first byte of what is written for it, its backslash included.
+    /// The first byte of its spelling in the line, its backslash included.
     pub(super) at: usize,
     /// The byte behind the last.
     pub(super) end: usize,
@@ -57,7 +57,7 @@ impl QuotedChar {
         self.quoting != Quoting::Data
     }
 
-    /// Whether it is this character, and nothing quotes it.
+    /// Whether it is this character, unquoted.
     pub(super) fn is_bare(&self, ch: char) -> bool {
         self.ch == ch && self.quoting == Quoting::Bare
     }
@@ -72,7 +72,7 @@ pub(super) struct QuotedWord {
     pub(super) span: SourceSpan,
     /// Whether any of it is quoted or escaped.
     pub(super) quoted: bool,
-    /// The `;` that ended it and began a comment with no blank before it.
+    /// The place of the `;` that ended the value and began a comment without a blank before it.
     pub(super) cut: Option<usize>,
 }
 
@@ -82,7 +82,7 @@ impl QuotedWord {
         self.glyphs.iter().map(|glyph| glyph.ch).collect()
     }
 
-    /// Where the characters from `from` to before `to` stand.
+    /// The place of the characters from `from` to before `to`.
     pub(super) fn part(&self, from: usize, to: usize) -> SourceSpan {
         let start = self.glyphs.get(from).map_or(self.span.end, |glyph| glyph.at);
         let last = to.checked_sub(1).and_then(|last| self.glyphs.get(last));
@@ -97,7 +97,7 @@ impl QuotedWord {
         Self { glyphs: self.glyphs[from..to].to_vec(), span: self.part(from, to), ..*self }
     }
 
-    /// What stands between the separators, each part without the blanks around it.
+    /// The parts between the separators, each without the blanks around it.
     pub(super) fn split(&self, separator: char) -> Vec<Self> {
         let mut ends: Vec<_> = (0..self.glyphs.len()).filter(|&at| self.glyphs[at].ch == separator).collect();
         ends.push(self.glyphs.len());

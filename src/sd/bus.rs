@@ -1,5 +1,5 @@
-//! A connection to a systemd manager: asks for scopes without waiting, and gives what the manager says as
-//! [`ManagerReply`]s. Who asked for what is for the caller to remember, by serial number and by the unit's
+//! A connection to a systemd manager: asks for scopes without waiting, and gives the manager's answers as
+//! [`ManagerReply`]s. The code that asks matches an answer to its request, by serial number and by the unit's
 //! name.
 
 use std::fmt;
@@ -26,22 +26,22 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
 const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
 
-/// The first release of systemd that takes the processes of a scope by their handles (`PIDFDs`).
+/// The first release of systemd that takes the processes of a scope as pidfds (`PIDFDs`).
 const PIDFDS_SINCE: u32 = 255;
 
-/// What is sent by the manager when a job is over. Whoever asked for the job is sent it without being
-/// subscribed, and while nobody is, the manager does not tell the bus of every unit that comes, changes and
-/// goes, which costs both their time.
+/// The signal that the manager sends when a job is over. The client that asked for the job gets it without
+/// `Subscribe`. As long as no client subscribes, the manager does not send signals for every unit that comes,
+/// changes and goes, which would cost time in the manager and on the bus.
 const JOBS: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
                     interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
-/// Where a bus is.
+/// The address of a bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BusAddress(String);
 
 impl BusAddress {
-    /// The bus of the manager that this process lives under: the session's, else the user's, else, for a
-    /// service of the system, the system's. `None` where there is no sign of any.
+    /// The bus of the manager above this process: the session's, else the user's, else, for a system service,
+    /// the system's. `None` where the environment names none.
     pub fn find(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         if let Some(address) = set("DBUS_SESSION_BUS_ADDRESS") {
@@ -55,7 +55,7 @@ impl BusAddress {
     }
 }
 
-/// A path in an address: what is not plain is `%XX`.
+/// A path as it stands in an address: bytes that are not plain become `%XX`.
 fn escaped(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/.*".contains(&byte);
     path.bytes()
@@ -66,15 +66,15 @@ fn escaped(path: &str) -> String {
 /// Why there is no scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusError {
-    /// Nothing says where a bus would be.
+    /// The environment names no bus.
     NoAddress,
-    /// The bus or the manager cannot be reached, or says no; in its own words.
+    /// The bus or the manager cannot be reached, or refuses; the text is its own.
     Failed(String),
-    /// The manager makes no scopes for this user; in its own words.
+    /// The manager makes no scopes for this user; the text is its own.
     Denied(String),
-    /// The manager is stopping what the scope belongs to, the broker's own unit above all; in its own words.
+    /// The manager is stopping a unit that the scope depends on, such as the broker's; the text is its own.
     Stopped(String),
-    /// The manager did not do it in time.
+    /// The manager did not answer in time.
     Silent,
 }
 
@@ -94,17 +94,18 @@ impl fmt::Display for BusError {
 
 impl std::error::Error for BusError {}
 
-/// What a manager answers to a user who may not have units made, depending on whether anybody could be asked.
+/// The errors of a manager for a user without the right to start units; the second where a password could be
+/// asked for interactively.
 const DENIALS: [&str; 2] = [
     "org.freedesktop.DBus.Error.AccessDenied",
     "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
 ];
 
-/// What a manager answers that has been told to stop what the new unit belongs to.
+/// The error of a manager that has a stop job for a unit that the new unit depends on.
 const DESTRUCTIVE: &str = "org.freedesktop.systemd1.TransactionIsDestructive";
 
 impl BusError {
-    /// What it means that the manager refused, as [`ManagerReply::Refused`] tells it.
+    /// The error for the text of a [`ManagerReply::Refused`].
     pub fn refused(why: String) -> Self {
         if DENIALS.iter().any(|denial| why.starts_with(denial)) {
             Self::Denied(why)
@@ -115,7 +116,7 @@ impl BusError {
         }
     }
 
-    /// What it means that a job ended so, as [`ManagerReply::Over`] tells it, when it did not end as `done`.
+    /// The error for the result of a [`ManagerReply::Over`] that is not `done`.
     pub fn ended(result: &str) -> Self {
         let why = format!("the scope's job ended as {result}");
         if result == "canceled" { Self::Stopped(why) } else { Self::Failed(why) }
@@ -129,19 +130,19 @@ impl From<zbus::Error> for BusError {
         {
             return Self::Silent;
         }
-        // What an error's text says of the outside may have line ends; a notice is one line.
+        // An error's text may contain text from outside, with line ends; a notice is one line.
         Self::Failed(source.to_string().replace(char::is_control, " "))
     }
 }
 
-/// What a manager says.
+/// An answer of the manager's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManagerReply {
     /// The request with this serial number was taken.
     Taken(u32),
     /// The request with this serial number was refused.
     Refused(u32, String),
-    /// The last job of a unit is over; with its result, `done` when it went well.
+    /// The job of the unit with this name is over, with this result; `done` is success.
     Over(String, String),
 }
 
@@ -154,8 +155,8 @@ pub struct ManagerBus {
     handover: HandoverMode,
 }
 
-/// Whether the manager behind `address` gave the group `path`, this process's, away. Waits for it, but no
-/// longer than this.
+/// Whether the manager behind `address` delegated the cgroup `path`, which is this process's. Waits at most
+/// for `wait`.
 pub fn delegates(address: &BusAddress, path: &str, wait: Duration) -> Result<bool, BusError> {
     let until = Instant::now() + wait;
     let transport = BusTransport::connect(&address.0, until)?;
@@ -184,7 +185,7 @@ impl ManagerBus {
         Ok(Self { transport, heard, broker, handover })
     }
 
-    /// What the manager has said since the last time; does not wait.
+    /// The manager's answers since the last call of this function; does not wait.
     pub fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
         let lost = |_| BusError::Failed("the connection to the message bus was lost".into());
         let messages = self.transport.receive(&mut self.heard).map_err(lost)?;
@@ -199,7 +200,7 @@ impl ManagerBus {
         self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", properties, auxiliary))
     }
 
-    /// Gives a scope another description, and the request's serial number.
+    /// Asks for another description of a scope, and gives the request's serial number.
     pub fn describe(&self, scope: &ScopeName, text: &str) -> Result<u32, BusError> {
         let properties = vec![("Description", Value::from(text))];
         self.ask("SetUnitProperties", &(scope.as_str(), true, properties))
@@ -221,16 +222,17 @@ impl ManagerBus {
 }
 
 impl AsFd for ManagerBus {
-    /// Readable when the manager said something.
+    /// Readable when the manager has sent a message.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.transport.as_fd()
     }
 }
 
-/// The service that this process runs in, when the manager knows one: it knows only what is its own.
+/// The service that this process runs in, if it is one of this manager's units.
 fn own_service(transport: &BusTransport, until: Instant) -> Result<Option<String>, BusError> {
     let answer = match transport.call(TO_MANAGER, "GetUnitByPID", &std::process::id(), until) {
-        // The manager's own word; one of the bus would be that there is no manager.
+        // An error of the manager's: the process is in no unit. An error of the bus would mean that there is
+        // no manager.
         Err(zbus::Error::MethodError(name, ..)) if name.starts_with(MANAGER) => return Ok(None),
         answer => answer?,
     };
@@ -238,7 +240,7 @@ fn own_service(transport: &BusTransport, until: Instant) -> Result<Option<String
     Ok(unit_of(path.as_str()).filter(|unit| unit.ends_with(".service")))
 }
 
-/// Which systemd the manager is of.
+/// The manager's release of systemd.
 fn release(transport: &BusTransport, until: Instant) -> Option<u32> {
     let property = (MANAGER_INTERFACE, "Version");
     let answer = transport.call((MANAGER, MANAGER_PATH, PROPERTIES), "Get", &property, until).ok()?;
@@ -253,7 +255,8 @@ fn release_in(version: &str) -> Option<u32> {
     digits[..end].parse().ok()
 }
 
-/// The unit that an object path stands for: what is not a letter or digit is `_XX` there.
+/// The name of the unit that an object path stands for; in the path, a byte that is no letter or digit is
+/// `_XX`.
 fn unit_of(path: &str) -> Option<String> {
     let name = path.strip_prefix("/org/freedesktop/systemd1/unit/")?;
     String::from_utf8(unescape(name.as_bytes(), b'_')?).ok()

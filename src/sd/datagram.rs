@@ -1,5 +1,5 @@
-//! Datagrams to one of systemd's sockets. Whoever does not read there holds nobody up for longer than a
-//! bound.
+//! Sends datagrams to one of systemd's sockets. If the reader does not read, a send waits for a bounded time
+//! only.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -11,7 +11,7 @@ use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockTy
 use nix::sys::socket::{sendmsg, setsockopt, socket};
 use nix::sys::time::TimeVal;
 
-/// A way to one address.
+/// A socket for datagrams to one address.
 #[derive(Debug)]
 pub(super) struct DatagramChannel {
     socket: OwnedFd,
@@ -21,15 +21,15 @@ pub(super) struct DatagramChannel {
 /// What to do when the other side's queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueuePolicy {
-    /// Wait, at most as long as the channel allows.
+    /// Wait, at most for the channel's limit.
     Bounded,
-    /// Let it be.
+    /// Fail at once.
     None,
 }
 
 impl DatagramChannel {
-    /// A channel that waits at most `limit`. Not connected: a reader that starts anew has another socket at
-    /// the same address.
+    /// A channel whose sends wait at most `limit`. The socket is not connected, because a reader that is
+    /// restarted has a new socket at the same address.
     pub(super) fn new(address: UnixAddr, limit: Duration) -> io::Result<Self> {
         let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
         let limit = TimeVal::new(limit.as_secs().cast_signed(), limit.subsec_micros().into());
@@ -37,7 +37,7 @@ impl DatagramChannel {
         Ok(Self { socket, address })
     }
 
-    /// One datagram, with a descriptor if one is given.
+    /// Sends one datagram, with a descriptor if one is given.
     pub(super) fn send(
         &self,
         message: &[u8],

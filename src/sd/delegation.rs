@@ -1,7 +1,7 @@
-//! The group that a service manager gave away to this process (`Delegate=`), and what is made of it: the
-//! broker in a sub-group of its own, each call in another. A group that merely can be written is not ours: a
-//! manager that keeps it moves its processes and resets its files when it likes. See
-//! <https://systemd.io/CGROUP_DELEGATION>.
+//! The cgroup that a service manager delegated to this process (`Delegate=`), and the groups that are made in
+//! it: one for the broker itself, and one for each call. That a cgroup can be written does not mean that it
+//! was delegated: a manager may move the processes and reset the files of a cgroup that it has not delegated.
+//! See <https://systemd.io/CGROUP_DELEGATION>.
 
 use std::fmt;
 use std::io;
@@ -15,33 +15,34 @@ use crate::sys;
 use super::bus::BusError;
 use super::scope::tag;
 
-/// The broker's own sub-group. A group that hands controllers on to others may hold no process itself.
+/// The broker's own sub-group, because a cgroup that enables controllers for its children may hold no
+/// process.
 const BROKER: &str = "broker";
 
-/// What the names of sockets' sub-groups begin with. Alone it could be a file of the kernel's.
+/// The prefix of the names of sockets' sub-groups, so that none can be the name of a file of the kernel's.
 const CALLS: &str = "calls-";
 
-/// What calls can be limited by, and is measured of them.
+/// The controllers that limit and measure calls.
 const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
-/// A group of our own.
+/// The delegated cgroup.
 #[derive(Debug)]
 pub struct Delegation {
     root: Cgroup,
 }
 
-/// Why there is none.
+/// Why the broker has no delegated cgroup.
 #[derive(Debug)]
 pub enum DelegationError {
-    /// Nobody looked: no rules had a use for one when the broker started.
+    /// No delegated cgroup was looked for, because no rules had a use for one when the broker started.
     Unasked,
-    /// No cgroup v2, or it cannot be looked at.
+    /// There is no cgroup v2, or it cannot be read.
     NoGroup(io::Error),
-    /// It is the manager's.
+    /// The broker's cgroup is not delegated.
     Kept(String),
-    /// Whether it is cannot be found out.
+    /// Whether the broker's cgroup is delegated cannot be found out.
     Unknown(String, BusError),
-    /// It is ours, but the broker cannot move into a sub-group.
+    /// The broker's cgroup is delegated, but the broker cannot move into a sub-group.
     Stuck(io::Error),
 }
 
@@ -64,8 +65,9 @@ impl fmt::Display for DelegationError {
 impl std::error::Error for DelegationError {}
 
 impl Delegation {
-    /// Finds out whether this process's group is its own. The system's manager marks such a group; a user's
-    /// manager may not, and is asked: `ask` says whether the unit with this group delegates.
+    /// Finds out whether this process's cgroup is delegated. The system's manager marks a delegated cgroup
+    /// with an extended attribute; a user's manager may not be able to, and is asked: `ask` says whether the
+    /// unit with this cgroup delegates.
     pub fn find(ask: impl FnOnce(&str) -> Result<bool, BusError>) -> Result<Self, DelegationError> {
         let root = Cgroup::own().map_err(DelegationError::NoGroup)?;
         if !is_writable(&root) {
@@ -81,10 +83,11 @@ impl Delegation {
         Ok(Self { root })
     }
 
-    /// Moves this process into a sub-group, removes what an earlier broker left, and hands the controllers
-    /// on.
+    /// Moves this process into a sub-group, removes the groups that an earlier broker left, and enables the
+    /// controllers for sub-groups.
     ///
-    /// To be called before there are other processes: what is started later is where its parent is.
+    /// Called before there are other processes: a process that is started later begins in its parent's
+    /// cgroup.
     pub fn settle(&self) -> Result<(), DelegationError> {
         let own = self.root.at(BROKER).map_err(DelegationError::Stuck)?;
         own.set("cgroup.procs", "0").map_err(DelegationError::Stuck)?;
@@ -93,26 +96,26 @@ impl Delegation {
         Ok(())
     }
 
-    /// The group that the calls of a socket are in.
+    /// The group above the groups of a socket's calls.
     pub fn of_socket(&self, socket: &SocketName) -> io::Result<CallsCgroup> {
         let group = self.root.at(&format!("{CALLS}{}", tag(socket)))?;
         hand_on(&group);
         Ok(CallsCgroup { group })
     }
 
-    /// Removes the groups of calls in which nothing runs.
+    /// Removes the groups of calls in which no process runs.
     pub fn clear(&self) {
         for group in self.root.children().unwrap_or_default() {
             let name = group.path().rsplit('/').next().unwrap_or_default();
             if name.starts_with(CALLS) {
-                // One that is in use stays; it ends with the unit.
+                // A group that is in use stays; it ends with the unit.
                 group.remove().ok();
             }
         }
     }
 }
 
-/// The group that holds those of a socket's calls.
+/// The group above the groups of a socket's calls.
 #[derive(Debug)]
 pub struct CallsCgroup {
     group: Cgroup,
@@ -140,8 +143,8 @@ fn is_marked(group: &Cgroup) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Has the groups in this one get its controllers, as many as there are. What is missing shows when a limit
-/// is set.
+/// Enables this group's controllers for the groups in it, as far as there are any. A missing controller shows
+/// when a limit is set.
 fn hand_on(group: &Cgroup) {
     let has = group.controllers().unwrap_or_default();
     for controller in CONTROLLERS.iter().filter(|controller| has.iter().any(|own| own == *controller)) {

@@ -1,6 +1,5 @@
-//! Entries for the journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL). An [`JournalEntry`]
-//! is made of fields; what stands in one field cannot begin another. The socket is asked for at most a named
-//! time.
+//! Entries for the journal, in its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL). A [`JournalEntry`]
+//! is made of fields; the text of one field cannot begin another. A send waits at most [`JOURNAL_SEND_MAX`].
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,19 +14,19 @@ use crate::limits::JOURNAL_SEND_MAX;
 
 use super::datagram::{DatagramChannel, QueuePolicy};
 
-/// Where the journal listens.
+/// The path of the journal's socket.
 pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
-/// How much an entry matters, as in syslog(3).
+/// The priority of an entry, as in syslog(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Something was lost.
+    /// A loss, such as of records.
     Error,
-    /// Something was not as it should be.
+    /// A state or an event that should not be.
     Warning,
-    /// Something that an operator may look for.
+    /// An event that an operator may look for.
     Notice,
-    /// What happens every day.
+    /// An everyday event.
     Info,
 }
 
@@ -75,18 +74,18 @@ impl JournalEntry {
     }
 }
 
-/// The way to the journal.
+/// A socket that sends to the journal.
 #[derive(Debug)]
 pub struct JournalSocket(DatagramChannel);
 
 impl JournalSocket {
-    /// A socket; that anybody listens is not known before something is sent.
+    /// A new socket. Whether the journal listens is not known before an entry is sent.
     pub fn new() -> io::Result<Self> {
         Ok(Self(DatagramChannel::new(UnixAddr::new(JOURNAL_SOCKET)?, JOURNAL_SEND_MAX)?))
     }
 
-    /// Hands over an entry. A journal whose queue is full is given [`JOURNAL_SEND_MAX`], or with `hurry` no
-    /// time.
+    /// Sends an entry. If the journal's queue is full, waits at most [`JOURNAL_SEND_MAX`], or with `hurry`
+    /// not at all.
     pub fn send(&self, entry: &JournalEntry, hurry: bool) -> io::Result<()> {
         let patience = if hurry { QueuePolicy::None } else { QueuePolicy::Bounded };
         match self.0.send(&entry.0, None, patience) {
@@ -103,7 +102,7 @@ impl JournalSocket {
     }
 }
 
-/// What does not fit a datagram goes in a file that nobody can change any more.
+/// A sealed memfd, which no process can change, for an entry that is too large for a datagram.
 fn sealed(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(c"entry", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
     file.write_all(bytes)?;

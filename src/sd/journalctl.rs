@@ -1,5 +1,5 @@
-//! The journal, read back by `journalctl`: the one program that knows its files, and that may be asked by
-//! everybody who may read them.
+//! Reads the journal back through `journalctl`: the one program that knows the format of its files, and any
+//! user who may read them can run it.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_SAID_BYTES_MAX};
 
-/// Which journal.
+/// The journal to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalScope {
     /// All that this user may read.
@@ -23,7 +23,7 @@ pub enum JournalScope {
     Directory(PathBuf),
 }
 
-/// What an entry says of a record, as text.
+/// The fields of a record's entry, as text.
 #[derive(Debug, Deserialize)]
 pub struct EntryText {
     /// `SLUICE_KIND`.
@@ -44,7 +44,8 @@ pub struct EntryText {
     /// `SLUICE_MANIFEST`.
     #[serde(rename = "SLUICE_MANIFEST")]
     pub manifest: Option<String>,
-    /// `_PID`: the process that sent the entry, by the kernel's word, as all that follows.
+    /// `_PID`: the process that sent the entry, as the kernel names it. This and the following fields are the
+    /// journal's own.
     #[serde(rename = "_PID")]
     pub pid: Option<String>,
     /// `_EXE`: its program; missing where it had ended before the journal looked.
@@ -63,9 +64,9 @@ pub struct EntryText {
 pub enum JournalctlError {
     /// The program cannot be started.
     Start(io::Error),
-    /// It failed, and said this.
+    /// The program failed, with this text on stderr.
     Failed(String),
-    /// What it wrote cannot be read.
+    /// The program's output cannot be read.
     Io(io::Error),
 }
 
@@ -81,8 +82,8 @@ impl fmt::Display for JournalctlError {
 
 impl std::error::Error for JournalctlError {}
 
-/// Hands each record's entry of this user's brokers since then, in milliseconds since 1970, to `take`. The
-/// journal itself notes whose process sent an entry. One that is not of a record is passed over.
+/// Gives `take` the entry of each record that brokers of user `uid` made since `since_ms` (milliseconds since
+/// 1970). The user is the sender's, as the journal noted it. An entry that is not a record's is passed over.
 pub fn read_journal(
     journals: &JournalScope,
     uid: u32,
@@ -126,7 +127,8 @@ fn read_entries(stdout: ChildStdout, take: &mut impl FnMut(EntryText)) -> io::Re
     Ok(())
 }
 
-/// Waits for its end. Its stdout is at its end by now, and what it says on stderr is little.
+/// Waits for the program's end. Its stdout has been read to the end, and its stderr is too short to fill a
+/// pipe.
 fn end(mut child: Child) -> Result<(), JournalctlError> {
     let mut said = String::new();
     if let Some(stderr) = child.stderr.take() {

@@ -1,7 +1,7 @@
-//! systemd's protocols: what the service manager is told (`notify.rs`), what the journal is given
-//! (`journal.rs`) and what it has (`journalctl.rs`), and scopes: `bus.rs` speaks to a manager, over
-//! `transport.rs`, and `scope.rs` says what it is asked for. `delegation.rs` is the group that a manager gave
-//! away. Knows nothing of rules in force or calls.
+//! systemd's protocols: notices to the service manager (`notify.rs`), entries for the journal (`journal.rs`)
+//! and reading them back (`journalctl.rs`), and scopes: `bus.rs` speaks to a manager over `transport.rs`, and
+//! `scope.rs` has the properties of a scope. `delegation.rs` uses the cgroup that a manager delegated to the
+//! broker. Knows nothing of rules in force or calls.
 
 #![forbid(unsafe_code)]
 

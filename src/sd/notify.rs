@@ -1,6 +1,6 @@
-//! What the service manager is told of the broker. The words are those of the crate `sd-notify`; the sending
-//! is not, because there the environment is read with each message, an abstract socket (`@NAME`) cannot be
-//! reached, and a manager that does not read would hold the broker up for good.
+//! Notices about the broker to the service manager. The messages' texts come from the crate `sd-notify`, but
+//! not the sending: the crate reads the environment for each message, cannot reach an abstract socket
+//! (`@NAME`), and would wait for ever for a manager that does not read.
 
 use std::env;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use crate::limits::{NOTIFY_SEND_MAX, WATCHDOG_INTERVAL_MIN};
 
 use super::datagram::{DatagramChannel, QueuePolicy};
 
-/// The way to the service manager; without one, everything that is said is dropped.
+/// Sends notices to the service manager; without a manager, drops them.
 #[derive(Debug, Default)]
 pub struct Notifier {
     channel: Option<DatagramChannel>,
@@ -24,8 +24,8 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// The manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`), if it names
-    /// one.
+    /// A notifier for the manager that the environment names (`NOTIFY_SOCKET`, `WATCHDOG_USEC`,
+    /// `WATCHDOG_PID`), if it names one.
     pub fn from_env() -> io::Result<Self> {
         let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
@@ -34,53 +34,53 @@ impl Notifier {
         Ok(Self { channel: Some(channel), watchdog: sd_notify::watchdog_enabled() })
     }
 
-    /// Whether anybody listens.
+    /// Whether there is a manager to notify.
     pub fn is_heard(&self) -> bool {
         self.channel.is_some()
     }
 
-    /// How often a sign of life is due: twice in the time after which the manager takes the broker for stuck.
+    /// The interval of watchdog pings: half the time after which the manager takes the broker for stuck.
     pub fn ping_interval(&self) -> Option<Duration> {
         let limit = self.watchdog.filter(|limit| self.is_heard() && !limit.is_zero())?;
         Some((limit / 2).max(WATCHDOG_INTERVAL_MIN))
     }
 
-    /// Callers are answered from now on, or again, after a reload.
-    /// Errors, as of all but [`Self::last_word`]: `WouldBlock`, the manager's queue is full; nothing waits
-    /// here.
+    /// Tells that callers are answered from now on, or again, after a reload. Errors, as in every function
+    /// here but [`Self::last_word`]: `WouldBlock` (the manager's queue is full, and the function does not
+    /// wait).
     pub fn ready(&self, status: &str) -> io::Result<()> {
         self.send(QueuePolicy::None, &[NotifyState::Ready, NotifyState::Status(status)])
     }
 
-    /// The rules are being read again.
+    /// Tells that the rules are being read again.
     pub fn reloading(&self) -> io::Result<()> {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
         self.send(QueuePolicy::None, &states)
     }
 
-    /// The broker ends.
+    /// Tells that the broker is stopping.
     pub fn stopping(&self, status: &str) -> io::Result<()> {
         self.send(QueuePolicy::None, &[NotifyState::Stopping, NotifyState::Status(status)])
     }
 
-    /// How things stand, as one line for a person.
+    /// Sends the broker's status, one line for a person.
     pub fn status(&self, status: &str) -> io::Result<()> {
         self.send(QueuePolicy::None, &[NotifyState::Status(status)])
     }
 
-    /// How things stand, as the last word of a broker that cannot serve. Waits [`NOTIFY_SEND_MAX`] at most.
+    /// Sends the last status of a broker that cannot serve. Waits at most [`NOTIFY_SEND_MAX`].
     pub fn last_word(&self, status: &str) -> io::Result<()> {
         self.send(QueuePolicy::Bounded, &[NotifyState::Status(status)])
     }
 
-    /// A sign of life.
+    /// Sends a watchdog ping.
     pub fn ping(&self) -> io::Result<()> {
         self.send(QueuePolicy::None, &[NotifyState::Watchdog])
     }
 
-    /// One datagram, a line for each state. A line break in a text would begin another state, so there is
-    /// none.
+    /// Sends one datagram, with a line for each state. Line breaks in a text, which would begin another
+    /// state, become spaces.
     fn send(&self, patience: QueuePolicy, states: &[NotifyState<'_>]) -> io::Result<()> {
         let Some(channel) = &self.channel else { return Ok(()) };
         let mut message = String::new();

@@ -1,4 +1,4 @@
-//! A transient scope as a manager is asked for it: its name, its slice, its properties. Pure.
+//! A transient scope as the manager is asked for it: its name, its slice, its properties. Pure functions.
 
 use std::os::fd::BorrowedFd;
 
@@ -31,7 +31,7 @@ pub fn slice_of(socket: &SocketName) -> String {
     format!("sluice-{}.slice", tag(socket))
 }
 
-/// A socket's name inside the name of a unit or group; a long one is cut, and told apart by its hash.
+/// A socket's name as a part of the name of a unit or group. A long name is cut, and its hash appended.
 pub(super) fn tag(socket: &SocketName) -> String {
     let escaped = escape_name(socket.as_str());
     if escaped.is_empty() {
@@ -44,8 +44,8 @@ pub(super) fn tag(socket: &SocketName) -> String {
     format!("{}_{}", &escaped[..SCOPE_TAG_BYTES_MAX - 17], &hash[..16])
 }
 
-/// A running call as `systemctl` shows it. A manager writes the text into a unit file, so that nothing of the
-/// caller's may end a line or begin an escape.
+/// The description of a running call, as `systemctl` shows it. The manager writes the text into a unit file,
+/// so line ends, backslashes and other characters of the caller's that are not printable ASCII become `?`.
 pub fn described<'w>(call: CallId, argv: impl Iterator<Item = &'w str>) -> String {
     let mut text = format!("sluice call {call}");
     for (at, word) in argv.enumerate() {
@@ -71,23 +71,23 @@ pub struct NewScope<'a> {
     pub name: &'a ScopeName,
     /// The socket it is for.
     pub socket: &'a SocketName,
-    /// The process that goes in: a child of ours that is not reaped yet, so that its number means nobody
-    /// else.
+    /// The pid of the process that goes in: a child of ours that is not reaped yet, so the pid is no other
+    /// process's.
     pub pid: u32,
-    /// Its handle.
+    /// The process's pidfd.
     pub pidfd: BorrowedFd<'a>,
-    /// The broker's own unit, with which the scope ends.
+    /// The broker's own unit: when it stops, so does the scope.
     pub broker: Option<&'a str>,
-    /// What the rule asks for.
+    /// The limits of the rule.
     pub resources: &'a [Resource],
 }
 
-/// How a manager takes the process that goes into a scope.
+/// How the process that goes into a scope is handed to the manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandoverMode {
-    /// By its handle.
+    /// As a pidfd.
     Pidfd,
-    /// By its number.
+    /// As a pid.
     Pid,
 }
 
@@ -105,8 +105,8 @@ impl NewScope<'_> {
         ];
         if let Some(broker) = self.broker {
             properties.push(("BindsTo", vec![broker].into()));
-            // On stop the order is the other way round: the broker hears of it first and ends its calls on
-            // record.
+            // Stopping reverses `Before`: the manager stops the broker first, which ends its calls and
+            // records their ends.
             properties.push(("Before", vec![broker].into()));
         }
         if !self.resources.iter().any(|resource| resource.key == ResourceKey::Slice) {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(described(call, [long.as_str()].into_iter()).len(), SCOPE_DESCRIPTION_CHARS_MAX);
     }
 
-    /// What a scope for socket `a` is given under this key.
+    /// The values of this property of a scope for socket `a`.
     fn given(key: &str, resources: &[Resource], handover: HandoverMode) -> Vec<String> {
         let socket = SocketName::new("a");
         let name = ScopeName::new(&socket, 1, 1);

@@ -1,5 +1,5 @@
-//! A connection to a message bus without threads of its own. zbus is futures: whoever asks polls them, here,
-//! and waits for the socket itself in between, until a deadline.
+//! A connection to a message bus without threads of its own. zbus works with futures: the calling thread
+//! polls them here, and waits for the socket in between, until a deadline.
 
 use std::io;
 use std::ops::Range;
@@ -33,8 +33,8 @@ pub(super) struct BusTransport {
 }
 
 impl BusTransport {
-    /// Connects, and is greeted by the bus.
-    /// Errors: those of `connect(2)`, of the bus, `TimedOut`; no unix socket.
+    /// Connects, and does the bus's handshake.
+    /// Errors: those of `connect(2)`, of the bus, `TimedOut`; the address is not a unix socket's.
     pub(super) fn connect(address: &str, until: Instant) -> zbus::Result<Self> {
         let stream = reach(&place(address)?, until)?;
         let socket_end =
@@ -44,7 +44,7 @@ impl BusTransport {
         Ok(Self { connection, socket_end })
     }
 
-    /// Asks something of the bus, and waits for the answer.
+    /// Calls a method over the bus, and waits for the answer.
     /// Errors: the other side's, `TimedOut`.
     pub(super) fn call<B: serde::Serialize + zbus::zvariant::DynamicType>(
         &self,
@@ -57,17 +57,17 @@ impl BusTransport {
         drive(&self.socket_end, Some(self.connection.executor()), call, until)
     }
 
-    /// Sends a message, and waits as long as there is no room for it. Nothing is read meanwhile.
+    /// Sends a message, and waits until the socket has room for it. No message is read meanwhile.
     pub(super) fn send(&self, message: &Message, until: Instant) -> zbus::Result<()> {
         drive(&self.socket_end, None, self.connection.send(message), until)
     }
 
-    /// Keeps what comes from now on for [`Self::receive`].
+    /// A stream that keeps the messages that come from now on, for [`Self::receive`].
     pub(super) fn listen(&self) -> MessageStream {
         MessageStream::from(&self.connection)
     }
 
-    /// Takes what has come, without waiting.
+    /// The messages that have come, without waiting.
     /// Errors: the connection is over.
     pub(super) fn receive(&self, heard: &mut MessageStream) -> zbus::Result<Vec<Message>> {
         let mut messages = Vec::new();
@@ -84,7 +84,7 @@ impl BusTransport {
 }
 
 impl AsFd for BusTransport {
-    /// Readable when there is something to receive.
+    /// Readable when there are messages to receive.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket_end.stream.as_fd()
     }
@@ -107,7 +107,7 @@ fn place(address: &str) -> zbus::Result<UnixAddr> {
     place.map_err(|errno| io::Error::from(errno).into())
 }
 
-/// What is written with `mark` and two digits for a byte. zbus leaves that as it is.
+/// Decodes bytes that are written as `mark` and two hexadecimal digits, which zbus does not do.
 pub(super) fn unescape(text: &[u8], mark: u8) -> Option<Vec<u8>> {
     let (mut bytes, mut rest) = (Vec::new(), text);
     while let Some((&first, tail)) = rest.split_first() {
@@ -123,7 +123,7 @@ pub(super) fn unescape(text: &[u8], mark: u8) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Connects. Where the backlog is full, it is tried again: `connect(2)` alone would wait without a limit.
+/// Connects. While the backlog is full, tries again: a blocking `connect(2)` would wait without a limit.
 fn reach(place: &UnixAddr, until: Instant) -> io::Result<UnixStream> {
     loop {
         match sys::connect_stream(place) {
@@ -138,8 +138,8 @@ fn reach(place: &UnixAddr, until: Instant) -> io::Result<UnixStream> {
     }
 }
 
-/// Polls a future until it is ready, and what the executor has to do beside it.
-/// Errors: its own, `TimedOut`.
+/// Polls a future until it is ready, and runs the executor's tasks meanwhile.
+/// Errors: the future's, `TimedOut`.
 fn drive<T>(
     socket_end: &SocketEnd,
     beside: Option<&Executor<'_>>,
@@ -161,7 +161,7 @@ fn drive<T>(
     }
 }
 
-/// Does what can be done without waiting. Gives whether there was anything.
+/// Runs the executor's tasks that need no waiting. Gives whether there were any.
 fn work(executor: &Executor<'_>, context: &mut Context<'_>) -> bool {
     let mut worked = false;
     while pin!(executor.tick()).poll(context).is_ready() {
@@ -170,7 +170,7 @@ fn work(executor: &Executor<'_>, context: &mut Context<'_>) -> bool {
     worked
 }
 
-/// Whether a future that was polled wants to be polled again, without anything from outside.
+/// Whether a future that was polled wants to be polled again without an event on the socket.
 #[derive(Default)]
 struct WakeFlag(AtomicBool);
 
@@ -180,7 +180,7 @@ impl Wake for WakeFlag {
     }
 }
 
-/// Our end of the socket, and who waits for it.
+/// Our end of the socket, and the wakers of the futures that wait for it.
 #[derive(Debug)]
 struct SocketEnd {
     stream: UnixStream,
@@ -189,8 +189,8 @@ struct SocketEnd {
 }
 
 impl SocketEnd {
-    /// Waits until the socket takes what is to be sent, or has something, and wakes who waits for it. `false`
-    /// when the time is up.
+    /// Waits until the socket is writable, if a future waits for that, or else readable, and wakes the
+    /// futures that wait for it. `false` when the time is up.
     fn wait(&self, until: Instant) -> io::Result<bool> {
         let writes = self.writing.lock().is_some();
         let events = if writes { PollFlags::POLLOUT } else { PollFlags::POLLIN };
@@ -205,7 +205,7 @@ impl SocketEnd {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Tries, or is to be woken.
+    /// Tries `action`, and where it would block, again after each wake.
     async fn attempt(
         &self,
         who: &Locked<Option<Waker>>,
@@ -222,7 +222,7 @@ impl SocketEnd {
     }
 }
 
-/// What zbus is given as its socket.
+/// The socket as zbus takes it.
 struct BusSocket(Arc<SocketEnd>);
 
 impl Socket for BusSocket {
@@ -240,19 +240,19 @@ impl Socket for BusSocket {
     }
 }
 
-/// Reads as much as is there: zbus takes a message in two parts.
+/// Reads as many bytes as there are into a buffer, because zbus takes a message in two parts.
 #[derive(Debug)]
 struct BusReader {
     socket_end: Arc<SocketEnd>,
     buffer: Vec<u8>,
     unread: Range<usize>,
-    /// Whether the last look took all that was there: the next one is for when there is more.
+    /// Whether the last read emptied the socket: then the next one waits for an event first.
     drained: bool,
 }
 
 #[async_trait::async_trait]
 impl ReadHalf for BusReader {
-    /// Descriptors are of no use here: the kernel closes what somebody sends.
+    /// Reads bytes only: descriptors in a message are not received, and the kernel closes them.
     async fn recvmsg(&mut self, target: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         let Self { socket_end, buffer, unread, drained } = self;
         if unread.start == unread.end {

@@ -1,5 +1,5 @@
-//! One line for each failure: what happened, whether anything ran, and what to do. All text that is not ours
-//! (words, paths) is quoted, so that a line stays one line.
+//! The message about each failure, in one line: what happened, whether anything ran, and what to do. Text
+//! that comes from outside (words, paths) is quoted, so that a message stays one line.
 
 use std::ffi::OsString;
 use std::io;
@@ -15,7 +15,7 @@ use crate::wire::{Explanation, Status};
 use super::unit::SocketUnit;
 use super::unreached;
 
-/// What was asked, to be named in the advice.
+/// The request that this process makes, to be named in the messages.
 #[derive(Debug)]
 pub(super) struct AskedCall<'a> {
     /// The broker's socket.
@@ -25,7 +25,7 @@ pub(super) struct AskedCall<'a> {
 }
 
 impl AskedCall<'_> {
-    /// What to say of `failure`, without a prefix or a newline.
+    /// The message about `failure`, without a prefix or a newline.
     pub(super) fn advice(&self, failure: &CallFailure) -> String {
         match failure {
             CallFailure::Words(bad) => words(*bad),
@@ -46,7 +46,7 @@ impl AskedCall<'_> {
         }
     }
 
-    /// What to say while nobody has taken the request.
+    /// The message while the broker has not taken the request yet.
     pub(super) fn unheard(&self) -> String {
         format!(
             "still waiting: nobody has taken the request on {} yet. Its broker may not start: outside, {} says why. Or \
@@ -79,7 +79,7 @@ impl AskedCall<'_> {
     }
 
     fn refused(&self, status: Status, why: Option<&Explanation>) -> String {
-        // Where no rules are in force, nothing has a number, and there is nothing to list.
+        // Where no rules are in force, calls have no number, and there is nothing to list.
         let is_listed = why.is_none_or(|why| why.call().is_some());
         let (command, why) = (self.command(), why.map_or_else(String::new, shown));
         match status {
@@ -116,7 +116,8 @@ impl AskedCall<'_> {
         matches!(self.words, [word] if word.as_encoded_bytes().contains(&b' '))
     }
 
-    /// The command line in shell words, cut where a message would no longer be read.
+    /// The command line in shell words, cut at [`SHOWN_COMMAND_CHARS_MAX`]: a longer message would not be
+    /// read.
     fn command(&self) -> String {
         let line = command_line(self.words.iter().map(|word| word.to_string_lossy()));
         match line.char_indices().nth(SHOWN_COMMAND_CHARS_MAX) {
@@ -126,8 +127,8 @@ impl AskedCall<'_> {
     }
 }
 
-/// The call's number and the broker's reason, as a clause to be added. Another broker may not have made
-/// visible what hides.
+/// The call's number and the broker's reason, as a clause for the end of a message. Hidden characters are
+/// made visible here, because a broker of another version may not have done so.
 fn shown(why: &Explanation) -> String {
     let reason = visible(why.reason());
     match (why.call(), reason.is_empty()) {
@@ -138,7 +139,7 @@ fn shown(why: &Explanation) -> String {
     }
 }
 
-/// The line for a status that says the same of every command.
+/// The message for a status that means one thing for every command.
 fn fixed(status: Status) -> Option<&'static str> {
     Some(match status {
         Status::PROTO => "the broker could not read the request (PROTO): is it older than this sluicify?",

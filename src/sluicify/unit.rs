@@ -1,9 +1,10 @@
-//! Which systemd unit holds a socket, by the socket's path: the project's units have one shape of it. Nothing
-//! is asked of systemd, which a sandbox cannot reach; what is said is for a person outside.
+//! The systemd unit that holds a socket, told from the socket's path: the paths of the project's units have
+//! one shape. systemd is not asked, because a sandbox cannot reach it; the commands named here are for a
+//! person outside.
 
 use std::path::Path;
 
-/// Is there where systemd is the first process: `sd_booted(3)`.
+/// A directory that exists where systemd is the first process, as `sd_booted(3)` tests it.
 const SYSTEMD_RUNS: &str = "/run/systemd/system";
 
 /// The manager that a unit belongs to.
@@ -40,15 +41,16 @@ impl SocketUnit {
         Self { manager, name: named.map(|(_, name)| name.to_owned()) }
     }
 
-    /// Whether systemd runs here and the path is one of a unit's: then nobody should start a broker there by
-    /// hand. One that was, and did not leave in order, left its lock beside the socket.
+    /// Whether systemd runs here and the path is that of a unit's socket: then no broker should be started
+    /// there by hand. A lock file beside the socket means no: a broker that was started by hand left it there
+    /// when it ended out of order.
     pub(super) fn is_certain(&self, socket: &Path) -> bool {
         let mut lock = socket.as_os_str().to_owned();
         lock.push(".lock");
         self.name.is_some() && !Path::new(&lock).exists() && Path::new(SYSTEMD_RUNS).is_dir()
     }
 
-    /// The command that shows how the socket and its broker are.
+    /// The command that shows the state of the socket's unit and of its broker's.
     pub(super) fn status(&self) -> String {
         let units = match self.name.as_deref() {
             Some("default") => "sluice.socket sluice.service".to_owned(),
@@ -58,7 +60,7 @@ impl SocketUnit {
         format!("{} status {units}", self.systemctl())
     }
 
-    /// The command that starts the socket again, from a failure too.
+    /// The command that starts the socket's unit again, after a failure too.
     pub(super) fn restart(&self) -> String {
         let instance = match self.name.as_deref() {
             Some("default") | None => String::new(),

@@ -9,14 +9,14 @@ use crate::text::quoted;
 
 use super::unit::SocketUnit;
 
-/// What to say when the broker on `socket` could not be reached, to have it run `words` (none for the
+/// The message when the broker on `socket` could not be reached, to have it run `words` (none for the
 /// listing).
 pub(super) fn advice(socket: &Path, words: &[OsString], why: &ConnectFailure) -> String {
     let is_units = SocketUnit::at(socket).is_certain(socket);
     advice_of(socket, words, why, is_units)
 }
 
-/// The advice where it is known whether the socket `is_units`: one that systemd holds.
+/// The message, where it is known whether systemd holds the socket (`is_units`).
 fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: bool) -> String {
     let (unit, is_bare) = (SocketUnit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
     let is_rootless = socket.starts_with("/sluice");

@@ -1,7 +1,8 @@
-//! Running what a rule allowed: the nursery makes launchers, a launcher waits for its plan and becomes the
-//! command, `supervise.rs` sees it to its end, and `reaper.rs` knows which process belongs to which call. The
-//! broker itself never forks. Read `plan.rs` for what is passed on, `child.rs` for what the command starts
-//! with, `relay.rs` for the process through which bytes pass where a rule wants that.
+//! Runs the commands that rules allowed. The nursery makes launchers; a launcher waits for its plan and
+//! becomes the command; `supervise.rs` follows the command to its end; `reaper.rs` knows which process
+//! belongs to which call. The broker itself never forks. Read `plan.rs` for the message that a launcher gets,
+//! `child.rs` for the state in which a command starts, `relay.rs` for the process through which a command's
+//! bytes pass where a rule asks for that.
 
 #![deny(unsafe_code)]
 

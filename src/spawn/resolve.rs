@@ -1,5 +1,5 @@
-//! From what a rule says to what runs: the program's path and the command's environment. Looks at the disk
-//! for the program only.
+//! Turns a rule's words into the program's path and the command's environment. Only the program is looked up
+//! on disk.
 
 use std::collections::HashMap;
 use std::env;
@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::rules::{ExecPath, ProgramWord, RuleSettings};
 use crate::trust::{TrustError, trusted_program};
 
-/// The broker's own environment as it was at the start: what `env =` inherits from.
+/// The broker's own environment as it was at the start; `env =` inherits from it.
 #[derive(Debug)]
 pub struct Environment(HashMap<OsString, OsString>);
 
@@ -25,7 +25,7 @@ impl Environment {
         Self(env::vars_os().collect())
     }
 
-    /// The same with another home.
+    /// The same environment with another `HOME`.
     pub fn with_home(mut self, home: PathBuf) -> Self {
         self.0.insert("HOME".into(), home.into());
         self
@@ -36,8 +36,8 @@ impl Environment {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
     }
 
-    /// The directories of a rule's `exec_path`. Of an inherited `PATH` only the absolute ones: an empty or
-    /// relative one would mean wherever the command runs.
+    /// The directories of a rule's `exec_path`. Of an inherited `PATH` only the absolute directories count:
+    /// an empty or relative one would stand for the command's working directory.
     pub fn exec_path(&self, settings: &RuleSettings) -> Vec<PathBuf> {
         match &settings.exec_path {
             ExecPath::List(directories) => directories.clone(),
@@ -48,7 +48,8 @@ impl Environment {
         }
     }
 
-    /// The command's whole environment: what `env` inherits, `PATH` from `exec_path`, and `setenv` over both.
+    /// The command's whole environment: the variables that `env` inherits, `PATH` from `exec_path`, and
+    /// `setenv` over both.
     pub fn of_command(&self, settings: &RuleSettings) -> Vec<CString> {
         let mut variables: Vec<(&OsStr, OsString)> = Vec::new();
         for name in settings.env.iter().filter(|name| *name != "PATH") {
@@ -87,9 +88,9 @@ impl ResolvedProgram {
     }
 }
 
-/// Finds the program of a rule: where it says, or in the first directory of `exec_path` that has it. Only
-/// root or this user can change it, or have another file found in its place: so what is judged here is what
-/// will be executed.
+/// Finds the program of a rule: at its absolute path, or in the first directory of `exec_path` that has it.
+/// Only root or this user can change the file, or put another file in its place, so the file that is checked
+/// here is the file that will be executed.
 pub fn resolve(
     program: &ProgramWord,
     settings: &RuleSettings,
@@ -125,11 +126,11 @@ fn display(program: &ProgramWord) -> String {
     }
 }
 
-/// Why a file does not serve.
+/// Why a file cannot be executed for a call.
 enum ProgramFault {
-    /// It is not there, or not executable.
+    /// The file does not exist, or is not executable.
     Missing(io::Error),
-    /// Others can change it.
+    /// A user other than root or this user can change the file.
     Untrusted(TrustError),
 }
 

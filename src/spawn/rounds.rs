@@ -1,5 +1,5 @@
-//! The end of processes that a call left, in rounds: asked, then killed, until nothing is left or the time is
-//! up; and the end of one that another process traces.
+//! Ends the processes that a call left, in rounds: SIGTERM, then SIGKILL, until no process is left or the
+//! time is up. Also reaps a command that another process traces.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,10 +18,11 @@ use crate::sys;
 
 use super::stop::StopSignal;
 
-/// Reaps the command, which has ended, or was just killed, and says whether it was cut off before it began.
-/// While a process traces it, its end is that one's to see first, and nobody says when it has: a tracer that
-/// looks lets go at once, and one that does not look may be what the command left, which is ended from here
-/// on. Errors: somebody else keeps its end.
+/// Reaps the command, which has ended or was just killed, and says whether it was cut off before it began.
+/// While another process traces the command, the kernel shows its end to the tracer first, and nothing tells
+/// the broker when the tracer has waited for it: a tracer that waits lets go at once; a tracer that does not
+/// wait may be a process that the command left, so those processes are ended meanwhile. Errors: the tracer
+/// has not let go in time.
 pub(super) fn reap(
     launcher: &Launcher,
     members: Option<CallMembers<'_>>,
@@ -63,8 +64,8 @@ fn try_reap(launcher: &Launcher, reaper: &Reaper) -> io::Result<Option<(bool, En
     Ok(ended.map(|ended| (is_cut_off, ended)))
 }
 
-/// SIGTERM to each once, SIGKILL from `kill_from` on, in rounds until nothing is left. Gives how many stay
-/// all the same.
+/// Sends SIGTERM to each process once, and SIGKILL from `kill_from` on, in rounds until no process is left.
+/// Gives the number of processes that could not be ended.
 pub(super) fn end_all(
     left: Vec<Pid>,
     look_again: impl Fn() -> io::Result<Vec<Pid>>,
@@ -74,7 +75,7 @@ pub(super) fn end_all(
     end_all_until(left, look_again, kill_from, kill_from + KILL_GRACE, stop)
 }
 
-/// The same, and gives up at this time at the latest.
+/// Like [`end_all`], but gives up at `give_up` at the latest.
 pub(super) fn end_all_until(
     mut left: Vec<Pid>,
     look_again: impl Fn() -> io::Result<Vec<Pid>>,
@@ -90,7 +91,7 @@ pub(super) fn end_all_until(
     Ok(left.len())
 }
 
-/// Signals each of `left` and what is below it, and waits until one has ended or the time is up.
+/// Signals each process of `left` and its descendants, and waits until one has ended or the time is up.
 fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: StopSignal<'_>) -> io::Result<()> {
     let kill = Instant::now() >= kill_from || stop.is_hurried()?;
     let handles: Vec<OwnedFd> = left.iter().filter_map(|pid| sys::open_pidfd(*pid).ok()).collect();
@@ -107,7 +108,8 @@ fn end_round(left: &[Pid], asked: &mut Vec<Pid>, kill_from: Instant, stop: StopS
     wait_for_any(&handles, stop, until, !kill).map(drop)
 }
 
-/// Waits until one of the processes has ended (`true`), the time is up or the broker's stop hurries.
+/// Waits until one of the processes has ended (`true`), the time is up, or, with `hurry_counts`, the broker
+/// is to stop at once.
 pub(super) fn wait_for_any(
     pidfds: &[BorrowedFd<'_>],
     stop: StopSignal<'_>,

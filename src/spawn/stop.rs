@@ -1,4 +1,4 @@
-//! The broker's stop, as those see it who wait for something else.
+//! The broker's stop, as two descriptors that a thread polls beside the descriptors that it waits for.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,7 +13,7 @@ use crate::sys;
 pub struct StopSignal<'a> {
     /// Running calls are to end.
     pub stopping: BorrowedFd<'a>,
-    /// They are to end at once.
+    /// Running calls are to end at once, without time to obey a SIGTERM.
     pub hurry: BorrowedFd<'a>,
 }
 

@@ -1,4 +1,4 @@
-//! One command from its start to its end, and the end of all that it started.
+//! Follows one command from its start to its end, and ends the processes that it started.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -26,7 +26,7 @@ use crate::wire::Status;
 use super::rounds::{end_all, reap, wait_for_any};
 use super::stop::StopSignal;
 
-/// What a call is watched for.
+/// The events that a running call is watched for, and the rule's settings on how to act on them.
 pub struct SupervisedCall<'a> {
     /// The broker's children.
     pub reaper: &'a Reaper,
@@ -36,17 +36,17 @@ pub struct SupervisedCall<'a> {
     pub stop: StopSignal<'a>,
     /// When the rule's timeout fires.
     pub deadline: Option<Instant>,
-    /// What a caller that goes away means.
+    /// What to do when the caller closes its connection.
     pub on_hangup: HangupAction,
-    /// What becomes of what the command leaves.
+    /// Whether processes that the command leaves are ended or go on.
     pub background: BackgroundMode,
-    /// What moves its captured streams.
+    /// The process that moves the call's captured streams, if the rule captures any.
     pub relay: Option<&'a Relay>,
-    /// Done once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
+    /// Called once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
     pub lasts: &'a dyn Fn(),
 }
 
-/// Has `launcher` become the command, and sees it and all that it started to the end.
+/// Has `launcher` become the command, and follows it and all processes that it started to their end.
 /// Errors: the command ran, but how it ended cannot be known.
 pub fn supervise(
     launcher: &Launcher,
@@ -62,14 +62,15 @@ pub fn supervise(
     see_through(launcher, plan, call).inspect_err(end_it)
 }
 
-/// The last resort, with what is at hand already: a broker that has no descriptor left must still end its
-/// calls. What is gone needs no signal.
+/// Kills the call with descriptors that are open already: a broker that can open no descriptor any more must
+/// still end its calls. Errors are ignored, because a process that is gone needs no signal.
 fn kill_outright(launcher: &Launcher, call: &SupervisedCall<'_>) {
     if let Some(members) = members(launcher, call) {
         members.kill().ok();
     }
     if launcher.is_reaper() {
-        // It tells how the command ended, unless that has stopped it, and goes by itself.
+        // Not SIGKILL to the call reaper itself: it still reports how the command ended, and then exits by
+        // itself. SIGCONT, because the command may have stopped it.
         signal_below(launcher.pid(), Signal::SIGKILL);
         sys::send_signal(launcher.pidfd(), Signal::SIGCONT).ok();
         return;
@@ -82,14 +83,14 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
     call.reaper.adopt(launcher.pid());
     let launched = launcher.launch(plan);
     if launched.is_err() {
-        // It has no whole plan and never runs; what is left is to see it end. One that is gone needs no
-        // signal.
+        // The launcher has no whole plan and never runs a command; only its end is left to wait for. A
+        // launcher that is gone needs no signal.
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
     }
     let mut kills = kills(launcher);
     let lasts = launcher.scope().map(|_| Instant::now() + DESCRIPTION_DELAY);
     let cause = watch(Some(launcher.end()), call, kills.as_mut(), lasts)?;
-    // Read before its end is known to the manager, which removes what is empty.
+    // Read before the command is reaped: after that the manager sees an empty scope and removes its cgroup.
     let mut account = account(launcher);
     account.oom |= kills.is_some_and(|kills| kills.heard());
     let give_up = Instant::now() + TERM_GRACE;
@@ -112,7 +113,8 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
         let members = members(launcher, call);
         let (is_cut_off, ended) = reap(launcher, members, call.reaper, give_up, call.stop)?;
         let Ended { end, used, left } = ended;
-        // Where the manager was quicker all the same: everything has ended then.
+        // Where the manager removed the cgroup first all the same, every process of the call has ended, and
+        // the usage that reaping gave is complete.
         let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
         let settled = settle(launcher, left, account, cause, call, give_up)?;
         (end, launcher.failure(), is_cut_off, settled)
@@ -127,7 +129,7 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
     Ok(outcome(end, cause, rest, account, captured))
 }
 
-/// Those of the call in its scope, where it has one.
+/// The call's processes in its scope, where it has a scope.
 fn members<'a>(launcher: &'a Launcher, call: &SupervisedCall<'_>) -> Option<CallMembers<'a>> {
     let relay = call.relay.and_then(Relay::process_inside);
     launcher.scope().map(|scope| CallMembers::new(scope.cgroup(), relay))
@@ -137,17 +139,17 @@ fn account(launcher: &Launcher) -> CgroupUsage {
     launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
 }
 
-/// The manager is sometimes quicker to remove a unit whose last process was killed, so that is heard when it
-/// happens.
+/// The watch for OOM kills in a scope of the manager's. Sometimes the manager removes a unit, whose last
+/// process was killed, before its counters are read, so a kill is noted when it happens.
 fn kills(launcher: &Launcher) -> Option<OomWatch> {
     launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
 }
 
-/// What is there of a call when its command has ended.
+/// The processes that a call has left when its command has ended.
 struct CallRest {
     /// Processes that could not be ended.
     left: usize,
-    /// Others are let go on.
+    /// Whether processes go on, because the rule says `background = keep`.
     keeps: bool,
 }
 
@@ -171,8 +173,8 @@ fn outcome(
     }
 }
 
-/// Waits until the command behind `pidfd` has ended by itself, or, when it is told of none, until all that it
-/// wrote has been given; or for the reason to end the call.
+/// Waits until the command behind `pidfd` has ended by itself (`None`), or until there is a reason to end the
+/// call. Without a `pidfd`, waits until the relay has delivered all that the command wrote.
 fn watch(
     pidfd: Option<BorrowedFd<'_>>,
     call: &SupervisedCall<'_>,
@@ -202,20 +204,19 @@ fn watch(
     }
 }
 
-/// What happens to a call.
+/// An event in a running call.
 enum CallEvent {
     /// Its command ended.
     Ended,
-    /// There is a reason to end it.
+    /// There is a reason to end the call.
     Cause(EndCause),
-    /// Its relay, or the kernel of its memory, has something to say.
+    /// The relay has sent a message, or the kernel has counted an OOM kill.
     News,
-    /// Nothing did in time.
+    /// None of these in time.
     Late,
 }
 
-/// What a descriptor that a call is watched by stands for, in the order in which it counts when several are
-/// ready.
+/// The meaning of a polled descriptor; when several are ready, the first in this order counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WatchedFd {
     CommandEnd,
@@ -232,7 +233,7 @@ fn next_event(
     until: Option<Instant>,
 ) -> io::Result<CallEvent> {
     let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    // No events asked for: only the hangup, which is always told. A second request stays unread.
+    // No events are asked for: poll(2) reports the hangup in any case. A second request stays unread.
     let hangup = || PollFd::new(call.connection, PollFlags::empty());
     let watched = [
         (WatchedFd::CommandEnd, pidfd.map(readable)),
@@ -263,8 +264,8 @@ fn next_event(
     })
 }
 
-/// Waits until what the command wrote is captured and its caller has it, as long as the call may last. One
-/// that is being ended waits for a caller that goes on reading, and not for another.
+/// Waits until the command's output is captured and the caller has it, as long as the call may last. A call
+/// that is being ended waits only while its caller goes on reading.
 fn deliver(
     cause: Option<EndCause>,
     call: &SupervisedCall<'_>,
@@ -287,11 +288,12 @@ fn deliver(
     Ok((cause, relay.captured()))
 }
 
-/// SIGTERM to all in the scope, or to the command and all below it, time to obey, then SIGKILL. Gives whether
-/// the command has ended: one that runs as another user now cannot be killed.
+/// Sends SIGTERM to all processes in the scope, or to the command and its descendants, and SIGKILL at
+/// `give_up`. Gives whether the command has ended: a command that runs as another user by now cannot be
+/// killed.
 fn end_command(launcher: &Launcher, call: &SupervisedCall<'_>, give_up: Instant) -> io::Result<bool> {
     match members(launcher, call) {
-        // Those who could not be asked are killed all the same, below.
+        // A process that could not be sent SIGTERM is killed below all the same.
         Some(members) => members.signal(Signal::SIGTERM).unwrap_or_default(),
         None if launcher.is_reaper() => signal_below(launcher.pid(), Signal::SIGTERM),
         None => signal_tree(launcher.pid(), Signal::SIGTERM),
@@ -299,13 +301,14 @@ fn end_command(launcher: &Launcher, call: &SupervisedCall<'_>, give_up: Instant)
     if wait_for_any(&[launcher.end()], call.stop, give_up, true)? {
         return Ok(true);
     }
-    // By its pid too: a command that left its scope is still the launcher's process.
+    // By its pid too: a command that moved itself out of its scope still has the launcher's pid.
     kill_outright(launcher, call);
     let mut ended = [PollFd::new(launcher.end(), PollFlags::POLLIN)];
     sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))
 }
 
-/// Ends what is below the reaper of a command that has ended, or lets it go on where its rule says so.
+/// Ends the processes below the call reaper of a command that has ended, or lets them go on where the rule
+/// says so.
 fn settle_below(
     launcher: &Launcher,
     left: ReaperChildren,
@@ -328,7 +331,7 @@ fn settle_below(
         _ => 0,
     };
     let account = account.or(launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default());
-    // What moved itself out of the scope is still below the reaper.
+    // A process that moved itself out of the scope is still below the call reaper.
     let left = end_all(launcher.left_below()?, || launcher.left_below(), kill_from, call.stop)?;
     if left > 0 {
         call.reaper.give_up(reaper);
@@ -347,7 +350,7 @@ fn settle_below(
     Ok((CallRest { left: left.max(stay), keeps: false }, account))
 }
 
-/// Ends what the command left, or lets it go on where its rule says so.
+/// Ends the processes that the command left, or lets them go on where the rule says so.
 fn settle(
     launcher: &Launcher,
     left: Vec<Pid>,
@@ -357,8 +360,8 @@ fn settle(
     give_up: Instant,
 ) -> io::Result<(CallRest, CgroupUsage)> {
     let command = launcher.pid();
-    // A look at it fails where it is gone, or where no descriptor is left: then what may be there is ended
-    // all the same.
+    // `is_populated` fails where the cgroup is gone, or where no descriptor can be opened: then processes are
+    // taken to be in it, and are ended.
     let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
     if call.background == BackgroundMode::Keep && cause.is_none() {
         let scope = members.map(|members| members.cgroup());
@@ -366,7 +369,7 @@ fn settle(
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let Some(members) = members else {
-        // What moved itself out of the scope is still found by its descent.
+        // A process that moved itself out of the scope is still found by its descent.
         let left = end_all(left, || call.reaper.left_of(command), kill_from, call.stop)?;
         return Ok((CallRest { left, keeps: false }, account));
     };

@@ -1,4 +1,4 @@
-//! Room on disk for a file that grows.
+//! Allocates room on disk for a file that grows.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -7,8 +7,8 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::retry::uninterrupted;
 
-/// Takes blocks for `bytes` from `from` on, which may lie past the file's end; its size stays
-/// (`FALLOC_FL_KEEP_SIZE`). `EOPNOTSUPP` where the file system cannot.
+/// Allocates blocks for `bytes` from `from` on, also past the file's end; the file's size stays
+/// (`FALLOC_FL_KEEP_SIZE`). Errors: `EOPNOTSUPP` (the file system cannot).
 pub fn allocate(file: BorrowedFd<'_>, from: i64, bytes: i64) -> io::Result<()> {
     uninterrupted(|| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, bytes))
 }

@@ -1,6 +1,6 @@
-//! A process that lives in the memory of its maker until it becomes another program or ends: nothing is
-//! copied to make it, and nothing has to be let go of when it becomes the other program. `posix_spawn` does
-//! the same, but stops its caller meanwhile, and here the new process waits for its orders instead.
+//! Makes a process that lives in the memory of its maker until it becomes another program or ends: no page
+//! tables are copied to make it, or freed when it becomes the other program. `posix_spawn` makes such a
+//! process too, but stops its caller until the exec, which is no use for a process that waits for its orders.
 //! [`clone_sibling`] says what such a process may do; `in_child.rs` has its system calls.
 
 use std::io;
@@ -16,19 +16,20 @@ use super::fork::CLONE_INTO_CGROUP;
 use super::in_child;
 use super::syscall;
 
-/// Bytes below the stack that nothing can touch.
+/// Bytes below the stack without access, so that an overflow faults.
 const GUARD_BYTES: usize = 64 * 1024;
 const STACK_BYTES: usize = 128 * 1024;
 const HEAD_BYTES: usize = 4096;
-/// Bytes of a process for what it reads; more is mapped for it.
+/// Bytes of memory for the messages that a process reads; for longer ones more is mapped.
 const ROOM_BYTES: usize = 60 * 1024;
 const SLOT_BYTES: usize = GUARD_BYTES + STACK_BYTES + HEAD_BYTES + ROOM_BYTES;
 
-/// The header of a slot, between its stack and its room. It is used by pointers to its fields alone: one
+/// The header of a slot, between its stack and its room. Code accesses only its fields, through pointers: one
 /// process reads `child_tid` while the other writes the rest.
 #[repr(C)]
 struct SlotHeader {
-    /// Not 0 while a process lives in the slot; the kernel sets it to 0 when that lets go of the memory.
+    /// Not 0 while a process lives in the slot; the kernel sets it to 0 when the process gives up the memory
+    /// (`CLONE_CHILD_CLEARTID`).
     child_tid: AtomicU32,
     /// The mapping beside the slot, of a process that needed more than its room.
     more: *mut libc::c_void,
@@ -42,29 +43,29 @@ struct ChildStart<T> {
     room: ChildMemory,
 }
 
-/// Memory for one process at a time. It is never given back: the process there may outlive all else.
+/// Memory for one process at a time. It is never unmapped: the process in it may outlive its maker's values.
 #[derive(Debug)]
 struct ChildSlot {
     start: NonNull<u8>,
 }
 
-/// Memory for processes, as many as live at one time.
+/// The slots of this process's siblings: as many as lived at one time.
 #[derive(Debug, Default)]
 pub struct ChildSlots(Vec<ChildSlot>);
 
-/// The memory that one new process may use: the room of its slot, or of its own.
+/// The memory that one new process may use: the room of its slot, or, in a copy, memory of its own.
 #[derive(Debug)]
 pub struct ChildMemory {
     /// The header of the slot in its maker's memory; `None` in a process that is a copy of its maker.
     head: Option<NonNull<SlotHeader>>,
 }
 
-/// An anonymous private mapping, which copies of this process (`fork.rs`) do not have: they have no use for
-/// it, and must not hold what is there of other calls. `mmap(2)`, `madvise(2)`. Errors: `ENOMEM`.
+/// An anonymous private mapping, which copies of this process (`fork.rs`) do not get: they have no use for
+/// it, and must not hold other calls' data. `mmap(2)`, `madvise(2)`. Errors: `ENOMEM`.
 #[allow(unsafe_code, reason = "nix's mmap sets errno")]
 fn map(bytes: usize) -> nix::Result<NonNull<u8>> {
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // Neither address nor file, whose number the kernel does not look at.
+    // No address and no file; the kernel ignores the file's number.
     let arguments = [0, bytes, flags(access), flags(kind | libc::MAP_NORESERVE), usize::MAX, 0];
     // SAFETY: a new mapping, at a place that the kernel chooses, touches nothing that is there.
     let start = unsafe { syscall::call(libc::SYS_mmap, arguments) }?;
@@ -96,7 +97,7 @@ impl ChildSlot {
 
     #[allow(unsafe_code, reason = "memory that the kernel writes to")]
     fn child_tid(&self) -> &AtomicU32 {
-        // SAFETY: the head is never unmapped, and this field is atomic to all who touch it.
+        // SAFETY: the head is never unmapped, and every access to this field is atomic.
         unsafe { &(*self.head().as_ptr()).child_tid }
     }
 
@@ -104,7 +105,7 @@ impl ChildSlot {
         self.child_tid().load(Ordering::Acquire) == 0
     }
 
-    /// Unmaps what was mapped for the last process.
+    /// Unmaps the mapping that was made for the slot's last process.
     #[allow(unsafe_code, reason = "memory that another process used")]
     fn clear(&mut self) {
         let head = self.head().as_ptr();
@@ -137,14 +138,15 @@ impl ChildSlots {
 }
 
 impl ChildMemory {
-    /// The memory of a process that is a copy of its maker (`copy_sibling`): as much as it likes.
+    /// The memory of a process that is a copy of its maker (`copy_sibling`): mappings of its own, without a
+    /// slot.
     pub fn of_copy() -> Self {
         Self { head: None }
     }
 
-    /// Makes a copy of this process as its child, which goes on here too, and for which `None` is given: it
-    /// has memory of its own, and of all slots a copy of this one alone. `errno` stays. `fork(2)`, without
-    /// what the C library does beside.
+    /// Makes a copy of this process as its child. The child returns from here too, with `None`; it has memory
+    /// of its own, and a copy of this slot but of no other. `errno` stays. `fork(2)`, without the C library's
+    /// locks and handlers.
     /// Errors: `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`.
     #[allow(unsafe_code, reason = "the C library's fork takes locks and sets errno")]
     pub fn fork(&self) -> nix::Result<Option<Pid>> {
@@ -154,12 +156,12 @@ impl ChildMemory {
         if child == Ok(0) {
             return Ok(None);
         }
-        // Other copies have no use for it again.
+        // Later copies must not get this slot.
         self.advise(libc::MADV_DONTFORK).ok();
         child.map(|child| Some(in_child::pid(Ok(child))))
     }
 
-    /// Whether copies of this process have this slot.
+    /// Sets whether copies of this process get this slot (`MADV_DOFORK`, `MADV_DONTFORK`).
     #[allow(unsafe_code, reason = "a place in a mapping")]
     fn advise(&self, advice: libc::c_int) -> nix::Result<()> {
         let Some(head) = self.head else { return Ok(()) };
@@ -169,7 +171,7 @@ impl ChildMemory {
         unsafe { syscall::call(libc::SYS_madvise, [start.addr().get(), SLOT_BYTES, flags(advice)]) }.map(drop)
     }
 
-    /// So many bytes, once; `None` when there is no memory.
+    /// Memory of `bytes` bytes, once; `None` when there is no memory.
     #[allow(unsafe_code, reason = "a place in a mapping")]
     pub fn take(self, bytes: usize) -> Option<&'static mut [u8]> {
         let start = match self.head {
@@ -187,21 +189,22 @@ impl ChildMemory {
                 start
             }
         };
-        // SAFETY: so many bytes are there, written by nothing else, and this memory is given away once. What
-        // was mapped is unmapped when this process is gone.
+        // SAFETY: so many bytes are there, written by nothing else, and this memory is given away once. A
+        // mapping is unmapped only when this process is gone.
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), bytes) })
     }
 }
 
-/// Makes a process in this one's memory, which runs `entry` and ends with what that gives; gives its pid and
-/// a pidfd. It is a child of this process's parent (`CLONE_PARENT`), which may wait for it; it has copies of
-/// all descriptors. With `group`, the directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`,
-/// Linux 5.7): no move follows, which would take a lock of the whole kernel's.
+/// Makes a process in this process's memory, which runs `entry` and exits with its result; gives the new
+/// process's pid and a pidfd. It is a child of this process's parent (`CLONE_PARENT`), which may wait for it,
+/// and has copies of all descriptors. With `group`, the directory of a cgroup v2, the process begins in that
+/// cgroup (`CLONE_INTO_CGROUP`, Linux 5.7): it need not be moved there, which would take a lock of the whole
+/// kernel's.
 ///
-/// Where `clone3` cannot be called, which container's filters deny because they cannot look at its arguments,
-/// `clone` does the same, but for the group.
+/// Where `clone3` is denied (containers' seccomp filters cannot look at its arguments), `clone` is called
+/// instead, which cannot do the group.
 ///
-/// It is written for x86-64; for others it gives `ENOSYS`.
+/// It is written for x86-64; on other processors it gives `ENOSYS`.
 ///
 /// Linux 5.3, `clone(2)`. Errors: `ENOSYS` (a group is asked for, and there is no `clone3`), `EINVAL` or
 /// `EPERM` (the kernel, or a filter, does not let processes share memory), `EAGAIN` (too many processes, or
@@ -209,10 +212,10 @@ impl ChildMemory {
 /// hold no process), `ENODEV` (it was removed).
 ///
 /// # Safety
-/// `entry` runs beside this process, in its memory and with its thread's storage. So `entry`, and all that it
-/// calls: allocates and frees nothing, as the allocator may be at work here; never panics, as a panic
-/// allocates and takes locks; leaves `errno` alone, as it is this process's too, and so makes its system
-/// calls by `in_child.rs` and the like; and writes to nothing but its stack, `orders` and its
+/// `entry` runs beside this process, in its memory and with its thread's storage. So `entry`, and every
+/// function that it calls: allocates and frees nothing, as the allocator may be at work here; never panics,
+/// as a panic allocates and takes locks; leaves `errno` alone, as it is this process's too, and so makes its
+/// system calls by `in_child.rs` and the like; and writes to nothing but its stack, `orders` and its
 /// [`ChildMemory`].
 #[allow(unsafe_code, reason = "no crate offers clone3 with CLONE_PARENT, or with CLONE_VM")]
 pub unsafe fn clone_sibling<T: Copy>(
@@ -237,10 +240,10 @@ pub unsafe fn clone_sibling<T: Copy>(
     let mut args = arguments(slot, group, &mut pidfd);
     slot.child_tid().store(1, Ordering::Release);
     // SAFETY: `args` is whole, `pidfd` and `group` outlive the call, the new process has a stack of its own,
-    // and the caller answers for what it does.
+    // and the caller answers for what `entry` does.
     let child = unsafe { clone_any(&mut args, enter::<T>, start) };
     let child = child.inspect_err(|_| slot.child_tid().store(0, Ordering::Release))?;
-    // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
+    // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that no other value owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok((Pid::from_raw(i32::try_from(child).expect("the kernel's pids fit i32")), pidfd))
 }
@@ -262,7 +265,7 @@ fn arguments(slot: &ChildSlot, group: Option<BorrowedFd<'_>>, pidfd: &mut libc::
     }
 }
 
-/// The first function of a new process, and the last.
+/// The function that a new process runs; it exits at its end.
 #[allow(unsafe_code, reason = "a value that its maker wrote for it")]
 extern "C" fn enter<T: Copy>(start: *mut ChildStart<T>) -> ! {
     // SAFETY: it was written for this process, which takes it once.
@@ -270,7 +273,7 @@ extern "C" fn enter<T: Copy>(start: *mut ChildStart<T>) -> ! {
     syscall::exit(entry(orders, room))
 }
 
-/// Whether `clone3` was denied once: it is not asked for again.
+/// Whether `clone3` was denied once: then it is not called again.
 static WITHOUT_CLONE3: AtomicBool = AtomicBool::new(false);
 
 /// `clone3`, or where that is denied `clone`.
@@ -294,12 +297,12 @@ unsafe fn clone_any<T>(
     if args.flags & CLONE_INTO_CGROUP != 0 {
         return Err(Errno::ENOSYS);
     }
-    // The handle is stored where a parent's copy of the child's number would be.
+    // clone(2) stores the pidfd at the address of the argument `parent_tid`.
     let place = |number: u64| usize::try_from(number).unwrap_or_default();
     let [flags, handle, child] = [args.flags, args.pidfd, args.child_tid].map(place);
     let stack = place(args.stack + args.stack_size);
-    // SAFETY: the caller answers for it. The fourth is the child's number, as x86-64 has it, and the fifth
-    // thread storage, which is not looked at without its flag.
+    // SAFETY: the caller answers for it. On x86-64 the fourth argument is `child_tid`, and the fifth thread
+    // storage, which is ignored without its flag.
     let result = unsafe { clone_onto(libc::SYS_clone, [flags, stack, handle, child, 0], enter, start) };
     if result.is_ok() {
         WITHOUT_CLONE3.store(true, Ordering::Relaxed);
@@ -307,10 +310,11 @@ unsafe fn clone_any<T>(
     result
 }
 
-/// A system call that makes a process, and in the new process `enter`, on the stack that the arguments name.
+/// Makes a system call that makes a process, and calls `enter` in the new process, on the stack that the
+/// arguments name.
 ///
 /// # Safety
-/// As the call's; `enter` must do with the memory what may be done by two at a time.
+/// As the system call's; `enter` must use memory only in ways that two processes may at one time.
 #[cfg(target_arch = "x86_64")]
 #[allow(
     unsafe_code,
@@ -351,10 +355,10 @@ unsafe fn clone_onto<T>(
     syscall::outcome(result)
 }
 
-/// Gives `ENOSYS`: there is no code that begins on another stack for this processor.
+/// Gives `ENOSYS`: for this processor there is no code that begins on another stack.
 ///
 /// # Safety
-/// Nothing is done.
+/// The caller has nothing to uphold: the function does nothing.
 #[cfg(not(target_arch = "x86_64"))]
 #[allow(unsafe_code, reason = "the signature of the function for x86-64")]
 unsafe fn clone_onto<T>(
@@ -379,7 +383,8 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a byte, and gives one more of its room than the orders say.
+    /// Waits for a byte, stores it as the last of `bytes` bytes of its room, and exits with the byte plus
+    /// one.
     fn wait((number, bytes): (i32, usize), room: ChildMemory) -> u8 {
         let mut byte = [0];
         let heard = in_child::read(in_child::alone_with(number).as_fd(), &mut byte);
@@ -388,7 +393,7 @@ mod tests {
         room[bytes - 1] + 1
     }
 
-    /// Waits for the end. Its parent is the test's parent: nothing here can wait for it.
+    /// Waits for the process's end. Its parent is the test's parent, so this process cannot reap it.
     fn see_end(pidfd: &OwnedFd) {
         assert!(
             crate::sys::poll_until(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], None)

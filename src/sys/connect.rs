@@ -19,15 +19,15 @@ pub fn unconnected() -> io::Result<OwnedFd> {
 }
 
 /// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors:
-/// `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (nobody listens, or the file is not a
-/// socket), `EPROTOTYPE` (a socket of another type).
+/// `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (no process listens, or the file is
+/// not a socket), `EPROTOTYPE` (a socket of another type).
 pub fn connect(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let address = UnixAddr::new(path)?;
     uninterrupted(|| socket::connect(fd.as_raw_fd(), &address))
 }
 
-/// Connects a new stream socket that never waits; its connecting does not either. `connect(2)`. Errors:
-/// `EAGAIN` (the backlog is full), `ENOENT`, `EACCES`, `ECONNREFUSED`.
+/// Connects a new non-blocking stream socket, without waiting. `connect(2)`. Errors: `EAGAIN` (the backlog is
+/// full), `ENOENT`, `EACCES`, `ECONNREFUSED`.
 pub fn connect_stream(place: &UnixAddr) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -41,15 +41,14 @@ pub fn enlarge_send_buffer(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     Ok(setsockopt(&fd, sockopt::SndBuf, &bytes)?)
 }
 
-/// Takes the next message, and gives its whole length even where `buffer` held less of it; 0 is the end.
-/// `recv(2)`.
+/// Receives the next message, and gives its whole length, even where `buffer` holds only its beginning; 0 is
+/// the end. `recv(2)`.
 pub fn receive_into(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     uninterrupted(|| recv(fd.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC))
 }
 
-/// Whether bytes that were sent have not been received yet: so it is while nobody has accepted the
-/// connection, and while a broker that has looked at the request has not let it begin. `SIOCOUTQ`, `unix(7)`,
-/// Linux 3.3.
+/// Whether bytes that were sent have not been received yet. This holds until the connection is accepted, and
+/// then until the broker lets the request, which it peeks at first, begin. `SIOCOUTQ`, `unix(7)`, Linux 3.3.
 #[allow(unsafe_code, reason = "nix has no SIOCOUTQ")]
 pub fn is_unread(connection: BorrowedFd<'_>) -> io::Result<bool> {
     let mut bytes: libc::c_int = 0;

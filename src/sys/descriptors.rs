@@ -1,4 +1,4 @@
-//! What is behind a descriptor, and the three descriptors that a process starts with.
+//! The file type behind a descriptor, and the three descriptors that a process starts with.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -8,7 +8,7 @@ use nix::sys::stat::SFlag;
 
 use super::in_child::ChildFd;
 
-/// The form of what is behind a descriptor, and, of a device, its numbers: what the kernel knows of it,
+/// The file type behind a descriptor, and a device's major and minor number: from the kernel's memory,
 /// without asking the file system, which may be a caller's own and never answer. `statx(2)` with
 /// `AT_STATX_DONT_SYNC`.
 #[allow(unsafe_code, reason = "nix has no statx")]
@@ -24,15 +24,15 @@ pub fn form(descriptor: BorrowedFd<'_>) -> io::Result<(SFlag, (u32, u32))> {
     Ok((form, (found.stx_rdev_major, found.stx_rdev_minor)))
 }
 
-/// This process's stdin, stdout and stderr, without the buffers that the standard library makes to ask the
-/// same of them. Each is open: the Rust runtime puts /dev/null where the caller closed one.
+/// This process's stdin, stdout and stderr, without the buffers that the standard library would make for
+/// them. Each is open: the Rust runtime puts /dev/null where the caller closed one.
 #[allow(unsafe_code, reason = "a number is made a descriptor")]
 pub fn stdio() -> [BorrowedFd<'static>; 3] {
     // SAFETY: they are open from before main on, and no owner of ours closes them.
     [0, 1, 2].map(|number| unsafe { BorrowedFd::borrow_raw(number) })
 }
 
-/// For a process with memory of its own.
+/// For a process with memory of its own: closing the `OwnedFd` may set `errno`.
 impl From<ChildFd> for OwnedFd {
     #[allow(unsafe_code, reason = "a number is made a descriptor")]
     fn from(descriptor: ChildFd) -> Self {

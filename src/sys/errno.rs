@@ -1,4 +1,4 @@
-//! What an error says.
+//! The errno of an error, and errors with a common meaning.
 
 use std::io;
 

@@ -9,7 +9,8 @@ use nix::errno::Errno;
 
 use super::syscall;
 
-/// Becomes `program`. The kernel's lists of words are made in `room`. Gives why it did not. `execve(2)`.
+/// Becomes `program`. The arrays of pointers for the kernel are made in `room`. Returns only an error.
+/// `execve(2)`.
 /// Errors: `E2BIG` (too much for the kernel, or for the room), `ENOENT`, `EACCES`, `ENOEXEC` and more.
 #[allow(unsafe_code, reason = "nix's execve allocates, and reads errno")]
 pub fn execute<'a>(
@@ -18,7 +19,7 @@ pub fn execute<'a>(
     environment: impl Iterator<Item = &'a CStr>,
     room: &mut [u8],
 ) -> Errno {
-    // SAFETY: what may be uninitialized may be anything.
+    // SAFETY: every bit pattern is a valid `MaybeUninit`.
     let (_, mut places, _) = unsafe { room.align_to_mut::<MaybeUninit<*const c_char>>() };
     let Some(argv) = list(argv, &mut places) else { return Errno::E2BIG };
     let Some(environment) = list(environment, &mut places) else { return Errno::E2BIG };
@@ -28,7 +29,8 @@ pub fn execute<'a>(
     unsafe { syscall::call(libc::SYS_execve, arguments) }.err().unwrap_or(Errno::UnknownErrno)
 }
 
-/// A list as the kernel takes it, in the first of `places`; the others stay.
+/// Makes an array of pointers, ended by a null pointer, in the first of `places`; `places` is then the rest.
+/// `None` when there are too few.
 fn list<'a>(
     texts: impl Iterator<Item = &'a CStr>,
     places: &mut &mut [MaybeUninit<*const c_char>],

@@ -9,20 +9,20 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::Pid;
 
-/// `CLONE_INTO_CGROUP`; what `libc` has under this name is 0, cut to an `int`.
+/// `CLONE_INTO_CGROUP`. The constant of `libc` is cut to an `int`, which leaves 0.
 pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// How a copy ends whose work panicked.
+/// The exit code of a copy whose work panicked.
 const PANICKED: u8 = 101;
 
-/// Makes a copy of this process that does `work` and ends with what that gives, and gives its pid and a
+/// Makes a copy of this process that does `work` and exits with its result, and gives the copy's pid and a
 /// pidfd. The copy is a child of this process's parent (`CLONE_PARENT`), and has copies of all descriptors.
-/// With `group`, the directory of a cgroup v2, it begins in there (`CLONE_INTO_CGROUP`, Linux 5.7).
+/// With `group`, the directory of a cgroup v2, it begins in that cgroup (`CLONE_INTO_CGROUP`, Linux 5.7).
 ///
-/// Only for a process with one thread: a copy has the calling thread alone, and a lock that another one held
-/// stays locked.
+/// Only for a process with one thread: a copy has the calling thread alone, and a lock that another thread
+/// held stays locked.
 ///
-/// Where `clone3` cannot be called, `clone` does the same, but for the group.
+/// Where `clone3` is denied, `clone` is called instead, which cannot do the group.
 ///
 /// Linux 5.3, `clone(2)`. Errors: `ENOSYS`, `EPERM` (a group is asked for, and there is no `clone3`),
 /// `EAGAIN` (too many processes, or tasks in the group), `ENOMEM`, `EMFILE`; of a group `EACCES` (this
@@ -41,18 +41,18 @@ pub fn copy_sibling(group: Option<BorrowedFd<'_>>, work: impl FnOnce() -> u8) ->
     let child = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     let child = match Errno::result(child) {
         Err(Errno::ENOSYS | Errno::EPERM) if group.is_none() => {
-            // SAFETY: as above; the handle is stored where a parent's copy of the child's number would be.
+            // SAFETY: as above; clone(2) stores the pidfd at the address of the argument `parent_tid`.
             Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) })
         }
         child => child,
     }?;
     if child == 0 {
-        // A panic must not unwind into what the other process was doing.
+        // A panic must not unwind into the caller's code, which only the other process is to run.
         let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(PANICKED);
         // SAFETY: ends the copy; what the other process owns is not dropped here a second time.
         unsafe { libc::_exit(code.into()) }
     }
-    // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
+    // SAFETY: the call succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that no other value owns.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok((Pid::from_raw(i32::try_from(child).expect("the kernel's pids fit i32")), pidfd))
 }
@@ -72,12 +72,12 @@ mod tests {
 
     #[test]
     fn a_copy_does_its_work_in_memory_of_its_own_and_ends() {
-        // Whose parent is the test's parent: nobody here can wait for it.
+        // The copy's parent is the test's parent, so this process cannot reap it.
         let (listen, speak) = crate::sys::pair().expect("a pair");
         let mut number = [7];
         let work = || {
             number[0] += 1;
-            // Whoever listens sees it.
+            // If this fails, the read below does too.
             crate::sys::write(speak.as_fd(), &number).ok();
             0
         };

@@ -1,5 +1,5 @@
-//! System calls for a process that lives in another's memory (`clone_vm.rs`), each made by `syscall.rs`
-//! alone: nothing here allocates, can panic, or touches `errno`, which would be the other process's too.
+//! System calls for a process that lives in another process's memory (`clone_vm.rs`), made by `syscall.rs`:
+//! nothing here allocates, can panic, or touches `errno`, which the two processes share.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use super::retry::repeated;
 use super::syscall;
 
-/// An owned descriptor that is closed without `errno`.
+/// An owned descriptor whose close leaves `errno` alone.
 #[derive(Debug)]
 pub struct ChildFd(RawFd);
 
@@ -25,7 +25,7 @@ impl ChildFd {
         Self(number)
     }
 
-    /// The number, which nothing owns any more.
+    /// Gives up ownership: the number of the descriptor, which stays open.
     pub(super) fn into_raw(self) -> RawFd {
         let number = self.0;
         std::mem::forget(self);
@@ -36,7 +36,7 @@ impl ChildFd {
 impl AsFd for ChildFd {
     #[allow(unsafe_code, reason = "a number is made a descriptor")]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: it is open until its owner is dropped, which this borrow outlasts not.
+        // SAFETY: the descriptor is open until its owner is dropped, and the borrow ends before that.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 }
@@ -44,7 +44,7 @@ impl AsFd for ChildFd {
 impl Drop for ChildFd {
     #[allow(unsafe_code, reason = "the standard library's close sets errno")]
     fn drop(&mut self) {
-        // SAFETY: this owns the descriptor. The kernel lets go of the number whatever it says.
+        // SAFETY: this owns the descriptor. The kernel frees the number even if close(2) gives an error.
         unsafe { syscall::call(libc::SYS_close, [argument(self.0)]) }.ok();
     }
 }
@@ -67,7 +67,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
     repeated(|| unsafe { syscall::call(libc::SYS_read, arguments) })
 }
 
-/// One `write(2)`: how many of the bytes were taken.
+/// One `write(2)`: the number of bytes that were taken.
 #[allow(unsafe_code, reason = "nix's write sets errno")]
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     let arguments = [number(fd), bytes.as_ptr().expose_provenance(), bytes.len()];
@@ -75,16 +75,16 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<usize> {
     repeated(|| unsafe { syscall::call(libc::SYS_write, arguments) })
 }
 
-/// Puts a copy of `fd` at the number of stdin, stdout or stderr, where it outlives exec. `dup3(2)`. Errors:
-/// `EINVAL` (it has this number).
+/// Puts a copy of `fd` at the number of stdin, stdout or stderr, without close-on-exec. `dup3(2)`. Errors:
+/// `EINVAL` (`fd` has this number).
 #[allow(unsafe_code, reason = "nix's dup2 sets errno")]
 pub fn replace_stdio(fd: BorrowedFd<'_>, place: RawFd) -> nix::Result<()> {
-    // SAFETY: three numbers go in; stdin, stdout and stderr are nobody's own here.
+    // SAFETY: three numbers go in; no value in this process owns stdin, stdout or stderr.
     repeated(|| unsafe { syscall::call(libc::SYS_dup3, [number(fd), argument(place), 0]) }).map(drop)
 }
 
-/// The descriptor of this number, after all others but stdin, stdout and stderr have been closed: for a
-/// process that has just been made, with copies of what its maker had. `close_range(2)`.
+/// Closes all descriptors but stdin, stdout, stderr and the one of this number, and gives the latter: for a
+/// process that has just been made, with copies of its maker's descriptors. `close_range(2)`.
 #[allow(unsafe_code, reason = "the numbers are copies that nobody here owns")]
 pub fn alone_with(number: RawFd) -> ChildFd {
     let kept = number.cast_unsigned();
@@ -106,7 +106,7 @@ pub fn close_on_exec_from(first: u32) -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_close_range, arguments) }.map(drop)
 }
 
-/// Sets the soft limit of descriptors, to the hard one at most. `prlimit(2)`, `RLIMIT_NOFILE`.
+/// Sets the soft limit of open descriptors, at most to the hard limit. `prlimit(2)`, `RLIMIT_NOFILE`.
 #[allow(unsafe_code, reason = "nix's setrlimit sets errno")]
 pub fn limit_descriptors(soft: u64) -> nix::Result<()> {
     let mut limit = [0_u64; 2];
@@ -120,7 +120,7 @@ pub fn limit_descriptors(soft: u64) -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_prlimit64, arguments) }.map(drop)
 }
 
-/// Has this process killed when its parent dies, also after exec. `prctl(2)`, `PR_SET_PDEATHSIG`.
+/// Has the kernel kill this process when its parent dies, also after exec. `prctl(2)`, `PR_SET_PDEATHSIG`.
 #[allow(unsafe_code, reason = "nix's prctl sets errno")]
 pub fn end_with_parent() -> nix::Result<()> {
     let arguments = [argument(libc::PR_SET_PDEATHSIG), argument(Signal::SIGKILL as i32)];
@@ -158,14 +158,14 @@ pub fn block_all_signals() -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_rt_sigprocmask, arguments) }.map(drop)
 }
 
-/// This process. `getpid(2)`, which always succeeds.
+/// This process's pid. `getpid(2)`, which always succeeds.
 #[allow(unsafe_code, reason = "one way for all system calls here")]
 pub fn own_pid() -> Pid {
     // SAFETY: nothing goes in.
     pid(unsafe { syscall::call(libc::SYS_getpid, []) })
 }
 
-/// Its parent. `getppid(2)`, which always succeeds.
+/// The parent's pid. `getppid(2)`, which always succeeds.
 #[allow(unsafe_code, reason = "one way for all system calls here")]
 pub fn parent() -> Pid {
     // SAFETY: nothing goes in.

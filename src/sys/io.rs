@@ -1,5 +1,5 @@
-//! Moving bytes through descriptors whose flags are somebody else's: where a call could wait for another
-//! process, it is told in its own arguments not to, and gives `EAGAIN`.
+//! Moves bytes through descriptors whose flags other processes share, so that `O_NONBLOCK` cannot be set: a
+//! call that could block gets a flag of its own against that, and gives `EAGAIN` instead.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,8 @@ use super::retry::uninterrupted;
 
 /// Moves at most `bytes` from one descriptor to another within the kernel; one of them is a pipe, and the
 /// other may have an offset of its own. Never waits for a pipe. `splice(2)`. Errors: `EAGAIN`, `EPIPE`,
-/// `EINVAL` (not these two), and what writing a file gives; of what was not moved, nothing is lost.
+/// `EINVAL` (it cannot join these two), and those of writing a file. Bytes that were not moved stay where
+/// they are.
 pub fn splice(
     from: BorrowedFd<'_>,
     from_offset: Option<u64>,
@@ -36,7 +37,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     uninterrupted(|| unistd::read(fd, buffer))
 }
 
-/// One `write(2)`: how many of the bytes were taken.
+/// One `write(2)`: the number of bytes that were taken.
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     uninterrupted(|| unistd::write(fd, bytes))
 }
@@ -53,39 +54,39 @@ pub fn write_at(file: BorrowedFd<'_>, at: u64, bytes: &[u8]) -> io::Result<usize
     uninterrupted(|| uio::pwrite(file, bytes, at))
 }
 
-/// Takes what waits in a socket, without waiting. `recv(2)`.
+/// Receives from a socket without waiting. `recv(2)`.
 pub fn receive_now(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     uninterrupted(|| recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT))
 }
 
-/// Gives a socket what it has room for, without waiting and without a signal. `send(2)`.
+/// Sends as many bytes as a socket has room for, without waiting and without SIGPIPE. `send(2)`.
 pub fn send_now(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     uninterrupted(|| send(socket.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL))
 }
 
-/// A pipe, read end first, with room for `bytes` where the user may have as much.
+/// A new pipe, read end first, with room for `bytes` if the user's limit allows it.
 pub fn pipe(bytes: i32) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-    // A smaller one serves too.
+    // A smaller pipe serves too.
     fcntl(&write, FcntlArg::F_SETPIPE_SZ(bytes)).ok();
     Ok((read, write))
 }
 
-/// Has calls on this open file fail rather than wait. The flag is everybody's who shares it: only for one's
-/// own.
+/// Sets `O_NONBLOCK` on this open file. All processes that hold the open file share the flag, so this is only
+/// for one that no other process holds.
 pub fn never_wait(own: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(own, FcntlArg::F_GETFL)?);
     fcntl(own, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
 }
 
-/// The bytes that wait unread in a pipe; either end will do. `FIONREAD`, `pipe(7)`.
+/// The number of unread bytes in a pipe; either end will do. `FIONREAD`, `pipe(7)`.
 pub fn unread_bytes(pipe: BorrowedFd<'_>) -> io::Result<u64> {
     count(pipe, libc::FIONREAD)
 }
 
-/// The memory that what was sent here takes until the other side has received it; of a unix socket it is 0
-/// when that has taken all. `SIOCOUTQ`, `unix(7)`.
+/// The memory of messages that were sent on a socket and not received yet; on a unix socket it is 0 when the
+/// other side has received all. `SIOCOUTQ`, `unix(7)`.
 pub fn untaken_bytes(socket: BorrowedFd<'_>) -> io::Result<u64> {
     count(socket, libc::TIOCOUTQ)
 }
@@ -100,8 +101,9 @@ fn count(fd: BorrowedFd<'_>, what: libc::Ioctl) -> io::Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
-/// A descriptor of the same file that shares no flags with this one. By `/proc/self/fd`, so that it needs
-/// neither a path nor a way to it, but the permission to open it. Errors: `EACCES`, `ENXIO` (a socket).
+/// Opens the file behind a descriptor once more, with flags of its own. Through `/proc/self/fd`, so it needs
+/// neither a path nor search permission on directories, but permission to open the file. Errors: `EACCES`,
+/// `ENXIO` (a socket).
 pub fn open_again(fd: BorrowedFd<'_>, flags: OFlag) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;

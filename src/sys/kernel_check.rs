@@ -1,5 +1,5 @@
-//! The newer system calls that a broker cannot do without, each made once in a way that changes nothing: an
-//! old kernel has none of them, and a container's or unit's system call filter may deny one.
+//! Checks the newer system calls that a broker needs, by making each once in a way that changes nothing: an
+//! old kernel lacks them, and the system call filter of a container or a unit may deny one.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,8 @@ use nix::unistd::getpid;
 use super::pidfd::{open_pidfd, process_is_there};
 use super::retry::uninterrupted;
 
-/// The least kernel, `(major, minor)`: `CLOSE_RANGE_CLOEXEC` came with it, the last of what is needed.
+/// The oldest kernel that serves, `(major, minor)`: it brought `CLOSE_RANGE_CLOEXEC`, the newest feature that
+/// is needed.
 pub const LEAST_KERNEL: (u32, u32) = (5, 11);
 
 /// A system call that cannot be made here.
@@ -24,7 +25,7 @@ pub struct MissingSyscall {
 }
 
 /// Makes each of the calls.
-/// Errors: the first that this kernel does not have, or that a filter denies.
+/// Errors: the first call that this kernel does not have, or that a filter denies.
 pub fn check_kernel() -> Result<(), MissingSyscall> {
     let needs = |call| move |source| MissingSyscall { call, source };
     let own = open_pidfd(getpid()).map_err(needs("pidfd_open"))?;
@@ -35,8 +36,8 @@ pub fn check_kernel() -> Result<(), MissingSyscall> {
     close_none().map_err(needs("close_range"))
 }
 
-/// Marks descriptors of a number that none can have. Errors: `EINVAL`, also where the flag is not known
-/// (before 5.11).
+/// Calls close_range(2) for a number that no descriptor can have. Errors: `EINVAL` (the flag is not known,
+/// before 5.11).
 #[allow(unsafe_code, reason = "nix has no close_range")]
 fn close_none() -> io::Result<()> {
     // SAFETY: three integers go in, and no descriptor has this number.

@@ -1,5 +1,5 @@
-//! A mutex that a panic does not take away: a thread that panics while it holds the lock ends alone, and the
-//! other threads go on with the value as that thread left it.
+//! A mutex without poison: when a thread panics while it holds the lock, the other threads go on, with the
+//! value as that thread left it.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,19 +14,19 @@ impl<T> Locked<T> {
         Self(Mutex::new(value))
     }
 
-    /// The value, for this thread alone until the guard is dropped. `Mutex::lock`.
+    /// Locks, and gives the value until the guard is dropped. `Mutex::lock`.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Unlocks until `changed` is notified, or for no reason. `Condvar::wait`, without its poison.
+/// Unlocks until `changed` is notified, or a spurious wakeup. `Condvar::wait`, without its poison.
 pub fn wait_change<'v, T>(changed: &Condvar, value: MutexGuard<'v, T>) -> MutexGuard<'v, T> {
     changed.wait(value).unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unlocks until `changed` is notified, or time is over, or for no reason. `Condvar::wait_timeout`, without
-/// its poison.
+/// Unlocks until `changed` is notified, the time is over, or a spurious wakeup. `Condvar::wait_timeout`,
+/// without its poison.
 pub fn wait_change_for<'v, T>(
     changed: &Condvar,
     value: MutexGuard<'v, T>,

@@ -15,10 +15,10 @@ use super::poll::poll_until;
 use super::raw_message::{CREDENTIALS_WORDS, ControlBuffer, each_item, own, receive_raw};
 use super::retry::uninterrupted;
 
-/// Who sent a message, in the kernel's words (`SCM_CREDENTIALS`), seen from this process's namespaces.
+/// The sender of a message, as the kernel names it (`SCM_CREDENTIALS`), seen from this process's namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sender {
-    /// The process; 0 when it is not visible from here.
+    /// The process; 0 when it is not visible in this process's pid namespace.
     pub pid: i32,
     /// Its user.
     pub uid: u32,
@@ -26,8 +26,8 @@ pub struct Sender {
     pub gid: u32,
 }
 
-/// One message, with everything that came with it. Every descriptor that the kernel installed is in
-/// `descriptors`, whatever else is wrong.
+/// One message with its descriptors and sender. Every descriptor that the kernel installed is in
+/// `descriptors`, also when others were cut.
 #[derive(Debug)]
 pub struct ReceivedMessage {
     /// The bytes, cut at the capacity asked for.
@@ -40,24 +40,24 @@ pub struct ReceivedMessage {
     pub sender: Option<Sender>,
 }
 
-/// A message that stays where it is, with the descriptors that it brings.
+/// A message that was peeked at: it stays in the queue, with the descriptors that it brings.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PeekedMessage {
     /// The bytes, cut at the capacity asked for.
     pub bytes: Vec<u8>,
     /// Bytes of the whole message.
     pub length: usize,
-    /// Whether it brings descriptors, which are neither counted nor looked at.
+    /// Whether it brings descriptors, which are neither counted nor installed.
     pub brings_descriptors: bool,
     /// The sender, where credentials are passed on.
     pub sender: Option<Sender>,
 }
 
-/// Looks at the next message, at most `capacity` bytes of it; `None` is the end of the connection.
-/// `MSG_PEEK`, with room for credentials and no more: the kernel says that the message brings descriptors
-/// (`MSG_CTRUNC`) and installs none. While this runs, nobody else may take the message: then the last
-/// reference to its descriptors would be this call's. Errors: `EAGAIN` on a non-blocking socket without a
-/// message.
+/// Peeks at the next message, at most `capacity` bytes of it; `None` is the end of the connection.
+/// `MSG_PEEK`, with room for credentials and no more: so the kernel installs no descriptors, and only says
+/// that there are some (`MSG_CTRUNC`). While this runs, no other process may receive the message: else this
+/// call would drop the last reference to its descriptors, and might have to wait for their close. Errors:
+/// `EAGAIN` on a non-blocking socket without a message.
 pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<PeekedMessage>> {
     let mut few = [0; PEEK_BYTES];
     let mut control = [0; CREDENTIALS_WORDS];
@@ -76,15 +76,16 @@ pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked
     let mut bytes = few[..wanted.min(room)].to_vec();
     if wanted > room {
         bytes = vec![0; wanted];
-        // The first message of a queue stays the first until this process or one that it asked takes it.
+        // The first message of the queue stays the first until this process, or a launcher or relay that it
+        // asked to, receives it.
         let again = receive_raw(socket, &mut bytes, &mut control, flags)?;
         bytes.truncate(again.length);
     }
     Ok(Some(PeekedMessage { bytes, length, brings_descriptors, sender }))
 }
 
-/// Looks at the message behind the first `offset` bytes of what waits, without its bytes; `None` is the end.
-/// `SO_PEEK_OFF`, `socket(7)`, Linux 3.4. From here on [`peek`] looks at what is behind that message, too.
+/// Peeks at the message behind the first `offset` bytes of the queue, without its bytes; `None` is the end.
+/// `SO_PEEK_OFF`, `socket(7)`, Linux 3.4. Later calls of [`peek`] also begin behind this message.
 pub fn peek_behind(socket: BorrowedFd<'_>, offset: usize) -> io::Result<Option<PeekedMessage>> {
     start_peeks_at(socket, offset)?;
     peek(socket, 0)
@@ -101,7 +102,7 @@ fn start_peeks_at(socket: BorrowedFd<'_>, offset: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
+/// Receives the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
 pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMessage> {
     let mut bytes = vec![0; capacity];
     let mut control = ControlBuffer::new();
@@ -123,7 +124,7 @@ pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMe
     Ok(received)
 }
 
-/// Bytes of a message that are looked at without an allocation: nearly every request has fewer.
+/// Most bytes of a message that are peeked at in a buffer on the stack: nearly every request has fewer.
 const PEEK_BYTES: usize = 2048;
 
 fn credentials(data: &[u8]) -> Option<Sender> {
@@ -131,7 +132,7 @@ fn credentials(data: &[u8]) -> Option<Sender> {
     Some(Sender { pid, uid: uid.cast_unsigned(), gid: gid.cast_unsigned() })
 }
 
-/// Sends one message with descriptors, and gives how many bytes went (all of them, but on a stream).
+/// Sends one message with descriptors, and gives the number of bytes sent (all of them, except on a stream).
 /// Errors: `EPIPE` or `ECONNRESET` (the other side is gone; no signal is raised), `EAGAIN`.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
     send_flagged(socket, bytes, descriptors, MsgFlags::empty())
@@ -150,10 +151,10 @@ fn send_flagged(
     uninterrupted(|| sendmsg::<()>(socket.as_raw_fd(), &parts, control, flags | MsgFlags::MSG_NOSIGNAL, None))
 }
 
-/// Sends one message with descriptors, as [`send`] does, and waits for no longer than `give_up`: for room in
-/// the receiver's queue, and while the user has too many descriptors on their way (`ETOOMANYREFS`). The limit
-/// of those is the sender's `RLIMIT_NOFILE`, the count is the user's: any process of the user can bring it
-/// about, and there is no event to wait for.
+/// Sends one message with descriptors, as [`send`] does, and waits until `give_up` at most: for room in the
+/// receiver's queue, and while the user has too many descriptors in flight (`ETOOMANYREFS`). Their limit is
+/// the sender's `RLIMIT_NOFILE`, but the count is that of all the user's processes, so any of them can cause
+/// the error; as no event tells when it is over, the sending is tried again.
 /// Errors: `TimedOut` (the queue stayed full), `ETOOMANYREFS`, `EPIPE` or `ECONNRESET`.
 pub fn send_patiently(
     socket: BorrowedFd<'_>,
@@ -254,7 +255,8 @@ mod tests {
         for bytes in [&b"one"[..], b"", b"three", b""] {
             send(near.as_fd(), bytes, &[null.as_fd()]).expect("sent");
         }
-        // Nothing more is told at once: who is forked by another test may hold the other end for a while.
+        // Non-blocking, because the end may not come at once: a process that another test forked may hold the
+        // other end for a while.
         crate::sys::never_wait(far.as_fd()).expect("a flag");
         let (mut offset, mut lengths) = (0, Vec::new());
         while let Ok(Some(message)) = peek_behind(far.as_fd(), offset) {

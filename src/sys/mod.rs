@@ -1,6 +1,6 @@
-//! The only unsafe code: one function, one system call, for what no maintained crate offers safely. `EINTR`
-//! is handled here and nowhere else; every descriptor that comes out is owned and close-on-exec. Callers use
-//! `nix` directly where it is safe.
+//! All unsafe code of the crate: one function for each system call that no maintained crate offers safely.
+//! `EINTR` is handled here and nowhere else; every descriptor that comes out is owned and close-on-exec.
+//! Callers use `nix` directly where it is safe.
 
 mod adopt;
 mod allocate;

@@ -1,5 +1,5 @@
-//! Opening files for a command at numbers that it is told, in a process that must not allocate or look at
-//! `errno`.
+//! Opens files for a command at the descriptor numbers that the command's words name, in a process that must
+//! not allocate or touch `errno`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::ffi::CStr;
@@ -21,9 +21,9 @@ struct OpenHow {
     resolve: u64,
 }
 
-/// Opens these paths (`O_PATH`), the first at number 3, the next at 4 and so on, and leaves them open over
-/// exec. No link is followed. What had such a number is gone. Errors: those of `openat2(2)` and `dup3(2)`:
-/// `ELOOP` is a link.
+/// Opens these paths (`O_PATH`), the first at number 3, the next at 4 and so on, without close-on-exec. No
+/// link is followed. A descriptor that had such a number is closed. Errors: those of `openat2(2)` and
+/// `dup3(2)`: `ELOOP` is a link.
 #[allow(unsafe_code, reason = "nix's wrappers allocate, and read errno")]
 pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()> {
     for (path, number) in paths.zip(FIRST_HANDED_FD.cast_unsigned() as usize..) {
@@ -43,8 +43,8 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
             unsafe { syscall::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }?;
             continue;
         }
-        // SAFETY: what has the number is nobody's that lives on: `move_above` took what is needed out of the
-        // way.
+        // SAFETY: no value that is still used owns the number: `move_above` moved the launcher's stream out
+        // of the way.
         unsafe { syscall::call(libc::SYS_dup3, [opened, number, 0]) }?;
         // SAFETY: it was opened just now, and nothing owns it.
         unsafe { syscall::call(libc::SYS_close, [opened]) }?;
@@ -52,7 +52,8 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
     Ok(())
 }
 
-/// The same descriptor with a number above those that [`open_places`] takes for so many paths, close-on-exec.
+/// A close-on-exec copy of the descriptor, with a number above those that [`open_places`] uses for `count`
+/// paths.
 #[allow(unsafe_code, reason = "nix's wrapper reads errno")]
 pub fn move_above(descriptor: BorrowedFd<'_>, count: u32) -> nix::Result<ChildFd> {
     let least = FIRST_HANDED_FD.cast_unsigned() + count;

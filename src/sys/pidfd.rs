@@ -1,4 +1,4 @@
-//! Processes by handle: a pidfd cannot come to mean another process.
+//! Pidfds: handles of processes. Unlike a pid, a pidfd never comes to mean another process.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,7 +13,7 @@ pub fn open_pidfd(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: two integers go in, no memory is touched.
     let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
     let number = i32::try_from(Errno::result(number)?).expect("the kernel's descriptors fit i32");
-    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    // SAFETY: the call succeeded, so this is a new descriptor that no other value owns.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -23,8 +23,8 @@ pub fn send_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     send_number(pidfd, signal as i32)
 }
 
-/// That the process behind `pidfd` is there and may be sent signals; it is sent none. The same call and
-/// errors.
+/// Checks that the process behind `pidfd` is there and may be sent signals, without sending one. The call and
+/// the errors are those of [`send_signal`].
 pub fn process_is_there(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     send_number(pidfd, 0)
 }

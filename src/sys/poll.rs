@@ -1,4 +1,4 @@
-//! Waiting for descriptors, with a deadline.
+//! Waits for events of descriptors, with a deadline.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ pub fn poll_until(looked_at: &mut [PollFd<'_>], deadline: Option<Instant>) -> io
     }
 }
 
-/// Rounded up, so that a deadline has passed when the wait ends; a wait that is too long for the call is made
-/// in parts.
+/// The time left in milliseconds, rounded up, so that the deadline has passed when the wait ends. A wait that
+/// is too long for poll(2) is made in parts.
 fn timeout(left: Option<Duration>) -> PollTimeout {
     let Some(left) = left else { return PollTimeout::NONE };
     let milliseconds = left.as_micros().div_ceil(1000);

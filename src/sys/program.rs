@@ -1,4 +1,4 @@
-//! Whether a process has become another program since it was made.
+//! Finds out whether a process has called execve(2) since it was made.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::os::fd::AsFd;
@@ -9,10 +9,10 @@ use super::in_child::{ChildFd, read};
 use super::syscall;
 use super::text::text_with_number;
 
-/// Whether a process is the program still that it was made by (`PF_FORKNOEXEC`). The kernel knows it of one
-/// that has ended, too, until it is reaped; of one that cannot be looked at, this is false. For a process
-/// that lives in another's memory: nothing is allocated, and `errno` stays. `/proc/PID/stat`,
-/// `proc_pid_stat(5)`.
+/// Whether a process still runs the program of its maker, as it has not called execve(2) (`PF_FORKNOEXEC`).
+/// The kernel also knows this of a process that has ended, until it is reaped. `false` if the process cannot
+/// be looked at. For a process that lives in another's memory: nothing is allocated, and `errno` stays.
+/// `/proc/PID/stat`, `proc_pid_stat(5)`.
 pub fn is_before_exec(process: Pid) -> bool {
     let mut text = [0; STAT_BYTES];
     let path = text_with_number(b"/proc/", process.as_raw().unsigned_abs(), b"/stat");
@@ -28,7 +28,7 @@ const STAT_BYTES: usize = 256;
 /// The longest path, and a NUL.
 const PATH_BYTES: usize = b"/proc/".len() + 10 + b"/stat".len() + 1;
 
-/// The ninth field. The name before the third may have anything in it, but nothing behind it has a `)`.
+/// The ninth field. The second, the name, may contain anything, but no field after it contains a `)`.
 fn flags(stat: &[u8]) -> Option<u32> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let field = stat.get(name_end..)?.split(|byte| *byte == b' ').nth(7)?;
@@ -57,8 +57,8 @@ mod tests {
 
     #[test]
     fn a_program_that_was_started_has_become_one_and_this_copy_of_a_shell_has_not() {
-        // Descriptor 3: the shell gives what runs in its background /dev/null as stdin, which ends it at
-        // once.
+        // Through descriptor 3, because the shell gives a background process /dev/null as stdin, at which
+        // `read` would end at once.
         let script = "exec 3<&0; sh -c 'exit 0'; (read go <&3) & echo $!; read go";
         let mut shell = Command::new("/bin/sh");
         let shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());

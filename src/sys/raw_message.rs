@@ -1,5 +1,5 @@
-//! Taking a message and the descriptors that it brings (`unix(7)`, `cmsg(3)`), for a process that may live in
-//! another's memory (`clone_vm.rs`): nothing here allocates, can panic, or touches `errno`.
+//! Receives a message and the descriptors that it brings (`unix(7)`, `cmsg(3)`), in a process that may live
+//! in another's memory (`clone_vm.rs`): nothing here allocates, can panic, or touches `errno`.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::io::IoSliceMut;
@@ -12,9 +12,9 @@ use super::in_child::ChildFd;
 use super::retry::repeated;
 use super::syscall;
 
-/// Takes the next message without its bytes, and has the kernel let go of the descriptors that it brings:
-/// none is installed, so none is flushed; but the last reference to one may take its time here. Gives whether
-/// there was a message; not one is the end.
+/// Receives the next message without its bytes, and has the kernel drop the descriptors that it brings. None
+/// is installed, so none is flushed by a close, but dropping the last reference to a file may still block.
+/// Gives whether there was a message; `false` is the end.
 /// Errors: `EAGAIN` on a non-blocking socket without a message.
 pub fn discard(socket: BorrowedFd<'_>) -> nix::Result<bool> {
     let mut control = [0; CREDENTIALS_WORDS];
@@ -24,7 +24,7 @@ pub fn discard(socket: BorrowedFd<'_>) -> nix::Result<bool> {
     Ok(is_message)
 }
 
-/// Fills `bytes` with the first of what comes, and gives how many came and the first descriptors of it.
+/// Receives the next message into `bytes`, and gives the number of bytes and the first `N` descriptors.
 pub fn receive_few<const N: usize>(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
@@ -52,7 +52,8 @@ pub(super) struct MessageInfo {
     pub(super) flags: libc::c_int,
 }
 
-/// Takes or looks at (`MSG_PEEK`) the next message. `recvmsg(2)`, without `errno` and without an allocation.
+/// Receives, or peeks at (`MSG_PEEK`), the next message. `recvmsg(2)`, without `errno` and without an
+/// allocation.
 #[allow(unsafe_code, reason = "nix loses the descriptors of a message whose control data was cut")]
 pub(super) fn receive_raw(
     socket: BorrowedFd<'_>,
@@ -77,8 +78,8 @@ pub(super) fn receive_raw(
     Ok(MessageInfo { length, control_length: header.msg_controllen as usize, flags: header.msg_flags })
 }
 
-/// Words of control data: a header and credentials, which come first, a header and the most descriptors.
-/// Exact, as it is what limits the descriptors.
+/// Words of control data: a header and credentials, which come first, then a header and the most descriptors.
+/// Exact, because this size limits the number of descriptors.
 const CONTROL_WORDS: usize = CREDENTIALS_WORDS + (HEADER_BYTES + MESSAGE_FDS_MAX * 4).div_ceil(8);
 
 /// Words of control data for a header and credentials.
@@ -87,7 +88,7 @@ pub(super) const CREDENTIALS_WORDS: usize = (HEADER_BYTES + 12).div_ceil(8);
 /// Bytes of a control header: a word of length, two `int`s.
 const HEADER_BYTES: usize = size_of::<usize>() + 8;
 
-/// Room for what a message carries beside its bytes, aligned as the kernel writes it.
+/// Room for a message's control data, aligned as the kernel writes it.
 pub(super) struct ControlBuffer(pub(super) [u64; CONTROL_WORDS]);
 
 impl ControlBuffer {
@@ -121,7 +122,7 @@ pub(super) fn each_item(words: &[u64], arrived: &MessageInfo, mut take: impl FnM
     }
 }
 
-/// The number in four bytes; of fewer there is none, which the kernel never gives.
+/// The number in four bytes; -1 for fewer bytes, which the kernel never gives.
 fn int(bytes: &[u8]) -> i32 {
     bytes.first_chunk().map_or(-1, |bytes| i32::from_ne_bytes(*bytes))
 }

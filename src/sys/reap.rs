@@ -1,4 +1,4 @@
-//! How a child ended, and what it used.
+//! Reaps children: how a child ended, and the processor time that it used.
 
 use std::io;
 use std::mem::zeroed;
@@ -11,11 +11,11 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use super::reap_child::ProcessEnd;
 use super::retry::uninterrupted;
 
-/// Reaps the child behind `pidfd`, if it has ended. Gives the processor time too, of the child and of those
-/// that it waited for. Never waits: of a process that is traced (`ptrace(2)`), the end is its tracer's to see
+/// Reaps the child behind `pidfd`, if it has ended. Gives the processor time too, of the child and of the
+/// children that it waited for. Never waits. The end of a traced process (`ptrace(2)`) is shown to its tracer
 /// first, though the pidfd is readable already; the parent sees it when the tracer has waited for it,
-/// detached or ended. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which has a `rusage`
-/// more than the C library's function. Errors: `ECHILD` (it was reaped, or is no child).
+/// detached or ended. `waitid(2)` with `P_PIDFD`, Linux 5.4; the system call itself, which takes a `rusage`
+/// that the C library's function does not. Errors: `ECHILD` (it was reaped, or is no child).
 #[allow(unsafe_code, reason = "nix's waitid gives neither real-time signals nor rusage")]
 pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(ProcessEnd, Duration)>> {
     // SAFETY: all zeroes is a valid siginfo_t.
@@ -41,13 +41,13 @@ pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Option<(ProcessEnd, Duration)>>
     Ok(Some((end, duration(usage.ru_utime) + duration(usage.ru_stime))))
 }
 
-/// Whether the child behind `pidfd` has ended by a signal; it stays to be reaped. `None` while [`reap`] gives
-/// none, too. `waitid(2)` with `WNOWAIT`.
+/// Whether a signal ended the child behind `pidfd`, without reaping it. `None` while [`reap`] gives `None`.
+/// `waitid(2)` with `WNOWAIT`.
 pub fn was_signaled(pidfd: BorrowedFd<'_>) -> Option<bool> {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
     match waitid(Id::PIDFd(pidfd), look) {
         Ok(WaitStatus::StillAlive) => None,
-        // A real-time signal, which nix does not know.
+        // nix gives `EINVAL` for a real-time signal, which it does not know.
         Err(error) => Some(error == Errno::EINVAL),
         Ok(status) => Some(matches!(status, WaitStatus::Signaled(..))),
     }

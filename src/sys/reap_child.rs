@@ -1,4 +1,4 @@
-//! How a child ended, for a process that lives in another's memory (`clone_vm.rs`).
+//! Reaps children, in a process that lives in another's memory (`clone_vm.rs`).
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::mem::zeroed;
@@ -13,12 +13,12 @@ use super::syscall;
 pub enum ProcessEnd {
     /// With this exit code.
     Exited(u8),
-    /// By this signal, a real-time one perhaps.
+    /// By this signal, which may be a real-time signal.
     Signaled(i32),
 }
 
-/// A child of this process that has ended, or that is waited for until it ends; it stays to be reaped. `None`
-/// when none has, and none is waited for. For a process that lives in another's memory: `errno` stays.
+/// A child of this process that has ended, without reaping it; with `waits`, waits until one has ended.
+/// `None` when none has, without `waits`. For a process that lives in another's memory: `errno` stays.
 /// `waitid(2)` with `WNOWAIT`. Errors: `ECHILD` (there is no child).
 #[allow(unsafe_code, reason = "a system call without errno")]
 pub fn ended_child(waits: bool) -> nix::Result<Option<Pid>> {

@@ -9,7 +9,8 @@ pub(super) fn uninterrupted<T>(call: impl FnMut() -> nix::Result<T>) -> io::Resu
     Ok(repeated(call)?)
 }
 
-/// The same with the errno itself. Allocates nothing, and touches `errno` only where the call does.
+/// Like [`uninterrupted`], but gives the errno itself. Allocates nothing, and touches `errno` only if the
+/// call does.
 pub(super) fn repeated<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {

@@ -23,8 +23,8 @@ pub fn bind_listener(path: &Path, backlog: i32) -> io::Result<OwnedFd> {
     Ok(listener)
 }
 
-/// Has the kernel attach the sender's credentials to every message of connections accepted from now on:
-/// accepted sockets inherit the option, so no message can slip in before it is set.
+/// Has the kernel attach the sender's credentials to every message of connections that are accepted from now
+/// on: accepted sockets inherit the option, so no message can come before it is set.
 pub fn pass_credentials(listener: BorrowedFd<'_>) -> io::Result<()> {
     Ok(setsockopt(&listener, PassCred, &true)?)
 }
@@ -34,7 +34,7 @@ pub fn pass_credentials(listener: BorrowedFd<'_>) -> io::Result<()> {
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let number =
         uninterrupted(|| accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK))?;
-    // SAFETY: accept4 succeeded, so this is a new descriptor that nobody else owns.
+    // SAFETY: accept4 succeeded, so this is a new descriptor that no other value owns.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -49,7 +49,7 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// Two connected `SOCK_STREAM` sockets: for what may be larger than a socket's buffer.
+/// Two connected `SOCK_STREAM` sockets, for messages that may be larger than a socket's buffer.
 pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
 }

@@ -1,4 +1,4 @@
-//! Signal state that a command starts with.
+//! The signal dispositions and the mask that a command starts with.
 
 use std::io;
 use std::ptr::null_mut;
@@ -9,8 +9,8 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 /// The highest signal number of Linux.
 const LAST: i32 = 64;
 
-/// Gives every signal its default disposition and empties the mask: what a fresh login's programs see,
-/// whatever the broker was started with (`nohup`, a shell's `&`).
+/// Gives every signal its default disposition and empties the mask, as a fresh login has them, whatever the
+/// broker was started with (`nohup`, a shell's `&`).
 pub fn default_dispositions() -> io::Result<()> {
     for signal in 1..=LAST {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
@@ -30,8 +30,8 @@ pub fn ignores_hangup() -> bool {
     asked == 0 && old.sa_sigaction == libc::SIG_IGN
 }
 
-/// Ignores SIGXFSZ and SIGXCPU: a write past `RLIMIT_FSIZE` is an error (`EFBIG`) then, and processor time
-/// past the soft limit is told no more. `signal(2)`.
+/// Ignores SIGXFSZ and SIGXCPU: then a write past `RLIMIT_FSIZE` is an error (`EFBIG`), and processor time
+/// past the soft limit does not end the process. `signal(2)`.
 #[allow(unsafe_code, reason = "a disposition of the whole process")]
 pub fn ignore_limits() -> io::Result<()> {
     for limit in [Signal::SIGXFSZ, Signal::SIGXCPU] {
@@ -41,8 +41,8 @@ pub fn ignore_limits() -> io::Result<()> {
     Ok(())
 }
 
-/// `rt_sigaction(2)` itself: the C library refuses the two real-time signals that it keeps, and an ignored
-/// one of those would be inherited by the command.
+/// Gives a signal its default disposition, by `rt_sigaction(2)` itself: the C library refuses to change its
+/// two own real-time signals, and the command would inherit it if one of them were ignored.
 #[allow(unsafe_code, reason = "nix covers neither the real-time signals nor the raw call")]
 fn reset(signal: i32) -> io::Result<()> {
     /// Bytes of the kernel's signal set.
@@ -55,6 +55,6 @@ fn reset(signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// The kernel's `struct sigaction` or larger: handler, flags, restorer, mask, a word each at most.
+/// At least as large as the kernel's `struct sigaction`: handler, flags, restorer, mask, at most a word each.
 #[repr(C)]
 struct KernelAction([u64; 4]);

@@ -1,6 +1,7 @@
-//! The descriptors of a request, taken from its connection by a process that is nobody's but the call's. It
-//! may live in another's memory (`clone_vm.rs`): nothing here allocates, can panic, or looks at `errno`. What
-//! they are is asked of the kernel and never of a file system, which may be the caller's own and not answer.
+//! Receives the descriptors of a request from its connection, in a process that serves that call alone: its
+//! launcher or its relay. The process may live in another's memory (`clone_vm.rs`): nothing here allocates,
+//! can panic, or looks at `errno`. The files' types come from the kernel and never from a file system, which
+//! may be the caller's own and not answer.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::mem::zeroed;
@@ -16,10 +17,10 @@ use super::syscall;
 use super::text::text_with_number;
 use super::unfit_stdio::{UnfitKind, UnfitStdio};
 
-/// Takes the message that waits on a connection, whose descriptors can be a command's stdin, stdout and
-/// stderr; its bytes are left out. Errors: they cannot, or nothing waits there (`Count(0)`). Then every
-/// descriptor that came is left open, and nobody owns it: a close might never return, so they go when this
-/// process does.
+/// Receives the message that waits on a connection, and gives its descriptors, if they can be a command's
+/// stdin, stdout and stderr; the message's bytes are dropped. Errors: they cannot, or no message waits
+/// (`Count(0)`). After an error every descriptor that came stays open without an owner: closing it might
+/// block for ever, so the end of this process closes them.
 pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[ChildFd; REQUEST_FDS], UnfitStdio> {
     let mut control = ControlBuffer::new();
     let arrived = receive_raw(connection, &mut [0], &mut control.0, libc::MSG_DONTWAIT);
@@ -49,7 +50,7 @@ pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[ChildFd; REQUEST_FDS], 
     Ok(three.map(|number| own(&number)))
 }
 
-/// What keeps a descriptor from being a command's stdin, stdout or stderr, if anything does. Neither waits
+/// The reason why a descriptor cannot be a command's stdin, stdout or stderr, if there is one. Neither waits
 /// for a file system nor changes anything.
 pub fn oddity_of(descriptor: BorrowedFd<'_>) -> Option<UnfitKind> {
     oddity(descriptor.as_raw_fd())
@@ -65,7 +66,7 @@ fn oddity(number: i32) -> Option<UnfitKind> {
         libc::S_IFIFO | libc::S_IFCHR | libc::S_IFBLK => None,
         libc::S_IFSOCK => listens(number).unwrap_or(true).then_some(UnfitKind::Listener),
         libc::S_IFREG => named(number, |link| match link {
-            // Of a namespace, the kernel says that it is a regular file; its name is `mnt:[4026531840]`.
+            // The kernel gives a namespace the type of a regular file; its name is like `mnt:[4026531840]`.
             [b'/', ..] => None,
             _ if link.starts_with(b"anon_inode:") || link.starts_with(b"pidfd:") => {
                 Some(UnfitKind::of_link(link))
@@ -78,7 +79,7 @@ fn oddity(number: i32) -> Option<UnfitKind> {
     }
 }
 
-/// The name of what a descriptor is of, as `/proc/self/fd` shows it; of a long one, the beginning.
+/// Judges a descriptor by the name that `/proc/self/fd` shows for its file, or the beginning of a long name.
 /// `readlink(2)`.
 #[allow(unsafe_code, reason = "nix's readlink allocates, and reads errno")]
 fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<UnfitKind>) -> Option<UnfitKind> {
@@ -101,7 +102,7 @@ fn link_path(number: u32) -> [u8; LINK_PATH_BYTES] {
     text_with_number(b"/proc/self/fd/", number, b"")
 }
 
-/// The longest, and a NUL.
+/// The longest such path, and a NUL.
 const LINK_PATH_BYTES: usize = b"/proc/self/fd/".len() + 11;
 
 /// `fcntl(2)`, `F_GETFL`.
@@ -225,7 +226,8 @@ mod tests {
             let unfit = take_stdio(far.as_fd()).expect_err("not three");
             assert_eq!(unfit, UnfitStdio::Count(u8::try_from(count).expect("small")));
         }
-        // A few more than there is room for find it where no credentials take theirs.
+        // Far more, because a few descriptors too many fit into the room for credentials, which none take
+        // here.
         send(near.as_fd(), b"x", &[null.as_fd(); 4 * MESSAGE_FDS_MAX]).expect("sent");
         assert_eq!(take_stdio(far.as_fd()).expect_err("far too many"), UnfitStdio::Cut);
     }

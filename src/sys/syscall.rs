@@ -1,5 +1,5 @@
-//! System calls without the C library, for a process that shares its memory with another: `errno` belongs to
-//! a thread, and there it would be both's.
+//! System calls without the C library, for a process that shares its memory with another: `errno` is a
+//! thread's variable in memory, and the two processes would share it.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use nix::errno::Errno;
@@ -33,7 +33,8 @@ pub(super) unsafe fn call<const N: usize>(number: libc::c_long, arguments: [usiz
     outcome(result)
 }
 
-/// The same where processes share no memory (see `clone_vm.rs`): `errno` is this one's alone.
+/// One system call of up to six arguments, through the C library: on this processor no processes share memory
+/// (see `clone_vm.rs`), so `errno` is this process's alone.
 ///
 /// # Safety
 /// As the system call's own.
@@ -55,7 +56,7 @@ pub(super) fn exit(code: u8) -> ! {
     }
 }
 
-/// The arguments, and 0 in the place of those that are not given.
+/// The arguments, filled up with 0.
 fn filled<const N: usize>(arguments: [usize; N]) -> [usize; 6] {
     const { assert!(N <= 6) };
     let mut all = [0; 6];
@@ -63,7 +64,7 @@ fn filled<const N: usize>(arguments: [usize; N]) -> [usize; 6] {
     all
 }
 
-/// What the kernel's word means: a result, or an error, negative.
+/// Tells a system call's result from an error, which is a negative errno.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn outcome(result: libc::c_long) -> nix::Result<usize> {
     usize::try_from(result).map_err(|_| Errno::from_raw(i32::try_from(-result).unwrap_or_default()))

@@ -1,11 +1,11 @@
-//! How wide a terminal is.
+//! The width of a terminal.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::libc;
 
-/// The columns of the terminal behind a descriptor; `None` where there is none, or it does not say.
-/// `TIOCGWINSZ`, ioctl_tty(2).
+/// The columns of the terminal behind a descriptor; `None` where there is no terminal, or its width is not
+/// known. `TIOCGWINSZ`, ioctl_tty(2).
 #[allow(unsafe_code, reason = "nix has no TIOCGWINSZ")]
 pub fn columns(terminal: &impl AsFd) -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

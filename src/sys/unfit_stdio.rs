@@ -1,21 +1,21 @@
-//! What is wrong with the descriptors of a request: told in few bytes by a process that may live in another's
-//! memory, so nothing here allocates but what a person reads.
+//! Why the descriptors of a request are unfit: a report of a few bytes, made by a process that may live in
+//! another's memory, so only `Display` may allocate.
 
 use std::fmt;
 
 /// Why the descriptors of a request cannot be a command's stdin, stdout and stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnfitStdio {
-    /// There are so many, not three.
+    /// The number of descriptors, which is not three.
     Count(u8),
-    /// The kernel could not deliver them all.
+    /// The kernel could not deliver all descriptors.
     Cut,
-    /// The one of this index, counted from 0, is of a kind that is refused.
+    /// The descriptor of this index, counted from 0, is of a kind that is refused.
     Kind(u8, UnfitKind),
 }
 
-/// What is no stdin, stdout or stderr. What is: a regular file, a pipe, a character or block device, a socket
-/// that does not listen. Everything else is refused, known or not.
+/// A kind of file that is refused as stdin, stdout or stderr. Only a regular file, a pipe, a character or
+/// block device and a socket that does not listen are accepted; every other kind is refused, known or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnfitKind {
     /// A directory.
@@ -24,11 +24,11 @@ pub enum UnfitKind {
     PathHandle,
     /// A socket that listens.
     Listener,
-    /// Its reader takes signals, and the reader's own.
+    /// A signalfd: reading it takes the signals of the reading process.
     Signalfd,
     /// A counter.
     Eventfd,
-    /// A set of descriptors that are waited for.
+    /// An epoll set of watched descriptors.
     Epoll,
     /// Watches of files.
     Inotify,
@@ -38,7 +38,7 @@ pub enum UnfitKind {
     IoUring,
     /// A timer.
     Timerfd,
-    /// Faults of somebody's memory.
+    /// The page faults of a process's memory.
     Userfaultfd,
     /// A process.
     Pidfd,
@@ -48,11 +48,11 @@ pub enum UnfitKind {
     PerfEvent,
     /// A namespace.
     Namespace,
-    /// Another thing without a name in any file system.
+    /// Any other file without a name in a file system.
     Anonymous,
     /// A type of file that is none of the above.
     Unknown,
-    /// The kernel does not say what it is.
+    /// The type cannot be read.
     Unreadable,
 }
 
@@ -78,7 +78,7 @@ impl UnfitKind {
         Self::Unreadable,
     ];
 
-    /// By the name that the kernel shows of one without a file: `anon_inode:[eventfd]`, or
+    /// The kind by the name that the kernel shows for a file without a path: `anon_inode:[eventfd]`, or
     /// `anon_inode:inotify`.
     pub(super) fn of_link(link: &[u8]) -> Self {
         let Some(name) = link.strip_prefix(b"anon_inode:") else {
@@ -144,7 +144,7 @@ impl UnfitStdio {
         }
     }
 
-    /// What [`Self::encode`] gave; `None` is something else.
+    /// The reverse of [`Self::encode`]; `None` for other bytes.
     pub fn decode(report: [u8; Self::BYTES]) -> Option<Self> {
         match report {
             [1, count, 0] => Some(Self::Count(count)),

@@ -32,8 +32,8 @@ impl Wakeup {
         self.0.write(1).ok();
     }
 
-    /// Takes what was written, and gives whether there was anything. What is awaited has to be looked at
-    /// after this: a wake that comes later makes the descriptor readable again.
+    /// Takes one wake, or all of them, and gives whether there was one. The state that the thread waits for
+    /// has to be looked at after this: a wake that comes later makes the descriptor readable again.
     pub fn clear(&self) -> bool {
         self.0.read().is_ok()
     }

@@ -1,4 +1,4 @@
-//! Extended attributes.
+//! Reads extended attributes.
 
 use std::ffi::CStr;
 use std::io;
@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
-/// Whether an extended attribute of an open file has exactly this value. `fgetxattr(2)`. One that is not
-/// there, or that only root may see (`trusted.`), has not.
+/// Whether an extended attribute of an open file has exactly this value. `fgetxattr(2)`. `false` for an
+/// attribute that is missing, or that only root may see (`trusted.`).
 #[allow(unsafe_code, reason = "nix has no extended attributes")]
 pub fn attribute_is(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<bool> {
     let mut found = vec![0_u8; value.len()];

@@ -1,5 +1,6 @@
-//! The broker's second message to a caller: which call it was, and why it has no exit status. It follows a
-//! reply with a negative status on the same connection; a client that reads one message never sees it.
+//! The broker's second message to a caller: the number of its call, and why it has no exit status. It
+//! follows a reply with a negative status on the same connection; a client that reads one message never sees
+//! it.
 //!
 //! Shape: `u32 magic`, `u32 version`, `u64 call` (0 for none), `u32 length`, and that many bytes of UTF-8
 //! without a control character.
@@ -11,7 +12,7 @@ use crate::limits::REASON_BYTES_MAX;
 use super::header::{MAGIC, VERSION};
 use super::reader::{Malformed, MessageReader};
 
-/// Why a call has no exit status, as its caller is told.
+/// The reason why a call has no exit status, for its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     call: Option<NonZeroU64>,
@@ -19,9 +20,9 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// The explanation of call number `call`, where it has one: `reason` on one line, cut to
-    /// [`REASON_BYTES_MAX`] bytes. Control characters become blanks; whoever shows a caller's text makes the
-    /// other hidden characters visible first.
+    /// The explanation for the call with the number `call`, if it has a number: `reason` on one line, cut to
+    /// [`REASON_BYTES_MAX`] bytes. Control characters become blanks; other hidden characters in a caller's
+    /// text have to be made visible before.
     pub fn new(call: Option<u64>, reason: &str) -> Self {
         let mut reason = reason.replace(char::is_control, " ");
         if reason.len() > REASON_BYTES_MAX {
@@ -36,7 +37,7 @@ impl Explanation {
         self.call.map(NonZeroU64::get)
     }
 
-    /// One line for a person, without a control character; may be empty.
+    /// The reason: one line for a person, without a control character; may be empty.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -53,8 +54,8 @@ impl Explanation {
         message
     }
 
-    /// An explanation from one whole message. Errors: [`Malformed::Control`] of a reason that is not one
-    /// line, the others as for a reply.
+    /// An explanation from one whole message. Errors: [`Malformed::Control`] where the reason is not one
+    /// line, other errors as for a reply.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = MessageReader::new(message);
         reader.header()?;

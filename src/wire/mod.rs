@@ -1,5 +1,6 @@
-//! Bytes to messages and back, version 1. Pure: no descriptor, no clock, no I/O. A decoder reads through
-//! [`MessageReader`] and accounts for every byte. Start with `request.rs`; the format is in REFERENCE.md.
+//! Turns bytes into messages and back, version 1. Pure: no descriptor, no clock, no I/O. A decoder reads
+//! through [`MessageReader`] and accounts for every byte. Start with `request.rs`; the format is in
+//! REFERENCE.md.
 
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,10 @@
-//! A bounded cursor over one message. Every read says how much it wants and gets that much or an error.
+//! A bounded cursor over one message. Every read asks for a number of bytes, and gives as many or an error.
 
 use std::fmt;
 
 use super::header::{MAGIC, VERSION};
 
-/// Why bytes are not a message. The caller is answered `PROTO`; the record says which of these it was.
+/// Why bytes are not a message. The caller is answered `PROTO`; the record says which variant it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// The message ends before the field does.
@@ -13,7 +13,7 @@ pub enum Malformed {
     Trailing(usize),
     /// The first word is not the magic.
     Magic(u32),
-    /// The second word is not a version that is spoken here.
+    /// The second word is not the version of this protocol.
     Version(u32),
     /// More words than allowed.
     TooManyWords(u32),
@@ -29,7 +29,7 @@ pub enum Malformed {
     LongText(u32),
     /// A text that is not one line without control characters.
     Control,
-    /// Another request on a connection that carries one.
+    /// A second request on a connection that carries one.
     Second,
 }
 
@@ -92,7 +92,7 @@ impl<'a> MessageReader<'a> {
         Ok(i32::from_le_bytes(*head))
     }
 
-    /// The magic, then the version.
+    /// Reads the magic and the version, and checks them.
     pub fn header(&mut self) -> Result<(), Malformed> {
         let magic = self.u32()?;
         if magic != MAGIC {
@@ -105,7 +105,7 @@ impl<'a> MessageReader<'a> {
         Ok(())
     }
 
-    /// Takes the unread bytes.
+    /// The unread bytes.
     pub fn rest(&self) -> &'a [u8] {
         self.0
     }

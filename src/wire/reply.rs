@@ -1,7 +1,7 @@
-//! What the broker answers: a status and, to a listing that fits, its text.
+//! The broker's answer: a status, and the text of a listing that fits.
 //!
-//! Shape: `u32 magic`, `u32 version`, `i32 status`; a listing goes on with `u32 length` and that many bytes
-//! of UTF-8.
+//! Shape: `u32 magic`, `u32 version`, `i32 status`; in a listing then `u32 length` and that many bytes of
+//! UTF-8.
 
 use std::fmt;
 
@@ -13,29 +13,29 @@ use crate::limits::LISTING_BYTES_MAX;
 use super::header::{MAGIC, VERSION};
 use super::reader::{Malformed, MessageReader};
 
-/// The status of a reply: 0 to 255 is what the command exited with (128 + signal when one ended it); the
-/// negative ones are the broker's own.
+/// The status of a reply: 0 to 255 is the exit status of the command (128 + signal when a signal ended it);
+/// a negative status is one of the broker's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "broker", derive(Serialize))]
 #[cfg_attr(feature = "broker", serde(transparent))]
 pub struct Status(i32);
 
 impl Status {
-    /// Nothing matches, or a slot refused.
+    /// No rule matches, or a slot refused a value.
     pub const NO_RULE: Self = Self(-1);
-    /// The request is malformed, or none came.
+    /// The request is malformed, or no request came.
     pub const PROTO: Self = Self(-2);
-    /// Not three descriptors, or one that cannot be passed on.
+    /// There are not three descriptors, or one of them cannot be passed on.
     pub const FDS: Self = Self(-3);
     /// The command could not be started; nothing of it ran.
     pub const SPAWN: Self = Self(-4);
-    /// The audit cannot be honoured.
+    /// Records or captures of the call cannot be kept as the rules demand.
     pub const AUDIT: Self = Self(-6);
     /// The rule's timeout fired.
     pub const TIMEOUT: Self = Self(-7);
     /// The caller's credentials cannot be read.
     pub const PEER: Self = Self(-8);
-    /// The listing does not fit.
+    /// The listing is over its limit.
     pub const TOO_LARGE: Self = Self(-9);
     /// The broker is shutting down.
     pub const STOPPING: Self = Self(-10);
@@ -58,12 +58,12 @@ impl Status {
         Self(i32::from(code))
     }
 
-    /// The signal that ended the command, as shells count it.
+    /// The status of a command that a signal ended, as shells count it.
     pub fn signaled(signal: i32) -> Self {
         Self(128 + signal)
     }
 
-    /// Any number that came over the wire.
+    /// A status as it came over the wire: any number.
     pub fn from_wire(status: i32) -> Self {
         Self(status)
     }

@@ -1,4 +1,4 @@
-//! What a caller asks: a call, or the listing.
+//! A caller's request: a call, or the listing.
 //!
 //! Shape: `u32 magic`, `u32 version`, `u32 argc`, then `argc` times `u32 length` and that many bytes, all
 //! little-endian. `argc` 0 asks for the listing.
@@ -12,14 +12,14 @@ use super::reader::{Malformed, MessageReader};
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Run this command line; the words are what the caller claims. Never empty.
+    /// Run a command line; its words are the caller's claims. Never empty.
     Call(Vec<ClaimedWord>),
-    /// Say what may be called.
+    /// Give the listing of the commands that may be called.
     List,
 }
 
 impl Request {
-    /// A request from one whole message. Every byte is accounted for.
+    /// A request from one whole message, in which no byte is left over.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
         if message.len() > MESSAGE_BYTES_MAX {
             return Err(Malformed::TooLarge(message.len()));
@@ -35,15 +35,15 @@ impl Request {
         Ok(if words.is_empty() { Self::List } else { Self::Call(words) })
     }
 
-    /// The bytes of this request; `None` when they are more than a message may be or there are too many
-    /// words.
+    /// The bytes of this request; `None` when there are too many words, or more bytes than a message may
+    /// have.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let words = match self {
             Self::Call(words) => words.as_slice(),
             Self::List => &[],
         };
         let count = u32::try_from(words.len()).ok().filter(|_| words.len() <= ARGC_MAX)?;
-        // 12 bytes, and 4 for the length of each word.
+        // 12 bytes for the header, and 4 for the length of each word.
         let bytes = words.iter().map(|word| 4 + word.as_str().len()).sum::<usize>() + 12;
         let mut message = Vec::with_capacity(bytes);
         for field in [MAGIC, VERSION, count] {

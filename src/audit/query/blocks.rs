@@ -1,4 +1,4 @@
-//! Lines out of large blocks, as fast as they can be told apart.
+//! Splits large blocks of a file into lines, fast.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,9 +8,9 @@ use memchr::{memchr, memchr_iter, memrchr};
 
 use crate::limits::LOG_BLOCK_BYTES;
 
-/// Hands each whole line of `bytes` to `take`, with its offset, and gives the offset behind the last newline.
-/// What stands behind that is not a line yet; a line that is longer than a block is none of a broker's and is
-/// left out.
+/// Hands each whole line of `bytes` to `take`, with its offset, and gives the offset behind the last
+/// newline. The bytes behind that are not a line yet; a line longer than a block is left out, because no
+/// broker writes one.
 pub(super) fn each_line(
     mut bytes: impl Read,
     mut at: u64,
@@ -41,8 +41,8 @@ pub(super) fn each_line(
     }
 }
 
-/// Hands each whole line of a block in memory to `take`, as [`each_line`] does; gives the bytes of whole
-/// lines.
+/// Hands each whole line of a block in memory to `take`, as [`each_line`] does; gives how many bytes these
+/// lines have.
 pub(super) fn split(
     block: &[u8],
     at: u64,
@@ -64,12 +64,12 @@ pub(super) struct BackwardLines<'a> {
 }
 
 impl<'a> BackwardLines<'a> {
-    /// Of this file, as long as it is now.
+    /// The lines of this file, as long as it is now.
     pub(super) fn new(file: &'a File) -> io::Result<Self> {
         Ok(Self { file, end: file.metadata()?.len(), block: vec![0; LOG_BLOCK_BYTES] })
     }
 
-    /// The lines of the block before the last one, and their offset.
+    /// The lines of the last block that was not read yet, and their offset.
     pub(super) fn next_lines(&mut self) -> io::Result<Option<(u64, &[u8])>> {
         while self.end > 0 {
             let size = usize::try_from(self.end).unwrap_or(usize::MAX).min(self.block.len());
@@ -77,7 +77,8 @@ impl<'a> BackwardLines<'a> {
             self.file.read_exact_at(&mut self.block[..size], at)?;
             self.end = at;
             let Some((first, last)) = bounds(&self.block[..size]) else { continue };
-            // A block may begin within a line, which then belongs to the next block.
+            // A block may begin within a line; the whole line then belongs to the block before it in the
+            // file, read next.
             let first = if at == 0 { 0 } else { first };
             if first < last {
                 self.end = if at == 0 { 0 } else { at + first as u64 };
@@ -88,7 +89,7 @@ impl<'a> BackwardLines<'a> {
     }
 }
 
-/// The offset behind the first newline of a block, and that behind the last.
+/// The offset behind the first newline of a block, and the offset behind its last newline.
 fn bounds(block: &[u8]) -> Option<(usize, usize)> {
     Some((memchr(b'\n', block)? + 1, memrchr(b'\n', block)? + 1))
 }

@@ -1,4 +1,4 @@
-//! Which calls are asked for.
+//! The filter of a query: whether a line begins a call that is asked for.
 
 use memchr::memmem::{self, Finder};
 
@@ -8,54 +8,54 @@ use crate::text::command_line;
 use crate::audit::read::{RecordFacts, RecordHead};
 use crate::audit::record::kind::RecordKind;
 
-/// A query: which calls are asked for.
+/// A query: the conditions for the calls that are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct CallQuery {
-    /// From this time on, in milliseconds since 1970.
+    /// Calls from this time on, in milliseconds since 1970.
     pub since: Option<u64>,
-    /// Up to this time, it included.
+    /// Calls up to and including this time.
     pub until: Option<u64>,
     /// Refusals only.
     pub rejects: bool,
-    /// Of this rule.
+    /// Calls of this rule.
     pub rule: Option<RuleQuery>,
-    /// This call.
+    /// The call with this number.
     pub call: Option<CallId>,
 }
 
-/// How a rule is asked for.
+/// The way in which a rule is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleQuery {
-    /// By its line in the rules file.
+    /// The rule on this line of the rules file.
     Line(RuleLine),
-    /// By its place in an included file.
+    /// The rule at this place in an included file.
     Place(String, RuleLine),
-    /// By what the command line holds.
+    /// Calls whose command line holds this text.
     Text(String),
 }
 
-/// A query, ready to be held against many lines.
+/// A query, prepared to be compared with many lines.
 #[derive(Debug)]
 pub struct LineFilter {
     asked: CallQuery,
-    /// Bytes that every line has which can be asked for.
+    /// Bytes that every matching line contains.
     needle: Option<Finder<'static>>,
 }
 
 impl LineFilter {
-    /// A filter for this.
+    /// A filter for this query.
     pub fn new(asked: CallQuery) -> Self {
         let needle =
             asked.rule.as_ref().and_then(needle).map(|needle| Finder::new(needle.as_bytes()).into_owned());
         Self { asked, needle }
     }
 
-    /// The call that is asked for, if it is one.
+    /// The number of the call that is asked for, if it is asked for by its number.
     pub fn call(&self) -> Option<CallId> {
         self.asked.call
     }
 
-    /// The time before which nothing is asked for.
+    /// The time before which no call is asked for.
     pub(super) fn since(&self) -> Option<u64> {
         self.asked.since
     }
@@ -65,7 +65,7 @@ impl LineFilter {
         head.begins && self.may_take(head, line) && (self.is_shown_by(head) || self.takes_record(line))
     }
 
-    /// Whether the head, and a search for bytes, leave it possible; no record is parsed for it.
+    /// Whether the line can match, by its head and a search for bytes; no record is parsed for that.
     fn may_take(&self, head: &RecordHead, line: &[u8]) -> bool {
         let CallQuery { since, until, rejects, .. } = &self.asked;
         since.is_none_or(|since| since <= head.ts)
@@ -75,7 +75,7 @@ impl LineFilter {
             && self.needle.as_ref().is_none_or(|needle| needle.find(line).is_some())
     }
 
-    /// Whether nothing but the head is asked about.
+    /// Whether the head alone decides on the query.
     fn is_shown_by(&self, head: &RecordHead) -> bool {
         self.asked.rule.is_none() && self.asked.call.is_none_or(|call| call == head.call)
     }
@@ -94,12 +94,12 @@ impl LineFilter {
     }
 }
 
-/// Whether a refusal may stand for others, this one among them.
+/// Whether a record of refusals may count several refusals, that of `call` among them.
 fn may_count(head: &RecordHead, call: CallId, line: &[u8]) -> bool {
     head.kind == RecordKind::Reject && head.call < call && memmem::find(line, b",\"last\":").is_some()
 }
 
-/// Bytes that a line has when it is of this rule: the longest run of what JSON writes as it is.
+/// Bytes that a line of this rule contains: the longest run of characters that JSON does not escape.
 fn needle(rule: &RuleQuery) -> Option<String> {
     match rule {
         RuleQuery::Line(line) | RuleQuery::Place(_, line) => Some(format!(",\"rule\":{line},")),

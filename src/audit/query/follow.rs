@@ -1,4 +1,4 @@
-//! What a broker writes from now on, over rotation.
+//! Follows a manifest: reads the lines that a broker writes from now on, over rotation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::matcher::{CallMatcher, LineConsumer};
 use super::seek::{OpenedAt, ReadPosition};
 use crate::audit::read::{LineClassifier, ManifestLine, ManifestSource};
 
-/// The newest file of a manifest, and how far it was read.
+/// The newest file of a manifest, and how far it has been read.
 #[derive(Debug)]
 pub struct ManifestFollower {
     path: PathBuf,
@@ -18,14 +18,15 @@ pub struct ManifestFollower {
 }
 
 impl ManifestFollower {
-    /// Goes on at this place of this file, the one at `path`.
+    /// A follower of the manifest at `path` that goes on reading at `open`, a position in the file there.
     pub fn new(path: &Path, open: Option<ReadPosition>) -> Self {
         Self { path: path.to_owned(), open }
     }
 
-    /// Hands what was written since to `take`.
+    /// Hands the records that were written since the last call to `take`.
     pub fn read(&mut self, matcher: &mut CallMatcher, take: &mut LineConsumer<'_>) -> io::Result<()> {
-        // Looked for first: what a broker writes to the old file is there before anything is in the new one.
+        // The new file is looked for first: when there is something in it, everything for the old file is
+        // written.
         let fresh = self.fresh()?;
         self.read_open(matcher, take)?;
         if let Some(source) = fresh {
@@ -36,12 +37,13 @@ impl ManifestFollower {
         Ok(())
     }
 
-    /// Lines that are no records are passed over. What is written later cannot change that any more.
+    /// Reads on in the open file. Lines that are no records are left out; later lines cannot make them
+    /// records.
     fn read_open(&mut self, matcher: &mut CallMatcher, take: &mut LineConsumer<'_>) -> io::Result<()> {
         let Some(ReadPosition { source, at, standing }) = &mut self.open else { return Ok(()) };
         let Some(file) = source.plain() else { return Ok(()) };
         if file.metadata()?.len() < *at {
-            // Somebody cut it; what is there now is new.
+            // Another process cut the file: its contents are new.
             (*at, *standing) = (0, LineClassifier::new(None));
         }
         *at = each_line(OpenedAt { file, at: *at }, *at, |at, bytes| {
@@ -55,7 +57,7 @@ impl ManifestFollower {
         Ok(())
     }
 
-    /// Another file at the path, once there is something in it.
+    /// The file at the path, if it is another one than the open one and has contents.
     fn fresh(&self) -> io::Result<Option<ManifestSource>> {
         let source = match ManifestSource::open(&self.path) {
             Ok(source) => source,

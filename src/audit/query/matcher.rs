@@ -1,4 +1,4 @@
-//! The records of calls that are asked for, among all lines from some place on.
+//! Picks the records of the calls that are asked for out of all lines from some place on.
 
 use std::collections::HashSet;
 use std::io;
@@ -11,23 +11,25 @@ use super::filter::LineFilter;
 use crate::audit::read::RecordHead;
 use crate::audit::record::kind::RecordKind;
 
-/// A line of a call that is asked for.
+/// The part of its call that a found line tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoundLine {
-    /// Its first, and its only one.
+    /// The first and only record of the call.
     Whole,
-    /// Its start.
+    /// The start of the call.
     Begin,
-    /// Its end.
+    /// The end of the call.
     End,
     /// Another record of the call: `carried`, `capture` or `kept`.
     More,
 }
 
-/// A function that takes the lines that are asked for: the head, the part of its call, and the bytes of each.
+/// A function that takes the lines that are asked for: the head of each, the part of its call, and its
+/// bytes.
 pub type LineConsumer<'a> = dyn FnMut(RecordHead, FoundLine, &[u8]) -> io::Result<()> + 'a;
 
-/// Picks lines. Remembers which calls have begun and not ended, and of which something goes on.
+/// Picks lines. Remembers the calls that have begun and not ended, and the ended calls of which captures or
+/// processes go on.
 #[derive(Debug)]
 pub struct CallMatcher {
     filter: LineFilter,
@@ -36,12 +38,12 @@ pub struct CallMatcher {
 }
 
 impl CallMatcher {
-    /// For lines in the order of the manifest.
+    /// A matcher for lines in the order of the manifest.
     pub fn new(filter: LineFilter) -> Self {
         Self { filter, running: HashSet::new(), lasting: HashSet::new() }
     }
 
-    /// The filter.
+    /// The filter that decides which calls are picked.
     pub fn filter(&self) -> &LineFilter {
         &self.filter
     }
@@ -60,8 +62,8 @@ impl CallMatcher {
         self.take_end(&head, line).map(|found| (head, found))
     }
 
-    /// What a line is that ends a call, or tells more of it. Who asks for one call is told of these even
-    /// where its start is gone.
+    /// The part of its call that a line tells of when it is not the call's first. When a single call is
+    /// asked for by its number, these lines are picked even where its start is gone.
     fn take_end(&mut self, head: &RecordHead, line: &[u8]) -> Option<FoundLine> {
         let is_asked = self.filter.call() == Some(head.call);
         if matches!(head.kind, RecordKind::Capture | RecordKind::Kept | RecordKind::Carried) {

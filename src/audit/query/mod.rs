@@ -1,6 +1,7 @@
-//! Calls out of a manifest and the files that rotation made of it: which are asked for (`filter.rs`), where
-//! the last of them begin (`seek.rs`), their records from there on (`matcher.rs`), and what is written
-//! meanwhile (`follow.rs`). Lines that are not asked for are told by their first bytes, and are never parsed.
+//! Finds calls in a manifest and in its rotated files: `filter.rs` decides which calls are asked for,
+//! `seek.rs` finds where the last of them begin, `matcher.rs` picks their records from there on, and
+//! `follow.rs` reads the lines that are written meanwhile. Most lines are sorted out by their first bytes,
+//! without parsing.
 
 mod blocks;
 mod filter;

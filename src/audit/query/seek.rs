@@ -1,5 +1,5 @@
-//! Where to begin: the place of the last calls that are asked for, found from the end on, so that a long
-//! history costs nothing when only its end is asked for.
+//! Finds the place to begin at: the last calls that are asked for, searched from the end backwards, so that
+//! a long history costs nothing when only its end is asked for.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,22 +23,22 @@ use crate::audit::read::{
 pub enum CallCount {
     /// Every call.
     All,
-    /// The last.
+    /// The last calls, as many as this.
     Last(usize),
 }
 
 /// A part of the files that cannot be shown.
 #[derive(Debug)]
 pub enum UnreadPart {
-    /// A file, or what comes after its beginning, cannot be read.
+    /// A file, or the part of it behind its beginning, cannot be read.
     Unread(ReadError),
     /// Lines that are no records.
     Foreign {
         /// The file.
         path: PathBuf,
-        /// The first of them, from 1.
+        /// The number of the first such line, from 1.
         line: u64,
-        /// Places with one or several of them.
+        /// The number of places with one or several such lines.
         places: usize,
     },
 }
@@ -49,32 +49,33 @@ pub struct CallHistory {
     /// The oldest first.
     files: Vec<FilePart>,
     begin: u64,
-    /// Calls that are asked for, from there on.
+    /// The number of calls that are asked for, from there on.
     calls: usize,
     unshown: Vec<UnreadPart>,
 }
 
-/// One file, and which of its lines are records, from some line on.
+/// One file from some line on, and which of its lines are records.
 #[derive(Debug)]
 struct FilePart {
     source: ManifestSource,
     standing: LineClassifier,
     stood: ClassifiedLines,
-    /// The end of the lines that were looked at.
+    /// The end of the last line that was looked at.
     end: u64,
 }
 
 impl CallHistory {
-    /// Looks for the last `count` calls in these files, of which the oldest comes first. Goes back until they
-    /// are found, or until the records are older than what is asked for.
+    /// Looks for the last `count` calls in these files, given from the oldest to the newest. Goes back until
+    /// they are found, or until the records are older than the query asks for.
     pub fn find(paths: &[PathBuf], filter: &LineFilter, count: CallCount) -> Self {
         let mut history = Self { files: Vec::new(), begin: 0, calls: 0, unshown: Vec::new() };
-        // What a file ends with, by the word of the mark, or of the file that was begun after it.
+        // The hash of the file's last line, from the mark beside the manifest, or from the file that was
+        // begun after it.
         let mut anchor = paths.last().and_then(|path| noted(path));
         for (index, path) in paths.iter().enumerate().rev() {
             let source = match ManifestSource::open(path) {
                 Ok(source) => source,
-                // Rotation may have taken it just now, or has not made it yet.
+                // Rotation may just have moved the file away, or may not have made it yet.
                 Err(error) if error.is_missing() && (index + 1 < paths.len() || index > 0) => continue,
                 Err(error) => {
                     history.unshown.push(UnreadPart::Unread(error));
@@ -142,7 +143,7 @@ impl CallHistory {
     }
 }
 
-/// How far a file was read.
+/// A file, and how far it was read.
 #[derive(Debug)]
 pub struct ReadPosition {
     pub(super) source: ManifestSource,
@@ -151,9 +152,9 @@ pub struct ReadPosition {
 }
 
 impl FilePart {
-    /// A file, the place in it to begin at, and what cannot be shown of it. Lines are held against the chain
-    /// from there on; where one does not fit, or nothing says that they are the end of this file, all of them
-    /// are.
+    /// Gives a file, the place in it to begin at, and the part of it that cannot be shown. Only the lines
+    /// from that place on are held against the chain; if one of them does not fit, or if nothing shows that
+    /// they are the end of this file, all lines are.
     fn look(
         source: ManifestSource,
         filter: &LineFilter,
@@ -163,7 +164,7 @@ impl FilePart {
         let seen = look(&source, filter, wanted, &|_| false)?;
         let begin = if source.plain().is_some() { seen.begin } else { 0 };
         let (mut scan, mut seen) = (ChainScan::of(&source, begin, anchor)?, seen);
-        // Lines from there on may be clean by themselves and lead nowhere.
+        // A run of lines from there on may fit together and still not lead to the line that the mark names.
         let is_sure = scan.stood.is_clean() && (scan.stood.last.is_none() || scan.stood.has_anchor);
         if begin > 0 && !is_sure {
             scan = ChainScan::of(&source, 0, anchor)?;
@@ -187,12 +188,12 @@ struct ChainScan {
     standing: LineClassifier,
     stood: ClassifiedLines,
     end: u64,
-    /// Why what is packed ends before its end.
+    /// The error that ended the reading of a packed file before its end.
     failed: Option<io::Error>,
 }
 
 impl ChainScan {
-    /// From the line at this place on.
+    /// Holds the lines from this place on against the chain.
     fn of(source: &ManifestSource, from: u64, anchor: Option<Digest>) -> io::Result<Self> {
         let bytes: Box<dyn io::Read + '_> = match source.plain() {
             Some(file) => Box::new(OpenedAt { file, at: from }),
@@ -204,7 +205,7 @@ impl ChainScan {
         let (mut end, mut failed) = (from, None);
         loop {
             match lines.read_line() {
-                // A line that is being written.
+                // The broker is just writing this line.
                 Ok(Some(line))
                     if !line.ended && !line.continues && line.bytes.len() < RECORD_LINE_BYTES_MAX =>
                 {
@@ -233,7 +234,7 @@ fn first_prev(source: &ManifestSource) -> Option<Digest> {
     Digest::before(lines.read_line().ok()??.bytes)
 }
 
-/// A plain file from a place on.
+/// A plain file, read from this place on.
 pub(super) struct OpenedAt<'a> {
     pub(super) file: &'a File,
     pub(super) at: u64,
@@ -250,14 +251,14 @@ impl io::Read for OpenedAt<'_> {
 /// The place and the number of calls that were found in one file.
 #[derive(Debug)]
 struct FileFindings {
-    /// The place of the first call that is wanted, or of the first line that was looked at.
+    /// The place of the first call that is wanted, or the first place that was looked at.
     begin: u64,
     calls: usize,
-    /// Nothing before that place is wanted.
+    /// No call before that place is wanted.
     is_enough: bool,
 }
 
-/// Whether the line at this place is foreign.
+/// A function that tells whether the line at a place is foreign.
 type ForeignTest<'a> = &'a dyn Fn(u64) -> bool;
 
 fn look(
@@ -275,7 +276,7 @@ fn look(
     }
 }
 
-/// A plain file, block by block from its end.
+/// Searches a plain file, block by block from its end.
 fn look_back(
     file: &File,
     filter: &LineFilter,
@@ -285,7 +286,7 @@ fn look_back(
     let mut blocks = BackwardLines::new(file)?;
     let mut seen = FileFindings { begin: u64::MAX, calls: 0, is_enough: wanted == 0 };
     while let Some((at, lines)) = blocks.next_lines()? {
-        // Where nothing is asked for, reading begins behind the last line.
+        // Where no call is asked for, reading begins behind the last line.
         seen.begin = seen.begin.min(at + lines.len() as u64);
         if seen.is_enough {
             break;
@@ -305,12 +306,12 @@ fn look_back(
     Ok(FileFindings { begin: if seen.begin == u64::MAX { 0 } else { seen.begin }, ..seen })
 }
 
-/// The time of the first record that has one in front.
+/// The time of the first of these lines that has a record's head.
 fn first_ts(lines: &[u8]) -> Option<u64> {
     lines.split(|&byte| byte == b'\n').find_map(RecordHead::of).map(|head| head.ts)
 }
 
-/// The places of the calls that are asked for.
+/// The places of the calls in these lines that are asked for.
 fn places(lines: &[u8], at: u64, filter: &LineFilter) -> io::Result<Vec<u64>> {
     let mut places = Vec::new();
     split(lines, at, &mut |at, line| {
@@ -322,7 +323,7 @@ fn places(lines: &[u8], at: u64, filter: &LineFilter) -> io::Result<Vec<u64>> {
     Ok(places)
 }
 
-/// A packed file, which can only be read from its beginning on.
+/// Searches a packed file, which can only be read from its beginning on.
 fn look_through(
     source: &ManifestSource,
     filter: &LineFilter,
@@ -332,7 +333,7 @@ fn look_through(
     let mut places = VecDeque::new();
     let mut first_ts = None;
     let mut total = 0usize;
-    // What cannot be unpacked is said when the lines are held against the chain.
+    // An error of unpacking is reported when the lines are held against the chain.
     let read = each_line(source.bytes()?, 0, |at, line| {
         let Some(head) = RecordHead::of(line).filter(|_| !is_foreign(at)) else { return Ok(()) };
         first_ts.get_or_insert(head.ts);

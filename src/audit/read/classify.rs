@@ -1,14 +1,14 @@
-//! Which lines of a manifest are records: the one place where a line is judged by the chain, for the broker
-//! that goes on after them, for `log` and for `verify`. A record follows the record before it; what an
-//! interrupted write left is vouched for by the `open` after it; all else is foreign, and nothing that it
-//! says is believed. No broker writes after its `close`: a record that follows one is foreign unless it is an
-//! `open`, and so is what follows that record, up to an `open`.
+//! Judges by the chain which lines of a manifest are records. This is the one place for that: for the broker
+//! that goes on after the lines, for `log` and for `verify`. A record follows the record before it. The part
+//! of a record that an interrupted write left is vouched for by the `open` after it. All other lines are
+//! foreign, and nothing that they say is believed. No broker writes after its `close`: a record that follows
+//! one is foreign unless it is an `open`, and so are the lines that follow that record, up to an `open`.
 //!
-//! Lines that follow each other are a *run*. A file that nobody changed is one run. Where a line follows none
-//! before it, a new run begins; a line that follows the end of an earlier run shows that what stands in
-//! between was put there. Of several runs that are left at the end, two are believed: the first one, which
-//! follows the beginning of the file, and the last one, which leads to its end, or to the line that the mark
-//! beside the manifest names.
+//! Lines that follow each other are a *run*. A file that nobody changed is one run. Where a line follows
+//! none of the lines before it, a new run begins; a line that follows the end of an earlier run shows that
+//! the lines in between were put there. Of several runs that are left at the end, two are believed: the
+//! first one, which follows the beginning of the file, and the last one, which leads to the file's end, or
+//! to the line that the mark beside the manifest names.
 
 #[cfg(test)]
 mod tests;
@@ -24,20 +24,20 @@ use crate::limits::{FOREIGN_PLACES_MAX, RECORD_LINE_BYTES_MAX, RUNS_MAX};
 use super::lines::ManifestLine;
 use super::record::ParsedRecord;
 
-/// How a line stands to those before it.
+/// The relation of a line to the lines before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineRelation {
     /// It follows the record before it, or is the first.
     Follows,
-    /// It follows an earlier record: what stands between the two is foreign.
+    /// It follows an earlier record: the lines between the two are foreign.
     Returns,
     /// It says that it follows a line that is not there.
     Elsewhere,
-    /// It is the same line as an earlier one that is followed.
+    /// It repeats the last line of a run.
     Repeats,
     /// It follows a `close`, and is no `open`; or it follows such a line.
     AfterClose,
-    /// It does not say what it follows.
+    /// It has no `prev`.
     Bare,
 }
 
@@ -51,18 +51,18 @@ impl LineRelation {
 /// A place in a file where no record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignPlace {
-    /// Its bytes.
+    /// The offsets of its bytes in the file.
     pub at: Range<u64>,
-    /// The first of its lines, from 1.
+    /// The number of its first line, from 1.
     pub line: u64,
 }
 
 /// A torn line: the beginning of a record, without a newline, as an interrupted write leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TornLine {
-    /// Its bytes.
+    /// The number of its bytes.
     pub bytes: u64,
-    /// Their hash.
+    /// The hash of its bytes.
     pub hash: Digest,
 }
 
@@ -71,20 +71,20 @@ pub struct TornLine {
 struct LineRun {
     /// Where its first line begins.
     first: u64,
-    /// Where its last line begins, and which line that is.
+    /// Where its last line begins, and the number of that line.
     last: (u64, u64),
     /// Where it ends, and the number of the line after it.
     end: (u64, u64),
-    /// The hash of its last line, and what that follows.
+    /// The hash of its last line, and the `prev` of that line.
     hash: Digest,
     before: Digest,
     has_anchor: bool,
     kind: LineKind,
-    /// The `close` that its first line follows, without being an `open`.
+    /// The hash of the `close` that its first line follows, if that line is no `open`.
     after_close: Option<Digest>,
 }
 
-/// What a line is to the one after it.
+/// The kinds of lines, as far as they decide on the line after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LineKind {
     Open,
@@ -93,7 +93,7 @@ enum LineKind {
 }
 
 impl LineKind {
-    /// Of a whole line, which begins with [`HEAD`].
+    /// The kind of a whole line, which begins with [`HEAD`].
     fn of(line: &[u8]) -> Self {
         match &line[HEAD.len()..] {
             [b'o', b'p', b'e', b'n', b'"', ..] => Self::Open,
@@ -103,7 +103,7 @@ impl LineKind {
     }
 }
 
-/// A line without a `prev`, as long as the next one may vouch for it.
+/// A line without a `prev`, until the next line vouches for it or does not.
 #[derive(Clone, Debug)]
 struct UnlinkedLine {
     place: ForeignPlace,
@@ -127,12 +127,14 @@ pub struct LineClassifier {
 }
 
 impl LineClassifier {
-    /// Of a file from its beginning on. `anchor` is the hash of a line that is known to be a record.
+    /// A classifier for a file from its beginning on. `anchor` is the hash of a line that is known to be a
+    /// record.
     pub fn new(anchor: Option<Digest>) -> Self {
         Self { anchor, ended: true, ..Self::default() }
     }
 
-    /// Of a file from some line on: what follows only that line is not vouched for by a beginning.
+    /// A classifier for a file from some line on: the file's beginning does not vouch for lines that follow
+    /// only that line.
     pub fn within(anchor: Option<Digest>) -> Self {
         Self { is_within: true, ..Self::new(anchor) }
     }
@@ -145,7 +147,7 @@ impl LineClassifier {
             self.go_on(at.end);
             return LineRelation::Bare;
         }
-        // A piece of a line that no broker writes may end like a record.
+        // A piece of a line that is too long for a broker may end like a record.
         let may_be = line.bytes.starts_with(HEAD) && line.bytes.len() < RECORD_LINE_BYTES_MAX;
         let whole = Digest::before(line.bytes).filter(|_| may_be);
         let begins = |prev| self.runs.iter().all(|run| run.hash != prev);
@@ -173,19 +175,20 @@ impl LineClassifier {
         self.hash
     }
 
-    /// Torn lines so far that the record after them vouches for.
+    /// The number of torn lines so far that the record after them vouches for.
     pub(in crate::audit) fn torn_lines(&self) -> u64 {
         self.torn
     }
 
-    /// Whether the last line may be what an interrupted write left.
+    /// Whether the last line may be the part of a record that an interrupted write left.
     pub(in crate::audit) fn is_torn(&self) -> bool {
         self.bare.as_ref().is_some_and(|bare| bare.torn.is_some())
     }
 
     fn add_whole(&mut self, line: LineRun) -> LineRelation {
         let is_anchor = |digest| self.anchor == Some(digest);
-        // Where the lines before it were not looked at, that may be a `close`, after which it has no place.
+        // Where the lines before were not read, the line before may be a `close`, and then this line has no
+        // place there.
         let is_first = self.runs.is_empty() && !self.is_within;
         let line = LineRun { has_anchor: is_anchor(line.hash) || is_first && is_anchor(line.before), ..line };
         if self.runs.iter().any(|run| run.hash == line.hash) {
@@ -228,8 +231,8 @@ impl LineClassifier {
         if is_last { LineRelation::Follows } else { LineRelation::Returns }
     }
 
-    /// The run that ends with the `close` after which `run` was put: a broker that took such lines for
-    /// records went on after them, and its own are records.
+    /// The run that ends with the `close` after which the lines of `run` were put. A broker that took these
+    /// lines for records went on after them; its own lines are records.
     fn before_close(&self, run: &LineRun) -> Option<usize> {
         let close = run.after_close?;
         self.runs.iter().position(|run| run.hash == close)
@@ -237,7 +240,7 @@ impl LineClassifier {
 
     fn begin(&mut self, run: LineRun) {
         if self.runs.len() == RUNS_MAX {
-            // Neither the first nor the last: it is not believed in any case.
+            // A run that is neither the first nor the last is not believed in any case.
             let index = self.runs.iter().skip(1).position(|run| !run.has_anchor);
             self.runs.remove(1 + index.unwrap_or_default());
         }
@@ -253,14 +256,15 @@ impl LineClassifier {
         LineRelation::Bare
     }
 
-    /// The last line, of which a piece came, goes on.
+    /// Takes in a further piece of the last line, which is then too long to be torn.
     fn go_on(&mut self, end: u64) {
         if let Some(bare) = &mut self.bare {
             (bare.place.at.end, bare.torn) = (end, None);
         }
     }
 
-    /// The line after one without a `prev`: an `open` that says what it is vouches for it.
+    /// Judges the line without a `prev` before this one: an `open` that names its length and hash vouches
+    /// for it.
     fn settle_bare(&mut self, line: &[u8], prev: Digest) {
         let Some(torn) = self.bare.as_ref().and_then(|bare| bare.torn) else { return self.drop_bare() };
         let follows = self.runs.iter().any(|run| run.hash == prev);
@@ -291,26 +295,26 @@ impl LineClassifier {
 /// The lines of a file, each judged.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ClassifiedLines {
-    /// Where it holds no record, from the front on.
+    /// The places where the file holds no record, from the front on.
     pub foreign: Vec<ForeignPlace>,
-    /// The last record: its hash, and what it follows.
+    /// The hash and the `prev` of the last record.
     pub last: Option<(Digest, Digest)>,
     /// Whether the mark's line is among the records.
     pub has_anchor: bool,
     /// Where the last record ends.
     pub end: u64,
-    /// The beginning of the first record of the last run, where that is not the first of the file.
+    /// Where the first record of the last run begins, if the file has an earlier run.
     pub gap: Option<u64>,
-    /// The beginning of the last line before that, where the file's first run ends. It is foreign, because no
-    /// line after it vouches for it.
+    /// Where the last line of the file's first run begins, in the same case. That line is foreign, because
+    /// no line after it vouches for it.
     pub unvouched: Option<u64>,
     /// The torn line at the end.
     pub torn: Option<TornLine>,
-    /// Lines that were torn, and that the record after them vouches for.
+    /// The number of torn lines that the record after them vouches for.
     pub torn_lines: u64,
     /// Whether its last line has its newline.
     pub is_ended: bool,
-    /// There are more places without a record than are counted.
+    /// Whether there are more places without a record than are counted.
     pub is_full: bool,
 }
 
@@ -328,7 +332,7 @@ impl LineClassifier {
         let unvouched = self.runs[0].last.0;
         if index > 0 {
             let first = self.runs[0].clone();
-            // Nothing after it vouches for the last line of a run: it may be what was changed.
+            // No line after it vouches for the last line of a run: it may be the line that was changed.
             let (at, line) = if self.is_within { (first.first, 0) } else { first.last };
             self.cover(ForeignPlace { at: at..last.first, line });
         }
@@ -339,7 +343,7 @@ impl LineClassifier {
         self.stood(Some(&last), (index > 0).then_some(unvouched), torn)
     }
 
-    /// A place in which all is foreign.
+    /// Makes all lines in a place foreign.
     fn cover(&mut self, place: ForeignPlace) {
         self.foreign.retain(|foreign| !place.at.contains(&foreign.at.start));
         self.foreign.push(place);
@@ -373,18 +377,18 @@ impl ClassifiedLines {
         self.foreign.is_empty() && !self.is_full
     }
 
-    /// Whether the line that begins there is foreign.
+    /// Whether the line that begins at this offset is foreign.
     pub fn is_foreign(&self, at: u64) -> bool {
         let after = self.foreign.partition_point(|foreign| foreign.at.start <= at);
         after > 0 && self.foreign[after - 1].at.contains(&at)
     }
 }
 
-/// How every record begins.
+/// The bytes that every record begins with.
 const HEAD: &[u8] = b"{\"kind\":\"";
 
-/// Whether these bytes can be what an interrupted write left of a record: they begin like one, and lack an
-/// end.
+/// Whether these bytes can be the part of a record that an interrupted write left: they begin like a record,
+/// and lack its end.
 fn is_torn(bytes: &[u8]) -> bool {
     let begun = bytes.len().min(HEAD.len());
     let kind = bytes[begun..].split(|&byte| byte == b'"').next().unwrap_or_default();
@@ -398,7 +402,7 @@ fn is_torn(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes[..begun] == HEAD[..begun] && is_known && is_plain && lacks_end
 }
 
-/// Whether a line is an `open` that says of a torn line what it is.
+/// Whether a line is an `open` that names the length and the hash of a torn line.
 fn vouches(line: &[u8], torn: TornLine) -> bool {
     let open = ParsedRecord::of(line).filter(|record| record.kind == RecordKind::Open);
     open.is_some_and(|open| {

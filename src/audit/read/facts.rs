@@ -1,4 +1,4 @@
-//! What is asked of many lines: the numbers, the calls and the rule in them, borrowed from the line.
+//! The fields that are read of many lines: numbers, calls and the rule, borrowed from the line.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 use crate::audit::record::kind::RecordKind;
 use crate::ids::CallId;
 
-/// The fields of a line that a broker's start and a query look at. A line that is no JSON, or has another
-/// type for one of them, has none.
+/// The fields of a line that a broker's start and a query look at. All are empty where the line is no JSON,
+/// or has another type for one of them.
 #[derive(Debug, Default, Deserialize)]
 pub(in crate::audit) struct RecordFacts<'l> {
     /// The kind, where this version knows it.

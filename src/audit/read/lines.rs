@@ -1,4 +1,4 @@
-//! Bytes to lines, one at a time, however long somebody made them.
+//! Splits bytes into lines, one at a time, in bounded memory, however long a line is.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -13,7 +13,7 @@ pub struct ManifestLine<'a> {
     pub at: u64,
     /// Its bytes, without the newline.
     pub bytes: &'a [u8],
-    /// Whether it goes on the line of the piece before it.
+    /// Whether it continues the line of the piece before it.
     pub continues: bool,
     /// Whether its newline is there.
     pub ended: bool,
@@ -35,13 +35,13 @@ impl<R: Read> ManifestLines<R> {
         Self::from(bytes, 0)
     }
 
-    /// The lines of these bytes of a file, before which it has so many others.
+    /// The lines of these bytes of a file, of which `at` bytes come before.
     pub(in crate::audit) fn from(bytes: R, at: u64) -> Self {
         let reader = BufReader::with_capacity(SCAN_BUFFER_BYTES, bytes);
         Self { reader, line: Vec::new(), number: 0, at, ended: true }
     }
 
-    /// The next one.
+    /// Reads the next line, or the next piece of a long one.
     pub fn read_line(&mut self) -> io::Result<Option<ManifestLine<'_>>> {
         self.at += self.line.len() as u64;
         self.line.clear();

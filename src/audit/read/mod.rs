@@ -1,6 +1,6 @@
-//! Manifests as their readers see them: files, plain or packed, in the order in which they were written;
-//! lines; records. Believes nothing: any bytes may be in there. `source.rs` is the way in, `call.rs` what a
-//! line says, `classify.rs` whether it is a record at all.
+//! Reads manifests: files, plain or packed, in the order in which they were written; lines; records.
+//! Believes nothing: a file may hold any bytes. `source.rs` opens a file, `record.rs` parses a line,
+//! `classify.rs` judges whether a line is a record at all.
 
 mod classify;
 mod facts;

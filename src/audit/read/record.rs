@@ -1,6 +1,6 @@
-//! What a line says. [`RecordHead`] is what stands at the front of every record, found without reading the
-//! rest; [`ParsedRecord`] is the record in its types, for what asks about calls; [`RecordFields`] is all of
-//! it, in the order of the line, fields of later versions included. `../record/call.rs` writes them.
+//! The contents of a line. [`RecordHead`] is the front of a call's record, found without reading the rest;
+//! [`ParsedRecord`] is a record in its types, for questions about calls; [`RecordFields`] is a whole record
+//! in the order of its line, fields of later versions included. `../record/call.rs` writes them.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::audit::record::kind::RecordKind;
 use crate::ids::{CallId, RuleLine, SocketName};
 
-/// The front of a record of a call. A hundred times cheaper than the record.
+/// The front of a record of a call. It costs a hundredth of parsing the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHead {
     /// Its kind.
@@ -20,12 +20,12 @@ pub struct RecordHead {
     pub call: CallId,
     /// Its time, in milliseconds since 1970.
     pub ts: u64,
-    /// Whether it is the first that is known of its call, as [`ParsedRecord::begins_call`].
+    /// Whether it is the first known record of its call, as [`ParsedRecord::begins_call`].
     pub begins: bool,
 }
 
 impl RecordHead {
-    /// The head of a line, when it has the three fields in front, as brokers write them.
+    /// The head of a line, if the three fields stand in front, as brokers write them.
     pub fn of(line: &[u8]) -> Option<Self> {
         let rest = line.strip_prefix(b"{\"kind\":\"")?;
         let end = rest.iter().take(8).position(|&byte| byte == b'"')?;
@@ -37,7 +37,7 @@ impl RecordHead {
     }
 }
 
-/// A number in decimal, and what stands behind it.
+/// A decimal number at the beginning of a text, and the text behind it.
 fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     let end = text.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, rest) = text.split_at(end);
@@ -47,12 +47,12 @@ fn number(text: &[u8]) -> Option<(u64, &[u8])> {
     (end > 0).then_some((number, rest))
 }
 
-/// A record. Which fields are there depends on its kind.
+/// A record. Its kind decides which fields it has.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ParsedRecord {
     /// Its kind.
     pub kind: RecordKind,
-    /// When, in milliseconds since 1970.
+    /// The time, in milliseconds since 1970.
     pub ts: u64,
     /// The call.
     pub call: Option<CallId>,
@@ -65,7 +65,7 @@ pub struct ParsedRecord {
     /// The command line, as far as it was kept.
     #[serde(default)]
     pub argv: Vec<String>,
-    /// The bytes of all its words, where some were cut.
+    /// The bytes of all words of the command line, where some were cut.
     pub argv_bytes: Option<u64>,
     /// The caller's process.
     pub pid: Option<i32>,
@@ -73,33 +73,33 @@ pub struct ParsedRecord {
     pub uid: Option<u32>,
     /// The status that the caller was answered.
     pub status: Option<i32>,
-    /// How long it took.
+    /// How long the call took, in milliseconds.
     pub duration_ms: Option<u64>,
     /// The signal that ended the command.
     pub signal: Option<i32>,
-    /// The timeout ended it.
+    /// Whether the timeout ended the call.
     #[serde(default)]
     pub timed_out: bool,
-    /// The call was ended because its caller left.
+    /// Whether the call was ended because its caller left.
     #[serde(default)]
     pub hangup: bool,
-    /// The call was ended because the broker stopped.
+    /// Whether the call was ended because the broker stopped.
     #[serde(default)]
     pub stopped: bool,
-    /// A process of it was killed for want of memory.
+    /// Whether a process of the call was killed for want of memory.
     #[serde(default)]
     pub oom: bool,
     /// The step that failed before anything of the command ran.
     pub step: Option<String>,
     /// The error of that step.
     pub errno: Option<String>,
-    /// Why it was refused.
+    /// Why the call was refused.
     pub reason: Option<String>,
-    /// A sentence for a person on that.
+    /// A sentence for a person on that reason.
     pub detail: Option<String>,
-    /// How many equal refusals this is.
+    /// The number of equal refusals that this record counts.
     pub count: Option<u64>,
-    /// The number of the last of them.
+    /// The call number of the last of these refusals.
     pub last: Option<CallId>,
     /// The broker's process, in an `open`.
     pub broker: Option<i64>,
@@ -111,39 +111,40 @@ pub struct ParsedRecord {
     /// Bytes of the torn line before this one, in an `open`.
     #[serde(default)]
     pub torn: u64,
-    /// Their hash.
+    /// The hash of that torn line.
     pub torn_sha256: Option<String>,
-    /// The hash of the last line that was left, where an `open` did not find it at the end.
+    /// The hash of the last line that a broker left, where an `open` did not find that line at the end.
     pub missing: Option<String>,
-    /// The file that has what the command printed.
+    /// The file with the captured stdout.
     pub stdout: Option<String>,
-    /// The file that has what it complained.
+    /// The file with the captured stderr.
     pub stderr: Option<String>,
-    /// The file that has what it read.
+    /// The file with the captured stdin.
     pub stdin: Option<String>,
 }
 
 impl ParsedRecord {
-    /// The record on a line; `None` when there is none: an object, in ASCII as brokers write it.
+    /// The record on a line; `None` when the line is no JSON object in ASCII, or has no record's fields.
     pub fn of(line: &[u8]) -> Option<Self> {
-        // Of fields that it does not know, the parser takes any bytes; and a list of values for a record.
+        // The parser accepts any bytes in fields that it does not know, and a list of values in place of a
+        // record.
         let may_be = line.starts_with(b"{") && line.is_ascii();
         may_be.then(|| serde_json::from_slice(line).ok()).flatten()
     }
 
-    /// Whether it is the first that is known of a call: its start, its refusal, or the end of one whose start
-    /// `log = exit-only` keeps out.
+    /// Whether it is the first known record of a call: its start, its refusal, or its end where
+    /// `log = exit-only` keeps the start out.
     pub fn begins_call(&self) -> bool {
         self.kind.begins(self.socket.is_some())
     }
 }
 
-/// A record, field by field, as it stands in its line.
+/// All fields of a record, in the order of its line.
 #[derive(Debug)]
 pub struct RecordFields(pub Vec<(String, Value)>);
 
 impl RecordFields {
-    /// The fields of a line; `None` when it is no object.
+    /// The fields of a line; `None` when the line is no object.
     pub fn of(line: &[u8]) -> Option<Self> {
         serde_json::from_slice(line).ok()
     }

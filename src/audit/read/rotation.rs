@@ -1,13 +1,13 @@
-//! The files of one manifest as rotation left them beside each other: `manifest.jsonl`, `manifest.jsonl.1`,
-//! `manifest.jsonl.2.gz`, `manifest.jsonl-20261121.zst`.
+//! Finds the files of one manifest that rotation left beside each other: `manifest.jsonl`,
+//! `manifest.jsonl.1`, `manifest.jsonl.2.gz`, `manifest.jsonl-20261121.zst`.
 
 use std::cmp::Reverse;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The files that rotation made of the manifest at `path`, the oldest first, and `path` itself at the end,
-/// whether it is there or not. Sorted by name: numbers count down to now, dates count up.
+/// The files that rotation made of the manifest at `path`, the oldest first, and `path` itself as the last
+/// one, even if it does not exist. Sorted by name: the newest file has the lowest number or the latest date.
 pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Some(name) = path.file_name() else { return Ok(vec![path.to_owned()]) };
@@ -22,8 +22,8 @@ pub fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The manifest that rotation made this file of, or the file itself; absolute, as far as its directory is
-/// there.
+/// The path of the manifest from which rotation made this file, or the path itself; absolute, as far as its
+/// directory is there.
 pub fn unrotated(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
@@ -35,18 +35,18 @@ pub fn unrotated(path: &Path) -> PathBuf {
     directory.join(base.map_or(&*name, |at| &name[..at]))
 }
 
-/// A longer number is a date.
+/// Most digits of a rotation number; a longer number is a date.
 const COUNT_DIGITS_MAX: usize = 5;
 
-/// The age of a rotated file, by its name. Dates sort before numbers: logrotate's configuration changed from
-/// one to the other where there are both.
+/// The age of a rotated file, by its name. Dates count as older than numbers; where a manifest has both,
+/// logrotate's configuration was changed.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum RotationAge {
     Date(String),
     Number(Reverse<u64>),
 }
 
-/// The age of the file called `entry`, when rotation made it of the one called `name`.
+/// The age of the file called `entry`, if rotation made it of the file called `name`.
 fn age(name: &OsStr, entry: &OsStr) -> Option<RotationAge> {
     let rest = entry.to_str()?.strip_prefix(name.to_str()?)?;
     let stem = [".gz", ".zst", ".zstd", ".xz", ".bz2", ".lz4"].iter().find_map(|end| rest.strip_suffix(end));

@@ -1,5 +1,4 @@
-//! One file of a manifest, opened to be read. What it is packed with is told by its first bytes, not by its
-//! name.
+//! One file of a manifest, opened to be read. Its first bytes, not its name, tell how it is packed.
 
 use std::fmt;
 use std::fs::File;
@@ -31,7 +30,7 @@ pub struct ReadError {
 #[derive(Debug)]
 enum ReadErrorKind {
     NotRegular,
-    /// Packed with this, which is not read here.
+    /// Packed by this program, whose format is not read here.
     Packed(&'static str),
     Io(io::Error),
 }
@@ -84,7 +83,7 @@ impl ManifestSource {
         Ok(Self { path: path.to_owned(), file, packing })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -94,18 +93,19 @@ impl ManifestSource {
         Ok(self.file.metadata()?.uid())
     }
 
-    /// Its device and inode, and its bytes as they are.
+    /// Its device and inode, and its length as it is on disk.
     pub(in crate::audit) fn identity(&self) -> io::Result<((u64, u64), u64)> {
         let metadata = self.file.metadata()?;
         Ok(((metadata.dev(), metadata.ino()), metadata.len()))
     }
 
-    /// The file itself, where its bytes are the manifest's.
+    /// The file itself, where it is not packed.
     pub fn plain(&self) -> Option<&File> {
         (self.packing == Compression::None).then_some(&self.file)
     }
 
-    /// The manifest's bytes, from the first on. Packed ones end with an error when they are too many.
+    /// The manifest's bytes, unpacked, from the first on. An error ends them when a packed file has too
+    /// many.
     pub fn bytes(&self) -> io::Result<Box<dyn Read>> {
         let file = FromStart { file: self.file.try_clone()?, at: 0 };
         Ok(unpack(file, self.packing, UNPACKED_BYTES_MAX))

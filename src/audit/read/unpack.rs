@@ -1,5 +1,5 @@
-//! gzip and zstd, as logrotate leaves them, unpacked as a stream: in bounded memory, and with a bound on what
-//! comes out.
+//! Unpacks gzip and zstd files, as logrotate leaves them, as a stream: in bounded memory, and with a bound
+//! on the unpacked bytes.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -17,7 +17,8 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// By the first bytes of a file; an error is the name of a program that packs otherwise.
+    /// The compression of a file, by its first bytes; an error is the name of the program that unpacks a file
+    /// of another kind.
     pub(super) fn of(magic: &[u8]) -> Result<Self, &'static str> {
         match magic {
             [0x1f, 0x8b, ..] => Ok(Self::Gzip),
@@ -30,7 +31,7 @@ impl Compression {
     }
 }
 
-/// The bytes that were packed, at most `most` of them.
+/// The unpacked bytes, at most `most` of them.
 pub(super) fn unpack(packed: impl Read + 'static, packing: Compression, most: u64) -> Box<dyn Read> {
     let buffered = |packed| BufReader::with_capacity(SCAN_BUFFER_BYTES, packed);
     match packing {
@@ -44,7 +45,7 @@ pub(super) fn unpack(packed: impl Read + 'static, packing: Compression, most: u6
     }
 }
 
-/// A reader that fails, instead of ending, when there is more than it may give.
+/// A reader that fails, instead of ending, when there are more bytes than it may give.
 #[derive(Debug)]
 struct BoundedReader<R> {
     inner: R,
@@ -94,7 +95,7 @@ impl<R: BufRead> Read for ZstdFrames<R> {
     }
 }
 
-/// The source of a frame that has ended as its checksum says.
+/// Takes the source out of a frame that has ended. Errors: the frame's checksum does not fit.
 fn finish<R: Read>(frame: StreamingDecoder<R, FrameDecoder>) -> io::Result<R> {
     let (packed, frame) = frame.into_parts();
     let told = frame.get_checksum_from_data();

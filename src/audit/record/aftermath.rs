@@ -1,6 +1,5 @@
-//! The lines that tell of calls after their end, or for want of one: their captures are closed, they run on
-//! while a new file is begun, a broker that was killed left something of them. REFERENCE.md has each field's
-//! meaning.
+//! The records of calls after their end, or in place of it: captures are closed, a call goes on while a new
+//! file is begun, a killed broker left something of a call. REFERENCE.md has each field's meaning.
 
 use serde::Serialize;
 
@@ -23,10 +22,10 @@ pub(in crate::audit) struct AftermathRecord {
     pub(in crate::audit) leftovers: Leftovers,
 }
 
-/// The captures and processes that a call left after its end or its broker's, and their number at the end.
+/// The captures and processes that a call left after its end or its broker's, in numbers.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::audit) struct Leftovers {
-    /// Why its broker did not see the call to its end; none where it did.
+    /// Why its broker did not see the call to its end; `None` where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::audit) reason: Option<LossReason>,
     #[serde(flatten)]
@@ -52,7 +51,7 @@ pub(in crate::audit) enum LossReason {
 }
 
 impl LossReason {
-    /// The word of records.
+    /// The word in records.
     pub(in crate::audit) fn word(self) -> &'static str {
         match self {
             Self::Killed => "killed",
@@ -90,7 +89,8 @@ impl AftermathRecord {
     }
 }
 
-/// `carried`: a call whose start stands in an earlier file, and of which something runs or is captured on.
+/// `carried`: a call whose start stands in an earlier file, and of which the command, processes or captures
+/// go on.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct CarriedRecord {
     pub(in crate::audit) kind: RecordKind,
@@ -110,7 +110,7 @@ impl CarriedRecord {
         Self { kind: RecordKind::Carried, call, ts: now_ms(), capturing, keeping, trace }
     }
 
-    /// Whether its command has not ended.
+    /// Whether the command of the call still runs.
     pub(in crate::audit) fn runs(&self) -> bool {
         !self.capturing && !self.keeping
     }

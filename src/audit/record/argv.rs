@@ -1,4 +1,4 @@
-//! What several records share: who asked, and for which words.
+//! Parts that several records share: the caller, and the words and paths of its request.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -18,8 +18,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The sender of the request; the process that connected is named too when it is another one. One that
-    /// this process's pid namespace does not have has the number 0 for the kernel, and none here.
+    /// The sender of the request, and the process that connected, where that is another one. A process that
+    /// this pid namespace does not have has the number 0 for the kernel, and none here.
     pub fn new(sender: Sender, connector: Option<Sender>) -> Self {
         let known = |pid: i32| Some(pid).filter(|pid| *pid > 0);
         let connector = connector.and_then(|connector| known(connector.pid));
@@ -28,12 +28,12 @@ impl Caller {
         Self { pid, uid: sender.uid, gid: sender.gid, connector }
     }
 
-    /// The process that sent the request, where it can be seen.
+    /// The process that sent the request, where this pid namespace has it.
     pub fn pid(&self) -> Option<i32> {
         self.pid
     }
 
-    /// Its user.
+    /// The user of that process.
     pub fn uid(&self) -> u32 {
         self.uid
     }
@@ -58,7 +58,7 @@ impl RecordedArgv {
     }
 }
 
-/// Where paths of an argument list lead, whole or cut in the same way.
+/// The places that paths of an argument list lead to, whole or cut in the same way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(in crate::audit) struct RecordedPaths {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -82,7 +82,7 @@ impl RecordedPaths {
     }
 }
 
-/// The words that a record has room for; and when that is not all of them, their length and hash.
+/// The words that a record has room for; where words are cut, also the length and hash of all of them.
 fn kept<'w>(words: impl Iterator<Item = &'w str> + Clone) -> (Vec<String>, Option<(usize, String)>) {
     let bytes = words.clone().map(|word| word.len() + 1).sum::<usize>();
     if bytes <= RECORD_ARGV_BYTES_MAX {
@@ -110,7 +110,7 @@ impl RecordedArgv {
     }
 }
 
-/// As much of `word` as there is room for, and nothing when there is none.
+/// The part of `word` that there is room for; `None` when there is no room.
 fn keep(word: &str, room: &mut usize) -> Option<String> {
     let end = word.floor_char_boundary(*room);
     let kept = (*room > 0).then(|| word[..end].to_owned());

@@ -1,5 +1,5 @@
-//! JSON in printable ASCII on one line: what a record is made of. Nothing in it can make a second line or
-//! reach a terminal raw.
+//! Writes JSON in printable ASCII on one line, as records are written. Nothing in it can begin a second line
+//! or reach a terminal raw.
 
 use std::io;
 

@@ -1,6 +1,6 @@
-//! The lines of a manifest that tell of calls, one type a kind; REFERENCE.md has each field's meaning. A
-//! field that says nothing is left out; `prev` is added when the line is written. `aftermath.rs` and
-//! `lifecycle.rs` have the others.
+//! The records of a call's start and end, one type for each; REFERENCE.md has each field's meaning. A field
+//! without information is left out; `prev` is added when the line is written. `aftermath.rs` and
+//! `lifecycle.rs` have other records.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,12 +62,12 @@ pub struct CallStart<'a> {
     pub file: Option<&'a str>,
     /// The command line.
     pub argv: Vec<&'a str>,
-    /// Where the paths in it lead that have to lie in a directory, in order: what the command gets in their
-    /// place.
+    /// The real places of the paths in it that have to lie in a directory, in order: the command gets these
+    /// instead of the paths.
     pub paths: Vec<&'a str>,
     /// The program that runs.
     pub resolved: &'a str,
-    /// Where it runs.
+    /// The directory in which it runs.
     pub cwd: &'a str,
     /// The caller.
     pub caller: &'a Caller,
@@ -77,11 +77,11 @@ pub struct CallStart<'a> {
     pub scope: &'a str,
     /// The path and the number of the scope's cgroup.
     pub cgroup: Option<(&'a str, u64)>,
-    /// Where what passes stdin, stdout and stderr is captured.
+    /// The files in which stdin, stdout and stderr are captured.
     pub captures: [Option<&'a str>; REQUEST_FDS],
     /// The hash of the rules in force.
     pub policy: &'a str,
-    /// Whether the log policy keeps what ran out of every record.
+    /// Whether the log policy keeps the command out of every record.
     pub hidden: bool,
 }
 
@@ -125,7 +125,7 @@ impl<'a> StartRecord<'a> {
     }
 }
 
-/// Why a call was ended before its command did so itself.
+/// Why the broker ended a call before its command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndCause {
     /// Its rule's timeout fired.
@@ -141,32 +141,32 @@ pub enum EndCause {
 /// The contents of a call's captures, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CapturedBytes {
-    /// Bytes, of stdin, stdout and stderr, where there is a capture.
+    /// The captured bytes of stdin, stdout and stderr, where there is a capture.
     pub bytes: [Option<u64>; REQUEST_FDS],
-    /// Bytes of stdin that were handed to the command and that it left in its pipe.
+    /// Bytes of stdin that were written to the command's pipe and that the command did not read.
     pub stdin_unread: u64,
-    /// One lacks something that passed.
+    /// A capture lacks bytes that passed.
     pub truncated: bool,
-    /// The streams were cut off while somebody held them open, or before the caller had all.
+    /// The streams were cut off while a process held them open, or before the caller had all bytes.
     pub drain_timeout: bool,
     /// Processes that the command left go on writing.
     pub goes_on: bool,
 }
 
-/// How a call that was on record as started ended.
+/// The end of a call whose start was on record.
 #[derive(Debug)]
 pub enum CallOutcome {
     /// The command ran.
     Ran {
         /// The status that its caller is answered.
         status: Status,
-        /// The signal that ended it.
+        /// The signal that ended the command.
         signal: Option<i32>,
         /// Why the broker ended it, if it did.
         cause: Option<EndCause>,
-        /// Processes that it left and that could not be ended.
+        /// Processes that the command left and that could not be ended.
         left: usize,
-        /// Others run on, as its rule has it.
+        /// Other processes run on, as the rule lets them.
         keeps: bool,
         /// The processor time and memory of all processes in its scope.
         account: CgroupUsage,
@@ -188,7 +188,7 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
-    /// Whether something that it left could not be ended.
+    /// Whether processes that the call left could not be ended.
     pub fn leaves_some(&self) -> bool {
         matches!(self, Self::Ran { left: 1.., .. })
     }
@@ -213,11 +213,11 @@ impl CallOutcome {
         }
     }
 
-    /// Why there is no exit status, as the caller is told; `None` where there is one. `timeout` is the
+    /// The reason why there is no exit status, for the caller; `None` where there is one. `timeout` is the
     /// rule's.
     pub fn told(&self, timeout: Option<Duration>) -> Option<String> {
         match self {
-            // The program was there a moment ago.
+            // The program was found a moment ago, so another file is missing.
             Self::NotStarted { step: "exec", errno: Errno::ENOENT } => Some(format!(
                 "exec: {}: the program is there, and not the interpreter that its first line names (`#!`), or its loader",
                 Errno::ENOENT.desc()
@@ -276,7 +276,7 @@ pub(in crate::audit) struct ExitRecord<'a> {
     pub(in crate::audit) step: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::audit) errno: Option<String>,
-    /// For the journal, where an entry stands by itself.
+    /// For the journal, where an entry has to be understood without the start.
     #[serde(skip)]
     pub(in crate::audit) opening: &'a CallStart<'a>,
     #[serde(skip)]
@@ -284,7 +284,8 @@ pub(in crate::audit) struct ExitRecord<'a> {
 }
 
 impl<'a> ExitRecord<'a> {
-    /// The end of `call` after `took`. One whose start is not on record (`log = exit-only`) says who called.
+    /// The end of `call`, which took `took`. It names the caller where no start is on record
+    /// (`log = exit-only`).
     pub(in crate::audit) fn new(
         call: CallId,
         took: Duration,
@@ -341,7 +342,7 @@ impl<'a> ExitRecord<'a> {
     }
 }
 
-/// The contents of captures, as records have them.
+/// The contents of captures, in the fields of records.
 #[derive(Debug, Default, Serialize)]
 pub(in crate::audit) struct CaptureTally {
     #[serde(skip_serializing_if = "Option::is_none")]

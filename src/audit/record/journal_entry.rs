@@ -1,5 +1,5 @@
-//! Records as entries of the journal: a sentence for a person, an id for each kind, and the fields that tools
-//! ask for. Whoever adds a kind of record writes its entry here, or it cannot be written at all.
+//! Records as entries of the journal: a sentence for a person, an id for each kind, and the fields that
+//! tools ask for. A new kind of record needs an entry here: without [`Record`] it cannot be written at all.
 
 use std::borrow::Cow;
 
@@ -94,7 +94,7 @@ impl Record for StartRecord<'_> {
     }
 }
 
-/// A rule's line, with its file where that is an included one.
+/// The place of a rule: its line, after the name of its file where that is an included one.
 fn place(file: Option<&str>, line: u32) -> String {
     file.map_or_else(|| line.to_string(), |file| format!("{file}:{line}"))
 }
@@ -139,7 +139,8 @@ impl ExitRecord<'_> {
         }
     }
 
-    /// Why it ended otherwise than by its command's own will, in the manifest's words.
+    /// The reason, in the manifest's words, of a call that the broker or the kernel ended, or that did not
+    /// start.
     fn reason(&self) -> Option<Cow<'static, str>> {
         match self {
             Self { step: Some(step), errno, .. } => {
@@ -236,7 +237,7 @@ impl RejectRecord<'_> {
 }
 
 impl UnfiledReject<'_> {
-    /// The only record that there is of it.
+    /// The journal's entry, which is the only record of these refusals.
     pub(in crate::audit) fn entry(&self) -> JournalEntry {
         let which = if self.count == 1 { "a request".into() } else { format!("{} requests", self.count) };
         let mut entry = new(RecordKind::Reject, Priority::Warning, &refused(&which, self.rejected));
@@ -278,7 +279,7 @@ impl Record for RejectManyRecord<'_> {
 }
 
 impl RejectManyRecord<'_> {
-    /// The only record that there is of them.
+    /// The journal's entry, which is the only record of these refusals.
     pub(in crate::audit) fn unfiled_entry(&self) -> JournalEntry {
         let Self { count, socket, detail, .. } = self;
         let message = format!("{count} requests on {socket} refused, {detail}");

@@ -1,9 +1,8 @@
-//! The kinds of records: the names that lines are written with and read by, and the id of each in the
-//! journal.
+//! The kinds of records: the name of each in lines, and its id in the journal.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The kind of a record: what a line of a manifest, or its entry in the journal, tells of.
+/// The kind of a record: the event that a line of a manifest, or its entry in the journal, tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A broker begins to write.
@@ -16,7 +15,7 @@ pub enum RecordKind {
     Capture,
     /// Processes of an ended call outlived their broker, and were ended.
     Kept,
-    /// A call that began in an earlier file runs on.
+    /// A call that began in an earlier file goes on.
     Carried,
     /// A request was refused.
     Reject,
@@ -83,8 +82,8 @@ impl RecordKind {
         }
     }
 
-    /// Whether a record of this kind is the first of its call. An `exit` is where it names a socket: then no
-    /// start was recorded (`log = exit-only`).
+    /// Whether a record of this kind is the first of its call. An `exit` is the first if it names a socket:
+    /// then no start was recorded (`log = exit-only`).
     pub(in crate::audit) fn begins(self, has_socket: bool) -> bool {
         match self {
             Self::Start | Self::Reject => true,

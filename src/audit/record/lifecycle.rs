@@ -1,5 +1,4 @@
-//! The lines of a manifest in which a broker tells of itself: it begins to write, it read its rules again, it
-//! leaves.
+//! The records of a broker on itself: it begins to write, it read its rules again, it leaves.
 
 use std::collections::BTreeSet;
 
@@ -33,14 +32,14 @@ pub(in crate::audit) struct OpenRecord<'a> {
     pub(in crate::audit) foreign: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::audit) foreign_sha256: Option<LineHash>,
-    /// Bytes of the file before this line: it shows when a file was cut at its head.
+    /// Bytes of the file before this line, by which a reader sees that lines before it were cut off.
     #[serde(skip_serializing_if = "is_none_of")]
     pub(in crate::audit) at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::audit) missing: Option<String>,
 }
 
-/// By whose word records are written.
+/// The rules of the broker that writes records, as records name them.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordAuthor<'a> {
     /// The rules file.
@@ -49,7 +48,7 @@ pub struct RecordAuthor<'a> {
     pub policy: &'a str,
 }
 
-/// The host's boot, as the kernel calls it, without its dashes; `None` where it does not say.
+/// The kernel's id of the host's boot, without its dashes; `None` where the kernel does not give it.
 pub(in crate::audit) fn boot_id() -> Option<String> {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.chars().filter(char::is_ascii_hexdigit).collect())

@@ -1,5 +1,6 @@
-//! The record of listings that were given: who learnt what the rules of a socket allow. A listing has no
-//! number. The first ones of a second have records of their own; the others of the same socket are counted.
+//! The record of listings that were given: the callers that learnt what the rules of a socket allow. A
+//! listing has no number. The first listings of a second have records of their own; further ones of the same
+//! socket are counted.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use super::argv::Caller;
 use super::call::now_ms;
 use super::kind::RecordKind;
 
-/// `list`: a caller was given the listing, or several were.
+/// `list`: a caller was given the listing, or several callers were.
 #[derive(Debug, Serialize)]
 pub(in crate::audit) struct ListRecord {
     kind: RecordKind,
@@ -58,7 +59,7 @@ struct ListingWindow {
 }
 
 impl ListingCounts {
-    /// Takes note of a listing: its record, unless it is only counted.
+    /// Takes note of a listing. Gives its record, unless it is only counted.
     pub(in crate::audit) fn hear(
         &mut self,
         socket: &SocketName,
@@ -99,7 +100,7 @@ impl ListingCounts {
         lists.collect()
     }
 
-    /// When the next window closes on something that was counted.
+    /// When the next window with a count closes.
     pub(in crate::audit) fn next_due(&self) -> Option<Instant> {
         self.0.values().filter(|window| window.count > 0).map(|window| window.until).min()
     }

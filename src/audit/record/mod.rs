@@ -1,7 +1,7 @@
-//! The kinds of lines, one type each, and their entries in the journal. `call.rs` has a call's start and end,
-//! `aftermath.rs` what is told after its end or for want of one, `reject.rs` and `reject_many.rs` refusals,
-//! `listing.rs` listings, `lifecycle.rs` what a broker tells of itself. `kind.rs` has their names, `argv.rs`
-//! and `trace.rs` the parts that several share.
+//! The kinds of records, one type each, and their entries in the journal. `call.rs` has a call's start and
+//! end, `aftermath.rs` the records after its end or in place of it, `reject.rs` and `reject_many.rs`
+//! refusals, `listing.rs` listings, `lifecycle.rs` the records of a broker on itself. `kind.rs` has the
+//! names of the kinds, `argv.rs` and `trace.rs` parts that several records share.
 
 pub(super) mod aftermath;
 pub(super) mod argv;

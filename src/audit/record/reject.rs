@@ -1,4 +1,4 @@
-//! The record of refusals.
+//! The record of one refusal, or of several equal ones.
 
 use std::hash::{Hash, Hasher};
 
@@ -13,8 +13,8 @@ use super::argv::{Caller, RecordedArgv};
 use super::call::now_ms;
 use super::kind::RecordKind;
 
-/// A refusal without its number and time. Two are equal when all but the process is: a flood may come from a
-/// new process each time.
+/// A refusal without its number and time. Two refusals are equal when all fields but the process are: a
+/// flood may come from a new process each time.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusedRequest {
     pub(in crate::audit) socket: SocketName,
@@ -58,8 +58,8 @@ impl RefusedRequest {
         (&self.socket, uid, &self.words, self.reason, &self.detail, self.status)
     }
 
-    /// The refusal without its words, and without the detail that quotes them: a log policy keeps them out of
-    /// every record.
+    /// The refusal without its words, and without the detail that quotes them, for a log policy that keeps
+    /// words out of every record.
     pub fn without_words(self) -> Self {
         Self { words: RecordedArgv::new(std::iter::empty()), detail: String::new(), ..self }
     }

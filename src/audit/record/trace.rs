@@ -1,5 +1,5 @@
-//! By what processes and captures of a call are found again: a part of its start, or of its `carried` in a
-//! later file.
+//! The cgroup and captures by which a call's processes and bytes are found again: a part of its start
+//! record, or of its `carried` in a later file.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub(in crate::audit) struct CallTrace {
 }
 
 impl CallTrace {
-    /// As a start record says it, or a `carried`.
+    /// The trace in a start record, or in a `carried`.
     pub(in crate::audit) fn of(facts: &RecordFacts<'_>) -> Self {
         let text = |text: &Option<LineText<'_>>| text.as_deref().map(str::to_owned);
         let [stdin, stdout, stderr] =
@@ -37,7 +37,7 @@ impl CallTrace {
         self.find().is_some_and(|cgroup| cgroup.is_populated().unwrap_or(true))
     }
 
-    /// The cgroup. What cannot be looked at is like what had no scope.
+    /// Finds the cgroup. A cgroup that cannot be looked at counts as none.
     pub(in crate::audit) fn find(&self) -> Option<Cgroup> {
         let (path, id) = self.cgroup.as_deref().zip(self.cgroup_id)?;
         Cgroup::find(path, id).ok().flatten()

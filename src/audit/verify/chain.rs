@@ -1,6 +1,6 @@
-//! The chain within one file, line by line. Which lines are records, `../read/classify.rs` says; here, what
-//! is wrong is told apart by the lines around it. The first line that does not fit is what a reader is told
-//! of.
+//! Checks the chain within one file, line by line. `../read/classify.rs` decides which lines are records;
+//! here, the lines around a fault show what kind of fault it is. The first line that does not fit is
+//! reported.
 
 use super::finding::ChainFinding;
 use super::journal_index::{Confirmation, JournalIndex, JournalProcess};
@@ -13,36 +13,37 @@ use crate::audit::record::kind::RecordKind;
 #[derive(Debug, Default)]
 pub(super) struct FileScan {
     standing: LineClassifier,
-    /// A line that does not follow the one before it, until the next one says why.
+    /// A line that does not follow the line before it, until the next line shows why.
     held: Option<HeldLine>,
-    /// The first line without a `prev` since the last record, and how many came since.
+    /// The first line without a `prev` since the last record, and the number of such lines since.
     bare: Option<(u64, u64)>,
     last: Option<Digest>,
     lines: u64,
     pub(super) first: Option<Digest>,
-    /// It does not begin as a broker begins a file.
+    /// The file does not begin as a broker begins a file.
     pub(super) is_headless: bool,
     pub(super) records: u64,
     pub(super) torn_lines: u64,
-    /// Records that the journal has from the broker; those of them that it has as of another place.
+    /// Records that the journal has from the broker, and how many of them it has from a manifest in another
+    /// place.
     pub(super) confirmed: u64,
     pub(super) elsewhere: u64,
-    /// Records that it has from other processes.
+    /// Records that the journal has from other processes.
     pub(super) by_others: u64,
     /// The times of the first record and the last, in milliseconds since 1970.
     pub(super) times: Option<(u64, u64)>,
-    /// The broker that wrote the records that come.
+    /// The process of the broker that wrote the next records.
     broker: Option<JournalProcess>,
     pub(super) finding: Option<(u64, ChainFinding)>,
 }
 
-/// A line that does not follow the one before it.
+/// A line that does not follow the line before it.
 #[derive(Debug)]
 struct HeldLine {
     number: u64,
     /// Its `prev`.
     prev: Digest,
-    /// The hash of the line before it.
+    /// The hash of the line before.
     before: Digest,
     hash: Digest,
 }
@@ -53,12 +54,12 @@ impl FileScan {
         self.last
     }
 
-    /// Its lines.
+    /// The number of its lines.
     pub(super) fn lines(&self) -> u64 {
         self.lines
     }
 
-    /// Takes in a line, and its number if it is of a call.
+    /// Takes in a line, and its call number if it has one.
     pub(super) fn add(
         &mut self,
         line: ManifestLine<'_>,
@@ -93,7 +94,7 @@ impl FileScan {
         }
     }
 
-    /// The file has ended.
+    /// Judges the lines that are still open at the end of the file.
     pub(super) fn end(&mut self) {
         self.settle(None);
         self.settle_bare(false);
@@ -104,7 +105,7 @@ impl FileScan {
         }
     }
 
-    /// A record came after lines without a `prev`: it may vouch for the last of them.
+    /// Judges the lines without a `prev` before a record, which can vouch only for the last of them.
     fn settle_bare(&mut self, is_vouched: bool) {
         if let Some((first, count)) = self.bare.take()
             && (count > 1 || !is_vouched)
@@ -158,7 +159,7 @@ impl FileScan {
         }
     }
 
-    /// A line that does not follow the one before it.
+    /// Judges a line that does not follow the line before it.
     fn break_at(
         &mut self,
         number: u64,
@@ -176,7 +177,7 @@ impl FileScan {
         self.held = Some(HeldLine { number, prev, before, hash });
     }
 
-    /// Says why the line that is held does not fit, by what follows it: its `prev` and its hash.
+    /// Decides why the line that is held does not fit, by the `prev` and the hash of the next line.
     fn settle(&mut self, next: Option<(Digest, Digest)>) {
         let Some(held) = self.held.take() else { return };
         let (number, finding) = match next {
@@ -207,7 +208,7 @@ impl FileScan {
         }
     }
 
-    /// Which process wrote the records from here on, and when.
+    /// Takes from a record its time, and from an `open` the process of the broker that writes from here on.
     fn learn(&mut self, record: &ParsedRecord) {
         let first = self.times.map_or(record.ts, |(first, _)| first);
         self.times = Some((first, record.ts));
@@ -217,7 +218,7 @@ impl FileScan {
         }
     }
 
-    /// Whether a record is where it was written.
+    /// Checks that a record stands where it was written.
     fn judge(&mut self, record: &ParsedRecord, line: &ManifestLine<'_>, is_first: bool) {
         if record.kind == RecordKind::Open && record.at != line.at {
             self.note(line.number, ChainFinding::Moved { was: record.at, is: line.at });
@@ -229,7 +230,7 @@ impl FileScan {
     }
 }
 
-/// A whole line, and the hash of what stands before it in the file.
+/// A whole line, and the hash of the whole line before it in the file.
 #[derive(Debug)]
 struct WholeLine<'a> {
     line: ManifestLine<'a>,

@@ -1,4 +1,4 @@
-//! All files of a manifest: read one after the other, and put in order by the chain.
+//! Verifies all files of a manifest: reads them one after the other, and puts them in order by the chain.
 
 use std::fmt;
 use std::io;
@@ -15,7 +15,7 @@ use crate::audit::chain::Digest;
 use crate::audit::read::{ManifestLines, ManifestSource, ParsedRecord, ReadError, RecordHead};
 use crate::audit::record::kind::RecordKind;
 
-/// Why no answer can be had.
+/// Why a manifest cannot be verified.
 #[derive(Debug)]
 pub enum VerifyError {
     /// A file cannot be read.
@@ -50,12 +50,13 @@ impl fmt::Display for VerifyError {
 
 impl std::error::Error for VerifyError {}
 
-/// How the journal is asked: for a user's entries from this time on, in milliseconds since 1970. An error
-/// says why it was not.
+/// A function that asks the journal for a user's entries from this time on, in milliseconds since 1970. An
+/// error says why the journal was not asked.
 pub type AskJournal<'a> = &'a dyn Fn(u32, u64) -> Result<JournalIndex, String>;
 
-/// Verifies the files of one manifest, given in any order. The journal is read first: what it has by then
-/// stands in the files, so that a broker that writes meanwhile is not taken for one whose lines were cut off.
+/// Verifies the files of one manifest, given in any order. The journal is read first: the records that it
+/// has by then stand in the files. Otherwise a broker that writes meanwhile would look like one whose lines
+/// were cut off.
 pub fn verify(paths: &[PathBuf], ask: AskJournal<'_>) -> Result<VerifyReport, VerifyError> {
     let mut files = paths.iter().map(|path| DatedFile::open(path)).collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(|file| file.ts);
@@ -84,7 +85,7 @@ fn report(path: PathBuf, scan: FileScan) -> FileReport {
     FileReport { path, records, confirmed, torn: torn_lines, finding }
 }
 
-/// A file and when it begins.
+/// A file, and the time at which it begins.
 #[derive(Debug)]
 struct DatedFile {
     source: ManifestSource,
@@ -104,7 +105,7 @@ impl DatedFile {
                 head.or_else(|| ParsedRecord::of(line.bytes).map(|record| record.ts))
             })
         });
-        // What cannot be unpacked is told of when its lines are read.
+        // An error of unpacking is reported when the lines are read.
         Ok(Self { source, owner, ts: first.ok().flatten().unwrap_or(u64::MAX) })
     }
 
@@ -137,7 +138,7 @@ impl DatedFile {
     }
 }
 
-/// Holds the ends of files against the beginnings of others.
+/// Compares the beginning of each file with the ends of all files.
 fn link(scans: &mut [(PathBuf, FileScan)], journal_index: Option<&JournalIndex>) -> Vec<VerifyRemark> {
     let ends: Vec<_> = scans.iter().map(|(_, scan)| scan.last()).collect();
     let firsts: Vec<_> = scans.iter().map(|(_, scan)| scan.first).collect();
@@ -145,7 +146,8 @@ fn link(scans: &mut [(PathBuf, FileScan)], journal_index: Option<&JournalIndex>)
     let mut has_beginning = false;
     for (index, (path, scan)) in scans.iter_mut().enumerate() {
         let Some(first) = firsts[index] else { continue };
-        // A file that was copied and then cut goes on from the copy, in the middle.
+        // A file that was copied and then cut (`copytruncate`) goes on after the end of its copy, without an
+        // `open`.
         if scan.is_headless && !ends.contains(&Some(first)) {
             scan.note(1, ChainFinding::HeadMissing);
         }
@@ -167,7 +169,7 @@ fn link(scans: &mut [(PathBuf, FileScan)], journal_index: Option<&JournalIndex>)
     remarks
 }
 
-/// Looks for the journal's records after the last line of a file that no other file follows.
+/// Looks in the journal for records after the last line of a file that no other file follows.
 fn look_past(path: &Path, scan: &mut FileScan, journal_index: &JournalIndex) -> Option<VerifyRemark> {
     let last = scan.last()?;
     let next = journal_index.after(last).first()?;
@@ -179,8 +181,8 @@ fn look_past(path: &Path, scan: &mut FileScan, journal_index: &JournalIndex) -> 
     None
 }
 
-/// What brokers wrote to this manifest, by the journal's word, and that is in none of the files. Where it is
-/// of the time of a file, that is another one than was written then.
+/// Finds records that brokers wrote to this manifest, as the journal says, and that are in none of the
+/// files. If such records are of the time of a file, that file is another one than was written then.
 fn find_strangers(scans: &mut [(PathBuf, FileScan)], journal_index: &JournalIndex) -> Vec<VerifyRemark> {
     let firsts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.first).collect();
     let lasts: Vec<_> = scans.iter().filter_map(|(_, scan)| scan.last()).collect();
@@ -188,8 +190,9 @@ fn find_strangers(scans: &mut [(PathBuf, FileScan)], journal_index: &JournalInde
     let (mut others, mut elsewhere, mut by_others) = (0, 0, 0);
     for (_, scan) in scans {
         let Some((first, last)) = scan.times else { continue };
-        // The journal has an entry a moment after its record was made: each that may be of this time, and of
-        // a file that is known to it only what is of no neighbour's.
+        // The journal gets an entry a moment after its record was made. Where the journal knows no record of
+        // the file, all entries count that may be of its time; otherwise, only entries that cannot be of a
+        // file before or after it.
         let late = JOURNAL_LATE_MAX_MS;
         let time = if scan.confirmed == 0 { first..=last + late } else { first + late..=last };
         let is_of_its_time = |entry: &&&IndexedEntry| time.contains(&entry.ts);
@@ -219,8 +222,8 @@ fn recount(numbers: &CallNumbers) -> impl Iterator<Item = VerifyRemark> {
     open.into_iter().chain(bare)
 }
 
-/// Counts the records that the journal lacks. That is no fault of a manifest: the journal forgets, and may be
-/// off.
+/// Counts the records that the journal lacks. They are no fault of a manifest: the journal forgets, and may
+/// be off.
 fn compare(scans: &[(PathBuf, FileScan)], not_asked: Option<String>) -> Option<VerifyRemark> {
     if let Some(why) = not_asked {
         return Some(VerifyRemark::NoJournal(why));

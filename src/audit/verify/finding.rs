@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, and where.
+//! The faults that verifying a manifest finds, and their places.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,75 +22,77 @@ impl fmt::Display for LinePlace {
     }
 }
 
-/// Why a line does not fit. One variant for each thing that can have happened, as far as what is left tells.
+/// Why a line does not fit. One variant for each thing that can have happened, as far as the remaining lines
+/// tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainFinding {
-    /// Not a record, or not one that this version knows.
+    /// The line is not a record, or not one that this version knows.
     NotRecord,
     /// The last line has no end.
     Unfinished {
-        /// Its bytes.
+        /// The number of its bytes.
         bytes: u64,
     },
-    /// The same line as the one before it.
+    /// The line is the same as the line before it.
     Doubled,
-    /// The next line and this one have changed places.
+    /// This line and the next one have changed places.
     Swapped,
-    /// The line after it follows the one before it.
+    /// The line does not belong there: the line after it follows the line before it.
     Stray,
-    /// Neither does it follow the line before it, nor does the line after it follow it.
+    /// The line was changed: it does not follow the line before it, and the line after it does not follow
+    /// it.
     Changed,
-    /// This line, or lines after it: the next line follows another one.
+    /// The line was changed, or lines after it are missing: the next line follows another one.
     ChangedOrMissing,
     /// The journal knows another record that followed this line.
     Missing {
-        /// Its kind.
+        /// The kind of that record.
         kind: RecordKind,
-        /// Its call.
+        /// The call of that record.
         call: Option<CallId>,
     },
-    /// The file does not begin as a broker begins one.
+    /// The file does not begin as a broker begins a file.
     HeadMissing,
     /// A record that follows a `close`, and is no `open`.
     AfterClose,
     /// An `open` that stood elsewhere in the file when it was written.
     Moved {
-        /// Bytes before it when it was written.
+        /// Bytes of the file before it when it was written.
         was: u64,
-        /// Bytes before it now.
+        /// Bytes of the file before it now.
         is: u64,
     },
-    /// An `open` by whose word its broker found that the file ended otherwise than it was left.
+    /// An `open` in which a broker says that it found another last line than was left.
     FoundCut,
-    /// No file that was given ends with the line before it.
+    /// No given file ends with the line that this file's first line follows.
     Unlinked,
-    /// The file begins a chain, and so does another one.
+    /// The file begins a chain, and so does another file.
     SecondBeginning,
-    /// The same lines as in another file.
+    /// The file has the same lines as another file.
     Copy,
-    /// A number that another call has.
+    /// The record has the number of another call.
     NumberTwice(CallId),
     /// A second end of a call.
     EndTwice(CallId),
     /// The journal has another record in this place.
     Denied {
-        /// Its kind.
+        /// The kind of that record.
         kind: RecordKind,
-        /// Its call.
+        /// The call of that record.
         call: Option<CallId>,
     },
-    /// The journal knows records that followed this line, the last.
+    /// The journal knows records that followed this line, which is the last one of the file.
     Cut {
-        /// How many, at least.
+        /// The number of these records, at least.
         records: u64,
-        /// The kind of the first.
+        /// The kind of the first of them.
         kind: RecordKind,
-        /// Its call.
+        /// The call of the first of them.
         call: Option<CallId>,
     },
-    /// The journal has other records of this manifest, of the same time.
+    /// The journal has other records of this manifest, from the time of this file.
     OtherRecords {
-        /// How many.
+        /// The number of these records.
         records: u64,
     },
     /// The packed file is damaged.
@@ -154,7 +156,7 @@ impl fmt::Display for ChainFinding {
     }
 }
 
-/// A record as the journal tells of it.
+/// A record, as the journal names it.
 struct JournalCopy(RecordKind, Option<CallId>);
 
 impl fmt::Display for JournalCopy {

@@ -1,6 +1,6 @@
-//! What the journal says of a manifest: for each record its hash and that of the line before it, and which
-//! process sent it. Who can rewrite the manifest cannot rewrite that. An entry that another program sent
-//! proves nothing.
+//! The journal's entries on a manifest: for each record its hash, the hash of the line before it, and the
+//! process that sent the entry. A user who can rewrite the manifest cannot rewrite these. An entry that
+//! another program sent proves nothing.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -9,10 +9,10 @@ use crate::audit::chain::Digest;
 use crate::audit::record::kind::RecordKind;
 use crate::ids::CallId;
 
-/// A process, by the journal's word.
+/// A process, as the journal names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct JournalProcess {
-    /// Its number.
+    /// Its process id.
     pub pid: i64,
     /// The host's boot, as a number.
     pub boot: u128,
@@ -21,9 +21,9 @@ pub struct JournalProcess {
 /// The program of a process that sent an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderProgram {
-    /// A broker's.
+    /// The program of a broker.
     Broker,
-    /// Another one.
+    /// Another program.
     Other,
     /// The process had ended before the journal looked.
     Unknown,
@@ -40,7 +40,7 @@ pub struct IndexedEntry {
     pub call: Option<CallId>,
     /// Its kind.
     pub kind: RecordKind,
-    /// Whether it is the first of its file.
+    /// Whether its record is the first of its file.
     pub begins_file: bool,
     /// When the journal took it, in milliseconds since 1970.
     pub ts: u64,
@@ -48,7 +48,7 @@ pub struct IndexedEntry {
     pub process: Option<JournalProcess>,
     /// The program of that process.
     pub program: SenderProgram,
-    /// Whether it says that it is of the manifest that is verified.
+    /// Whether it names the manifest that is verified.
     pub is_here: bool,
 }
 
@@ -56,28 +56,28 @@ pub struct IndexedEntry {
 #[derive(Debug)]
 pub struct JournalIndex {
     entries: Vec<IndexedEntry>,
-    /// Which of them are of a line that was read.
+    /// Whether each of them is of a line that was read.
     seen: Vec<Cell<bool>>,
-    /// Entries that a broker did not send.
+    /// The hashes in entries that no broker sent.
     others: HashSet<(Digest, Digest)>,
 }
 
-/// The journal's word on a line.
+/// The journal's evidence for a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Confirmation {
-    /// Its broker sent it.
+    /// The broker that wrote the line sent an entry for it.
     Here,
-    /// Its broker sent it, as of a manifest in another place.
+    /// That broker sent an entry for it, from a manifest in another place.
     Elsewhere,
-    /// Another process sent it.
+    /// Another process sent an entry for it.
     ByOther,
-    /// Nothing.
+    /// There is no entry for it.
     No,
 }
 
 impl JournalIndex {
-    /// From the entries, in any order. Those count that a broker sent; of a process whose program is not
-    /// known, where another entry of it says that it is one.
+    /// Makes the index from the entries, in any order. Entries that a broker sent count. So do entries of a
+    /// process whose program is not known, if another entry of that process shows that it is a broker.
     pub fn new(entries: Vec<IndexedEntry>) -> Self {
         let of = |program| entries.iter().filter(move |entry| entry.program == program);
         let brokers: HashSet<_> = of(SenderProgram::Broker).filter_map(|entry| entry.process).collect();
@@ -93,7 +93,7 @@ impl JournalIndex {
         Self { entries, seen, others }
     }
 
-    /// The entries that follow the line with this hash: more than one where somebody wrote another history.
+    /// The entries that follow the line with this hash: several where another history was written.
     pub(super) fn after(&self, prev: Digest) -> &[IndexedEntry] {
         &self.entries[self.range(prev)]
     }
@@ -104,7 +104,8 @@ impl JournalIndex {
         begin..end
     }
 
-    /// What is said of this line having followed that, written by this process as far as it is known.
+    /// The evidence that the line `hash` followed the line `prev`, and that `broker` wrote it, where that is
+    /// known.
     pub(super) fn confirms(
         &self,
         prev: Digest,
@@ -130,17 +131,17 @@ impl JournalIndex {
         confirmed
     }
 
-    /// Another record than the line with this hash that followed the one before it. The first lines of all
-    /// chains follow the same, nothing.
+    /// Another record that followed the line `prev`, in place of the line `hash`. There is none where `prev`
+    /// is no line: the first lines of all chains have that.
     pub(super) fn denies(&self, prev: Digest, hash: Digest) -> Option<IndexedEntry> {
         let after = if prev == Digest::NONE { &[] } else { self.after(prev) };
         after.iter().find(|entry| entry.hash != hash).copied()
     }
 
-    /// How many records followed, one after the other.
+    /// The number of records that followed this line, one after the other.
     pub(super) fn run_after(&self, hash: Digest) -> u64 {
         let (mut hash, mut count) = (hash, 0);
-        // A hash cannot come before itself, but who forges entries can say so.
+        // A hash cannot come before itself, but forged entries can say so: the count bounds the loop.
         while let Some(entry) = self.after(hash).first()
             && count < self.entries.len() as u64
         {
@@ -149,9 +150,9 @@ impl JournalIndex {
         count
     }
 
-    /// How many records brokers wrote to this manifest that are in no file that was read, and that come
-    /// neither before the first nor after the last line of one. `firsts` is what files follow, `lasts` is
-    /// what they end with.
+    /// The records that brokers wrote to this manifest, that are in no file that was read, and that come
+    /// neither before the first nor after the last line of such a file. `firsts` are the hashes that files
+    /// begin after, `lasts` the hashes that they end with.
     pub(super) fn strangers(&self, firsts: &[Digest], lasts: &[Digest]) -> Vec<&IndexedEntry> {
         let unseen =
             || self.entries.iter().zip(&self.seen).filter(|(entry, seen)| entry.is_here && !seen.get());

@@ -1,6 +1,6 @@
-//! Whether a manifest is what its broker wrote: the chain within and across its files, the numbers, and the
-//! journal's copy of both. Reads; judges; prints nothing. `chain.rs` is the rule for one line, `report.rs`
-//! what comes out.
+//! Checks that a manifest is as its broker wrote it: the chain within and across its files, the numbers, and
+//! the journal's copy of both. Reads and judges; prints nothing. `chain.rs` checks one line, `report.rs` has
+//! the results.
 
 mod chain;
 mod files;

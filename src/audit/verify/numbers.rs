@@ -1,5 +1,5 @@
-//! Call numbers: each is taken once, and each call ends once. Runs of numbers are kept as two ends, so that
-//! what is remembered grows with the gaps and not with the calls.
+//! Checks call numbers: each is taken once, and each call ends once. Runs of numbers are kept as their two
+//! ends, so that memory grows with the number of gaps and not with the number of calls.
 
 use std::collections::BTreeMap;
 
@@ -45,12 +45,12 @@ impl CallNumbers {
         }
     }
 
-    /// Calls whose start is there and whose end is not.
+    /// Calls with a start and without an end.
     pub(super) fn open_calls(&self) -> Vec<CallId> {
         self.started.without(&self.ended)
     }
 
-    /// Ends without anything of their beginning.
+    /// Calls with an end and without any record of their beginning.
     pub(super) fn bare_ends(&self) -> Vec<CallId> {
         self.ended.without(&self.begun)
     }
@@ -69,12 +69,12 @@ impl CallNumbers {
     }
 }
 
-/// A set of numbers, as runs: the first of each, and its last.
+/// A set of numbers, as runs: the first number of each run, and its last.
 #[derive(Debug, Default)]
 struct NumberRuns(BTreeMap<u64, u64>);
 
 impl NumberRuns {
-    /// Puts a number in; `false` when it was there.
+    /// Inserts a number; `false` when it was there already.
     fn insert(&mut self, call: CallId) -> bool {
         let number = call.get();
         let before = self.0.range(..=number).next_back().map(|(first, last)| (*first, *last));
@@ -96,7 +96,7 @@ impl NumberRuns {
         self.0.iter().map(|(first, last)| last - first + 1).sum()
     }
 
-    /// The numbers that the other has not.
+    /// The numbers that `other` does not have.
     fn without(&self, other: &Self) -> Vec<CallId> {
         let mut left = Vec::new();
         for (&first, &last) in &self.0 {
@@ -113,7 +113,7 @@ impl NumberRuns {
         left
     }
 
-    /// The last number of the run that has this one.
+    /// The last number of the run that this number is in.
     fn run_of(&self, number: u64) -> Option<u64> {
         let run = self.0.range(..=number).next_back().map(|(_, last)| *last);
         run.filter(|_| self.contains(number))

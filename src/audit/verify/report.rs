@@ -1,4 +1,4 @@
-//! What became of a verification.
+//! The result of a verification.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub struct VerifyReport {
     pub files: Vec<FileReport>,
     /// How many calls have a number on record.
     pub calls: u64,
-    /// Remarks: what cannot be proved, and is no sign of a change either.
+    /// Remarks on facts that prove nothing, and are no sign of a change either.
     pub remarks: Vec<VerifyRemark>,
 }
 
@@ -22,11 +22,11 @@ pub struct VerifyReport {
 pub struct FileReport {
     /// The file.
     pub path: PathBuf,
-    /// Its records.
+    /// The number of its records.
     pub records: u64,
-    /// How many of them the journal has just so.
+    /// The number of its records that the journal confirms.
     pub confirmed: u64,
-    /// Lines that a crash tore, and that the record after them vouches for.
+    /// The number of lines that a crash tore, and that the record after them vouches for.
     pub torn: u64,
     /// The first line that does not fit, and why.
     pub finding: Option<(u64, ChainFinding)>,
@@ -39,33 +39,33 @@ pub enum VerifyRemark {
     EarlierElsewhere(PathBuf),
     /// The chain goes on in a file that was not given.
     LaterElsewhere(PathBuf),
-    /// Nothing was compared with the journal, and why.
+    /// Nothing was compared with the journal, for this reason.
     NoJournal(String),
-    /// The journal does not have these many of the records.
+    /// The journal lacks some of the records.
     NotInJournal {
-        /// How many it lacks.
+        /// The number of records that it lacks.
         missing: u64,
-        /// Of how many.
+        /// The number of all records.
         of: u64,
     },
-    /// The journal has as many other records of this manifest, of other times.
+    /// The journal has other records of this manifest, from other times than those of the files.
     OtherRecords {
-        /// How many.
+        /// The number of these records.
         records: u64,
     },
-    /// The journal has records of these files as of a manifest in another place.
+    /// The journal has records of these files from a manifest in another place.
     OtherPlace {
-        /// How many.
+        /// The number of these records.
         records: u64,
     },
     /// The journal has records of these files from another process than the broker, or from another program.
     OtherProcess {
-        /// How many.
+        /// The number of these records.
         records: u64,
     },
     /// Calls that have no end: they run, or their broker was killed.
     OpenCalls(Vec<CallId>),
-    /// Calls that have an end only.
+    /// Calls of which only the end is on record.
     BareEnds(Vec<CallId>),
 }
 
@@ -78,7 +78,7 @@ impl VerifyReport {
         })
     }
 
-    /// The records of all files.
+    /// The number of records in all files.
     pub fn records(&self) -> u64 {
         self.files.iter().map(|file| file.records).sum()
     }

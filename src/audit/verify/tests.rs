@@ -1,4 +1,4 @@
-//! Any change to a manifest is found: in all places, not only in some.
+//! Any change to a manifest is found, at every place of it.
 
 use std::fs;
 
@@ -58,10 +58,10 @@ impl Writer {
     }
 }
 
-/// The broker that wrote them.
+/// The broker that wrote these files.
 const BROKER: JournalProcess = JournalProcess { pid: 7, boot: 0xb };
 
-/// What the journal has of these files.
+/// The journal's entries on these files.
 fn journal(files: &[Vec<u8>]) -> Vec<IndexedEntry> {
     let lines = files.iter().flat_map(|file| file.split(|&byte| byte == b'\n'));
     let entries = lines.filter_map(|line| {
@@ -81,7 +81,7 @@ fn journal(files: &[Vec<u8>]) -> Vec<IndexedEntry> {
     entries.collect()
 }
 
-/// What is wrong with these files, given in the wrong order, with or without a journal.
+/// The first fault of these files, given in the wrong order, with or without a journal.
 fn finding(dir: &TempDir, files: &[Vec<u8>], journal: Option<&[Vec<u8>]>) -> Option<(String, ChainFinding)> {
     first_misfit(&report(dir, files, journal.map(self::journal)))
 }
@@ -102,7 +102,7 @@ fn report(dir: &TempDir, files: &[Vec<u8>], journal: Option<Vec<IndexedEntry>>) 
     verify(&given, &ask).expect("files can be read")
 }
 
-/// A line taken out, put in again, or exchanged with another.
+/// The lines of a file, each with its newline.
 fn lines(file: &[u8]) -> Vec<Vec<u8>> {
     file.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
 }
@@ -213,7 +213,7 @@ fn a_history_written_anew_is_found_by_the_journal_alone() {
     );
 }
 
-/// The same records with other words in the first line, and the chain after it.
+/// The records of a file with a field added to each, and a chain that fits them.
 fn written_anew(file: &[u8]) -> Vec<u8> {
     let mut writer = Writer::default();
     for line in lines(file) {
@@ -238,7 +238,7 @@ fn a_manifest_of_which_the_journal_knows_nothing_is_none_where_it_knows_another(
     let found = |journal: Vec<IndexedEntry>| first_misfit(&report(&dir, &forged, Some(journal)));
     let other = Some(("old:1".to_owned(), ChainFinding::OtherRecords { records }));
     assert_eq!(found(real.clone()), other);
-    // Nor does it help to have another process, or another program, say that it is so.
+    // Entries of another process, or of another program, for the forged records do not help.
     let sent = |change: fn(IndexedEntry) -> IndexedEntry| {
         journal(&forged).into_iter().map(change).collect::<Vec<_>>()
     };
@@ -251,7 +251,8 @@ fn a_manifest_of_which_the_journal_knows_nothing_is_none_where_it_knows_another(
     for forged in [by_program.clone(), by_process, of_other_boot, unknown] {
         assert_eq!(found([real.clone(), forged].concat()), other);
     }
-    // Where the journal has forgotten the real ones, it can only be said that these prove nothing.
+    // Where the journal has forgotten the real records, it is only reported that it confirms none of the
+    // forged ones.
     let report = report(&dir, &forged, Some(by_program));
     assert_eq!(first_misfit(&report), None);
     assert!(report.remarks.contains(&VerifyRemark::OtherProcess { records }), "{:?}", report.remarks);
@@ -289,7 +290,7 @@ fn a_manifest_of_another_place_is_told_of_and_is_none_where_there_was_one() {
     let records = moved.len() as u64;
     let found = report(&dir, &files, Some(moved.clone()));
     assert_eq!((first_misfit(&found), &*found.remarks), (None, &[VerifyRemark::OtherPlace { records }][..]));
-    // Another broker's, of whatever time.
+    // Entries of another history, of any time.
     let other = journal(&[written_anew(&files[1])]);
     let other: Vec<_> =
         other.into_iter().map(|entry| IndexedEntry { ts: entry.ts + 1_000_000, ..entry }).collect();
@@ -301,7 +302,7 @@ fn a_manifest_of_another_place_is_told_of_and_is_none_where_there_was_one() {
 #[test]
 fn what_comes_before_and_after_the_files_is_no_other_history() {
     let (dir, files) = (tempdir().expect("a directory"), files());
-    // As if all of it had been taken in one moment.
+    // All entries have one time.
     let entries: Vec<_> =
         journal(&files).into_iter().map(|entry| IndexedEntry { ts: 1_700_000_000_006, ..entry }).collect();
     for one in [0, 1] {
@@ -378,7 +379,7 @@ fn what_was_put_after_a_close_is_found() {
     }
 }
 
-/// Whether every line of each file is a record, for those who go on after them and those who show them.
+/// Whether every line of a file is a record, for the broker that goes on after them and for `log`.
 fn is_clean(file: &[u8]) -> bool {
     let mut standing = LineClassifier::new(None);
     let mut lines = ManifestLines::new(file);
@@ -390,7 +391,8 @@ fn is_clean(file: &[u8]) -> bool {
 }
 
 proptest! {
-    /// What verify says of the lines of a file is what every other reader goes by.
+    /// But for faults of numbers and places, `verify` finds a fault if other readers find a foreign line, and
+    /// only then.
     #[test]
     fn all_readers_agree(edits in prop::collection::vec((0usize..4, 0usize..12, 0usize..12), 1..4)) {
         let dir = tempdir().expect("a directory");

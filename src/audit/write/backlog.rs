@@ -1,5 +1,5 @@
-//! Ends of calls that could not be written when they came. They are kept, with what the journal is to be told
-//! of them, until the manifest takes lines again.
+//! Ends of calls that could not be written when they came. They are kept, with their entries for the
+//! journal, until the manifest takes lines again.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,11 @@ use crate::sd::JournalEntry;
 
 use super::live::LiveParts;
 
-/// The ends that are owed, the oldest first.
+/// The ends that are still to be written, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct EndBacklog(VecDeque<UnwrittenEnd>);
 
-/// An end without its chain.
+/// An end that could not be written, without its `prev`.
 #[derive(Debug)]
 pub(super) struct UnwrittenEnd {
     pub(in crate::audit) call: CallId,
@@ -24,7 +24,7 @@ pub(super) struct UnwrittenEnd {
 }
 
 impl EndBacklog {
-    /// Takes an end. `false` when there are too many: the next broker will call that one lost.
+    /// Keeps an end. `false` when there are too many: the next broker will record that call as lost.
     pub(in crate::audit) fn push(&mut self, end: UnwrittenEnd) -> bool {
         let fits = self.0.len() < BACKLOG_ENDS_MAX;
         if fits {
@@ -33,12 +33,12 @@ impl EndBacklog {
         fits
     }
 
-    /// The one to write next.
+    /// The end to write next.
     pub(in crate::audit) fn first(&self) -> Option<&UnwrittenEnd> {
         self.0.front()
     }
 
-    /// Takes out the first end: it is written.
+    /// Takes the first end out, after it was written.
     pub(super) fn shift(&mut self) -> Option<UnwrittenEnd> {
         self.0.pop_front()
     }

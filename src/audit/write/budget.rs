@@ -1,6 +1,6 @@
-//! How much of the record refusals may take: bytes that come back with time, for a socket and for all sockets
-//! together. Knows sizes and times; writes nothing. `dedup.rs` decides what becomes of refusals that find
-//! none left.
+//! The budget for records of refusals: bytes that come back with time, for each socket and for all sockets
+//! together. Knows sizes and times; writes nothing. `dedup.rs` decides what becomes of refusals that exceed
+//! the budget.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::sys::Locked;
 static BROKER: Locked<TokenBucket> =
     Locked::new(TokenBucket::full(REFUSAL_BROKER_BYTES, REFUSAL_BROKER_BYTES_PER_SECOND));
 
-/// Bytes that may be written, at most `most`, and so many more with each second.
+/// Bytes that may be written: at most `most`, and `per_second` more with each second.
 #[derive(Debug)]
 struct TokenBucket {
     left: u64,
@@ -33,7 +33,7 @@ impl TokenBucket {
         let nanos = now.saturating_duration_since(since).as_nanos().min(u128::from(u64::MAX));
         let more = nanos * u128::from(self.per_second) / 1_000_000_000;
         self.left = self.most.min(self.left.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)));
-        // Less than a byte is not lost between two looks.
+        // The time for a fraction of a byte is not lost between two refills.
         let used = more * 1_000_000_000 / u128::from(self.per_second);
         self.since = Some(since + Duration::from_nanos(u64::try_from(used).unwrap_or(u64::MAX)));
     }
@@ -66,7 +66,7 @@ impl Default for RefusalBudget {
 }
 
 impl RefusalBudget {
-    /// Takes what a record of so many bytes costs; `false` where there is not as much.
+    /// Takes the cost of a record of so many bytes; `false` where less is left.
     pub(in crate::audit) fn take(&mut self, bytes: u64, now: Instant) -> bool {
         self.take_of(&mut BROKER.lock(), bytes, now)
     }

@@ -1,5 +1,5 @@
-//! The files that captures are kept in: new ones, below directories that only root or this user can write,
-//! and tried before anything runs.
+//! The files that captures are kept in. Each is new, lies below directories that only root or this user can
+//! write, and is tried before anything runs.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,8 +12,7 @@ use crate::sys;
 
 use crate::trust::{TrustError, TrustedName};
 
-/// A capture that holds nothing yet. Dropped without [`Self::stay`], its file is taken away again: nothing
-/// ran.
+/// A capture that is still empty. Dropped without [`Self::stay`], its file is removed again: nothing ran.
 #[derive(Debug)]
 pub struct CaptureFile {
     file: Option<File>,
@@ -23,8 +22,8 @@ pub struct CaptureFile {
 
 impl CaptureFile {
     /// Makes the file, mode 0600, with the directories that are missing above it, mode 0700. Where the name
-    /// is taken, whatever has it, the call's number is added. A place that takes no bytes is an error already
-    /// here.
+    /// is taken, by a file of any kind, the call's number is added to it. A place that takes no bytes is an
+    /// error here already.
     pub fn create(path: &Path, call: CallId) -> io::Result<Self> {
         let capture = match Self::create_at(path) {
             Err(distrust) if distrust.is_taken() => {
@@ -44,9 +43,9 @@ impl CaptureFile {
         Ok(Self { file, place: Some(place), path: path.to_owned() })
     }
 
-    /// A file can be made where not a byte of it can be written. Of a file that was cut to nothing, ext4 has
-    /// every byte on its way to the disk when it is closed (`auto_da_alloc`), and the call waits for that: it
-    /// is cut only where nothing else can be done.
+    /// Checks that the place takes bytes: a file can be made where not a byte of it can be written. The file
+    /// is written and cut only where blocks cannot be allocated: of a file that was cut to nothing, ext4
+    /// writes every byte to the disk when it is closed (`auto_da_alloc`), and the call waits for that.
     fn probe(&self) -> io::Result<()> {
         let Some(mut file) = self.file.as_ref() else { return Ok(()) };
         match sys::allocate(file.as_fd(), 0, CAPTURE_PROBE_BYTES.into()) {
@@ -58,17 +57,17 @@ impl CaptureFile {
         }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file, once.
+    /// Gives the file, once.
     pub fn take_file(&mut self) -> Option<File> {
         self.file.take()
     }
 
-    /// Keeps the file: a record names it from now on.
+    /// Keeps the file, because a record names it from now on.
     pub fn stay(&mut self) {
         self.place = None;
     }
@@ -77,7 +76,8 @@ impl CaptureFile {
 impl Drop for CaptureFile {
     fn drop(&mut self) {
         if let Some(place) = &self.place {
-            // An empty file that stays is named nowhere, and the next call takes another name.
+            // Where this fails, an empty file stays that no record names, and the next call takes another
+            // name.
             place.remove().ok();
         }
     }

@@ -1,5 +1,6 @@
-//! Group commit, for `sync = yes`: whoever needs a line on disk waits for one sync that covers it, and of
-//! those who wait together one makes it for all. Knows lines by their count, and nothing of what they say.
+//! Group commit, for `sync = yes`: a thread that needs a line on disk waits for a sync that covers the line,
+//! and of the threads that wait together, one makes the sync for all. Knows lines by their count, not by
+//! their contents.
 
 use std::fs::File;
 use std::io;
@@ -21,13 +22,13 @@ pub(super) struct GroupCommit {
 struct CommitState {
     /// Lines that are on disk.
     durable: u64,
-    /// Somebody syncs now.
+    /// A thread is making a sync.
     is_led: bool,
     doubt: Option<FailedSync>,
 }
 
-/// Lines that a sync failed for, and what it gave. The kernel says so once and forgets: a later sync that
-/// succeeds says nothing about them.
+/// Lines that a sync failed for, and its error. The kernel reports such an error once and forgets it: a
+/// later sync that succeeds says nothing about these lines.
 #[derive(Clone, Debug)]
 struct FailedSync {
     lines: RangeInclusive<u64>,
@@ -35,8 +36,8 @@ struct FailedSync {
 }
 
 impl GroupCommit {
-    /// Returns when the `line`th line is on disk. `open` gives the file and how many lines it was given by
-    /// then.
+    /// Returns when the `line`th line is on disk. `open` gives the file, and how many lines have been
+    /// written to it and to the files before it.
     pub(super) fn reach(&self, line: u64, open: impl Fn() -> (Arc<Flock<File>>, u64)) -> io::Result<()> {
         let mut state = self.state.lock();
         loop {
@@ -69,7 +70,8 @@ impl GroupCommit {
         self.turn.notify_all();
     }
 
-    /// The file of all lines up to `lines` is left for another one; whether it is on disk is known.
+    /// Notes that the file with all lines up to `lines` is left for another one, and whether they are on
+    /// disk.
     pub(super) fn leave(&self, lines: u64, synced: &io::Result<()>) {
         let mut state = self.state.lock();
         if let Err(source) = synced {

@@ -1,4 +1,4 @@
-//! Refusals and listings on their way to the record: each is written, or counted until its count is.
+//! Writes refusals and listings to the manifest, or counts them until the count is written.
 
 use std::io;
 use std::time::Instant;
@@ -34,7 +34,7 @@ impl ManifestFile {
         written.and_then(|()| self.settle(now))
     }
 
-    /// When there is a count to write.
+    /// When the next count is to be written.
     pub(in crate::audit) fn next_due(&self) -> Option<Instant> {
         self.fold.next_due().into_iter().chain(self.lists.next_due()).min()
     }
@@ -52,7 +52,7 @@ impl ManifestFile {
         self.write_counts(&counts, &lists)
     }
 
-    /// Writes each count, whatever becomes of the others: one that fails here is in the journal at least.
+    /// Writes each count, even where another one fails: a count that fails is in the journal at least.
     fn write_counts(&mut self, counts: &[DueRecord], lists: &[ListRecord]) -> io::Result<()> {
         let counts = counts.iter().map(|due| match due {
             DueRecord::Equal(rejected, of) => {

@@ -1,7 +1,7 @@
-//! What of refusals is written and what is only counted, so that a caller cannot flood the disk. Equal ones
-//! in quick succession become one record with a count. Where those of a socket are more than its budget has
-//! room for, whatever they are, they become one record a second that counts them by their reasons. Knows
-//! numbers and times; writes nothing.
+//! Decides which refusals are written and which are only counted, so that a caller cannot flood the disk.
+//! Equal refusals in quick succession become one record with a count. Refusals of one socket that exceed its
+//! budget, equal or not, become one record a second that counts them by their reasons. Knows numbers and
+//! times; writes nothing.
 
 #[cfg(test)]
 mod tests;
@@ -15,14 +15,14 @@ use crate::limits::{DEDUP_AFTER, DEDUP_KINDS_MAX, DEDUP_WINDOW, REFUSAL_CALLERS_
 
 use super::budget::RefusalBudget;
 
-/// Refusals that were written and may come again, and those that were too many.
+/// Refusals that were written and may come again, and refusals that exceeded a budget.
 #[derive(Debug, Default)]
 pub(super) struct RefusalDedup {
     equal: HashMap<RefusedRequest, RepeatCount>,
     sockets: HashMap<SocketName, SocketShare>,
 }
 
-/// How often one came again since.
+/// How often one refusal came again since it was written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RepeatCount {
     until: Instant,
@@ -32,7 +32,7 @@ pub(super) struct RepeatCount {
     pub(in crate::audit) count: u64,
 }
 
-/// The budget of one socket's refusals, and a count of those that found nothing left in it.
+/// The budget of one socket's refusals, and a count of the refusals that exceeded it.
 #[derive(Debug, Default)]
 struct SocketShare {
     budget: RefusalBudget,
@@ -47,7 +47,7 @@ pub(in crate::audit) struct CountedRefusals {
     pub(in crate::audit) last: CallId,
     pub(in crate::audit) count: u64,
     pub(in crate::audit) reasons: BTreeMap<&'static str, u64>,
-    /// The first processes, and users, that were refused.
+    /// The first processes, and the first users, that were refused.
     pub(in crate::audit) pids: Vec<i32>,
     pub(in crate::audit) uids: Vec<u32>,
 }
@@ -55,18 +55,18 @@ pub(in crate::audit) struct CountedRefusals {
 /// The verdict on a refusal: written or counted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DedupVerdict {
-    /// Write it.
+    /// The refusal is to be written.
     First,
-    /// It was counted; a record comes when its window closes.
+    /// The refusal was counted; a record comes when its window closes.
     Again,
 }
 
 /// A record that is due.
 #[derive(Debug)]
 pub(super) enum DueRecord {
-    /// Of refusals that are equal.
+    /// A count of refusals that are equal.
     Equal(RefusedRequest, RepeatCount),
-    /// Of those of a socket that are not.
+    /// A count of refusals of one socket that are not.
     Many(SocketName, CountedRefusals),
 }
 
@@ -74,7 +74,7 @@ pub(super) enum DueRecord {
 type RecordCost<'a> = &'a dyn Fn(&RefusedRequest) -> u64;
 
 impl RefusalDedup {
-    /// Takes note of a refusal with this number.
+    /// Takes note of a refusal with this number, and decides whether it is written.
     pub(in crate::audit) fn hear(
         &mut self,
         call: CallId,
@@ -86,8 +86,8 @@ impl RefusalDedup {
             self.count(rejected, RepeatCount::of(call, now), now);
             return DedupVerdict::Again;
         }
-        // A window that has closed takes more until its count is taken out: a new one in its place would drop
-        // it.
+        // A closed window takes further refusals until its count is taken out: a new window would drop the
+        // count.
         let is_open = |repeats: &&mut RepeatCount| now < repeats.until || repeats.count > 0;
         let Some(repeats) = self.equal.get_mut(rejected).filter(is_open) else {
             let heard = self.write_or_count(call, rejected, now, cost);
@@ -100,7 +100,7 @@ impl RefusalDedup {
             repeats.written += 1;
             return self.write_or_count(call, rejected, now, cost);
         }
-        // A number that was taken early may come late.
+        // Refusals may come out of the order of their numbers, which are taken earlier.
         repeats.first = if repeats.count == 0 { call } else { repeats.first.min(call) };
         repeats.last = if repeats.count == 0 { call } else { repeats.last.max(call) };
         repeats.count += 1;
@@ -122,7 +122,7 @@ impl RefusalDedup {
         DedupVerdict::Again
     }
 
-    /// Counts refusals together with others of their socket.
+    /// Counts equal refusals together with other refusals of their socket.
     fn count(&mut self, rejected: &RefusedRequest, repeats: RepeatCount, now: Instant) {
         let many = self.share(&rejected.socket).many.get_or_insert_with(|| CountedRefusals {
             until: now + DEDUP_WINDOW,
@@ -151,7 +151,8 @@ impl RefusalDedup {
         self.sockets.entry(socket.clone()).or_default()
     }
 
-    /// Takes out what needs a record now: windows that have closed, and the oldest where there are too many.
+    /// Takes out the counts that need a record now: those of closed windows, and the oldest where there are
+    /// too many.
     pub(in crate::audit) fn take_due(&mut self, now: Instant, cost: RecordCost<'_>) -> Vec<DueRecord> {
         let overflow = self.equal.len().saturating_sub(DEDUP_KINDS_MAX);
         let mut ends: Vec<_> = self.equal.values().map(|repeats| repeats.until).collect();
@@ -160,7 +161,7 @@ impl RefusalDedup {
         let is_due = |until: Instant| until <= now || limit.is_some_and(|limit| until <= limit);
         let mut due = Vec::new();
         for (rejected, repeats) in self.take_equal(|repeats| is_due(repeats.until)) {
-            // A count has the words of what it counts: it costs as much.
+            // A record with a count holds the same words as the record of one refusal: it costs as much.
             if !self.is_over(&rejected.socket)
                 && self.share(&rejected.socket).budget.take(cost(&rejected), now)
             {
@@ -173,7 +174,7 @@ impl RefusalDedup {
         due
     }
 
-    /// Takes out everything: the manifest is about to close.
+    /// Takes out all counts: the manifest is about to close.
     pub(super) fn take_all(&mut self) -> Vec<DueRecord> {
         let equal = self.take_equal(|_| true).into_iter();
         let mut all: Vec<_> = equal.map(|(rejected, repeats)| DueRecord::Equal(rejected, repeats)).collect();
@@ -181,7 +182,7 @@ impl RefusalDedup {
         all
     }
 
-    /// When the next window closes on something that was counted.
+    /// When the next window with a count closes.
     pub(in crate::audit) fn next_due(&self) -> Option<Instant> {
         let equal = self.equal.values().filter(|repeats| repeats.count > 0).map(|repeats| repeats.until);
         let many = self.sockets.values().filter_map(|share| share.many.as_ref()).map(|many| many.until);

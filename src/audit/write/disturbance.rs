@@ -1,5 +1,5 @@
-//! Whether somebody else moved, removed, cut or wrote to the manifest of a broker that runs: nobody can read
-//! what is written elsewhere, and nothing vouches for what others wrote.
+//! Detects that another process moved, removed, cut or wrote to the manifest of a running broker: nobody can
+//! read records in a file that is gone, and nothing vouches for lines of other writers.
 
 use std::io;
 use std::path::Path;
@@ -8,8 +8,8 @@ use super::file::ManifestFile;
 use super::lock::{is_at, sync_directory};
 
 impl ManifestFile {
-    /// Checks that the file is at its path and as long as it was left: nobody can read what is written
-    /// elsewhere.
+    /// Checks that the file is at its path and has the length that this broker left: nobody can read records
+    /// that are written elsewhere.
     pub(super) fn check_place(&mut self) -> io::Result<()> {
         self.check_open()?;
         self.cut_torn()?;
@@ -27,17 +27,17 @@ impl ManifestFile {
         Err(io::Error::other(why))
     }
 
-    /// Whether the file that is open is the one at `path`.
+    /// Whether the open file is the one at `path`.
     pub(super) fn is_at(&self, path: &Path) -> bool {
         is_at(&self.file, path)
     }
 
-    /// Whether nothing was done to the manifest and its mark.
+    /// Whether the manifest and its mark are as this broker left them.
     pub(super) fn is_untouched(&mut self) -> bool {
         self.check_place().is_ok() && self.mark.is_of(&self.path)
     }
 
-    /// Has all of it on disk, the directory's entries included.
+    /// Syncs the manifest and its mark to disk, the directory's entries included.
     pub(super) fn sync_place(&self) -> io::Result<()> {
         self.file.sync_all()?;
         self.mark.sync()?;

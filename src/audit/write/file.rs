@@ -1,6 +1,6 @@
-//! One open manifest file: the chain, the numbers, and what is written where. A line goes to disk first and
-//! to the journal next; what could not be written whole is cut off again. Of a full disk, the ends of running
-//! calls get what was kept for them.
+//! One open manifest file: its chain, its numbers, and the order in which a record is written. A line goes
+//! to disk first and to the journal next; the part of a line that could not be written whole is cut off
+//! again. On a full disk, the ends of running calls are written into space that was reserved for them.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -36,16 +36,16 @@ use super::recover::recover;
 use super::reserve::{ReservedSpace, SpaceSource};
 use super::scan::{ManifestScan, look_back};
 
-/// A manifest that is open. What is done with it is ordered by the manifest's lock.
+/// A manifest that is open. The manifest's lock orders all that is done with it.
 #[derive(Debug)]
 pub(super) struct ManifestFile {
     pub(in crate::audit) path: PathBuf,
     pub(in crate::audit) file: Arc<Flock<File>>,
     pub(in crate::audit) mark: Arc<ManifestMark>,
     pub(in crate::audit) bytes: u64,
-    /// The file may end in part of a line that could not be written.
+    /// The file may end in part of a line that could not be written whole.
     torn: bool,
-    /// The `close` of this broker stands there: nothing comes after it.
+    /// This broker's `close` is in the file: no line comes after it.
     is_closed: bool,
     room: ReservedSpace,
     /// The `prev` of the next line.
@@ -57,18 +57,19 @@ pub(super) struct ManifestFile {
     pub(in crate::audit) lines: u64,
     /// Calls that are not over.
     pub(in crate::audit) calls: LiveCalls,
-    /// Ends that could not be written when they came: they stand before the next line.
+    /// Ends that could not be written when they came: they are written before the next line.
     backlog: EndBacklog,
     pub(super) fold: RefusalDedup,
     pub(in crate::audit) lists: ListingCounts,
     pub(super) sink: Arc<JournalSink>,
 }
 
-/// A manifest that is open, and what it holds already.
+/// An open manifest, and its contents as the broker found them.
 type OpenedManifest = (ManifestFile, ManifestScan);
 
 impl ManifestFile {
-    /// Opens or makes the manifest at `path` and goes on after what it holds. The first record says so.
+    /// Opens or makes the manifest at `path`, and goes on after its last record. Writes an `open` as its
+    /// first record.
     pub(in crate::audit) fn open(
         path: &Path,
         author: &RecordAuthor<'_>,
@@ -84,8 +85,8 @@ impl ManifestFile {
         Ok(file)
     }
 
-    /// Goes on at `path`, where another file is: this one was moved away, or the rules name another. Numbers,
-    /// chain and running calls go on there, and the last line here says that they do.
+    /// Goes on in another file, at `path`: this file was moved away, or the rules name another one. Numbers,
+    /// chain and running calls go on there, and the last line here is a `close`.
     pub(super) fn move_to(
         &mut self,
         path: &Path,
@@ -105,12 +106,12 @@ impl ManifestFile {
         let begun = fresh.begin(author, &history, &noted);
         let begun = begun.and_then(|()| fresh.carry()).and_then(|()| fresh.recover(&history));
         if begun.is_err() {
-            // This file stays, and with it what is still owed.
+            // This file stays in use, and so do its ends that are still to be written.
             std::mem::swap(&mut fresh.backlog, &mut self.backlog);
             std::mem::swap(&mut fresh.calls, &mut self.calls);
         }
         begun.map_err(io)?;
-        // Last, so that no moment is without a file that tells of the calls that run.
+        // The `close` is written last, so that at every moment a file tells of the running calls.
         let closed = self.append(line.as_bytes(), SpaceSource::Kept);
         self.before = std::mem::replace(&mut self.prev, left);
         self.enter(&close, &closed).ok();
@@ -121,8 +122,8 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// Goes on in the same file, which somebody else cut or wrote to: a reload accepts that. What the file's
-    /// own lines prove of it, they prove by their chain.
+    /// Goes on in the same file after another process cut it or wrote to it: a reload accepts that. The
+    /// chain shows which of the file's lines are still records.
     pub(super) fn resume(&mut self, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let path = self.path.clone();
         let io = ManifestOpenError::at(&path);
@@ -177,8 +178,8 @@ impl ManifestFile {
         Ok(history)
     }
 
-    /// The first record of this broker, or of this file. What a crash tore stays, on a line of its own, and
-    /// so does what somebody else wrote.
+    /// Writes the first record of this broker, or of this file. A line that a crash tore stays, on a line of
+    /// its own, and so do lines of other writers.
     fn begin(
         &mut self,
         author: &RecordAuthor<'_>,
@@ -191,7 +192,8 @@ impl ManifestFile {
         let last = history.last.as_ref();
         self.prev = last.map_or_else(|| noted.clone(), |last| last.hash.clone());
         if self.prev != *noted {
-            // What the next line follows: a broker that is killed after that line must not find it unknown.
+            // The mark must name the line that the next record follows: a broker that is killed right after
+            // that record leaves the mark as it is.
             self.note()?;
         }
         let is_missing = *noted != no_line() && last.is_some_and(|last| !last.follows(noted));
@@ -215,13 +217,13 @@ impl ManifestFile {
         self.write(&open)
     }
 
-    /// Ends what an earlier broker left of its calls, and puts it on record.
+    /// Ends the processes that an earlier broker left of its calls, and records that.
     fn recover(&mut self, history: &ManifestScan) -> io::Result<()> {
         let own = self.calls.clone();
         recover(history, &own, |record| self.write(record))
     }
 
-    /// Says in this file what a broker after this one needs of the calls that began in another.
+    /// Records in this file what the next broker must know of calls that began in another file.
     fn carry(&mut self) -> io::Result<()> {
         let traces = self.calls.traces();
         let carried: Vec<_> =
@@ -229,7 +231,7 @@ impl ManifestFile {
         carried.iter().try_for_each(|carried| self.write(carried))
     }
 
-    /// Checks that there are numbers left.
+    /// Checks that there are free numbers left.
     fn check_number(&self) -> Result<(), ManifestOpenError> {
         let fits = self.next.get() <= CALL_NUMBER_MAX;
         if fits {
@@ -239,8 +241,8 @@ impl ManifestFile {
         }
     }
 
-    /// Checks that this broker did not close the file. A thread that was about to accept a caller when the
-    /// stop began, and got no processor until everything had ended, finds it closed.
+    /// Checks that this broker has not closed the file. A thread that was about to accept a connection when
+    /// the stop began, and got no processor until everything had ended, finds the file closed.
     pub(super) fn check_open(&self) -> io::Result<()> {
         if self.is_closed { Err(io::Error::other("the broker that wrote it has left")) } else { Ok(()) }
     }
@@ -252,7 +254,7 @@ impl ManifestFile {
         call
     }
 
-    /// Notes the numbers that were taken and have no record of their own.
+    /// Notes in the mark the numbers that were taken and have no record of their own.
     pub(in crate::audit) fn note(&self) -> io::Result<()> {
         self.mark.note(&self.point())
     }
@@ -261,7 +263,7 @@ impl ManifestFile {
         WrittenPoint { next: self.next, prev: self.prev.clone() }
     }
 
-    /// Writes the last record, and gives back what was taken ahead.
+    /// Writes the `close`, and gives back the space that was reserved.
     pub(in crate::audit) fn close(&mut self) -> io::Result<()> {
         let closed = self.write(&self.closing());
         self.is_closed = true;
@@ -273,25 +275,27 @@ impl ManifestFile {
         CloseRecord { kind: RecordKind::Close, ts: now_ms(), next: self.next }
     }
 
-    /// Writes a record to the manifest, and then to the journal. What stands here stays, whatever the journal
-    /// does; what could not be written here is in the journal at least.
+    /// Writes a record to the manifest, and then to the journal. A record in the manifest stays there,
+    /// whatever the journal does; a record that could not be written to the manifest is in the journal at
+    /// least.
     pub(in crate::audit) fn write(&mut self, record: &impl Record) -> io::Result<()> {
         let written = self.append_chained(&to_ascii(record), SpaceSource::Free);
-        // The sink says it; only a start can still be kept from running.
+        // The sink reports a journal that takes nothing; only for a start, in `write_start`, does the error
+        // matter.
         self.enter(record, &written).ok();
         written?;
         self.note()
     }
 
-    /// Keeps room for the end of a call that is about to begin, and its number, where no start says it.
+    /// Reserves space for the end of a call that begins without a start record, and notes the call's number.
     pub(in crate::audit) fn expect(&mut self, call: CallId) -> io::Result<()> {
         self.calls.begin(call, CallTrace::default());
         self.make_room(0)?;
         self.note()
     }
 
-    /// Writes the record before which nothing runs: one that cannot be noted, or that a required journal does
-    /// not take, is taken back.
+    /// Writes the start of a call, before which nothing of it runs. A start that cannot be noted in the
+    /// mark, or that a required journal does not take, is taken back.
     pub(super) fn write_start(
         &mut self,
         call: CallId,
@@ -305,13 +309,15 @@ impl ManifestFile {
         let stands = self.note().and_then(|()| self.enter(record, &Ok(())));
         if stands.is_err() {
             (self.bytes, self.prev, self.torn) = (bytes, prev, true);
-            // Noted first: a broker that is killed in between must not leave word of a line that is gone.
+            // The mark is changed first: a broker that is killed in between must not leave a mark that names
+            // a removed line.
             self.note().and(self.cut_torn())?;
         }
         stands
     }
 
-    /// Writes the end of a call, into the room that was kept for it. One that cannot be written is owed.
+    /// Writes the end of a call, into the space that was reserved for it. An end that cannot be written is
+    /// put into the backlog.
     pub(super) fn write_end(
         &mut self,
         call: CallId,
@@ -330,7 +336,7 @@ impl ManifestFile {
         self.note()
     }
 
-    /// Writes the ends that are owed.
+    /// Writes the ends in the backlog.
     fn pay(&mut self) -> io::Result<()> {
         while let Some(body) = self.backlog.first().map(|end| end.body.clone()) {
             self.append_line(&body, SpaceSource::Kept)?;
@@ -344,7 +350,7 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// A call that does not run after all.
+    /// Forgets a call that does not run after all.
     pub(super) fn forget(&mut self, call: CallId) {
         self.calls.end(call, LiveParts::default());
     }
@@ -366,7 +372,7 @@ impl ManifestFile {
         entry
     }
 
-    /// Appends a record with the chain as one line, after those that are owed.
+    /// Appends a record with its `prev` as one line, after the ends in the backlog.
     fn append_chained(&mut self, body: &str, space: SpaceSource) -> io::Result<()> {
         self.pay()?;
         self.append_line(body, space)
@@ -379,8 +385,8 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// One `write`, all or nothing: what a full disk took of it is cut off again, at once or before the next
-    /// line.
+    /// Appends a line with one write(2), whole or not at all: the part of it that a full disk took is cut
+    /// off again, at once or before the next line.
     fn append(&mut self, line: &[u8], space: SpaceSource) -> io::Result<()> {
         self.check_open()?;
         self.cut_torn()?;
@@ -398,7 +404,7 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// Space for this many bytes, and after them for the end of every call that runs.
+    /// Reserves space for this many bytes, and after them for the end of every call that runs.
     fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let kept = self.calls.count_running() as u64 * END_ROOM_BYTES;
         self.room.reach(self.file.as_fd(), self.bytes, self.bytes + bytes as u64 + kept)
@@ -406,7 +412,7 @@ impl ManifestFile {
 
     pub(super) fn cut_torn(&mut self) -> io::Result<()> {
         if self.torn {
-            // Never longer: somebody else may have cut it since.
+            // The file is never made longer: another process may have cut it since.
             if self.file.metadata()?.len() > self.bytes {
                 self.file.set_len(self.bytes)?;
                 self.room.forget();
@@ -416,11 +422,11 @@ impl ManifestFile {
         Ok(())
     }
 
-    /// Gives back what was taken ahead, where nobody else changed the file.
+    /// Gives back the space that was reserved, unless another process changed the length of the file.
     fn give_back(&mut self) {
         self.room.forget();
         if self.file.metadata().is_ok_and(|file| file.len() == self.bytes) {
-            // What stays taken is some space, until the next broker writes there.
+            // Where this fails, some space stays taken until the next broker writes there.
             self.file.set_len(self.bytes).ok();
         }
     }

@@ -1,5 +1,5 @@
-//! Where records go beside the manifest: the journal, as far as the rules want it there. What it does not
-//! take is said once, and once more when it takes entries again.
+//! Sends records to the journal, besides the manifest, as far as the rules want that. A journal that does
+//! not take entries is reported once, and once more when it takes entries again.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use crate::rules::JournalMode;
 use crate::sd::{JOURNAL_SOCKET, JournalEntry, JournalSocket};
 use crate::sys::Locked;
 
-/// A change of what the journal takes.
+/// A change in whether the journal takes entries.
 #[derive(Debug)]
 pub enum JournalNews<'a> {
     /// The journal does not take entries any more, or never did.
@@ -20,7 +20,7 @@ pub enum JournalNews<'a> {
     Back,
 }
 
-/// A function that is told of such a change.
+/// A function that is called on such a change.
 pub type NewsListener = Box<dyn Fn(&JournalNews<'_>) + Send>;
 
 /// The journal of one manifest.
@@ -30,19 +30,19 @@ struct SinkState {
     wanted: JournalMode,
     socket: JournalSocket,
     lost: Option<JournalOutage>,
-    /// Entries that are handed over when the caller that waits for an answer has it.
+    /// Entries that are sent when the waiting caller has its answer.
     untold: Vec<JournalEntry>,
     hear: NewsListener,
 }
 
-/// A journal that takes no entries. Nothing is waited for until it takes them again.
+/// Why the journal takes no entries. Until it takes them again, no entry waits for room.
 #[derive(Clone, Copy)]
 enum JournalOutage {
-    /// Nobody listens.
+    /// No process listens at its socket.
     Gone,
-    /// Its queue had no room, last at this time. A journal that hangs takes an entry now and then; for that
-    /// it is not waited for again, by all who use the manifest, before it has taken everything for
-    /// [`JOURNAL_REST`].
+    /// Its queue had no room, last at this time. A journal that hangs takes an entry now and then. So that
+    /// not all calls of the manifest wait for it again each time, it counts as back only when it has taken
+    /// every entry for [`JOURNAL_REST`].
     Full(Instant),
 }
 
@@ -53,7 +53,7 @@ impl fmt::Debug for JournalSink {
 }
 
 impl JournalSink {
-    /// A sink that gets what `journal =` says.
+    /// A sink for the entries that `journal =` asks for.
     pub fn new(wanted: JournalMode, hear: NewsListener) -> io::Result<Self> {
         Ok(Self(Locked::new(SinkState {
             wanted,
@@ -64,18 +64,19 @@ impl JournalSink {
         })))
     }
 
-    /// From now on, `journal =` says this.
+    /// Sets the value of `journal =` from now on.
     pub(in crate::audit) fn want(&self, wanted: JournalMode) {
         self.state().wanted = wanted;
     }
 
-    /// From now on, it says this or something stricter.
+    /// Makes `journal =` at least as strict as this from now on.
     pub(super) fn want_at_least(&self, wanted: JournalMode) {
         let mut state = self.state();
         state.wanted = state.wanted.max(wanted);
     }
 
-    /// Hands over an entry, if one is wanted. An error is one that must keep a call from running.
+    /// Sends an entry, if `journal =` asks for one. Errors: the journal is required and does not take the
+    /// entry; then no call may run.
     pub(super) fn enter(&self, entry: impl FnOnce() -> JournalEntry) -> io::Result<()> {
         let mut state = self.state();
         if state.wanted == JournalMode::Off {
@@ -85,7 +86,8 @@ impl JournalSink {
         state.send(&entry())
     }
 
-    /// Keeps an entry, if one is wanted: it is handed over by [`Self::tell`], or ahead of the next one.
+    /// Keeps an entry, if `journal =` asks for one: it is sent by [`Self::tell`], or ahead of the next
+    /// entry.
     pub(in crate::audit) fn keep(&self, entry: impl FnOnce() -> JournalEntry) {
         let mut state = self.state();
         if state.wanted != JournalMode::Off {
@@ -93,12 +95,12 @@ impl JournalSink {
         }
     }
 
-    /// Hands over what was kept.
+    /// Sends the entries that were kept.
     pub(in crate::audit) fn tell(&self) {
         self.state().tell();
     }
 
-    /// Tries the journal without an entry: a call that leaves no start record needs it for its end.
+    /// Tries the journal without an entry: a call without a start record needs the journal for its end.
     pub(super) fn probe(&self) -> io::Result<()> {
         let mut state = self.state();
         if state.wanted != JournalMode::Require {
@@ -116,13 +118,13 @@ impl JournalSink {
 impl SinkState {
     fn tell(&mut self) {
         for entry in std::mem::take(&mut self.untold) {
-            // It is said once what the journal does not take.
+            // The change is reported once, not with each entry that the journal does not take.
             self.send(&entry).ok();
         }
     }
 
     fn send(&mut self, entry: &JournalEntry) -> io::Result<()> {
-        // The bound on waiting is paid once, not with every record.
+        // Only the first entry that finds no room waits for it; while the journal is lost, none does.
         let sent = self.socket.send(entry, self.lost.is_some());
         self.judge(sent)
     }

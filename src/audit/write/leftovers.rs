@@ -1,6 +1,7 @@
-//! What a broker that was killed left of a call, as the call's start record tells: processes in its scope,
-//! bytes in its captures. A scope is found by its cgroup's path and ended only under its cgroup's number,
-//! which no other has before the host boots again: whatever somebody made there since is let be.
+//! Ends what a killed broker left of its calls, as their start records tell: processes in scopes, bytes in
+//! captures. A scope is found by the path of its cgroup, and ended only if the cgroup has the recorded
+//! number, which no other cgroup has before the host boots again: a cgroup that was made at that path since
+//! is left alone.
 
 use std::fs::{Metadata, symlink_metadata};
 use std::path::PathBuf;
@@ -17,14 +18,14 @@ use crate::limits::{KILL_GRACE, REQUEST_FDS};
 /// A call that was begun and not ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::audit) struct UnendedCall {
-    /// Its start record, or what stands for it in a file that was begun later; empty where there is neither.
+    /// Its start record, or the `carried` that stands for it in a later file; empty where there is neither.
     pub(in crate::audit) line: Vec<u8>,
-    /// The host was booted since.
+    /// Whether the host was booted since.
     pub(super) is_of_other_boot: bool,
 }
 
 impl UnendedCall {
-    /// Whether processes of it run, as far as can be found out.
+    /// Whether processes of the call run, as far as can be found out.
     pub(super) fn is_left(&self) -> bool {
         self.trace().is_left()
     }
@@ -42,7 +43,7 @@ struct CallLeftovers {
     found: usize,
 }
 
-/// Ends what is left of these calls, of all at once, and says what became of it.
+/// Ends what is left of these calls, of all at once, and gives for each call what was found and ended.
 pub(super) fn end_all<'b>(
     calls: impl Iterator<Item = (&'b CallId, &'b UnendedCall)>,
 ) -> Vec<(CallId, Leftovers)> {
@@ -62,17 +63,17 @@ impl CallLeftovers {
     /// Kills what is left of a call.
     fn kill(begun: &UnendedCall) -> Self {
         let trace = begun.trace();
-        // A command may have started the broker that comes after its own.
+        // This broker may have been started by the call's own command: then it is in the call's cgroup.
         let cgroup = trace.find().filter(|cgroup| !begun.is_of_other_boot && !cgroup.holds_us());
         let found = cgroup.as_ref().map_or(0, count);
         if let Some(cgroup) = cgroup.as_ref().filter(|_| found > 0) {
-            // What it does not end is counted.
+            // Processes that this does not end are counted.
             cgroup.kill().ok();
         }
         Self { captures: [trace.stdin, trace.stdout, trace.stderr], cgroup, found }
     }
 
-    /// Waits for their ends. Gives how many were ended, and how many not.
+    /// Waits until the killed processes are gone. Gives how many were ended, and how many were not.
     fn settle(&self, until: Instant) -> (usize, usize) {
         let left = self.cgroup.as_ref().filter(|_| self.found > 0).map_or(0, |cgroup| {
             let is_empty = cgroup.wait_empty(until).unwrap_or(false);
@@ -81,7 +82,7 @@ impl CallLeftovers {
         (self.found.saturating_sub(left), left)
     }
 
-    /// The bytes of its captures.
+    /// The bytes in the captures.
     fn bytes(&self) -> [Option<u64>; REQUEST_FDS] {
         let file = |path: &PathBuf| symlink_metadata(path).ok().filter(Metadata::is_file);
         self.captures.each_ref().map(|path| path.as_ref().and_then(file).map(|file| file.len()))

@@ -1,5 +1,5 @@
-//! The calls of which a broker that is killed may leave something: those that run, and those that ended while
-//! what they had started goes on. Remembers what a file that is begun meanwhile has to say of them.
+//! The calls of which a killed broker may leave something: calls that run, and ended calls of which
+//! processes or captures go on. Remembers what a new file of the manifest has to say of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::ids::CallId;
 pub struct LiveParts {
     /// Its captures.
     pub capturing: bool,
-    /// Processes, as its rule has it.
+    /// Processes that its rule lets run on.
     pub keeping: bool,
 }
 
@@ -24,55 +24,56 @@ impl LiveParts {
 /// Calls that are not over.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LiveCalls {
-    /// Those whose end is still to be written.
+    /// Calls whose end is still to be written.
     running: BTreeMap<CallId, CallTrace>,
-    /// Those that ended.
+    /// Calls that ended, and the parts of them that go on.
     lasting: BTreeMap<CallId, (LiveParts, CallTrace)>,
-    /// How many of these there were when they were last looked at.
+    /// How many ended calls there were when they were last looked at.
     looked_at: usize,
 }
 
 impl LiveCalls {
-    /// A call is about to run.
+    /// Notes that a call is about to run.
     pub(in crate::audit) fn begin(&mut self, call: CallId, trace: CallTrace) {
         self.running.insert(call, trace);
     }
 
-    /// A call ended, or did not run after all.
+    /// Notes that a call ended, or did not run after all.
     pub(in crate::audit) fn end(&mut self, call: CallId, goes_on: LiveParts) {
         let Some(trace) = self.running.remove(&call).filter(|_| goes_on.is_any()) else { return };
         self.lasting.insert(call, (goes_on, trace));
-        // What a call left ends without a word; to ask after each at every end would cost the more the more
-        // there are.
+        // Processes that a call left end without notice. To look for them at the end of each call would cost
+        // the more the more calls there are, so it is done when their number has doubled.
         if self.lasting.len() > 2 * self.looked_at {
             self.lasting.retain(|_, (goes_on, trace)| goes_on.capturing || trace.is_left());
             self.looked_at = self.lasting.len();
         }
     }
 
-    /// Its captures are closed.
+    /// Notes that the captures of an ended call are closed.
     pub(super) fn close_captures(&mut self, call: CallId) {
         if let Some((goes_on, _)) = self.lasting.get_mut(&call) {
             goes_on.capturing = false;
         }
     }
 
-    /// Whether it is one of these.
+    /// Whether the call runs, or a part of it goes on.
     pub(in crate::audit) fn has(&self, call: CallId) -> bool {
         self.running.contains_key(&call) || self.lasting.contains_key(&call)
     }
 
-    /// How many run.
+    /// How many calls run.
     pub(super) fn count_running(&self) -> usize {
         self.running.len()
     }
 
-    /// Which these are.
+    /// The calls that run.
     pub(in crate::audit) fn running(&self) -> BTreeSet<CallId> {
         self.running.keys().copied().collect()
     }
 
-    /// Those of which the next broker could find something, and how.
+    /// The calls of which the next broker could find something, with the parts that go on and the way to
+    /// find them.
     pub(super) fn traces(&self) -> impl Iterator<Item = (CallId, LiveParts, &CallTrace)> {
         let running = self.running.iter().filter(|(_, trace)| **trace != CallTrace::default());
         let running = running.map(|(call, trace)| (*call, LiveParts::default(), trace));
@@ -110,7 +111,7 @@ mod tests {
         calls.begin(CallId::new(2), CallTrace::default());
         check(&calls, &[(1, LiveParts::default())]);
         calls.end(CallId::new(1), both);
-        // Nothing is in a scope that it does not have.
+        // The call has no scope in which processes could be found.
         check(&calls, &[(1, captures)]);
         assert!(calls.has(CallId::new(1)) && calls.running().len() == 1);
         calls.close_captures(CallId::new(1));

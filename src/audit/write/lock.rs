@@ -1,4 +1,4 @@
-//! Where a manifest is, and that this broker alone writes there.
+//! Opens a manifest at its path, and sees to it that this broker alone writes there.
 
 use std::fmt;
 use std::fs::File;
@@ -17,29 +17,29 @@ use crate::trust::{TrustError, TrustedName};
 /// Why a manifest cannot be opened.
 #[derive(Debug)]
 pub enum ManifestOpenError {
-    /// Somebody else could replace it.
+    /// Another user could replace it.
     Distrust(TrustError),
     /// Another broker writes it.
     Locked(PathBuf),
-    /// Its numbers are at their end.
+    /// Its numbers are used up.
     Exhausted {
         /// The manifest.
         path: PathBuf,
         /// The number of the next request.
         next: CallId,
     },
-    /// The hidden file beside it cannot be kept.
+    /// The hidden file beside it, its mark, cannot be kept.
     Mark {
         /// The manifest.
         manifest: PathBuf,
-        /// The hidden file, and what is wrong with it.
+        /// The path of the mark, and the fault.
         why: String,
     },
     /// A system call failed.
     Io {
         /// The manifest.
         path: PathBuf,
-        /// What the call gave.
+        /// The error of the call.
         source: io::Error,
     },
 }
@@ -77,8 +77,8 @@ impl fmt::Display for ManifestOpenError {
 
 impl std::error::Error for ManifestOpenError {}
 
-/// The mark of a manifest: hidden, so that no pattern that means the manifest and its older parts takes it
-/// along.
+/// The path of a manifest's mark. The name begins with a dot, so that a pattern for the manifest and its
+/// rotated files does not match the mark.
 pub(super) fn mark_of(manifest: &Path) -> PathBuf {
     let name = manifest.file_name().unwrap_or_default().to_string_lossy();
     manifest.with_file_name(format!(".{name}.mark"))
@@ -88,7 +88,7 @@ pub(super) fn mark_of(manifest: &Path) -> PathBuf {
 pub(super) fn check_plain(path: &Path) -> Result<(), ManifestOpenError> {
     match lstat(path) {
         Ok(there) if SFlag::from_bits_truncate(there.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG => {
-            // The walk says what else is wrong with it.
+            // Opening it gives the error, which may be about a directory above it.
             TrustedName::parent_of(path, false)
                 .and_then(|place| place.read())
                 .map_err(ManifestOpenError::Distrust)?;
@@ -104,7 +104,8 @@ pub(in crate::audit) fn open(path: &Path) -> Result<Flock<File>, ManifestOpenErr
     lock(place.append().map_err(ManifestOpenError::Distrust)?, path)
 }
 
-/// The file for this broker alone. `manifest` is what another broker would be writing.
+/// Locks the file for this broker alone. `manifest` is the manifest that another broker writes if it has the
+/// lock.
 pub(in crate::audit) fn lock(file: File, manifest: &Path) -> Result<Flock<File>, ManifestOpenError> {
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(file) => Ok(file),
@@ -113,13 +114,13 @@ pub(in crate::audit) fn lock(file: File, manifest: &Path) -> Result<Flock<File>,
     }
 }
 
-/// Whether the file that is open is the one at `path`.
+/// Whether the open file is the one at `path`.
 pub(super) fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(open), Ok(there)) = (fstat(file), lstat(path)) else { return false };
     (open.st_dev, open.st_ino) == (there.st_dev, there.st_ino)
 }
 
-/// Has the directory's own entry for a new file on disk.
+/// Syncs the directory of `path`, so that its entry for a new file is on disk.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(path))?.sync_all()
 }

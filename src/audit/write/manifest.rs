@@ -1,5 +1,6 @@
-//! The manifest: what is recorded when, under numbers that never repeat. One lock orders all of it; `file.rs`
-//! is how a record gets to disk and to the journal, `commit.rs` how it stays there when the machine fails.
+//! The manifest: all records in their order, under numbers that never repeat. One lock orders all of it;
+//! `file.rs` brings a record to disk and to the journal, `commit.rs` syncs it, so that it stays when the
+//! machine fails.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,22 +32,22 @@ use super::lock::ManifestOpenError;
 pub struct Manifest {
     file: Locked<ManifestFile>,
     commit: GroupCommit,
-    /// Starts and ends have to be on disk.
+    /// Whether starts and ends have to be on disk before they count.
     is_durable: AtomicBool,
 }
 
-/// A number, and what became of the start that was to be written under it.
+/// The number of a call, and the result of writing its start.
 #[derive(Debug)]
 pub(in crate::audit) struct BegunStart {
     pub(in crate::audit) call: CallId,
-    /// The line is there, if perhaps not on disk.
+    /// Whether the line is in the file, if perhaps not on disk.
     pub(super) is_recorded: bool,
     pub(in crate::audit) written: io::Result<()>,
 }
 
 impl Manifest {
     /// Opens or makes the manifest at `path`, mode 0600, below directories that only root or this user can
-    /// write, and goes on after what it holds. The first record says so.
+    /// write, and goes on after its last record. Writes an `open` as its first record.
     pub fn open(
         path: &Path,
         author: &RecordAuthor<'_>,
@@ -56,44 +57,44 @@ impl Manifest {
         Ok(Self { file, commit: GroupCommit::default(), is_durable: AtomicBool::new(false) })
     }
 
-    /// Has records go to the journal as `journal =` says.
+    /// Sends records to the journal as `journal =` says, from now on.
     pub fn want_journal(&self, wanted: JournalMode) {
         self.file().sink.want(wanted);
     }
 
-    /// Has starts and ends be on disk before they count, as `sync =` says. Errors: what is there already is
-    /// not.
+    /// Syncs starts and ends to disk before they count, where `sync =` says so, from now on. Errors: the
+    /// lines that are there already cannot be synced.
     pub fn want_durability(&self, wanted: SyncMode) -> io::Result<()> {
         self.is_durable.store(wanted == SyncMode::Disk, Ordering::SeqCst);
         self.settle_disk(&self.file())
     }
 
-    /// Has records be kept as strictly as this at least. Errors: as [`Self::want_durability`].
+    /// Makes the journal and the syncs at least as strict as this. Errors: as [`Self::want_durability`].
     pub fn want_at_least(&self, journal: JournalMode, durability: SyncMode) -> io::Result<()> {
         self.file().sink.want_at_least(journal);
         if durability == SyncMode::Disk { self.want_durability(durability) } else { Ok(()) }
     }
 
-    /// Where the manifest is.
+    /// The path of the manifest.
     pub fn path(&self) -> PathBuf {
         self.file().path.clone()
     }
 
-    /// Goes on at `path`: the file was moved away, or the rules name another, or somebody changed it. The
-    /// numbers and the chain go on too.
+    /// Goes on at `path`: the file was moved away or changed by another process, or the rules name another
+    /// file. The numbers and the chain go on too.
     pub fn reopen(&self, path: &Path, author: &RecordAuthor<'_>) -> Result<(), ManifestOpenError> {
         let io = ManifestOpenError::at(path);
         let mut file = self.file();
         let is_there = file.path == path && file.is_at(path);
         if is_there && file.is_untouched() {
-            // A directory that others can write by now is an error; records still go to the open file.
+            // A directory that other users can write by now is an error; records still go to the open file.
             TrustedName::parent_of(path, false).map_err(ManifestOpenError::Distrust)?;
             return self.settle_disk(&file).map_err(io);
         }
         if is_there {
             file.resume(author)?;
         } else {
-            // Calls that wait for this sync are told when it fails; the next file begins all the same.
+            // Calls that wait for this sync get its error; the next file begins all the same.
             self.settle_disk(&file).ok();
             file.move_to(path, author)?;
         }
@@ -110,7 +111,7 @@ impl Manifest {
         synced
     }
 
-    /// Records that the rules were read again, and with what outcome.
+    /// Records that the rules were read again, and the error where they could not be used.
     pub fn reloaded(&self, policy: &str, error: Option<&str>) -> io::Result<()> {
         let reload =
             ReloadRecord { kind: RecordKind::Reload, ts: now_ms(), ok: error.is_none(), policy, error };
@@ -122,9 +123,10 @@ impl Manifest {
         self.file().number()
     }
 
-    /// Records a refusal under its number, or else one of its own. Equal ones within a second, and those that
-    /// are more than their socket's budget has room for, are only counted: [`Self::settle`] writes the count
-    /// when [`Self::next_due`] says so. Gives the number, and whether there is a count to write since now.
+    /// Records a refusal under its number, or under the next one. Equal refusals within a second, and
+    /// refusals that exceed the budget of their socket, are only counted: [`Self::settle`] writes the count
+    /// when [`Self::next_due`] says so. Gives the number, and whether there is a count to write now and was
+    /// none before.
     pub fn reject(&self, call: Option<CallId>, rejected: &RefusedRequest) -> (CallId, bool, io::Result<()>) {
         let mut file = self.file();
         let was_due = file.next_due().is_some();
@@ -133,8 +135,8 @@ impl Manifest {
         (call, !was_due && file.next_due().is_some(), written)
     }
 
-    /// Records that a caller is given the listing of a socket; further ones within a second are only counted.
-    /// Gives whether there is a count to write since now.
+    /// Records that a caller is given the listing of a socket; further listings within a second are only
+    /// counted. Gives whether there is a count to write now and was none before.
     pub fn list(&self, socket: &SocketName, caller: Option<Caller>) -> (bool, io::Result<()>) {
         let mut file = self.file();
         let was_due = file.next_due().is_some();
@@ -147,7 +149,7 @@ impl Manifest {
         self.file().settle(Instant::now())
     }
 
-    /// When there is a count to write.
+    /// When the next count is to be written.
     pub fn next_due(&self) -> Option<Instant> {
         self.file().next_due()
     }
@@ -160,8 +162,8 @@ impl Manifest {
         self.settle_disk(&file)
     }
 
-    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of it,
-    /// as one step; `None` where a start is not recorded.
+    /// Takes the next number, unless the call has one, and writes the start record that `record` makes of
+    /// it, as one step. `record` gives `None` for a call whose start is not recorded.
     pub(in crate::audit) fn begin<R: Record>(
         &self,
         call: Option<CallId>,
@@ -182,12 +184,12 @@ impl Manifest {
         BegunStart { call, is_recorded, written: written.and_then(|()| self.wait_for_disk(line)) }
     }
 
-    /// Writes the start of a call that runs although it could not be written at first.
+    /// Writes the start that could not be written at first, of a call that runs all the same.
     pub(super) fn begin_again(&self, call: CallId, trace: CallTrace, record: &impl Record) -> io::Result<()> {
         self.file().write_start(call, trace, record)
     }
 
-    /// Writes the end of a call, of which this goes on.
+    /// Writes the end of a call; `goes_on` are the parts of it that go on.
     pub(in crate::audit) fn end(
         &self,
         call: CallId,
@@ -201,7 +203,7 @@ impl Manifest {
         self.wait_for_disk(line)
     }
 
-    /// Hands the journal what it was not told yet.
+    /// Sends the journal the entries that were kept.
     pub fn tell(&self) {
         self.file().sink.tell();
     }
@@ -213,7 +215,7 @@ impl Manifest {
         file.write(&AftermathRecord::captures_closed(call, captured))
     }
 
-    /// A call that does not run, and whose start is not on record.
+    /// Forgets a call that does not run, and whose start is not on record.
     pub(super) fn forget(&self, call: CallId) {
         self.file().forget(call);
     }
@@ -229,7 +231,7 @@ impl Manifest {
     }
 
     fn file(&self) -> MutexGuard<'_, ManifestFile> {
-        // A thread that panicked while it held the lock left at worst an unused number.
+        // A thread that panicked while it held the lock left an unused number at worst.
         self.file.lock()
     }
 }

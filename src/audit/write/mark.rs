@@ -1,6 +1,7 @@
-//! What outlives a manifest: a hidden file beside it with the number of the next request and the hash of the
-//! last line. Whoever moves, cuts or removes the manifest makes no number repeat, and the chain goes on. It
-//! also carries the lock that lets one broker write there, whatever becomes of the manifest itself.
+//! The mark, which outlives its manifest: a hidden file beside it with the number of the next request and
+//! the hash of the last line. When a manifest is moved, cut or removed, no number repeats, and the chain
+//! goes on. The mark also carries the lock that lets only one broker write there, whatever becomes of the
+//! manifest itself.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +24,7 @@ pub(super) struct ManifestMark {
     file: Flock<File>,
 }
 
-/// How far a manifest was written.
+/// The point up to which a manifest was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WrittenPoint {
     /// The number of the next request.
@@ -33,7 +34,8 @@ pub(super) struct WrittenPoint {
 }
 
 impl ManifestMark {
-    /// Opens or makes the mark of `manifest`, and says how far that was written as far as the mark knows.
+    /// Opens or makes the mark of `manifest`, and gives how far the manifest was written, as far as the mark
+    /// knows.
     pub(in crate::audit) fn open(manifest: &Path) -> Result<(Self, WrittenPoint), ManifestOpenError> {
         check_plain(manifest)?;
         let path = mark_of(manifest);
@@ -48,8 +50,8 @@ impl ManifestMark {
         Ok((Self { path, file }, point.unwrap_or(WrittenPoint { next: CallId::FIRST, prev: no_line() })))
     }
 
-    /// Notes how far the manifest is written. Always the same bytes of the file, so that a full disk has room
-    /// for it.
+    /// Notes how far the manifest is written. It overwrites the same bytes of the file each time, so that a
+    /// full disk has room for it.
     pub(in crate::audit) fn note(&self, point: &WrittenPoint) -> io::Result<()> {
         self.file.write_all_at(encode(point).as_bytes(), 0)
     }
@@ -59,7 +61,7 @@ impl ManifestMark {
         self.path == mark_of(manifest) && is_at(&self.file, &self.path)
     }
 
-    /// Has the mark on disk, its place included.
+    /// Syncs the mark to disk, its metadata included.
     pub(in crate::audit) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
@@ -76,7 +78,7 @@ fn encode(point: &WrittenPoint) -> String {
     format!("next={:020} prev={}\n", point.next.get(), point.prev)
 }
 
-/// `None` for what is no mark: then the manifest alone says how far it was written.
+/// Reads the text of a mark. `None` for any other text: then the manifest alone says how far it was written.
 fn decode(text: &[u8]) -> Option<WrittenPoint> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
     let (next, prev) = text.strip_prefix("next=")?.split_once(" prev=")?;

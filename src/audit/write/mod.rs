@@ -1,6 +1,7 @@
-//! How records get to disk and to the journal. `manifest.rs` says what is recorded when, under one lock;
-//! `file.rs` is the open file, `commit.rs` its way to the disk, `journal_sink.rs` the journal, `dedup.rs` and
-//! `budget.rs` what a flood of refusals may take, `scan.rs` and `recover.rs` what a broker before left.
+//! Brings records to disk and to the journal. `manifest.rs` decides what is recorded when, under one lock;
+//! `file.rs` is the open file, `commit.rs` syncs it, `journal_sink.rs` sends entries to the journal,
+//! `dedup.rs` and `budget.rs` bound the records of refusals, `scan.rs` and `recover.rs` read and end what an
+//! earlier broker left.
 
 pub(super) mod backlog;
 pub(super) mod budget;

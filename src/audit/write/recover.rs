@@ -1,4 +1,4 @@
-//! What a broker does about calls that an earlier one left without an end.
+//! Ends the calls that an earlier broker left without an end, and records that.
 
 use std::io;
 
@@ -11,10 +11,10 @@ use super::leftovers::{UnendedCall, end_all};
 use super::live::LiveCalls;
 use super::scan::ManifestScan;
 
-/// Ends the processes of calls that an earlier broker began, and has `write` put each on record: calls that
-/// did not end, then ended ones whose captures went on, then ended ones of which processes ran on. `own` are
-/// this broker's.
-/// Errors: those of `write`, at the first of which it stops.
+/// Ends the processes of calls that an earlier broker began, and has `write` record each call: first calls
+/// that did not end, then ended calls whose captures went on, then ended calls whose processes ran on. The
+/// calls in `own` are this broker's, and are left out.
+/// Errors: the first error of `write`, at which it stops.
 pub(super) fn recover(
     history: &ManifestScan,
     own: &LiveCalls,
@@ -28,7 +28,7 @@ pub(super) fn recover(
         write(&AftermathRecord::new(RecordKind::Capture, call, leftovers))?;
     }
     for (call, leftovers) in end_all(history.keeping.iter().filter(others)) {
-        // Most have no process left by now.
+        // Most of these calls have no process left by now.
         if leftovers.ended + leftovers.left > 0 {
             let leftovers = Leftovers { captured: CaptureTally::default(), ..leftovers };
             write(&AftermathRecord::new(RecordKind::Kept, call, leftovers))?;

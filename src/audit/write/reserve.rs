@@ -1,6 +1,7 @@
-//! Space on disk that is taken ahead of the lines that need it: a call that was let run must find room for
-//! its end, on a disk that others fill. Blocks are allocated past the file's end, which readers do not see;
-//! on a file system that cannot do that, nothing is kept, and a full disk shows when a line is written.
+//! Reserves space on disk ahead of the lines that need it: a call that was let run must find room for its
+//! end, on a disk that other programs fill. Blocks are allocated past the file's end, which readers do not
+//! see; a file system that cannot do that reserves nothing, and there a full disk shows when a line is
+//! written.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,13 +14,13 @@ use crate::sys;
 /// The space that a line may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpaceSource {
-    /// Free space, beside what is kept for ends of calls.
+    /// Free space, besides the space that is reserved for ends of calls.
     Free,
-    /// The space that was kept for ends of calls.
+    /// The space that is reserved for ends of calls.
     Kept,
 }
 
-/// How far the file has blocks.
+/// The offset up to which the file has blocks.
 #[derive(Debug, Default)]
 pub(super) struct ReservedSpace {
     until: u64,
@@ -27,7 +28,7 @@ pub(super) struct ReservedSpace {
 }
 
 impl ReservedSpace {
-    /// Sees to blocks from `from` up to `until`, and takes some more at a time where there are more.
+    /// Allocates blocks from `from` up to `until`, and [`ROOM_STEP_BYTES`] more where the disk has as many.
     pub(super) fn reach(&mut self, file: BorrowedFd<'_>, from: u64, until: u64) -> io::Result<()> {
         if self.cannot || until <= self.until {
             return Ok(());
@@ -49,7 +50,7 @@ impl ReservedSpace {
         Ok(())
     }
 
-    /// The file was cut: what was taken past its end is given back with it.
+    /// Notes that the file was cut: the blocks past its end are given back with that.
     pub(super) fn forget(&mut self) {
         self.until = 0;
     }

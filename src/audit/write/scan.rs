@@ -1,6 +1,7 @@
-//! What a manifest already holds: its highest number, its last record, the calls without an end, what a crash
-//! tore off, and what no broker wrote. Reads the end of a file that was closed, and any other from front to
-//! back, in one buffer; once more where a line in it is no record, since which lines are is known at its end.
+//! Reads what a manifest already holds: its highest number, its last record, the calls without an end, the
+//! part of a line that a crash left, and the lines that no broker wrote. Of a file that was closed it reads
+//! the end, and any other file from front to back, in one buffer. A file with lines that are no records is
+//! read twice, since only its end shows which lines are.
 
 mod calls;
 #[cfg(test)]
@@ -22,9 +23,8 @@ use super::leftovers::UnendedCall;
 
 pub(in crate::audit) use calls::{ForeignTail, ManifestScan, ScanTail};
 
-/// Reads the contents of a manifest. One that was closed, and not touched since, is known by its last line:
-/// what an earlier one says is over, however many there are. `noted` is the hash of the last line as its mark
-/// knows it.
+/// Reads the contents of a manifest. A manifest that was closed, and not touched since, is known by its last
+/// line: the calls in all earlier lines are over. `noted` is the hash of the last line, from the mark.
 pub(in crate::audit) fn look_back(
     mut manifest: &File,
     noted: &LineHash,
@@ -40,7 +40,7 @@ pub(in crate::audit) fn look_back(
     read_history(&mut manifest, noted, is_left)
 }
 
-/// The history that the last line of a manifest's `tail` tells, if it is a `close` with this hash.
+/// The contents that the last line of a manifest tells, if it is a `close` with the hash `noted`.
 fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<ManifestScan> {
     let lines = tail.strip_suffix(b"\n")?;
     let line = &lines[memrchr(b'\n', lines)? + 1..];
@@ -54,8 +54,8 @@ fn of_close(tail: &[u8], noted: Option<Digest>) -> Option<ManifestScan> {
     Some(history)
 }
 
-/// Reads a whole manifest. Nothing is taken from lines that are no records. `is_left` is asked of each call
-/// that left something running, since the most have nothing left by now, and may be many.
+/// Reads a whole manifest, and takes nothing from lines that are no records. `is_left` is asked of each call
+/// that left something running: there may be many such calls, and most have nothing left by now.
 fn read_history(
     manifest: &mut (impl Read + Seek),
     noted: Option<Digest>,
@@ -85,7 +85,7 @@ fn read_history(
 const TOO_MUCH: &str = "lines that no broker wrote stand in more places than are counted; move it away, and a new one \
                         is begun";
 
-/// Reads a manifest in which not every line is a record, now that it is known which are.
+/// Reads a manifest in which not every line is a record a second time, when it is known which lines are.
 fn read_again(
     manifest: &mut (impl Read + Seek),
     stood: &ClassifiedLines,
@@ -106,8 +106,8 @@ fn read_again(
         if stood.gap == Some(line.at) && !stood.has_anchor {
             history.sever();
         }
-        // A start that may have been changed is a call that began: to say that its end was not seen hides
-        // nothing.
+        // A start that may have been changed still counts as the beginning of a call: a record that the
+        // call's end was not seen hides nothing.
         let is_start = || {
             stood.unvouched == Some(line.at) && RecordFacts::of(line.bytes).kind == Some(RecordKind::Start)
         };

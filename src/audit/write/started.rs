@@ -1,4 +1,5 @@
-//! The order of a call's records as a type: a [`StartedCall`] is on record, and must be finished.
+//! A type for the order of a call's records: a [`StartedCall`] has its start on record, and must be
+//! finished.
 
 use std::io;
 use std::time::Instant;
@@ -13,8 +14,8 @@ use crate::sys;
 use super::live::LiveParts;
 use super::manifest::{BegunStart, Manifest};
 
-/// A call whose start is on record (unless its log policy keeps it out). Dropping one records that its end
-/// was not seen.
+/// A call whose start is on record (unless its log policy keeps it out). Dropping it records that the call's
+/// end was not seen.
 #[derive(Debug)]
 pub struct StartedCall<'m> {
     manifest: &'m Manifest,
@@ -25,8 +26,8 @@ pub struct StartedCall<'m> {
 }
 
 impl<'m> StartedCall<'m> {
-    /// Writes the start, under the number that the call has, or the next. Before this nothing has changed;
-    /// after it something may run. The second value is why the record could not be written, for the caller to
+    /// Writes the start under the call's number, or under the next one. Before this nothing has changed;
+    /// after it the command may run. The second value is the result of writing the record, for the caller to
     /// judge by `audit =`.
     pub fn new(
         manifest: &'m Manifest,
@@ -39,7 +40,7 @@ impl<'m> StartedCall<'m> {
         (Self { manifest, call, since: Instant::now(), is_recorded, finished: false }, written)
     }
 
-    /// Writes the start that could not be written, to the manifest as it is now.
+    /// Writes the start that could not be written before, to the manifest as it is now.
     pub fn write_again(&self, opening: &CallStart<'_>) -> io::Result<()> {
         if opening.hidden || self.is_recorded {
             return Ok(());
@@ -52,7 +53,7 @@ impl<'m> StartedCall<'m> {
         self.call
     }
 
-    /// Writes the end to the manifest. The journal hears of it by [`Manifest::tell`], or ahead of the next
+    /// Writes the end to the manifest. The journal gets it by [`Manifest::tell`], or ahead of the next
     /// entry.
     pub fn finish(mut self, outcome: &CallOutcome, opening: &CallStart<'_>) -> io::Result<()> {
         self.finished = true;
@@ -65,12 +66,14 @@ impl<'m> StartedCall<'m> {
         manifest.close_captures(call, captured)
     }
 
-    /// Takes the call back: for `source`, its start does not count, so it does not run.
+    /// Takes the call back: because of the error `source` its start does not count, so the call does not
+    /// run.
     pub fn withdraw(mut self, opening: &CallStart<'_>, source: &io::Error) {
         if self.is_recorded {
             let errno = Errno::from_raw(sys::errno_of(source));
             let manifest = self.manifest;
-            // The next line, or this one, says what the disk does.
+            // An error is dropped: where this line cannot be written, the next one fails too, and is
+            // reported.
             self.finish(&CallOutcome::NotDurable { errno }, opening).ok();
             return manifest.tell();
         }
@@ -82,7 +85,7 @@ impl<'m> StartedCall<'m> {
 impl Drop for StartedCall<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            // The thread is unwinding: there is nobody left to tell of a failure.
+            // The thread is unwinding, and no caller is left to be told of an error.
             self.manifest.end(self.call, LiveParts::default(), &AftermathRecord::failed(self.call)).ok();
             self.manifest.tell();
         }

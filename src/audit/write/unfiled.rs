@@ -1,5 +1,5 @@
 //! The refusals of a broker that has no manifest, because its rules cannot be read: they are recorded in the
-//! journal alone, without a call's number. Many are counted as ever.
+//! journal alone, without a call's number. Where there are many they are counted, as in a manifest.
 
 use std::io;
 use std::time::Instant;
@@ -18,12 +18,13 @@ use super::journal_sink::{JournalSink, NewsListener};
 pub struct UnfiledRefusals {
     sink: JournalSink,
     fold: RefusalDedup,
-    /// For the counting of equal ones; in no record.
+    /// The number for the next refusal, by which equal refusals are counted; in no record.
     next: CallId,
 }
 
 impl UnfiledRefusals {
-    /// None yet. `hear` is told when the journal takes no entries. Errors: there is no socket to write to it.
+    /// No refusals yet. `hear` is called when the journal takes no entries. Errors: no socket for the
+    /// journal can be had.
     pub fn new(hear: NewsListener) -> io::Result<Self> {
         Ok(Self {
             sink: JournalSink::new(JournalMode::Require, hear)?,
@@ -32,8 +33,8 @@ impl UnfiledRefusals {
         })
     }
 
-    /// Records one, or counts it where equal ones came just before.
-    /// Errors: the journal does not take it.
+    /// Records a refusal, or counts it where equal refusals came just before.
+    /// Errors: the journal does not take the record.
     pub fn reject(&mut self, rejected: &RefusedRequest) -> io::Result<()> {
         let call = self.next;
         self.next = call.next();
@@ -52,12 +53,12 @@ impl UnfiledRefusals {
                 }
                 DueRecord::Many(socket, many) => RejectManyRecord::new(socket, many).unfiled_entry(),
             };
-            // The sink says what the journal does not take.
+            // The sink reports a journal that takes nothing.
             self.sink.enter(entry).ok();
         }
     }
 
-    /// When there is a count to record.
+    /// When the next count is to be recorded.
     pub fn next_due(&self) -> Option<Instant> {
         self.fold.next_due()
     }

@@ -1,8 +1,8 @@
 //! Accepting without the accept loop. Idle threads wait at the listening sockets: a connection wakes one of
-//! them, which answers it at once. Where none waits, the kernel wakes the accept loop, which comes second at
-//! each socket (`EPOLLEXCLUSIVE`). A thread accepts a connection whose request comes at once, where the
-//! socket has a thread to spare. Everything else it leaves to the loop, and the socket is closed to direct
-//! accepts until the loop has seen to it.
+//! them, which answers it at once. Where no thread is idle, the kernel wakes the accept loop, which comes
+//! second at each socket (`EPOLLEXCLUSIVE`). A connection that was accepted and stays silent is left to the
+//! accept loop. Where the socket has no room or no thread to spare, or an accept fails, the thread closes the
+//! socket to direct accepts until the accept loop opens it again.
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
@@ -25,7 +25,7 @@ use super::token::EventToken;
 pub(super) enum DeferredAccept {
     /// A connection may be in this socket's backlog.
     Look(usize),
-    /// That, and the socket is closed to direct accepts.
+    /// A connection may be in this socket's backlog, and the socket is closed to direct accepts.
     Shut(usize),
     /// A connection was accepted at this socket, and nothing was sent on it yet.
     Pending(usize, Connection),
@@ -69,7 +69,7 @@ impl DirectAccept {
             Err(source) if matches!(source.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {
                 return None;
             }
-            // The accept loop meets the error too, and says it.
+            // The accept loop gets the error too, and reports it.
             Err(_) => {
                 self.shut(epoll, index);
                 return None;
@@ -99,8 +99,8 @@ impl DirectAccept {
 impl JobSource for DirectAccept {
     type Job = Job;
 
-    /// This thread accepts at the first socket. A connection at another may have woken no other thread: the
-    /// loop looks.
+    /// Accepts at the first socket. A connection at another socket may have woken no other thread, so the
+    /// accept loop is to look there.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Job> {
         let mut direct = direct(events);
         let first = direct.next()?;

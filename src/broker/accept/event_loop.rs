@@ -1,6 +1,6 @@
 //! The accept loop: one thread, the main one, that reads no request. A connection waits here until it can be
-//! read; then a thread answers it, as soon as its socket has one to spare. More connections than fit stay in
-//! the kernel's backlog.
+//! read; then a thread answers it, as soon as the socket has a thread to spare. More connections than fit
+//! stay in the kernel's backlog.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -41,7 +41,7 @@ pub(in crate::broker) struct EventLoop {
     service_status: ServiceStatus,
     reloader: Reloader,
     pending: PendingConnections<Connection>,
-    /// The rulesets that count refusals.
+    /// The rulesets with counts of refusals that are not written yet.
     counting: Vec<Arc<Ruleset>>,
     /// The sockets at which waiting calls are to be looked after, as soon as there is a thread.
     unhandled: BTreeSet<usize>,
@@ -117,7 +117,7 @@ impl EventLoop {
         self.supervisor.end(&self.broker.pool, &self.broker.reaper)
     }
 
-    /// Writes the counts of refusals whose time has come.
+    /// Writes the counts of refusals that are due.
     fn settle(&mut self) {
         self.broker.take_counting(&mut self.counting);
         let now = Instant::now();
@@ -178,7 +178,7 @@ impl EventLoop {
         }
     }
 
-    /// HUP reloads, TERM and INT stop, a second one hurries.
+    /// Obeys signals: HUP reloads, TERM and INT stop the broker, a second TERM or INT hurries the stop.
     fn obey(&mut self) -> io::Result<()> {
         while let Some(order) = self.signals.next() {
             if order == SignalOrder::Reload {
@@ -196,7 +196,7 @@ impl EventLoop {
         (self.broker.say)(&Notice::Stopping);
         self.broker.events.stop();
         self.broker.scopes.stop();
-        // Processes that cannot be asked are killed at the end.
+        // Kept processes that cannot be signalled now are killed at the end of the stop.
         ask_kept(&self.broker.reaper).ok();
         self.service_status.stopping(&self.broker);
         self.listener_set.stop()?;
@@ -206,8 +206,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// During the stop: has each pending connection answered, and each in the backlog of a socket of the
-    /// broker's own.
+    /// During the stop: has each pending connection answered, and each connection in the backlog of the
+    /// broker's own sockets.
     fn answer_all(&mut self) -> io::Result<()> {
         for index in 0..self.broker.sockets.len() {
             while self.listener_set.accepts_while_stopping(index) && self.accept(index)? {}
@@ -218,7 +218,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Accepts some connections of a socket, as long as there is room. Gives whether more may wait.
+    /// Accepts some connections of a socket, as long as there is room. Returns whether more may be in the
+    /// backlog.
     fn accept(&mut self, index: usize) -> io::Result<bool> {
         let broker = self.broker.clone();
         let listener = broker.sockets[index].listener.as_fd();
@@ -248,19 +249,20 @@ impl EventLoop {
         Ok(true)
     }
 
-    /// Has a connection wait until it can be read. Gives whether that is possible.
+    /// Watches a connection until it can be read. Returns false where the kernel does not allow one more
+    /// watch.
     fn admit(&mut self, index: usize, connection: Connection) -> io::Result<bool> {
         let number = self.pending.next_number();
         if let Err(source) = watch(&self.listener_set.epoll, connection.as_fd(), EventToken::Pending(number))
         {
-            // The user has too many watches: this caller sees its connection close, the others wait.
+            // The user has too many watches: this connection is closed, and later ones wait in the backlog.
             return self.listener_set.give_up(&source).map(|()| false);
         }
         self.pending.admit(index, connection, Instant::now());
         Ok(true)
     }
 
-    /// Sees to what idle threads left to this loop.
+    /// Handles the accepts that idle threads left to this loop.
     fn take_over(&mut self) -> io::Result<()> {
         for left in self.listener_set.workers.source().take_left() {
             match left {
@@ -280,8 +282,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether a socket has room for one more connection: where it is full, one that was silent for a while
-    /// makes room.
+    /// Whether a socket has room for one more connection. Where it is full, a connection that was silent for
+    /// `SILENCE_CROWDED` is refused to make room.
     fn has_room(&mut self, index: usize) -> bool {
         let (now, closing) = (Instant::now(), self.broker.closing.clone());
         if !closing.has_room(index) {
@@ -301,7 +303,7 @@ impl EventLoop {
         true
     }
 
-    /// Takes note that a pending connection can be read, or that its caller left.
+    /// Notes that a pending connection can be read, or that its caller left.
     fn hear(&mut self, number: u64) {
         if let Some(connection) = self.pending.hear(number) {
             forget(&self.listener_set.epoll, connection);
@@ -332,7 +334,7 @@ impl EventLoop {
         for index in std::mem::take(&mut self.unhandled) {
             let socket = &self.broker.sockets[index];
             if !socket.admission.begin_waiting_thread(socket.threads_max()) {
-                // A thread that ends has this loop look again.
+                // The end of a thread wakes this loop, which then tries again.
                 self.unhandled.insert(index);
                 continue;
             }
@@ -346,7 +348,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Gives each ready connection a thread, in turn, as far as its socket has one to spare.
+    /// Gives each ready connection a thread, in turn, as far as its socket has threads to spare.
     fn dispatch(&mut self) -> io::Result<()> {
         for index in self.pending.ready() {
             let threads = self.broker.sockets[index].threads_max();
@@ -400,7 +402,8 @@ impl EventLoop {
 }
 
 fn forget(epoll: &Epoll, connection: &Connection) {
-    // A watch that stays is of no pending connection any more, and ends with this one.
+    // A watch that could not be removed belongs to no pending connection any more, and ends with this
+    // connection.
     epoll.delete(connection).ok();
 }
 
@@ -408,7 +411,7 @@ fn watch(epoll: &Epoll, descriptor: BorrowedFd<'_>, token: EventToken) -> io::Re
     Ok(epoll.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, token.encode()))?)
 }
 
-/// Watches for the other side's end alone: messages in the channel are the pool's.
+/// Watches for the hangup of the other side alone: the pool reads the channel's messages.
 fn watch_hangup(epoll: &Epoll, channel: BorrowedFd<'_>) -> io::Result<()> {
     Ok(epoll.add(channel, EpollEvent::new(EpollFlags::empty(), EventToken::Nursery.encode()))?)
 }

@@ -1,5 +1,5 @@
-//! The jobs of the thread pool: each is at a socket, whose admission has counted the thread before, and is
-//! told of its end.
+//! The jobs of the thread pool. Each belongs to a socket: the socket's admission has counted the thread
+//! before the job begins, and is told when it ends.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::broker::call::handler::{answer, attend};
 use crate::broker::connection::Connection;
 use crate::broker::state::{Broker, ServedSocket};
 
-/// A connection that can be read, and the place of a thread that answers it.
+/// A connection that can be read, and the slot of the thread that answers it.
 #[derive(Debug)]
 pub(super) struct ReadyConnection {
     pub(in crate::broker) place: ThreadSlot,
@@ -23,7 +23,7 @@ pub(super) enum Job {
     Attend(ThreadSlot),
 }
 
-/// A thread's place at a socket, which is given back even from a panic.
+/// A thread's place in a socket's count, which is given back even after a panic.
 #[derive(Debug)]
 pub(super) struct ThreadSlot {
     broker: Arc<Broker>,

@@ -1,6 +1,6 @@
-//! Which threads watch which listening sockets: idle threads accept directly, ahead of the accept loop. Where
-//! there is no room, or the kernel has no more to give, no thread watches for a while; connections then stay
-//! in the backlog.
+//! The listening sockets, and which threads watch them: idle threads accept directly, ahead of the accept
+//! loop. Where there is no room, or the kernel is out of a resource, no thread watches for a while;
+//! connections then stay in the backlog.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,9 +30,9 @@ pub(in crate::broker) struct ListenerSet {
     pub(super) workers: ThreadPool<DirectAccept>,
     /// The sockets at which no connection is accepted.
     closed: BTreeSet<usize>,
-    /// When these are opened again.
+    /// The time at which the `closed` sockets are opened again.
     closed_until: Option<Instant>,
-    /// When the kernel last had no more to give, until that is over for `EXHAUSTED_QUIET`.
+    /// The time at which the kernel was last out of a resource, until `EXHAUSTED_QUIET` has passed since.
     exhausted: Option<Instant>,
     /// The sockets at which idle threads do not accept: there the accept loop alone does.
     shut: BTreeSet<usize>,
@@ -40,7 +40,7 @@ pub(in crate::broker) struct ListenerSet {
 }
 
 impl ListenerSet {
-    /// All sockets, open. `owned` says which are the broker's own: those accept while it stops, too.
+    /// All sockets, open. `owned` says which sockets are the broker's own: these accept while it stops, too.
     pub(in crate::broker) fn new(broker: Arc<Broker>, owned: Vec<bool>) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let workers = ThreadPool::new(DirectAccept::new(broker.clone()))?;
@@ -62,19 +62,19 @@ impl ListenerSet {
         self.accepts_while_stopping[index]
     }
 
-    /// Whether no connection is accepted at a socket: for a while, or any more.
+    /// Whether no connection is accepted at a socket, for a while or for good.
     pub(in crate::broker) fn is_closed(&self, index: usize) -> bool {
         let is_left = self.broker.events.is_stopping() && !self.accepts_while_stopping(index);
         is_left || self.closed.contains(&index)
     }
 
-    /// When closed sockets are opened again, or an exhaustion is over.
+    /// The time at which closed sockets are opened again, or an exhaustion is over.
     pub(in crate::broker) fn due(&self) -> Option<Instant> {
         let over = self.exhausted.map(|since| since + EXHAUSTED_QUIET);
         self.closed_until.into_iter().chain(over).min()
     }
 
-    /// Watches a socket in both epolls. The kernel wakes a waiter of the one that was added first, so idle
+    /// Watches a socket in both epolls. The kernel wakes a waiter of the epoll that was added first, so idle
     /// threads come before the accept loop.
     fn watch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
@@ -84,7 +84,7 @@ impl ListenerSet {
         self.epoll.add(listener, event(index))
     }
 
-    /// Watches a socket no more, where it was watched.
+    /// Stops watching a socket, where it was watched.
     fn unwatch(&self, index: usize) -> nix::Result<()> {
         let listener = &self.broker.sockets[index].listener;
         self.workers.epoll().delete(listener).or_else(unless(Errno::ENOENT))?;
@@ -109,7 +109,7 @@ impl ListenerSet {
     }
 
     /// Watches a socket anew: the accept loop may watch it already, and the epoll of the idle threads must be
-    /// first.
+    /// added first.
     fn open(&mut self, index: usize) -> io::Result<()> {
         self.unwatch(index)?;
         self.shut.remove(&index);
@@ -120,7 +120,7 @@ impl ListenerSet {
         Ok(())
     }
 
-    /// Closes all sockets for a while, because the kernel has no more to give.
+    /// Closes all sockets for a while, because the kernel is out of a resource.
     pub(in crate::broker) fn give_up(&mut self, why: &io::Error) -> io::Result<()> {
         if self.exhausted.replace(Instant::now()).is_none() {
             (self.broker.say)(&Notice::Exhausted(why));
@@ -174,8 +174,8 @@ impl ListenerSet {
         is_early && self.closed.iter().any(|&index| self.accepts_while_stopping(index))
     }
 
-    /// Closes the broker's own sockets to new connections, and closes those that came too late to be
-    /// answered: their requests stay unread, so their callers see `ECONNRESET`.
+    /// Closes the broker's own sockets to new connections, and closes the connections that came too late to
+    /// be answered: their requests stay unread, so their callers see `ECONNRESET`.
     pub(in crate::broker) fn turn_away(&self) {
         for (index, socket) in self.broker.sockets.iter().enumerate() {
             if !self.accepts_while_stopping(index) {

@@ -36,7 +36,7 @@ struct SocketQueue<V> {
 }
 
 impl<V> PendingConnections<V> {
-    /// No connections yet, of so many sockets, with room for so many in all.
+    /// An empty set for so many sockets, with room for so many connections in all.
     pub(in crate::broker) fn new(sockets: usize, room: usize) -> Self {
         let queue = || SocketQueue { silent: BTreeSet::new(), ready: VecDeque::new() };
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
@@ -51,8 +51,8 @@ impl<V> PendingConnections<V> {
         }
     }
 
-    /// Whether a socket has room for one more connection, beside `left_it` of its own and `left` of all
-    /// sockets that are not closed yet.
+    /// Whether a socket has room for one more pending connection. Connections that are being closed take room
+    /// too: `left_it` of this socket, `left` of all sockets.
     pub(in crate::broker) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
         let SocketQueue { silent, ready } = &self.queues[socket];
         self.count + left < self.common || silent.len() + ready.len() + left_it < self.share
@@ -71,8 +71,8 @@ impl<V> PendingConnections<V> {
         self.count += 1;
     }
 
-    /// Makes a silent connection a ready one: a message is there, or its caller left. Gives it, if it was
-    /// silent.
+    /// Makes a silent connection a ready one, because a message is there or its caller left. Returns the
+    /// connection, if it was silent.
     pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
         let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
         self.push(socket, connection);

@@ -1,6 +1,7 @@
-//! The threads that answer requests. An idle thread waits a while for more work: to make a thread and to end
-//! it costs a call as much as its reading, deciding and recording together. All wait at one epoll, and the
-//! last to wait is the first to be woken, so that after a burst the others run out of time and end.
+//! The threads that answer requests. An idle thread waits a while for more work: making and ending a thread
+//! costs a call as much time as reading, deciding and recording together. All idle threads wait at one epoll,
+//! and the last to wait is the first to be woken, so that after a burst the other threads run out of time and
+//! end.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,11 +19,11 @@ pub(super) trait JobSource: Send + Sync + 'static {
     /// The work that one thread does at a time.
     type Job: Send;
 
-    /// Looks at events of the epoll other than a job that was handed over. Gives the job that they make, if
-    /// any.
+    /// Handles events of the epoll other than the wakeup for a job that was handed over. Returns the job that
+    /// comes of them, if any.
     fn attend(&self, epoll: &Epoll, events: &[EpollEvent]) -> Option<Self::Job>;
 
-    /// Leaves such events to others: the thread that saw them has a job that was handed over.
+    /// Leaves such events to another thread, because this one has a job that was handed over.
     fn pass_on(&self, events: &[EpollEvent]);
 
     /// Does a job.
@@ -32,7 +33,7 @@ pub(super) trait JobSource: Send + Sync + 'static {
     fn rest(&self);
 }
 
-/// Threads, at work and waiting.
+/// The threads of a pool, at work and idle.
 pub(super) struct ThreadPool<P: JobSource>(Arc<IdleThreads<P>>);
 
 /// The idle threads, and the jobs for them.
@@ -52,7 +53,7 @@ struct IdleState<J> {
 
 /// The data of the wakeup's events.
 const WAKE: u64 = u64::MAX;
-/// The most events that one thread looks at.
+/// The number of events that one thread takes from the epoll at a time.
 const EVENTS: usize = 16;
 
 impl<P: JobSource> ThreadPool<P> {
@@ -75,8 +76,7 @@ impl<P: JobSource> ThreadPool<P> {
         &self.0.epoll
     }
 
-    /// Has a job done by a thread that waits, or by a new one. Gives it back when the kernel has no thread to
-    /// give.
+    /// Hands a job to an idle thread, or to a new one. Returns the job when the kernel cannot make a thread.
     pub(in crate::broker) fn hand(&self, job: P::Job) -> Result<(), (io::Error, P::Job)> {
         let mut state = self.0.state.lock();
         if state.idle <= state.jobs.len() {
@@ -84,7 +84,8 @@ impl<P: JobSource> ThreadPool<P> {
             return self.hire(job);
         }
         state.jobs.push_back(job);
-        // Under the lock: the thread that takes the job clears this, and must not do so before it is set.
+        // Under the lock: the thread that takes the job clears the wakeup, and must not do so before it is
+        // set.
         self.0.wake_event.wake();
         Ok(())
     }
@@ -113,14 +114,15 @@ fn take<J>(slot: &Locked<Option<J>>) -> Option<J> {
 }
 
 impl<P: JobSource> IdleThreads<P> {
-    /// The next job; `None` ends the thread, after a while without one. The last thread gives back the memory
-    /// of all.
+    /// Waits for the next job; `None`, after a while without one, ends the thread. The last idle thread gives
+    /// unused memory back to the kernel.
     fn wait(&self) -> Option<P::Job> {
         let mut patience = WORKER_PAUSE;
         loop {
             self.state.lock().idle += 1;
             let mut events = [EpollEvent::empty(); EVENTS];
-            // Interrupted is as good as nothing: the next call gets another thread.
+            // A wait that fails counts as one without events: if the thread then ends, the next call gets
+            // another thread.
             let there = self.epoll.wait(&mut events, timeout(patience)).unwrap_or(0);
             let events = &events[..there];
             let mut state = self.state.lock();
@@ -158,10 +160,10 @@ mod tests {
 
     use super::*;
 
-    /// A job that tells its thread, then waits until it may end.
+    /// A job that sends its thread, then waits until it may end.
     type Told = (Sender<ThreadId>, Option<Receiver<()>>);
 
-    /// A source whose only own event is its wakeup; it tells the thread that saw that.
+    /// A source of which the only event is its own wakeup; it sends the thread that saw the wakeup.
     struct TestSource(Wakeup, Sender<ThreadId>);
 
     impl JobSource for TestSource {

@@ -5,7 +5,7 @@
 pub(super) enum EventToken {
     /// A signal.
     Signal,
-    /// A thread that wants the loop to look around.
+    /// A wakeup by another thread.
     Wake,
     /// The nursery's end.
     Nursery,
@@ -15,7 +15,8 @@ pub(super) enum EventToken {
     Pending(u64),
 }
 
-/// The first number for pending connections. Below it are the three above, then the listeners.
+/// The first number for pending connections. Below it are the three variants without data, then the
+/// listeners.
 const FIRST_PENDING: u64 = 1 << 32;
 
 impl EventToken {

@@ -1,5 +1,5 @@
-//! The captures of one call: where its rule wants them, what becomes of a call that cannot have them, and
-//! what is left to capture when it has been answered.
+//! The capture files of one call: making them where its rule wants them, refusing a call that cannot have
+//! them, and capturing after the answer.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::spawn::{Relay, StopSignal};
 
 use crate::broker::ruleset::Ruleset;
 
-/// New files for the streams of one call. Dropped before [`Self::stay`], they are removed.
+/// New files for the streams of one call. Dropping them before [`Self::stay`] removes them.
 #[derive(Debug, Default)]
 pub(super) struct CallCaptures([Option<CaptureFile>; REQUEST_FDS]);
 
 impl CallCaptures {
-    /// Makes the files that a rule wants; `number` is asked for then. One that cannot be made refuses the
-    /// call under `audit = strict`, and is done without else.
+    /// Makes the files that a rule wants, and calls `number` for the number in their names. A file that
+    /// cannot be made refuses the call under `audit = strict`; otherwise the call runs without it.
     pub(in crate::broker) fn create(
         rules: &Ruleset,
         policy: &Policy,
@@ -47,12 +47,12 @@ impl CallCaptures {
         Ok(captures)
     }
 
-    /// Their paths.
+    /// The paths of the files.
     pub(in crate::broker) fn paths(&self) -> [Option<PathBuf>; REQUEST_FDS] {
         self.0.each_ref().map(|capture| capture.as_ref().map(|capture| capture.path().to_owned()))
     }
 
-    /// Their paths as records have them.
+    /// The paths of the files, as records have them.
     pub(super) fn path_texts(&self) -> [Option<&str>; REQUEST_FDS] {
         self.0.each_ref().map(|capture| capture.as_ref()?.path().to_str())
     }
@@ -72,10 +72,10 @@ impl CallCaptures {
     }
 }
 
-/// The values of the placeholders of a call's captures, but for its number and rule.
+/// The values of the placeholders of a call's captures, except its number and rule.
 pub(in crate::broker) fn values(caller: &Caller, socket: &SocketName) -> TemplateValues {
     TemplateValues {
-        // A process that cannot be seen from here has the kernel's number for that, 0.
+        // Of a process that cannot be seen from here, the kernel gives the number 0.
         pid: caller.pid().map_or(Some(0), |pid| u32::try_from(pid).ok()),
         uid: Some(caller.uid()),
         ts_ms: Some(now_ms()),
@@ -84,21 +84,22 @@ pub(in crate::broker) fn values(caller: &Caller, socket: &SocketName) -> Templat
     }
 }
 
-/// The streams of a call that has been answered, and whose command left something running that goes on
+/// The captures of a call that has been answered, to which processes that its command left running go on
 /// writing.
 #[derive(Debug)]
 pub(super) struct OpenCaptures {
     pub(in crate::broker) call: CallId,
     pub(super) relay: Relay,
-    /// When the rule's timeout fires, or would have.
+    /// The time of the rule's timeout.
     pub(in crate::broker) deadline: Option<Instant>,
 }
 
 impl OpenCaptures {
-    /// Captures what the command left running goes on to write, and puts on record how much that was.
+    /// Captures the output of the processes that the command left running, and puts on record how much that
+    /// was.
     pub(super) fn outlast(self, rules: &Ruleset, paths: &[Option<PathBuf>], stop: StopSignal<'_>) {
         let until = self.deadline.map(|deadline| deadline + DRAIN_MAX);
-        // A wait that fails is over; what follows does without.
+        // A wait that fails counts as over: the steps after it do not depend on it.
         self.relay.wait_over(until, stop.stopping).ok();
         self.relay.finish(Instant::now());
         self.relay.wait_over(Some(Instant::now() + DRAIN_MAX), stop.hurry).ok();
@@ -109,7 +110,7 @@ impl OpenCaptures {
     }
 }
 
-/// Says which capture failed, if one did.
+/// Reports which capture failed, if one did.
 pub(super) fn say_failure(rules: &Ruleset, relay: &Relay, paths: &[Option<PathBuf>]) {
     let Some((index, source)) = relay.failure() else { return };
     let path = paths.get(index).and_then(Option::as_deref).unwrap_or(Path::new(""));

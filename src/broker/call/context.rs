@@ -1,4 +1,4 @@
-//! The context that every step of a call has at hand, and the refusal by which a step ends the call.
+//! The context that every step of a call uses, and the refusal by which a step ends the call.
 
 use std::cell::Cell;
 
@@ -17,7 +17,7 @@ pub(super) struct CallContext<'c> {
     pub(super) stage: &'c Cell<CallStage>,
 }
 
-/// How far a call has come: what its caller can still be told.
+/// How far a call has come; it decides how a panic is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CallStage {
     /// It can be refused.
@@ -32,7 +32,7 @@ pub(super) enum CallStage {
 #[derive(Debug)]
 pub(super) struct RefusedCall {
     pub(super) refusal: Refusal,
-    /// The process that was made for it. It is let go of after the answer.
+    /// The process that was made for it. It is dismissed after the answer.
     pub(super) launcher: Option<Launcher>,
 }
 

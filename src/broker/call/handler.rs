@@ -1,6 +1,6 @@
-//! The work of a thread that answers: a request, and after it the calls that waited for its place. Whatever
-//! fails on the way, each is answered, with a record, and no place is lost. `walk.rs` has the order of one
-//! call.
+//! The work of a thread: it answers a request, and then runs the calls that waited for the request's place.
+//! Whatever fails, each of them is answered and recorded, and no place is lost. `walk.rs` has the steps of
+//! one call.
 
 use std::cell::Cell;
 use std::io;
@@ -22,10 +22,10 @@ use super::reply::{answer_end, refuse, refuse_more, turn_out};
 use super::request::{DecodedRequest, ask};
 use super::walk::{EndedCall, run};
 
-/// Answers the request that waits on a connection, and after it the calls that waited for its place.
+/// Answers the request that waits on a connection, and then runs the calls that waited for its place.
 pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connection: Connection) {
     let mut client = ClientRequest::new(connection);
-    // A panic in here is a refusal on record, and answered as one.
+    // A panic in here becomes a refusal, which is recorded and answered.
     let asked = catch_unwind(AssertUnwindSafe(|| ask(broker, socket, &mut client)));
     let allowed = match asked.unwrap_or(Err(Refusal::Failed)) {
         Ok(DecodedRequest::Call(allowed)) => allowed,
@@ -44,13 +44,13 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
     let policy = allowed.policy.clone();
     match socket.admission.enter(AdmittedCall { client, allowed }) {
         Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
-        // Rules that were put in force in between were not asked about a call that did not wait yet.
+        // Rules that came into force meanwhile were not applied to this call, because it did not wait yet.
         None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_waiting_job(socket),
         None => {}
     }
 }
 
-/// Looks after the calls that wait for a place: by the rules in force they may be refused, or have one now.
+/// Looks at the calls that wait for a place: under the rules in force now they may be refused, or run.
 pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
         socket.admission.take_out(|admitted| admitted.allowed.is_outdated(&socket.rules))
@@ -75,7 +75,7 @@ pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     }
 }
 
-/// Runs a call that has a place, and after it the calls that waited for that place.
+/// Runs a call that has a place, and then the calls that waited for that place.
 fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut admitted: AdmittedCall) {
     loop {
         broker.note_change();
@@ -92,8 +92,8 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
     }
 }
 
-/// Runs an admitted call and answers it. Gives it back when another rule decides by now, whose place it has
-/// to have.
+/// Runs an admitted call and answers it. Returns the call when another rule decides by now, whose place it
+/// needs.
 fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Option<AdmittedCall> {
     let AdmittedCall { client, mut allowed } = admitted;
     let stage = Cell::new(CallStage::Asked);
@@ -110,7 +110,7 @@ fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Op
         refuse_more(broker, socket, &client);
     }
     drop(client);
-    // A panic here must not lose the call's place, for which others wait.
+    // A panic here must not lose the call's place, for which other calls wait.
     let finished = AssertUnwindSafe(|| after.into_iter().for_each(|after| finish(broker, socket, after)));
     if catch_unwind(finished).is_err() {
         (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
@@ -118,9 +118,9 @@ fn execute(broker: &Broker, socket: &ServedSocket, admitted: AdmittedCall) -> Op
     None
 }
 
-/// The rest of a call that has been answered.
+/// The rest of the work on a call that has been answered.
 enum AfterAnswer {
-    /// It did not run; the process that was made for it is let go of.
+    /// The call did not run; the process that was made for it is dismissed.
     Refused(Option<Launcher>),
     Ended(Box<EndedCall>),
 }
@@ -136,7 +136,7 @@ fn answer_failed(context: CallContext<'_>) {
     }
 }
 
-/// `None` when nothing was answered: the call needs another place.
+/// Runs a call and answers it. `None` when it was not answered, because it needs another place.
 fn run_and_answer(context: CallContext<'_>, allowed: &mut AllowedCall) -> Option<AfterAnswer> {
     let after = match run(context, allowed) {
         Ok(ended) => {
@@ -153,25 +153,26 @@ fn run_and_answer(context: CallContext<'_>, allowed: &mut AllowedCall) -> Option
     Some(after)
 }
 
-/// Does what is left to do when the caller has its answer.
+/// Does the rest of the work on a call that has been answered.
 fn finish(broker: &Broker, socket: &ServedSocket, after: AfterAnswer) {
     let stop = broker.events.as_stop();
     let EndedCall { captures, relay, remains, is_stuck, launcher, .. } = match after {
         AfterAnswer::Ended(ended) => *ended,
-        // A launcher that cannot let go of its descriptors keeps its call's place, so that no caller has more
-        // of them than calls.
+        // A launcher that cannot close its descriptors keeps its call's place, so that a caller has no more
+        // such launchers than calls.
         AfterAnswer::Refused(launcher) => {
             return launcher.into_iter().for_each(|launcher| launcher.dismiss(&broker.reaper, stop));
         }
     };
-    // Before the launcher lets go of its scope: a group in which no process is left can be removed.
+    // The relay ends before the launcher lets go of its scope: a cgroup can be removed when no process is in
+    // it.
     let stuck = relay.and_then(Relay::end);
     let launcher = Some(launcher).filter(|_| is_stuck);
     broker.deferred.note(&socket.rules);
     if is_stuck || stuck.is_some() || remains.is_some() {
         broker.deferred.tell();
     }
-    // A relay that cannot be ended keeps its call's place, as such a command does.
+    // A relay that cannot be ended keeps its call's place, as a command that cannot be ended does.
     stuck.into_iter().for_each(|relay| relay.outlast(stop.stopping));
     remains.into_iter().for_each(|remains| remains.outlast(&socket.rules, &captures, stop));
     launcher.into_iter().for_each(|launcher| launcher.outlast(stop));

@@ -1,5 +1,5 @@
-//! A call made ready: a process for its command, with the caller's descriptors, and the plan that it gets.
-//! Until its start is on record, the call can be refused.
+//! Making a call ready: a process for its command, with the caller's descriptors, and the plan for that
+//! process. Until its start is on record, the call can be refused.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -27,8 +27,7 @@ pub(super) struct PreparedCall<'c> {
 }
 
 impl<'c> PreparedCall<'c> {
-    /// Makes an admitted call ready. `None` when another rule decides by now, whose place the call has to
-    /// have.
+    /// Makes an admitted call ready. `None` when another rule decides by now, whose place the call needs.
     pub(super) fn new(
         context: CallContext<'c>,
         allowed: &'c mut AllowedCall,
@@ -42,7 +41,7 @@ impl<'c> PreparedCall<'c> {
         }
     }
 
-    /// Gives `record` what is said of the call in its records.
+    /// Calls `record` with the description of the call for its records.
     pub(super) fn with_opening<T>(&self, record: impl FnOnce(&CallStart<'_>) -> T) -> T {
         let AllowedCall { caller, matched, policy, .. } = self.allowed;
         let (rule, settings) = (&matched.rule, &matched.rule.settings);
@@ -69,8 +68,8 @@ impl<'c> PreparedCall<'c> {
     }
 }
 
-/// A process for the command, in a scope where its rule asks for one. `None` when another rule decides by
-/// now: to have a process may take a while.
+/// Takes a process for the command, in a scope where its rule asks for one. `None` when another rule decides
+/// by now: it may take a while to get a process.
 fn take_launcher(context: CallContext<'_>, allowed: &mut AllowedCall) -> Result<Option<Launcher>, Refusal> {
     let CallContext { broker, socket, client, .. } = context;
     if allowed.look_again(&socket.rules, &broker.events, &client.argv)? == SecondLook::Other {
@@ -113,8 +112,8 @@ fn equip(
     Ok((planned, captures, relay))
 }
 
-/// New files for the streams that the rule captures. They are named by the call's number, which it gets for
-/// that before its first record.
+/// New files for the streams that the rule captures. Their names hold the call's number, which the call gets
+/// here, before its first record.
 fn create_captures(context: CallContext<'_>, allowed: &AllowedCall) -> Result<CallCaptures, Refusal> {
     let CallContext { socket, client, .. } = context;
     let number = || {
@@ -126,7 +125,7 @@ fn create_captures(context: CallContext<'_>, allowed: &AllowedCall) -> Result<Ca
     CallCaptures::create(&socket.rules, &allowed.policy, &allowed.matched.rule, values, number)
 }
 
-/// The program of a call, and what it is started with.
+/// The program of a call, and the plan for its process.
 pub(super) struct PlannedCall {
     resolved: ResolvedProgram,
     pub(super) plan: LaunchPlan,

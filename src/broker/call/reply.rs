@@ -1,4 +1,5 @@
-//! The answers to a request. Nothing is answered before it is on record: a refusal here, an end in `walk.rs`.
+//! The answers to a request. No answer is sent before its record is written: that of a refusal here, that of
+//! an end in `walk.rs`.
 
 use crate::audit::RefusedRequest;
 use crate::broker::admitted::AdmittedCall;
@@ -39,7 +40,7 @@ pub(super) fn answer_end(client: &ClientRequest, ended: &EndedCall) {
     }
 }
 
-/// Puts on record as refused what else the caller sent: a connection carries one request.
+/// Puts on record as refused any further messages of the caller: a connection carries one request.
 pub(super) fn refuse_more(broker: &Broker, socket: &ServedSocket, client: &ClientRequest) {
     for _ in 0..client.connection.count_rest() {
         let refusal = Refusal::Malformed(Malformed::Second);

@@ -15,15 +15,15 @@ use crate::wire::{Malformed, Request};
 
 /// A request that was decoded.
 pub(super) enum DecodedRequest {
-    /// None: the caller left.
+    /// No request: the caller left.
     Nothing,
     /// A call, and the rule that allows it.
     Call(Box<AllowedCall>),
-    /// A wish for the listing, which this is.
+    /// A request for the listing, with the listing.
     List(String),
 }
 
-/// The request that waits on a connection, decoded and decided. Nothing has changed yet.
+/// Decodes the request that waits on a connection, and decides it. Nothing has changed yet.
 pub(super) fn ask(
     broker: &Broker,
     socket: &ServedSocket,
@@ -56,7 +56,7 @@ fn listing(policy: &Policy) -> Result<DecodedRequest, Refusal> {
 /// The message that waits on a connection, and its sender; `None` when the caller left and sent nothing. The
 /// message stays where it is, with its descriptors, so that it can be looked at again.
 pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
-    // Only a broker that stops looks at a connection that has not said anything yet.
+    // Only a broker that stops looks at a connection on which nothing was sent yet.
     let lost = |source: io::Error| {
         let silent = source.kind() == io::ErrorKind::WouldBlock;
         if silent { Refusal::Stopping } else { Refusal::Malformed(Malformed::Truncated) }

@@ -11,7 +11,7 @@ use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::{AuditMode, HangupAction, RuleSettings, StdinMode, TtyMode};
 use crate::spawn::{Launcher, LauncherPool, PendingRelay, Relay, RelayTask, StopSignal};
 
-/// The way of a request's descriptors to its command.
+/// The descriptors of a request, on their way to its command.
 #[derive(Debug)]
 pub(super) struct StdioIntake {
     on_hangup: HangupAction,
@@ -27,7 +27,7 @@ pub(super) struct StdioDiversion {
 }
 
 impl StdioIntake {
-    /// Has the launcher take the descriptors, or has a relay made that will.
+    /// Has the launcher take the descriptors, or has a relay made that will take them.
     pub(in crate::broker) fn begin(
         pool: &LauncherPool,
         connection: &Connection,
@@ -46,7 +46,7 @@ impl StdioIntake {
         Ok(intake)
     }
 
-    /// Waits until the command has its descriptors, or what is put in their place.
+    /// Waits until the command has its descriptors, or the relay's in their place.
     pub(super) fn finish(
         self,
         connection: &Connection,

@@ -1,5 +1,5 @@
-//! The walk of one call that has a place: prepared, begun, ended. Each step consumes the one before, so the
-//! order is kept by types.
+//! The steps of one call that has a place: prepared, begun, ended. Each step consumes the one before, so
+//! types keep the order.
 //!
 //! Up to the start record a call can only be refused, with one [`Refusal`]; after it, it can only end, with
 //! one [`CallOutcome`]. Nothing is answered before one of the two is on record; `handler.rs` answers.
@@ -26,7 +26,7 @@ use super::captures::{OpenCaptures, say_failure};
 use super::context::{CallContext, CallStage, RefusedCall};
 use super::prepare::PreparedCall;
 
-/// Runs a call that has a place. `None` when another rule decides by now, whose place the call has to have.
+/// Runs a call that has a place. `None` when another rule decides by now, whose place the call needs.
 pub(super) fn run<'c>(
     context: CallContext<'c>,
     allowed: &'c mut AllowedCall,
@@ -38,16 +38,16 @@ pub(super) fn run<'c>(
 
 /// A call whose start is on record. Dropped before its end, it is on record as lost.
 struct BegunCall<'c> {
-    // First: it is dropped first, so that the record says so before the process is let go of.
+    // Declared first, so that it is dropped first: a lost call is on record before its process is let go.
     started: StartedCall<'c>,
     prepared: PreparedCall<'c>,
 }
 
-/// A call whose end is on record, and what is left of it when its caller has been answered.
+/// A call whose end is on record, and the work that is left after the answer.
 pub(super) struct EndedCall {
     pub(super) call: CallId,
     pub(super) status: Status,
-    /// Why there is no exit status, as the caller is told.
+    /// The reason why there is no exit status, as the caller is told.
     pub(super) why: Option<String>,
     pub(super) launcher: Launcher,
     /// Whether its command could not be ended.
@@ -55,12 +55,12 @@ pub(super) struct EndedCall {
     pub(super) captures: [Option<PathBuf>; REQUEST_FDS],
     /// A relay that has no more to do.
     pub(super) relay: Option<Relay>,
-    /// The captures that processes which the command left go on to write.
+    /// The captures to which processes that the command left running go on writing.
     pub(super) remains: Option<OpenCaptures>,
 }
 
 impl<'c> BegunCall<'c> {
-    /// Puts the start on record. Before this nothing has changed; from here on something may run.
+    /// Puts the start on record. Before this nothing has changed; from here on the command may run.
     fn new(mut prepared: PreparedCall<'c>) -> Result<Self, RefusedCall> {
         let CallContext { broker, socket, client, stage } = prepared.context;
         let record = |opening: &CallStart<'_>| record_start(&socket.rules, client.call.get(), opening);
@@ -99,7 +99,7 @@ impl<'c> BegunCall<'c> {
         EndedCall { call, status, why, launcher, is_stuck, captures, relay, remains }
     }
 
-    /// Has the launcher become the command, and sees it and all that it started to the end.
+    /// Has the launcher become the command, and supervises the command and all that it started to their end.
     fn supervise(&self, deadline: Option<Instant>) -> io::Result<CallOutcome> {
         let PreparedCall { context, allowed, planned, relay, launcher, .. } = &self.prepared;
         let (broker, settings) = (context.broker, &allowed.matched.rule.settings);
@@ -147,7 +147,7 @@ fn description(call: CallId, allowed: &AllowedCall) -> String {
     described(call, argv.iter().map(BoundWord::as_str))
 }
 
-/// Puts an end on record, and gives the status that the caller is answered.
+/// Puts an end on record, and returns the status for the caller.
 fn record_end(
     broker: &Broker,
     rules: &Ruleset,

@@ -1,10 +1,10 @@
-//! A directory with links of every kind, and where the paths in it lead.
+//! A directory with links of every kind, and the places that the paths in it lead to.
 
 use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A directory with `in/`, which is the slot's, and other things.
+/// A directory with `in/`, which is the slot's, and with other files and links.
 fn arranged() -> tempfile::TempDir {
     let own = tempfile::tempdir().expect("a directory");
     let top = own.path();
@@ -33,7 +33,8 @@ fn arranged() -> tempfile::TempDir {
     own
 }
 
-/// From a directory without links on its way, `@` being that; what is given begins with it.
+/// Locates `value`, in which `@` stands for `top`. `top`'s own path without links is cut off the path that is
+/// found, before it is compared with `want`.
 fn check_in(top: &Path, dir: &str, value: &str, want: Option<&str>) {
     let (real, value) =
         (fs::canonicalize(top).expect("it is there"), value.replace('@', &top.to_string_lossy()));

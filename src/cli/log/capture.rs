@@ -1,4 +1,4 @@
-//! `sluice log --output`: the bytes that were captured of one call.
+//! `sluice log --output`: the captured bytes of one call.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -12,7 +12,7 @@ use crate::trust::trusted_file;
 
 use crate::text::printable;
 
-/// Which of a call's captures.
+/// A stream of a call that may be captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaptureStream {
     Stdin,
@@ -21,7 +21,7 @@ pub(super) enum CaptureStream {
 }
 
 impl CaptureStream {
-    /// The file that a record names for it.
+    /// The file that a record names for the stream.
     pub(super) fn file(self, record: &ParsedRecord) -> Option<&str> {
         let file = match self {
             Self::Stdin => &record.stdin,
@@ -31,7 +31,7 @@ impl CaptureStream {
         file.as_deref()
     }
 
-    /// Its name.
+    /// The name of the stream.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Stdin => "stdin",
@@ -46,7 +46,7 @@ pub(super) fn open(path: &str) -> Result<File, String> {
     trusted_file(Path::new(path)).map_err(|distrust| distrust.to_string())
 }
 
-/// Copies a capture to stdout as it is; to a terminal, only what is printable.
+/// Copies a capture to stdout as it is; to a terminal, only printable characters.
 pub(super) fn copy(file: File, out: &mut dyn Write) -> io::Result<()> {
     if io::stdout().is_terminal() {
         copy_printable(file, out)
@@ -64,7 +64,7 @@ fn copy_printable(mut from: impl Read, out: &mut dyn Write) -> io::Result<()> {
         if filled == 0 {
             return Ok(());
         }
-        // A character that goes on in the next block waits for it.
+        // A character that goes on in the next block is kept for that block.
         let whole = if read == 0 { filled } else { whole_characters(&block[..filled]) };
         out.write_all(shown(&block[..whole]).as_bytes())?;
         block.copy_within(whole..filled, 0);
@@ -72,7 +72,7 @@ fn copy_printable(mut from: impl Read, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-/// How many bytes do not end within a character.
+/// The number of bytes up to the last character that is whole.
 fn whole_characters(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(3);
     let begun = bytes[tail..].iter().rposition(|byte| byte & 0xc0 == 0xc0).map(|at| tail + at);

@@ -1,4 +1,4 @@
-//! `sluice log --call`: all that is on record of one call, field by field, those of later versions too.
+//! `sluice log --call`: all that is on record of one call, field by field, with the fields of later versions.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ use super::when;
 /// Writes one record of a call.
 pub(super) fn write_record(line: &[u8], style: &OutputStyle, out: &mut dyn Write) -> io::Result<()> {
     let Some(RecordFields(fields)) = RecordFields::of(line) else {
-        // A field of another program's or a later version's that cannot be had as a value.
+        // A field of another program or of a later version has a value that cannot be decoded.
         return writeln!(out, "{}", printable(&String::from_utf8_lossy(line)));
     };
     for (key, value) in &fields {

@@ -1,4 +1,4 @@
-//! The message of `sluice log` where it has nothing to show: what is on record instead.
+//! The message of `sluice log` where it has nothing to show, with what is on record instead.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -15,12 +15,12 @@ use crate::limits::SHOWN_RULES_MAX;
 
 use crate::text::printable;
 
-/// A summary of the record: the highest number, and the rules of which there are calls, each with a program.
+/// A summary of the record: the highest number, and the rules that have calls, each with a program.
 #[derive(Debug, Default)]
 struct RecordSurvey {
     last: Option<CallId>,
     rules: BTreeMap<(Option<String>, RuleLine), String>,
-    /// The rules of the main file among them, as records have them.
+    /// The rules of the main file among these, as records have them.
     known: HashSet<Vec<u8>>,
 }
 
@@ -34,11 +34,11 @@ impl RecordSurvey {
             survey.add(&head, line);
             Ok(())
         });
-        // An error of reading was said before.
+        // An error of reading was reported before.
         read.map(|_| survey).unwrap_or_default()
     }
 
-    /// Takes in a record. Few are parsed: most are of a rule that is known.
+    /// Takes in a record. Few records are parsed: most are of a rule that is known.
     fn add(&mut self, head: &RecordHead, line: &[u8]) {
         self.last = self.last.max(Some(head.call));
         let is_new = rule_of(line).is_some_and(|rule| !self.known.contains(rule));
@@ -68,7 +68,7 @@ impl RecordSurvey {
     }
 }
 
-/// The rule of a record, unless its file is named too.
+/// The rule of a record; empty where the record names the rule's file too.
 fn rule_of(line: &[u8]) -> Option<&[u8]> {
     const RULE: &[u8] = b",\"rule\":";
     let rest = &line[find(line, RULE)? + RULE.len()..];
@@ -76,7 +76,7 @@ fn rule_of(line: &[u8]) -> Option<&[u8]> {
     Some(if rest[end..].starts_with(b",\"file\":") { &[] } else { &rest[..end] })
 }
 
-/// The message that nothing is there to show, and what is on record.
+/// The message that there is nothing to show, with what is on record.
 pub(super) fn said(manifest: &Path, args: &LogArgs) -> String {
     let (path, survey) = (manifest.display(), RecordSurvey::of(manifest));
     let Some(last) = survey.last else { return format!("no call is on record in {path}") };

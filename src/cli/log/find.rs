@@ -1,4 +1,4 @@
-//! The path of a manifest: as a broker with the rules of that name has it.
+//! The path of a manifest: the one that a broker with the rules of that name has.
 
 use std::path::{Path, PathBuf, absolute};
 
@@ -8,8 +8,8 @@ use crate::spawn::Environment;
 use crate::cli::rules_argument::places;
 use crate::cli::rules_argument::{DEFAULT, RulesDirectories, no_such_name};
 
-/// The manifest that a word names: with a `/` in it, or where there is one of that name, a file; else that of
-/// the rules of that name.
+/// The manifest that a word names. A word with a `/` in it, or that is the name of a file here, is a file;
+/// any other is the name of rules.
 pub(super) fn manifest_of_word(word: Option<&str>) -> Result<PathBuf, String> {
     match word.filter(|word| word.contains('/') || Path::new(word).is_file()) {
         Some(file) => absolute(file).map_err(|error| error.to_string()),
@@ -17,8 +17,8 @@ pub(super) fn manifest_of_word(word: Option<&str>) -> Result<PathBuf, String> {
     }
 }
 
-/// The manifest of the rules called `name`: those of this user, else those of the system. An error says where
-/// it was looked for.
+/// The manifest of the rules called `name`: those of this user, else those of the system. The error lists the
+/// paths that were tried.
 pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, String> {
     let name = name.unwrap_or(DEFAULT);
     if name.is_empty() || name.contains('/') {
@@ -29,8 +29,8 @@ pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, Strin
         match manifest(place, name) {
             Ok(manifest) if manifest.exists() => return Ok(manifest),
             Ok(manifest) => {
-                // A broker that refused rules at a reload, because it cannot record there, goes on where it
-                // did.
+                // A broker that refused new rules at a reload, because it cannot record where they say, goes
+                // on in the old manifest.
                 let usual = Some(usual(place.home(), name)).filter(|usual| usual.exists());
                 is_unbegun &= usual.is_none();
                 let usual = usual.map_or_else(String::new, |usual| format!(" (but {} is)", usual.display()));
@@ -54,8 +54,8 @@ pub(in crate::cli) fn find_manifest(name: Option<&str>) -> Result<PathBuf, Strin
     Err(format!("no manifest of `{name}` is here: {tried}; name one with --file{unknown}"))
 }
 
-/// As the rules say; where there are none, or they do not load, the usual one. An error says what the rules
-/// lack.
+/// The manifest as the rules say; where there are no rules, or they do not load, the usual one. The error is
+/// that of the rules.
 fn manifest(place: &RulesDirectories, name: &str) -> Result<PathBuf, String> {
     let rules = place.rules_file(name);
     let usual = usual(place.home(), name);

@@ -1,4 +1,4 @@
-//! How wide stdout is, whether it takes colour, and a line that fits it.
+//! The width and the colours of stdout, and a line that fits it.
 
 use std::io::{self, IsTerminal};
 
@@ -8,10 +8,10 @@ use crate::audit::{ParsedRecord, now_ms};
 use crate::sys;
 use crate::text::{command_line, printable};
 
-/// How answers look.
+/// The look of answers.
 #[derive(Debug)]
 pub(super) struct OutputStyle {
-    /// The columns there are; a line that is longer is cut.
+    /// The columns of the terminal; a longer line is cut.
     pub(super) width: Option<usize>,
     pub(super) is_coloured: bool,
     pub(super) zone: TimeZone,
@@ -20,7 +20,7 @@ pub(super) struct OutputStyle {
 }
 
 impl OutputStyle {
-    /// As it suits stdout.
+    /// The style that suits stdout.
     pub(super) fn of_stdout() -> Self {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
@@ -36,14 +36,14 @@ impl OutputStyle {
     }
 }
 
-/// The words of a record, as a shell would take them.
+/// The words of a record, as a shell would read them.
 pub(super) fn command(record: &ParsedRecord) -> String {
     let cut = if record.argv_bytes.is_some() { " ..." } else { "" };
     command_line(&record.argv) + cut
 }
 
-/// A line that is printable, and no wider than the terminal. Characters beyond ASCII count as two columns,
-/// which is the most that one takes.
+/// A line that is printable, and no wider than the terminal. A character beyond ASCII counts as two columns,
+/// the most that a character takes.
 pub(super) fn fit(line: &str, width: Option<usize>) -> String {
     let line = printable(line.trim_end());
     let Some(width) = width else { return line.into_owned() };

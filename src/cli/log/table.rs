@@ -1,5 +1,5 @@
-//! Calls as lines of a table, fitted to a terminal. What records hold was chosen by callers: nothing of it
-//! reaches a terminal but what is printable.
+//! Calls as lines of a table, fitted to a terminal. Callers chose the text in records, so only printable
+//! characters of it reach a terminal.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
@@ -15,17 +15,17 @@ use crate::wire::Status;
 use super::style::{OutputStyle, command, fit};
 use super::when;
 
-/// A table that grows. A call stands where it began, and is written when it has ended.
+/// A table that grows. Calls are in the order in which they began, and each is written when it has ended.
 #[derive(Debug)]
 pub(super) struct CallTable {
     style: OutputStyle,
     details: RefusalDetails,
     has_header: bool,
     calls: VecDeque<CallRow>,
-    /// The number of the first of them, counted from the first of all.
+    /// The number of the first call in `calls`, counted from the first call of the table.
     offset: usize,
     running: HashMap<CallId, usize>,
-    /// Starts that were written without an end.
+    /// Starts that were written before their calls ended.
     begun: HashMap<CallId, ParsedRecord>,
     names: HashMap<u32, String>,
 }
@@ -33,9 +33,9 @@ pub(super) struct CallTable {
 /// The details of a refusal that are shown beside its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefusalDetails {
-    /// Nothing.
+    /// No details.
     None,
-    /// The sentence of its record, on a line of its own.
+    /// The sentence of the refusal's record, on a line of its own.
     Sentence,
 }
 
@@ -53,13 +53,13 @@ impl CallRow {
 }
 
 impl CallTable {
-    /// An empty one.
+    /// An empty table.
     pub(super) fn new(style: OutputStyle, details: RefusalDetails) -> Self {
         let (calls, running, begun, names) = Default::default();
         Self { style, details, has_header: false, calls, offset: 0, running, begun, names }
     }
 
-    /// Takes in a record, and writes what is known whole by it.
+    /// Takes in a record, and writes the calls that are complete by now.
     pub(super) fn take(
         &mut self,
         head: RecordHead,
@@ -83,7 +83,7 @@ impl CallTable {
         Ok(())
     }
 
-    /// Writes what still runs.
+    /// Writes the calls that still run.
     pub(super) fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
         while !self.calls.is_empty() {
             self.write_first(out)?;
@@ -91,7 +91,7 @@ impl CallTable {
         Ok(())
     }
 
-    /// Takes in a record that was written just now: a start and an end have a line each.
+    /// Takes in a record that was written just now: a start and an end each have a line.
     pub(super) fn follow(
         &mut self,
         head: RecordHead,
@@ -135,7 +135,7 @@ impl CallTable {
         Ok(())
     }
 
-    /// Writes one line, and the header before the first.
+    /// Writes the line of a call, and the header before the first line.
     fn write_call(
         &mut self,
         begin: &ParsedRecord,
@@ -173,10 +173,11 @@ impl CallTable {
         if self.is_narrow() { when::shown_briefly(ts, *now, zone) } else { when::shown(ts, zone) }
     }
 
-    /// The cells of a line; the command is the last, so that nothing has to stand behind what callers chose.
+    /// The cells of a line. The command is the last cell, so that a text that callers chose stands before no
+    /// other cell.
     fn row(&self, cells: [&str; 6], command: &str) -> String {
         let [when, call, rule, status, took, who] = cells;
-        // What did not run took no time: a long reason has that column too.
+        // A call that did not run has no time: a long reason uses that column too.
         let ended = |width: usize| {
             let rest = width.saturating_sub(status.chars().count() + 1);
             format!("{status} {took:>rest$}")
@@ -187,7 +188,7 @@ impl CallTable {
         format!("{when:<19} {call:>6} {rule:>4} {} {who:<14} {command}", ended(18))
     }
 
-    /// The caller: user and process.
+    /// The caller: its user and its process.
     fn who(&mut self, record: &ParsedRecord) -> String {
         let Some(uid) = record.uid else { return String::new() };
         let name = self.names.entry(uid).or_insert_with(|| {
@@ -244,7 +245,7 @@ fn status(begin: &ParsedRecord, end: Option<&ParsedRecord>) -> (String, RowMood)
     (text, mood)
 }
 
-/// `lost`, and the word for why.
+/// `lost`, and the word for the reason.
 fn lost(reason: Option<&str>) -> String {
     reason.map_or_else(|| "lost".to_owned(), |reason| format!("lost {reason}"))
 }
@@ -253,7 +254,7 @@ fn signal_name(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
 }
 
-/// A time that passed, in at most six characters where it is less than some days.
+/// A span of time, in at most six characters where it is less than some days.
 fn duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms}ms"),

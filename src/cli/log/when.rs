@@ -32,7 +32,7 @@ fn parse(text: &str, now: &Zoned) -> Option<UnixMillis> {
     u64::try_from(then.as_millisecond()).ok()
 }
 
-/// A span before now: `-1h`, `2 days ago`.
+/// A time that is a span before now: `-1h`, `2 days ago`.
 fn ago(text: &str, now: &Zoned) -> Option<Timestamp> {
     let is_past = text.starts_with('-') || text.ends_with("ago");
     let span: Span = text.parse().ok().filter(|_| is_past)?;
@@ -69,7 +69,7 @@ pub(super) fn shown_exactly(ts: UnixMillis, zone: &TimeZone) -> String {
 
 fn format(ts: UnixMillis, zone: &TimeZone, how: &str) -> String {
     let then = i64::try_from(ts).ok().and_then(|ts| Timestamp::from_millisecond(ts).ok());
-    // A number that no calendar has is shown as it is.
+    // A number that is no time of the calendar is shown as it is.
     then.map_or_else(|| ts.to_string(), |then| then.to_zoned(zone.clone()).strftime(how).to_string())
 }
 

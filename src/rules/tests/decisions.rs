@@ -1,4 +1,4 @@
-//! Which rule a command line gets, and what a miss says.
+//! Tests of the rule that a command line gets, and of the explanation of a miss.
 
 use crate::limits::{REST_VALUES_MAX, VALUE_BYTES_MAX};
 
@@ -197,7 +197,7 @@ fn too_many_values_are_told_of_the_rule_that_takes_several() {
 fn a_decision_has_an_end() {
     let value = "a".repeat(4096);
     let rules = "echo #x\n  x = (?:[a-z]{0,99}){0,90}\n\necho #y\n  y = a+\n";
-    // The second rule takes the value; whether the first does not, nobody knows.
+    // The second rule accepts the value, but whether the first would is not known.
     let want = "too_costly: nearest is `echo <x>`: finding out whether <x> accepts argument 1 takes too long; \
                 send fewer or shorter values";
     check(rules, &["echo", &value], want);

@@ -1,4 +1,4 @@
-//! Errors of values and includes, shown as a person sees them.
+//! Tests of the errors of values and includes, as a person sees them.
 
 use super::load_files;
 

@@ -1,4 +1,4 @@
-//! Errors of slots and words, shown as a person sees them.
+//! Tests of the errors of slots and words, as a person sees them.
 
 use super::load_text;
 

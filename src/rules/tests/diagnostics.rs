@@ -1,4 +1,4 @@
-//! Errors of lines and stanzas, shown as a person sees them.
+//! Tests of the errors of lines and stanzas, as a person sees them.
 
 use super::load_text;
 

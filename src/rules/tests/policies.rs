@@ -1,4 +1,4 @@
-//! What a loaded policy says of itself: settings, listing, hash; and that printing one and loading it again
+//! Tests of a loaded policy's settings, listing and hash; and that printing a policy and loading it again
 //! changes nothing.
 
 use std::time::Duration;

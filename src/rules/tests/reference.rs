@@ -1,4 +1,4 @@
-//! The index against a matcher that is written from the manual's sentences and knows no index.
+//! Compares the index with a matcher that is written from the manual's sentences and uses no index.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::limits::{REST_VALUES_MAX, VALUE_BYTES_MAX};
 use super::super::*;
 use super::{claimed, load_text};
 
-/// What the manual says of one rule and one command line, sentence by sentence. `Ok` matches.
+/// Matches one rule against one command line as the manual says, sentence by sentence. `Ok` matches.
 fn by_the_manual(rule: &Rule, argv: &[&str]) -> Result<(), MissReason> {
     let words = rule.words();
     let several =

@@ -1,4 +1,5 @@
-//! What large inputs cost. The figures are printed by `cargo test --release -- --ignored --nocapture scale`.
+//! Measures the cost of large inputs. The figures are printed by `cargo test --release -- --ignored
+//! --nocapture scale`.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::*;
 use super::{claimed, load_files, load_text};
 
-/// What the first line of the errors says, and that it came soon.
+/// Checks the first line of the errors, and that it came soon.
 fn check(text: &str, want: &str) {
     let start = Instant::now();
     let shown = load_text(text).expect_err("it is too much");

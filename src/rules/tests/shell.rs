@@ -1,5 +1,5 @@
-//! Rule lines against bash: the same line gives the same words to both, and what is printed as a command is
-//! one that bash reads as the same words.
+//! Compares rule lines with bash: a line gives both the same words, and bash reads a printed command as the
+//! same words.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::text::{command_line, command_line_ascii};
 
 use super::load_text;
 
-/// What bash makes of a command's words; `None` where it finds no command.
+/// The words of a command as bash reads them; `None` where bash finds no command.
 fn by_bash(line: &str) -> Option<Vec<String>> {
     let script = format!("printf '%s\\0' {line}");
     let bash = Command::new("bash").args(["--norc", "-c", &script]).env("LC_ALL", "C.UTF-8").output();
@@ -19,7 +19,7 @@ fn by_bash(line: &str) -> Option<Vec<String>> {
     output.status.success().then(|| text.split_terminator('\0').map(str::to_owned).collect())
 }
 
-/// What a rule with these words wants.
+/// The words that a rule with this line expects.
 fn by_rules(line: &str) -> Result<Vec<String>, String> {
     let policy = load_text(&format!("x {line}\n"))?;
     let words = policy.rules()[0].words().iter().skip(1).map(|word| match word {
@@ -72,7 +72,7 @@ b",
 
 #[test]
 fn a_line_has_the_words_that_bash_gives_it() {
-    // What a rule refuses on purpose, or what only bash runs.
+    // Lines that a rule refuses on purpose, or that only bash runs.
     let otherwise = ["2>/dev/null", "a\\\nb"];
     let home = |words: Vec<String>| {
         let real = std::env::var("HOME").unwrap_or_default();
@@ -124,7 +124,7 @@ proptest! {
     }
 }
 
-/// What quoting most often gets wrong.
+/// The characters that quoting most often gets wrong.
 const PIECES: [&str; 16] = [
     "'", "\"", "\\", "$", "`", "!", "\n", "\t", "\u{1b}", "\u{85}", "e\u{301}", "\u{a0}", "#", ";", "a", "1",
 ];

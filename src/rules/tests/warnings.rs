@@ -1,4 +1,4 @@
-//! What loads, and is warned of.
+//! Tests of warnings of rules that load.
 
 use std::path::{Path, PathBuf};
 
@@ -281,7 +281,7 @@ fn a_rule_that_no_call_reaches() {
     check_good("git log\ngit #x\n  allow_any = x\n");
     check_good("git #x\n  x = [a-z]+\ngit Log\ngit -x\ngit #y\n  y = [a-z0-9]+\n");
     check_good("git #x\n  x = -?[a-z]+\ngit #y\n  y = -?[a-z]+\n  allow_dash = y\n");
-    // 64 values and a literal are more than the first rule takes.
+    // The second rule takes a literal and 64 values, which is more than the first rule's 64 values.
     check_good("git #x...\n  allow_any = x\ngit a #y...\n  allow_any = y\n");
     check_good("git a #x...\n  allow_any = x\ngit a\ngit #y...\n  allow_any = y\n");
 }
@@ -297,7 +297,7 @@ fn warnings_cost_little_among_many_rules() {
     check_good(&text);
 }
 
-/// An error whose help says this.
+/// Checks that there is an error with this text in its help.
 fn check_help(text: &str, help: &str) {
     let said = load_text(text).expect_err("it is an error");
     assert!(said.contains(help), "{text}: {help:?} is not in {said}");

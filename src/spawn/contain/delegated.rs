@@ -1,7 +1,8 @@
-//! Launchers in groups of a cgroup that is delegated to the broker. A launcher is made right inside its
-//! group, so that nothing is ever moved; no manager is asked. A call takes one that is parked for its socket,
-//! or has one made. One thread, the keeper, does what no call should wait for: it parks others, lets go of
-//! what is too much, and removes the groups of calls that are over.
+//! Launchers in groups (cgroups) below a cgroup that is delegated to the broker. The kernel makes a launcher
+//! inside its group, so that no process is ever moved, and no manager is asked. A call takes a launcher that
+//! is parked for its socket, or has one made. A thread of its own, `groups`, does the work that no call
+//! should wait for: it parks launchers, dismisses surplus ones, and removes the groups of calls that are
+//! over.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +32,7 @@ pub(super) struct DelegatedGroups {
     tasks: Sender<GroupTask>,
 }
 
-/// What calls and the keeper share.
+/// The state that calls and the groups thread share.
 #[derive(Debug)]
 struct SharedGroups {
     delegation: Delegation,
@@ -40,7 +41,7 @@ struct SharedGroups {
     groups: Locked<HashMap<SocketName, SocketGroups>>,
 }
 
-/// What there is for one socket.
+/// One socket's cgroup for its calls, and the launchers parked for it.
 #[derive(Debug)]
 struct SocketGroups {
     calls: Arc<CallsCgroup>,
@@ -48,7 +49,7 @@ struct SocketGroups {
 }
 
 impl DelegatedGroups {
-    /// Groups below the delegated one, with launchers of `pool`.
+    /// Groups below the delegated cgroup, for launchers of `pool`.
     pub(in crate::spawn) fn new(
         delegation: Delegation,
         pool: Arc<LauncherPool>,
@@ -68,7 +69,7 @@ impl DelegatedGroups {
         Ok(Self { shared, tasks })
     }
 
-    /// A launcher in a group that has these limits.
+    /// A launcher in a group that has the limits of `resources`.
     pub(in crate::spawn) fn take(&self, socket: &SocketName, resources: &[Resource]) -> io::Result<Launcher> {
         let parked = resources.is_empty().then(|| self.parked(socket)).transpose()?.flatten();
         match parked {
@@ -77,8 +78,8 @@ impl DelegatedGroups {
         }
     }
 
-    /// Has others parked in the place of those that were taken. The end of a call does so too: a keeper at
-    /// work takes the processor from the calls beside it.
+    /// Has launchers parked in the place of those that were taken. The end of a call does so too, and calls
+    /// mostly leave it to that: a groups thread at work takes processor time from running calls.
     pub(in crate::spawn) fn refill(&self) {
         drop(self.tasks.send(GroupTask::Look));
     }
@@ -96,7 +97,8 @@ impl DelegatedGroups {
     fn parked(&self, socket: &SocketName) -> io::Result<Option<Launcher>> {
         self.shared.calls(socket)?;
         let give_up = Instant::now() + NURSERY_WAIT;
-        // Others are parked meanwhile; a nursery that makes none at all must not keep a call here.
+        // The groups thread parks launchers meanwhile, so this loop needs a limit: a nursery that makes none
+        // must not hold up the call.
         while Instant::now() < give_up {
             let (taken, is_low) = {
                 let mut groups = self.shared.groups.lock();
@@ -107,8 +109,8 @@ impl DelegatedGroups {
                 self.refill();
             }
             let Some(ordered) = taken else { return Ok(None) };
-            // One that was killed while it was parked, or whose nursery ended before it was made, is passed
-            // over.
+            // A launcher that was killed while it was parked, or whose nursery ended before it was made, is
+            // passed over.
             if let Some(launcher) = ordered.arrive().ok().filter(Launcher::is_alive) {
                 return Ok(Some(launcher));
             }
@@ -118,7 +120,7 @@ impl DelegatedGroups {
 }
 
 impl SharedGroups {
-    /// The group of a socket's calls, made for the first one.
+    /// The cgroup above the groups of a socket's calls, made for the socket's first call.
     fn calls(&self, socket: &SocketName) -> io::Result<Arc<CallsCgroup>> {
         let mut groups = self.groups.lock();
         if let Some(known) = groups.get(socket) {
@@ -144,15 +146,15 @@ impl SharedGroups {
     }
 }
 
-/// The thread's own state.
+/// The groups thread's own state.
 struct GroupsThread {
     shared: Arc<SharedGroups>,
     reaper: Arc<Reaper>,
     tasks: Sender<GroupTask>,
-    /// The groups in which something was left running, by path: as many as there are, so no handle of each is
-    /// held.
+    /// The paths of groups in which a process was left running. Their number has no limit, so no descriptor
+    /// is held for each.
     kept: Vec<String>,
-    /// When to look at those again.
+    /// When to look at the kept groups again.
     look: Option<Instant>,
 }
 
@@ -178,13 +180,13 @@ impl GroupsThread {
         self.dismiss(parked);
     }
 
-    /// When something is to be done without being told.
+    /// When there is work without a task.
     fn due(&self) -> Option<Instant> {
         self.shared.groups.lock().values().filter_map(|groups| groups.warm.due()).chain(self.look).min()
     }
 
-    /// Removes a group, at once or when what was left in it has ended. One that the kernel does not give up
-    /// is left to the broker's end.
+    /// Removes a group, at once or, if processes are left in it, when they have ended. A group that cannot be
+    /// removed is left to the broker's end.
     fn remove(&mut self, group: &Cgroup) {
         if let Ok(false) = group.remove() {
             self.kept.push(group.path().into());
@@ -201,7 +203,7 @@ impl GroupsThread {
         }
     }
 
-    /// Has as many launchers parked as are wanted, and lets go of what is too much.
+    /// Has as many launchers parked as are wanted, and dismisses surplus ones.
     fn fill(&self) {
         let now = Instant::now();
         let (mut wanted, mut surplus) = (Vec::new(), Vec::new());
@@ -213,7 +215,7 @@ impl GroupsThread {
         }
         self.dismiss(surplus);
         for (socket, calls) in wanted {
-            // What fails now is tried again, and told, by the call that needs it.
+            // A failure is not reported here: the call that needs a launcher tries again, and reports it.
             let Ok(ordered) = self.shared.order(&calls, &[], &self.tasks) else { return };
             if let Some(groups) = self.shared.groups.lock().get_mut(&socket) {
                 groups.warm.ready.push_back(ordered);

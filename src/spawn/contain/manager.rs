@@ -1,12 +1,12 @@
-//! The scope maker's connection to the manager: at most one connection at a time. A connection that broke is
-//! not tried again at once, and less and less often as long as nothing good comes of it.
+//! The scope maker's connection to the manager: at most one connection at a time. After a connection broke,
+//! the next attempt waits, and longer after each one that led to no scope.
 
 use std::time::{Duration, Instant};
 
 use crate::limits::{BUS_RETRY_MAX, BUS_RETRY_MIN};
 use crate::sd::{BusAddress, BusError, ManagerBus, ManagerReply};
 
-/// The line.
+/// The connection to the manager, or the time of the next attempt.
 pub(super) struct ManagerConnection {
     address: BusAddress,
     bus: Option<ManagerBus>,
@@ -27,7 +27,7 @@ impl ManagerConnection {
         self.bus.as_ref()
     }
 
-    /// What the manager has said since the last time.
+    /// The manager's replies since the last call of this function.
     pub(in crate::spawn) fn hear(&mut self) -> Result<Vec<ManagerReply>, BusError> {
         self.bus.as_mut().map_or(Ok(Vec::new()), ManagerBus::hear)
     }
@@ -43,7 +43,7 @@ impl ManagerConnection {
         Ok(())
     }
 
-    /// Hangs up, and waits for longer than the last time before it is due again. A manager that said no is
+    /// Closes the connection, and doubles the time until the next attempt. A manager that denied access is
     /// not asked again.
     pub(in crate::spawn) fn hang_up(&mut self, why: &BusError) {
         self.bus = None;
@@ -52,7 +52,7 @@ impl ManagerConnection {
         self.retry = (self.retry * 2).min(BUS_RETRY_MAX);
     }
 
-    /// It is good: should it break, it is tried again soon.
+    /// A scope was made on this connection: should it break, the next attempt comes soon.
     pub(super) fn praise(&mut self) {
         self.retry = BUS_RETRY_MIN;
     }

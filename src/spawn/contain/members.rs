@@ -1,5 +1,5 @@
-//! The processes of a call in its cgroup: all but its relay, which still delivers what they wrote when they
-//! are ended.
+//! The processes of a call in its cgroup, without the call's relay: when the others are ended, the relay
+//! still delivers what they wrote.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -23,7 +23,7 @@ pub(in crate::spawn) struct CallMembers<'a> {
 }
 
 impl<'a> CallMembers<'a> {
-    /// Those in `cgroup`, but for the call's relay where that is in there.
+    /// The processes in `cgroup`, without the call's relay if that is in the cgroup too.
     pub(in crate::spawn) fn new(cgroup: &'a Cgroup, relay: Option<Pid>) -> Self {
         Self { cgroup, relay }
     }
@@ -33,23 +33,24 @@ impl<'a> CallMembers<'a> {
         self.cgroup
     }
 
-    /// Whether there is one.
+    /// Whether there is a process besides the relay.
     pub(in crate::spawn) fn is_populated(&self) -> io::Result<bool> {
         if self.relay.is_none() { self.cgroup.is_populated() } else { Ok(!self.list()?.is_empty()) }
     }
 
-    /// Sends a signal to each.
+    /// Sends a signal to each process.
     pub(in crate::spawn) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.cgroup.signal_others(signal, self.relay)
     }
 
-    /// Kills each: all at once, where no relay has to be spared.
+    /// Kills each process: all at once with `cgroup.kill`, where no relay has to be spared.
     pub(in crate::spawn) fn kill(&self) -> io::Result<()> {
         self.relay.map_or_else(|| self.cgroup.kill(), |relay| self.cgroup.kill_others(relay))
     }
 
-    /// SIGTERM to all, if they were not asked yet, and from `kill_from` on the end of all. Gives how many
-    /// stay all the same. What cannot be ended one by one is ended together with the relay.
+    /// Sends SIGTERM to all processes if `ask` says so, and SIGKILL from `kill_from` on. Gives the number of
+    /// processes that could not be ended. Processes that cannot be ended one by one are killed together with
+    /// the relay.
     pub(in crate::spawn) fn end(
         &self,
         ask: bool,
@@ -59,7 +60,7 @@ impl<'a> CallMembers<'a> {
         self.end_until(ask, kill_from, kill_from.max(Instant::now()) + KILL_GRACE, stop)
     }
 
-    /// The same, and gives up at this time at the latest.
+    /// Like [`Self::end`], but gives up at `give_up` at the latest.
     pub(in crate::spawn) fn end_until(
         &self,
         ask: bool,
@@ -90,7 +91,7 @@ impl<'a> CallMembers<'a> {
         Ok(self.list()?.len())
     }
 
-    /// Waits until none is left, or `until`. Gives whether none is.
+    /// Waits until no process is left, or `until`. Gives whether none is left.
     fn wait_empty(&self, until: Instant) -> io::Result<bool> {
         if self.relay.is_none() {
             return self.cgroup.wait_empty(until);
@@ -100,8 +101,9 @@ impl<'a> CallMembers<'a> {
             if left.is_empty() || Instant::now() >= until {
                 return Ok(left.is_empty());
             }
-            // The cgroup says nothing while the relay is in it, so the end of one is waited for, and not for
-            // long: it may be another's child that ends later.
+            // While the relay is in the cgroup, `cgroup.events` does not change when the other processes end.
+            // So the end of one process is waited for, and only briefly: another may start a child that ends
+            // later.
             let end = left.first().and_then(|pid| sys::open_pidfd(*pid).ok());
             let mut ended: Vec<_> =
                 end.iter().map(|pidfd| PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)).collect();

@@ -1,6 +1,6 @@
-//! What a call's processes are alone in: a transient scope of a systemd manager (`scope_maker.rs` and
-//! `manager.rs`), or a group below one that was delegated to the broker (`delegated.rs`). `scope_pool.rs` is
-//! the calls' side, `warm.rs` says how many are kept ahead of need.
+//! A cgroup for each call's processes: a transient scope of a systemd manager (`scope_maker.rs` and
+//! `manager.rs`), or a group below the cgroup that was delegated to the broker (`delegated.rs`). Calls use
+//! `scope_pool.rs`; `warm.rs` decides how many launchers are kept ahead of need.
 
 pub(super) mod delegated;
 pub(super) mod manager;

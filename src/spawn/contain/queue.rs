@@ -1,4 +1,4 @@
-//! A queue whose receiver can wait for descriptors too: an eventfd says that the queue has something.
+//! A queue whose receiver can wait for a descriptor too: an eventfd is readable while the queue has messages.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -10,14 +10,14 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::sys::{self, Wakeup};
 
-/// Where the thread is told.
+/// The sender's side.
 #[derive(Debug)]
 pub(super) struct QueueSender<T> {
     queue: Sender<T>,
     wakeup: Arc<Wakeup>,
 }
 
-/// The thread's side.
+/// The receiving thread's side.
 #[derive(Debug)]
 pub(super) struct QueueReceiver<T> {
     queue: Receiver<T>,
@@ -32,7 +32,7 @@ pub(super) fn queue<T>() -> io::Result<(QueueSender<T>, QueueReceiver<T>)> {
 }
 
 impl<T> QueueSender<T> {
-    /// Tells the thread, if there is one.
+    /// Sends `news` to the thread; nothing, if the thread has ended.
     pub(in crate::spawn) fn tell(&self, news: T) {
         if self.queue.send(news).is_ok() {
             self.wakeup.wake();
@@ -41,8 +41,8 @@ impl<T> QueueSender<T> {
 }
 
 impl<T> QueueReceiver<T> {
-    /// Waits for news, for something to read elsewhere, or for this time. Gives whether there is something
-    /// elsewhere.
+    /// Waits for news, for `elsewhere` to become readable, or until `until`. Gives whether `elsewhere` is
+    /// readable.
     pub(in crate::spawn) fn wait(
         &self,
         elsewhere: Option<&impl AsFd>,
@@ -52,7 +52,7 @@ impl<T> QueueReceiver<T> {
         looked_at.extend(elsewhere.map(|other| PollFd::new(other.as_fd(), PollFlags::POLLIN)));
         sys::poll_until(&mut looked_at, until)?;
         if looked_at[0].any() == Some(true) {
-            // Before the queue is read: news that come later wake this thread again.
+            // Cleared before the queue is read: news that arrive later make the eventfd readable again.
             self.wakeup.clear();
         }
         Ok(looked_at.get(1).is_some_and(|other| other.any() == Some(true)))

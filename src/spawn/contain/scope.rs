@@ -1,6 +1,6 @@
-//! What a launcher is alone in, and what then holds its command and all that it starts: a unit of a
-//! manager's, or a group below one that was delegated to the broker. Both are a cgroup to those who end a
-//! call.
+//! The cgroup of one launcher, and later of its command and all processes that it starts: a scope unit of a
+//! manager, or a group below the cgroup that was delegated to the broker. The code that ends a call sees only
+//! the cgroup.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -18,13 +18,14 @@ pub struct CallScope {
 
 #[derive(Debug)]
 enum ScopeKind {
-    /// Gone with the call: what is still to be said of the unit is then not said. The manager removes it.
+    /// A scope unit, which the manager removes. The name lives as long as the call: a description that is not
+    /// sent by then ([`ScopeCaption`](super::shared::ScopeCaption) holds a weak reference) is dropped.
     Unit(Arc<ScopeName>),
-    /// Whoever removes it, once the call is over.
+    /// A delegated group, and the queue of the thread that removes it once the call is over.
     Group(Sender<GroupTask>),
 }
 
-/// What the keeper of delegated groups is told.
+/// A message to the thread that parks launchers in delegated groups and removes groups.
 #[derive(Debug)]
 pub(in crate::spawn) enum GroupTask {
     /// A launcher was taken.
@@ -41,12 +42,12 @@ impl CallScope {
         Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Unit(Arc::new(name)) }
     }
 
-    /// A group of the broker's own. Dropped, it is handed to its keeper.
+    /// A delegated group. When it is dropped, the groups thread removes it.
     pub(in crate::spawn) fn group(cgroup: Cgroup, groups_thread: Sender<GroupTask>) -> Self {
         Self { cgroup: Arc::new(cgroup), kind: ScopeKind::Group(groups_thread) }
     }
 
-    /// The unit's name, if it is one.
+    /// The name of the scope unit; `None` for a group.
     pub fn name(&self) -> Option<&Arc<ScopeName>> {
         match &self.kind {
             ScopeKind::Unit(name) => Some(name),
@@ -54,7 +55,7 @@ impl CallScope {
         }
     }
 
-    /// What records call it: the unit's name, or `cgroup:` and the group's path.
+    /// The scope's name in records: the unit's name, or `cgroup:` and the group's path.
     pub fn label(&self) -> String {
         match &self.kind {
             ScopeKind::Unit(name) => name.as_str().into(),
@@ -62,12 +63,12 @@ impl CallScope {
         }
     }
 
-    /// The path and the number of its cgroup.
+    /// The path and the id of its cgroup.
     pub fn place(&self) -> Option<(&str, u64)> {
         self.cgroup.id().ok().map(|id| (self.cgroup.path(), id))
     }
 
-    /// Its processes.
+    /// The cgroup.
     pub(in crate::spawn) fn cgroup(&self) -> &Cgroup {
         &self.cgroup
     }
@@ -76,7 +77,7 @@ impl CallScope {
 impl Drop for CallScope {
     fn drop(&mut self) {
         if let ScopeKind::Group(groups_thread) = &self.kind {
-            // Without a keeper the broker ends, and removes all groups itself.
+            // The groups thread is gone only when the broker stops, which removes all groups itself.
             drop(groups_thread.send(GroupTask::Remove(self.cgroup.clone())));
         }
     }

@@ -1,6 +1,7 @@
-//! The thread that puts launchers into scopes. It alone speaks to the manager, and never waits for one
-//! answer: several scopes are in the making at once, and it listens to the manager and to calls at one time.
-//! A manager that is lost is looked for again when a call would like to have it, less and less often.
+//! The thread that puts launchers into scopes, and the only one that speaks to the manager. It never blocks
+//! on one reply: it polls the manager's connection and the calls' queue together, and several scopes are in
+//! the making at once. When the connection is lost, a call that wants a scope triggers the next attempt, at
+//! growing intervals.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,17 +23,17 @@ use super::scope::CallScope;
 use super::shared::{MakerEvent, ManagerState, ScopeCaption, ScopeNews, ScopeOrder, SharedScopes};
 use super::warm::WarmSet;
 
-/// The thread's own state.
+/// The scope maker's own state.
 pub(super) struct ScopeMaker {
     line: ManagerConnection,
     pool: Arc<LauncherPool>,
     shared: Arc<SharedScopes>,
-    /// By the scope's name.
+    /// The scopes that were asked for and are not there yet, by name.
     making: HashMap<String, PendingScope>,
-    /// What a serial number was for.
+    /// The request behind each D-Bus serial number.
     asked: HashMap<u32, AskedScope>,
     scopes: u64,
-    /// One complaint a connection is enough.
+    /// Whether a failed description was reported on this connection already.
     undescribed: bool,
 }
 
@@ -44,7 +45,7 @@ struct PendingScope {
     since: Instant,
 }
 
-/// Who gets it.
+/// Where the launcher goes once its scope is there.
 enum ScopeGoal {
     Park(SocketName),
     Call(SyncSender<Result<Launcher, BusError>>),
@@ -78,7 +79,7 @@ impl ScopeMaker {
             match queue.wait(self.line.bus(), self.due()) {
                 Ok(false) => {}
                 Ok(true) => self.listen(),
-                // The kernel has no memory for it: not at once again.
+                // The kernel had no memory for poll(2): wait before the next try.
                 Err(_) => thread::sleep(SEND_RETRY),
             }
             while let Some(event) = queue.next() {
@@ -103,7 +104,7 @@ impl ScopeMaker {
         self.shared.wake();
     }
 
-    /// When something is to be done without an event.
+    /// When there is work without an event.
     fn due(&self) -> Option<Instant> {
         let state = self.shared.state();
         let shrink = state.warm_sets.values().filter_map(WarmSet::due).min();
@@ -111,7 +112,7 @@ impl ScopeMaker {
         [shrink, late].into_iter().flatten().min()
     }
 
-    /// Hears what the manager said.
+    /// Handles the manager's replies.
     fn listen(&mut self) {
         match self.line.hear() {
             Ok(words) => words.into_iter().for_each(|word| self.hear(word)),
@@ -119,7 +120,7 @@ impl ScopeMaker {
         }
     }
 
-    /// Connects, unless that is done or was tried just now.
+    /// Connects, unless there is a connection or an attempt failed just now.
     fn connect(&mut self) {
         if !self.line.is_due() {
             return;
@@ -133,7 +134,7 @@ impl ScopeMaker {
         }
     }
 
-    /// There is no manager for now: nobody waits for it any longer.
+    /// Closes the connection, and tells every waiting call that there is no manager for now.
     fn lose(&mut self, why: &BusError) {
         self.line.hang_up(why);
         self.asked.clear();
@@ -145,7 +146,7 @@ impl ScopeMaker {
         self.shared.lose(why);
     }
 
-    /// Takes the manager for lost when it owes an answer for too long.
+    /// Drops the connection when a scope has been in the making for [`SCOPE_WAIT`].
     fn give_up(&mut self) {
         let now = Instant::now();
         if self.making.values().any(|making| making.since + SCOPE_WAIT <= now) {
@@ -153,7 +154,7 @@ impl ScopeMaker {
         }
     }
 
-    /// Has as many scopes made as are wanted, and lets go of what is too much.
+    /// Asks for as many scopes as are wanted, and dismisses surplus launchers.
     fn fill(&mut self) {
         let now = Instant::now();
         let mut wanted = Vec::new();
@@ -164,14 +165,14 @@ impl ScopeMaker {
             surplus.extend(warm.ready.drain(kept..));
             let making = self.making_for(socket);
             let missing = (target + warm.waiting).saturating_sub(warm.ready.len() + making);
-            // A manager finishes those that it was asked for together at the same time, so what a call waits
-            // for is not asked for along with what is only kept.
+            // A manager finishes scopes at one time that were asked for together, so a scope that a call
+            // waits for is not asked for together with scopes that are only to be parked.
             let room = warm.waiting.max(SCOPES_MAKING).saturating_sub(making);
             wanted.extend(std::iter::repeat_n(socket.clone(), missing.min(room)));
         }
         dismiss(surplus, &self.shared.reaper);
         for socket in wanted {
-            // The nursery is gone: there will be another look when the next call comes.
+            // The nursery is gone: the next call triggers another try.
             let Ok(launcher) = self.raw() else { return };
             self.start(launcher, &socket.clone(), &[], ScopeGoal::Park(socket));
         }
@@ -217,7 +218,7 @@ impl ScopeMaker {
         }
     }
 
-    /// Says which call runs in a scope.
+    /// Gives a scope the description that names its call.
     fn describe(&mut self, caption: &ScopeCaption) {
         let (Some(name), Some(bus)) = (caption.scope.upgrade(), self.line.bus()) else { return };
         match bus.describe(&name, &caption.text) {
@@ -239,7 +240,7 @@ impl ScopeMaker {
         }
     }
 
-    /// A scope is there.
+    /// The manager has made a scope: its launcher goes to its call, or is parked.
     fn finish(&mut self, unit: &str) {
         let Some(making) = self.making.remove(unit) else { return };
         let PendingScope { mut launcher, name, goal, since } = making;
@@ -255,14 +256,15 @@ impl ScopeMaker {
         self.line.praise();
         self.shared.found();
         match goal {
-            // A call that gave up has dropped its end, and the launcher ends with this.
+            // A call that gave up has dropped its receiver: then the send fails, and dropping the launcher
+            // ends it.
             ScopeGoal::Call(reply) => drop(reply.send(Ok(launcher))),
             ScopeGoal::Park(socket) => self.shared.park(&socket, launcher),
         }
     }
 
-    /// A scope was not made. One for a call with properties of its own is that call's matter; one of the
-    /// others means that there are none to be had.
+    /// The manager did not make a scope. If the scope had one call's own properties, only that call fails; if
+    /// it was to be parked, the manager is taken to make none.
     fn fail(&mut self, unit: &str, why: BusError) {
         let Some(making) = self.making.remove(unit) else { return };
         match making.goal {
@@ -272,13 +274,14 @@ impl ScopeMaker {
                     self.lose(&why);
                 }
             }
-            // It was killed on the way, and its scope went with it.
+            // The launcher was killed meanwhile, and its scope ended with it: nothing is wrong with the
+            // manager.
             ScopeGoal::Park(_) if !making.launcher.is_alive() => {}
             ScopeGoal::Park(_) => self.lose(&why),
         }
     }
 
-    /// A call that is over has no scope to describe.
+    /// Reports, once a connection, that a description failed. Not for a scope that is gone: its call is over.
     fn note_undescribed(&mut self, why: &str) {
         let over = why.contains("NoSuchUnit") || why.contains("not loaded") || why.contains("not found");
         if !over && !std::mem::replace(&mut self.undescribed, true) {

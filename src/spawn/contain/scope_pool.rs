@@ -1,6 +1,7 @@
-//! Launchers in a scope of their own, ahead of need: the calls' side. A call takes one that is parked for its
-//! socket, or waits for one. Making them is the work of one thread, `scope_maker.rs`, which alone speaks to
-//! the manager. Where that makes none, `delegated.rs` does without it, if the broker has a group of its own.
+//! Launchers that are each in a scope of their own, as calls get them. A call takes a launcher that is parked
+//! for its socket, or waits for one. The scopes are made by one thread, in `scope_maker.rs`, which alone
+//! speaks to the manager. Where the manager makes none and a cgroup is delegated to the broker,
+//! `delegated.rs` makes groups instead.
 
 use std::io;
 use std::sync::Arc;
@@ -27,14 +28,14 @@ use super::shared::{
 };
 use super::warm::{KeepPolicy, WarmSet};
 
-/// What a call needs.
+/// The scope that a call needs.
 #[derive(Clone, Copy, Debug)]
 pub struct ScopeWant<'a> {
-    /// The socket that was asked.
+    /// The socket on which the call was requested.
     pub socket: &'a SocketName,
     /// Whether it has to be in a scope.
     pub mode: ScopeMode,
-    /// What the scope is to be given.
+    /// The limits that the scope is to have.
     pub resources: &'a [Resource],
 }
 
@@ -44,14 +45,14 @@ pub struct ScopePool {
     pool: Arc<LauncherPool>,
     shared: Arc<SharedScopes>,
     scope_maker: QueueSender<MakerEvent>,
-    /// Whether some were taken that the scope maker was not told of.
+    /// Whether launchers were taken since the scope maker was last told to look.
     owed: AtomicBool,
     groups: Result<DelegatedGroups, DelegationError>,
 }
 
 impl ScopePool {
-    /// Scopes from the manager behind `address`, or groups of the delegated one, for launchers of `pool`.
-    /// Nothing is done before [`Self::warm`] or the first call that wants one.
+    /// Scopes from the manager behind `address`, or groups below the delegated cgroup, for launchers of
+    /// `pool`. Nothing is made before [`Self::warm`] or the first call that wants a scope.
     pub fn new(
         pool: Arc<LauncherPool>,
         reaper: Arc<Reaper>,
@@ -75,7 +76,8 @@ impl ScopePool {
         Ok(Self { pool, shared, scope_maker, owed: AtomicBool::new(false), groups })
     }
 
-    /// Looks for what calls under these modes will want, now, and says so when it is not there.
+    /// Connects to the manager now, if calls under these modes will want scopes, and reports a missing
+    /// manager or delegated cgroup.
     pub fn warm(&self, modes: &[ScopeMode]) {
         if let Err(why) = &self.groups
             && modes.contains(&ScopeMode::Delegate)
@@ -92,7 +94,7 @@ impl ScopePool {
         self.scope_maker.tell(MakerEvent::Look);
     }
 
-    /// What calls get instead of a scope, while the manager makes none.
+    /// The substitute for a scope that calls get while the manager makes none; `None` while it makes them.
     pub fn instead(&self) -> Option<ScopeFallback> {
         matches!(self.shared.state().manager, ManagerState::Gone(_)).then_some(self.shared.instead)
     }
@@ -124,8 +126,8 @@ impl ScopePool {
         if want.resources.is_empty() { self.parked(want) } else { self.made(want) }
     }
 
-    /// A group, or nothing around the call; but limits that a rule asks for are not dropped because nobody is
-    /// there to set them.
+    /// A launcher in a group, or in no cgroup of its own. A call whose rule sets limits is refused rather
+    /// than run without them.
     fn instead_of_scope(&self, want: &ScopeWant<'_>, why: BusError) -> Result<Launcher, Refusal> {
         let limited = !want.resources.is_empty();
         match self.shared.instead {
@@ -152,9 +154,9 @@ impl ScopePool {
         }
     }
 
-    /// A call lasts: there will be a launcher in its place, and its scope's description says which call runs
-    /// there. Not waited for, and not done for a call that is over before anybody could have looked: a
-    /// description costs the manager half as much again as the scope itself.
+    /// Notes that a call lasts: the scope maker describes its scope by its call, or the groups thread parks
+    /// another launcher. The description is not waited for, and short calls get none, since nobody would see
+    /// it: a description costs the manager half as much again as the scope itself.
     pub fn note_lasting(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
         let Some(scope) = launcher.scope() else { return };
         match (scope.name(), &self.groups) {
@@ -167,14 +169,14 @@ impl ScopePool {
         }
     }
 
-    /// Has others made in the place of those that were taken: a call has been answered.
+    /// Has launchers made in the place of those that were taken; for the time after a call's reply.
     pub fn refill(&self) {
         if self.owed.swap(false, Ordering::Relaxed) {
             self.scope_maker.tell(MakerEvent::Look);
         }
     }
 
-    /// Makes no more, and lets go of what is parked: the broker stops.
+    /// Makes no more launchers, and dismisses the parked ones: the broker stops.
     pub fn stop(&self) {
         self.scope_maker.tell(MakerEvent::Stop);
         if let Ok(groups) = &self.groups {
@@ -182,7 +184,7 @@ impl ScopePool {
         }
     }
 
-    /// Removes what was made for calls: they are all over.
+    /// Removes all groups: every call is over.
     pub fn clear(&self) {
         if let Ok(groups) = &self.groups {
             groups.clear();
@@ -193,8 +195,8 @@ impl ScopePool {
         self.pool.take().map_err(Refusal::no_launcher)
     }
 
-    /// How long a call waits for the manager as it stands. One that could have a group instead does not wait
-    /// as long for a bus that says nothing as for a manager that is busy.
+    /// How long a call waits for the manager in its present state. A call that could have a group instead
+    /// waits less for a bus that has not answered yet than for a manager that is busy.
     fn patience(&self, want: &ScopeWant<'_>, manager: &ManagerState) -> Duration {
         let can_do_without = want.mode == ScopeMode::Auto && self.shared.instead == ScopeFallback::Group;
         if can_do_without && matches!(manager, ManagerState::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
@@ -249,7 +251,7 @@ impl ScopePool {
             let left = give_up.saturating_duration_since(Instant::now());
             match answer.recv_timeout(left) {
                 Ok(made) => return made,
-                // The bus may have been reached meanwhile: then there is more patience.
+                // The scope maker may have connected meanwhile: then the call waits longer.
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
                 Err(_) => return Err(BusError::Silent),
             }

@@ -1,5 +1,5 @@
-//! What calls (`scope_pool.rs`) and the scope maker (`scope_maker.rs`) share: how the manager stands, and
-//! what is parked. And what the ones tell the other.
+//! The state that calls (`scope_pool.rs`) and the scope maker (`scope_maker.rs`) share: the state of the
+//! manager, and the parked launchers. Also the messages from calls to the scope maker.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,37 +16,37 @@ use crate::sys::{self, Locked};
 
 use super::warm::WarmSet;
 
-/// What an operator should know of the manager.
+/// News of scopes for the operator.
 #[derive(Debug)]
 pub enum ScopeNews<'a> {
-    /// The manager makes no scopes for now; what calls get instead that can do without.
+    /// The manager makes no scopes for now. Calls that can do without a scope get the fallback.
     Lost(&'a BusError, ScopeFallback),
-    /// It makes scopes again.
+    /// The manager makes scopes again.
     Back,
-    /// There is no delegated group, and rules want one.
+    /// No cgroup is delegated to the broker, and rules want one.
     NoGroups(&'a DelegationError),
-    /// A call that could do without has no group.
+    /// No group could be made for a call that can do without one.
     Ungrouped(&'a io::Error),
     /// A scope could not be given its description.
     Undescribed(&'a str),
 }
 
-/// What a call gets where the manager makes no scope, with `scope = auto`.
+/// The substitute for a scope with `scope = auto`, while the manager makes none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScopeFallback {
-    /// A group of the broker's delegated one.
+    /// A group below the cgroup that is delegated to the broker.
     Group,
-    /// Nothing that holds what it starts.
+    /// No cgroup of its own.
     Nothing,
 }
 
-/// Who is told.
+/// The function that reports news to the operator.
 pub type TellNews = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 
-/// What the scope maker is told.
+/// A message to the scope maker.
 #[derive(Debug)]
 pub(super) enum MakerEvent {
-    /// Something was taken, or is waited for.
+    /// A launcher was taken, or a call waits for one.
     Look,
     /// A call waits for a scope with properties of its own.
     Make(ScopeOrder),
@@ -56,7 +56,7 @@ pub(super) enum MakerEvent {
     Stop,
 }
 
-/// What the description of a scope is to be, as long as its call runs.
+/// The description that a scope is to get, as long as its call runs.
 #[derive(Debug)]
 pub(super) struct ScopeCaption {
     pub(in crate::spawn) scope: Weak<ScopeName>,
@@ -71,7 +71,7 @@ pub(super) struct ScopeOrder {
     pub(in crate::spawn) reply: SyncSender<Result<Launcher, BusError>>,
 }
 
-/// What calls and the scope maker share.
+/// The state that calls and the scope maker share.
 pub(super) struct SharedScopes {
     state: Locked<ScopesState>,
     pub(in crate::spawn) reaper: Arc<Reaper>,
@@ -88,28 +88,28 @@ impl std::fmt::Debug for SharedScopes {
 #[derive(Debug)]
 pub(super) struct ScopesState {
     pub(super) manager: ManagerState,
-    /// Whether the last news was that there are none.
+    /// Whether the last news was that there are no scopes.
     said_lost: bool,
     /// Whether the last news was that a group could not be made.
     said_ungrouped: bool,
     pub(super) warm_sets: HashMap<SocketName, WarmSet<Launcher>>,
-    /// Where the calls of each socket wait.
+    /// The condition variable on which the calls of each socket wait.
     queues: HashMap<SocketName, Arc<Condvar>>,
 }
 
 /// Whether scopes can be had.
 #[derive(Debug)]
 pub(super) enum ManagerState {
-    /// There is no connection yet.
+    /// There is no connection to the manager yet.
     Unknown,
-    /// It answers; no scope was made on this connection yet.
+    /// The bus answers; no scope was made on this connection yet.
     Connected,
     Here,
     Gone(BusError),
 }
 
 impl SharedScopes {
-    /// Nothing was made yet.
+    /// The state before the first connection.
     pub(in crate::spawn) fn new(
         manager: ManagerState,
         reaper: Arc<Reaper>,
@@ -125,7 +125,7 @@ impl SharedScopes {
         self.state.lock()
     }
 
-    /// Has a call wait until there is a launcher for its socket, or none to be had.
+    /// Has a call wait until its socket's waiters are woken: a launcher was parked, or there is no manager.
     pub(in crate::spawn) fn wait<'s>(
         &self,
         mut state: MutexGuard<'s, ScopesState>,
@@ -152,12 +152,12 @@ impl SharedScopes {
         self.state().queues.values().for_each(|queue| queue.notify_all());
     }
 
-    /// There is a manager, whatever it will say.
+    /// Notes that there is a connection; whether the manager makes scopes is not known yet.
     pub(super) fn connected(&self) {
         self.state().manager = ManagerState::Connected;
     }
 
-    /// Scopes can be had from now on: one was made.
+    /// Notes that the manager makes scopes: one was made.
     pub(in crate::spawn) fn found(&self) {
         let mut state = self.state();
         state.manager = ManagerState::Here;
@@ -168,11 +168,11 @@ impl SharedScopes {
         }
     }
 
-    /// None can be had from now on; what is parked ends.
+    /// Notes that the manager makes no scopes for now, and dismisses the parked launchers.
     pub(in crate::spawn) fn lose(&self, why: &BusError) {
         let mut state = self.state();
         state.manager = ManagerState::Gone(why.clone());
-        // A stop is nobody's trouble: who stopped the broker knows it.
+        // A stop is not reported: the operator who stopped the broker knows of it.
         let news = !matches!(why, BusError::Stopped(_)) && !std::mem::replace(&mut state.said_lost, true);
         let parked: Vec<_> = state.warm_sets.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
         drop(state);
@@ -183,7 +183,7 @@ impl SharedScopes {
         }
     }
 
-    /// One complaint is enough, until one was made again.
+    /// Reports that a group could not be made, once until a group was made again.
     pub(super) fn note_ungrouped(&self, why: Option<&io::Error>) {
         let said = std::mem::replace(&mut self.state().said_ungrouped, why.is_some());
         if let Some(why) = why.filter(|_| !said) {

@@ -1,5 +1,6 @@
-//! Launchers that are kept for the next calls, and how many there should be: a few, more after calls that
-//! found none, fewer when it is quiet again, and none for who sleeps, where that is the habit.
+//! The warm set: launchers that are kept for the next calls, and how many there should be. A few usually;
+//! more after calls that found none; fewer when it is quiet again; and, with a scope each, none for a socket
+//! that has had no call for long.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -9,51 +10,51 @@ use crate::limits::{
     SCOPES_SLEEP,
 };
 
-/// How many are kept, and for how long.
+/// How many launchers are kept, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::spawn) struct KeepPolicy {
     usual: usize,
     most: usize,
-    /// How long after a call that found none no more than usual are kept.
+    /// For how long after a call that found no launcher more than `usual` launchers are kept.
     quiet: Duration,
-    /// How long after the last call none are.
+    /// For how long after the last call launchers are kept at all; `None`: always.
     sleep: Option<Duration>,
 }
 
 impl KeepPolicy {
-    /// For one socket, each in a scope or a group.
+    /// Launchers for one socket, each in a scope or a group.
     pub(super) const SCOPED: Self = Self {
         usual: SCOPES_PARKED,
         most: SCOPES_PARKED_MAX,
         quiet: SCOPES_QUIET,
         sleep: Some(SCOPES_SLEEP),
     };
-    /// For whoever comes.
+    /// Launchers without a scope, for calls of any socket.
     pub(in crate::spawn) const BARE: Self =
         Self { usual: LAUNCHERS_PARKED, most: LAUNCHERS_PARKED_MAX, quiet: LAUNCHERS_QUIET, sleep: None };
 }
 
-/// What is kept.
+/// The launchers that are kept, and the calls that wait for one.
 #[derive(Debug)]
 pub(in crate::spawn) struct WarmSet<T> {
     pub(in crate::spawn) ready: VecDeque<T>,
     /// Calls that wait.
     pub(in crate::spawn) waiting: usize,
     policy: KeepPolicy,
-    /// How many to keep.
+    /// How many launchers to keep.
     target: usize,
     used: Instant,
-    /// When a call last found none.
+    /// When a call last found no launcher.
     short: Instant,
 }
 
 impl<T> WarmSet<T> {
-    /// Nothing yet, for who is there now.
+    /// An empty set, as if a call had come at `now`.
     pub(in crate::spawn) fn new(policy: KeepPolicy, now: Instant) -> Self {
         Self { ready: VecDeque::new(), waiting: 0, policy, target: policy.usual, used: now, short: now }
     }
 
-    /// How many are wanted at this time.
+    /// How many launchers are wanted at this time.
     pub(in crate::spawn) fn target(&mut self, now: Instant) -> usize {
         if self.policy.sleep.is_some_and(|sleep| now >= self.used + sleep) {
             self.target = 0;
@@ -63,7 +64,7 @@ impl<T> WarmSet<T> {
         self.target
     }
 
-    /// When fewer are wanted, if nothing happens until then.
+    /// When fewer launchers are wanted, if no call comes until then.
     pub(in crate::spawn) fn due(&self) -> Option<Instant> {
         match self.target {
             0 => None,
@@ -72,12 +73,12 @@ impl<T> WarmSet<T> {
         }
     }
 
-    /// Whether fewer than half are left: others are to be made at once, not when the call is over.
+    /// Whether fewer than half are left: then more are made at once, not when the call is over.
     pub(super) fn is_low(&self) -> bool {
         2 * self.ready.len() < self.target
     }
 
-    /// One that is alive; where there is none, more are kept from now on.
+    /// A launcher that is alive. Where there is none, more are kept from now on.
     pub(in crate::spawn) fn take(&mut self, now: Instant, is_alive: impl Fn(&T) -> bool) -> Option<T> {
         self.used = now;
         self.target = self.target.max(self.policy.usual);

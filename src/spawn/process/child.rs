@@ -1,9 +1,10 @@
-//! A launcher: a process that waits for one plan and becomes its command. What fails on the way is told to
-//! the broker, step and errno, and never looks like an exit of the command's.
+//! A launcher: a process that waits for one plan and becomes the plan's command. If a step fails, the
+//! launcher reports the step and the errno to the broker, so that a failed launch never looks like an exit of
+//! the command's.
 //!
-//! Until then it may live in the nursery's memory (`sys/clone_vm.rs`): so nothing here allocates or can
-//! panic, and its system calls are those that leave `errno` alone. A test of the house rules looks for what
-//! is not allowed.
+//! Until its exec a launcher may live in the nursery's memory (`sys/clone_vm.rs`): so nothing here allocates
+//! or can panic, and system calls are made by `sys/in_child.rs`, which leaves `errno` alone. A test of the
+//! house rules (`what_runs_in_shared_memory_is_fenced`) looks for other calls.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use super::received_plan::ReceivedPlan;
 /// The values that a launcher is made with.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::spawn) struct LauncherSetup {
-    /// Its stream, among the descriptors that it has copies of.
+    /// The number of its stream, among the nursery's descriptors that it has copies of.
     pub(in crate::spawn) stream: RawFd,
     /// Its parent, which it does not outlive.
     pub(in crate::spawn) broker: Pid,
@@ -32,7 +33,8 @@ pub(in crate::spawn) struct LauncherSetup {
     pub(super) open_files: u64,
 }
 
-/// A launcher's whole life. Returns only when there is no command: the broker left, or a step failed.
+/// A launcher's whole life; its result is the exit code. Returns only when there is no command: the broker
+/// hung up, a step failed, or the launcher served as a closer of connections or a call reaper.
 pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
     let mut stream = in_child::alone_with(setup.stream);
     if !ends_with(setup.broker) {
@@ -55,7 +57,7 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
     }
     let Some(mut stdio) = take_stdio(stream.as_fd(), source) else { return FAILED };
     let planned = match receive(stream.as_fd(), room) {
-        // The broker hung up: nobody wants a command, or a report.
+        // The broker hung up: it wants neither a command nor a report.
         Ok(None) => return FAILED,
         Ok(Some(planned)) => Ok(planned),
         Err(failure) => Err(failure),
@@ -64,9 +66,11 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
         ready?;
         take_place(&stdio, setup.open_files)?;
         if orders.opened.count() > 0 {
-            // What came from the caller stays open, and goes with exec or with what takes its number.
+            // The caller's descriptors are not closed here, where a close could block: exec closes them, or
+            // dup2(2) on their numbers does.
             mem::forget(mem::take(&mut stdio));
-            // The report has to be possible still.
+            // The stream is moved out of the way of the descriptors to be opened, so that a failure can still
+            // be reported.
             stream = at(LaunchStep::Open, sys::move_above(stream.as_fd(), orders.opened.count()))?;
             at(LaunchStep::Open, sys::open_places(orders.opened.iter()))?;
         }
@@ -77,54 +81,55 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
     FAILED
 }
 
-/// Has this process killed when `parent` dies. Gives whether that lives.
+/// Has the kernel kill this process when `parent` dies. Gives whether `parent` is alive.
 fn ends_with(parent: Pid) -> bool {
-    // The signal follows across exec; asked for before looking, so that a parent that dies in between is
-    // noticed.
+    // The setting lasts across exec. It is made before the parent is looked at, so that a parent that dies in
+    // between is noticed.
     in_child::end_with_parent().is_ok() && in_child::parent() == parent
 }
 
-/// Where a command's stdin, stdout and stderr come from: the first byte that a launcher is sent.
+/// The source of a command's stdin, stdout and stderr; the first byte that a launcher is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum StdioSource {
     /// Three descriptors that come with this byte.
     Given,
-    /// The message that waits on the connection that comes with this byte. What became of it is reported.
+    /// The request that waits on a connection; the connection comes with this byte. The launcher reports
+    /// whether it took the descriptors.
     Connection,
-    /// The same, and stdin is what the launcher has: `/dev/null`.
+    /// Like `Connection`, but stdin is the launcher's own: `/dev/null`.
     ConnectionWithoutStdin,
-    /// Another byte says it, to the process that this one makes to be the command: this one becomes its
-    /// reaper.
+    /// A later byte names the source. This process makes another, which reads that byte and becomes the
+    /// command, and is itself the command's reaper.
     Reaper,
 }
 
-/// A byte that a launcher was sent, and what came with it.
+/// A byte that a launcher was sent, and the descriptors that came with it.
 struct SentByte {
     kind: u8,
     descriptors: [Option<ChildFd>; REQUEST_FDS],
 }
 
-/// `None` when the broker hung up.
+/// The next byte that the broker sends; `None` when the broker hung up.
 fn await_source(stream: BorrowedFd<'_>) -> Option<SentByte> {
     let mut kind = [0];
     let (1, descriptors) = sys::receive_few::<REQUEST_FDS>(stream, &mut kind).ok()? else { return None };
     Some(SentByte { kind: kind[0], descriptors })
 }
 
-/// What a launcher reports when its command's descriptors are fit: as long as the report that they are not.
+/// The launcher's report that the command's descriptors are fit; as long as the report that they are not.
 pub(super) const FIT: [u8; UnfitStdio::BYTES] = [0; UnfitStdio::BYTES];
 
-/// How a launcher closes a connection instead of becoming a command: each byte that it is sent, with a
-/// connection. It answers each with a byte.
+/// How a launcher closes a connection instead of becoming a command: the byte that comes with the connection.
+/// The launcher answers each with a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CloseMode {
-    /// It takes out what waits there, so that the answer in the other direction is not lost, and lets go of
-    /// its copy.
+    /// It receives and drops the messages that wait on the connection, because closing a socket on which data
+    /// waits resets the connection, and the caller could lose its answer; then it closes its copy.
     Emptied = 16,
-    /// It keeps its copy until it ends, with all that waits there: the kernel has the end of a process wait
-    /// for no socket that lingers.
+    /// It keeps its copy, with the messages that wait there, until it ends: close(2) may block on a socket
+    /// that lingers, but the end of a process does not.
     AsItIs,
 }
 
@@ -140,7 +145,8 @@ fn close_connections(stream: BorrowedFd<'_>, mut how: CloseMode, mut sent: SentB
         let [Some(connection), ..] = sent.descriptors else { return FAILED };
         match how {
             CloseMode::Emptied => {
-                // A caller that left with an answer unread is told once, ahead of what it sent.
+                // `ECONNRESET` comes once, before the waiting messages, from a caller that closed with an
+                // answer unread.
                 while matches!(sys::discard(connection.as_fd()), Ok(true) | Err(Errno::ECONNRESET)) {}
                 drop(connection);
             }
@@ -153,8 +159,8 @@ fn close_connections(stream: BorrowedFd<'_>, mut how: CloseMode, mut sent: SentB
     }
 }
 
-/// The command's descriptors; of stdin `None` where the launcher's own is the command's. `None` in all when
-/// there are none to be had.
+/// The command's descriptors, with `None` for stdin where the command gets the launcher's own. `None` as a
+/// whole when the descriptors could not be taken.
 fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<ChildFd>; REQUEST_FDS]> {
     let SentByte { kind, descriptors: given } = sent;
     if kind == StdioSource::Given as u8 {
@@ -168,18 +174,19 @@ fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<ChildFd>
     in_child::write(stream, &report).ok()?;
     let [stdin, stdout, stderr] = taken.ok()?.map(Some);
     if kind == StdioSource::ConnectionWithoutStdin as u8 {
-        // It stays open, and goes with exec: to close it may take as long as its caller likes.
+        // The caller's stdin stays open until exec: a close of a caller's descriptor can block for as long as
+        // the caller likes.
         mem::forget(stdin);
         return Some([None, stdout, stderr]);
     }
     Some([stdin, stdout, stderr])
 }
 
-/// How a launcher ends that did not become a command.
+/// The exit code of a launcher that did not become a command.
 const FAILED: u8 = 1;
 
-/// The plan, and what is left of the room: enough for a pointer to each text, of which each takes five bytes
-/// at least. `None` when the broker hung up.
+/// Receives the plan, and gives it with the rest of the room: enough for a pointer to each text, since each
+/// text takes at least five bytes of the plan. `None` when the broker hung up.
 fn receive(
     stream: BorrowedFd<'_>,
     room: ChildMemory,
@@ -208,13 +215,14 @@ fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// What needs no plan: a session of its own, without a terminal, and the command's orphans.
+/// The steps that need no plan: begins a session, which has no terminal, and becomes the subreaper of the
+/// command's orphans.
 fn prepare() -> Result<(), LaunchFailure> {
     at(LaunchStep::Setsid, in_child::begin_session())?;
     at(LaunchStep::Subreaper, in_child::adopt_orphans())
 }
 
-/// The command's three descriptors, and the limit of them.
+/// Puts the command's three descriptors in their places, and sets the limit of open descriptors.
 fn take_place(
     [stdin, stdout, stderr]: &[Option<ChildFd>; REQUEST_FDS],
     open_files: u64,
@@ -223,12 +231,13 @@ fn take_place(
     for (place, fd) in (0..).zip([stdin, stdout, stderr]) {
         at(LaunchStep::Stdio, fd.as_ref().map_or(Ok(()), |fd| in_child::replace_stdio(fd.as_fd(), place)))?;
     }
-    // All others are close-on-exec already; this holds when one day one is not.
+    // All other descriptors are close-on-exec already; this call is for a descriptor that a later change to
+    // the code forgets.
     at(LaunchStep::Stdio, in_child::close_on_exec_from(3))
 }
 
-/// What else the command starts with: the rule's mask, place and environment. Signals are the nursery's
-/// already, and limits, but for the one of descriptors.
+/// Sets the rule's umask and working directory, and becomes the program with the rule's environment. Signal
+/// dispositions and all other limits were set by the nursery.
 fn become_command(orders: &ReceivedPlan<'_>, room: &mut [u8]) -> Result<Infallible, LaunchFailure> {
     in_child::set_umask(orders.umask);
     at(LaunchStep::Chdir, sys::enter_directory(orders.cwd))?;

@@ -1,4 +1,4 @@
-//! What keeps a launcher from becoming its command, and how it tells the broker.
+//! The failure of a launcher to become its command, and the form in which it is reported to the broker.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -28,9 +28,9 @@ pub enum LaunchStep {
     Limits,
     /// Putting stdin, stdout and stderr in place.
     Stdio,
-    /// Becoming the process that inherits the command's orphans.
+    /// Becoming the subreaper of the command's orphans.
     Subreaper,
-    /// Opening what its slots hand it as descriptors.
+    /// Opening the files that slots hand to the command as descriptors.
     Open,
     /// Entering the working directory.
     Chdir,
@@ -66,12 +66,13 @@ impl LaunchStep {
 }
 
 impl LaunchFailure {
-    /// The plan could not be handed over.
+    /// The failure of the broker to send the plan.
     pub(in crate::spawn) fn of_plan(source: &io::Error) -> Self {
         Self { step: LaunchStep::Plan, errno: Errno::from_raw(sys::errno_of(source)) }
     }
 
-    /// A signal ended it before it became the command.
+    /// The failure of a launcher that a signal ended before it became the command; `ENOMEM` if the kernel
+    /// killed it for memory.
     pub(in crate::spawn) fn cut_off(oom: bool) -> Self {
         Self { step: LaunchStep::Exec, errno: if oom { Errno::ENOMEM } else { Errno::EINTR } }
     }
@@ -83,14 +84,14 @@ impl LaunchFailure {
         [u8::try_from(step).unwrap_or_default(), a, b, c, d]
     }
 
-    /// What a launcher reported before it ended; `None` when it became the command.
+    /// The failure that a launcher reported before it ended; `None` when it became the command.
     pub(in crate::spawn) fn read(stream: &UnixStream) -> Option<Self> {
         let mut report = [0; 5];
         let whole = sys::receive_now(stream.as_fd(), &mut report).ok()? == report.len();
         Some(report).filter(|_| whole).and_then(Self::decode)
     }
 
-    /// `None` for what is no failure of a launcher's.
+    /// The reverse of [`Self::encode`]; `None` for bytes that are no such report.
     pub(in crate::spawn) fn decode([step, errno @ ..]: [u8; 5]) -> Option<Self> {
         let step = *LaunchStep::ALL.get(usize::from(step))?;
         Some(Self { step, errno: Errno::from_raw(i32::from_le_bytes(errno)) })

@@ -1,4 +1,5 @@
-//! A launcher as the broker holds it: what it is given, what it reports, and how it is let go of.
+//! A launcher as the broker holds it: sending it descriptors and its plan, reading its reports, and
+//! dismissing it.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,39 +24,40 @@ use super::child::{CloseMode, FIT, StdioSource};
 use super::failure::LaunchFailure;
 use super::plan::{CommandStdio, LaunchPlan};
 
-/// A process that waits for its plan. Dropped without one, it ends by itself.
+/// A process that waits for its plan. Dropping this before a plan was sent closes its stream, and the process
+/// ends.
 #[derive(Debug)]
 pub struct Launcher {
     pid: Pid,
     pidfd: OwnedFd,
     stream: UnixStream,
     scope: Option<CallScope>,
-    /// The process that will be the command, where this one is its reaper.
+    /// The process that will be the command, where the launcher became its reaper.
     command: Option<Pid>,
 }
 
 /// How a command with a reaper ended.
 #[derive(Debug)]
 pub(in crate::spawn) enum ReapedCommand {
-    /// As its reaper tells it, which goes on where something is left.
+    /// The reaper's report. The reaper goes on while processes are left below it.
     Told(Told),
-    /// The reaper was killed, or does nothing any more.
+    /// Unknown, because the reaper was killed, or no longer answers.
     Unknown,
 }
 
-/// What a reaper tells of its command.
+/// A reaper's report of its command's end.
 #[derive(Debug)]
 pub(in crate::spawn) struct Told {
     pub(in crate::spawn) end: ProcessEnd,
     pub(in crate::spawn) left: ReaperChildren,
-    /// Why it did not become the command.
+    /// The failed step, if the process did not become the command.
     pub(in crate::spawn) failure: Option<LaunchFailure>,
-    /// A signal ended it before it became the command.
+    /// Whether a signal ended the process before it became the command.
     pub(in crate::spawn) is_cut_off: bool,
 }
 
 impl Launcher {
-    /// One that was just made.
+    /// A launcher that was just made.
     pub(in crate::spawn) fn new(
         pid: Pid,
         pidfd: OwnedFd,
@@ -65,7 +67,7 @@ impl Launcher {
         Self { pid, pidfd, stream, scope, command: None }
     }
 
-    /// The process, before and after it becomes the command, or its reaper.
+    /// The launcher's pid, which it keeps when it becomes the command, or the command's reaper.
     pub fn pid(&self) -> Pid {
         self.pid
     }
@@ -75,19 +77,19 @@ impl Launcher {
         self.command.unwrap_or(self.pid)
     }
 
-    /// Whether the command has a reaper, which this process is.
+    /// Whether this process is the command's reaper, not the command.
     pub(in crate::spawn) fn is_reaper(&self) -> bool {
         self.command.is_some()
     }
 
-    /// What becomes readable when the command has ended.
+    /// The descriptor that becomes readable when the command has ended.
     pub(in crate::spawn) fn end(&self) -> BorrowedFd<'_> {
         if self.is_reaper() { self.stream() } else { self.pidfd() }
     }
 
-    /// Has it become the reaper of the command, which another process will be. Before anything else is sent
-    /// to it.
-    /// Errors: no process could be made, or not in time, the broker stops.
+    /// Has the launcher make another process, which will be the command, and become that command's reaper.
+    /// Called before anything else is sent to the launcher.
+    /// Errors: no process could be made, or not in time; the broker stops.
     pub fn begin_reaper(&mut self, stop: StopSignal<'_>) -> Result<(), Refusal> {
         send(self.stream(), StdioSource::Reaper, &[]).map_err(Refusal::no_launcher)?;
         let until = Instant::now() + TAKING_MAX;
@@ -116,7 +118,7 @@ impl Launcher {
         }
     }
 
-    /// How the command of a reaper ended, once [`Self::end`] is readable.
+    /// How a command with a reaper ended; called once [`Self::end`] is readable.
     pub(in crate::spawn) fn await_reaped(&self) -> io::Result<ReapedCommand> {
         let until = Instant::now() + KILL_GRACE;
         let (mut failure, mut is_cut_off) = (None, false);
@@ -127,7 +129,7 @@ impl Launcher {
                         return Ok(ReapedCommand::Told(Told { end, left, failure, is_cut_off }));
                     }
                     Some(ReaperReport::CutOff) => is_cut_off = true,
-                    // Told by the process that should have become the command, ahead of its end.
+                    // Sent, before it ended, by the process that should have become the command.
                     Some(ReaperReport::Began(_)) | None => failure = LaunchFailure::decode(report),
                 },
                 Ok(None) => {
@@ -141,12 +143,12 @@ impl Launcher {
         }
     }
 
-    /// What is left below the reaper, or nothing when it has ended: it does so when nothing is left.
+    /// The processes left below the reaper; none when the reaper has ended, which it does when none is left.
     pub(in crate::spawn) fn left_below(&self) -> io::Result<Vec<Pid>> {
         left_below(self.pid, self.pidfd())
     }
 
-    /// Its handle.
+    /// The launcher's pidfd.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
@@ -156,20 +158,20 @@ impl Launcher {
         self.scope.as_ref()
     }
 
-    /// It is in a scope from now on.
+    /// Notes that the launcher was moved into a scope.
     pub(in crate::spawn) fn enter(&mut self, scope: CallScope) {
         self.scope = Some(scope);
     }
 
-    /// Where it is given what becomes the command's stdin, stdout and stderr, by [`equip`]. Readable when it
-    /// has something to say, or has ended.
+    /// The stream on which [`equip`] sends the launcher the command's stdin, stdout and stderr. Readable when
+    /// the launcher has sent a report, or has ended.
     pub fn stream(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 
-    /// Has it take the descriptors of the request that waits on `connection`, of which it gets a copy: they
-    /// never come to this process. Until [`Self::await_stdio`] was answered, nobody else may take or look at
-    /// what waits there.
+    /// Has the launcher, which gets a copy of `connection`, take the descriptors of the request that waits
+    /// there: they never enter this process. Until [`Self::await_stdio`] has returned, no other code may
+    /// receive or peek at the messages on `connection`.
     /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
     pub fn send_connection(&self, connection: BorrowedFd<'_>, stdin: StdinMode) -> io::Result<()> {
         let source = match stdin {
@@ -179,11 +181,13 @@ impl Launcher {
         send(self.stream(), source, &[connection])
     }
 
-    /// Waits until it has the descriptors of its request, as long as somebody wants the command. Then, and
-    /// when they are not fit for one, its copy of the connection is gone.
-    /// Errors: they are not fit for a command, they are not there in time, the broker stops, the caller left,
-    /// or the launcher has ended. Then it has no use, and may end whenever its descriptors let it. One that
-    /// did not even begin to take them is no fault of theirs, and is killed.
+    /// Waits until the launcher has the descriptors of its request, as long as the caller stays and the
+    /// broker does not stop. When this succeeds, or says that the descriptors are unfit, the launcher's copy
+    /// of the connection is closed.
+    /// Errors: the descriptors are not fit for a command, or are not there in time; the broker stops; the
+    /// caller left; the launcher has ended. After an error the launcher is of no use, and may end late, as
+    /// closing the caller's descriptors can block. A launcher that did not begin to take the descriptors is
+    /// killed, and the refusal does not blame them.
     pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: StopSignal<'_>) -> Result<(), Refusal> {
         let until = Instant::now() + TAKING_MAX;
         let mut report = [0; UnfitStdio::BYTES];
@@ -211,19 +215,19 @@ impl Launcher {
         }
     }
 
-    /// It does nothing, not even end: nothing of the caller's keeps it.
+    /// Kills a launcher that does not answer although no descriptor of the caller's blocks it.
     fn given_up(&self) -> Refusal {
         self.kill();
         Refusal::LauncherSilent
     }
 
-    /// Has it close a connection, of which it gets a copy, and does not wait for that.
+    /// Has the launcher close its copy of a connection, and does not wait for that.
     /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
     pub fn close(&self, connection: &OwnedFd, how: CloseMode) -> io::Result<()> {
         sys::send(self.stream.as_fd(), &[how as u8], &[connection.as_fd()]).map(drop)
     }
 
-    /// How many it has closed since it was last asked. Errors: `BrokenPipe` (it has ended).
+    /// The number of connections that it has closed since the last call. Errors: `BrokenPipe` (it has ended).
     pub fn closed(&self) -> io::Result<usize> {
         match sys::receive_now(self.stream.as_fd(), &mut [0; CLOSER_BATCH]) {
             Ok(0) => Err(io::ErrorKind::BrokenPipe.into()),
@@ -232,68 +236,69 @@ impl Launcher {
         }
     }
 
-    /// Whether it has a processor, or waits for one and nothing else.
+    /// Whether the process runs on a processor, or waits for nothing but a processor (state `R`).
     pub fn is_running(&self) -> bool {
         state(self.pid) == Some('R')
     }
 
-    /// Once it has ended, and before it is reaped: whether a signal ended it before it became the command. Of
-    /// a reaper it says nothing. `None` while its end cannot be seen.
+    /// Whether a signal ended the process before it became the command; called when it has ended and before
+    /// it is reaped. Always `false` for a reaper. `None` while the end cannot be seen, because another
+    /// process traces it.
     pub(in crate::spawn) fn is_cut_off(&self) -> Option<bool> {
         let was_signaled = sys::was_signaled(self.pidfd())?;
         Some(!self.is_reaper() && was_signaled && sys::is_before_exec(self.pid))
     }
 
-    /// Ends it, as soon as it lets itself be ended.
+    /// Sends it SIGKILL. A process that is blocked in the kernel ends later.
     pub fn kill(&self) {
-        // One that is gone needs no signal.
+        // A launcher that is gone needs no signal.
         sys::send_signal(self.pidfd(), Signal::SIGKILL).ok();
     }
 
-    /// Hangs up on it, and does not wait until it has ended.
+    /// Closes its stream, and does not wait until it has ended.
     pub fn let_go(self) -> EndingLauncher {
         EndingLauncher { pid: self.pid, pidfd: self.pidfd }
     }
 
-    /// Hangs up on it, and waits until it has ended, or the broker stops: one without a command has nothing
-    /// else to do, but what descriptors it took may keep it.
+    /// Closes its stream, and waits until it has ended or the broker stops. A launcher without a command ends
+    /// at once, unless closing the descriptors that it took blocks.
     pub fn dismiss(self, reaper: &Reaper, stop: StopSignal<'_>) {
         let Self { pid, pidfd, stream, scope, .. } = self;
         drop(stream);
         let mut looked_at = [pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        // A wait that fails is over: it is reaped in passing, with a later call.
+        // If poll(2) fails, the launcher is reaped with a later call.
         sys::poll_until(&mut looked_at, None).ok();
         reaper.reap_unused(pid);
         drop(scope);
     }
 
-    /// Has it become the command, with what it was equipped with. What fails from here on is told by
-    /// [`Self::failure`].
+    /// Sends the plan, with which the launcher becomes the command. [`Self::failure`] gives the step that
+    /// fails from here on.
     pub fn launch(&self, plan: &LaunchPlan) -> io::Result<()> {
         (&self.stream).write_all(&plan.encode())
     }
 
-    /// Once it has ended: why it did not become the command, if it did not.
+    /// Why the launcher did not become the command, if it did not; called once it has ended.
     pub fn failure(&self) -> Option<LaunchFailure> {
         LaunchFailure::read(&self.stream)
     }
 
-    /// Waits until the command has ended after all, or the broker stops.
+    /// Waits until a command that could not be killed has ended, or the broker stops.
     pub fn outlast(self, stop: StopSignal<'_>) {
         let mut looked_at = [self.pidfd.as_fd(), stop.stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        // A wait that fails is over.
+        // If poll(2) fails, there is no further wait.
         sys::poll_until(&mut looked_at, None).ok();
     }
 
-    /// Whether it still waits: one that was killed while parked must not get a call.
+    /// Whether the process has not ended: a launcher that was killed while parked must not get a call.
     pub(in crate::spawn) fn is_alive(&self) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         sys::poll_until(&mut look, Some(Instant::now())).is_ok_and(|ended| !ended)
     }
 }
 
-/// Gives a launcher, at its stream, what becomes the command's stdin, stdout and stderr. It wakes, and is
-/// ready when the plan comes. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
+/// Sends a launcher, on its stream, the command's stdin, stdout and stderr. The launcher then waits for the
+/// plan. Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
 pub(in crate::spawn) fn equip(stream: BorrowedFd<'_>, CommandStdio(stdio): &CommandStdio) -> io::Result<()> {
     send(stream, StdioSource::Given, &stdio.each_ref().map(AsFd::as_fd))
 }
@@ -303,8 +308,9 @@ fn send(stream: BorrowedFd<'_>, source: StdioSource, descriptors: &[BorrowedFd<'
     sys::send_patiently(stream, &[source as u8], descriptors, give_up).map(drop)
 }
 
-/// Waits until whoever takes a request's descriptors says something, as long as somebody wants the command.
-/// `false` when it does not in time. Errors: the broker stops, the caller left.
+/// Waits for a report from the launcher or relay that takes a request's descriptors, as long as the caller
+/// stays and the broker does not stop. `false` when no report comes in time. Errors: the broker stops, the
+/// caller left.
 pub(in crate::spawn) fn await_word(
     from: BorrowedFd<'_>,
     until: Instant,
@@ -324,8 +330,8 @@ pub(in crate::spawn) fn await_word(
     }
 }
 
-/// Whether the process at the other end has received all that it was sent. Where it has, and says nothing,
-/// the descriptors that it was told to take keep it; where it has not, it does not run.
+/// Whether the process at the other end has received all messages to it. If it has and does not answer, the
+/// descriptors that it was told to take block it; if it has not, the process does not run.
 pub(in crate::spawn) fn has_heard(stream: BorrowedFd<'_>) -> bool {
     sys::untaken_bytes(stream).is_ok_and(|bytes| bytes == 0)
 }
@@ -337,7 +343,7 @@ fn state(process: Pid) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// A launcher without a command, that ends.
+/// A launcher that got no command, whose stream was closed, and which is about to end.
 #[derive(Debug)]
 pub struct EndingLauncher {
     pid: Pid,
@@ -350,7 +356,7 @@ impl EndingLauncher {
         self.pidfd.as_fd()
     }
 
-    /// Whether it has ended; then it is reaped.
+    /// Whether it has ended; if so, reaps it.
     pub fn is_over(&self, reaper: &Reaper) -> bool {
         let mut look = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         let is_over = sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(false);
@@ -361,7 +367,7 @@ impl EndingLauncher {
     }
 }
 
-/// Lets go of launchers that nobody needs: each sees the end of its stream, ends, and is reaped.
+/// Dismisses launchers that are not needed: each sees the end of its stream, ends, and is reaped.
 pub(in crate::spawn) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, reaper: &Reaper) {
     let hang_up = |Launcher { pid, pidfd, stream, scope, .. }| {
         drop(stream);
@@ -369,7 +375,7 @@ pub(in crate::spawn) fn dismiss(launchers: impl IntoIterator<Item = Launcher>, r
     };
     for (pid, pidfd, scope) in launchers.into_iter().map(hang_up).collect::<Vec<_>>() {
         let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-        // One that does not end in time is reaped with the next call.
+        // A launcher that does not end in time is reaped with a later call.
         sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
         reaper.reap_unused(pid);
         drop(scope);

@@ -1,7 +1,7 @@
-//! The processes that a call needs, and how they are made: `nursery.rs` is the process that makes them, as
-//! children of `parent_thread.rs`'s thread; `pool.rs` and `launcher.rs` are the broker's side, `child.rs` the
-//! launcher's own life up to its exec, `plan.rs` and `received_plan.rs` what it is told, `failure.rs` what it
-//! reports. `privileges.rs` says with which rights a broker may serve.
+//! The processes that a call needs, and how they are made. `nursery.rs` is the process that makes them, as
+//! children of the thread in `parent_thread.rs`; `pool.rs` and `launcher.rs` are the broker's side;
+//! `child.rs` is a launcher's life up to its exec; `plan.rs` and `received_plan.rs` are the message that it
+//! gets, `failure.rs` the one that it sends. `privileges.rs` checks the rights with which a broker may serve.
 
 pub(super) mod child;
 pub(super) mod failure;

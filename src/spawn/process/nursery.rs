@@ -1,14 +1,14 @@
-//! The nursery: a process of one thread that makes launchers and nothing else. It is this program, started
-//! again with a hidden argument, so that what it lends them is small and holds no lock, no rules and no
-//! caller's descriptor.
+//! The nursery: a process of one thread that makes launchers and relays. It is this program, started again
+//! with a hidden argument, so that the memory that it shares with launchers is small and holds no lock, no
+//! rules and no caller's descriptor.
 //!
 //! One `SOCK_SEQPACKET` channel joins it to the broker. The broker sends a byte for each launcher that it
 //! wants; the nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the
-//! launcher's stream; or where none could be made, the error's number, negative. What waits in the channel's
-//! queue is the pool. A launcher that is wanted in a certain cgroup is asked for with two descriptors, the
-//! cgroup's directory and the launcher's stream; the answer, its pid and pidfd, comes on that stream. A relay
-//! is asked for with another byte, its channel and, where it is to be in a cgroup, that one's directory; it
-//! answers itself.
+//! launcher's stream; or, where none could be made, the negative errno. The broker's `pool.rs` receives them.
+//! For a launcher in a certain cgroup the broker sends two descriptors along, the cgroup's directory and the
+//! launcher's stream; the answer, the pid and the pidfd, comes on that stream. For a relay it sends another
+//! byte with the relay's channel and, where the relay is to be in a cgroup, the cgroup's directory; the relay
+//! itself answers.
 
 use std::fs;
 use std::io;
@@ -38,16 +38,16 @@ use super::privileges::shed_capabilities;
 pub struct NurseryRole;
 
 impl NurseryRole {
-    /// Its first argument.
+    /// The program's first argument.
     pub const ARGUMENT: &'static str = "nursery";
 }
 
-/// What the broker asks for: the first byte of a message.
+/// The broker's request: the first byte of a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NurseryRequest;
 
 impl NurseryRequest {
-    /// A launcher for each byte; or one, where descriptors come with it.
+    /// A launcher for each byte of the message; or one launcher, where descriptors come with it.
     pub(super) const LAUNCHER: u8 = 0;
     /// A relay.
     pub(super) const RELAY: u8 = 1;
@@ -81,7 +81,7 @@ impl Nursery {
         self.channel.try_clone()
     }
 
-    /// The process.
+    /// The nursery's pid.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.process.id().cast_signed())
     }
@@ -100,7 +100,7 @@ impl Nursery {
 }
 
 /// The nursery's whole life, which ends when the broker's does.
-/// Errors: it could not become what a command may inherit from, and the next one will not either.
+/// Errors: the state that commands inherit could not be set up; another nursery would fail alike.
 pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
     // Descriptor 0 is the channel until all is prepared; a broker that is gone needs no report.
     let channel = prepare(broker).inspect_err(|why| drop(report(io::stdin().as_fd(), why)))?;
@@ -111,25 +111,25 @@ pub fn run(broker: Pid, open_files: u64) -> io::Result<ExitCode> {
         slots: ChildSlots::default(),
         memory: LauncherMemory::Shared,
     };
-    // The broker sees the channel close, says so, and starts another.
+    // After an error the broker sees the channel close, reports it, and starts another nursery.
     Ok(work.serve().unwrap_or(ExitCode::FAILURE))
 }
 
-/// Everything that a command inherits is made right once, here.
+/// Sets up, once, the process state that every command inherits.
 fn prepare(broker: Pid) -> io::Result<OwnedFd> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() != broker {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    // First: the files in /proc of a process that cannot be dumped are root's.
+    // Before PR_SET_DUMPABLE: the /proc files of a process that is not dumpable belong to root.
     spare_from_oom_favours()?;
     prctl::set_dumpable(false)?;
-    // The program's file may have given some anew.
+    // File capabilities of the program may have given this process some anew at exec.
     shed_capabilities().map_err(io::Error::other)?;
     in_child::close_on_exec_from(3)?;
     sys::default_dispositions()?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // The kernel measures what is on its way between processes by the sender's limit.
+    // The kernel limits the descriptors in flight in messages by the sender's RLIMIT_NOFILE.
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
@@ -137,13 +137,14 @@ fn prepare(broker: Pid) -> io::Result<OwnedFd> {
     Ok(channel)
 }
 
-/// A broker that the kernel should spare must not lend that to its commands.
+/// Raises a negative `oom_score_adj` to 0: a broker may be protected from the OOM killer, but its commands
+/// must not inherit that.
 fn spare_from_oom_favours() -> io::Result<()> {
     let path = "/proc/self/oom_score_adj";
     if fs::read_to_string(path)?.starts_with('-') { fs::write(path, "0") } else { Ok(()) }
 }
 
-/// Tells why there is no launcher.
+/// Sends the errno for which there is no launcher.
 fn report(to: BorrowedFd<'_>, why: &io::Error) -> io::Result<()> {
     let errno = sys::errno_of(why);
     sys::send_patiently(to, &(-errno).to_le_bytes(), &[], None).map(drop)
@@ -161,9 +162,9 @@ struct NurseryWork {
 /// The memory of a launcher until its exec.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LauncherMemory {
-    /// The nursery's, which costs nothing to make or to let go of.
+    /// The nursery's memory, with nothing to copy or to free.
     Shared,
-    /// A copy of the nursery's.
+    /// A copy of the nursery's memory.
     Copied,
 }
 
@@ -191,11 +192,11 @@ impl NurseryWork {
         }
     }
 
-    /// Makes launchers for whoever asks next.
+    /// Makes launchers without a cgroup of their own, for the pool.
     fn make(&mut self, wanted: usize) -> io::Result<()> {
         for _ in 0..wanted {
-            // One that cannot be made, or passed on, is the matter of the call that waits for it, not the
-            // nursery's end.
+            // A launcher that cannot be made or sent fails the call that waits for it, but does not end the
+            // nursery.
             self.make_one().or_else(|source| report(self.channel.as_fd(), &source))?;
         }
         Ok(())
@@ -209,25 +210,25 @@ impl NurseryWork {
         sys::send_patiently(self.channel.as_fd(), &number, &descriptors, give_up).map(drop)
     }
 
-    /// Makes a launcher in `group`, and says so on its stream: its pid, or the error, negative. That there is
-    /// none in one group is that group's matter, not the nursery's end.
+    /// Makes a launcher in `group`, and sends its pid, or the negative errno, on its stream. A failure in one
+    /// group does not end the nursery.
     fn place(&mut self, group: &OwnedFd, stream: &OwnedFd) -> io::Result<()> {
         let give_up = Some(Instant::now() + SEND_WAIT);
         let told = self.make_launcher(Some(group.as_fd()), stream).and_then(|(child, pidfd)| {
             sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], give_up)
         });
         match told.map(drop).or_else(|source| report(stream.as_fd(), &source)) {
-            // Nobody waits for it any more; it sees that itself.
+            // The broker no longer waits for this launcher, which sees the end of its stream and ends.
             Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             told => told,
         }
     }
 
-    /// Makes a relay, in the cgroup that comes with its channel or, where the kernel does not let it, where
-    /// this process is. That there is none is its call's matter.
+    /// Makes a relay in the cgroup that comes with its channel or, where the kernel does not allow that, in
+    /// this process's cgroup. A failure is sent to the call, and does not end the nursery.
     fn relay(&self, descriptors: Vec<OwnedFd>) {
         let mut descriptors = descriptors.into_iter();
-        // The call sees the end of its channel.
+        // A message without its descriptors: the call sees the end of its channel.
         let Some(channel) = descriptors.next() else { return };
         let make = |group: Option<&OwnedFd>| {
             let (channel, broker) = (channel.as_raw_fd(), self.broker);
@@ -256,17 +257,19 @@ impl NurseryWork {
         if !shared.as_ref().is_err_and(|source| refusals.contains(&sys::errno_of(source))) {
             return shared;
         }
-        // The kernel, or a filter, does not let processes share memory, unless a copy is refused too.
+        // The kernel, or a seccomp filter, refused shared memory. If it refuses a copy too, the cause is
+        // another one, and the first error counts.
         let Ok(copied) = copy(group, setup) else { return shared };
         self.memory = LauncherMemory::Copied;
         Ok(copied)
     }
 
-    /// A launcher in this process's memory.
+    /// Makes a launcher in this process's memory.
     #[allow(unsafe_code, reason = "the launcher is this folder's, and so is what it may do in shared memory")]
     fn share(&mut self, group: Option<BorrowedFd<'_>>, setup: LauncherSetup) -> io::Result<(Pid, OwnedFd)> {
-        // SAFETY: `live` and all that it calls allocate nothing, do not panic and leave errno alone; the
-        // house rules' test `what_runs_in_shared_memory_is_fenced` looks at the files where they stand.
+        // SAFETY: `live` and every function that it calls allocate nothing, do not panic and leave errno
+        // alone; the house rules' test `what_runs_in_shared_memory_is_fenced` looks at the files where they
+        // stand.
         unsafe { sys::clone_sibling(&mut self.slots, group, live, setup) }
     }
 }

@@ -1,7 +1,7 @@
-//! The thread whose children the nursery and all launchers are. What commands abandon comes to the main
-//! thread (the kernel gives orphans to a process's first thread that lives), so that one's list of children
-//! has nobody else in it, and is as short with a thousand running calls as with none. The thread never ends:
-//! a parent-death signal follows the thread that is the parent.
+//! The parent thread: the nursery and all launchers are its children. The kernel gives orphans to a process's
+//! first living thread, which is the main thread, so the main thread's list of children holds only orphans,
+//! and is as short with a thousand running calls as with none. The thread never ends, because a parent-death
+//! signal is sent when the parent thread ends, not the process.
 
 use std::io;
 use std::process::{Child, Command};
@@ -13,7 +13,7 @@ use nix::unistd::{Pid, gettid};
 
 use crate::limits::CALL_STACK_BYTES;
 
-/// A program to start, and who wants to know.
+/// A program to start, and where the result goes.
 type StartOrder = (Command, SyncSender<io::Result<Child>>);
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(in crate::spawn) fn start(command: Command) -> io::Result<Child> {
     answer.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }
 
-/// The thread, once something was started.
+/// The thread's id, once a program was started.
 pub(in crate::spawn) fn thread() -> Option<Pid> {
     PARENT_THREAD.get().map(|parent_thread| parent_thread.thread)
 }
@@ -43,7 +43,7 @@ fn parent_thread() -> io::Result<&'static ParentThread> {
     let (orders, received) = mpsc::channel::<StartOrder>();
     let (tell, told) = mpsc::sync_channel(1);
     let work = move || {
-        // Who asked waits for both, unless it is gone.
+        // The receivers of both messages wait for them, unless they are gone.
         tell.send(gettid()).ok();
         for (mut command, reply) in received {
             reply.send(command.spawn()).ok();

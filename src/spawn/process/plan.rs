@@ -1,8 +1,8 @@
-//! What a launcher is told: the command, and how it starts.
+//! The plan that a launcher is sent: the command, and the state in which it starts.
 //!
-//! Shape on the launcher's stream: `u32` bytes of what follows, then the fields in order, each text as `u32
-//! length`, so many bytes and a NUL, each list as `u32 count` and texts. Before it comes one byte, with the
-//! three descriptors.
+//! Shape on the launcher's stream: `u32`, the number of bytes that follow, then the fields in order, each
+//! text as `u32 length`, so many bytes and a NUL, each list as `u32 count` and texts. Before the plan comes
+//! one byte, with the three descriptors.
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ pub struct LaunchPlan {
     pub argv: Vec<CString>,
     /// The whole environment, as `NAME=value`.
     pub environment: Vec<CString>,
-    /// What is opened for the command: absolute paths without links, the first for descriptor 3.
+    /// The files to open for the command: absolute paths without links, the first for descriptor 3.
     pub opened: Vec<CString>,
     /// The file mode creation mask.
     pub umask: u32,

@@ -1,9 +1,9 @@
 //! The broker's side of the nursery: launchers that wait for a call.
 //!
-//! One thread receives what the nursery makes, at once: while a socket is on its way in a message, the kernel
-//! looks for unreachable ones at every close of any socket of the machine. Others are asked for several at a
-//! time, when a call has been answered, or by one that takes one of the last: a nursery at work takes the
-//! processor from the call it works beside.
+//! One thread receives each launcher as soon as the nursery has sent it: while a socket is in flight in a
+//! message, the kernel searches for unreachable sockets whenever any socket on the machine is closed.
+//! Launchers are asked for several at a time, when a call has been answered, or by a call that takes one of
+//! the last few: a nursery at work takes processor time from a running call.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -28,7 +28,7 @@ use crate::sys::{self, Locked};
 use super::launcher::{Launcher, dismiss};
 use super::nursery::NurseryRequest;
 
-/// Launchers ahead of need.
+/// The launchers that wait for calls.
 #[derive(Debug)]
 pub struct LauncherPool {
     state: Locked<PoolState>,
@@ -38,16 +38,16 @@ pub struct LauncherPool {
 
 #[derive(Debug)]
 struct PoolState {
-    /// To the nursery that serves now.
+    /// The channel to the present nursery.
     channel: Option<Arc<OwnedFd>>,
     warm: WarmSet<Launcher>,
-    /// Asked for, and not there yet.
+    /// The number of launchers that were asked for and have not come yet.
     coming: usize,
-    /// Why the last one that came could not be taken in, for a call that waits.
+    /// Why the last launcher could not be made or received, until a waiting call takes the error.
     trouble: Option<Errno>,
-    /// The same, of this nursery, whoever waits.
+    /// The last such error of the present nursery, whether or not a call waited.
     last_trouble: Option<Errno>,
-    /// This nursery has made one.
+    /// Whether the present nursery has made a launcher.
     has_made: bool,
 }
 
@@ -66,8 +66,8 @@ impl LauncherPool {
         let (pool, own) = (self.clone(), channel.clone());
         let work = move || {
             pool.receive_launchers(&own);
-            // Whatever ended it, calls do without this nursery from here on; one that is there still ends by
-            // this, and is replaced.
+            // The nursery is gone, or its channel fails: calls no longer use it. A nursery that is still there
+            // sees the end of the channel, ends, and is replaced.
             shutdown(own.as_raw_fd(), Shutdown::Both).ok();
             pool.lose(&own);
         };
@@ -89,15 +89,16 @@ impl LauncherPool {
         Err(state.last_trouble.map_or_else(|| io::Error::other("it ended without a word"), Into::into))
     }
 
-    /// Forgets a nursery that is gone, and what it made; calls wait until there is another.
+    /// Forgets a nursery that is gone, and dismisses its launchers. Calls wait until there is another
+    /// nursery.
     pub fn detach(&self) {
         let left = self.state.lock().forget();
         dismiss(left, &self.reaper);
     }
 
-    /// Waits until the nursery has made a launcher, which stays for the first call: so a process can be made
-    /// here.
-    /// Errors: what the kernel gave instead of a process; `UnexpectedEof` (the nursery ended), `TimedOut`.
+    /// Waits until the nursery has made a launcher, as a proof that processes can be made. The launcher stays
+    /// for the first call.
+    /// Errors: the kernel's, where it made no process; `UnexpectedEof` (the nursery ended), `TimedOut`.
     pub fn prove(&self) -> io::Result<()> {
         let give_up = Instant::now() + NURSERY_WAIT;
         let mut state = self.state.lock();
@@ -120,9 +121,9 @@ impl LauncherPool {
         proved
     }
 
-    /// A launcher that is alive. Waits for one to be made, but not for ever, however often a nursery is
-    /// replaced.
-    /// Errors: `TimedOut` (no nursery makes one), `EMFILE`, what the kernel gave instead of a process.
+    /// A launcher that is alive. Waits for one to be made, at most [`NURSERY_WAIT`], however often the
+    /// nursery is replaced meanwhile.
+    /// Errors: `TimedOut` (no nursery makes one), `EMFILE`, the kernel's, where it made no process.
     pub fn take(&self) -> io::Result<Launcher> {
         let give_up = Instant::now() + NURSERY_WAIT;
         let mut state = self.state.lock();
@@ -147,7 +148,7 @@ impl LauncherPool {
         }
     }
 
-    /// A launcher that is there already; where there is none, more are asked for.
+    /// A launcher that is there already, without waiting; if there is none, asks for more.
     pub fn try_take(&self) -> Option<Launcher> {
         let mut state = self.state.lock();
         let taken = state.warm.take(Instant::now(), Launcher::is_alive);
@@ -157,7 +158,8 @@ impl LauncherPool {
         taken
     }
 
-    /// Has those made that were taken, once that is worth the nursery's while.
+    /// Asks for launchers in the place of those that were taken, once at least half of the wanted number is
+    /// missing.
     pub fn refill(&self) {
         let mut state = self.state.lock();
         if state.missing() * 2 >= state.warm.target(Instant::now()) {
@@ -185,7 +187,7 @@ impl LauncherPool {
         Ok(PendingRelay::new(channel, self.reaper.clone()))
     }
 
-    /// Asks the nursery for something that takes descriptors.
+    /// Sends the nursery a request that takes descriptors.
     fn send(&self, wish: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let give_up = Instant::now() + NURSERY_WAIT;
         loop {
@@ -197,7 +199,7 @@ impl LauncherPool {
         }
     }
 
-    /// The life of a thread that receives what a nursery makes, until the nursery is gone.
+    /// The thread that receives a nursery's launchers, until the nursery is gone.
     fn receive_launchers(&self, channel: &OwnedFd) {
         loop {
             let due = self.state.lock().warm.due();
@@ -231,7 +233,8 @@ impl LauncherPool {
             match (state.warm.waiting, state.trouble) {
                 (0, _) => {}
                 (_, None) => self.changed.notify_one(),
-                // One call fails of it. The others ask again: this one is lost to whom it was meant for.
+                // One waiting call takes the error and fails. The others wake too and ask again, as one
+                // launcher fewer is on its way.
                 (_, Some(_)) => self.changed.notify_all(),
             }
         }
@@ -261,8 +264,8 @@ impl LauncherPool {
         }
     }
 
-    /// Waits for a change. Where nothing is on its way, because the nursery's queue is full, only until it
-    /// may have room again.
+    /// Waits for a change of the state. Where no launcher is on its way, because the nursery's queue was
+    /// full, waits only until it may have room again.
     fn wait<'s>(&self, state: MutexGuard<'s, PoolState>, at_most: Duration) -> MutexGuard<'s, PoolState> {
         let is_unasked = state.channel.is_some() && state.coming == 0;
         let at_most = if is_unasked { at_most.min(SEND_RETRY) } else { at_most };
@@ -271,30 +274,31 @@ impl LauncherPool {
 }
 
 impl PoolState {
-    /// How many should be asked for.
+    /// How many launchers should be asked for.
     fn missing(&mut self) -> usize {
         let wanted = self.warm.target(Instant::now()) + self.warm.waiting;
         wanted.saturating_sub(self.warm.ready.len() + self.coming)
     }
 
-    /// Asks for what is missing, without waiting: a nursery that stands still has a full queue some day, and
-    /// this runs under the lock that every call needs. What cannot be asked for now is asked for again.
+    /// Asks for the missing launchers, without waiting: the queue of a nursery that does not answer fills up,
+    /// and this runs under the lock that every call needs. A request that cannot be sent now is made again
+    /// later.
     fn ask(&mut self) {
         let asked = self.missing().min(LAUNCHERS_ASKED_MAX);
         let Some(channel) = self.channel.as_ref().filter(|_| asked > 0) else { return };
-        // The thread that receives from a nursery notices that it is gone.
+        // An error needs no handling: the thread that receives from the nursery notices when it is gone.
         if sys::send_now(channel.as_fd(), &[NurseryRequest::LAUNCHER; LAUNCHERS_ASKED_MAX][..asked]).is_ok() {
             self.coming += asked;
         }
     }
 
-    /// Those that nobody will need soon.
+    /// Takes out the launchers beyond the wanted number.
     fn surplus(&mut self) -> Vec<Launcher> {
         let kept = self.warm.target(Instant::now()).min(self.warm.ready.len());
         self.warm.ready.drain(kept..).collect()
     }
 
-    /// Forgets a nursery, and gives what is left of it.
+    /// Forgets the nursery, and gives its launchers that are left.
     fn forget(&mut self) -> Vec<Launcher> {
         (self.channel, self.coming) = (None, 0);
         self.warm.ready.drain(..).collect()
@@ -315,8 +319,8 @@ pub(in crate::spawn) struct OrderedLauncher {
 }
 
 impl OrderedLauncher {
-    /// Waits until it is there.
-    /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), what the kernel gave instead of a
+    /// Waits until the launcher is there.
+    /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), the kernel's, where it made no
     /// process.
     pub(in crate::spawn) fn arrive(self) -> io::Result<Launcher> {
         let Self { stream, scope } = self;
@@ -336,7 +340,8 @@ impl OrderedLauncher {
 }
 
 /// The next launcher from the channel; `None` when the nursery is gone.
-/// Errors: `EMFILE` (there was one, and no descriptors for it), what the nursery could not make one for.
+/// Errors: `EMFILE` (a launcher came, but its descriptors did not fit), the nursery's, where it made no
+/// launcher.
 fn receive(channel: BorrowedFd<'_>) -> Result<Option<Launcher>, Errno> {
     let Ok(message) = sys::receive(channel, 4) else { return Ok(None) };
     let Ok(number) = message.bytes.try_into().map(i32::from_le_bytes) else { return Ok(None) };
@@ -354,7 +359,7 @@ mod tests {
 
     use super::*;
 
-    /// Longer than any of this takes on a busy machine, and shorter than a call waits for a launcher.
+    /// Longer than any of these tests takes on a busy machine, and shorter than a call waits for a launcher.
     const SOON: Duration = Duration::from_secs(8);
 
     #[test]

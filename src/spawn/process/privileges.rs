@@ -1,6 +1,6 @@
-//! What a broker holds of the kernel's privileges: the rights of one user, root's only when that is meant,
-//! and no capability of an ordinary user's. What is given up here is given up before there is a second
-//! thread, as each thread has its own, and before there is a process that could inherit it.
+//! Checks and reduces a broker's privileges: it serves with the rights of one user, with root's only when the
+//! operator says so, and, as an ordinary user, with no capability. Capabilities are given up before there is
+//! a second thread, since each thread has its own, and before there is a process that could inherit them.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use caps::errors::CapsError;
 use caps::{CapSet, Capability};
 use nix::unistd::{getresgid, getresuid};
 
-/// What a broker does that finds itself root.
+/// What to do when the broker runs as root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootPolicy {
-    /// It leaves.
+    /// The broker refuses to start.
     Refuse,
-    /// It serves.
+    /// The broker serves.
     Serve,
 }
 
 /// Why a process must not serve with the privileges that it has.
 #[derive(Debug)]
 pub enum PrivilegeError {
-    /// Its rights are not those of whoever started it, as a setuid program's are not.
+    /// Its rights are not those of the user who started it, as with a setuid program.
     Borrowed,
-    /// It is root, and nobody said that this is meant.
+    /// It is root, without `--allow-root`.
     Root,
     /// It cannot give up its capabilities.
     Capabilities(CapsError),
-    /// It cannot learn who it is.
+    /// Its user and group ids cannot be read.
     Unknown(nix::Error),
 }
 
@@ -51,8 +51,8 @@ impl fmt::Display for PrivilegeError {
 
 impl std::error::Error for PrivilegeError {}
 
-/// Makes sure that whoever started this process has the rights that it has: else the environment, the
-/// descriptors and the command line, the nursery's among them, would be an attacker's.
+/// Checks that this process has no more rights than the user who started it: else its environment, its
+/// descriptors and its command line (the nursery's too) could be an attacker's.
 pub fn own_rights() -> Result<(), PrivilegeError> {
     let (user, group) =
         (getresuid().map_err(PrivilegeError::Unknown)?, getresgid().map_err(PrivilegeError::Unknown)?);
@@ -61,7 +61,7 @@ pub fn own_rights() -> Result<(), PrivilegeError> {
     if own_user && own_group { Ok(()) } else { Err(PrivilegeError::Borrowed) }
 }
 
-/// Refuses to be root unless told to, and gives up what is too much.
+/// Refuses to be root unless `as_root` allows it, and gives up capabilities.
 pub fn shed(as_root: RootPolicy) -> Result<(), PrivilegeError> {
     if is_root() && as_root == RootPolicy::Refuse {
         return Err(PrivilegeError::Root);
@@ -73,8 +73,8 @@ fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// Gives up the capabilities of this thread. Of root's, only what a command would inherit besides being root:
-/// the rest comes back with any exec, and is what ends commands that changed their user.
+/// Gives up the capabilities of this thread. As root, only the ambient and inheritable sets: root's other
+/// capabilities come back with any exec, and the broker needs them to end commands that changed their user.
 pub(super) fn shed_capabilities() -> Result<(), CapsError> {
     let sets: &[CapSet] = if is_root() {
         &[CapSet::Ambient, CapSet::Inheritable]
@@ -85,8 +85,8 @@ pub(super) fn shed_capabilities() -> Result<(), CapsError> {
     sets.iter().try_for_each(|set| empty(*set))
 }
 
-/// Without a bounding set, no setuid program gives a command capabilities again. It takes `CAP_SETPCAP` to
-/// empty it, which an ordinary user has only where it was given on purpose.
+/// Empties the bounding set, so that no setuid program gives a command capabilities again. That takes
+/// `CAP_SETPCAP`, which an ordinary user has only where it was given on purpose.
 fn empty_bounding() -> Result<(), CapsError> {
     if !caps::has_cap(None, CapSet::Permitted, Capability::CAP_SETPCAP)? {
         return Ok(());
@@ -95,8 +95,8 @@ fn empty_bounding() -> Result<(), CapsError> {
     empty(CapSet::Bounding)
 }
 
-/// Empties a set. It is its being empty that counts: a filter may forbid the call where there is nothing to
-/// give up.
+/// Empties a set. An error counts only if the set is not empty: a seccomp filter may forbid the call where
+/// there is nothing to give up.
 fn empty(set: CapSet) -> Result<(), CapsError> {
     caps::clear(None, set)
         .or_else(|error| if caps::read(None, set)?.is_empty() { Ok(()) } else { Err(error) })

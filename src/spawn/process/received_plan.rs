@@ -1,12 +1,12 @@
-//! A plan as a launcher reads it, in the bytes where it arrived; `plan.rs` has its shape. It is read in the
-//! nursery's memory: nothing here allocates or can panic.
+//! A plan as a launcher reads it, in place in the received bytes; `plan.rs` has its shape. This code runs in
+//! the nursery's memory: nothing here allocates or can panic.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::ffi::CStr;
 
 use crate::wire::{Malformed, MessageReader};
 
-/// A plan as a launcher reads it, in the bytes where it is.
+/// A plan whose texts point into the received bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceivedPlan<'a> {
     pub(super) umask: u32,
@@ -17,7 +17,7 @@ pub(super) struct ReceivedPlan<'a> {
     pub(in crate::spawn) opened: TextList<'a>,
 }
 
-/// A list of texts that was read once.
+/// A list of texts, checked when it was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TextList<'a> {
     count: u32,
@@ -25,7 +25,7 @@ pub(super) struct TextList<'a> {
 }
 
 impl<'a> ReceivedPlan<'a> {
-    /// What `LaunchPlan::encode` gave, without the count.
+    /// Reads the bytes of `LaunchPlan::encode`, without the leading count.
     pub(in crate::spawn) fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = MessageReader::new(bytes);
         let umask = reader.u32()?;

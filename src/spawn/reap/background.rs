@@ -1,5 +1,5 @@
-//! The end of what calls with `background = keep` left running: the broker leaves. Read `supervise.rs` for a
-//! call's own end.
+//! Ends, when the broker stops, the processes that calls with `background = keep` left running. Read
+//! `supervise.rs` for a call's own end.
 
 use std::io;
 use std::time::Instant;
@@ -13,13 +13,13 @@ use crate::spawn::stop::StopSignal;
 
 use super::reaper::Reaper;
 
-/// Tells what is kept in scopes to end, ahead of [`end_kept`]: the broker begins to stop.
+/// Sends SIGTERM to kept processes in scopes when the broker begins to stop, before [`end_kept`].
 pub fn ask_kept(reaper: &Reaper) -> io::Result<()> {
     reaper.kept_scopes().0.iter().try_for_each(|scope| scope.signal(Signal::SIGTERM))
 }
 
-/// Ends everything that calls with `background = keep` left running, as far as it can be ended until
-/// `give_up`: the broker leaves.
+/// Ends all processes that calls with `background = keep` left running, as far as possible until `give_up`.
+/// Gives the number of processes that could not be ended, without those in scopes.
 pub fn end_kept(reaper: &Reaper, stop: StopSignal<'_>, give_up: Instant) -> io::Result<usize> {
     let (scopes, told) = reaper.kept_scopes();
     let now = Instant::now();

@@ -1,9 +1,9 @@
-//! The reaper of one call: a process between the broker and the command, which the command's orphans come to.
-//! So what is below it is that call's, and nobody else's, however many calls end in the same moment. A call
-//! has one where that matters: where its rule lets processes go on (`background = keep`), and where the
-//! broker has children that no call started. It is the launcher, which makes one more process for the
-//! command; it holds no descriptor but its stream, reaps, and ends when nothing is left below it. It lives in
-//! the nursery's memory: nothing here allocates.
+//! The call reaper: a process between the broker and one command, which the kernel gives the command's
+//! orphans. So every process below it belongs to that call alone, however many calls end at the same moment.
+//! A call has a reaper where that matters: where its rule lets processes go on (`background = keep`), and
+//! where the broker has children that no call started. The launcher becomes the reaper, and makes one more
+//! process for the command; it holds no descriptor but its stream, reaps, and ends when no process is left
+//! below it. It lives in the nursery's memory: nothing here allocates.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 use std::os::fd::BorrowedFd;
@@ -13,31 +13,31 @@ use nix::unistd::Pid;
 use crate::sys::in_child;
 use crate::sys::{self, ChildMemory, ProcessEnd};
 
-/// What a reaper tells the broker.
+/// A report from a call reaper to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::spawn) enum ReaperReport {
     /// This process will be the command.
     Began(Pid),
-    /// A signal ended this process before it became the command; told ahead of its end.
+    /// A signal ended the process before it became the command; sent before `Ended`.
     CutOff,
-    /// The command ended, and left something or not.
+    /// The command ended, and left processes or not.
     Ended(ProcessEnd, ReaperChildren),
 }
 
-/// Whether something is below a reaper.
+/// Whether there are processes below a call reaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::spawn) enum ReaperChildren {
-    /// Nothing: the reaper ends.
+    /// None: the reaper ends.
     Nothing,
-    /// Some process.
+    /// At least one process.
     Something,
 }
 
-/// The two sides of a launcher that parted.
+/// The two processes of a launcher that forked.
 pub(in crate::spawn) enum ReaperSide {
-    /// The reaper, of this process.
+    /// This process is the reaper, of the command with this pid.
     Reaper(Pid),
-    /// The process that will be the command, below this reaper.
+    /// This process will be the command, below the reaper with this pid.
     Command(Pid),
 }
 
@@ -47,7 +47,7 @@ impl ReaperReport {
     const EXITED: u8 = 101;
     const SIGNALED: u8 = 102;
     const CUT_OFF: u8 = 103;
-    /// Added where something is left.
+    /// Added to the kind where processes are left.
     const LEAVES: u8 = 10;
 
     /// Shape: a byte that no failure of a launcher begins with, then a pid, an exit code or a signal, `i32`
@@ -68,7 +68,7 @@ impl ReaperReport {
         [kind, a, b, c, d]
     }
 
-    /// `None` for what is no report of a reaper's.
+    /// The reverse of [`Self::encode`]; `None` for bytes that are no report of a reaper's.
     pub(in crate::spawn) fn decode([kind, number @ ..]: [u8; Self::BYTES]) -> Option<Self> {
         const EXITED_LEAVES: u8 = ReaperReport::EXITED + ReaperReport::LEAVES;
         const SIGNALED_LEAVES: u8 = ReaperReport::SIGNALED + ReaperReport::LEAVES;
@@ -95,18 +95,18 @@ pub(in crate::spawn) fn part(room: &ChildMemory) -> nix::Result<ReaperSide> {
     })
 }
 
-/// A reaper's life: until nothing is below it.
+/// A reaper's life, until no process is below it; its result is the exit code.
 pub(in crate::spawn) fn reap(stream: BorrowedFd<'_>, command: Pid) -> u8 {
-    // A signal for all of a call is not for its reaper, which ends by itself when they have.
+    // Signals to all processes of a call must not stop its reaper, which ends by itself after the others.
     in_child::block_all_signals().ok();
     tell(stream, ReaperReport::Began(command));
     let mut ended = None;
     loop {
-        // Once the command has ended, all that has ended by then is reaped before it is told, so that what is
-        // left is known.
+        // When the command has ended, every other child that has ended by then is reaped before the report,
+        // so that the report says truly whether a process is left.
         match (sys::ended_child(ended.is_none()), ended) {
             (Ok(Some(pid)), _) => {
-                // Known until it is reaped.
+                // Looked at before the process is reaped: afterwards it cannot be known.
                 let is_before_exec = pid == command && sys::is_before_exec(pid);
                 let Ok(end) = sys::reap_child(pid) else { return 0 };
                 if is_before_exec && matches!(end, ProcessEnd::Signaled(_)) {

@@ -1,6 +1,7 @@
-//! Which process belongs to which call, and its end, where no scope of systemd's says so: `call_reaper.rs`
-//! for the broker's own children, `call_reaper.rs` for a process that reaps one call's, `proc_tree.rs` for
-//! what `/proc` tells, `background.rs` for what calls with `background = keep` left running.
+//! Finds out which process belongs to which call, where no scope of systemd's says so, and reaps processes:
+//! `reaper.rs` for the broker's own children, `call_reaper.rs` for a process that reaps one call's processes,
+//! `proc_tree.rs` for the process tree in `/proc`, `background.rs` for processes that calls with `background
+//! = keep` left running.
 
 pub(super) mod background;
 pub(super) mod call_reaper;

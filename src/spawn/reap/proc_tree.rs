@@ -13,24 +13,25 @@ use nix::unistd::{Pid, getpid};
 use crate::limits::{KILL_GRACE, KILL_ROUND};
 use crate::sys;
 
-/// The children of one thread of this process. Orphans come to the main thread; all others are those of
-/// `parent_thread.rs`.
+/// The children of one thread of this process. Orphans are the main thread's children; launchers and
+/// nurseries are the parent thread's (`parent_thread.rs`).
 #[derive(Debug)]
 pub(super) struct ChildList(File);
 
 impl ChildList {
-    /// The list's file, to be asked again and again.
+    /// Opens the list's file, which is read anew by each [`Self::list`].
     pub(in crate::spawn) fn of(thread: Pid) -> io::Result<Self> {
         File::open(format!("/proc/{}/task/{thread}/children", getpid())).map(Self)
     }
 
-    /// Those of now. Exact as long as nobody reaps a child meanwhile: the kernel's list only grows then.
+    /// The present children. Exact as long as no child is reaped meanwhile: without reaping, the kernel's
+    /// list only grows.
     pub(in crate::spawn) fn list(&self) -> io::Result<Vec<Pid>> {
         let (mut list, mut part) = (Vec::new(), [0; CHILDREN_BYTES]);
         loop {
             let read = sys::read_at(self.0.as_fd(), list.len() as u64, &mut part)?;
             list.extend_from_slice(&part[..read]);
-            // The kernel gives whole numbers, and as many as fit.
+            // The kernel writes whole numbers, as many as fit in the buffer.
             if read + NUMBER_BYTES_MAX < part.len() {
                 return Ok(pids(&String::from_utf8_lossy(&list)));
             }
@@ -38,9 +39,9 @@ impl ChildList {
     }
 }
 
-/// What the kernel gives of such a list at once.
+/// The size of one read of such a list.
 const CHILDREN_BYTES: usize = 4096;
-/// The longest pid, and what is between two.
+/// The longest pid, and the separator.
 const NUMBER_BYTES_MAX: usize = 12;
 
 /// Every process below `root`, each with its parent, parents first, as far as it can be seen.
@@ -55,21 +56,22 @@ fn descendants(root: Pid) -> Vec<(Pid, Pid)> {
     found
 }
 
-/// Sends `signal` to `root`, which nobody reaps meanwhile, and every process below it. One that is gone
-/// meanwhile is passed over: the rounds of `supervise.rs` go on until nothing is left.
+/// Sends `signal` to `root`, which must not be reaped meanwhile, and to every process below it. A process
+/// that ends meanwhile is passed over: the rounds of `rounds.rs` go on until no process is left.
 pub(in crate::spawn) fn signal_tree(root: Pid, signal: Signal) {
     let below = handles_below(root);
     let root = sys::open_pidfd(root).ok();
     root.iter().chain(&below).for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
 }
 
-/// The same without `root` itself.
+/// Sends `signal` to every process below `root`, but not to `root`.
 pub(in crate::spawn) fn signal_below(root: Pid, signal: Signal) {
     handles_below(root).iter().for_each(|pidfd| drop(sys::send_signal(pidfd.as_fd(), signal)));
 }
 
-/// A process's parent may reap it after it was listed, and another process have its number then: that one has
-/// another parent. What has come to another parent by itself is found by the next round.
+/// Pidfds of the processes below `root`. A process may be reaped after it was listed, and its number given to
+/// another process; that other process has a different parent, so the parent is checked. A listed process
+/// that meanwhile became another parent's child is found in the next round.
 fn handles_below(root: Pid) -> Vec<OwnedFd> {
     let handle = |(pid, parent)| {
         let pidfd = sys::open_pidfd(pid).ok()?;
@@ -80,7 +82,7 @@ fn handles_below(root: Pid) -> Vec<OwnedFd> {
 
 fn parent_of(pid: Pid) -> Option<Pid> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses, and may hold some.
+    // The second field, the process's name, stands in parentheses and may contain parentheses.
     let (_, rest) = stat.rsplit_once(") ")?;
     rest.split_ascii_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
 }
@@ -97,8 +99,9 @@ fn pids(list: &str) -> Vec<Pid> {
     list.split_ascii_whitespace().filter_map(|word| word.parse().ok().map(Pid::from_raw)).collect()
 }
 
-/// What is left below a reaper, or nothing when it has ended. Its list of children may lack one while it
-/// reaps: of one that lives and shows none, another look tells, and one that was stopped is given up.
+/// The children left below a call reaper; none when the reaper has ended. The kernel's list may miss a child
+/// while the reaper reaps, so a reaper that is alive and shows no child is looked at again, until
+/// [`KILL_GRACE`] is over: it may have been stopped.
 pub(in crate::spawn) fn left_below(reaper: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Vec<Pid>> {
     let until = Instant::now() + KILL_GRACE;
     loop {

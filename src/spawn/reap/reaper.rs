@@ -1,12 +1,13 @@
-//! Which process belongs to which call, where no scope of systemd's says so.
+//! Keeps track of which process belongs to which call, where no scope of systemd's says so.
 //!
-//! The broker is a child subreaper, and so is each command while it lives: what a command's descendants
-//! abandon stays below the command, whatever sessions they begin, and comes to the broker in one go when the
-//! command ends. It is then claimed for that call. Where two end in one moment, what cannot be told apart is
-//! both's: both are over when it has ended. Where that would be wrong, a call has a reaper of its own
-//! (`call_reaper.rs`): where its rule lets processes go on, and where this process has children that no call
-//! started, which were there before it became a broker. Those, and what they leave, are never signalled. Only
-//! this module reaps, under one lock: so a child's pid means that child until then.
+//! The broker is a child subreaper, and so is each command while it lives: orphans of a command's descendants
+//! stay below the command, whatever sessions they begin, and become the broker's children all at once when
+//! the command ends. They are then claimed for that call. Where two commands end at the same moment, an
+//! orphan that could be either's is claimed for both, and both calls are over only when it has ended. Where
+//! that would be wrong, a call has a reaper of its own (`call_reaper.rs`): where its rule lets processes go
+//! on, and where this process has children that no call started, which were there before it became a broker.
+//! Those children, and the orphans that they leave, are never signalled. Only this module reaps, under one
+//! lock, so a child's pid stays that child's until this module reaps it.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -36,9 +37,9 @@ pub struct Reaper(Locked<ReaperState>);
 #[derive(Debug)]
 pub(in crate::spawn) struct Ended {
     pub(in crate::spawn) end: ProcessEnd,
-    /// Processor time.
+    /// Processor time of the command and of the children that it waited for.
     pub(in crate::spawn) used: Duration,
-    /// What it left.
+    /// The processes that it left.
     pub(in crate::spawn) left: Vec<Pid>,
 }
 
@@ -46,29 +47,29 @@ pub(in crate::spawn) struct Ended {
 struct ReaperState {
     orphans: ChildList,
     nurseries: HashSet<Pid>,
-    /// Relays that calls hold. Their numbers mean them for as long as they stand here.
+    /// Relays that calls hold. They are not reaped while they are in this set, so their pids stay theirs.
     relays: HashSet<Pid>,
-    /// When launchers were last looked at.
+    /// When unused launchers were last looked for.
     looked: Instant,
-    /// Commands or their reapers, and launchers that are about to be one.
+    /// Commands, call reapers, and launchers that are about to become one of them.
     commands: HashSet<Pid>,
     /// Orphans, each with the ended commands that it may belong to.
     claimed: HashMap<Pid, Vec<Pid>>,
-    /// Children that no call started. While there are any, calls have reapers, and an orphan that is in no
-    /// other list is one of these.
+    /// Children that no call started. While there are any, calls have reapers of their own, and an orphan
+    /// that is in no other list is added here.
     foreign: HashSet<Pid>,
-    /// Orphans that may go on.
+    /// Orphans that may go on running, and commands that could not be killed.
     kept: HashSet<Pid>,
     /// Reapers of ended commands, whose processes may go on.
     reapers: HashSet<Pid>,
-    /// The scopes that kept processes are in, by path: as many as there are, so no handle of each is held.
+    /// The paths of scopes with kept processes. Their number has no limit, so no descriptor is held for each.
     scopes: Vec<String>,
-    /// When those were told to end.
+    /// When the processes in these scopes were sent SIGTERM.
     told: Option<Instant>,
 }
 
 impl Reaper {
-    /// Makes this process the one that orphans come to.
+    /// Makes this process the subreaper of all processes below it.
     pub fn begin() -> io::Result<Self> {
         prctl::set_child_subreaper(true)?;
         let orphans = ChildList::of(getpid())?;
@@ -82,7 +83,7 @@ impl Reaper {
             return true;
         }
         let mut state = self.state();
-        // A list that cannot be read may hold some.
+        // If the list cannot be read, there may be such children.
         !state.foreign.is_empty() && (state.look_at_foreign().is_err() || !state.foreign.is_empty())
     }
 
@@ -91,7 +92,7 @@ impl Reaper {
         self.state().nurseries.insert(pid);
     }
 
-    /// A nursery has ended.
+    /// Forgets a nursery that has ended.
     pub fn forget_nursery(&self, pid: Pid) {
         self.state().nurseries.remove(&pid);
     }
@@ -101,20 +102,21 @@ impl Reaper {
         self.state().relays.insert(pid);
     }
 
-    /// Reaps a relay that has ended. One that cannot be killed is reaped when it ends after all.
+    /// Reaps a relay that has ended. A relay that could not be killed is reaped later, when it ends.
     pub(in crate::spawn) fn let_go(&self, pid: Pid) {
         let mut state = self.state();
         state.relays.remove(&pid);
         state.is_over(pid);
     }
 
-    /// Takes note of a launcher that becomes a command now, or whose command begins.
+    /// Takes note of a launcher that is about to become a command, or a call reaper.
     pub(in crate::spawn) fn adopt(&self, pid: Pid) {
         self.state().commands.insert(pid);
     }
 
-    /// Reaps a command that has ended, and says how, after how much processor time, and what it left. `None`
-    /// while its end cannot be seen. Never waits: every other call's end needs this lock.
+    /// Reaps a command that has ended, and gives its end, its processor time and the processes that it left.
+    /// `None` while its end cannot be seen, because another process traces it. Never waits: every other
+    /// call's end needs this lock.
     pub(in crate::spawn) fn reap(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
         let mut state = self.state();
         let Some((end, used)) = sys::reap(pidfd)? else { return Ok(None) };
@@ -125,8 +127,8 @@ impl Reaper {
         Ok(Some(Ended { end, used, left: state.claim(pid)? }))
     }
 
-    /// Reaps a reaper that has ended, and gives what is left of its call: nothing, unless it was killed.
-    /// `None` while its end cannot be seen.
+    /// Reaps a call reaper that has ended, and gives the processes left of its call: none, unless the reaper
+    /// was killed. `None` while its end cannot be seen.
     pub(in crate::spawn) fn reap_reaper(
         &self,
         pid: Pid,
@@ -141,7 +143,7 @@ impl Reaper {
         }
     }
 
-    /// Lets go on what is below a reaper, in its scope where it has one.
+    /// Lets the processes below a call reaper go on, and notes their scope if they have one.
     pub(in crate::spawn) fn keep_reaper(&self, pid: Pid, scope: Option<&Cgroup>) -> io::Result<()> {
         let mut state = self.state();
         state.commands.remove(&pid);
@@ -158,20 +160,20 @@ impl Reaper {
         }
     }
 
-    /// Gives up on a command that cannot be killed; it is reaped when it ends after all.
+    /// Gives up on a command that cannot be killed; it is reaped later, when it ends.
     pub(in crate::spawn) fn give_up(&self, pid: Pid) {
         let mut state = self.state();
         state.commands.remove(&pid);
         state.kept.insert(pid);
     }
 
-    /// What still runs of an ended command; the ones that have ended since are reaped.
+    /// The processes of an ended command that still run; reaps those that have ended.
     pub(in crate::spawn) fn left_of(&self, pid: Pid) -> io::Result<Vec<Pid>> {
         self.state().claim(pid)
     }
 
-    /// Lets go on what a command left whose reaper was killed, in its scope where something is left in one.
-    /// Gives whether there is anything.
+    /// Lets the processes go on that a command left, and notes the scope if processes are left in it. For a
+    /// command without a reaper, or whose reaper was killed. Gives whether there are any processes.
     pub(in crate::spawn) fn keep(&self, pid: Pid, scope: Option<&Cgroup>) -> bool {
         let mut state = self.state();
         state.keep_scope(scope);
@@ -181,14 +183,14 @@ impl Reaper {
         keeps
     }
 
-    /// The scopes of what was let go on, and when they were told to end, if this is not the first time.
+    /// The scopes of kept processes, and when they were sent SIGTERM; `None` the first time.
     pub(super) fn kept_scopes(&self) -> (Vec<Cgroup>, Option<Instant>) {
         let mut state = self.state();
         let told = state.told.replace(Instant::now());
         (state.scopes.iter().filter_map(|path| Cgroup::open(path).ok()).collect(), told)
     }
 
-    /// Everything that was let go on, for the broker's end; the ones that have ended are reaped.
+    /// All processes that were let go on, for the broker's end; reaps those that have ended.
     pub fn kept(&self) -> io::Result<Vec<Pid>> {
         let mut state = self.state();
         let nobody = Pid::from_raw(0);
@@ -201,16 +203,16 @@ impl Reaper {
         left.extend(state.kept.iter());
         let reapers: Vec<_> = state.reapers.iter().copied().collect();
         for reaper in reapers {
-            // None other is reaped here meanwhile, so the number means this one.
+            // No child is reaped while the lock is held, so the pid is still this reaper's.
             let Ok(pidfd) = sys::open_pidfd(reaper) else { continue };
             left.extend(left_below(reaper, pidfd.as_fd())?);
         }
         Ok(left)
     }
 
-    /// Kills every child beside nurseries that did not come by an orphan's way, with all below it: launchers
-    /// without a call, and what a command made as its own sibling (`CLONE_PARENT`). For the broker's end,
-    /// when no call runs any more.
+    /// Kills every child of the parent thread but the nurseries, with all processes below it: launchers
+    /// without a call, and processes that a command made as its own siblings (`CLONE_PARENT`). For the
+    /// broker's end, when no call runs any more.
     pub fn end_siblings(&self) -> io::Result<()> {
         let state = self.state();
         let Some(thread) = parent_thread::thread() else { return Ok(()) };
@@ -249,9 +251,9 @@ impl ReaperState {
         self.scopes.extend(scope.map(|scope| scope.path().to_owned()));
     }
 
-    /// Reaps what has ended, claims for `owner` what nobody else's is, and gives what of `owner`'s still
-    /// runs. What was reaped may have left others after the list was read: with nobody left, the list is read
-    /// until nobody was.
+    /// Reaps orphans that have ended, claims new ones, for `owner` too, and gives those of `owner` that still
+    /// run. An orphan that was reaped may have left orphans after the list was read; so, if none of `owner`'s
+    /// is left, the list is read again until no orphan in it had ended.
     fn claim(&mut self, owner: Pid) -> io::Result<Vec<Pid>> {
         loop {
             let somebody_ended = self.look_through(owner)?;
@@ -266,7 +268,7 @@ impl ReaperState {
 
     /// One look at the orphans. Gives whether one of them had ended.
     fn look_through(&mut self, asking: Pid) -> io::Result<bool> {
-        // Those who may have left what comes now: who asks, and the owners of orphans that have ended since.
+        // The commands that may have left new orphans: the asking one, and the owners of orphans that ended.
         let (mut heirs, mut fresh, mut somebody_ended) = (vec![asking], Vec::new(), false);
         for child in self.orphans.list()? {
             let owners = self.claimed.get(&child).cloned();
@@ -284,8 +286,9 @@ impl ReaperState {
         Ok(somebody_ended)
     }
 
-    /// The ended commands that a new orphan may belong to. Its session tells, where a command began it, for
-    /// only its descendants are in there; else each that may have left it is an owner.
+    /// The ended commands that a new orphan may belong to. If a command began the orphan's session, it is the
+    /// owner, for only its descendants are in that session; else every command that may have left the orphan
+    /// is an owner.
     fn owners_of(&self, child: Pid, heirs: &[Pid]) -> Vec<Pid> {
         let is_owner = |pid: &Pid| {
             self.commands.contains(pid)
@@ -303,7 +306,7 @@ impl ReaperState {
         owners
     }
 
-    /// One look at children that no call started, if there are any: what they leave is no call's either.
+    /// Looks through the children that no call started: the orphans that they leave belong to no call either.
     fn look_at_foreign(&mut self) -> io::Result<()> {
         for child in self.orphans.list()? {
             let is_known = self.claimed.contains_key(&child) || self.kept.contains(&child);
@@ -314,7 +317,7 @@ impl ReaperState {
         Ok(())
     }
 
-    /// What is seen to in passing, when a call with a reaper is over.
+    /// The upkeep that is done when a call with a reaper is over.
     fn look_round(&mut self) -> io::Result<()> {
         if self.looked.elapsed() >= PARKED_ROUND {
             self.sweep()?;
@@ -323,7 +326,7 @@ impl ReaperState {
     }
 
     /// Reaps launchers that ended unused, and relays and commands that were given up and ended after all.
-    /// From time to time only: their list is as long as there are calls.
+    /// From time to time only: the parent thread's list of children is as long as there are running calls.
     fn sweep(&mut self) -> io::Result<()> {
         self.looked = Instant::now();
         let Some(thread) = parent_thread::thread() else { return Ok(()) };

@@ -1,8 +1,8 @@
-//! The descriptors of a stream. None is ever waited for, and none of the caller's is given a flag, because
-//! flags are shared: pipes are spliced without waiting, sockets are sent to without waiting, and a terminal
-//! is opened once more, for flags of its own. What is left are files, which do not make wait, and devices
-//! that cannot be opened again: those are asked first, and may still hold up the relay, which is a thread of
-//! its own for that reason.
+//! The descriptors of a stream, read and written without blocking. `O_NONBLOCK` is not set on a descriptor of
+//! the caller's, because all holders of the open file share its flags: pipes are spliced and sockets used
+//! with a flag of the one call, and a terminal is opened once more, for flags of its own. Regular files do
+//! not block. Devices that cannot be opened again are polled first, and may still block the relay, which is a
+//! process of its own for that reason.
 
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -19,7 +19,7 @@ use crate::sys;
 
 use super::io::{StreamIo, StreamSide};
 
-/// One end of a stream.
+/// One end of a stream: a descriptor, and how it can be read or written without blocking.
 #[derive(Debug)]
 pub(super) struct StreamEnd {
     fd: OwnedFd,
@@ -28,23 +28,23 @@ pub(super) struct StreamEnd {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FdKind {
-    /// One that others hold too.
+    /// A pipe that other processes hold too.
     Pipe,
-    /// One of ours, with flags of its own.
+    /// A pipe that the relay made, with `O_NONBLOCK`.
     OwnPipe,
     Socket,
     File,
-    /// What has flags of its own, or never makes wait.
+    /// A descriptor that has flags of its own, or never blocks.
     Ready,
     /// `/dev/null`.
     Null,
-    /// It may make wait.
+    /// A descriptor that may block.
     Slow,
-    /// It was opened for the other direction only.
+    /// A descriptor that was opened for the other direction only.
     Shut,
 }
 
-/// Which way bytes pass an end.
+/// The direction in which bytes pass an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FdUse {
     Read,
@@ -71,7 +71,7 @@ impl StreamEnd {
         Ok(Self { fd, kind })
     }
 
-    /// An end of a pipe that is nobody else's.
+    /// An end of a pipe that the relay made; sets `O_NONBLOCK`.
     pub(super) fn of_pipe(fd: OwnedFd) -> io::Result<Self> {
         sys::never_wait(fd.as_fd())?;
         Ok(Self { fd, kind: FdKind::OwnPipe })
@@ -81,7 +81,7 @@ impl StreamEnd {
         let flags = if used == FdUse::Read { OFlag::O_RDONLY } else { OFlag::O_WRONLY };
         match sys::open_again(fd.as_fd(), flags) {
             Ok(own) => Self { fd: own, kind: FdKind::Ready },
-            // Another user's, perhaps: `su` leaves it at that.
+            // The terminal may be another user's: `su` does not change its owner.
             Err(_) => Self { fd, kind: FdKind::Slow },
         }
     }
@@ -95,10 +95,10 @@ impl StreamEnd {
 
 /// `/dev/null`, by major and minor number.
 const NULL: (u32, u32) = (1, 3);
-/// The masters of all terminals: to open one again would make a new terminal.
+/// The master side of pseudoterminals, `/dev/ptmx`: opening it again would make a new terminal.
 const PTMX: (u32, u32) = (5, 2);
 
-/// Whether a descriptor is a terminal. Nothing but a device is asked.
+/// Whether a descriptor is a terminal. The ioctl is made on character devices only.
 pub(super) fn is_terminal(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let (form, _) = sys::form(fd)?;
     Ok(form == SFlag::S_IFCHR && fd.is_terminal())
@@ -110,7 +110,8 @@ pub(super) struct StreamFds {
     source: Option<StreamEnd>,
     sink: Option<StreamEnd>,
     capture: Option<File>,
-    /// The command's stdin, once all was handed over: to see what it left unread.
+    /// A reading end of the command's stdin pipe, once the writing end is closed: to count the bytes that the
+    /// command left unread.
     handed: Option<OwnedFd>,
 }
 
@@ -119,37 +120,37 @@ impl StreamFds {
         Self { source: Some(source), sink: Some(sink), capture, handed: None }
     }
 
-    /// What to wait for bytes at.
+    /// The descriptor to poll for bytes to read.
     pub(in crate::spawn) fn source(&self) -> Option<BorrowedFd<'_>> {
         self.source.as_ref().map(|end| end.fd.as_fd())
     }
 
-    /// What to wait for room at.
+    /// The descriptor to poll for room to write.
     pub(super) fn sink(&self) -> Option<BorrowedFd<'_>> {
         self.sink.as_ref().map(|end| end.fd.as_fd())
     }
 
-    /// Takes no more: the writer is told.
+    /// Closes the source: the writer sees that there is no reader.
     pub(super) fn close_source(&mut self) {
         self.source = None;
     }
 
-    /// Gives no more: the reader is told.
+    /// Closes the sink: the reader sees the end.
     pub(super) fn close_sink(&mut self, way: StreamSide) {
         let Some(sink) = self.sink.take() else { return };
         if way == StreamSide::In {
-            // Of a pipe without a writer, another reader that never reads changes nothing.
+            // An additional reader that never reads makes no difference to a pipe without a writer.
             self.handed = sys::open_again(sink.fd.as_fd(), OFlag::O_RDONLY).ok();
         }
     }
 
-    /// Bytes that were handed to the command and that it did not read.
+    /// The number of bytes that were written to the command's stdin and that it did not read.
     pub(super) fn left_unread(&self) -> u64 {
         let handle = self.handed.as_ref().map(AsFd::as_fd).or(self.sink());
         handle.and_then(|handle| sys::unread_bytes(handle).ok()).unwrap_or(0)
     }
 
-    /// Cuts the capture.
+    /// Truncates the capture's file to `bytes`.
     pub(in crate::spawn) fn cut(&self, bytes: u64) -> io::Result<()> {
         self.capture.as_ref().map_or(Ok(()), |capture| capture.set_len(bytes))
     }
@@ -164,14 +165,15 @@ impl StreamFds {
     }
 }
 
-/// What splice(2) gives for two that it does not join.
+/// The error that splice(2) gives for two descriptors between which it cannot move bytes.
 fn unfit() -> io::Error {
     Errno::EINVAL.into()
 }
 
 impl StreamIo for StreamFds {
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize> {
-        // A splice into a file holds the pipe for as long as the file takes, and its writer has to wait.
+        // splice(2) into a file holds the pipe's lock for as long as the file takes, and the command, which
+        // writes to the pipe, would wait.
         if self.source.as_ref().is_some_and(|source| source.kind == FdKind::OwnPipe) {
             return Err(unfit());
         }

@@ -1,5 +1,5 @@
-//! Puts pipes in the place of the caller's descriptors, and so makes streams of them; and what a stream does
-//! with the descriptors that it has.
+//! Puts pipes in the place of the caller's descriptors, which makes streams of them; and the parts of a
+//! stream that use its descriptors.
 
 use std::fs::File;
 use std::io;
@@ -16,13 +16,13 @@ use super::fds::{FdUse, StreamEnd, StreamFds, is_terminal};
 use super::io::{CaptureLoss, StreamSide, StreamWaits};
 use super::transfer::CallStream;
 
-/// Streams that are ready to flow.
+/// A call's streams, each with the number of its descriptor.
 #[derive(Debug)]
 pub(super) struct CallStreams(pub(in crate::spawn) Vec<(usize, CallStream<StreamFds>)>);
 
-/// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives what the
-/// command gets.
-/// Errors: `EMFILE`, and what looking at the caller's descriptors gives.
+/// Puts a pipe in the place of each descriptor that has a capture or is to be hidden, and gives the command's
+/// descriptors and the streams.
+/// Errors: `EMFILE`, and those of fstat(2) and fcntl(2) on the caller's descriptors.
 pub(super) fn divert(
     stdio: CommandStdio,
     captures: [Option<(File, u64)>; REQUEST_FDS],
@@ -48,7 +48,8 @@ pub(super) fn divert(
     Ok((CommandStdio(commands), CallStreams(streams)))
 }
 
-/// A pipe between a caller's descriptor and the command: the command's end, and what the relay holds.
+/// Makes a pipe between a caller's descriptor and the command; gives the command's end, and the descriptors
+/// of the relay.
 fn join(theirs: OwnedFd, way: StreamSide, capture: Option<File>) -> io::Result<(OwnedFd, StreamFds)> {
     let (read, write) = sys::pipe(RELAY_PIPE_BYTES)?;
     Ok(match way {
@@ -64,7 +65,7 @@ fn join(theirs: OwnedFd, way: StreamSide, capture: Option<File>) -> io::Result<(
 }
 
 impl CallStream<StreamFds> {
-    /// What the kernel says of the ends that were looked at.
+    /// Takes in the events that poll(2) gave for the ends that were polled.
     pub(super) fn heed(&mut self, source: Option<PollFlags>, sink: Option<PollFlags>) {
         let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
         let ready = StreamWaits {
@@ -77,39 +78,40 @@ impl CallStream<StreamFds> {
         }
     }
 
-    /// Closes what is done with: each side waits for that.
+    /// Closes the ends that are done with, so that the processes at the other ends see it.
     pub(super) fn release(&mut self) {
         if self.is_ended() {
             self.ends.close_source();
         }
-        // What the command did not read of its stdin is asked of the pipe when the call is over.
+        // The pipe of a stdin may be needed until the call is over, to count the bytes that the command did
+        // not read.
         let is_asked = self.way() == StreamSide::In && (self.is_unread() || self.is_lost());
         if self.is_over() && !is_asked {
             self.ends.close_sink(self.way());
         }
     }
 
-    /// Bytes that its capture holds, or, of a stdin, those of them that were handed to the command: the
-    /// broker is ahead of it, but whoever looked at a pipe without reading it, or put back what it read, has
-    /// seen all that was in there.
+    /// The number of bytes that its capture holds or, for a stdin, of those that were written to the
+    /// command's pipe. The capture may be ahead of the pipe. Bytes in the pipe count even if they are unread:
+    /// a process may have looked at them with tee(2), or have read them and written them back.
     pub(in crate::spawn) fn captured(&self) -> Option<u64> {
         let kept = self.kept()?;
         Some(if self.way() == StreamSide::In { self.given() } else { kept })
     }
 
-    /// Bytes of a captured stdin that were handed to the command and stand in its pipe.
+    /// The number of bytes of a captured stdin that are in the command's pipe, unread.
     pub(super) fn unread(&self) -> u64 {
         if self.is_known() { 0 } else { self.ends.left_unread() }
     }
 
-    /// Whether it is known that nothing of it is left: of a stdin that is handed over, the command may read
-    /// the rest yet.
+    /// Whether the number of unread bytes is final: the command may still read a captured stdin's rest from
+    /// its pipe.
     pub(in crate::spawn) fn is_known(&self) -> bool {
         self.way() == StreamSide::Out || self.kept().is_none() || self.ends.left_unread() == 0
     }
 
-    /// The end, whatever is left. Of a stdin, the capture keeps what was handed to the command; of nothing,
-    /// it keeps no room either.
+    /// Ends the stream, whatever is left. The capture of a stdin is truncated to the bytes that were written
+    /// to the command's pipe; an empty capture gives back the space that was allocated for it.
     pub(in crate::spawn) fn close(&mut self) {
         self.lose_source();
         self.ends.close_source();

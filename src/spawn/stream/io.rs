@@ -1,49 +1,51 @@
-//! What a stream asks of its descriptors, and what it is told about itself.
+//! The interface between a stream's state (`transfer.rs`) and its descriptors (`fds.rs`).
 
 use std::io;
 
-/// What a stream does to its descriptors. What would wait for somebody else gives `WouldBlock`.
+/// The operations of a stream on its descriptors. An operation that would block gives `WouldBlock`.
 pub(super) trait StreamIo {
-    /// From the source to the capture at `at`, within the kernel. 0 is the end. `InvalidInput`: not with
-    /// these two.
+    /// Moves bytes from the source to the capture at `at`, within the kernel. 0 is the end. `InvalidInput`:
+    /// splice(2) cannot join these two.
     fn splice_in(&mut self, at: u64, bytes: usize) -> io::Result<usize>;
-    /// From the capture at `at` to the sink, within the kernel. `InvalidInput`: not with these two.
+    /// Moves bytes from the capture at `at` to the sink, within the kernel. `InvalidInput`: splice(2) cannot
+    /// join these two.
     fn splice_out(&mut self, at: u64, bytes: usize) -> io::Result<usize>;
-    /// From the source to the sink, within the kernel. 0 is the end. `InvalidInput`: not with these two.
+    /// Moves bytes from the source to the sink, within the kernel. 0 is the end. `InvalidInput`: splice(2)
+    /// cannot join these two.
     fn splice_through(&mut self, bytes: usize) -> io::Result<usize>;
-    /// From the source. 0 is the end.
+    /// Reads from the source. 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// To the sink.
+    /// Writes to the sink.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    /// To the capture.
+    /// Writes to the capture.
     fn keep(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize>;
-    /// From the capture.
+    /// Reads from the capture.
     fn read_back(&mut self, at: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-/// What becomes of a stream whose capture fails.
+/// What to do with a stream whose capture fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaptureLoss {
-    /// It ends: nothing passes that is not on record.
+    /// The stream ends: no byte passes that is not in the capture.
     End,
-    /// It goes on without one.
+    /// The stream goes on without a capture.
     GoOn,
 }
 
-/// Which side of the stream is the command.
+/// The command's side of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamSide {
-    /// It reads.
+    /// The command reads the stream.
     In,
-    /// It writes.
+    /// The command writes the stream.
     Out,
 }
 
-/// What a stream can be waited for.
+/// The events for which a stream's ends are polled, or that they had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamWaits {
-    /// Something to take.
+    /// The source has bytes.
     pub(in crate::spawn) source: bool,
-    /// Room to give.
+    /// The sink has room.
     pub(super) sink: bool,
 }

@@ -1,6 +1,6 @@
-//! Streams through which a call's bytes pass where its rule captures or hides them: `relay.rs` has the
-//! process that moves them, `interpose.rs` puts pipes in the place of the caller's descriptors, `transfer.rs`
-//! is the state of one stream, `fds.rs` its descriptors, `io.rs` what the one asks of the other.
+//! Streams: a call's bytes pass through them where its rule captures streams or hides terminals. `relay.rs`
+//! has the process that moves the bytes, `interpose.rs` puts pipes in the place of the caller's descriptors,
+//! `transfer.rs` is the state of one stream, `fds.rs` its descriptors, `io.rs` the interface between the two.
 
 pub(super) mod fds;
 pub(super) mod interpose;

@@ -1,10 +1,10 @@
-//! The relay of one call, as the broker holds it: a process that moves the bytes of its captured streams. It
-//! is the relay that reads, writes and closes what the caller passed, so its signals are what a signalfd
-//! gives, its credentials what a socket sees, and it alone waits for a file system of the caller's. It holds
-//! nothing else, and can be killed.
+//! The relay of one call, as the broker holds it: a process that moves the bytes of the call's captured
+//! streams. Only the relay reads, writes and closes the descriptors that the caller passed. So a signalfd of
+//! the caller's gives the relay's signals, a socket shows the relay's credentials, and a file system of the
+//! caller's can block the relay alone, which holds nothing else and can be killed.
 //!
-//! Nobody waits for a relay without a deadline. One that dies has cut its streams: what the files of the
-//! captures hold counts then. Read `relay/process.rs` for its life, `transfer.rs` for what moves when.
+//! Every wait for a relay has a deadline. A relay that dies cuts its streams; then the sizes of the captures'
+//! files count. Read `relay/process.rs` for its life, `transfer.rs` for the order in which bytes move.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -42,14 +42,14 @@ pub struct PendingRelay {
     reaper: Arc<Reaper>,
 }
 
-/// What a relay is to do.
+/// A relay's task.
 #[derive(Debug)]
 pub struct RelayTask<'a> {
     /// The connection on which the request with the caller's descriptors waits.
     pub connection: BorrowedFd<'a>,
     /// The files of the captures, each with the most bytes that it may hold.
     pub captures: [Option<(File, u64)>; REQUEST_FDS],
-    /// Whose the command's stdin is.
+    /// Whether the command gets the caller's stdin, or `/dev/null`.
     pub stdin: StdinMode,
     /// Whether terminals are hidden.
     pub tty: TtyMode,
@@ -62,24 +62,25 @@ pub struct RelayTask<'a> {
 pub struct Relay {
     channel: OwnedFd,
     process: RelayProcess,
-    /// Until its last word.
+    /// The broker's copies of the captures' files, until the relay's last report.
     captures: RefCell<[Option<File>; REQUEST_FDS]>,
-    /// The last that it said.
+    /// The relay's latest report.
     news: Cell<StreamNews>,
-    /// The channel has ended.
+    /// Whether the channel has ended.
     is_gone: Cell<bool>,
     is_finishing: Cell<bool>,
 }
 
 impl PendingRelay {
-    /// A relay that will speak at the other end of `channel`.
+    /// A relay that will have the other end of `channel`.
     pub(in crate::spawn) fn new(channel: OwnedFd, reaper: Arc<Reaper>) -> Self {
         Self { channel, reaper }
     }
 
     /// Has the relay take the caller's descriptors, put pipes in the place of captured and of hidden ones,
-    /// and give the launcher what becomes the command's stdin, stdout and stderr. Until then nobody else may
-    /// take or look at what waits on the connection. Waits for it as long as somebody wants the command.
+    /// and send the launcher the command's stdin, stdout and stderr. Until this returns, no other code may
+    /// receive or peek at the messages on the connection. Waits as long as the caller stays and the broker
+    /// does not stop.
     /// Errors: the descriptors are not fit for a command, they are not there in time, the broker stops, the
     /// caller left, the relay has ended, or there was none to be had.
     pub fn equip(
@@ -97,7 +98,7 @@ impl PendingRelay {
         let (channel, now) = (self.channel.as_fd(), Instant::now());
         let words = TaskMessage { audit, tty, stdin, captures: most }.encode();
         let sent = sys::send_patiently(channel, &words, &descriptors, Some(now + SEND_WAIT));
-        // One that could not be made has said why.
+        // If the relay hung up, its report of the error is in the channel already.
         sent.map(drop)
             .or_else(|source| sys::is_hung_up(&source).then_some(()).ok_or(Refusal::no_launcher(source)))?;
         if !await_word(channel, now + TAKING_MAX, caller, stop)? {
@@ -130,32 +131,32 @@ impl Relay {
         self.channel.as_fd()
     }
 
-    /// What to poll for news: nothing of one that is gone, whose channel stays readable and would be all that
-    /// is ever heard.
+    /// The channel to poll for news; `None` if the relay is gone, for then its channel stays readable and
+    /// each poll(2) would return at once.
     pub(in crate::spawn) fn poll_fd(&self) -> Option<PollFd<'_>> {
         (!self.is_gone()).then(|| PollFd::new(self.told(), PollFlags::POLLIN))
     }
 
-    /// Its process, where that is in the call's cgroup.
+    /// The relay's process, where that is in the call's cgroup.
     pub(in crate::spawn) fn process_inside(&self) -> Option<Pid> {
         Some(self.process.pid).filter(|_| self.process.is_inside && !self.is_gone.get())
     }
 
-    /// Takes in the news that there is, without waiting.
+    /// Receives the news that has come, without waiting.
     pub(in crate::spawn) fn hear(&self) {
         let mut word = [0; WORD_BYTES_MAX];
         while !self.is_gone.get() {
             match sys::receive_now(self.told(), &mut word) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // Told once, of a relay that ended before it read an order; what it said before is still
-                // there.
+                // The kernel reports once that the relay ended before it read an order; the relay's earlier
+                // reports can still be received.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Ok(bytes) if bytes > 0 => {
                     if let Ok(RelayReport::News(news)) = RelayReport::decode(&word[..bytes]) {
                         self.news.set(news);
                         if news.is_over {
-                            // Its copies are closed too: a file system can be unmounted when the caller has
-                            // its answer.
+                            // The broker's copies are closed too, so that the captures' file system can be
+                            // unmounted as soon as the caller has its answer.
                             drop(self.captures.take());
                         }
                     }
@@ -172,34 +173,35 @@ impl Relay {
         news.is_lost || has_died
     }
 
-    /// Whether all that was written before [`Self::settle`] has been given.
+    /// Whether all bytes that were written before [`Self::settle`] have been delivered.
     pub(in crate::spawn) fn is_calm(&self) -> bool {
         self.news.get().is_calm || self.is_over()
     }
 
-    /// Whether its process is gone, and all that it said is heard.
+    /// Whether the relay is gone, and all its reports have been received.
     pub(in crate::spawn) fn is_gone(&self) -> bool {
         self.is_gone.get()
     }
 
-    /// Whether nothing moves any more.
+    /// Whether the relay moves no more bytes.
     pub fn is_over(&self) -> bool {
         self.is_gone.get() || self.news.get().is_over
     }
 
-    /// Asks to be told when all that was written so far has been given.
+    /// Asks for a report when all bytes that were written so far have been delivered.
     pub(in crate::spawn) fn settle(&self) {
         self.tell(RelayOrder::Settle);
     }
 
-    /// Has it end, after what can be moved until then without waiting long.
+    /// Has the relay end, after it has moved the bytes that it can move until `until` without waiting long.
     pub fn finish(&self, until: Instant) {
         self.is_finishing.set(true);
         self.tell(RelayOrder::Finish(until.saturating_duration_since(Instant::now())));
     }
 
     fn tell(&self, order: RelayOrder) {
-        // One that is gone is known by the end of its channel, and one that does not listen is killed.
+        // Errors are ignored: a relay that is gone shows in the end of its channel, and a relay that does not
+        // read is killed.
         sys::send_now(self.told(), &order.encode()).ok();
     }
 
@@ -208,7 +210,8 @@ impl Relay {
         self.news.get().failure.map(|(index, errno)| (index, io::Error::from_raw_os_error(errno)))
     }
 
-    /// What the captures hold. Of a relay that did not say its last word nobody knows what they lack.
+    /// The bytes that the captures hold. Without the relay's last report the files' sizes count, and the
+    /// captures are taken to be incomplete.
     pub fn captured(&self) -> CapturedBytes {
         let StreamNews { is_over, is_cut, captured, .. } = self.news.get();
         if is_over {
@@ -220,12 +223,12 @@ impl Relay {
         CapturedBytes { bytes, truncated, drain_timeout: true, ..captured }
     }
 
-    /// The same while they go on.
+    /// The bytes that the captures hold so far, while they go on.
     pub(in crate::spawn) fn captured_so_far(&self) -> CapturedBytes {
         CapturedBytes { goes_on: true, ..self.news.get().captured }
     }
 
-    /// Waits until all is over, as long as `until` says and the broker does not stop.
+    /// Waits until the relay is over, at most until `until`, or until the broker stops.
     pub fn wait_over(&self, until: Option<Instant>, stopping: BorrowedFd<'_>) -> io::Result<()> {
         while !self.is_over() {
             let mut looked_at = [stopping, self.told()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -237,7 +240,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Kills it where it is not over, and waits a while for its end: then its captures do not grow any more.
+    /// Kills the relay if it is not over, and waits up to [`RELAY_KILL_GRACE`] for its end, so that the
+    /// captures do not grow any more.
     pub fn cut_off(&self) {
         self.hear();
         if !self.is_over() {
@@ -246,24 +250,23 @@ impl Relay {
         }
     }
 
-    /// Sees it to its end. Gives the relay back where that does not come, though it was killed.
+    /// Kills the relay and waits for its end. Gives the relay back if it has not ended in time.
     pub fn end(self) -> Option<Self> {
         let has_ended = self.process.end();
         (!has_ended).then_some(self)
     }
 
-    /// Waits until it has ended after all, or the broker stops.
+    /// Waits until a relay that did not end in time has ended, or the broker stops.
     pub fn outlast(self, stopping: BorrowedFd<'_>) {
         let ended = self.process.pidfd.as_fd();
         let mut looked_at = [ended, stopping].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        // A wait that fails is over.
+        // If poll(2) fails, there is no further wait.
         sys::poll_until(&mut looked_at, None).ok();
     }
 }
 
-/// The process of a relay. Dropped, it is killed, and left to be reaped by whoever looks when it does not end
-/// at once: in a file system of the caller's, even a process that was killed stays for as long as that does
-/// not answer.
+/// The process of a relay. Dropping this kills it. If it does not end at once, the reaper reaps it later: a
+/// killed process can stay blocked in a file system of the caller's for as long as that does not answer.
 #[derive(Debug)]
 struct RelayProcess {
     pid: Pid,
@@ -278,9 +281,9 @@ impl RelayProcess {
         Self { pid, pidfd, is_inside, reaper }
     }
 
-    /// Kills it, and waits a while for its end. Gives whether that came.
+    /// Kills it, and waits up to [`RELAY_KILL_GRACE`] for its end. Gives whether it has ended.
     fn end(&self) -> bool {
-        // One that has ended needs no signal.
+        // A relay that has ended needs no signal.
         sys::send_signal(self.pidfd.as_fd(), Signal::SIGKILL).ok();
         let mut ended = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
         sys::poll_until(&mut ended, Some(Instant::now() + RELAY_KILL_GRACE)).unwrap_or(false)

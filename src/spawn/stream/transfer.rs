@@ -1,10 +1,11 @@
-//! One stream on its way through the broker: from its source to its capture, and from there to its sink.
-//! Knows what has to happen next and nothing of descriptors, which `fds.rs` has; never waits.
+//! The state of one stream: its bytes go from its source to its capture, and from the capture to its sink.
+//! Decides the next step; the descriptors are in `fds.rs`. Never blocks.
 //!
-//! The capture is the buffer: what the sink is given is in the file before, and is read back from there
-//! unless the broker still has it in memory of its own. So the file has at least what the reader saw, and
-//! nobody can change a byte in between (a page that is spliced from a pipe to two places is still its
-//! writer's to change). What no capture takes goes straight on, from pipe to pipe or through the buffer.
+//! The capture is the buffer: bytes are in its file before the sink gets them, and are read back from there
+//! unless the relay still has them in memory of its own. So the file has at least the bytes that the reader
+//! saw, and no byte can be changed in between (the writer of a pipe can still change a page that is spliced
+//! from the pipe to two places). Bytes that no capture takes go straight on, from pipe to pipe or through a
+//! buffer in memory.
 
 use std::io;
 
@@ -18,10 +19,10 @@ use window::StreamWindow;
 mod tests;
 mod window;
 
-/// Most bytes of one splice: what a pipe of ours holds.
+/// Most bytes of one splice: the size of a pipe of the relay's.
 const SPLICE_BYTES: usize = RELAY_PIPE_BYTES.unsigned_abs() as usize;
 
-/// One stream.
+/// The state of one stream.
 #[derive(Debug)]
 pub(super) struct CallStream<E> {
     pub(super) ends: E,
@@ -29,18 +30,18 @@ pub(super) struct CallStream<E> {
     on_loss: CaptureLoss,
     capture: Option<CaptureProgress>,
     window: StreamWindow,
-    /// Taken, in no capture, and not given yet.
+    /// Bytes that were taken from the source, are in no capture, and were not given to the sink yet.
     rest: Vec<u8>,
     is_ended: bool,
     is_unread: bool,
-    /// As of the last look: something is there to take, or nothing is.
+    /// Whether, by the last poll, the source has bytes to take.
     source_is_ready: bool,
     source_is_dry: bool,
     splices: SpliceTries,
     ahead_max: u64,
 }
 
-/// What is tried in the kernel first.
+/// Which ways are still tried with splice(2) before a read and a write.
 #[derive(Clone, Copy, Debug)]
 struct SpliceTries {
     into: bool,
@@ -48,7 +49,7 @@ struct SpliceTries {
     through: bool,
 }
 
-/// How far a capture is.
+/// The progress of a capture.
 #[derive(Debug)]
 struct CaptureProgress {
     /// Bytes in it.
@@ -57,7 +58,7 @@ struct CaptureProgress {
     given: u64,
     /// Most bytes that it may have.
     max: u64,
-    /// Bytes went past it.
+    /// Whether bytes went past it to the sink.
     is_passed: bool,
     loss: Option<io::Error>,
 }
@@ -99,7 +100,7 @@ impl<E: StreamIo> CallStream<E> {
         }
     }
 
-    /// What there is to wait for.
+    /// The events to poll for.
     pub(super) fn wants(&self) -> StreamWaits {
         if self.is_over() {
             return StreamWaits::default();
@@ -111,14 +112,15 @@ impl<E: StreamIo> CallStream<E> {
         StreamWaits { source: !passes, sink: passes }
     }
 
-    /// What a look for it gave.
+    /// Takes in the events of the last poll.
     pub(super) fn note_ready(&mut self, wanted: StreamWaits, ready: StreamWaits) {
-        // Where it is passed on, both sides have to be ready; if nothing moves then, what was there is gone.
+        // Bytes that pass without a capture need both ends ready, and these are polled one after the other:
+        // so the source counts as ready until the sink was ready too.
         self.source_is_ready = ready.source || (self.source_is_ready && !ready.sink);
         self.source_is_dry = wanted.source && !ready.source;
     }
 
-    /// Nobody reads what the sink is given, and never will. The writer is told by the end of the source.
+    /// Notes that the sink has no reader any more. The source is closed then, which tells the writer.
     pub(super) fn lose_sink(&mut self) {
         self.is_unread = true;
         if self.way == StreamSide::Out {
@@ -127,37 +129,37 @@ impl<E: StreamIo> CallStream<E> {
         self.is_ended = true;
     }
 
-    /// Takes nothing more; what was taken is still given.
+    /// Takes no more bytes from the source; those that were taken are still given to the sink.
     pub(super) fn lose_source(&mut self) {
         self.is_ended = true;
     }
 
-    /// What is left is to be captured, however far ahead of the reader that is: the call ends.
+    /// Lifts the limit on how far the capture may be ahead of the reader, because the call ends.
     pub(in crate::spawn) fn hurry(&mut self) {
         self.ahead_max = u64::MAX;
     }
 
-    /// Nothing is left to do.
+    /// Whether nothing is left to do.
     pub(in crate::spawn) fn is_over(&self) -> bool {
         self.is_ended && (self.is_unread || !self.has_waiting())
     }
 
-    /// As of the last look, all that was written has been given.
+    /// Whether, by the last poll, all bytes that the command wrote have been given to the sink.
     pub(in crate::spawn) fn is_calm(&self) -> bool {
         self.is_over() || self.way == StreamSide::In || (self.source_is_dry && !self.has_waiting())
     }
 
-    /// Which side of it is the command.
+    /// The command's side of the stream.
     pub(super) fn way(&self) -> StreamSide {
         self.way
     }
 
-    /// Whether nothing more is taken.
+    /// Whether no more bytes are taken from the source.
     pub(super) fn is_ended(&self) -> bool {
         self.is_ended
     }
 
-    /// Whether its capture failed where nothing may pass that is not on record.
+    /// Whether its capture failed, where no byte may pass that is not in the capture.
     pub(in crate::spawn) fn is_lost(&self) -> bool {
         self.on_loss == CaptureLoss::End && self.loss().is_some()
     }
@@ -177,12 +179,12 @@ impl<E: StreamIo> CallStream<E> {
         self.capture.as_ref().map_or(0, |capture| capture.given)
     }
 
-    /// Whether the capture lacks something that came.
+    /// Whether the capture lacks bytes of the stream.
     pub(super) fn is_truncated(&self) -> bool {
         self.capture.as_ref().is_some_and(|capture| capture.is_passed || capture.loss.is_some())
     }
 
-    /// What made the capture fail.
+    /// The error that made the capture fail.
     pub(super) fn loss(&self) -> Option<&io::Error> {
         self.capture.as_ref().and_then(|capture| capture.loss.as_ref())
     }
@@ -199,7 +201,7 @@ impl<E: StreamIo> CallStream<E> {
         })
     }
 
-    /// Takes what can be taken now. Gives whether anything was.
+    /// Takes the bytes that can be taken now. Gives whether there were any.
     pub(in crate::spawn) fn take(&mut self) -> bool {
         if self.is_ended {
             return false;
@@ -211,12 +213,12 @@ impl<E: StreamIo> CallStream<E> {
         }
     }
 
-    /// One step of the source: a number of bytes, its end, or nothing now.
+    /// Evaluates a read of the source: the number of bytes; `None` at its end, or if it has no bytes now.
     fn settle(&mut self, taken: io::Result<usize>) -> Option<usize> {
         match taken {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Ok(bytes) if bytes > 0 => Some(bytes),
-            // A terminal that hung up, a connection that was reset: no more comes.
+            // An error (a terminal that hung up, a connection that was reset) is taken for the end.
             Ok(_) | Err(_) => {
                 self.is_ended = true;
                 None
@@ -247,13 +249,13 @@ impl<E: StreamIo> CallStream<E> {
         true
     }
 
-    /// From the source to the buffer.
+    /// Reads from the source into the buffer.
     fn fill(&mut self, bytes: usize) -> Option<usize> {
         let taken = self.ends.read(self.window.room(bytes));
         self.settle(taken)
     }
 
-    /// What the buffer was filled with goes to the capture; what it does not take waits for the sink.
+    /// Writes the buffer's bytes to the capture; those that it does not take go to `rest`, for the sink.
     fn keep_filled(&mut self, bytes: usize) {
         let mut done = 0;
         while done < bytes {
@@ -287,7 +289,7 @@ impl<E: StreamIo> CallStream<E> {
         }
     }
 
-    /// Past the capture, or without one.
+    /// Moves bytes from the source to the sink, past the capture.
     fn pass_on(&mut self) -> bool {
         if self.splices.through {
             match self.ends.splice_through(SPLICE_BYTES) {
@@ -295,7 +297,7 @@ impl<E: StreamIo> CallStream<E> {
                     self.lose_sink();
                     return false;
                 }
-                // Whatever it is, the buffer finds out on which side.
+                // Any other error: a read and a write show which side has it.
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.splices.through = false,
                 taken => {
                     let taken = self.settle(taken);
@@ -316,7 +318,7 @@ impl<E: StreamIo> CallStream<E> {
         }
     }
 
-    /// Gives what can be given now. Gives whether anything was.
+    /// Writes the bytes to the sink that can be written now. Returns whether there were any.
     pub(in crate::spawn) fn give(&mut self) -> bool {
         if self.is_unread {
             return false;
@@ -333,7 +335,7 @@ impl<E: StreamIo> CallStream<E> {
             match self.ends.splice_out(given, ahead.min(SPLICE_BYTES)) {
                 Ok(bytes) if bytes > 0 => return self.note_given(bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // Whatever it is, the buffer finds out on which side.
+                // Any other error: a read and a write show which side has it.
                 Ok(_) | Err(_) => self.splices.out = false,
             }
         }
@@ -348,7 +350,7 @@ impl<E: StreamIo> CallStream<E> {
         }
     }
 
-    /// From the capture to the buffer, at least one byte.
+    /// Reads from the capture into the buffer, at least one byte.
     fn read_back(&mut self, at: u64, bytes: usize) -> io::Result<()> {
         let bytes = self.ends.read_back(at, self.window.room(bytes))?;
         if bytes == 0 {
@@ -358,7 +360,7 @@ impl<E: StreamIo> CallStream<E> {
         Ok(())
     }
 
-    /// What the reader is still to get is gone, and nothing may take its place.
+    /// The capture cannot be read back: the bytes for the reader are lost, so the stream ends.
     fn fail_back(&mut self, error: io::Error) -> bool {
         self.fail(error);
         self.lose_sink();
@@ -392,7 +394,8 @@ impl<E: StreamIo> CallStream<E> {
         false
     }
 
-    /// What the writer wrote before it could know that nobody reads: at most a pipe's worth.
+    /// Captures the bytes that the writer wrote before it could notice that the reader is gone: at most as
+    /// many as a pipe holds.
     fn salvage(&mut self) {
         self.hurry();
         let mut left = u64::try_from(RELAY_PIPE_BYTES).unwrap_or(0);

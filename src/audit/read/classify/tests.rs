@@ -1,4 +1,4 @@
-//! Lines that are put in, taken out and exchanged, and which of them are records then.
+//! Lines that are added, removed and exchanged, and which lines are records then.
 
 use crate::audit::chain::{chained, no_line};
 use crate::audit::read::lines::ManifestLines;
@@ -14,7 +14,7 @@ fn stood(text: &str, anchor: Option<&str>) -> ClassifiedLines {
     standing.finish()
 }
 
-/// Lines that follow each other, after this one.
+/// Lines that follow each other; the first one follows the line with the hash `prev`.
 fn run<const N: usize>(prev: &str, kind: &str) -> [String; N] {
     let mut prev = prev.to_owned();
     std::array::from_fn(|call| {
@@ -51,18 +51,18 @@ fn what_does_not_follow_is_foreign() {
     check(&[a, a, b, b, c], None, &[2, 4]);
     check(&[a, b, c, b, d], None, &[4]);
     check(&[a, x, b, "{}\n", y, c], None, &[2, 4, 5]);
-    // What leads to the end is believed, what is in the middle of two gaps is not.
+    // Lines that lead to the file's end are believed, lines between two gaps are not.
     check(&[a, b, d], None, &[2]);
     check(&[a, b, x, y, z], None, &[2]);
     check(&[a, b, x, y, d], None, &[2, 3, 4]);
-    // A line that is known to be a record tells which end is meant.
+    // The anchor, a line that is known to be a record, shows which run is believed.
     check(&[a, b, x, y, z], Some(b), &[3, 4, 5]);
     check(&[a, b, x, y, z], Some(y), &[2]);
     check(&[a, b, d, x, y], Some(d), &[2, 4, 5]);
     check(&[a, b, d, x, c], Some(d), &[2, 4, 5]);
 }
 
-/// Nobody writes after a `close` but the next broker, whose first record is an `open`.
+/// Only the next broker writes after a `close`, and its first record is an `open`.
 #[test]
 fn what_follows_a_close_and_is_no_open_is_foreign() {
     let after = |prev: &str, kinds: &[&str]| {
@@ -93,9 +93,9 @@ fn what_follows_a_close_and_is_no_open_is_foreign() {
         check(&[&put, &good], anchor, &[3, 4, 5, 6]);
         check(&[&good, &again], anchor, &[6]);
     }
-    // The word of somebody who wrote the mark too.
+    // A mark that names such a line does not help.
     check(&[&put[..2]], Some(put[1]), &[3, 4]);
-    // A broker that took them for records went on there: what it wrote is on record.
+    // A broker that took these lines for records went on there: its own lines are records.
     let later = after(&hash(&put[3].to_owned()), &["open", "start"]);
     let later: Vec<&str> = later.iter().map(String::as_str).collect();
     check(&[&put, &later], None, &[3, 4, 5, 6]);

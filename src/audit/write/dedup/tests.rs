@@ -1,4 +1,4 @@
-//! Each refusal is written or counted, once, whatever comes when.
+//! Each refusal is written or counted, and only once, in whatever order refusals come.
 
 use crate::audit::record::argv::Caller;
 use crate::refusal::Refusal;
@@ -113,7 +113,7 @@ fn kinds_are_bounded_and_the_oldest_go_first() {
     for number in 0..200 {
         let then = now + std::time::Duration::from_micros(number);
         for turn in 0..3 {
-            // Each has a socket and a budget of its own.
+            // Each refusal has a socket of its own, and with it a budget.
             let rejected = of(&number.to_string(), "a");
             dedup.hear(CallId::new(3 * number + turn), &rejected, then, &|_| 0);
         }
@@ -124,7 +124,7 @@ fn kinds_are_bounded_and_the_oldest_go_first() {
     }
 }
 
-/// What has a record of its own costs this.
+/// The bytes that each record costs here.
 const LARGE: u64 = 60 * 1024;
 
 #[test]
@@ -136,7 +136,7 @@ fn different_ones_beyond_the_budget_are_counted_together_and_exactly() {
         let now = start + std::time::Duration::from_millis(millis);
         for _ in 0..3 {
             number += 1;
-            // One in three comes twice.
+            // One refusal in three comes twice.
             let rejected = refusal(&(number / 3 * 2).to_string());
             if dedup.hear(CallId::new(number), &rejected, now, &|_| LARGE) == DedupVerdict::First {
                 (written, bytes) = (written + 1, bytes + LARGE);

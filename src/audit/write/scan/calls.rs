@@ -1,4 +1,4 @@
-//! What a record says about the calls of a manifest, taken in one record after the other.
+//! Collects what the records of a manifest say about its calls, one record after the other.
 
 use std::collections::BTreeMap;
 
@@ -20,21 +20,22 @@ pub(in crate::audit) struct ManifestScan {
     pub(in crate::audit) torn: Option<TornLine>,
     /// The last line lacks its newline.
     pub(in crate::audit) is_open_ended: bool,
-    /// The lines after the last record that are none, without the torn one.
+    /// The lines after the last record that are no records, without the torn one.
     pub(in crate::audit) foreign: Option<ForeignTail>,
     /// Calls that a broker began here and did not end.
     pub(in crate::audit) unfinished: BTreeMap<CallId, UnendedCall>,
-    /// Calls that ended, and whose captures did not.
+    /// Calls that ended, and whose captures went on.
     pub(in crate::audit) capturing: BTreeMap<CallId, UnendedCall>,
-    /// Calls that ended, and left something that still runs.
+    /// Calls that ended, and left processes that still run.
     pub(in crate::audit) keeping: BTreeMap<CallId, UnendedCall>,
     /// The host's boot in which the last broker began.
     pub(in crate::audit) boot: Option<String>,
-    /// Calls without an end before lines that follow no record of theirs: an end among those is not believed.
+    /// Calls without an end before a gap in the chain for which no mark vouches: an end after the gap is not
+    /// believed.
     severed: BTreeMap<CallId, UnendedCall>,
 }
 
-/// How the records of a manifest end.
+/// The end of a manifest's records.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::audit) struct ScanTail {
     /// The hash of the last record: the `prev` of the next one.
@@ -46,15 +47,15 @@ pub(in crate::audit) struct ScanTail {
 /// Lines after the last record that no broker wrote.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::audit) struct ForeignTail {
-    /// How many.
+    /// The number of these lines.
     pub(in crate::audit) lines: u64,
     /// The hash of all of them, each with a newline.
     pub(in crate::audit) hash: LineHash,
 }
 
 impl ScanTail {
-    /// Whether the line with this hash is where a manifest that nobody touched has the last one that was
-    /// noted: at the end, or before a line that a killed broker had no time to note.
+    /// Whether the mark of a manifest that nobody touched can name the line `noted`: it is the last line, or
+    /// the line before it, where a broker was killed before it noted the last one.
     pub(in crate::audit) fn follows(&self, noted: &LineHash) -> bool {
         self.hash == *noted || self.before == *noted
     }
@@ -67,8 +68,8 @@ impl From<(Digest, Digest)> for ScanTail {
 }
 
 impl ManifestScan {
-    /// Takes no more than the number from a line that may be a record: where no mark says which is the next,
-    /// none must come twice.
+    /// Takes only the number from a line that may be a record: where no mark names the next number, none may
+    /// be used twice.
     pub(super) fn pass_by(&mut self, bytes: &[u8]) {
         let after = RecordFacts::of(bytes).after();
         if after.get() <= CALL_NUMBER_MAX {
@@ -76,12 +77,12 @@ impl ManifestScan {
         }
     }
 
-    /// Lines come that do not follow those so far, and that no mark vouches for.
+    /// Notes a gap: the next lines do not follow the lines so far, and no mark vouches for them.
     pub(super) fn sever(&mut self) {
         self.severed = std::mem::take(&mut self.unfinished);
     }
 
-    /// The end is reached: the calls without an end before those lines have none.
+    /// Puts the calls from before the gap back at the end of the file: they have no end.
     pub(super) fn unite(&mut self) {
         self.unfinished.append(&mut self.severed);
     }
@@ -115,7 +116,7 @@ impl ManifestScan {
                 }
                 self.boot = line.boot.map(|boot| boot.to_string());
             }
-            // What ran on when a broker left this file ends in another one.
+            // Calls of which something went on when a broker left this file end in another file.
             (Some(RecordKind::Close), _) => {
                 self.unfinished.clear();
                 self.capturing.clear();
@@ -125,7 +126,7 @@ impl ManifestScan {
         }
     }
 
-    /// Remembers a call that ended for what of it went on.
+    /// Remembers an ended call whose processes or captures went on.
     fn end(
         &mut self,
         call: CallId,
@@ -143,7 +144,7 @@ impl ManifestScan {
 }
 
 impl ManifestScan {
-    /// Marks the calls so far when the host was booted since: it is in this boot now.
+    /// Marks the calls so far if the host was booted since they began; `now` is the present boot.
     pub(in crate::audit) fn compare_boot(&mut self, now: Option<&str>) {
         if self.boot.is_some() && self.boot.as_deref() != now {
             let begun = self.unfinished.values_mut().chain(self.capturing.values_mut());

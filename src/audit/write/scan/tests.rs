@@ -1,4 +1,5 @@
-//! What a manifest tells the next broker, and what it cannot be made to tell.
+//! The contents of a manifest as the next broker reads them, and what a changed manifest cannot make it
+//! believe.
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -21,7 +22,7 @@ fn manifest(records: &[&str]) -> String {
 
 fn read_bytes(manifest: &str, noted: Option<&str>) -> ManifestScan {
     let noted = noted.map(|line| Digest::of_line(line.as_bytes()));
-    // As if something of each call were left.
+    // As if processes of each call still ran.
     read_history(&mut Cursor::new(manifest), noted, |_| true).expect("no I/O here")
 }
 
@@ -29,8 +30,7 @@ fn read(records: &[&str]) -> ManifestScan {
     read_bytes(&manifest(records), None)
 }
 
-/// What a manifest that ends in this says: the next number, its last record, bytes that were torn, foreign
-/// lines.
+/// Checks the contents of a manifest: the next number, its last record, bytes that were torn, foreign lines.
 fn check(manifest: &str, noted: Option<&str>, want: (u64, Option<&str>, u64, u64)) {
     let history = read_bytes(manifest, noted);
     let hash = history.last.map(|last| last.hash);
@@ -128,7 +128,7 @@ fn what_was_noted_is_at_the_end_or_just_before_it() {
     assert!(!last.follows(&no_line()));
 }
 
-/// What somebody put behind the records says nothing, whether it looks like a record or not.
+/// Lines that another writer put behind the records have no effect, whether they look like records or not.
 #[test]
 fn foreign_lines_are_counted_and_tell_nothing() {
     let text = manifest(&[r#"{"kind":"open","next":1}"#, START]);
@@ -146,7 +146,7 @@ fn foreign_lines_are_counted_and_tell_nothing() {
         assert_eq!(history.unfinished.len(), 1, "{added}");
         let hash = format!("{:x}", Sha256::digest(added.trim_end_matches('\n').to_owned() + "\n"));
         assert_eq!(history.foreign.map(|foreign| foreign.hash), Some(hash), "{added}");
-        // Nor without a mark, but that its number is not taken again.
+        // Without a mark they have no effect either, but their numbers are not taken again.
         let bare = read_bytes(&format!("{text}{added}"), None);
         assert!(bare.unfinished.contains_key(&CallId::new(1)), "{added}");
     }
@@ -172,7 +172,7 @@ fn what_a_mark_vouches_for_counts_behind_a_gap() {
     let cut = lines.join("\n") + "\n";
     let unfinished =
         |noted| read_bytes(&cut, noted).unfinished.into_keys().map(CallId::get).collect::<Vec<_>>();
-    // The last line before the gap is vouched for by none.
+    // No line after it vouches for the last line before the gap.
     assert_eq!(unfinished(Some(last_line(&text))), [0; 0]);
     let mut lines: Vec<_> = text.lines().collect();
     lines[2] = "{}";
@@ -257,7 +257,7 @@ fn a_file_that_was_begun_later_has_what_its_calls_left() {
     assert_eq!(line(read(&[&*captured]).capturing), Some(captured.clone()));
     let exit = r#"{"kind":"exit","call":3,"keeping":true}"#;
     assert_eq!(line(read(&[open, &runs, exit]).keeping), Some(runs.clone()));
-    // In the same file, the start is there too.
+    // In one file, the start is there too.
     assert_eq!(line(read(&[&*runs, open]).unfinished), Some(runs));
 }
 

@@ -1,5 +1,5 @@
-//! What a call and its relay say to each other, one message each, on a `SOCK_SEQPACKET` pair: the call gives
-//! a task, then orders; the relay says what becomes of its streams. All integers are little-endian.
+//! The messages between a call and its relay, on a `SOCK_SEQPACKET` pair: the call sends a task, then orders;
+//! the relay reports the state of its streams. All integers are little-endian.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::rules::{AuditMode, StdinMode, TtyMode};
 use crate::sys::UnfitStdio;
 use crate::wire::{Malformed, MessageReader};
 
-/// What a relay is to do. Its message brings the connection on which the caller's descriptors wait, the
-/// launcher's stream, and the captures in the order of their streams.
+/// A relay's task. Its message brings the connection on which the caller's descriptors wait, the launcher's
+/// stream, and the captures' files in the order of their streams.
 ///
 /// Shape: `u32` 1 where a failed capture ends the call, `u32` 1 where terminals are hidden, `u32` 1 where
 /// stdin is `/dev/null`, and of each stream `u64`, the
@@ -50,16 +50,16 @@ impl TaskMessage {
     }
 }
 
-/// What a call wants of its relay.
+/// A call's order to its relay.
 ///
 /// Shape: `u32` 0 or 1, or 2 with `u64`, microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayOrder {
-    /// Moving bytes as they come.
+    /// Move bytes as they come.
     Flow,
-    /// The same, and to be told when all that was written so far has been given.
+    /// Move bytes as they come, and report when all bytes that were written so far have been delivered.
     Settle,
-    /// What can be moved in this time without waiting long, and the end.
+    /// Move the bytes that can be moved in this time without waiting long, then end.
     Finish(Duration),
 }
 
@@ -90,23 +90,23 @@ impl RelayOrder {
     }
 }
 
-/// What a call hears on its relay's channel.
+/// A relay's report to its call.
 ///
 /// Shape: `u32` 0 and `i32` errno; `u32` 1, `i32` pid and `u32` 1 or 0, with the pidfd; `u32` 2 and
 /// [`StreamNews`]; `u32` 3 and [`UnfitStdio`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RelayReport {
-    /// There is no relay, for this error, and the launcher has no descriptors.
+    /// No relay could begin, for this errno, and the launcher has no descriptors.
     Failed(i32),
-    /// It was made, and has given the launcher what becomes the command's stdin, stdout and stderr.
+    /// The relay was made, and has sent the launcher the command's stdin, stdout and stderr.
     Equipped {
         pid: i32,
-        /// Whether it is in the call's cgroup.
+        /// Whether the relay is in the call's cgroup.
         is_inside: bool,
     },
-    /// This has become of the streams since.
+    /// The present state of the streams.
     News(StreamNews),
-    /// The caller's descriptors cannot be a command's.
+    /// The caller's descriptors are not fit for a command.
     Unfit(UnfitStdio),
 }
 
@@ -149,20 +149,20 @@ impl RelayReport {
     }
 }
 
-/// What has become of the streams. Each message has all of it.
+/// The state of the streams. Each message has the whole state.
 ///
 /// Shape: `u32` bits in the order of the fields, from the lowest; the failure as `u32` descriptor and `u32`
 /// errno (0: none); of each stream `u64` bytes, all ones where it has no capture; `u64` bytes of stdin that
 /// were left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct StreamNews {
-    /// All that was written when the call asked has been given.
+    /// All bytes that were written when the call asked have been delivered.
     pub(super) is_calm: bool,
-    /// The relay ends.
+    /// The relay ends: this is its last report.
     pub(super) is_over: bool,
-    /// Something was still open or not given when it did.
+    /// A stream was still open, or had bytes not delivered, when the relay ended.
     pub(super) is_cut: bool,
-    /// The call is to end: nothing may pass any more.
+    /// The call is to end, because a capture failed without which no byte may pass, or the relay failed.
     pub(super) is_lost: bool,
     /// The first capture that failed, by its descriptor, and why.
     pub(super) failure: Option<(usize, i32)>,

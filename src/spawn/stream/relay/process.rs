@@ -1,6 +1,6 @@
-//! The life of a relay: a copy of the nursery that has let go of everything, and holds the ends and the
-//! captures of one call. It ends with its call, with the broker, or by SIGKILL; no other signal reaches it,
-//! because what is sent to all processes of a call's scope is meant for the command.
+//! The life of a relay: a copy of the nursery that has closed all else, and holds the ends of one call's
+//! streams and its captures. It ends with its call, with the broker, or by SIGKILL. It blocks all other
+//! signals, because a signal to all processes of a call's scope is meant for the command.
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ use super::messages::{ORDER_BYTES_MAX, RelayOrder, RelayReport, StreamNews, TASK
 /// The values that a relay is made with.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::spawn) struct RelaySetup {
-    /// Its channel, among the descriptors that it has copies of.
+    /// The number of its channel, among the nursery's descriptors that it has copies of.
     pub(in crate::spawn) channel: RawFd,
     /// Its parent, which it does not outlive.
     pub(in crate::spawn) broker: Pid,
@@ -38,15 +38,15 @@ pub(in crate::spawn) struct RelaySetup {
     pub(in crate::spawn) is_inside: bool,
 }
 
-/// How a relay ends that has nothing more to do.
+/// The exit code of a relay that has done its task.
 const DONE: u8 = 0;
-/// How a relay ends that could not begin.
+/// The exit code of a relay that could not begin.
 const FAILED: u8 = 1;
 
-/// A relay's whole life.
+/// A relay's whole life; its result is the exit code.
 pub(in crate::spawn) fn live(setup: RelaySetup) -> u8 {
     let channel = OwnedFd::from(in_child::alone_with(setup.channel));
-    // Asked for before looking, so that a broker that dies in between is noticed.
+    // The setting is made before the parent is looked at, so that a broker that dies in between is noticed.
     if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != setup.broker {
         return FAILED;
     }
@@ -58,7 +58,7 @@ pub(in crate::spawn) fn live(setup: RelaySetup) -> u8 {
             return FAILED;
         }
         Err(RelayError::Unfit(unfit)) => {
-            // Nobody may hear it any more.
+            // The call may have hung up already.
             sys::send_now(channel.as_fd(), &RelayReport::Unfit(unfit).encode()).ok();
             return FAILED;
         }
@@ -66,18 +66,19 @@ pub(in crate::spawn) fn live(setup: RelaySetup) -> u8 {
     DONE
 }
 
-/// Says that there is no relay. Nobody may hear it any more.
+/// Reports that there is no relay. Errors are ignored: the call may have hung up already.
 pub(in crate::spawn) fn tell_failure(channel: BorrowedFd<'_>, source: &io::Error) {
     let errno = sys::errno_of(source);
     sys::send_now(channel, &RelayReport::Failed(errno).encode()).ok();
 }
 
-/// Lets go of what a process has beside memory and numbered descriptors.
+/// Blocks signals, begins a session, and replaces the nursery's stdin, stdout and stderr by `/dev/null`.
 fn settle_in() -> io::Result<()> {
     sys::block_signals()?;
     prctl::set_dumpable(false)?;
     prctl::set_name(c"sluice-relay")?;
-    // A terminal of the caller's is not this session's: no rule of job control stops who reads it.
+    // In a session of its own the relay is not stopped by job control when it reads a terminal of the
+    // caller's.
     setsid()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     dup2_stdin(&null)?;
@@ -98,7 +99,7 @@ impl From<io::Error> for RelayError {
     }
 }
 
-/// Takes the task and the caller's descriptors, and gives the launcher the command's.
+/// Receives the task and the caller's descriptors, and sends the launcher the command's descriptors.
 fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<CallStreams, RelayError> {
     let message = sys::receive(channel, TASK_BYTES)?;
     let task =
@@ -112,11 +113,11 @@ fn begin(channel: BorrowedFd<'_>, is_inside: bool) -> Result<CallStreams, RelayE
     }
     let taken = sys::take_stdio(connection.as_fd()).map_err(RelayError::Unfit)?;
     let [mut stdin, stdout, stderr] = taken.map(OwnedFd::from);
-    // Before the report: after it, the connection is the broker's alone again.
+    // Closed before the report: after it, only the broker holds the connection.
     drop(connection);
     if task.stdin == StdinMode::Null {
-        // The caller's stays open, and goes with this process: to close it may take as long as its caller
-        // likes.
+        // The caller's stdin stays open until this process ends: closing it can block for as long as the
+        // caller likes.
         mem::forget(mem::replace(&mut stdin, File::open("/dev/null")?.into()));
     }
     let hides_terminals = task.tty == TtyMode::Hide;
@@ -135,11 +136,11 @@ struct RelayWork {
     streams: Vec<(usize, CallStream<StreamFds>)>,
     channel: OwnedFd,
     order: RelayOrder,
-    /// Until when it moves what it can, once it is to finish.
+    /// Until when it moves bytes, once it was told to finish.
     until: Option<Instant>,
-    /// What the call knows.
+    /// The latest report to the call.
     news: StreamNews,
-    /// The call could not be told of something, because it does not listen.
+    /// Whether a report is still to be sent, because the channel was full.
     is_owing: bool,
 }
 
@@ -149,7 +150,8 @@ impl RelayWork {
         Self { streams, channel, order: RelayOrder::Flow, until: None, news, is_owing: false }
     }
 
-    /// Moves bytes until nothing is left to do, the call has it end, or nobody is there who wants it.
+    /// Moves bytes until nothing is left to do, the call has it finish, or the call's end of the channel is
+    /// closed.
     fn run(mut self) {
         let mut last_moved = Instant::now();
         let mut heard = RelayOrder::Flow;
@@ -165,7 +167,8 @@ impl RelayWork {
             if self.is_done() || deadline.is_some_and(|deadline| now >= deadline) {
                 break;
             }
-            // What comes after a look is known only then.
+            // After bytes have moved, or a new order has come, the ends are polled without waiting: only that
+            // shows whether there is more.
             let until = if moved || order != heard { Some(now) } else { deadline };
             heard = order;
             if self.look(until).is_err() {
@@ -181,9 +184,9 @@ impl RelayWork {
         self.end();
     }
 
-    /// Whether nothing is left to do. After a loss, the command must not take the end of its stdin for the
-    /// whole of it: that stays open until the command has ended. And until then it may read what was handed
-    /// to it.
+    /// Whether nothing is left to do. After a capture failed, the command's stdin stays open until the
+    /// command has ended, because the command must not take a cut stdin for a complete one. Until then the
+    /// command may also read bytes that are still in its stdin's pipe.
     fn is_done(&self) -> bool {
         let is_asked = self.order != RelayOrder::Flow;
         let may_close = self.until.is_some() || !self.streams.iter().any(|(_, stream)| stream.is_lost());
@@ -191,7 +194,7 @@ impl RelayWork {
         may_close && self.streams.iter().all(|(_, stream)| is_done(stream))
     }
 
-    /// Moves what can be moved now, and lets go of what is over.
+    /// Moves the bytes that can be moved now, and closes ends that are done with. Gives whether any moved.
     fn pump(&mut self) -> bool {
         let mut moved = false;
         for (_, stream) in &mut self.streams {
@@ -200,7 +203,7 @@ impl RelayWork {
             }
             moved |= stream.take();
         }
-        // Giving may be held up: a loss is told before.
+        // Writing to the sinks may block, so a failed capture is reported first.
         self.report();
         for (_, stream) in &mut self.streams {
             moved |= stream.give();
@@ -209,7 +212,7 @@ impl RelayWork {
         moved
     }
 
-    /// Tells of a loss that ends the call, and what could not be told before.
+    /// Reports a failed capture that ends the call, or sends again a report that the channel had no room for.
     fn report(&mut self) {
         let is_lost = self.streams.iter().any(|(_, stream)| stream.is_lost());
         if (is_lost && !self.news.is_lost) || self.is_owing {
@@ -218,7 +221,7 @@ impl RelayWork {
         }
     }
 
-    /// Notes how far the captures are.
+    /// Notes the sizes and failures of the captures for the next report.
     fn note(&mut self) {
         let (mut captured, mut failure) = (CapturedBytes::default(), None);
         for (index, stream) in &self.streams {
@@ -231,7 +234,7 @@ impl RelayWork {
         (self.news.captured, self.news.failure) = (captured, failure);
     }
 
-    /// Tells the call all that is known now. What there is no room for is told at the next look.
+    /// Reports the present state to the call. If the channel is full, the report is sent later.
     fn tell(&mut self) {
         self.note();
         self.send();
@@ -242,7 +245,7 @@ impl RelayWork {
         self.is_owing = told.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
     }
 
-    /// Waits until something can be moved, somebody is gone, there is an order, or the time is up.
+    /// Waits until bytes can be moved, an end has hung up, an order has come, or the time is up.
     /// Errors: there is no call any more.
     fn look(&mut self, until: Option<Instant>) -> io::Result<()> {
         let answers = if self.is_owing { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
@@ -254,7 +257,7 @@ impl RelayWork {
                 places.push((place, FdUse::Read));
                 looked_at.push(PollFd::new(source, PollFlags::POLLIN));
             }
-            // Without an event asked for, it tells only that nobody reads any more.
+            // With no events asked for, poll(2) tells only that the reader is gone.
             let room = if wants.sink { PollFlags::POLLOUT } else { PollFlags::empty() };
             if let Some(sink) = stream.ends.sink() {
                 places.push((place, FdUse::Write));
@@ -272,7 +275,8 @@ impl RelayWork {
         if seen[0].intersects(!PollFlags::POLLOUT) { self.obey() } else { Ok(()) }
     }
 
-    /// Takes the orders that there are; the last one holds. Errors: nobody gives any more.
+    /// Receives the orders that have come; the last one counts. Errors: the call's end of the channel is
+    /// closed.
     fn obey(&mut self) -> io::Result<()> {
         let mut bytes = [0; ORDER_BYTES_MAX];
         loop {
@@ -287,10 +291,11 @@ impl RelayWork {
         }
     }
 
-    /// The last word: what the command and the reader wait for is closed before.
+    /// Closes the streams' ends, for which the command and the reader may wait, and then sends the last
+    /// report.
     fn end(mut self) {
         let is_cut = self.streams.iter().any(|(_, stream)| !stream.is_over());
-        // Not because the call wanted it: the relay failed.
+        // The relay ends without an order to finish: it has failed.
         self.news.is_lost |= is_cut && self.until.is_none();
         for (_, stream) in &mut self.streams {
             stream.close();

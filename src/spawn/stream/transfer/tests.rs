@@ -1,24 +1,24 @@
-//! Descriptors that do as a script says, in any order: take some, take none, refuse what the kernel may
-//! refuse, fail. Whatever they do, every byte is accounted for.
+//! Tests of a stream with scripted descriptors, which take some bytes, take none, refuse a splice, or fail,
+//! in any order. Whatever they do, every byte is accounted for.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a descriptor does when it is asked.
+/// A step of a script: what the next operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
-    /// Moves at most so many bytes.
+    /// It moves at most so many bytes.
     Move(usize),
-    /// Would wait.
+    /// It would block.
     Wait,
-    /// Cannot be spliced; anything else waits.
+    /// A splice gives `InvalidInput`; any other operation would block.
     Unfit,
-    /// The capture fails; anything else waits.
+    /// A write to the capture fails; any other operation would block.
     Disk,
-    /// The reader is gone, for good; reading waits.
+    /// The reader is gone for good; a read would block.
     Gone,
-    /// The source gives an error when it is read; anything else waits.
+    /// A read of the source fails; any other operation would block.
     Broken,
 }
 
@@ -30,7 +30,7 @@ struct Script {
     sink: Vec<u8>,
     acts: std::vec::IntoIter<Act>,
     is_gone: bool,
-    /// The capture has failed.
+    /// Whether the capture has failed.
     has_failed: bool,
 }
 
@@ -48,7 +48,7 @@ impl Script {
         Self { source, taken: 0, file, sink, acts, is_gone: false, has_failed: false }
     }
 
-    /// How many of `bytes` move between these two now. A script that is over lets everything move.
+    /// How many of `bytes` move now. At the script's end everything moves.
     fn act(&mut self, sides: [Side; 2], bytes: usize) -> io::Result<usize> {
         if self.is_gone && sides[1] == Side::Sink {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -127,7 +127,7 @@ impl StreamIo for Script {
     }
 
     fn keep(&mut self, at: u64, bytes: &[u8]) -> io::Result<usize> {
-        // A file does not make wait: it takes some, or fails.
+        // A regular file does not block: it takes some bytes, or fails.
         let taken = match self.act([Side::Capture, Side::Capture], bytes.len()) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 1,
             taken => taken?,
@@ -234,8 +234,8 @@ fn of_a_stdin_that_nobody_reads_nothing_more_is_taken() {
     assert_eq!((stream.ends.taken, stream.is_over()), (10, true));
 }
 
-/// A stream of so many bytes with a capture without a bound, of which some are in the capture and the reader
-/// has none.
+/// A stream of `length` bytes and an unbounded capture, after one take: bytes are in the capture, none with
+/// the reader.
 fn ahead(length: usize, acts: Vec<Act>) -> CallStream<Script> {
     let mut stream =
         CallStream::new(Script::new(length, acts), StreamSide::Out, Some(u64::MAX), CaptureLoss::End);
@@ -246,7 +246,7 @@ fn ahead(length: usize, acts: Vec<Act>) -> CallStream<Script> {
 #[test]
 fn an_error_from_the_source_is_its_end() {
     for max in [Some(500), None] {
-        // It cannot be spliced, gives something, which is kept or given, and fails.
+        // The source refuses a splice, gives bytes, which are captured or given, and then fails.
         let script = Script::new(1000, vec![Act::Unfit, Act::Move(100), Act::Move(1000), Act::Broken]);
         let mut stream = CallStream::new(script, StreamSide::Out, max, CaptureLoss::End);
         assert!(stream.take());
@@ -297,7 +297,7 @@ fn of_what_was_written_to_a_reader_that_left_a_pipes_worth_is_kept() {
     for (length, step, want) in [(1 << 20, 100_000, 10 + pipe), (200_000, 30_000, 200_000)] {
         let acts = std::iter::once(Act::Move(10)).chain(std::iter::repeat_n(Act::Move(step), 100)).collect();
         let mut stream = ahead(length, acts);
-        // As far ahead of its reader as it may be.
+        // The capture is as far ahead of its reader as it may be.
         stream.ahead_max = 10;
         stream.lose_sink();
         assert_eq!((stream.ends.file.len(), stream.is_over()), (want, true), "{length}");

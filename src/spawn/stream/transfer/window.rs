@@ -1,38 +1,39 @@
-//! The buffer of a stream, which knows what of the capture it still has: what the sink takes at once is not
-//! read back.
+//! The buffer of a stream. It knows which part of the capture it still holds, so that bytes which the sink
+//! takes at once are not read back from the file.
 
 use std::ops::Range;
 
 use crate::limits::RELAY_BUFFER_BYTES;
 
-/// Bytes on their way.
+/// The buffer, and the part of the capture that it holds.
 #[derive(Debug, Default)]
 pub(super) struct StreamWindow {
     bytes: Vec<u8>,
-    /// Where in the capture the first of them are.
+    /// The range of the capture that the first bytes are a copy of; empty if they are not.
     held: Range<u64>,
 }
 
 impl StreamWindow {
-    /// Room for something else, at most `bytes` of it.
+    /// Room for new bytes, at most `bytes`; what the buffer held is forgotten.
     pub(super) fn room(&mut self, bytes: usize) -> &mut [u8] {
         self.held = 0..0;
-        // Zeroed once.
+        // Zeroes the buffer the first time; later its length stays.
         self.bytes.resize(RELAY_BUFFER_BYTES, 0);
         &mut self.bytes[..bytes.min(RELAY_BUFFER_BYTES)]
     }
 
-    /// What the room was filled with.
+    /// A part of the bytes that the room was filled with.
     pub(super) fn filled(&self, part: Range<usize>) -> &[u8] {
         &self.bytes[part]
     }
 
-    /// The first bytes of it are in the capture too, there.
+    /// Notes that the buffer's first bytes are the range `held` of the capture.
     pub(super) fn hold(&mut self, held: Range<u64>) {
         self.held = held;
     }
 
-    /// What it has of the capture from there on, where it has that.
+    /// The bytes of the capture from `at` on, as far as the buffer holds them; `None` if it does not hold
+    /// `at`.
     pub(super) fn from(&self, at: u64) -> Option<&[u8]> {
         let index = |at: u64| usize::try_from(at - self.held.start).ok();
         let has = self.held.contains(&at);
