@@ -66,8 +66,8 @@ impl LauncherPool {
         let (pool, own) = (self.clone(), channel.clone());
         let work = move || {
             pool.receive_launchers(&own);
-            // The nursery is gone, or its channel fails: calls no longer use it. A nursery that is still there
-            // sees the end of the channel, ends, and is replaced.
+            // The nursery is gone, or its channel fails: calls no longer use it. A nursery that is still
+            // there sees the end of the channel, ends, and is replaced.
             shutdown(own.as_raw_fd(), Shutdown::Both).ok();
             pool.lose(&own);
         };
