@@ -156,6 +156,8 @@ pub const NURSERY_END_MAX: Duration = Duration::from_secs(1);
 /// How long a broker goes on after the order to stop, whatever it is still doing: then it says so, and ends
 /// [`NOTICES_LAST_WAIT`] later. The units' `TimeoutStopSec=` is longer.
 pub const STOP_MAX: Duration = Duration::from_secs(13);
+/// How long after a failed wait the deadline's thread waits again for the order to stop.
+pub const DEADLINE_RETRY: Duration = Duration::from_secs(1);
 /// Launchers that are parked ahead of calls.
 pub const LAUNCHERS_PARKED: usize = 8;
 /// Most launchers that are parked after a burst of calls.
@@ -196,7 +198,7 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub const EXHAUSTED_QUIET: Duration = Duration::from_secs(1);
 
 /// How often the broker looks for its own socket's file where the watch on the file fails.
-pub const SENTRY_ROUND: Duration = Duration::from_secs(1);
+pub const SOCKET_WATCH_ROUND: Duration = Duration::from_secs(1);
 /// How long a call waits for a scope, and the broker for a manager's answer.
 pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
 /// How long a starting broker waits for the manager to say whether the broker's cgroup is delegated, if its

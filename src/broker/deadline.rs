@@ -7,12 +7,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signalfd::SignalFd;
 
-use crate::limits::{CALL_STACK_BYTES, NOTICES_LAST_WAIT, STOP_MAX};
+use crate::limits::{CALL_STACK_BYTES, DEADLINE_RETRY, NOTICES_LAST_WAIT, STOP_MAX};
 use crate::sys::{self, Wakeup};
 
 use super::notice::{Notice, SayNotice};
@@ -27,7 +26,7 @@ pub(super) fn keep_deadline(unread: SignalFd, taken: Arc<Wakeup>, say: SayNotice
         let mut order = [unread.as_fd(), taken.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         while sys::poll_until(&mut order, None).is_err() {
             // The kernel has no memory for the wait now.
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(DEADLINE_RETRY);
         }
         thread::sleep(STOP_MAX);
         say(&Notice::StopLate);

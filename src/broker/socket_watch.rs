@@ -12,7 +12,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 
-use crate::limits::{CALL_STACK_BYTES, SENTRY_ROUND};
+use crate::limits::{CALL_STACK_BYTES, SOCKET_WATCH_ROUND};
 
 use super::sockets::SocketFile;
 
@@ -32,12 +32,12 @@ impl SocketWatch {
             // The first look finds a change from before the watch.
             while place.is_ours() {
                 // A watch that fails does not mean that anything happened: then the file is looked at every
-                // `SENTRY_ROUND`.
+                // `SOCKET_WATCH_ROUND`.
                 let change = watch.as_ref().map(Inotify::read_events);
                 if change.is_ok_and(|events| matches!(events, Ok(_) | Err(Errno::EINTR))) {
                     continue;
                 }
-                thread::sleep(SENTRY_ROUND);
+                thread::sleep(SOCKET_WATCH_ROUND);
             }
             taken.store(true, Ordering::SeqCst);
             // A stop as by SIGTERM; if the signal fails, the broker goes on, without callers.
