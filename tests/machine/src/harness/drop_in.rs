@@ -11,6 +11,13 @@ use super::manager::Manager;
 #[derive(Debug)]
 pub(crate) struct Removed(PathBuf);
 
+impl Removed {
+    /// What is there, or will be.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
 impl Drop for Removed {
     fn drop(&mut self) {
         let gone = if self.0.is_dir() { fs::remove_dir_all(&self.0) } else { fs::remove_file(&self.0) };

@@ -3,7 +3,9 @@
 //! tools for that are used here. Start with `gate.rs`.
 
 mod by_hand;
+mod clone_into;
 mod drop_in;
+mod elsewhere;
 mod escape;
 mod gate;
 mod group;
@@ -25,6 +27,8 @@ mod skip;
 mod wait;
 
 pub(crate) use by_hand::ByHand;
+pub(crate) use clone_into::clone_into;
+pub(crate) use elsewhere::{in_a_unit, is_inside_manager, with_own_manager};
 pub(crate) use escape::{GONE_MAX, escaped, gone};
 pub(crate) use gate::Gate;
 pub(crate) use group::{directory, group};

@@ -4,6 +4,7 @@ mod activation;
 mod by_hand;
 mod captures;
 mod delegate;
+mod delegated_scope;
 mod environment;
 mod failure;
 mod handover;
