@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::caller::{ask_listing, dial};
+use crate::programs::ENVIRONMENT;
 
 /// What is measured.
 const RULES: &str = "/bin/true\n\n/bin/false\n\n/bin/sleep #seconds\n  seconds = [1-9][0-9]{0,3}";
@@ -65,7 +66,7 @@ impl Broker {
     }
 
     /// Starts `program` as systemd would, with this many sockets that each have a rules file and a manifest
-    /// of their own. [`Self::socket`] is the first of them.
+    /// of their own. [`Self::socket`] is the first of them, [`Self::nth_socket`] gives the others.
     pub fn activated(
         name: &str,
         program: &Path,
@@ -74,10 +75,12 @@ impl Broker {
         sockets: usize,
     ) -> io::Result<Self> {
         let dir = directory(name)?;
-        let others = (1..sockets).map(|number| format!("{SOCKET}{number}"));
-        let names: Vec<String> = std::iter::once(SOCKET.to_owned()).chain(others).collect();
+        let names: Vec<String> = (0..sockets).map(socket_name).collect();
         let mut command = Command::new("systemd-socket-activate");
         command.arg("--seqpacket").arg(format!("--fdname={}", names.join(":")));
+        // It passes few variables on; these say where the manager is.
+        let known = ENVIRONMENT.into_iter().filter(|name| std::env::var_os(name).is_some());
+        command.args(known.map(|name| format!("--setenv={name}")));
         for name in &names {
             let (file, logfile) = (dir.join(format!("{name}.rules")), dir.join(format!("{name}.jsonl")));
             write_rules(&file, &logfile, defaults, RULES)?;
@@ -115,7 +118,12 @@ impl Broker {
 
     /// The socket it listens on.
     pub fn socket(&self) -> PathBuf {
-        self.dir.join(SOCKET)
+        self.nth_socket(0)
+    }
+
+    /// One of its sockets, where it has several.
+    pub fn nth_socket(&self, number: usize) -> PathBuf {
+        self.dir.join(socket_name(number))
     }
 
     /// Its process.
@@ -172,6 +180,10 @@ impl Drop for Broker {
             eprintln!("bench: the broker in {}: {error}", self.dir.display());
         }
     }
+}
+
+fn socket_name(number: usize) -> String {
+    if number == 0 { SOCKET.to_owned() } else { format!("{SOCKET}{number}") }
 }
 
 fn directory(name: &str) -> io::Result<PathBuf> {

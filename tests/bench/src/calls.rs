@@ -16,6 +16,8 @@ use crate::cpu;
 use crate::crowd;
 use crate::details::{Details, Resident};
 use crate::figures;
+use crate::first;
+use crate::groups::Groups;
 use crate::manager::{Manager, Properties};
 use crate::memory;
 use crate::programs;
@@ -34,6 +36,10 @@ pub const DELEGATE: &str = "sluice, delegate";
 pub const BARE: &str = "bare scopes";
 /// The same with nothing but the process.
 pub const FEWEST: &str = "barest scopes";
+/// A process in a group of its own without a broker: what the kernel takes for that.
+pub const GROUPS: &str = "bare groups";
+/// The bare command in turn with calls in scopes.
+pub const SPAWN_BY_SCOPE: &str = "spawn (scope)";
 /// The broker that this one is compared with. Whether its calls fail is its own affair.
 pub const PEER: &str = "sluicify 0.4.1";
 
@@ -46,8 +52,9 @@ pub(crate) const REST: Duration = Duration::from_millis(100);
 const PARKED_IN: Duration = Duration::from_millis(500);
 /// After a burst, the broker keeps more scopes for a while; then it is idle.
 const IDLE_IN: Duration = Duration::from_secs(7);
-/// Slices with rests have so many times the time of the others.
+/// Slices with rests have so many times the time of the others, and those of one caller.
 const PACED_SLICES: u64 = 3;
+const SINGLE_SLICES: u64 = 2;
 
 /// Measures calls with the manager of this user.
 #[derive(Clone, Debug, Arguments)]
@@ -61,6 +68,9 @@ pub struct Args {
     /// The broker to compare with, and its client
     #[arg(long, num_args = 2, value_names = ["BROKER", "CLIENT"])]
     pub peer: Vec<PathBuf>,
+    /// The broker of an earlier build: its first calls of sockets are held against ours
+    #[arg(long, value_name = "BROKER")]
+    pub before: Option<PathBuf>,
     /// Callers at once where there are many
     #[arg(long, default_value_t = 16)]
     pub callers: usize,
@@ -70,6 +80,9 @@ pub struct Args {
     /// Longest time of one slice, in ms
     #[arg(long, default_value_t = 500)]
     pub slice_ms: u64,
+    /// Calls of each way in turn with the bare command, in all rounds
+    #[arg(long, default_value_t = 4000)]
+    pub turns: usize,
     /// Rest of a caller that rests between its calls, in ms
     #[arg(long, default_value_t = 20)]
     pub pause_ms: u64,
@@ -93,8 +106,8 @@ pub fn run(args: &Args) -> io::Result<Details> {
     let mut memory = vec![resident(&brokers, "before its first call", None, Duration::ZERO)?];
     brokers.verify()?;
     memory.push(resident(&brokers, "after a call", Some("after a call"), PARKED_IN)?);
-    let single = Rounds::run(&brokers.subjects()?, 1, args.rounds, args.bounds());
-    let turns = [in_turn(args, OFF, &brokers.off)?, in_turn(args, SCOPE, &brokers.scope)?];
+    let single = single(args, &brokers)?;
+    let turns = in_turn(args, &brokers)?;
     let paced = paced(args, &brokers)?;
     let programs = programs::run(args, &brokers)?;
     let many = many(args, &brokers)?;
@@ -103,9 +116,12 @@ pub fn run(args: &Args) -> io::Result<Details> {
     memory.push(resident(&brokers, "after a burst", None, Duration::ZERO)?);
     let peer = brokers.peer.as_ref().map(|peer| memory::of_broker(peer.pid())).transpose()?;
     memory.push(resident(&brokers, "idle again", Some("after all calls above"), IDLE_IN)?);
+    let first = first::run(args)?;
     let shares = if args.cpu_calls > 0 { shares(args, &brokers)? } else { Vec::new() };
     let processors = available_parallelism().map_or(0, usize::from);
-    let figures = figures::Figures { single, turns, paced, programs, many, crowds, memory, peer };
+    let no_groups = brokers.groups().err();
+    let figures =
+        figures::Figures { single, turns, paced, programs, many, crowds, first, memory, peer, no_groups };
     Ok(Details::new(processors, args, figures, shares))
 }
 
@@ -134,10 +150,18 @@ impl Brokers {
         self.all().try_for_each(|(name, broker)| called(name, broker, FALSE)?.verify())
     }
 
-    /// The bare command, and a call of it through each broker.
+    /// The bare command, a call of it through each broker, and what a group takes, where that can be had.
     fn subjects(&self) -> io::Result<Vec<Subject>> {
         let calls = self.all().map(|(name, broker)| called(name, broker, COMMAND));
-        std::iter::once(Subject::direct(SPAWN, &[COMMAND])).chain(calls).collect()
+        let groups = self.groups().into_iter().map(Ok);
+        std::iter::once(Subject::direct(SPAWN, &[COMMAND])).chain(calls).chain(groups).collect()
+    }
+
+    /// The bare command in a group beside those of the broker that makes some.
+    fn groups(&self) -> io::Result<Subject> {
+        let of = |command| Ok(Subject::in_group(GROUPS, Groups::beside(self.delegate.pid(), &[command])?));
+        of(FALSE).and_then(|subject: Subject| subject.verify())?;
+        of(COMMAND)
     }
 }
 
@@ -155,9 +179,17 @@ fn resident(
     Ok(Resident { when, idle, memory: memory::of_broker(brokers.scope.pid())? })
 }
 
-fn in_turn(args: &Args, name: &'static str, broker: &Broker) -> io::Result<Rounds> {
-    let subjects = [Subject::direct(SPAWN, &[COMMAND])?, called(name, broker, COMMAND)?];
-    Ok(Rounds::in_turn(&subjects, args.rounds, args.bounds()))
+fn single(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {
+    let time = Duration::from_millis(SINGLE_SLICES * args.slice_ms);
+    Ok(Rounds::run(&brokers.subjects()?, 1, args.rounds, Bounds { time, ..args.bounds() }))
+}
+
+fn in_turn(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {
+    let pairs = [
+        [Subject::direct(SPAWN, &[COMMAND])?, called(OFF, &brokers.off, COMMAND)?],
+        [Subject::direct(SPAWN_BY_SCOPE, &[COMMAND])?, called(SCOPE, &brokers.scope, COMMAND)?],
+    ];
+    Ok(Rounds::in_blocks(&pairs, args.rounds, args.turns.div_ceil(args.rounds.max(1))))
 }
 
 fn paced(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {

@@ -9,7 +9,7 @@ use crate::cpu::Shares;
 use crate::figures::Figures;
 use crate::memory::Memory;
 use crate::report::{resident, rows};
-use crate::sample::{Rounds, Row};
+use crate::sample::Row;
 use crate::table::{self, Part};
 
 /// One run of `calls`.
@@ -21,7 +21,7 @@ pub struct Details {
     /// One call after the other, in turn with the bare command, one at a time with rests, programs, many
     /// callers. Ratios are to the first row of each.
     single: Vec<Row>,
-    turns: [Vec<Row>; 2],
+    turns: Vec<Row>,
     paced: Vec<Row>,
     programs: Vec<Row>,
     many: Vec<Row>,
@@ -58,7 +58,7 @@ impl Details {
             rounds: args.rounds,
             pause_ms: args.pause_ms,
             single: figures.single.rows(),
-            turns: figures.turns.each_ref().map(Rounds::rows),
+            turns: figures.turns.rows(),
             paced: figures.paced.rows(),
             programs: figures.programs.rounds.rows(),
             many: figures.many.rows(),
@@ -74,7 +74,7 @@ impl fmt::Display for Details {
         let Self { processors, rounds, pause_ms, .. } = self;
         writeln!(f, "{processors} processors, medians of {rounds} interleaved rounds (least-most)")?;
         rows(f, "one call of /bin/true after the other", &self.single)?;
-        self.turns.iter().try_for_each(|turns| rows(f, "the same, in turn", turns))?;
+        rows(f, "the same, in turn: bare and without a scope, bare and in one", &self.turns)?;
         rows(f, &format!("one at a time, {pause_ms} ms between"), &self.paced)?;
         rows(f, "a program started for each call", &self.programs)?;
         rows(f, "many callers", &self.many)?;

@@ -1,9 +1,12 @@
 //! From what the calls did to the lines of the table.
 
+use std::io;
+
 use crate::budget::Budget;
-use crate::calls::{Args, BARE, DELEGATE, OFF, PEER, SCOPE, SPAWN};
+use crate::calls::{Args, BARE, DELEGATE, GROUPS, OFF, PEER, SCOPE, SPAWN, SPAWN_BY_SCOPE};
 use crate::crowd::{CALLERS, CLIENTS, Crowd};
 use crate::details::Resident;
+use crate::first::FirstCalls;
 use crate::memory::{Memory, mib};
 use crate::programs::{CLIENT, DIRECT, PEER_CLIENT, Programs};
 use crate::sample::Figure::{P50, P99, Rate};
@@ -16,7 +19,7 @@ pub struct Figures {
     /// One call after the other.
     pub single: Rounds,
     /// Calls in turn with the bare command: without a scope, and in one.
-    pub turns: [Rounds; 2],
+    pub turns: Rounds,
     /// One call after the other, with rests between.
     pub paced: Rounds,
     /// Programs that are started, one after the other.
@@ -25,10 +28,14 @@ pub struct Figures {
     pub many: Rounds,
     /// A thousand callers on each broker.
     pub crowds: Vec<Crowd>,
+    /// First calls of sockets.
+    pub first: FirstCalls,
     /// The broker whose calls are in scopes, at several moments.
     pub memory: Vec<Resident>,
     /// The peer after all of this.
     pub peer: Option<Memory>,
+    /// Why the kernel's part of a group could not be measured.
+    pub no_groups: Option<io::Error>,
 }
 
 impl Figures {
@@ -36,30 +43,38 @@ impl Figures {
     pub fn part(&self, args: &Args) -> Part {
         let mut lines = self.single_lines(args);
         lines.extend(self.many_lines(args));
+        lines.extend(self.group_lines(args));
         lines.extend(self.crowds.iter().filter(|crowd| crowd.what != PEER).map(crowd_line));
         lines.push(self.failed_line());
         lines.extend(self.memory_lines());
+        lines.extend(self.first.lines());
         let beside = self.peer.map_or_else(Vec::new, |peer| self.beside(args, &peer));
-        let notes = self.programs.left_out.iter().cloned().chain(self.failures()).collect();
+        let no_groups = self.no_groups.iter().map(|error| format!("not measured: {GROUPS}: {error}"));
+        let left_out = self.programs.left_out.iter().cloned().chain(no_groups);
+        let notes = left_out.chain(self.failures()).collect();
         Part { lines, ways: self.ways(), notes, beside }
     }
 
     fn single_lines(&self, args: &Args) -> Vec<Line> {
-        let Self { single, turns: [off, scope], paced, programs, .. } = self;
+        let Self { single, turns, paced, programs, .. } = self;
         let rests = |way, figure| format!("{way}, {} ms between calls, {figure}", args.pause_ms);
+        let (scope, tail) = (Budget::at_most(1.1), Budget::at_most(1.5));
         vec![
             single.line("off, call after call, p50", OFF, SPAWN, P50).within(Budget::at_most(1.25)),
-            single.line("scope, call after call, p50", SCOPE, SPAWN, P50).within(Budget::at_most(1.6)),
-            single.line("scope, call after call, p99", SCOPE, SPAWN, P99).within(Budget::at_most(4.0)),
-            off.line("off, in turn with it, p50", OFF, SPAWN, P50).within(Budget::at_most(1.25)),
-            scope.line("scope, in turn with it, p50", SCOPE, SPAWN, P50).within(Budget::at_most(1.6)),
-            scope.line("scope, in turn with it, p99", SCOPE, SPAWN, P99).within(Budget::at_most(4.0)),
+            single.line("scope, call after call, p50", SCOPE, OFF, P50).within(scope),
+            single.tail_line("scope, call after call, p99", SCOPE, OFF).within(tail),
+            turns.line("off, in turn with it, p50", OFF, SPAWN, P50).within(Budget::at_most(1.25)),
+            turns.line("scope, in turn with it, p50", SCOPE, OFF, P50).within(scope),
+            turns.tail_line("scope, in turn with it, p99", SCOPE, OFF).within(tail),
             programs.rounds.line("off, by sluicify, p50", CLIENT, DIRECT, P50).within(Budget::at_most(2.5)),
+            single.line("scope, call after call, p50", SCOPE, SPAWN, P50),
+            turns.line("scope, in turn with it, p50", SCOPE, SPAWN_BY_SCOPE, P50),
+            turns.line("the bare command beside scopes, p50", SPAWN_BY_SCOPE, SPAWN, P50),
             paced.line(&rests("off", "p50"), OFF, SPAWN, P50),
-            paced.line(&rests("scope", "p50"), SCOPE, SPAWN, P50),
-            paced.line(&rests("scope", "p99"), SCOPE, SPAWN, P99),
-            single.line("delegate, call after call, p50", DELEGATE, SPAWN, P50),
-            single.line("the same over off", DELEGATE, OFF, P50),
+            paced.line(&rests("scope", "p50"), SCOPE, OFF, P50),
+            paced.tail_line(&rests("scope", "p99"), SCOPE, OFF),
+            single.line("delegate, call after call, p50", DELEGATE, OFF, P50),
+            single.tail_line("delegate, call after call, p99", DELEGATE, OFF),
         ]
     }
 
@@ -68,9 +83,24 @@ impl Figures {
             |way, name, floor| self.many.line(&format!("{way}, {} callers", args.callers), name, floor, Rate);
         vec![
             line("off", OFF, SPAWN).within(Budget::at_least(0.7)),
-            line("scope", SCOPE, BARE).within(Budget::at_least(0.9)),
-            line("delegate", DELEGATE, SPAWN),
-            self.many.line("the same over off", DELEGATE, OFF, Rate),
+            line("scope", SCOPE, OFF).within(Budget::at_least(0.9)),
+            line("delegate", DELEGATE, OFF),
+            line("scope", SCOPE, BARE),
+        ]
+    }
+
+    /// Calls beside what the kernel takes for their groups.
+    fn group_lines(&self, args: &Args) -> Vec<Line> {
+        if !self.many.has(GROUPS) {
+            return Vec::new();
+        }
+        let many =
+            |way, name, floor| self.many.line(&format!("{way}, {} callers", args.callers), name, floor, Rate);
+        vec![
+            self.single.line("bare groups, one after the other, p50", GROUPS, SPAWN, P50),
+            many("bare groups", GROUPS, SPAWN),
+            many("scope", SCOPE, GROUPS),
+            many("delegate", DELEGATE, GROUPS),
         ]
     }
 
@@ -89,8 +119,7 @@ impl Figures {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let [off, scope] = &self.turns;
-        let rows = [&self.single, off, scope, &self.paced, &self.programs.rounds, &self.many];
+        let rows = [&self.single, &self.turns, &self.paced, &self.programs.rounds, &self.many];
         let rows = rows.into_iter().flat_map(Rounds::rows);
         rows.filter(|row| ![PEER, PEER_CLIENT].contains(&row.what)).collect()
     }

@@ -12,6 +12,8 @@ pub mod crowd;
 pub mod decision;
 pub mod details;
 pub mod figures;
+pub mod first;
+pub mod groups;
 pub mod history;
 pub mod instructions;
 pub mod manager;

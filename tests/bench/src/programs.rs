@@ -24,7 +24,7 @@ const OTHERS: [(&str, &[&str]); 3] = [
     ("bwrap --ro-bind / /", &["/usr/bin/bwrap", "--ro-bind", "/", "/"]),
 ];
 /// What they need to know of where they are.
-const ENVIRONMENT: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+pub(crate) const ENVIRONMENT: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
 
 /// What was measured, and what could not be.
 #[derive(Debug)]

@@ -53,6 +53,7 @@ pub struct Report {
 struct Effort {
     rounds: usize,
     slice_ms: u64,
+    turns: usize,
     batches: usize,
     loads: usize,
     capture_rounds: usize,
@@ -60,9 +61,9 @@ struct Effort {
 }
 
 const FULL: Effort =
-    Effort { rounds: 7, slice_ms: 500, batches: 50, loads: 5, capture_rounds: 41, starts: 15 };
+    Effort { rounds: 7, slice_ms: 500, turns: 4000, batches: 50, loads: 5, capture_rounds: 41, starts: 15 };
 const QUICK: Effort =
-    Effort { rounds: 3, slice_ms: 200, batches: 10, loads: 1, capture_rounds: 11, starts: 5 };
+    Effort { rounds: 3, slice_ms: 200, turns: 1000, batches: 10, loads: 1, capture_rounds: 11, starts: 5 };
 
 /// Streams are short and many. A host may take memory back that a virtual machine does not use, and gives it
 /// again page by page: of a stream of 256 MiB that can be most of the time.
@@ -102,6 +103,7 @@ pub fn run(args: &Args) -> io::Result<Report> {
 fn calls(args: &Args, effort: &Effort) -> io::Result<Part> {
     let mut words = vec!["calls".into(), "--cpu-calls=0".into()];
     words.extend([format!("--rounds={}", effort.rounds), format!("--slice-ms={}", effort.slice_ms)]);
+    words.push(format!("--turns={}", effort.turns));
     if !args.peer.is_empty() {
         words.push("--peer".into());
         words.extend(args.peer.iter().map(|path| path.display().to_string()));

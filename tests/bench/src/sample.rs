@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::subject::Subject;
 use crate::table::Line;
 
+/// Turns of one pair before the next pair has its own: longer than what is kept ahead of calls lasts.
+const BLOCK_TURNS: usize = 50;
+/// Before a block, for what the one before it left to others.
+const BLOCK_REST: Duration = Duration::from_millis(10);
+
 /// How much work one slice may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -28,6 +33,8 @@ pub struct Bounds {
 /// What one slice saw.
 #[derive(Clone, Debug, Default)]
 pub struct Slice {
+    /// Of the calls that ended well, in order of length.
+    latencies: Vec<Duration>,
     p50_ms: f64,
     p99_ms: f64,
     worst_ms: f64,
@@ -110,11 +117,14 @@ impl Rounds {
         Self { names, callers, slices: (0..rounds).map(round).collect() }
     }
 
-    /// The same with one caller and no slices: a call of each subject in turn, so that each finds the machine
-    /// as the other left it.
-    pub fn in_turn(subjects: &[Subject], rounds: usize, bounds: Bounds) -> Self {
-        let names = subjects.iter().map(|subject| subject.name).collect();
-        Self { names, callers: 1, slices: (0..rounds).map(|_| turns(subjects, bounds)).collect() }
+    /// The same with one caller and no slices. The two subjects of a pair run in turn, so that each finds the
+    /// machine as the other left it; a bare run stands beside each call. Of several pairs, one has a block of
+    /// turns, then the next one, in this order and then backwards, so that what changes over time falls on
+    /// all alike. They do not alternate call by call: what one way leaves to others to do after its answer
+    /// would then be in the other way's figures, and missing in its own.
+    pub fn in_blocks(pairs: &[[Subject; 2]], rounds: usize, turns: usize) -> Self {
+        let names = pairs.iter().flatten().map(|subject| subject.name).collect();
+        Self { names, callers: 1, slices: (0..rounds).map(|_| blocks(pairs, turns)).collect() }
     }
 
     /// A row of each subject, with ratios to the first.
@@ -138,6 +148,34 @@ impl Rounds {
     pub fn ratio(&self, name: &str, floor: &str, figure: Figure) -> Spread {
         let (ours, floor) = (self.index(name), self.index(floor));
         Spread::of(self.slices.iter().map(|round| round[ours].figure(figure) / round[floor].figure(figure)))
+    }
+
+    /// The 99th percentile of one subject over that of another one. Each is taken of the calls of all rounds:
+    /// the few longest calls of one round tell little. The spread is that of the same ratio without one of
+    /// the rounds, each in turn.
+    pub fn tail_line(&self, what: &str, name: &str, floor: &'static str) -> Line {
+        let [ours, below] = [name, floor].map(|name| self.index(name));
+        let ratio = |without| self.pooled_p99(ours, without) / self.pooled_p99(below, without);
+        let parts = Spread::of((0..self.slices.len()).map(|round| ratio(Some(round))));
+        let ratio = Spread { median: ratio(None), ..parts };
+        let [figure, base] = [ours, below].map(|index| Spread::one(self.pooled_p99(index, None)));
+        let calls = [ours, below].map(|index| self.pooled(index, None).len());
+        let least = calls.into_iter().min().unwrap_or_default();
+        Line::new(format!("{what} of {least}"), "ms", figure).over(floor, base, ratio)
+    }
+
+    /// In ms.
+    fn pooled_p99(&self, index: usize, without: Option<usize>) -> f64 {
+        percentile(&self.pooled(index, without), 99)
+    }
+
+    /// All calls of one subject, in order of length.
+    fn pooled(&self, index: usize, without: Option<usize>) -> Vec<Duration> {
+        let rounds = self.slices.iter().enumerate().filter(|(round, _)| Some(*round) != without);
+        let mut all: Vec<_> =
+            rounds.flat_map(|(_, slices)| slices[index].latencies.iter().copied()).collect();
+        all.sort_unstable();
+        all
     }
 
     /// A figure of one subject beside that of its floor.
@@ -203,19 +241,36 @@ fn once(subject: &Subject, (good, bad): &mut Done) {
     }
 }
 
-/// What one round in turn saw of each subject. Its rate is that of the time that was its own.
-fn turns(subjects: &[Subject], bounds: Bounds) -> Vec<Slice> {
-    thread::sleep(bounds.rest);
-    let mut done: Vec<_> = subjects.iter().map(|subject| (subject, Done::default())).collect();
-    let end = Instant::now() + bounds.time;
-    while Instant::now() < end {
-        done.iter_mut().for_each(|(subject, done)| once(subject, done));
+/// What one round in turn saw of each subject, in so many turns of each pair. Its rate is that of the time
+/// that was its own.
+fn blocks(pairs: &[[Subject; 2]], turns: usize) -> Vec<Slice> {
+    let mut done: Vec<[Done; 2]> = pairs.iter().map(|_| Default::default()).collect();
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    for _ in 0..turns.div_ceil(BLOCK_TURNS) {
+        for at in &order {
+            block(&pairs[*at], &mut done[*at]);
+        }
+        order.reverse();
     }
     let own = |done: Done| {
         let spent = done.0.iter().sum();
         summary(vec![done], spent)
     };
-    done.into_iter().map(|(_, done)| own(done)).collect()
+    done.into_iter().flatten().map(own).collect()
+}
+
+/// The first turn's time does not count: it finds what the pair before it left.
+fn block(pair: &[Subject; 2], done: &mut [Done; 2]) {
+    thread::sleep(BLOCK_REST);
+    for turn in 0..=BLOCK_TURNS {
+        for (subject, done) in pair.iter().zip(done.iter_mut()) {
+            let counted = done.0.len();
+            once(subject, done);
+            if turn == 0 {
+                done.0.truncate(counted);
+            }
+        }
+    }
 }
 
 fn summary(done: Vec<Done>, elapsed: Duration) -> Slice {
@@ -231,6 +286,7 @@ fn summary(done: Vec<Done>, elapsed: Duration) -> Slice {
         calls: good.len() + bad.len(),
         failed: bad.len(),
         error: bad.pop(),
+        latencies: good,
     }
 }
 

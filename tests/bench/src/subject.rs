@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use crate::caller::Caller;
+use crate::groups::Groups;
 use crate::manager::{Manager, Properties};
 use crate::spawn::Line;
 
@@ -23,6 +24,7 @@ enum Way {
     Direct(Line),
     Brokered(Caller),
     InScope(Arc<Manager>, Properties),
+    InGroup(Groups),
     Durable(File),
 }
 
@@ -43,6 +45,11 @@ impl Subject {
     /// A process in a scope, without a broker.
     pub fn in_scope(name: &'static str, manager: &Arc<Manager>, properties: Properties) -> Self {
         Self { name, way: Way::InScope(manager.clone(), properties), good: 0 }
+    }
+
+    /// A process in a group of its own, without a broker.
+    pub fn in_group(name: &'static str, groups: Groups) -> Self {
+        Self { name, way: Way::InGroup(groups), good: 0 }
     }
 
     /// A call through a broker, from this process.
@@ -81,6 +88,7 @@ impl Subject {
             Way::Direct(line) => line.run(),
             Way::Brokered(caller) => caller.call(),
             Way::InScope(manager, properties) => manager.run(*properties),
+            Way::InGroup(groups) => groups.run(),
             Way::Durable(file) => {
                 (&*file).write_all(&RECORD)?;
                 file.sync_data().map(|()| 0)
