@@ -197,6 +197,12 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// How long after the kernel last had no descriptor or memory the shortage counts as over.
 pub const EXHAUSTED_QUIET: Duration = Duration::from_secs(1);
 
+/// How much longer than [`TERM_GRACE`] a manager that stops a scope waits before it kills: the broker kills
+/// first, and reads the call's accounts before the scope is gone.
+pub const SCOPE_STOP_SPARE: Duration = Duration::from_millis(250);
+/// How often an anchor that was sent SIGTERM looks whether it is alone in its scope.
+pub const ANCHOR_ROUND: Duration = Duration::from_millis(20);
+
 /// How often the broker looks for its own socket's file where the watch on the file fails.
 pub const SOCKET_WATCH_ROUND: Duration = Duration::from_secs(1);
 /// How long a call waits for a scope, and the broker for a manager's answer.
@@ -209,16 +215,16 @@ pub const DELEGATION_WAIT: Duration = Duration::from_secs(1);
 pub const SCOPE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the cgroup of a call that left processes running is left alone before it is looked at again.
 pub const GROUP_ROUND: Duration = Duration::from_secs(1);
-/// Launchers of one socket, each in its own scope, that are parked for the next calls once the socket is
-/// used.
-pub const SCOPES_PARKED: usize = 2;
-/// Most launchers in scopes that are parked after a burst of calls.
-pub const SCOPES_PARKED_MAX: usize = 16;
+/// Slots of one socket, each with a parked launcher, that are kept beside those that calls had at one time
+/// lately.
+pub const SLOTS_SPARE: usize = 3;
+/// Slots that are cleaned together, as long as another is free.
+pub const SLOTS_CLEANED: usize = 2;
 /// Scopes of one socket that are being made at one time, unless more calls wait.
 pub const SCOPES_MAKING: usize = 4;
-/// How long after the last call that had to wait for a scope only the usual number is parked again.
+/// How long after as many calls as lately ran at one time only the slots in use and the spare ones are kept.
 pub const SCOPES_QUIET: Duration = Duration::from_secs(5);
-/// How long after its last call a socket has no launcher parked in a scope any more.
+/// How long after its last call a socket has no slot any more.
 pub const SCOPES_SLEEP: Duration = Duration::from_secs(60);
 /// How long after a manager was lost it is looked for again, at the earliest: the time doubles with each
 /// try.
@@ -227,10 +233,10 @@ pub const BUS_RETRY_MIN: Duration = Duration::from_millis(200);
 pub const BUS_RETRY_MAX: Duration = Duration::from_secs(10);
 /// The buffer for messages from a message bus.
 pub const BUS_BUFFER_BYTES: usize = 4096;
-/// Descriptors that one parked launcher holds.
-pub const PARKED_FDS_MAX: usize = 3;
+/// Descriptors that one slot with a parked launcher holds: fewer than a call, of which there is none instead.
+pub const PARKED_FDS_MAX: usize = 10;
 /// How long a call runs before the description of its scope names it.
-pub const DESCRIPTION_DELAY: Duration = Duration::from_millis(5);
+pub const DESCRIPTION_DELAY: Duration = Duration::from_millis(50);
 /// Most characters of a scope's description.
 pub const SCOPE_DESCRIPTION_CHARS_MAX: usize = 200;
 /// Most bytes of a socket's name, escaped, inside a unit's name.

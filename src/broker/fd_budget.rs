@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::limits::{
     BROKER_FDS_SPARE, CALL_FDS_MAX, PARKED_FDS_MAX, PENDING_CONNECTIONS_MAX, RELAY_FDS_MAX, RULESET_FDS_MAX,
-    SCOPES_PARKED_MAX, SOCKET_WAITING_MAX,
+    SLOTS_SPARE, SOCKET_WAITING_MAX,
 };
 use crate::rules::{Policy, ScopeMode};
 
@@ -84,7 +84,8 @@ pub(super) fn needed_descriptors(policy: &Policy) -> usize {
         // round.
         ScopeMode::Auto => 2,
     };
-    let parked = kinds * SCOPES_PARKED_MAX * PARKED_FDS_MAX;
+    // Slots that were made for calls of a burst take the place of those calls.
+    let parked = kinds * SLOTS_SPARE * PARKED_FDS_MAX;
     calls.saturating_mul(each) + 1 + RULESET_FDS_MAX + parked
 }
 

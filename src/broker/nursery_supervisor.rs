@@ -50,11 +50,11 @@ impl NurserySupervisor {
         self.due = Some(self.since + self.backoff());
         let nursery = Nursery::start(self.open_files)?;
         reaper.note_nursery(nursery.pid());
-        let channel = nursery.channel();
+        let (pid, channel) = (nursery.pid(), nursery.channel());
         self.nursery = Some(nursery);
         let channel = channel?;
         watch(&channel)?;
-        pool.attach(channel.as_fd().try_clone_to_owned()?)?;
+        pool.attach(pid, channel.as_fd().try_clone_to_owned()?)?;
         self.due = None;
         Ok(())
     }

@@ -341,9 +341,8 @@ impl CloserNursery {
         // Without a nursery, connections with descriptors stay open, and a socket with too many of them
         // accepts no more.
         let nursery = Nursery::start(open_files).ok();
-        if let Some(channel) = nursery.as_ref().and_then(|nursery| nursery.channel().ok()) {
-            pool.attach(channel).ok();
-        }
+        let attach = |nursery: &Nursery| pool.attach(nursery.pid(), nursery.channel()?);
+        nursery.as_ref().map(attach).transpose().ok();
         Ok(Self { closing, pool, nursery })
     }
 }

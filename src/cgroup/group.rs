@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs, statfs};
 use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
 
@@ -30,6 +30,10 @@ const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 const USUAL_FILE_BYTES: usize = 1024;
 
 const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_RDONLY).union(OFlag::O_CLOEXEC);
+
+/// The rights of a new cgroup, and of the files in it that can be written.
+const DIRECTORY_MODE: Mode = Mode::from_bits_truncate(0o755);
+const FILE_MODE: Mode = Mode::from_bits_truncate(0o644);
 
 /// A cgroup. The descriptor stays this directory's, even if another cgroup gets its path.
 #[derive(Debug)]
@@ -109,6 +113,11 @@ impl Cgroup {
         Self::open(&path)
     }
 
+    /// The path of the cgroup of `pid`. Errors: `ENOENT` (no cgroup v2, or the process is gone).
+    pub(crate) fn path_of(pid: Pid) -> io::Result<String> {
+        path_of(pid)
+    }
+
     /// The cgroup that this process is in. Errors: `ENOENT` (no cgroup v2).
     pub(crate) fn own() -> io::Result<Self> {
         Self::open(&path_of(Pid::this())?)
@@ -140,7 +149,7 @@ impl Cgroup {
     /// A new cgroup in this one. Errors: `EEXIST`; `EAGAIN` (over `cgroup.max.descendants` or `.depth` above
     /// it).
     pub(crate) fn create(&self, name: &str) -> io::Result<Self> {
-        mkdirat(&self.directory, name, Mode::from_bits_truncate(0o755))?;
+        mkdirat(&self.directory, name, DIRECTORY_MODE)?;
         self.child(name)
     }
 
@@ -179,7 +188,7 @@ impl Cgroup {
 
     /// Removes it, with the cgroups below it. `false` if a process is left in it or below it.
     pub fn remove(&self) -> io::Result<bool> {
-        let itself = Path::new("..").join(self.path.rsplit('/').next().unwrap_or_default());
+        let itself = Path::new("..").join(self.name());
         let remove = |path: &Path| match unlinkat(&self.directory, path, UnlinkatFlags::RemoveDir) {
             Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(true),
             Err(Errno::EBUSY) => Ok(false),
@@ -308,6 +317,29 @@ impl Cgroup {
         Ok(())
     }
 
+    /// A file of it, or of a cgroup below it, that stays open, to be read again and again.
+    pub(crate) fn open_file(&self, file: &Path) -> io::Result<CgroupFile> {
+        self.file(file, OFlag::O_RDONLY).map(CgroupFile)
+    }
+
+    /// Removes it. Errors: `EBUSY` (a process or a cgroup is in it).
+    pub(crate) fn remove_empty(&self) -> io::Result<()> {
+        let itself = Path::new("..").join(self.name());
+        let remove = || unlinkat(&self.directory, &itself, UnlinkatFlags::RemoveDir);
+        match remove() {
+            Err(Errno::EACCES) => {
+                fchmod(&self.directory, DIRECTORY_MODE)?;
+                Ok(remove()?)
+            }
+            removed => Ok(removed?),
+        }
+    }
+
+    /// The last part of its path.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The processes in it and below it.
     pub fn processes(&self) -> io::Result<Vec<Pid>> {
         let mut text = gone_is(String::new(), self.read("cgroup.procs"))?;
@@ -316,18 +348,21 @@ impl Cgroup {
             // listed in the group above it.
             text += &self.read(group.join("cgroup.procs")).unwrap_or_default();
         }
-        Ok(text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect())
+        Ok(pids(&text))
     }
 
-    /// The resources that its processes used so far; empty when it is gone. It may be removed between two
-    /// reads, so the peak is read last: if there is one, the count of OOM kills was read before, and `oom` is
-    /// right.
-    pub fn account(&self) -> CgroupUsage {
-        let number = |file: &str, name: &str| self.read(file).ok().and_then(|text| field(&text, name));
-        let oom = number("memory.events", "oom_kill").is_some_and(|kills| kills > 0);
-        let cpu_ms = number("cpu.stat", "usage_usec").map(|microseconds| microseconds / 1000);
+    /// The memory that its processes used so far, without the processor time; empty when it is gone.
+    pub fn memory_account(&self) -> CgroupUsage {
+        let events = self.read("memory.events").ok();
+        let oom = events.and_then(|text| field(&text, "oom_kill")).is_some_and(|kills| kills > 0);
         let memory_peak = self.read("memory.peak").ok().and_then(|text| text.trim().parse().ok());
-        CgroupUsage { cpu_ms, memory_peak, oom }
+        CgroupUsage { cpu_ms: None, memory_peak, oom }
+    }
+
+    /// Whether the cgroups in it have the memory controller.
+    pub fn hands_memory_on(&self) -> bool {
+        self.read("cgroup.subtree_control")
+            .is_ok_and(|text| text.split_whitespace().any(|own| own == "memory"))
     }
 
     /// A watch for OOM kills in it, which needs the memory controller.
@@ -336,7 +371,22 @@ impl Cgroup {
     }
 
     fn file(&self, name: impl AsRef<Path>, flags: OFlag) -> io::Result<File> {
-        Ok(openat(&self.directory, name.as_ref(), flags | OFlag::O_CLOEXEC, Mode::empty())?.into())
+        let open = || openat(&self.directory, name.as_ref(), flags | OFlag::O_CLOEXEC, Mode::empty());
+        match open() {
+            // A command may take away the rights on its own cgroup, whose owner it is, as this process is.
+            Err(Errno::EACCES) => {
+                self.take_rights(name.as_ref());
+                Ok(open()?.into())
+            }
+            opened => Ok(opened?.into()),
+        }
+    }
+
+    /// Gives this process's user the usual rights on the directory and one of its files.
+    fn take_rights(&self, file: &Path) {
+        // Where it fails, the open that failed before fails again.
+        fchmod(&self.directory, DIRECTORY_MODE).ok();
+        fchmodat(&self.directory, file, FILE_MODE, FchmodatFlags::FollowSymlink).ok();
     }
 
     fn read(&self, name: impl AsRef<Path>) -> io::Result<String> {
@@ -349,11 +399,47 @@ fn read_at_start(mut file: &File) -> io::Result<String> {
     read_on(file)
 }
 
-/// Reads the rest of a file of the kernel's, whose size is not known, with enough room for one read.
+/// Reads the rest of a file of the kernel's, whose size is not known. What leaves room in a first, short read
+/// is all that there is.
 fn read_on(file: &File) -> io::Result<String> {
-    let mut text = String::with_capacity(USUAL_FILE_BYTES);
-    file.take(CGROUP_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    let mut start = [0; USUAL_FILE_BYTES];
+    let length = sys::read(file.as_fd(), &mut start)?;
+    let mut bytes = start[..length].to_vec();
+    if length == USUAL_FILE_BYTES {
+        file.take(CGROUP_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    }
+    text(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+fn pids(text: &str) -> Vec<Pid> {
+    text.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw)).collect()
+}
+
+/// A file of a cgroup that stays open.
+#[derive(Debug)]
+pub struct CgroupFile(File);
+
+impl CgroupFile {
+    /// The processes that it lists, as far as they fit [`USUAL_FILE_BYTES`].
+    /// Errors: `EOPNOTSUPP` (the cgroup is a threaded one), `ENODEV` (it is gone).
+    pub(crate) fn pids(&self) -> io::Result<Vec<Pid>> {
+        self.read().map(|text| pids(&text))
+    }
+
+    /// One of its numbers.
+    pub(crate) fn number(&self, name: &str) -> io::Result<u64> {
+        field(&self.read()?, name).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let mut start = [0; USUAL_FILE_BYTES];
+        let length = sys::read_at(self.0.as_fd(), 0, &mut start)?;
+        text(start[..length].to_vec())
+    }
 }
 
 /// The value of one line of a flat keyed file.

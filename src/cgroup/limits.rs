@@ -14,6 +14,18 @@ use super::group::Cgroup;
 /// The period of a quota of processor time, in microseconds: the default of the kernel and of systemd.
 const PERIOD: u64 = 100_000;
 
+/// The controllers that limit and measure calls.
+const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
+
+/// Enables this cgroup's controllers for the cgroups in it, as far as there are any and they were delegated.
+/// A missing controller shows when a limit is set.
+pub fn hand_on(group: &Cgroup) {
+    let has = group.controllers().unwrap_or_default();
+    for controller in CONTROLLERS.iter().filter(|controller| has.iter().any(|own| own == *controller)) {
+        group.set("cgroup.subtree_control", &format!("+{controller}")).ok();
+    }
+}
+
 /// Why a group does not have a limit that it should have.
 #[derive(Debug)]
 pub enum LimitError {

@@ -7,5 +7,5 @@
 mod group;
 mod limits;
 
-pub use group::{Cgroup, CgroupUsage, OomWatch};
-pub use limits::{LimitError, limit};
+pub use group::{Cgroup, CgroupFile, CgroupUsage, OomWatch};
+pub use limits::{LimitError, hand_on, limit};

@@ -14,7 +14,7 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 
 use crate::limits::SCOPE_WAIT;
 
-use super::scope::{HandoverMode, NewScope, ScopeName};
+use super::scope::{HandoverMode, NewScope, ScopeName, shelter};
 use super::transport::{BusTransport, unescape};
 
 const MANAGER: &str = "org.freedesktop.systemd1";
@@ -153,6 +153,8 @@ pub struct ManagerBus {
     heard: MessageStream,
     broker: Option<String>,
     handover: HandoverMode,
+    /// The cgroup below which the manager's units are.
+    root: Option<String>,
 }
 
 /// Whether the manager behind `address` delegated the cgroup `path`, which is this process's. Waits at most
@@ -181,8 +183,9 @@ impl ManagerBus {
         let broker = own_service(&transport, until)?;
         let takes_handles = release(&transport, until).is_some_and(|release| release >= PIDFDS_SINCE);
         let handover = if takes_handles { HandoverMode::Pidfd } else { HandoverMode::Pid };
+        let root = property(&transport, "ControlGroup", until);
         let heard = transport.listen();
-        Ok(Self { transport, heard, broker, handover })
+        Ok(Self { transport, heard, broker, handover, root })
     }
 
     /// The manager's answers since the last call of this function; does not wait.
@@ -198,6 +201,19 @@ impl ManagerBus {
         let scope = NewScope { broker: self.broker.as_deref(), ..*scope };
         let properties = scope.properties(self.handover);
         self.ask("StartTransientUnit", &(scope.name.as_str(), "fail", properties, auxiliary))
+    }
+
+    /// Whether a cgroup is below the manager's own. One of a manager that does not say where it is counts as
+    /// below.
+    pub fn is_above(&self, path: &str) -> bool {
+        self.root.as_deref().is_none_or(|root| Path::new(path).starts_with(Path::new("/").join(root)))
+    }
+
+    /// Asks for a scope around a process that makes others, and gives the request's serial number.
+    pub fn shelter(&self, name: &ScopeName, pid: u32, pidfd: BorrowedFd<'_>) -> Result<u32, BusError> {
+        let auxiliary: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();
+        let properties = shelter(self.handover, pid, pidfd);
+        self.ask("StartTransientUnit", &(name.as_str(), "fail", properties, auxiliary))
     }
 
     /// Asks for another description of a scope, and gives the request's serial number.
@@ -242,10 +258,15 @@ fn own_service(transport: &BusTransport, until: Instant) -> Result<Option<String
 
 /// The manager's release of systemd.
 fn release(transport: &BusTransport, until: Instant) -> Option<u32> {
-    let property = (MANAGER_INTERFACE, "Version");
+    release_in(&property(transport, "Version", until)?)
+}
+
+/// A text that the manager says of itself.
+fn property(transport: &BusTransport, name: &str, until: Instant) -> Option<String> {
+    let property = (MANAGER_INTERFACE, name);
     let answer = transport.call((MANAGER, MANAGER_PATH, PROPERTIES), "Get", &property, until).ok()?;
-    let version: OwnedValue = answer.body().deserialize().ok()?;
-    release_in(version.downcast_ref().ok()?)
+    let value: OwnedValue = answer.body().deserialize().ok()?;
+    value.downcast_ref::<&str>().ok().map(str::to_owned)
 }
 
 /// The release that a version begins with, `252` of `252.39-1~deb12u1`.

@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::unistd::{AccessFlags, faccessat};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, hand_on};
 use crate::ids::SocketName;
 use crate::sys;
 
@@ -21,9 +22,6 @@ const BROKER: &str = "broker";
 
 /// The prefix of the names of sockets' sub-groups, so that none can be the name of a file of the kernel's.
 const CALLS: &str = "calls-";
-
-/// The controllers that limit and measure calls.
-const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
 /// The delegated cgroup.
 #[derive(Debug)]
@@ -100,7 +98,8 @@ impl Delegation {
     pub fn of_socket(&self, socket: &SocketName) -> io::Result<CallsCgroup> {
         let group = self.root.at(&format!("{CALLS}{}", tag(socket)))?;
         hand_on(&group);
-        Ok(CallsCgroup { group })
+        let has_memory = group.hands_memory_on();
+        Ok(CallsCgroup { group, has_memory, number: AtomicU64::new(0) })
     }
 
     /// Removes the groups of calls in which no process runs.
@@ -119,11 +118,20 @@ impl Delegation {
 #[derive(Debug)]
 pub struct CallsCgroup {
     group: Cgroup,
+    has_memory: bool,
+    /// The number of the last group that this process made in it.
+    number: AtomicU64,
 }
 
 impl CallsCgroup {
-    /// A new group for the `number`th call of this process.
-    pub fn group(&self, number: u64) -> io::Result<Cgroup> {
+    /// Whether the groups in it have the memory controller.
+    pub fn has_memory(&self) -> bool {
+        self.has_memory
+    }
+
+    /// A new group for a call.
+    pub fn group(&self) -> io::Result<Cgroup> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         self.group.create(&format!("{}-{number}", std::process::id()))
     }
 }
@@ -141,13 +149,4 @@ fn is_marked(group: &Cgroup) -> io::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// Enables this group's controllers for the groups in it, as far as there are any. A missing controller shows
-/// when a limit is set.
-fn hand_on(group: &Cgroup) {
-    let has = group.controllers().unwrap_or_default();
-    for controller in CONTROLLERS.iter().filter(|controller| has.iter().any(|own| own == *controller)) {
-        group.set("cgroup.subtree_control", &format!("+{controller}")).ok();
-    }
 }

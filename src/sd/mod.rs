@@ -19,4 +19,4 @@ pub use delegation::{CallsCgroup, Delegation, DelegationError};
 pub use journal::{JOURNAL_SOCKET, JournalEntry, JournalSocket, Priority};
 pub use journalctl::{EntryText, JournalScope, JournalctlError, read_journal};
 pub use notify::Notifier;
-pub use scope::{NewScope, ScopeName, described, slice_of};
+pub use scope::{NewScope, ScopeName, described, ready_text, slice_of};

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use zbus::zvariant::{Fd, Value};
 
 use crate::ids::{CallId, SocketName};
-use crate::limits::{SCOPE_DESCRIPTION_CHARS_MAX, SCOPE_TAG_BYTES_MAX, TERM_GRACE};
+use crate::limits::{SCOPE_DESCRIPTION_CHARS_MAX, SCOPE_STOP_SPARE, SCOPE_TAG_BYTES_MAX, TERM_GRACE};
 use crate::rules::{Resource, ResourceKey, ResourceValue};
 
 /// The name of a scope: `sluice-SOCKET-PID-NUMBER.scope`, which no other scope of the manager has.
@@ -18,6 +18,12 @@ impl ScopeName {
     /// The `number`th scope of the broker `pid`, for a call at `socket`.
     pub fn new(socket: &SocketName, pid: u32, number: u64) -> Self {
         Self(format!("sluice-{}-{pid}-{number}.scope", tag(socket)))
+    }
+
+    /// The `number`th scope for a nursery of the broker `pid`. No socket's calls have such a one: a process's
+    /// number stands there.
+    pub fn of_nursery(pid: u32, number: u64) -> Self {
+        Self(format!("sluice-{pid}-nursery-{number}.scope"))
     }
 
     /// The unit's name.
@@ -60,6 +66,11 @@ pub fn described<'w>(call: CallId, argv: impl Iterator<Item = &'w str>) -> Strin
     text
 }
 
+/// The description of a scope without a call.
+pub fn ready_text(socket: &SocketName) -> String {
+    format!("sluice: ready for a call at {}", tag(socket))
+}
+
 fn printable(ch: char) -> char {
     if matches!(ch, ' '..='~') && ch != '\\' { ch } else { '?' }
 }
@@ -94,11 +105,12 @@ pub(super) enum HandoverMode {
 impl NewScope<'_> {
     /// The properties, with their types on the bus.
     pub(super) fn properties(&self, handover: HandoverMode) -> Vec<(&'static str, Value<'_>)> {
-        let grace = u64::try_from(TERM_GRACE.as_micros()).unwrap_or(u64::MAX);
+        let grace = u64::try_from((TERM_GRACE + SCOPE_STOP_SPARE).as_micros()).unwrap_or(u64::MAX);
         let mut properties: Vec<(&str, Value<'_>)> = vec![
-            ("Description", format!("sluice: ready for a call at {}", tag(self.socket)).into()),
-            self.process(handover),
+            ("Description", ready_text(self.socket).into()),
+            process(handover, self.pid, self.pidfd),
             ("CollectMode", "inactive-or-failed".into()),
+            ("DelegateControllers", self.controllers().into()),
             ("TimeoutStopUSec", grace.into()),
             ("KillMode", "control-group".into()),
             ("SendSIGKILL", true.into()),
@@ -112,16 +124,41 @@ impl NewScope<'_> {
         if !self.resources.iter().any(|resource| resource.key == ResourceKey::Slice) {
             properties.push(("Slice", slice_of(self.socket).into()));
         }
-        properties.extend(self.resources.iter().map(property));
+        // A manager leaves a delegated scope alone after a kill for want of memory: the broker does what the
+        // rule says (`OOMPolicy`).
+        let is_managers = |resource: &&Resource| resource.key != ResourceKey::OomPolicy;
+        properties.extend(self.resources.iter().filter(is_managers).map(property));
         properties
     }
 
-    fn process(&self, handover: HandoverMode) -> (&'static str, Value<'_>) {
-        match handover {
-            HandoverMode::Pidfd => ("PIDFDs", vec![Fd::from(self.pidfd)].into()),
-            HandoverMode::Pid => ("PIDs", vec![self.pid].into()),
-        }
+    /// The controllers that are delegated: one for the accounts, and one for the tasks of a rule, which are
+    /// counted without the anchor. Each costs time in every call.
+    fn controllers(&self) -> Vec<&'static str> {
+        let has_tasks = self.resources.iter().any(|resource| resource.key == ResourceKey::TasksMax);
+        if has_tasks { vec!["memory", "pids"] } else { vec!["memory"] }
     }
+}
+
+/// The process that goes into a scope.
+fn process(handover: HandoverMode, pid: u32, pidfd: BorrowedFd<'_>) -> (&'static str, Value<'_>) {
+    match handover {
+        HandoverMode::Pidfd => ("PIDFDs", vec![Fd::from(pidfd)].into()),
+        HandoverMode::Pid => ("PIDs", vec![pid].into()),
+    }
+}
+
+/// The properties of a nursery's scope: it does nothing but end with the nursery.
+pub(super) fn shelter(
+    handover: HandoverMode,
+    pid: u32,
+    pidfd: BorrowedFd<'_>,
+) -> Vec<(&'static str, Value<'_>)> {
+    vec![
+        ("Description", "sluice: makes the processes of calls".into()),
+        process(handover, pid, pidfd),
+        ("CollectMode", "inactive-or-failed".into()),
+        ("Slice", "sluice.slice".into()),
+    ]
 }
 
 fn property(resource: &Resource) -> (&'static str, Value<'_>) {
@@ -138,7 +175,7 @@ fn property(resource: &Resource) -> (&'static str, Value<'_>) {
         (ResourceKey::CpuWeight, _) => "CPUWeight",
         (ResourceKey::IoWeight, _) => "IOWeight",
         (ResourceKey::RuntimeMax, _) => "RuntimeMaxUSec",
-        (ResourceKey::OomPolicy, _) => "OOMPolicy",
+        (ResourceKey::OomPolicy, _) => "OOMPolicy", // never sent
         (ResourceKey::Slice, _) => "Slice",
     };
     let value = match &resource.value {

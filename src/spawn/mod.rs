@@ -1,11 +1,12 @@
 //! Runs the commands that rules allowed. The nursery makes launchers; a launcher waits for its plan and
-//! becomes the command; `supervise.rs` follows the command to its end; `reaper.rs` knows which process
-//! belongs to which call. The broker itself never forks. Read `plan.rs` for the message that a launcher gets,
-//! `child.rs` for the state in which a command starts, `relay.rs` for the process through which a command's
-//! bytes pass where a rule asks for that.
+//! becomes the command; `supervise.rs` follows the command to its end, with `command_watch.rs`; `reaper.rs`
+//! knows which process belongs to which call. The broker itself never forks. Read `plan.rs` for the message
+//! that a launcher gets, `child.rs` for the state in which a command starts, `relay.rs` for the process
+//! through which a command's bytes pass where a rule asks for that.
 
 #![deny(unsafe_code)]
 
+mod command_watch;
 mod contain;
 mod process;
 mod reap;
@@ -15,6 +16,7 @@ mod stop;
 mod stream;
 mod supervise;
 
+pub use command_watch::SupervisedCall;
 pub use contain::scope::CallScope;
 pub use contain::scope_pool::{ScopePool, ScopeWant};
 pub use contain::shared::{ScopeFallback, ScopeNews, TellNews};
@@ -30,4 +32,4 @@ pub use reap::reaper::Reaper;
 pub use resolve::{Environment, ResolvedProgram, resolve};
 pub use stop::StopSignal;
 pub use stream::relay::{PendingRelay, Relay, RelayTask};
-pub use supervise::{SupervisedCall, supervise};
+pub use supervise::supervise;

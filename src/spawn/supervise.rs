@@ -1,50 +1,29 @@
 //! Follows one command from its start to its end, and ends the processes that it started.
 
 use std::io;
-use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::audit::{CallOutcome, CapturedBytes, EndCause};
-use crate::cgroup::{CgroupUsage, OomWatch};
-use crate::limits::{DESCRIPTION_DELAY, DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
-use crate::rules::{BackgroundMode, HangupAction};
+use crate::cgroup::CgroupUsage;
+use crate::limits::{DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
+use crate::rules::BackgroundMode;
 use crate::spawn::contain::members::CallMembers;
+use crate::spawn::contain::scope::CallScope;
 use crate::spawn::process::failure::LaunchFailure;
 use crate::spawn::process::launcher::{Launcher, ReapedCommand, Told};
 use crate::spawn::process::plan::LaunchPlan;
 use crate::spawn::reap::call_reaper::ReaperChildren;
 use crate::spawn::reap::proc_tree::{signal_below, signal_tree};
-use crate::spawn::reap::reaper::{Ended, Reaper};
-use crate::spawn::stream::relay::Relay;
+use crate::spawn::reap::reaper::Ended;
 use crate::sys::{self, ProcessEnd};
 use crate::wire::Status;
 
+use super::command_watch::{CommandWatch, SupervisedCall};
 use super::rounds::{end_all, reap, wait_for_any};
-use super::stop::StopSignal;
-
-/// The events that a running call is watched for, and the rule's settings on how to act on them.
-pub struct SupervisedCall<'a> {
-    /// The broker's children.
-    pub reaper: &'a Reaper,
-    /// The caller's connection.
-    pub connection: BorrowedFd<'a>,
-    /// The broker's stop.
-    pub stop: StopSignal<'a>,
-    /// When the rule's timeout fires.
-    pub deadline: Option<Instant>,
-    /// What to do when the caller closes its connection.
-    pub on_hangup: HangupAction,
-    /// Whether processes that the command leaves are ended or go on.
-    pub background: BackgroundMode,
-    /// The process that moves the call's captured streams, if the rule captures any.
-    pub relay: Option<&'a Relay>,
-    /// Called once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
-    pub lasts: &'a dyn Fn(),
-}
 
 /// Has `launcher` become the command, and follows it and all processes that it started to their end.
 /// Errors: the command ran, but how it ended cannot be known.
@@ -65,7 +44,7 @@ pub fn supervise(
 /// Kills the call with descriptors that are open already: a broker that can open no descriptor any more must
 /// still end its calls. Errors are ignored, because a process that is gone needs no signal.
 fn kill_outright(launcher: &Launcher, call: &SupervisedCall<'_>) {
-    if let Some(members) = members(launcher, call) {
+    if let Some(members) = call.members(launcher) {
         members.kill().ok();
     }
     if launcher.is_reaper() {
@@ -87,38 +66,34 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
         // launcher that is gone needs no signal.
         sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
     }
-    let mut kills = kills(launcher);
-    let lasts = launcher.scope().map(|_| Instant::now() + DESCRIPTION_DELAY);
-    let cause = watch(Some(launcher.end()), call, kills.as_mut(), lasts)?;
-    // Read before the command is reaped: after that the manager sees an empty scope and removes its cgroup.
-    let mut account = account(launcher);
-    account.oom |= kills.is_some_and(|kills| kills.heard());
+    (call.begun)();
+    let cause = CommandWatch::new(launcher, call).watch(call)?;
     let give_up = Instant::now() + TERM_GRACE;
     if let Some(cause) = cause
         && !end_command(launcher, call, give_up)?
     {
         call.reaper.give_up(launcher.pid());
         let (cause, captured) = deliver(Some(cause), call)?;
-        let rest = CallRest { left: 1, keeps: false };
-        return Ok(outcome(ProcessEnd::Signaled(Signal::SIGKILL as i32), cause, rest, account, captured));
+        let rest = CallRest { left: 1, keeps: false, is_over: false };
+        let end = ProcessEnd::Signaled(Signal::SIGKILL as i32);
+        return Ok(outcome(end, cause, rest, account(launcher), captured));
     }
     let reaped = if launcher.is_reaper() { launcher.await_reaped()? } else { ReapedCommand::Unknown };
-    let (end, failure, is_cut_off, (rest, account)) = if let ReapedCommand::Told(told) = reaped {
+    let (end, used, failure, is_cut_off, rest) = if let ReapedCommand::Told(told) = reaped {
         let Told { end, left, failure, is_cut_off } = told;
-        (end, failure, is_cut_off, settle_below(launcher, left, account, cause, call, give_up)?)
+        let rest = settle_below(launcher, left, cause, call, give_up)?;
+        (end, None, failure, is_cut_off, rest)
     } else {
         if launcher.is_reaper() {
             sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
         }
-        let members = members(launcher, call);
+        let members = call.members(launcher);
         let (is_cut_off, ended) = reap(launcher, members, call.reaper, give_up, call.stop)?;
         let Ended { end, used, left } = ended;
-        // Where the manager removed the cgroup first all the same, every process of the call has ended, and
-        // the usage that reaping gave is complete.
-        let account = if launcher.scope().is_some() { account.or_used(used) } else { account };
-        let settled = settle(launcher, left, account, cause, call, give_up)?;
-        (end, launcher.failure(), is_cut_off, settled)
+        let rest = settle(launcher, left, cause, call, give_up)?;
+        (end, Some(used), launcher.failure(), is_cut_off, rest)
     };
+    let account = close_group(launcher, &rest, used)?;
     let cut_off = (is_cut_off && cause.is_none()).then(|| LaunchFailure::cut_off(account.oom));
     let failure = failure.or(cut_off);
     let (cause, captured) = deliver(cause, call)?;
@@ -129,20 +104,23 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
     Ok(outcome(end, cause, rest, account, captured))
 }
 
-/// The call's processes in its scope, where it has a scope.
-fn members<'a>(launcher: &'a Launcher, call: &SupervisedCall<'_>) -> Option<CallMembers<'a>> {
-    let relay = call.relay.and_then(Relay::process_inside);
-    launcher.scope().map(|scope| CallMembers::new(scope.cgroup(), relay))
-}
-
 fn account(launcher: &Launcher) -> CgroupUsage {
-    launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default()
+    launcher.scope().map(CallScope::account).unwrap_or_default()
 }
 
-/// The watch for OOM kills in a scope of the manager's. Sometimes the manager removes a unit, whose last
-/// process was killed, before its counters are read, so a kill is noted when it happens.
-fn kills(launcher: &Launcher) -> Option<OomWatch> {
-    launcher.scope().filter(|scope| scope.name().is_some()).map(|scope| scope.cgroup().kills())
+/// Reads the account of the call's group, in which nothing runs any more, or what goes on as the rule says;
+/// and ends what moved itself elsewhere in the scope.
+fn close_group(launcher: &Launcher, rest: &CallRest, used: Option<Duration>) -> io::Result<CgroupUsage> {
+    let Some(scope) = launcher.scope() else { return Ok(CgroupUsage::default()) };
+    let account = scope.account();
+    if rest.keeps {
+        scope.note_kept();
+    } else if !rest.is_over {
+        scope.end_strays()?;
+    }
+    // Where somebody killed all of the scope, its anchor too, the manager may have removed the group first;
+    // then every process of the call has ended, and the usage that reaping gave is complete.
+    Ok(used.map_or(account, |used| account.or_used(used)))
 }
 
 /// The processes that a call has left when its command has ended.
@@ -151,6 +129,8 @@ struct CallRest {
     left: usize,
     /// Whether processes go on, because the rule says `background = keep`.
     keeps: bool,
+    /// Whether nothing was left in the scope when the command had ended.
+    is_over: bool,
 }
 
 fn outcome(
@@ -160,7 +140,7 @@ fn outcome(
     account: CgroupUsage,
     captured: CapturedBytes,
 ) -> CallOutcome {
-    let CallRest { left, keeps } = rest;
+    let CallRest { left, keeps, .. } = rest;
     match end {
         ProcessEnd::Exited(code) => {
             let status = Status::exited(code);
@@ -173,97 +153,6 @@ fn outcome(
     }
 }
 
-/// Waits until the command behind `pidfd` has ended by itself (`None`), or until there is a reason to end the
-/// call. Without a `pidfd`, waits until the relay has delivered all that the command wrote.
-fn watch(
-    pidfd: Option<BorrowedFd<'_>>,
-    call: &SupervisedCall<'_>,
-    mut kills: Option<&mut OomWatch>,
-    mut lasts: Option<Instant>,
-) -> io::Result<Option<EndCause>> {
-    loop {
-        if call.relay.is_some_and(Relay::is_lost) {
-            return Ok(Some(EndCause::CaptureLost));
-        }
-        if pidfd.is_none() && call.relay.is_none_or(Relay::is_calm) {
-            return Ok(None);
-        }
-        let until = lasts.into_iter().chain(call.deadline).min();
-        match next_event(pidfd, call, kills.as_deref_mut(), until)? {
-            CallEvent::Ended => return Ok(None),
-            CallEvent::Cause(cause) => return Ok(Some(cause)),
-            CallEvent::News => {}
-            CallEvent::Late if call.deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                return Ok(Some(EndCause::Timeout));
-            }
-            CallEvent::Late => {
-                lasts = None;
-                (call.lasts)();
-            }
-        }
-    }
-}
-
-/// An event in a running call.
-enum CallEvent {
-    /// Its command ended.
-    Ended,
-    /// There is a reason to end the call.
-    Cause(EndCause),
-    /// The relay has sent a message, or the kernel has counted an OOM kill.
-    News,
-    /// None of these in time.
-    Late,
-}
-
-/// The meaning of a polled descriptor; when several are ready, the first in this order counts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WatchedFd {
-    CommandEnd,
-    Stop,
-    Relay,
-    Caller,
-    OomKills,
-}
-
-fn next_event(
-    pidfd: Option<BorrowedFd<'_>>,
-    call: &SupervisedCall<'_>,
-    kills: Option<&mut OomWatch>,
-    until: Option<Instant>,
-) -> io::Result<CallEvent> {
-    let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-    // No events are asked for: poll(2) reports the hangup in any case. A second request stays unread.
-    let hangup = || PollFd::new(call.connection, PollFlags::empty());
-    let watched = [
-        (WatchedFd::CommandEnd, pidfd.map(readable)),
-        (WatchedFd::Stop, Some(readable(call.stop.stopping))),
-        (WatchedFd::Relay, call.relay.and_then(Relay::poll_fd)),
-        (WatchedFd::Caller, (call.on_hangup == HangupAction::Kill).then(hangup)),
-        (WatchedFd::OomKills, kills.as_deref().and_then(OomWatch::poll_fd)),
-    ];
-    let (kinds, mut fds): (Vec<_>, Vec<_>) =
-        watched.into_iter().filter_map(|(kind, fd)| Some((kind, fd?))).unzip();
-    if !sys::poll_until(&mut fds, until)? {
-        return Ok(CallEvent::Late);
-    }
-    let is_ready = |(kind, fd): (WatchedFd, PollFd<'_>)| (fd.any() == Some(true)).then_some(kind);
-    let ready: Vec<_> = kinds.into_iter().zip(fds).filter_map(is_ready).collect();
-    if let (true, Some(kills)) = (ready.contains(&WatchedFd::OomKills), kills) {
-        kills.hear();
-    }
-    Ok(match ready.first() {
-        Some(WatchedFd::CommandEnd) => CallEvent::Ended,
-        Some(WatchedFd::Stop) => CallEvent::Cause(EndCause::Stop),
-        Some(WatchedFd::Relay) => {
-            call.relay.inspect(|relay| relay.hear());
-            CallEvent::News
-        }
-        Some(WatchedFd::Caller) => CallEvent::Cause(EndCause::Hangup),
-        Some(WatchedFd::OomKills) | None => CallEvent::News,
-    })
-}
-
 /// Waits until the command's output is captured and the caller has it, as long as the call may last. A call
 /// that is being ended waits only while its caller goes on reading.
 fn deliver(
@@ -274,7 +163,7 @@ fn deliver(
     let cause = match cause {
         None => {
             relay.settle();
-            watch(None, call, None, None)?
+            CommandWatch::of_relay().watch(call)?
         }
         cause => cause,
     };
@@ -292,7 +181,7 @@ fn deliver(
 /// `give_up`. Gives whether the command has ended: a command that runs as another user by now cannot be
 /// killed.
 fn end_command(launcher: &Launcher, call: &SupervisedCall<'_>, give_up: Instant) -> io::Result<bool> {
-    match members(launcher, call) {
+    match call.members(launcher) {
         // A process that could not be sent SIGTERM is killed below all the same.
         Some(members) => members.signal(Signal::SIGTERM).unwrap_or_default(),
         None if launcher.is_reaper() => signal_below(launcher.pid(), Signal::SIGTERM),
@@ -312,16 +201,15 @@ fn end_command(launcher: &Launcher, call: &SupervisedCall<'_>, give_up: Instant)
 fn settle_below(
     launcher: &Launcher,
     left: ReaperChildren,
-    account: CgroupUsage,
     cause: Option<EndCause>,
     call: &SupervisedCall<'_>,
     give_up: Instant,
-) -> io::Result<(CallRest, CgroupUsage)> {
+) -> io::Result<CallRest> {
     let reaper = launcher.pid();
-    let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
+    let members = call.members(launcher).filter(|members| members.is_populated().unwrap_or(true));
     if left == ReaperChildren::Something && call.background == BackgroundMode::Keep && cause.is_none() {
-        call.reaper.keep_reaper(reaper, members.map(|members| members.cgroup()))?;
-        return Ok((CallRest { left: 0, keeps: true }, account));
+        call.reaper.keep_reaper(reaper, members.and(launcher.scope()).map(CallScope::whole))?;
+        return Ok(CallRest { left: 0, keeps: true, is_over: false });
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let stay = match members {
@@ -330,12 +218,11 @@ fn settle_below(
         }
         _ => 0,
     };
-    let account = account.or(launcher.scope().map(|scope| scope.cgroup().account()).unwrap_or_default());
     // A process that moved itself out of the scope is still below the call reaper.
     let left = end_all(launcher.left_below()?, || launcher.left_below(), kill_from, call.stop)?;
     if left > 0 {
         call.reaper.give_up(reaper);
-        return Ok((CallRest { left: left.max(stay), keeps: false }, account));
+        return Ok(CallRest { left: left.max(stay), keeps: false, is_over: false });
     }
     let mut ended = [PollFd::new(launcher.pidfd(), PollFlags::POLLIN)];
     if !sys::poll_until(&mut ended, Some(Instant::now() + KILL_GRACE))? {
@@ -344,37 +231,37 @@ fn settle_below(
     }
     let Some(left) = call.reaper.reap_reaper(reaper, launcher.pidfd())? else {
         call.reaper.give_up(reaper);
-        return Ok((CallRest { left: stay.max(1), keeps: false }, account));
+        return Ok(CallRest { left: stay.max(1), keeps: false, is_over: false });
     };
     let left = end_all(left, || call.reaper.left_of(reaper), kill_from, call.stop)?;
-    Ok((CallRest { left: left.max(stay), keeps: false }, account))
+    Ok(CallRest { left: left.max(stay), keeps: false, is_over: false })
 }
 
 /// Ends the processes that the command left, or lets them go on where the rule says so.
 fn settle(
     launcher: &Launcher,
     left: Vec<Pid>,
-    account: CgroupUsage,
     cause: Option<EndCause>,
     call: &SupervisedCall<'_>,
     give_up: Instant,
-) -> io::Result<(CallRest, CgroupUsage)> {
+) -> io::Result<CallRest> {
     let command = launcher.pid();
     // `is_populated` fails where the cgroup is gone, or where no descriptor can be opened: then processes are
     // taken to be in it, and are ended.
-    let members = members(launcher, call).filter(|members| members.is_populated().unwrap_or(true));
+    let is_over = call.relay.is_none() && launcher.scope().is_some_and(CallScope::is_over);
+    let is_populated = |members: &CallMembers<'_>| !is_over && members.is_populated().unwrap_or(true);
+    let members = call.members(launcher).filter(is_populated);
     if call.background == BackgroundMode::Keep && cause.is_none() {
-        let scope = members.map(|members| members.cgroup());
-        return Ok((CallRest { left: 0, keeps: call.reaper.keep(command, scope) }, account));
+        let scope = members.and(launcher.scope()).map(CallScope::whole);
+        return Ok(CallRest { left: 0, keeps: call.reaper.keep(command, scope), is_over: false });
     }
     let kill_from = if cause.is_some() { give_up } else { Instant::now() + TERM_GRACE };
     let Some(members) = members else {
         // A process that moved itself out of the scope is still found by its descent.
         let left = end_all(left, || call.reaper.left_of(command), kill_from, call.stop)?;
-        return Ok((CallRest { left, keeps: false }, account));
+        return Ok(CallRest { left, keeps: false, is_over });
     };
     let stay = members.end(cause.is_none(), kill_from, call.stop)?;
-    let account = account.or(members.cgroup().account());
     let left = end_all(call.reaper.left_of(command)?, || call.reaper.left_of(command), kill_from, call.stop)?;
-    Ok((CallRest { left: left.max(stay), keeps: false }, account))
+    Ok(CallRest { left: left.max(stay), keeps: false, is_over: false })
 }

@@ -59,6 +59,16 @@ fn number(fd: BorrowedFd<'_>) -> usize {
     argument(fd.as_raw_fd())
 }
 
+/// Waits until a descriptor can be read, or has hung up. `ppoll(2)`. A process that waits in read(2) or
+/// recvmsg(2) is woken each time the other side of its socket takes a message; one that waits here is not.
+#[allow(unsafe_code, reason = "nix's ppoll sets errno")]
+pub fn await_readable(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut look = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let arguments = [(&raw mut look).expose_provenance(), 1, 0, 0, 0];
+    // SAFETY: one such structure is there, and outlives the call.
+    repeated(|| unsafe { syscall::call(libc::SYS_ppoll, arguments) }).map(drop)
+}
+
 /// One `read(2)`; 0 is the end.
 #[allow(unsafe_code, reason = "nix's read sets errno")]
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {

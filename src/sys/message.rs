@@ -104,9 +104,22 @@ fn start_peeks_at(socket: BorrowedFd<'_>, offset: usize) -> io::Result<()> {
 
 /// Receives the next message, at most `capacity` bytes of it. No bytes is an empty message or the end.
 pub fn receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMessage> {
+    receive_flagged(socket, capacity, 0)
+}
+
+/// Like [`receive`], without waiting. Errors: `WouldBlock`.
+pub fn try_receive(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<ReceivedMessage> {
+    receive_flagged(socket, capacity, libc::MSG_DONTWAIT)
+}
+
+fn receive_flagged(
+    socket: BorrowedFd<'_>,
+    capacity: usize,
+    flags: libc::c_int,
+) -> io::Result<ReceivedMessage> {
     let mut bytes = vec![0; capacity];
     let mut control = ControlBuffer::new();
-    let arrived = receive_raw(socket, &mut bytes, &mut control.0, 0)?;
+    let arrived = receive_raw(socket, &mut bytes, &mut control.0, flags)?;
     bytes.truncate(arrived.length);
     let mut received = ReceivedMessage {
         bytes,

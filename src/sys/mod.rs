@@ -51,7 +51,9 @@ pub use io::{
 pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
 pub use locked::{Locked, wait_change, wait_change_for};
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
-pub use message::{PeekedMessage, ReceivedMessage, Sender, peek, peek_behind, receive, send, send_patiently};
+pub use message::{
+    PeekedMessage, ReceivedMessage, Sender, peek, peek_behind, receive, send, send_patiently, try_receive,
+};
 pub use open_at::{move_above, open_places};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
 pub use poll::poll_until;

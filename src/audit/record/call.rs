@@ -39,6 +39,8 @@ pub(in crate::audit) struct StartRecord<'a> {
     child: i32,
     pub(super) scope: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup_id: Option<u64>,
@@ -75,6 +77,8 @@ pub struct CallStart<'a> {
     pub child: i32,
     /// The scope that it is in, or `off`.
     pub scope: &'a str,
+    /// The name of its own group in the scope, which other calls have before and after it.
+    pub group: Option<&'a str>,
     /// The path and the number of the scope's cgroup.
     pub cgroup: Option<(&'a str, u64)>,
     /// The files in which stdin, stdout and stderr are captured.
@@ -115,6 +119,7 @@ impl<'a> StartRecord<'a> {
             caller: opening.caller,
             child: opening.child,
             scope: opening.scope,
+            group: opening.group,
             cgroup: opening.cgroup.map(|(path, _)| path),
             cgroup_id: opening.cgroup.map(|(_, id)| id),
             stdin,

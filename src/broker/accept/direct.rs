@@ -118,6 +118,7 @@ impl JobSource for DirectAccept {
 
     fn rest(&self) {
         self.broker.deferred.tell();
+        self.broker.scopes.clean();
     }
 }
 

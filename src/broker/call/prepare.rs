@@ -60,6 +60,7 @@ impl<'c> PreparedCall<'c> {
             caller,
             child: self.launcher.command().as_raw(),
             scope: &scope,
+            group: self.launcher.scope().and_then(CallScope::group_name),
             cgroup: self.launcher.scope().and_then(CallScope::place),
             captures: self.captures.path_texts(),
             policy: policy.hash(),

@@ -113,6 +113,7 @@ impl<'c> BegunCall<'c> {
             on_hangup: settings.on_hangup,
             background: settings.background,
             relay: relay.as_ref(),
+            begun: &|| broker.scopes.clean_several(),
             lasts: &lasts,
         };
         supervise(launcher, &planned.plan, &watched)

@@ -8,7 +8,8 @@ use crate::sd::{BusAddress, BusError, ManagerBus, ManagerReply};
 
 /// The connection to the manager, or the time of the next attempt.
 pub(super) struct ManagerConnection {
-    address: BusAddress,
+    /// `None` where the environment names no bus.
+    address: Option<BusAddress>,
     bus: Option<ManagerBus>,
     /// Whether the manager makes no scopes for this user.
     denied: bool,
@@ -18,7 +19,7 @@ pub(super) struct ManagerConnection {
 
 impl ManagerConnection {
     /// Not connected yet.
-    pub(in crate::spawn) fn new(address: BusAddress) -> Self {
+    pub(in crate::spawn) fn new(address: Option<BusAddress>) -> Self {
         Self { address, bus: None, denied: false, retry: BUS_RETRY_MIN, retry_at: Instant::now() }
     }
 
@@ -34,12 +35,13 @@ impl ManagerConnection {
 
     /// Whether it is time to connect.
     pub(super) fn is_due(&self) -> bool {
-        self.bus.is_none() && !self.denied && Instant::now() >= self.retry_at
+        self.bus.is_none() && self.address.is_some() && !self.denied && Instant::now() >= self.retry_at
     }
 
     /// Connects.
     pub(super) fn connect(&mut self) -> Result<(), BusError> {
-        self.bus = Some(ManagerBus::connect(&self.address)?);
+        let address = self.address.as_ref().ok_or(BusError::NoAddress)?;
+        self.bus = Some(ManagerBus::connect(address)?);
         Ok(())
     }
 

@@ -28,11 +28,6 @@ impl<'a> CallMembers<'a> {
         Self { cgroup, relay }
     }
 
-    /// Their cgroup.
-    pub(in crate::spawn) fn cgroup(&self) -> &'a Cgroup {
-        self.cgroup
-    }
-
     /// Whether there is a process besides the relay.
     pub(in crate::spawn) fn is_populated(&self) -> io::Result<bool> {
         if self.relay.is_none() { self.cgroup.is_populated() } else { Ok(!self.list()?.is_empty()) }

@@ -1,7 +1,7 @@
 //! A queue whose receiver can wait for a descriptor too: an eventfd is readable while the queue has messages.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
@@ -41,21 +41,21 @@ impl<T> QueueSender<T> {
 }
 
 impl<T> QueueReceiver<T> {
-    /// Waits for news, for `elsewhere` to become readable, or until `until`. Gives whether `elsewhere` is
-    /// readable.
+    /// Waits for news, for a descriptor `elsewhere` to become readable, or until `until`. Gives whether one
+    /// of those is readable.
     pub(in crate::spawn) fn wait(
         &self,
-        elsewhere: Option<&impl AsFd>,
+        elsewhere: &[BorrowedFd<'_>],
         until: Option<Instant>,
     ) -> io::Result<bool> {
         let mut looked_at = vec![PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN)];
-        looked_at.extend(elsewhere.map(|other| PollFd::new(other.as_fd(), PollFlags::POLLIN)));
+        looked_at.extend(elsewhere.iter().map(|other| PollFd::new(*other, PollFlags::POLLIN)));
         sys::poll_until(&mut looked_at, until)?;
         if looked_at[0].any() == Some(true) {
             // Cleared before the queue is read: news that arrive later make the eventfd readable again.
             self.wakeup.clear();
         }
-        Ok(looked_at.get(1).is_some_and(|other| other.any() == Some(true)))
+        Ok(looked_at[1..].iter().any(|other| other.any() == Some(true)))
     }
 
     /// The next news, if there are any.
@@ -66,8 +66,6 @@ impl<T> QueueReceiver<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::OwnedFd;
-
     use super::*;
 
     #[test]
@@ -75,8 +73,8 @@ mod tests {
         let (sender, queue) = queue().expect("an eventfd");
         sender.tell(1);
         sender.tell(2);
-        assert!(!queue.wait(None::<&OwnedFd>, None).expect("it is woken"));
+        assert!(!queue.wait(&[], None).expect("it is woken"));
         assert_eq!([queue.next(), queue.next(), queue.next()], [Some(1), Some(2), None]);
-        assert!(!queue.wait(None::<&OwnedFd>, Some(Instant::now())).expect("it is over at once"));
+        assert!(!queue.wait(&[], Some(Instant::now())).expect("it is over at once"));
     }
 }

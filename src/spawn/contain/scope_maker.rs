@@ -1,9 +1,11 @@
-//! The thread that puts launchers into scopes, and the only one that speaks to the manager. It never blocks
-//! on one reply: it polls the manager's connection and the calls' queue together, and several scopes are in
-//! the making at once. When the connection is lost, a call that wants a scope triggers the next attempt, at
-//! growing intervals.
+//! The thread that has scopes made, and the only one that speaks to the manager. It never blocks on one
+//! reply: it polls the manager's connection and the calls' queue together, and several scopes are in the
+//! making at once. When the connection is lost, a call that wants a scope triggers the next attempt, at
+//! growing intervals. It also gives up slots that are no longer wanted, and removes delegated groups that
+//! could not be removed at once.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread;
@@ -11,23 +13,22 @@ use std::time::Instant;
 
 use crate::cgroup::Cgroup;
 use crate::ids::SocketName;
-use crate::limits::{SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
-use crate::rules::Resource;
-use crate::sd::{BusAddress, BusError, ManagerReply, NewScope, ScopeName};
-use crate::spawn::process::launcher::{Launcher, dismiss};
-use crate::spawn::process::pool::LauncherPool;
+use crate::limits::{GROUP_ROUND, SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
+use crate::rules::{Resource, ResourceKey, ResourceValue};
+use crate::sd::{BusAddress, BusError, ManagerReply, NewScope, ScopeName, ready_text};
+use crate::spawn::process::anchor::NewAnchor;
 
 use super::manager::ManagerConnection;
+use super::nursery_place::NurseryPlace;
 use super::queue::QueueReceiver;
-use super::scope::CallScope;
-use super::shared::{MakerEvent, ManagerState, ScopeCaption, ScopeNews, ScopeOrder, SharedScopes};
-use super::warm::WarmSet;
+use super::shared::{MakerEvent, ManagerState, ScopeCaption, ScopeNews, ScopeOrder, SharedSlots};
+use super::slot::{ScopeSlot, Slot, SlotSort};
+use super::slot_set::SlotSet;
 
 /// The scope maker's own state.
 pub(super) struct ScopeMaker {
     line: ManagerConnection,
-    pool: Arc<LauncherPool>,
-    shared: Arc<SharedScopes>,
+    shared: Arc<SharedSlots>,
     /// The scopes that were asked for and are not there yet, by name.
     making: HashMap<String, PendingScope>,
     /// The request behind each D-Bus serial number.
@@ -35,20 +36,26 @@ pub(super) struct ScopeMaker {
     scopes: u64,
     /// Whether a failed description was reported on this connection already.
     undescribed: bool,
+    nursery: NurseryPlace,
+    /// The calls that wait for the nursery's move.
+    held: Vec<ScopeOrder>,
+    kept: KeptGroups,
 }
 
 /// A scope that the manager was asked for.
 struct PendingScope {
-    launcher: Launcher,
+    anchor: NewAnchor,
     name: ScopeName,
+    socket: SocketName,
+    resources: Vec<Resource>,
     goal: ScopeGoal,
     since: Instant,
 }
 
-/// Where the launcher goes once its scope is there.
+/// Where the slot goes once its scope is there.
 enum ScopeGoal {
-    Park(SocketName),
-    Call(SyncSender<Result<Launcher, BusError>>),
+    Park,
+    Call(SyncSender<Result<Slot, BusError>>),
 }
 
 enum AskedScope {
@@ -56,29 +63,59 @@ enum AskedScope {
     Description,
 }
 
+/// Delegated groups in which a process was left running.
+#[derive(Default)]
+struct KeptGroups {
+    /// Their paths. Their number has no limit, so no descriptor is held for each.
+    paths: Vec<String>,
+    /// When to look at them again.
+    look: Option<Instant>,
+}
+
+impl KeptGroups {
+    fn add(&mut self, path: String) {
+        self.paths.push(path);
+        self.look.get_or_insert(Instant::now() + GROUP_ROUND);
+    }
+
+    /// Removes those that are empty by now. A group that cannot be removed is left to the broker's end.
+    fn look_at_them(&mut self) {
+        if self.look.is_some_and(|look| look <= Instant::now()) {
+            let stays =
+                |path: &String| matches!(Cgroup::open(path).map(|group| group.remove()), Ok(Ok(false)));
+            self.paths.retain(stays);
+            self.look = (!self.paths.is_empty()).then(|| Instant::now() + GROUP_ROUND);
+        }
+    }
+}
+
 impl ScopeMaker {
-    pub(in crate::spawn) fn new(
-        address: BusAddress,
-        pool: Arc<LauncherPool>,
-        shared: Arc<SharedScopes>,
-    ) -> Self {
+    pub(in crate::spawn) fn new(address: Option<BusAddress>, shared: Arc<SharedSlots>) -> Self {
         Self {
             line: ManagerConnection::new(address),
-            pool,
             shared,
             making: HashMap::new(),
             asked: HashMap::new(),
             scopes: 0,
             undescribed: false,
+            nursery: NurseryPlace::default(),
+            held: Vec::new(),
+            kept: KeptGroups::default(),
         }
     }
 
     /// Serves until the broker stops.
     pub(in crate::spawn) fn run(mut self, queue: &QueueReceiver<MakerEvent>) {
         'serving: loop {
-            match queue.wait(self.line.bus(), self.due()) {
+            let shared = self.shared.clone();
+            let bus = self.line.bus().map(AsFd::as_fd);
+            let elsewhere: Vec<_> = bus.into_iter().chain([shared.stopped.0.as_fd()]).collect();
+            match queue.wait(&elsewhere, self.due()) {
                 Ok(false) => {}
-                Ok(true) => self.listen(),
+                Ok(true) => {
+                    self.shared.give_up_stopped();
+                    self.listen();
+                }
                 // The kernel had no memory for poll(2): wait before the next try.
                 Err(_) => thread::sleep(SEND_RETRY),
             }
@@ -90,26 +127,34 @@ impl ScopeMaker {
                         self.order(order);
                     }
                     MakerEvent::Describe(caption) => self.describe(&caption),
+                    MakerEvent::Ready(scope, socket) => self.describe_as(&scope, &ready_text(&socket)),
+                    MakerEvent::Kept(path) => self.kept.add(path),
                     MakerEvent::Stop => break 'serving,
                 }
             }
             self.give_up();
+            self.kept.look_at_them();
+            self.shrink();
             self.fill();
         }
-        let mut state = self.shared.state();
-        let parked: Vec<_> = state.warm_sets.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
-        state.manager = ManagerState::Gone(BusError::Failed("the broker stops".into()));
-        drop(state);
-        dismiss(parked, &self.shared.reaper);
+        let free = {
+            let mut state = self.shared.state();
+            state.is_stopping = true;
+            state.manager = ManagerState::Gone(BusError::Failed("the broker stops".into()));
+            state.all_sets().flat_map(SlotSet::drain).collect()
+        };
+        self.shared.dismiss(free);
+        self.shared.clean_returned(1);
         self.shared.wake();
     }
 
     /// When there is work without an event.
     fn due(&self) -> Option<Instant> {
-        let state = self.shared.state();
-        let shrink = state.warm_sets.values().filter_map(WarmSet::due).min();
-        let late = self.making.values().map(|making| making.since + SCOPE_WAIT).min();
-        [shrink, late].into_iter().flatten().min()
+        let now = Instant::now();
+        let shrink = self.shared.state().all_sets().filter_map(|set| set.due(now)).min();
+        let making = self.making.values().map(|making| making.since);
+        let late = making.chain(self.nursery.since()).min().map(|since| since + SCOPE_WAIT);
+        [shrink, late, self.kept.look].into_iter().flatten().min()
     }
 
     /// Handles the manager's replies.
@@ -138,6 +183,10 @@ impl ScopeMaker {
     fn lose(&mut self, why: &BusError) {
         self.line.hang_up(why);
         self.asked.clear();
+        self.nursery.forget();
+        for order in self.held.drain(..) {
+            drop(order.reply.send(Err(why.clone())));
+        }
         for (_, making) in self.making.drain() {
             if let ScopeGoal::Call(reply) = making.goal {
                 drop(reply.send(Err(why.clone())));
@@ -149,79 +198,112 @@ impl ScopeMaker {
     /// Drops the connection when a scope has been in the making for [`SCOPE_WAIT`].
     fn give_up(&mut self) {
         let now = Instant::now();
-        if self.making.values().any(|making| making.since + SCOPE_WAIT <= now) {
+        let mut making = self.making.values().map(|making| making.since).chain(self.nursery.since());
+        if making.any(|since| since + SCOPE_WAIT <= now) {
             self.lose(&BusError::Silent);
         }
     }
 
-    /// Asks for as many scopes as are wanted, and dismisses surplus launchers.
+    /// Gives up the slots that are not wanted.
+    fn shrink(&self) {
+        let now = Instant::now();
+        let surplus: Vec<_> = self.shared.state().all_sets().flat_map(|set| set.surplus(now)).collect();
+        self.shared.dismiss(surplus);
+    }
+
+    /// Asks for as many scopes as are wanted.
     fn fill(&mut self) {
+        if !self.can_start() {
+            return;
+        }
+        for order in std::mem::take(&mut self.held) {
+            self.start(order.socket, order.resources, ScopeGoal::Call(order.reply));
+        }
         let now = Instant::now();
         let mut wanted = Vec::new();
-        let mut surplus = Vec::new();
-        for (socket, warm) in &mut self.shared.state().warm_sets {
-            let target = warm.target(now);
-            let kept = warm.ready.len().min(target.max(warm.waiting));
-            surplus.extend(warm.ready.drain(kept..));
-            let making = self.making_for(socket);
-            let missing = (target + warm.waiting).saturating_sub(warm.ready.len() + making);
+        for (socket, set) in self.shared.state().sets(SlotSort::Scope) {
             // A manager finishes scopes at one time that were asked for together, so a scope that a call
             // waits for is not asked for together with scopes that are only to be parked.
-            let room = warm.waiting.max(SCOPES_MAKING).saturating_sub(making);
-            wanted.extend(std::iter::repeat_n(socket.clone(), missing.min(room)));
+            let at_once = if set.waiting > 0 { set.waiting } else { SCOPES_MAKING };
+            let missing = set.missing(now).min(at_once.saturating_sub(set.making));
+            set.making += missing;
+            wanted.extend(std::iter::repeat_n(socket.clone(), missing));
         }
-        dismiss(surplus, &self.shared.reaper);
         for socket in wanted {
-            // The nursery is gone: the next call triggers another try.
-            let Ok(launcher) = self.raw() else { return };
-            self.start(launcher, &socket.clone(), &[], ScopeGoal::Park(socket));
+            self.start(socket, Vec::new(), ScopeGoal::Park);
         }
-    }
-
-    fn making_for(&self, socket: &SocketName) -> usize {
-        let own = |making: &&PendingScope| matches!(&making.goal, ScopeGoal::Park(goal) if goal == socket);
-        self.making.values().filter(own).count()
-    }
-
-    fn raw(&self) -> Result<Launcher, BusError> {
-        if self.line.bus().is_none() {
-            return Err(BusError::Silent);
-        }
-        self.pool.take().map_err(|source| BusError::Failed(source.to_string()))
     }
 
     fn order(&mut self, order: ScopeOrder) {
         let ScopeOrder { socket, resources, reply } = order;
-        if let ManagerState::Gone(why) = &self.shared.state().manager {
-            drop(reply.send(Err(why.clone())));
-            return;
-        }
-        match self.raw() {
-            Ok(launcher) => self.start(launcher, &socket, &resources, ScopeGoal::Call(reply)),
-            Err(why) => drop(reply.send(Err(why))),
+        let gone = match &self.shared.state().manager {
+            ManagerState::Gone(why) => Some(why.clone()),
+            ManagerState::Unknown | ManagerState::Connected | ManagerState::Here => None,
+        };
+        match gone {
+            Some(why) => drop(reply.send(Err(why))),
+            // A scope is asked for once the nursery can make processes in it.
+            None => self.held.push(ScopeOrder { socket, resources, reply }),
         }
     }
 
-    /// Asks for a scope around a launcher.
-    fn start(&mut self, launcher: Launcher, socket: &SocketName, resources: &[Resource], goal: ScopeGoal) {
-        let Some(bus) = self.line.bus() else { return };
+    /// Whether there is a connection, and the nursery is where it can make processes in scopes.
+    fn can_start(&mut self) -> bool {
+        let (Some(bus), Some(nursery)) = (self.line.bus(), self.shared.pool.nursery()) else { return false };
+        match self.nursery.is_inside(bus, nursery) {
+            Ok(is_inside) => is_inside,
+            Err(why) => {
+                self.lose(&why);
+                false
+            }
+        }
+    }
+
+    /// Asks for a scope around a new anchor.
+    fn start(&mut self, socket: SocketName, resources: Vec<Resource>, goal: ScopeGoal) {
+        let Some(bus) = self.line.bus() else {
+            return self.tell_failure(&socket, goal, BusError::Silent);
+        };
+        let anchor = match self.shared.pool.order_anchor() {
+            Ok(anchor) => anchor,
+            // The nursery is gone, or makes no process now: the next call triggers another try.
+            Err(source) => return self.tell_failure(&socket, goal, BusError::Failed(source.to_string())),
+        };
         self.scopes += 1;
-        let name = ScopeName::new(socket, std::process::id(), self.scopes);
-        let pid = launcher.pid().as_raw().unsigned_abs();
-        let pidfd = launcher.pidfd();
-        let asked = bus.start(&NewScope { name: &name, socket, pid, pidfd, broker: None, resources });
-        let making = PendingScope { launcher, name: name.clone(), goal, since: Instant::now() };
-        self.making.insert(name.as_str().into(), making);
+        let name = ScopeName::new(&socket, std::process::id(), self.scopes);
+        let pid = anchor.anchor.pid().as_raw().unsigned_abs();
+        let (pidfd, resources_of) = (anchor.pidfd.as_fd(), &resources);
+        let scope =
+            NewScope { name: &name, socket: &socket, pid, pidfd, broker: None, resources: resources_of };
+        let asked = bus.start(&scope);
+        let key: String = name.as_str().into();
+        let making = PendingScope { anchor, name, socket, resources, goal, since: Instant::now() };
+        self.making.insert(key.clone(), making);
         match asked {
-            Ok(serial) => drop(self.asked.insert(serial, AskedScope::Scope(name.as_str().into()))),
+            Ok(serial) => drop(self.asked.insert(serial, AskedScope::Scope(key))),
             Err(why) => self.lose(&why),
+        }
+    }
+
+    /// A scope is not made: whoever waits for it is told.
+    fn tell_failure(&self, socket: &SocketName, goal: ScopeGoal, why: BusError) {
+        match goal {
+            // The call may have given up.
+            ScopeGoal::Call(reply) => drop(reply.send(Err(why))),
+            ScopeGoal::Park => self.shared.note_made(socket),
         }
     }
 
     /// Gives a scope the description that names its call.
     fn describe(&mut self, caption: &ScopeCaption) {
-        let (Some(name), Some(bus)) = (caption.scope.upgrade(), self.line.bus()) else { return };
-        match bus.describe(&name, &caption.text) {
+        if let Some(name) = caption.scope.upgrade() {
+            self.describe_as(&name, &caption.text);
+        }
+    }
+
+    fn describe_as(&mut self, name: &ScopeName, text: &str) {
+        let Some(bus) = self.line.bus() else { return };
+        match bus.describe(name, text) {
             Ok(serial) => drop(self.asked.insert(serial, AskedScope::Description)),
             Err(why) => self.lose(&why),
         }
@@ -230,36 +312,52 @@ impl ScopeMaker {
     fn hear(&mut self, word: ManagerReply) {
         match word {
             ManagerReply::Taken(serial) => drop(self.asked.remove(&serial)),
+            ManagerReply::Refused(serial, why) if self.nursery.asked_as(serial) => {
+                self.lose(&BusError::refused(why));
+            }
             ManagerReply::Refused(serial, why) => match self.asked.remove(&serial) {
                 Some(AskedScope::Scope(name)) => self.fail(&name, BusError::refused(why)),
                 Some(AskedScope::Description) => self.note_undescribed(&why),
                 None => {}
             },
+            ManagerReply::Over(unit, result) if self.nursery.hear(&unit, result == "done") => {
+                if result != "done" {
+                    self.lose(&BusError::ended(&result));
+                }
+            }
             ManagerReply::Over(unit, result) if result == "done" => self.finish(&unit),
             ManagerReply::Over(unit, result) => self.fail(&unit, BusError::ended(&result)),
         }
     }
 
-    /// The manager has made a scope: its launcher goes to its call, or is parked.
+    /// The manager has made a scope: its slot is parked, or goes to its call.
     fn finish(&mut self, unit: &str) {
         let Some(making) = self.making.remove(unit) else { return };
-        let PendingScope { mut launcher, name, goal, since } = making;
-        match Cgroup::of(launcher.pid(), unit) {
-            Ok(cgroup) => launcher.enter(CallScope::unit(name, cgroup)),
+        let PendingScope { anchor: NewAnchor { anchor, .. }, name, socket, resources, goal, .. } = making;
+        let changes = self.shared.changes.as_ref();
+        let made = Cgroup::of(anchor.pid(), unit).and_then(|cgroup| {
+            make_room(&cgroup, &resources);
+            ScopeSlot::new(name, cgroup, anchor, changes)
+        });
+        let scope = match made {
+            Ok(scope) => scope,
             Err(source) => {
-                let making = PendingScope { launcher, name, goal, since };
-                self.making.insert(unit.into(), making);
-                let why = format!("the scope's cgroup cannot be opened: {source}");
-                return self.fail(unit, BusError::Failed(why));
+                let why = BusError::Failed(format!("the scope's cgroup cannot be used: {source}"));
+                return self.tell_failure(&socket, goal, why);
             }
-        }
+        };
         self.line.praise();
         self.shared.found();
+        let slot = Slot::scope(socket.clone(), scope, resources);
+        if let Some(anchor) = slot.anchor() {
+            self.shared.watch_anchor(anchor.stream());
+        }
         match goal {
-            // A call that gave up has dropped its receiver: then the send fails, and dropping the launcher
-            // ends it.
-            ScopeGoal::Call(reply) => drop(reply.send(Ok(launcher))),
-            ScopeGoal::Park(socket) => self.shared.park(&socket, launcher),
+            ScopeGoal::Call(reply) => self.shared.hand(slot, &reply),
+            ScopeGoal::Park => {
+                self.shared.note_made(&socket);
+                self.shared.park(slot, false);
+            }
         }
     }
 
@@ -274,10 +372,12 @@ impl ScopeMaker {
                     self.lose(&why);
                 }
             }
-            // The launcher was killed meanwhile, and its scope ended with it: nothing is wrong with the
+            // The anchor was killed meanwhile, and its scope ended with it: nothing is wrong with the
             // manager.
-            ScopeGoal::Park(_) if !making.launcher.is_alive() => {}
-            ScopeGoal::Park(_) => self.lose(&why),
+            goal @ ScopeGoal::Park if !making.anchor.anchor.stands() => {
+                self.tell_failure(&making.socket, goal, why);
+            }
+            ScopeGoal::Park => self.lose(&why),
         }
     }
 
@@ -287,5 +387,17 @@ impl ScopeMaker {
         if !over && !std::mem::replace(&mut self.undescribed, true) {
             (self.shared.tell)(&ScopeNews::Undescribed(why));
         }
+    }
+}
+
+/// Lets the call have as many tasks as its rule says: the anchor is one of the scope's. A call's own group
+/// has the limit of the rule. After a reload of the manager, it is one task less.
+fn make_room(scope: &Cgroup, resources: &[Resource]) {
+    let tasks = resources.iter().find(|resource| resource.key == ResourceKey::TasksMax);
+    if let Some(ResourceValue::Number(tasks)) = tasks.map(|resource| &resource.value)
+        && *tasks < u64::MAX
+    {
+        // It fails where there is no controller, and so no limit.
+        scope.set("pids.max", &(tasks + 1).to_string()).ok();
     }
 }

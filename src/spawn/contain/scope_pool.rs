@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ids::SocketName;
-use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT};
+use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT, SLOTS_CLEANED};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
 use crate::sd::{BusAddress, BusError, Delegation, DelegationError};
@@ -19,14 +19,14 @@ use crate::spawn::process::launcher::Launcher;
 use crate::spawn::process::pool::LauncherPool;
 use crate::spawn::reap::reaper::Reaper;
 
-use super::delegated::DelegatedGroups;
-use super::queue::QueueSender;
 use super::queue::queue;
 use super::scope_maker::ScopeMaker;
 use super::shared::{
-    MakerEvent, ManagerState, ScopeCaption, ScopeFallback, ScopeNews, ScopeOrder, SharedScopes, TellNews,
+    FreeSlot, MakerEvent, ManagerState, ScopeCaption, ScopeFallback, ScopeNews, ScopeOrder, SharedSlots,
+    SlotResources, TellNews,
 };
-use super::warm::{KeepPolicy, WarmSet};
+use super::slot::SlotSort;
+use super::slot_pool::SlotFailure;
 
 /// The scope that a call needs.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +42,9 @@ pub struct ScopeWant<'a> {
 /// Launchers in scopes.
 #[derive(Debug)]
 pub struct ScopePool {
-    pool: Arc<LauncherPool>,
-    shared: Arc<SharedScopes>,
-    scope_maker: QueueSender<MakerEvent>,
-    /// Whether launchers were taken since the scope maker was last told to look.
+    shared: Arc<SharedSlots>,
+    /// Whether slots were taken since more were last made.
     owed: AtomicBool,
-    groups: Result<DelegatedGroups, DelegationError>,
 }
 
 impl ScopePool {
@@ -60,26 +57,20 @@ impl ScopePool {
         delegation: Result<Delegation, DelegationError>,
         tell: TellNews,
     ) -> io::Result<Self> {
-        let (scope_maker, told) = queue()?;
+        let (maker, told) = queue()?;
         let manager =
             if address.is_some() { ManagerState::Unknown } else { ManagerState::Gone(BusError::NoAddress) };
-        let groups = match delegation {
-            Ok(delegation) => Ok(DelegatedGroups::new(delegation, pool.clone(), reaper.clone())?),
-            Err(why) => Err(why),
-        };
-        let instead = if groups.is_ok() { ScopeFallback::Group } else { ScopeFallback::Nothing };
-        let shared = Arc::new(SharedScopes::new(manager, reaper, instead, tell));
-        if let Some(address) = address {
-            let work = ScopeMaker::new(address, pool.clone(), shared.clone());
-            thread::Builder::new().name("scope-maker".into()).spawn(move || work.run(&told))?;
-        }
-        Ok(Self { pool, shared, scope_maker, owed: AtomicBool::new(false), groups })
+        let resources = SlotResources { pool, reaper, delegation, tell, maker };
+        let shared = Arc::new(SharedSlots::new(manager, resources)?);
+        let work = ScopeMaker::new(address, shared.clone());
+        thread::Builder::new().name("scope-maker".into()).spawn(move || work.run(&told))?;
+        Ok(Self { shared, owed: AtomicBool::new(false) })
     }
 
     /// Connects to the manager now, if calls under these modes will want scopes, and reports a missing
     /// manager or delegated cgroup.
     pub fn warm(&self, modes: &[ScopeMode]) {
-        if let Err(why) = &self.groups
+        if let Err(why) = &self.shared.delegation
             && modes.contains(&ScopeMode::Delegate)
         {
             (self.shared.tell)(&ScopeNews::NoGroups(why));
@@ -91,7 +82,7 @@ impl ScopePool {
         if without_bus {
             self.shared.lose(&BusError::NoAddress);
         }
-        self.scope_maker.tell(MakerEvent::Look);
+        self.shared.maker.tell(MakerEvent::Look);
     }
 
     /// The substitute for a scope that calls get while the manager makes none; `None` while it makes them.
@@ -148,51 +139,76 @@ impl ScopePool {
     }
 
     fn grouped(&self, want: &ScopeWant<'_>) -> io::Result<Launcher> {
-        match &self.groups {
-            Ok(groups) => groups.take(want.socket, want.resources),
-            Err(why) => Err(io::Error::other(why.to_string())),
+        let ScopeWant { socket, resources, .. } = *want;
+        if !resources.is_empty() {
+            return self.shared.claim_group(socket, resources);
         }
-    }
-
-    /// Notes that a call lasts: the scope maker describes its scope by its call, or the groups thread parks
-    /// another launcher. The description is not waited for, and short calls get none, since nobody would see
-    /// it: a description costs the manager half as much again as the scope itself.
-    pub fn note_lasting(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
-        let Some(scope) = launcher.scope() else { return };
-        match (scope.name(), &self.groups) {
-            (Some(name), _) => {
-                let caption = ScopeCaption { scope: Arc::downgrade(name), text: text() };
-                self.scope_maker.tell(MakerEvent::Describe(caption));
+        let mut noted = false;
+        loop {
+            let taken = {
+                let mut state = self.shared.state();
+                let set = state.set(SlotSort::Delegated, socket);
+                // The scope maker gives up groups that are not wanted any more.
+                if !std::mem::replace(&mut noted, true) && set.note_call(Instant::now()) {
+                    self.shared.maker.tell(MakerEvent::Look);
+                }
+                set.take()
+            };
+            self.owed.store(true, Ordering::Relaxed);
+            let Some(slot) = taken else {
+                return self.shared.claim_group(socket, &[]);
+            };
+            match self.shared.claim(slot) {
+                Ok(launcher) => return Ok(launcher),
+                Err(SlotFailure::Spoilt) => {}
+                Err(SlotFailure::NoLauncher(source)) => return Err(source),
             }
-            (None, Ok(groups)) => groups.refill(),
-            (None, Err(_)) => {}
         }
     }
 
-    /// Has launchers made in the place of those that were taken; for the time after a call's reply.
+    /// Notes that a call lasts: the scope maker describes its scope by its call. The description is not
+    /// waited for, and short calls get none, since nobody would see it: a description costs the manager half
+    /// as much as a scope.
+    pub fn note_lasting(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
+        if let Some((scope, name)) = launcher.scope().and_then(|scope| Some((scope, scope.name()?))) {
+            scope.note_described();
+            let caption = ScopeCaption { scope: Arc::downgrade(name), text: text() };
+            self.shared.maker.tell(MakerEvent::Describe(caption));
+        }
+    }
+
+    /// Cleans the slots of calls that are over: when no call comes for a moment.
+    pub fn clean(&self) {
+        self.shared.clean_returned(1);
+    }
+
+    /// Cleans such slots if there are several; for the time while a command runs. Most calls then have no
+    /// part in that work.
+    pub fn clean_several(&self) {
+        self.shared.clean_returned(SLOTS_CLEANED);
+    }
+
+    /// Has slots made that are wanted by now; for the time after a call's reply.
     pub fn refill(&self) {
         if self.owed.swap(false, Ordering::Relaxed) {
-            self.scope_maker.tell(MakerEvent::Look);
+            self.shared.refill();
         }
     }
 
-    /// Makes no more launchers, and dismisses the parked ones: the broker stops.
+    /// Makes no more slots, and gives up the free ones: the broker stops.
     pub fn stop(&self) {
-        self.scope_maker.tell(MakerEvent::Stop);
-        if let Ok(groups) = &self.groups {
-            groups.stop();
-        }
+        self.shared.maker.tell(MakerEvent::Stop);
     }
 
-    /// Removes all groups: every call is over.
+    /// Removes all delegated groups: every call is over.
     pub fn clear(&self) {
-        if let Ok(groups) = &self.groups {
-            groups.clear();
+        if let Ok(delegation) = &self.shared.delegation {
+            delegation.clear();
         }
     }
 
     fn bare(&self) -> Result<Launcher, Refusal> {
-        self.pool.take().map_err(Refusal::no_launcher)
+        self.shared.pool.take().map_err(Refusal::no_launcher)
     }
 
     /// How long a call waits for the manager in its present state. A call that could have a group instead
@@ -205,36 +221,59 @@ impl ScopePool {
     fn parked(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
         let (began, socket) = (Instant::now(), want.socket);
         let mut state = self.shared.state();
+        state.set(SlotSort::Scope, socket).note_call(began);
         loop {
             let now = Instant::now();
-            if let ManagerState::Gone(why) = &state.manager {
-                let why = why.clone();
-                self.scope_maker.tell(MakerEvent::Look);
-                return Err(why);
-            }
-            let give_up = began + self.patience(want, &state.manager);
-            let warm = state
-                .warm_sets
-                .entry(socket.clone())
-                .or_insert_with(|| WarmSet::new(KeepPolicy::SCOPED, now));
-            if let Some(launcher) = warm.take(now, Launcher::is_alive) {
-                if warm.is_low() {
-                    self.scope_maker.tell(MakerEvent::Look);
-                } else {
+            let set = state.set(SlotSort::Scope, socket);
+            if let Some(slot) = set.take() {
+                let (missing, is_last) = (set.missing(now) > 0, set.is_short());
+                drop(state);
+                if missing && is_last {
+                    self.shared.maker.tell(MakerEvent::Look);
+                } else if missing {
                     self.owed.store(true, Ordering::Relaxed);
                 }
-                return Ok(launcher);
+                match self.shared.claim(slot) {
+                    Ok(launcher) => return Ok(launcher),
+                    Err(SlotFailure::Spoilt) => state = self.shared.state(),
+                    Err(SlotFailure::NoLauncher(why)) => return Err(BusError::Failed(why.to_string())),
+                }
+                continue;
             }
-            warm.waiting += 1;
-            self.scope_maker.tell(MakerEvent::Look);
-            if now >= give_up {
-                warm.waiting -= 1;
+            if !state.returned.is_empty() {
                 drop(state);
-                self.shared.lose(&BusError::Silent);
-                return Err(BusError::Silent);
+                self.shared.clean_returned(1);
+                state = self.shared.state();
+                continue;
             }
-            state = self.shared.wait(state, socket, give_up.saturating_duration_since(now));
-            state.warm_sets.get_mut(socket).expect("warm_sets are never removed").waiting -= 1;
+            let set = state.set(SlotSort::Scope, socket);
+            set.waiting += 1;
+            let comes_back = want.mode == ScopeMode::Require && set.comes_back();
+            let is_missing = set.missing(now) > 0;
+            let is_late = now >= began + self.patience(want, &state.manager);
+            let ends = match &state.manager {
+                ManagerState::Gone(why) if is_late || !comes_back => Some(why.clone()),
+                ManagerState::Unknown
+                | ManagerState::Connected
+                | ManagerState::Here
+                | ManagerState::Gone(_) => is_late.then_some(BusError::Silent),
+            };
+            if is_missing || matches!(state.manager, ManagerState::Gone(_)) {
+                self.shared.maker.tell(MakerEvent::Look);
+            }
+            let Some(why) = ends else {
+                let left = (began + self.patience(want, &state.manager)).saturating_duration_since(now);
+                state = self.shared.wait(state, socket, left);
+                state.set(SlotSort::Scope, socket).waiting -= 1;
+                continue;
+            };
+            state.set(SlotSort::Scope, socket).waiting -= 1;
+            let is_gone = matches!(state.manager, ManagerState::Gone(_));
+            drop(state);
+            if !is_gone {
+                self.shared.lose(&why);
+            }
+            return Err(why);
         }
     }
 
@@ -244,13 +283,16 @@ impl ScopePool {
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
-        self.scope_maker.tell(MakerEvent::Make(ScopeOrder { socket, resources, reply }));
+        self.shared.maker.tell(MakerEvent::Make(ScopeOrder { socket, resources, reply }));
         let began = Instant::now();
         loop {
             let give_up = began + self.patience(want, &self.shared.state().manager);
             let left = give_up.saturating_duration_since(Instant::now());
             match answer.recv_timeout(left) {
-                Ok(made) => return made,
+                Ok(made) => {
+                    let claimed = self.shared.claim(FreeSlot::Empty(made?));
+                    return claimed.map_err(|why| BusError::Failed(why.to_string()));
+                }
                 // The scope maker may have connected meanwhile: then the call waits longer.
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
                 Err(_) => return Err(BusError::Silent),

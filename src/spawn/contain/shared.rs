@@ -1,20 +1,26 @@
 //! The state that calls (`scope_pool.rs`) and the scope maker (`scope_maker.rs`) share: the state of the
-//! manager, and the parked launchers. Also the messages from calls to the scope maker.
+//! manager, and the slots of each socket. Also the messages from calls to the scope maker.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, MutexGuard, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::ids::SocketName;
 use crate::rules::Resource;
-use crate::sd::{BusError, DelegationError, ScopeName};
-use crate::spawn::process::launcher::{Launcher, dismiss};
+use crate::sd::{BusError, CallsCgroup, Delegation, DelegationError, ScopeName};
+use crate::spawn::process::pool::{LauncherPool, OrderedLauncher};
 use crate::spawn::reap::reaper::Reaper;
 use crate::sys::{self, Locked};
 
-use super::warm::WarmSet;
+use super::change_watch::ChangeWatch;
+use super::queue::QueueSender;
+use super::scope::{CallGroup, LeftGroup};
+use super::slot::{Slot, SlotSort};
+use super::slot_set::SlotSet;
 
 /// News of scopes for the operator.
 #[derive(Debug)]
@@ -46,12 +52,16 @@ pub type TellNews = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 /// A message to the scope maker.
 #[derive(Debug)]
 pub(super) enum MakerEvent {
-    /// A launcher was taken, or a call waits for one.
+    /// A slot was taken, or a call waits for one.
     Look,
     /// A call waits for a scope with properties of its own.
     Make(ScopeOrder),
     /// A call runs in this scope.
     Describe(ScopeCaption),
+    /// The call that this scope was described with is over.
+    Ready(ScopeName, SocketName),
+    /// Processes were left running in the delegated group with this path.
+    Kept(String),
     /// The broker stops.
     Stop,
 }
@@ -68,31 +78,63 @@ pub(super) struct ScopeCaption {
 pub(super) struct ScopeOrder {
     pub(super) socket: SocketName,
     pub(super) resources: Vec<Resource>,
-    pub(in crate::spawn) reply: SyncSender<Result<Launcher, BusError>>,
+    pub(in crate::spawn) reply: SyncSender<Result<Slot, BusError>>,
+}
+
+/// A slot without a call.
+#[derive(Debug)]
+pub(super) enum FreeSlot {
+    /// A launcher is in it, or is being made.
+    Parked(OrderedLauncher),
+    /// No launcher could be made in it. The next call has one made.
+    Empty(Slot),
+}
+
+impl FreeSlot {
+    /// Whether the manager does not stop its scope.
+    pub(super) fn stands(&self) -> bool {
+        match self {
+            Self::Parked(ordered) => ordered.scope().stands(),
+            Self::Empty(slot) => slot.stands(),
+        }
+    }
 }
 
 /// The state that calls and the scope maker share.
-pub(super) struct SharedScopes {
-    state: Locked<ScopesState>,
+pub(super) struct SharedSlots {
+    state: Locked<SlotsState>,
+    pub(super) pool: Arc<LauncherPool>,
     pub(in crate::spawn) reaper: Arc<Reaper>,
     pub(super) instead: ScopeFallback,
     pub(in crate::spawn) tell: TellNews,
+    pub(super) maker: QueueSender<MakerEvent>,
+    pub(super) delegation: Result<Delegation, DelegationError>,
+    /// `None` where the user has no inotify instance left: then each scope is used once.
+    pub(super) changes: Option<ChangeWatch>,
+    /// Tells, once for each scope, that its anchor was sent SIGTERM or has ended.
+    pub(super) stopped: Epoll,
 }
 
-impl std::fmt::Debug for SharedScopes {
+impl std::fmt::Debug for SharedSlots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("SharedSlots").field("state", &self.state).finish_non_exhaustive()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct ScopesState {
+pub(super) struct SlotsState {
     pub(super) manager: ManagerState,
+    /// Whether the broker stops: no slot is used again.
+    pub(super) is_stopping: bool,
     /// Whether the last news was that there are no scopes.
     said_lost: bool,
     /// Whether the last news was that a group could not be made.
     said_ungrouped: bool,
-    pub(super) warm_sets: HashMap<SocketName, WarmSet<Launcher>>,
+    sets: [HashMap<SocketName, SlotSet<FreeSlot>>; 2],
+    /// Groups of calls that are over, whose slots are to be cleaned.
+    pub(super) returned: Vec<(Box<CallGroup>, LeftGroup)>,
+    /// The delegated cgroup above the groups of each socket's calls.
+    calls: HashMap<SocketName, Arc<CallsCgroup>>,
     /// The condition variable on which the calls of each socket wait.
     queues: HashMap<SocketName, Arc<Condvar>>,
 }
@@ -108,41 +150,93 @@ pub(super) enum ManagerState {
     Gone(BusError),
 }
 
-impl SharedScopes {
-    /// The state before the first connection.
-    pub(in crate::spawn) fn new(
-        manager: ManagerState,
-        reaper: Arc<Reaper>,
-        instead: ScopeFallback,
-        tell: TellNews,
-    ) -> Self {
-        let (warm_sets, queues) = (HashMap::new(), HashMap::new());
-        let state = ScopesState { manager, said_lost: false, said_ungrouped: false, warm_sets, queues };
-        Self { state: Locked::new(state), reaper, instead, tell }
+impl SlotsState {
+    /// A socket's slots.
+    pub(super) fn set(&mut self, sort: SlotSort, socket: &SocketName) -> &mut SlotSet<FreeSlot> {
+        let sets = &mut self.sets[sort as usize];
+        if !sets.contains_key(socket) {
+            sets.insert(socket.clone(), SlotSet::new(Instant::now()));
+        }
+        sets.get_mut(socket).expect("it is there by now")
     }
 
-    pub(in crate::spawn) fn state(&self) -> MutexGuard<'_, ScopesState> {
+    /// The slots of one sort, of each socket.
+    pub(super) fn sets(
+        &mut self,
+        sort: SlotSort,
+    ) -> impl Iterator<Item = (&SocketName, &mut SlotSet<FreeSlot>)> {
+        self.sets[sort as usize].iter_mut()
+    }
+
+    /// The slots of all sockets and sorts.
+    pub(super) fn all_sets(&mut self) -> impl Iterator<Item = &mut SlotSet<FreeSlot>> {
+        self.sets.iter_mut().flat_map(HashMap::values_mut)
+    }
+}
+
+/// The parts of the shared state that stay the same.
+pub(super) struct SlotResources {
+    pub(super) pool: Arc<LauncherPool>,
+    pub(super) reaper: Arc<Reaper>,
+    pub(super) delegation: Result<Delegation, DelegationError>,
+    pub(super) tell: TellNews,
+    pub(super) maker: QueueSender<MakerEvent>,
+}
+
+impl SharedSlots {
+    /// The state before the first connection.
+    pub(in crate::spawn) fn new(manager: ManagerState, resources: SlotResources) -> io::Result<Self> {
+        let SlotResources { pool, reaper, delegation, tell, maker } = resources;
+        let state = SlotsState {
+            manager,
+            is_stopping: false,
+            said_lost: false,
+            said_ungrouped: false,
+            sets: Default::default(),
+            returned: Vec::new(),
+            calls: HashMap::new(),
+            queues: HashMap::new(),
+        };
+        let instead = if delegation.is_ok() { ScopeFallback::Group } else { ScopeFallback::Nothing };
+        let changes = ChangeWatch::new().ok();
+        let stopped = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let state = Locked::new(state);
+        Ok(Self { state, pool, reaper, instead, tell, maker, delegation, changes, stopped })
+    }
+
+    pub(in crate::spawn) fn state(&self) -> MutexGuard<'_, SlotsState> {
         self.state.lock()
     }
 
-    /// Has a call wait until its socket's waiters are woken: a launcher was parked, or there is no manager.
+    /// The cgroup above the groups of a socket's calls, made for the socket's first call.
+    pub(super) fn calls(&self, socket: &SocketName) -> io::Result<Arc<CallsCgroup>> {
+        if let Some(known) = self.state().calls.get(socket) {
+            return Ok(known.clone());
+        }
+        let delegation = self.delegation.as_ref().map_err(|why| io::Error::other(why.to_string()))?;
+        let calls = Arc::new(delegation.of_socket(socket)?);
+        Ok(self.state().calls.entry(socket.clone()).or_insert(calls).clone())
+    }
+
+    /// Has a call wait until its socket's waiters are woken: a slot is free, or there is no manager.
     pub(in crate::spawn) fn wait<'s>(
         &self,
-        mut state: MutexGuard<'s, ScopesState>,
+        mut state: MutexGuard<'s, SlotsState>,
         socket: &SocketName,
         at_most: Duration,
-    ) -> MutexGuard<'s, ScopesState> {
+    ) -> MutexGuard<'s, SlotsState> {
         let queue = state.queues.entry(socket.clone()).or_default().clone();
         sys::wait_change_for(&queue, state, at_most)
     }
 
-    /// Parks a launcher, and wakes one call that waits for it: the others would find nothing.
-    pub(super) fn park(&self, socket: &SocketName, launcher: Launcher) {
+    /// Adds a free slot, which a call had or which is new, and wakes one call that waits for it: the others
+    /// would find nothing.
+    pub(super) fn put(&self, sort: SlotSort, socket: &SocketName, slot: FreeSlot, was_out: bool) {
         let mut state = self.state();
-        if let Some(warm) = state.warm_sets.get_mut(socket) {
-            warm.ready.push_back(launcher);
-        }
-        if let Some(queue) = state.queues.get(socket) {
+        let set = state.set(sort, socket);
+        set.put(slot, was_out);
+        let is_awaited = set.waiting > 0;
+        if let Some(queue) = state.queues.get(socket).filter(|_| is_awaited) {
             queue.notify_one();
         }
     }
@@ -168,16 +262,15 @@ impl SharedScopes {
         }
     }
 
-    /// Notes that the manager makes no scopes for now, and dismisses the parked launchers.
+    /// Notes that the manager makes no scopes for now. Slots that there are go on being used.
     pub(in crate::spawn) fn lose(&self, why: &BusError) {
         let mut state = self.state();
         state.manager = ManagerState::Gone(why.clone());
         // A stop is not reported: the operator who stopped the broker knows of it.
         let news = !matches!(why, BusError::Stopped(_)) && !std::mem::replace(&mut state.said_lost, true);
-        let parked: Vec<_> = state.warm_sets.values_mut().flat_map(|warm| warm.ready.drain(..)).collect();
+        state.sets(SlotSort::Scope).for_each(|(_, set)| set.making = 0);
         drop(state);
         self.wake();
-        dismiss(parked, &self.reaper);
         if news {
             (self.tell)(&ScopeNews::Lost(why, self.instead));
         }

@@ -113,6 +113,7 @@ struct SentByte {
 /// The next byte that the broker sends; `None` when the broker hung up.
 fn await_source(stream: BorrowedFd<'_>) -> Option<SentByte> {
     let mut kind = [0];
+    in_child::await_readable(stream).ok()?;
     let (1, descriptors) = sys::receive_few::<REQUEST_FDS>(stream, &mut kind).ok()? else { return None };
     Some(SentByte { kind: kind[0], descriptors })
 }
@@ -192,6 +193,8 @@ fn receive(
     room: ChildMemory,
 ) -> Result<Option<(ReceivedPlan<'static>, &'static mut [u8])>, LaunchFailure> {
     let mut length = [0; 4];
+    // A failure shows in the read.
+    in_child::await_readable(stream).ok();
     let Some(()) = fill(stream, &mut length) else { return Ok(None) };
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
     let failed = |errno| LaunchFailure { step: LaunchStep::Plan, errno };

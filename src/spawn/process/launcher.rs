@@ -158,11 +158,6 @@ impl Launcher {
         self.scope.as_ref()
     }
 
-    /// Notes that the launcher was moved into a scope.
-    pub(in crate::spawn) fn enter(&mut self, scope: CallScope) {
-        self.scope = Some(scope);
-    }
-
     /// The stream on which [`equip`] sends the launcher the command's stdin, stdout and stderr. Readable when
     /// the launcher has sent a report, or has ended.
     pub fn stream(&self) -> BorrowedFd<'_> {

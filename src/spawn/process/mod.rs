@@ -1,8 +1,11 @@
 //! The processes that a call needs, and how they are made. `nursery.rs` is the process that makes them, as
-//! children of the thread in `parent_thread.rs`; `pool.rs` and `launcher.rs` are the broker's side;
+//! children of the thread in `parent_thread.rs`; `pool.rs`, `launcher.rs` and `answer.rs` are the broker's
+//! side; `anchor.rs` is the process that keeps a scope between calls;
 //! `child.rs` is a launcher's life up to its exec; `plan.rs` and `received_plan.rs` are the message that it
 //! gets, `failure.rs` the one that it sends. `privileges.rs` checks the rights with which a broker may serve.
 
+pub(super) mod anchor;
+pub(super) mod answer;
 pub(super) mod child;
 pub(super) mod failure;
 pub(super) mod launcher;

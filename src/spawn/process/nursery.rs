@@ -6,9 +6,10 @@
 //! wants; the nursery answers with a message per launcher: its pid, and two descriptors, a pidfd and the
 //! launcher's stream; or, where none could be made, the negative errno. The broker's `pool.rs` receives them.
 //! For a launcher in a certain cgroup the broker sends two descriptors along, the cgroup's directory and the
-//! launcher's stream; the answer, the pid and the pidfd, comes on that stream. For a relay it sends another
-//! byte with the relay's channel and, where the relay is to be in a cgroup, the cgroup's directory; the relay
-//! itself answers.
+//! launcher's stream; the answer, the pid and the pidfd, comes on that stream. For an anchor it sends another
+//! byte with the anchor's stream, and has the same answer there. For a relay it sends a third byte with the
+//! relay's channel and, where the relay is to be in a cgroup, the cgroup's directory; the relay itself
+//! answers.
 
 use std::fs;
 use std::io;
@@ -29,6 +30,7 @@ use crate::spawn::stream::relay;
 use crate::sys::in_child;
 use crate::sys::{self, ChildMemory, ChildSlots};
 
+use super::anchor;
 use super::child::{LauncherSetup, live};
 use super::parent_thread;
 use super::privileges::shed_capabilities;
@@ -51,6 +53,8 @@ impl NurseryRequest {
     pub(super) const LAUNCHER: u8 = 0;
     /// A relay.
     pub(super) const RELAY: u8 = 1;
+    /// An anchor.
+    pub(super) const ANCHOR: u8 = 2;
 }
 
 /// A running nursery, as the broker holds it.
@@ -150,6 +154,19 @@ fn report(to: BorrowedFd<'_>, why: &io::Error) -> io::Result<()> {
     sys::send_patiently(to, &(-errno).to_le_bytes(), &[], None).map(drop)
 }
 
+/// Sends a process's pid and pidfd, or the negative errno, on its stream.
+fn answer(stream: &OwnedFd, made: io::Result<(Pid, OwnedFd)>) -> io::Result<()> {
+    let give_up = Some(Instant::now() + SEND_WAIT);
+    let told = made.and_then(|(child, pidfd)| {
+        sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], give_up)
+    });
+    match told.map(drop).or_else(|source| report(stream.as_fd(), &source)) {
+        // The broker no longer waits for this process, which sees the end of its stream and ends.
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => told,
+    }
+}
+
 /// A nursery at work.
 struct NurseryWork {
     channel: OwnedFd,
@@ -185,6 +202,10 @@ impl NurseryWork {
                 self.relay(message.descriptors);
                 continue;
             }
+            if message.bytes == [NurseryRequest::ANCHOR] {
+                self.anchor(message.descriptors);
+                continue;
+            }
             match <[OwnedFd; 2]>::try_from(message.descriptors) {
                 Ok([group, stream]) => self.place(&group, &stream)?,
                 Err(_) => self.make(message.bytes.len())?,
@@ -213,15 +234,16 @@ impl NurseryWork {
     /// Makes a launcher in `group`, and sends its pid, or the negative errno, on its stream. A failure in one
     /// group does not end the nursery.
     fn place(&mut self, group: &OwnedFd, stream: &OwnedFd) -> io::Result<()> {
-        let give_up = Some(Instant::now() + SEND_WAIT);
-        let told = self.make_launcher(Some(group.as_fd()), stream).and_then(|(child, pidfd)| {
-            sys::send_patiently(stream.as_fd(), &child.as_raw().to_le_bytes(), &[pidfd.as_fd()], give_up)
-        });
-        match told.map(drop).or_else(|source| report(stream.as_fd(), &source)) {
-            // The broker no longer waits for this launcher, which sees the end of its stream and ends.
-            Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            told => told,
-        }
+        let made = self.make_launcher(Some(group.as_fd()), stream);
+        answer(stream, made)
+    }
+
+    /// Makes an anchor, and answers like [`Self::place`]. A failure does not end the nursery.
+    fn anchor(&self, descriptors: Vec<OwnedFd>) {
+        // A message without its descriptor: the broker sees the end of the stream.
+        let Some(stream) = descriptors.into_iter().next() else { return };
+        let setup = anchor::AnchorSetup { stream: stream.as_raw_fd(), broker: self.broker };
+        answer(&stream, sys::copy_sibling(None, || anchor::live(setup))).ok();
     }
 
     /// Makes a relay in the cgroup that comes with its channel or, where the kernel does not allow that, in

@@ -20,11 +20,13 @@ use crate::limits::{
     CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_RETRY, SEND_WAIT,
 };
 use crate::spawn::contain::scope::CallScope;
-use crate::spawn::contain::warm::{KeepPolicy, WarmSet};
+use crate::spawn::contain::warm::WarmSet;
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stream::relay::PendingRelay;
 use crate::sys::{self, Locked};
 
+use super::anchor::NewAnchor;
+use super::answer::ProcessAnswer;
 use super::launcher::{Launcher, dismiss};
 use super::nursery::NurseryRequest;
 
@@ -40,6 +42,8 @@ pub struct LauncherPool {
 struct PoolState {
     /// The channel to the present nursery.
     channel: Option<Arc<OwnedFd>>,
+    /// The present nursery, or the last one.
+    nursery: Option<Pid>,
     warm: WarmSet<Launcher>,
     /// The number of launchers that were asked for and have not come yet.
     coming: usize,
@@ -54,14 +58,21 @@ struct PoolState {
 impl LauncherPool {
     /// A pool without a nursery: [`Self::attach`] gives it one.
     pub fn new(reaper: Arc<Reaper>) -> Self {
-        let warm = WarmSet::new(KeepPolicy::BARE, Instant::now());
-        let state =
-            PoolState { channel: None, warm, coming: 0, trouble: None, last_trouble: None, has_made: false };
+        let warm = WarmSet::new(Instant::now());
+        let state = PoolState {
+            channel: None,
+            nursery: None,
+            warm,
+            coming: 0,
+            trouble: None,
+            last_trouble: None,
+            has_made: false,
+        };
         Self { state: Locked::new(state), changed: Condvar::new(), reaper }
     }
 
-    /// Takes launchers from the nursery behind `channel` from now on, and has the first ones made.
-    pub fn attach(self: &Arc<Self>, channel: OwnedFd) -> io::Result<()> {
+    /// Takes launchers from the nursery `pid` behind `channel` from now on, and has the first ones made.
+    pub fn attach(self: &Arc<Self>, pid: Pid, channel: OwnedFd) -> io::Result<()> {
         let channel = Arc::new(channel);
         let (pool, own) = (self.clone(), channel.clone());
         let work = move || {
@@ -73,7 +84,7 @@ impl LauncherPool {
         };
         thread::Builder::new().name("launchers".into()).stack_size(CALL_STACK_BYTES).spawn(work)?;
         let mut state = self.state.lock();
-        (state.channel, state.coming) = (Some(channel), 0);
+        (state.channel, state.nursery, state.coming) = (Some(channel), Some(pid), 0);
         (state.last_trouble, state.has_made) = (None, false);
         state.ask();
         self.changed.notify_all();
@@ -167,13 +178,42 @@ impl LauncherPool {
         }
     }
 
-    /// Has a launcher made inside a scope's cgroup, and does not wait for it.
-    /// Errors: `TimedOut` (no nursery makes one).
-    pub(in crate::spawn) fn order(&self, scope: CallScope) -> io::Result<OrderedLauncher> {
+    /// Has a launcher made inside a call's group, and does not wait for it. With patience, for a call that
+    /// needs it now, waits until the request can be sent.
+    /// Errors: `TimedOut` (no nursery makes one), `EMFILE`, without patience `WouldBlock`; the group comes
+    /// back.
+    pub(in crate::spawn) fn order(
+        &self,
+        scope: CallScope,
+        patience: OrderPatience,
+    ) -> Result<OrderedLauncher, (CallScope, io::Error)> {
+        let send = || {
+            let (stream, far) = sys::stream_pair()?;
+            let descriptors = [scope.cgroup().directory(), far.as_fd()];
+            match patience {
+                OrderPatience::Waits => self.send(&[NurseryRequest::LAUNCHER], &descriptors)?,
+                OrderPatience::None => self.send_now(&[NurseryRequest::LAUNCHER], &descriptors)?,
+            }
+            Ok(stream)
+        };
+        match send() {
+            Ok(stream) => Ok(OrderedLauncher { stream, scope, answer: None }),
+            Err(source) => Err((scope, source)),
+        }
+    }
+
+    /// The present nursery, or the last one.
+    pub(in crate::spawn) fn nursery(&self) -> Option<Pid> {
+        self.state.lock().nursery
+    }
+
+    /// Has an anchor made, outside of any scope, and waits for it.
+    /// Errors: `TimedOut` (no nursery makes one), `BrokenPipe`, the kernel's, where it made no process.
+    pub(in crate::spawn) fn order_anchor(&self) -> io::Result<NewAnchor> {
         let (stream, far) = sys::stream_pair()?;
-        let descriptors = [scope.cgroup().directory(), far.as_fd()];
-        self.send(&[NurseryRequest::LAUNCHER], &descriptors)?;
-        Ok(OrderedLauncher { stream, scope })
+        self.send(&[NurseryRequest::ANCHOR], &[far.as_fd()])?;
+        drop(far);
+        NewAnchor::receive(stream)
     }
 
     /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not
@@ -197,6 +237,12 @@ impl LauncherPool {
                 sent => return sent.map(drop),
             }
         }
+    }
+
+    /// Sends the nursery such a request without waiting.
+    fn send_now(&self, wish: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let channel = self.state.lock().channel.clone().ok_or(io::ErrorKind::WouldBlock)?;
+        sys::send_patiently(channel.as_fd(), wish, descriptors, Some(Instant::now())).map(drop)
     }
 
     /// The thread that receives a nursery's launchers, until the nursery is gone.
@@ -311,31 +357,46 @@ fn none_in_time() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
+/// Whether a request for a launcher waits for the nursery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::spawn) enum OrderPatience {
+    /// A call needs the launcher.
+    Waits,
+    /// It is for a later call.
+    None,
+}
+
 /// A launcher that is being made.
 #[derive(Debug)]
 pub(in crate::spawn) struct OrderedLauncher {
     stream: OwnedFd,
     scope: CallScope,
+    /// The nursery's answer, if it was taken already.
+    answer: Option<io::Result<ProcessAnswer>>,
 }
 
 impl OrderedLauncher {
+    /// Takes the nursery's answer if it is there, so that a call has that work behind it.
+    pub(in crate::spawn) fn greet(&mut self) {
+        if self.answer.is_none() {
+            self.answer = ProcessAnswer::try_receive(self.stream.as_fd());
+        }
+    }
+
     /// Waits until the launcher is there.
     /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), the kernel's, where it made no
-    /// process.
-    pub(in crate::spawn) fn arrive(self) -> io::Result<Launcher> {
-        let Self { stream, scope } = self;
-        let mut look = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
-        if !sys::poll_until(&mut look, Some(Instant::now() + NURSERY_WAIT))? {
-            return Err(io::ErrorKind::TimedOut.into());
+    /// process; the group comes back.
+    pub(in crate::spawn) fn arrive(self) -> Result<Launcher, (CallScope, io::Error)> {
+        let Self { stream, scope, answer } = self;
+        match answer.unwrap_or_else(|| ProcessAnswer::receive(stream.as_fd())) {
+            Ok(ProcessAnswer { pid, pidfd }) => Ok(Launcher::new(pid, pidfd, stream.into(), Some(scope))),
+            Err(source) => Err((scope, source)),
         }
-        let answer = sys::receive(stream.as_fd(), 4)?;
-        let number = answer.bytes.try_into().map_err(|_| io::ErrorKind::BrokenPipe)?;
-        let number = i32::from_le_bytes(number);
-        if number < 0 {
-            return Err(io::Error::from_raw_os_error(-number));
-        }
-        let [pidfd] = answer.descriptors.try_into().map_err(|_| Errno::EMFILE)?;
-        Ok(Launcher::new(Pid::from_raw(number), pidfd, stream.into(), Some(scope)))
+    }
+
+    /// The group that it is made in.
+    pub(in crate::spawn) fn scope(&self) -> &CallScope {
+        &self.scope
     }
 }
 
@@ -370,7 +431,7 @@ mod tests {
         let (tell, told) = channel();
         let own = pool.clone();
         thread::spawn(move || {
-            own.attach(near).expect("a thread");
+            own.attach(Pid::this(), near).expect("a thread");
             tell.send(own.try_take().is_none()).ok();
         });
         assert_eq!(told.recv_timeout(SOON), Ok(true), "the pool's lock is free");
