@@ -54,7 +54,8 @@ fn what_a_killed_broker_left_in_a_scope_is_ended_by_the_next_one() {
 fn a_unit_that_somebody_made_in_its_place_is_let_be() {
     let gate = Gate::new(SHELL);
     let pids = left_behind(&gate);
-    let place = group(pids[0]);
+    let group_of_call = group(pids[0]);
+    let (place, _) = group_of_call.rsplit_once("/call-").expect("a group in a scope");
     pids.iter().for_each(|pid| pid.signal(Signal::SIGKILL));
     gone(&pids);
     let (rest, unit) = place.rsplit_once('/').expect("a group has a path");

@@ -3,11 +3,12 @@
 //! container has none; `inside` chooses.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Gate, SOON, directory, within};
+use crate::harness::{Gate, Manager, SOON, directory, within};
 
 const SHELL: &str = "sh -c #script\n  allow_any = script\n";
 
@@ -16,12 +17,11 @@ const GONE_MAX: Duration = Duration::from_secs(3);
 
 const MIB: u64 = 1 << 20;
 
+/// What an anchor may cost.
+const ANCHOR_BYTES_MAX: u64 = 512 << 10;
+
 /// Fills as much memory as it gets.
 const GLUTTON: &str = "tail /dev/zero";
-
-/// A process that the script leaves behind: as long as there is one, the manager does not take the scope's
-/// account away.
-const WITNESS: &str = "(trap '' TERM; exec sleep 1000) >/dev/null 2>&1 & ";
 
 /// A gate whose scripts run under these lines. A machine that has just booted may take longer for its first
 /// scope than a call waits.
@@ -45,7 +45,7 @@ fn number(record: &Value, field: &str) -> u64 {
 #[test]
 fn a_call_gets_no_more_memory_than_its_rule_allows_and_the_records_say_why_it_ended() {
     let gate = limited("  MemoryMax = 32M\n  MemorySwapMax = 0\n");
-    gate.call(["sh", "-c", &format!("{WITNESS}exec {GLUTTON}")]).exited(128 + 9);
+    gate.call(["sh", "-c", &format!("exec {GLUTTON}")]).exited(128 + 9);
     let exit = exit(&gate);
     assert!(exit["oom"] == true && exit["signal"] == 9, "{exit}");
     let peak = number(&exit, "memory_peak");
@@ -61,19 +61,11 @@ fn a_call_gets_no_more_memory_than_its_rule_allows_and_the_records_say_why_it_en
     assert_eq!(gate.property("NRestarts"), "0");
 }
 
-#[test]
-fn a_scope_that_is_gone_with_its_only_process_is_not_said_to_have_had_memory_enough() {
-    let gate = limited("  MemoryMax = 32M\n  MemorySwapMax = 0\n");
-    gate.call(["sh", "-c", &format!("exec {GLUTTON}")]).exited(128 + 9);
-    let exit = exit(&gate);
-    assert!(exit["oom"] == true || exit["memory_peak"].is_null(), "{exit}");
-}
-
 /// One process of several takes too much: whether the script, which waits for it, goes on is its rule's
 /// matter.
 fn outlives(policy: &str) -> bool {
     let gate = limited(&format!("  MemoryMax = 32M\n  MemorySwapMax = 0\n  OOMPolicy = {policy}\n"));
-    let ended = gate.call(["sh", "-c", &format!("{WITNESS}{GLUTTON}; sleep 1; echo on")]);
+    let ended = gate.call(["sh", "-c", &format!("{GLUTTON}; sleep 1; echo on")]);
     assert_eq!(exit(&gate)["oom"], true, "{ended}");
     ended.stdout() == "on\n"
 }
@@ -89,7 +81,7 @@ fn one_process_or_all_end_for_lack_of_memory_as_the_rule_has_it() {
 fn a_record_tells_what_a_call_used() {
     let gate = limited("");
     let script = "head -c 32M /dev/zero | tail -c 24M >/dev/null";
-    gate.call(["sh", "-c", &format!("{WITNESS}{script}")]).exited(0);
+    gate.call(["sh", "-c", script]).exited(0);
     let exit = exit(&gate);
     assert!(number(&exit, "memory_peak") > 24 * MIB && exit["oom"].is_null(), "{exit}");
     number(&exit, "cpu_ms");
@@ -130,4 +122,67 @@ fn a_call_runs_no_longer_than_systemd_is_told() {
     gate.call(["sh", "-c", "exec sleep 1000"]).exited(128 + 15);
     let wall = number(&exit(&gate), "duration_ms");
     assert!((900..10_000).contains(&wall), "{wall} ms");
+}
+
+/// A slice that is full, or nearly, while there are calls: each runs or is refused, and none hangs.
+#[test]
+fn a_full_slice_hangs_no_call_and_all_is_well_when_there_is_room_again() {
+    let gate = limited("");
+    let slice = format!("sluice-{}.slice", gate.name().replace('-', "\\x2d"));
+    let allow = |tasks: &str| {
+        let property = format!("TasksMax={tasks}");
+        Manager::User.systemctl(&["set-property", "--runtime", &slice, &property]).exited(0);
+    };
+    for tasks in ["1", "2", "3", "5", "8"] {
+        allow(tasks);
+        thread::scope(|threads| {
+            let caller =
+                || (0..4).map(|_| gate.call(["sh", "-c", "sleep .01 & wait; echo here"])).collect::<Vec<_>>();
+            let callers: Vec<_> = (0..4).map(|_| threads.spawn(caller)).collect();
+            for ended in callers.into_iter().flat_map(|caller| caller.join().expect("it does not panic")) {
+                // 132: no process or no scope can be had; 2: the shell is refused its own child.
+                assert!([Some(0), Some(2), Some(132)].contains(&ended.code()), "{tasks}: {ended}");
+            }
+        });
+    }
+    allow("infinity");
+    let call = || gate.call(["sh", "-c", "echo here"]).code();
+    within(SOON, "a call that runs", || (call() == Some(0)).then_some(()));
+    assert!((0..10).all(|_| call() == Some(0)));
+}
+
+/// Every short call has its account, its peak of memory too, and none has an earlier call's.
+#[test]
+fn each_short_calls_account_has_its_own_peak_of_memory() {
+    let gate = limited("");
+    for _ in 0..20 {
+        gate.call(["sh", "-c", "head -c 24M /dev/zero | tail -c 20M >/dev/null"]).exited(0);
+        let large = number(&exit(&gate), "memory_peak");
+        gate.call(["sh", "-c", ":"]).exited(0);
+        let small = number(&exit(&gate), "memory_peak");
+        assert!(large > 20 * MIB && small < 8 * MIB, "{large} and {small}");
+        number(&exit(&gate), "cpu_ms");
+    }
+}
+
+/// A call that is killed for want of memory says so, each time.
+#[test]
+fn an_end_for_lack_of_memory_is_told_every_time() {
+    let gate = limited("  MemoryMax = 16M\n  MemorySwapMax = 0\n");
+    for _ in 0..20 {
+        gate.call(["sh", "-c", &format!("exec {GLUTTON}")]).exited(128 + 9);
+        let exit = exit(&gate);
+        assert!(exit["oom"] == true && exit["memory_peak"].is_u64() && exit["cpu_ms"].is_u64(), "{exit}");
+    }
+}
+
+#[test]
+fn an_anchor_takes_next_to_no_memory() {
+    let gate = limited("");
+    let mut call = gate.begin(&["sh", "-c", "echo $$; exec sleep 1000"]);
+    let anchor = directory(call.pid()).with_file_name("anchor");
+    let current = fs::read_to_string(anchor.join("memory.current")).expect("the group has the controller");
+    let current: u64 = current.trim_end().parse().expect("a number");
+    assert!(current < ANCHOR_BYTES_MAX, "{current}");
+    call.kill();
 }

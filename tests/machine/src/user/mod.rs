@@ -13,6 +13,7 @@ mod kept;
 mod limits;
 mod reload;
 mod scope;
+mod slot;
 mod stop;
 mod units;
 mod verify;

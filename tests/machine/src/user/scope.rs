@@ -37,10 +37,11 @@ fn a_running_call_is_a_unit_with_its_number_and_command() {
     // The description comes some milliseconds after the start.
     within(SOON, "a described unit", || list().contains("sluice call 1: sh -c").then_some(()));
     let group = group(pid);
-    assert!(group.ends_with(&format!("/sluice.slice/{}/{scope}", slice(&gate))), "{group}");
+    assert!(group.ends_with(&format!("/sluice.slice/{}/{scope}/call-1", slice(&gate))), "{group}");
     call.kill();
     gone(&[pid]);
-    within(SOON, "the unit is unloaded", || (show(&scope, "LoadState") == "not-found").then_some(()));
+    let ready = format!("ready for a call at {}", gate.name().replace('-', "\\x2d"));
+    within(SOON, "the scope is ready for another call", || list().contains(&ready).then_some(()));
 }
 
 #[test]
@@ -49,7 +50,9 @@ fn a_command_is_in_its_scope_from_its_first_moment() {
     for _ in 0..20 {
         let groups = gate.call(["cat", "/proc/self/cgroup"]).exited(0).stdout();
         let group = groups.lines().find(|line| line.starts_with("0::")).expect("a group");
-        assert!(group.ends_with(&scope(&gate)), "{group}");
+        let start = gate.records("start").pop().expect("a call has started");
+        let own = format!("/{}/{}", scope(&gate), start["group"].as_str().expect("a group"));
+        assert!(group.ends_with(&own), "{group}");
     }
 }
 
