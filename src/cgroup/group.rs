@@ -3,7 +3,7 @@
 //! kills them, and sets limits on a delegated cgroup and removes it.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -186,7 +186,7 @@ impl Cgroup {
         Ok(self.read("cgroup.controllers")?.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
-    /// Removes it, with the cgroups below it. `false` if a process is left in it or below it.
+    /// Removes it, with the cgroups below it. `false` if a process is left there, or very many cgroups are.
     pub fn remove(&self) -> io::Result<bool> {
         let itself = Path::new("..").join(self.name());
         let remove = |path: &Path| match unlinkat(&self.directory, path, UnlinkatFlags::RemoveDir) {
@@ -200,7 +200,7 @@ impl Cgroup {
         if self.is_populated()? {
             return Ok(false);
         }
-        for below in self.below()?.iter().rev() {
+        for below in self.below()?.iter().rev().take(CGROUPS_BELOW_MAX) {
             remove(below)?;
         }
         remove(&itself)
@@ -218,7 +218,9 @@ impl Cgroup {
         let mut next = 0;
         while let Some(path) = found.get(next).filter(|_| found.len() < CGROUPS_BELOW_MAX) {
             let names = gone_is(Vec::new(), self.names(path))?;
-            let paths: Vec<_> = names.into_iter().map(|name| path.join(name)).collect();
+            // What lies deeper than a path can name, the kernel's own kill reaches (`kill`).
+            let can_open = |path: &PathBuf| path.as_os_str().len() < libc::PATH_MAX.unsigned_abs() as usize;
+            let paths: Vec<_> = names.into_iter().map(|name| path.join(name)).filter(can_open).collect();
             found.extend(paths);
             next += 1;
         }
@@ -340,9 +342,13 @@ impl Cgroup {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The processes in it and below it.
+    /// The processes in it and below it. Of a threaded cgroup, those whose first thread is in it.
     pub fn processes(&self) -> io::Result<Vec<Pid>> {
-        let mut text = gone_is(String::new(), self.read("cgroup.procs"))?;
+        let own = self.read("cgroup.procs").or_else(|why| match why.raw_os_error() {
+            Some(libc::EOPNOTSUPP) => self.read("cgroup.threads"),
+            _ => Err(why),
+        });
+        let mut text = gone_is(String::new(), own)?;
         for group in gone_is(Vec::new(), self.below())? {
             // The read fails for a group that is gone by now, and for a threaded one, whose processes are
             // listed in the group above it.
@@ -464,8 +470,10 @@ fn mount() -> Option<&'static Path> {
     FOUND.get().copied().or_else(|| find().map(|found| *FOUND.get_or_init(|| found)))
 }
 
+/// Where a command has named a cgroup in other bytes than UTF-8, the rest of the path is told as it can be.
 fn path_of(pid: Pid) -> io::Result<String> {
-    let text = read_on(&File::open(format!("/proc/{pid}/cgroup"))?)?;
+    let text = fs::read(format!("/proc/{pid}/cgroup"))?;
+    let text = String::from_utf8_lossy(&text);
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));
     path.map(str::to_owned).ok_or_else(|| Errno::ENOENT.into())
 }

@@ -64,7 +64,8 @@ impl<'a> CallMembers<'a> {
         stop: StopSignal<'_>,
     ) -> io::Result<usize> {
         if ask {
-            self.signal(Signal::SIGTERM)?;
+            // Where they cannot be listed, the kill below ends them all the same.
+            self.signal(Signal::SIGTERM).ok();
         }
         while !stop.is_hurried()? && Instant::now() < kill_from {
             if self.wait_empty(kill_from.min(Instant::now() + SCOPE_ROUND))? {

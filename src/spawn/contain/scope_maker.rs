@@ -5,6 +5,7 @@
 //! could not be removed at once.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -34,6 +35,8 @@ pub(super) struct ScopeMaker {
     /// The request behind each D-Bus serial number.
     asked: HashMap<u32, AskedScope>,
     scopes: u64,
+    /// The scopes in a row that the manager made and that could not be used.
+    unfit: usize,
     /// Whether a failed description was reported on this connection already.
     undescribed: bool,
     nursery: NurseryPlace,
@@ -97,6 +100,7 @@ impl ScopeMaker {
             making: HashMap::new(),
             asked: HashMap::new(),
             scopes: 0,
+            unfit: 0,
             undescribed: false,
             nursery: NurseryPlace::default(),
             held: Vec::new(),
@@ -342,22 +346,42 @@ impl ScopeMaker {
         let scope = match made {
             Ok(scope) => scope,
             Err(source) => {
-                let why = BusError::Failed(format!("the scope's cgroup cannot be used: {source}"));
-                return self.tell_failure(&socket, goal, why);
+                let why = unfit(&source);
+                self.tell_failure(&socket, goal, why.clone());
+                return self.note_unfit(&why);
             }
         };
-        self.line.praise();
-        self.shared.found();
         let slot = Slot::scope(socket.clone(), scope, resources);
         if let Some(anchor) = slot.anchor() {
             self.shared.watch_anchor(anchor.stream());
         }
         match goal {
-            ScopeGoal::Call(reply) => self.shared.hand(slot, &reply),
+            ScopeGoal::Call(reply) => {
+                self.note_fit();
+                self.shared.hand(slot, &reply);
+            }
             ScopeGoal::Park => {
                 self.shared.note_made(&socket);
-                self.shared.park(slot, false);
+                match self.shared.park(slot, false) {
+                    Ok(()) => self.note_fit(),
+                    Err(source) => self.note_unfit(&unfit(&source)),
+                }
             }
+        }
+    }
+
+    fn note_fit(&mut self) {
+        self.unfit = 0;
+        self.line.praise();
+        self.shared.found();
+    }
+
+    /// A scope was made that cannot be used. One may have been stopped meanwhile; after several in a row, the
+    /// manager is taken to make none, so that they are not asked for again and again.
+    fn note_unfit(&mut self, why: &BusError) {
+        self.unfit += 1;
+        if self.unfit >= SCOPES_MAKING {
+            self.lose(why);
         }
     }
 
@@ -388,6 +412,10 @@ impl ScopeMaker {
             (self.shared.tell)(&ScopeNews::Undescribed(why));
         }
     }
+}
+
+fn unfit(source: &io::Error) -> BusError {
+    BusError::Failed(format!("the scope's cgroup cannot be used: {source}"))
 }
 
 /// Lets the call have as many tasks as its rule says: the anchor is one of the scope's. A call's own group

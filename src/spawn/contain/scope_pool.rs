@@ -161,7 +161,7 @@ impl ScopePool {
             match self.shared.claim(slot) {
                 Ok(launcher) => return Ok(launcher),
                 Err(SlotFailure::Spoilt) => {}
-                Err(SlotFailure::NoLauncher(source)) => return Err(source),
+                Err(SlotFailure::NoGroup(source) | SlotFailure::NoLauncher(source)) => return Err(source),
             }
         }
     }
@@ -236,7 +236,7 @@ impl ScopePool {
                 match self.shared.claim(slot) {
                     Ok(launcher) => return Ok(launcher),
                     Err(SlotFailure::Spoilt) => state = self.shared.state(),
-                    Err(SlotFailure::NoLauncher(why)) => return Err(BusError::Failed(why.to_string())),
+                    Err(why) => return Err(BusError::Failed(why.to_string())),
                 }
                 continue;
             }

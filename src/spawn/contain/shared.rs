@@ -3,15 +3,17 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use crate::ids::SocketName;
 use crate::rules::Resource;
 use crate::sd::{BusError, CallsCgroup, Delegation, DelegationError, ScopeName};
+use crate::spawn::process::anchor::Anchor;
 use crate::spawn::process::pool::{LauncherPool, OrderedLauncher};
 use crate::spawn::reap::reaper::Reaper;
 use crate::sys::{self, Locked};
@@ -98,6 +100,14 @@ impl FreeSlot {
             Self::Empty(slot) => slot.stands(),
         }
     }
+
+    /// The stream of its anchor, if it has one.
+    fn anchor(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Parked(ordered) => ordered.scope().stopped(),
+            Self::Empty(slot) => slot.anchor().map(Anchor::stream),
+        }
+    }
 }
 
 /// The state that calls and the scope maker share.
@@ -111,7 +121,7 @@ pub(super) struct SharedSlots {
     pub(super) delegation: Result<Delegation, DelegationError>,
     /// `None` where the user has no inotify instance left: then each scope is used once.
     pub(super) changes: Option<ChangeWatch>,
-    /// Tells, once for each scope, that its anchor was sent SIGTERM or has ended.
+    /// Tells, once for each time that a slot is free, that its anchor was sent SIGTERM or has ended.
     pub(super) stopped: Epoll,
 }
 
@@ -174,6 +184,11 @@ impl SlotsState {
     }
 }
 
+/// What an anchor's stream is watched for.
+pub(super) fn hears_once() -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT, 0)
+}
+
 /// The parts of the shared state that stay the same.
 pub(super) struct SlotResources {
     pub(super) pool: Arc<LauncherPool>,
@@ -233,6 +248,10 @@ impl SharedSlots {
     /// would find nothing.
     pub(super) fn put(&self, sort: SlotSort, socket: &SocketName, slot: FreeSlot, was_out: bool) {
         let mut state = self.state();
+        if let Some(anchor) = slot.anchor() {
+            // What the anchor said while the slot was not free, the scope maker hears now.
+            self.stopped.modify(anchor, &mut hears_once()).ok();
+        }
         let set = state.set(sort, socket);
         set.put(slot, was_out);
         let is_awaited = set.waiting > 0;

@@ -10,7 +10,7 @@ use std::sync::mpsc::{SendError, SyncSender};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::epoll::{EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{EpollEvent, EpollTimeout};
 
 use crate::ids::SocketName;
 use crate::rules::Resource;
@@ -20,7 +20,7 @@ use crate::spawn::process::pool::{OrderPatience, OrderedLauncher};
 use crate::sys::errno_of;
 
 use super::scope::{CallGroup, CallScope, GroupFiles, LeftGroup, SlotHome};
-use super::shared::{FreeSlot, MakerEvent, SharedSlots};
+use super::shared::{FreeSlot, MakerEvent, SharedSlots, hears_once};
 use super::slot::{Slot, SlotSort};
 use super::slot_set::SlotSet;
 
@@ -35,6 +35,8 @@ const STOPPED_BATCH: usize = 16;
 pub(super) enum SlotFailure {
     /// The slot, or its launcher, was spoilt while it was free. There may be another one.
     Spoilt,
+    /// No group could be made in it.
+    NoGroup(io::Error),
     /// No launcher could be made.
     NoLauncher(io::Error),
 }
@@ -43,7 +45,7 @@ impl fmt::Display for SlotFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Spoilt => f.write_str("the scope was stopped before the call began"),
-            Self::NoLauncher(source) => write!(f, "{source}"),
+            Self::NoGroup(source) | Self::NoLauncher(source) => write!(f, "{source}"),
         }
     }
 }
@@ -81,7 +83,7 @@ impl SharedSlots {
             self.state().set(SlotSort::Delegated, socket).note_out();
         }
         self.claim(FreeSlot::Empty(slot)).map_err(|why| match why {
-            SlotFailure::NoLauncher(source) => source,
+            SlotFailure::NoGroup(source) | SlotFailure::NoLauncher(source) => source,
             SlotFailure::Spoilt => Errno::ESRCH.into(),
         })
     }
@@ -97,7 +99,7 @@ impl SharedSlots {
             Ok(made) => made,
             Err(source) => {
                 self.give_up(slot, false);
-                return Err(SlotFailure::NoLauncher(source));
+                return Err(SlotFailure::NoGroup(source));
             }
         };
         let scope = CallScope::new(CallGroup { files, group, slot }, self.clone());
@@ -119,15 +121,19 @@ impl SharedSlots {
     }
 
     /// Frees a slot, with a launcher for the next call in it, or on its way.
-    pub(super) fn park(self: &Arc<Self>, slot: Slot, was_out: bool) {
+    /// Errors: no group can be made in it, and it was given up.
+    pub(super) fn park(self: &Arc<Self>, slot: Slot, was_out: bool) -> io::Result<()> {
         let (sort, socket) = (slot.sort(), slot.socket.clone());
         if !was_out {
             self.state().set(sort, &socket).note_out();
         }
-        // A failure leaves the slot free, or has given it up.
-        if let Ok(ordered) = self.place(slot, OrderPatience::None) {
-            self.put(sort, &socket, FreeSlot::Parked(ordered), true);
+        match self.place(slot, OrderPatience::None) {
+            Ok(ordered) => self.put(sort, &socket, FreeSlot::Parked(ordered), true),
+            Err(SlotFailure::NoGroup(source)) => return Err(source),
+            // The slot is free without one, or was given up.
+            Err(SlotFailure::NoLauncher(_) | SlotFailure::Spoilt) => {}
         }
+        Ok(())
     }
 
     /// Notes that a scope was made that was to be parked.
@@ -159,7 +165,7 @@ impl SharedSlots {
             for _ in 0..missing {
                 // A failure is not reported here: the call that needs a group tries again, and reports it.
                 let Ok(calls) = self.calls(&socket) else { return };
-                self.park(Slot::delegated(socket.clone(), calls, Vec::new()), false);
+                self.park(Slot::delegated(socket.clone(), calls, Vec::new()), false).ok();
             }
         }
     }
@@ -167,8 +173,7 @@ impl SharedSlots {
     /// Has the scope maker told when the manager stops a scope, so that a free one is given up at once.
     pub(super) fn watch_anchor(&self, anchor: BorrowedFd<'_>) {
         // Without a watch left, a stop takes as long as the manager waits.
-        let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
-        self.stopped.add(anchor, EpollEvent::new(once, 0)).ok();
+        self.stopped.add(anchor, hears_once()).ok();
     }
 
     /// Gives up the free slots whose scopes are being stopped.
@@ -262,6 +267,7 @@ impl SharedSlots {
         if let Some(name) = slot.name().filter(|_| is_described) {
             self.maker.tell(MakerEvent::Ready(name.clone(), slot.socket.clone()));
         }
-        self.park(slot, true);
+        // Where that fails, another slot is made when it is wanted.
+        self.park(slot, true).ok();
     }
 }

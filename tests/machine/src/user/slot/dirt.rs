@@ -18,13 +18,24 @@ echo "own $me"
 "#;
 
 /// What stays within the slot: each with a name, in the shell's words.
-pub(super) const IN_THE_SLOT: [(&str, &str); 35] = [
+pub(super) const IN_THE_SLOT: [(&str, &str); 38] = [
     ("a daemon", "left"),
     ("a daemon's daemon", "( (left) & ) & wait"),
     ("daemons that hear no SIGTERM", "trap '' TERM; left; left; left"),
     ("a stopped process", "left; kill -STOP $p"),
     ("a group below", "mkdir $me/a $me/a/b; left; put $me/a/b"),
     ("empty groups below", "mkdir -p $me/a/b/c $me/d"),
+    (
+        "groups below whose path is too long to be named",
+        "left; cd $me; n=$(printf %240s | tr ' ' x)
+         for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do mkdir $n; cd -P $n; done; mkdir -p $n/$n",
+    ),
+    ("a group whose name is no text", r"n=$me/$(printf '\377'); mkdir $n; left; put $n"),
+    (
+        "its own group a threaded one",
+        "echo -memory >$scope/cgroup.subtree_control && dirty; anchor; p=$a; put $scope && dirty
+         left; l=$p; put $scope; p=$$; put $scope; echo threaded >$me/cgroup.type; p=$l; put $me",
+    ),
     ("a process in the scope itself", "left; put $scope && dirty"),
     ("a process in the anchor's group", "left; put $scope/anchor && dirty"),
     ("itself in the anchor's group", "p=$$; put $scope/anchor && dirty; left"),

@@ -1,5 +1,6 @@
 //! A manager that is reloaded, executed again or cut off its bus, while there are calls.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +14,9 @@ const CALLERS: usize = 8;
 
 /// How long they call.
 const LOAD: Duration = Duration::from_secs(4);
+
+/// More scopes than ten calls and some tries to find the manager ask for.
+const SCOPES_MAX: u32 = 100;
 
 /// A pause of the one who disturbs.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -169,4 +173,24 @@ fn a_bus_that_comes_and_goes_under_load_fails_no_call() {
         all_ran(&gate, &answers);
         new_scopes(&gate);
     });
+}
+
+/// A scope that the manager makes and in which nothing can be made is no reason to ask for another at once.
+#[test]
+fn scopes_that_cannot_be_used_are_not_made_again_and_again() {
+    let gate = Gate::new(SHELL).enable();
+    fine(&gate);
+    let slice = place(&gate).directory.parent().expect("a scope is in a slice").to_owned();
+    let allow = |depth: &str| fs::write(slice.join("cgroup.max.depth"), depth).expect("it is the user's");
+    allow("1");
+    let calls = (0..10).map(|_| gate.call(["sh", "-c", "echo here"]));
+    let refused = calls.filter(|ended| ended.code() == Some(132)).count();
+    thread::sleep(LOAD);
+    allow("max");
+    within(SOON, "a call that runs", || {
+        (gate.call(["sh", "-c", "echo here"]).code() == Some(0)).then_some(())
+    });
+    let scope = place(&gate).scope;
+    let number = scope.trim_end_matches(".scope").rsplit('-').next().and_then(|number| number.parse().ok());
+    assert!(refused > 0 && number.is_some_and(|number: u32| number < SCOPES_MAX), "{refused}, {scope}");
 }
