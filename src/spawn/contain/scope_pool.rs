@@ -218,62 +218,71 @@ impl ScopePool {
         if can_do_without && matches!(manager, ManagerState::Unknown) { SCOPE_PATIENCE } else { SCOPE_WAIT }
     }
 
+    /// The launcher of a slot of the socket. Waits for a slot where none is free.
     fn parked(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
-        let (began, socket) = (Instant::now(), want.socket);
-        let mut state = self.shared.state();
-        state.set(SlotSort::Scope, socket).note_call(began);
+        let began = Instant::now();
+        self.shared.state().set(SlotSort::Scope, want.socket).note_call(began);
         loop {
-            let now = Instant::now();
-            let set = state.set(SlotSort::Scope, socket);
-            if let Some(slot) = set.take() {
-                let (missing, is_last) = (set.missing(now) > 0, set.is_short());
-                drop(state);
-                if missing && is_last {
-                    self.shared.maker.tell(MakerEvent::Look);
-                } else if missing {
-                    self.owed.store(true, Ordering::Relaxed);
-                }
+            if let Some(slot) = self.free_slot(want.socket) {
                 match self.shared.claim(slot) {
                     Ok(launcher) => return Ok(launcher),
-                    Err(SlotFailure::Spoilt) => state = self.shared.state(),
+                    Err(SlotFailure::Spoilt) => continue,
                     Err(why) => return Err(BusError::Failed(why.to_string())),
                 }
-                continue;
             }
-            if !state.returned.is_empty() {
-                drop(state);
-                self.shared.clean_returned(1);
-                state = self.shared.state();
-                continue;
+            if !self.shared.clean_returned(1) {
+                self.await_slot(want, began)?;
             }
-            let set = state.set(SlotSort::Scope, socket);
-            set.waiting += 1;
-            let comes_back = want.mode == ScopeMode::Require && set.comes_back();
-            let is_missing = set.missing(now) > 0;
-            let is_late = now >= began + self.patience(want, &state.manager);
-            let ends = match &state.manager {
-                ManagerState::Gone(why) if is_late || !comes_back => Some(why.clone()),
-                ManagerState::Unknown
-                | ManagerState::Connected
-                | ManagerState::Here
-                | ManagerState::Gone(_) => is_late.then_some(BusError::Silent),
-            };
-            if is_missing || matches!(state.manager, ManagerState::Gone(_)) {
-                self.shared.maker.tell(MakerEvent::Look);
+        }
+    }
+
+    /// A free slot of a socket. More are made where some are missing, at once if this was the last.
+    fn free_slot(&self, socket: &SocketName) -> Option<FreeSlot> {
+        let mut state = self.shared.state();
+        let set = state.set(SlotSort::Scope, socket);
+        let slot = set.take()?;
+        let (is_missing, is_short) = (set.missing(Instant::now()) > 0, set.is_short());
+        drop(state);
+        if is_missing && is_short {
+            self.shared.maker.tell(MakerEvent::Look);
+        } else if is_missing {
+            self.owed.store(true, Ordering::Relaxed);
+        }
+        Some(slot)
+    }
+
+    /// Waits until a slot may be free. Errors: none can be had, or not in time.
+    fn await_slot(&self, want: &ScopeWant<'_>, began: Instant) -> Result<(), BusError> {
+        let (now, socket) = (Instant::now(), want.socket);
+        let mut state = self.shared.state();
+        let set = state.set(SlotSort::Scope, socket);
+        if !set.is_short() {
+            return Ok(());
+        }
+        set.waiting += 1;
+        let (is_missing, comes_back) = (set.missing(now) > 0, set.comes_back());
+        let give_up = began + self.patience(want, &state.manager);
+        let gone = match &state.manager {
+            ManagerState::Gone(why) => Some(why.clone()),
+            ManagerState::Unknown | ManagerState::Connected | ManagerState::Here => None,
+        };
+        if is_missing || gone.is_some() {
+            self.shared.maker.tell(MakerEvent::Look);
+        }
+        // Without a manager, a call that needs a scope waits for one that a call has now.
+        let may_wait = gone.is_none() || want.mode == ScopeMode::Require && comes_back;
+        if may_wait && now < give_up {
+            state = self.shared.wait(state, socket, give_up - now);
+        }
+        state.set(SlotSort::Scope, socket).waiting -= 1;
+        drop(state);
+        match gone {
+            _ if may_wait && now < give_up => Ok(()),
+            Some(why) => Err(why),
+            None => {
+                self.shared.lose(&BusError::Silent);
+                Err(BusError::Silent)
             }
-            let Some(why) = ends else {
-                let left = (began + self.patience(want, &state.manager)).saturating_duration_since(now);
-                state = self.shared.wait(state, socket, left);
-                state.set(SlotSort::Scope, socket).waiting -= 1;
-                continue;
-            };
-            state.set(SlotSort::Scope, socket).waiting -= 1;
-            let is_gone = matches!(state.manager, ManagerState::Gone(_));
-            drop(state);
-            if !is_gone {
-                self.shared.lose(&why);
-            }
-            return Err(why);
         }
     }
 

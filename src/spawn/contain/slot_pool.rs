@@ -1,6 +1,6 @@
-//! The way of a slot: a call takes it with the launcher that is in it; when the call is over, the call's own
-//! thread cleans it, after the reply, and has the next launcher made in it. A slot that is not clean is given
-//! up.
+//! The way of a slot: a call takes it with the launcher that is in it, and gives it back when it is over. Then
+//! a thread that has nothing more urgent to do cleans it, and has the next launcher made in it. A slot that is
+//! not clean is given up.
 
 use std::fmt;
 use std::io;
@@ -209,7 +209,7 @@ impl SharedSlots {
             self.state().set(sort, &slot.socket).lose_one();
         }
         if let Some(anchor) = slot.retire(keeps, self.changes.as_ref()) {
-            // An anchor that has not ended by now is reaped with a later call.
+            // One that has not ended in time is reaped with a later call.
             self.reaper.reap_unused(anchor);
         }
         if sort == SlotSort::Scope {
@@ -233,12 +233,13 @@ impl SlotHome for SharedSlots {
 }
 
 impl SharedSlots {
-    /// Cleans the slots that calls have given back, if there are as many as `least`.
-    pub(super) fn clean_returned(self: &Arc<Self>, least: usize) {
+    /// Cleans the slots that calls have given back, if there are as many as `least`, which is not 0. Gives
+    /// whether there were.
+    pub(super) fn clean_returned(self: &Arc<Self>, least: usize) -> bool {
         let returned = {
             let mut state = self.state();
             if state.returned.len() < least {
-                return;
+                return false;
             }
             for slot in state.all_sets().flat_map(SlotSet::free) {
                 if let FreeSlot::Parked(ordered) = slot {
@@ -250,6 +251,7 @@ impl SharedSlots {
         for (group, left) in returned {
             self.clean(*group, left);
         }
+        true
     }
 
     /// Removes a call's group, and has its slot used again if it is clean.

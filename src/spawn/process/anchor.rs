@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpid, getppid, setsid};
 
 use crate::cgroup::Cgroup;
-use crate::limits::{ANCHOR_ROUND, SEND_WAIT};
+use crate::limits::{ANCHOR_ROUND, KILL_ROUND, SEND_WAIT};
 use crate::sys::{self, in_child};
 
 use super::answer::ProcessAnswer;
@@ -167,10 +167,13 @@ impl Anchor {
         Ok(group)
     }
 
-    /// Ends it: it sees the end of its stream. An anchor that a command has stopped is killed.
+    /// Ends it, and waits for that, at most [`KILL_ROUND`]. Gives its pid, to be reaped.
     pub(in crate::spawn) fn dismiss(self) -> Pid {
+        // By SIGKILL: a command may have stopped it. One that has ended needs no signal.
         if let Ok(pidfd) = sys::open_pidfd(self.pid) {
             sys::send_signal(pidfd.as_fd(), Signal::SIGKILL).ok();
+            let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
         }
         self.pid
     }
