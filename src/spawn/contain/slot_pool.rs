@@ -1,6 +1,6 @@
-//! The way of a slot: a call takes it with the launcher that is in it, and gives it back when it is over. Then
-//! a thread that has nothing more urgent to do cleans it, and has the next launcher made in it. A slot that is
-//! not clean is given up.
+//! The way of a slot: a call takes it with the launcher that is in it, and gives it back when it is over.
+//! Then a thread that has nothing more urgent to do cleans it, and has the next launcher made in it. A slot
+//! that is not clean is given up.
 
 use std::fmt;
 use std::io;
