@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::ids::SocketName;
-use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT, SLOTS_CLEANED};
+use crate::limits::{SCOPE_PATIENCE, SCOPE_WAIT, SCOPES_MAKING, SLOTS_CLEANED, SLOTS_SPARE};
 use crate::refusal::Refusal;
 use crate::rules::{Resource, ScopeMode};
 use crate::sd::{BusAddress, BusError, Delegation, DelegationError};
@@ -221,14 +221,25 @@ impl ScopePool {
     /// The launcher of a slot of the socket. Waits for a slot where none is free.
     fn parked(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
         let began = Instant::now();
-        self.shared.state().set(SlotSort::Scope, want.socket).note_call(began);
+        let mut tries = {
+            let mut state = self.shared.state();
+            let set = state.set(SlotSort::Scope, want.socket);
+            set.note_call(began);
+            // A nursery that was replaced leaves slots without launchers, and the manager may have to move
+            // the new one first. So each slot that is there is tried, and each that is being made.
+            set.free().count() + SLOTS_SPARE + SCOPES_MAKING
+        };
         loop {
             if let Some(slot) = self.free_slot(want.socket) {
                 match self.shared.claim(slot) {
                     Ok(launcher) => return Ok(launcher),
-                    Err(SlotFailure::Spoilt) => continue,
-                    Err(why) => return Err(BusError::Failed(why.to_string())),
+                    Err(SlotFailure::Spoilt) => {}
+                    Err(why) if tries == 0 || !why.is_slots() => {
+                        return Err(BusError::Failed(why.to_string()));
+                    }
+                    Err(_) => tries -= 1,
                 }
+                continue;
             }
             if !self.shared.clean_returned(1) {
                 self.await_slot(want, began)?;

@@ -41,6 +41,16 @@ pub(super) enum SlotFailure {
     NoLauncher(io::Error),
 }
 
+impl SlotFailure {
+    /// Whether another slot may be better: the nursery was gone, or not below the manager yet (`EACCES`), or
+    /// the scope was ended. Not where the kernel has no room, or makes no such process at all.
+    pub(super) fn is_slots(&self) -> bool {
+        let (Self::NoGroup(source) | Self::NoLauncher(source)) = self else { return true };
+        let mut others = LACKING.into_iter().chain([Errno::ENOSYS, Errno::EPERM, Errno::EINVAL]);
+        source.kind() != io::ErrorKind::TimedOut && !others.any(|errno| errno as i32 == errno_of(source))
+    }
+}
+
 impl fmt::Display for SlotFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
