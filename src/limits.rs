@@ -226,6 +226,8 @@ pub const SCOPES_MAKING: usize = 4;
 pub const SCOPES_QUIET: Duration = Duration::from_secs(5);
 /// How long after its last call a socket has no slot any more.
 pub const SCOPES_SLEEP: Duration = Duration::from_secs(60);
+/// How long no scope is asked for after the manager said that it stops what the scope would belong to.
+pub const STOPPED_PAUSE: Duration = Duration::from_millis(50);
 /// How long after a manager was lost it is looked for again, at the earliest: the time doubles with each
 /// try.
 pub const BUS_RETRY_MIN: Duration = Duration::from_millis(200);

@@ -201,10 +201,14 @@ fn write_scope_news(f: &mut fmt::Formatter<'_>, news: &ScopeNews<'_>) -> fmt::Re
             "calls run in groups of the broker's own cgroup: the system's manager makes scopes for root alone"
         ),
         ScopeNews::Lost(why, ScopeFallback::Group) => {
-            write!(f, "no scopes: {why}; with `scope = auto`, calls run in groups of the broker's own cgroup")
+            let instead =
+                "with `scope = auto`, calls that find none run in groups of the broker's own cgroup";
+            write!(f, "no scopes: {why}; {instead}")
         }
         ScopeNews::Lost(why, ScopeFallback::Nothing) => {
-            write!(f, "no scopes: {why}; with `scope = auto`, calls run without one")
+            let instead =
+                "with `scope = auto`, calls that find none run without, with `require` they are refused";
+            write!(f, "no scopes: {why}; {instead}")
         }
         ScopeNews::Back => write!(f, "scopes can be had again"),
         ScopeNews::NoGroups(why) => write!(f, "{why}; with `scope = delegate`, calls are refused"),

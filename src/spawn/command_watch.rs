@@ -40,6 +40,8 @@ pub struct SupervisedCall<'a> {
     pub begun: &'a dyn Fn(),
     /// Called once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
     pub lasts: &'a dyn Fn(),
+    /// Called when processes that the command left go on in its scope.
+    pub keeps: &'a dyn Fn(),
 }
 
 impl SupervisedCall<'_> {

@@ -93,7 +93,7 @@ fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>
         let rest = settle(launcher, left, cause, call, give_up)?;
         (end, Some(used), launcher.failure(), is_cut_off, rest)
     };
-    let account = close_group(launcher, &rest, used)?;
+    let account = close_group(launcher, &rest, used, call)?;
     let cut_off = (is_cut_off && cause.is_none()).then(|| LaunchFailure::cut_off(account.oom));
     let failure = failure.or(cut_off);
     let (cause, captured) = deliver(cause, call)?;
@@ -110,11 +110,17 @@ fn account(launcher: &Launcher) -> CgroupUsage {
 
 /// Reads the account of the call's group, in which nothing runs any more, or what goes on as the rule says;
 /// and ends what moved itself elsewhere in the scope.
-fn close_group(launcher: &Launcher, rest: &CallRest, used: Option<Duration>) -> io::Result<CgroupUsage> {
+fn close_group(
+    launcher: &Launcher,
+    rest: &CallRest,
+    used: Option<Duration>,
+    call: &SupervisedCall<'_>,
+) -> io::Result<CgroupUsage> {
     let Some(scope) = launcher.scope() else { return Ok(CgroupUsage::default()) };
     let account = scope.account();
     if rest.keeps {
         scope.note_kept();
+        (call.keeps)();
     } else if !rest.is_over {
         scope.end_strays()?;
     }

@@ -105,6 +105,7 @@ impl<'c> BegunCall<'c> {
         let (broker, settings) = (context.broker, &allowed.matched.rule.settings);
         let call = self.started.call();
         let lasts = || broker.scopes.note_lasting(launcher, || description(call, allowed));
+        let keeps = || broker.scopes.note_kept(launcher, || description(call, allowed));
         let watched = SupervisedCall {
             reaper: &broker.reaper,
             connection: context.client.connection.as_fd(),
@@ -115,6 +116,7 @@ impl<'c> BegunCall<'c> {
             relay: relay.as_ref(),
             begun: &|| broker.scopes.clean_several(),
             lasts: &lasts,
+            keeps: &keeps,
         };
         supervise(launcher, &planned.plan, &watched)
     }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::cgroup::Cgroup;
 use crate::ids::SocketName;
-use crate::limits::{GROUP_ROUND, SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY};
+use crate::limits::{GROUP_ROUND, SCOPE_WAIT, SCOPES_MAKING, SEND_RETRY, STOPPED_PAUSE};
 use crate::rules::{Resource, ResourceKey, ResourceValue};
 use crate::sd::{BusAddress, BusError, ManagerReply, NewScope, ScopeName, ready_text};
 use crate::spawn::process::anchor::NewAnchor;
@@ -39,6 +39,10 @@ pub(super) struct ScopeMaker {
     unfit: usize,
     /// Whether a failed description was reported on this connection already.
     undescribed: bool,
+    /// Scopes that still have the description of a call that is over.
+    overdue: Vec<(ScopeName, SocketName)>,
+    /// Until when no scope is asked for, because the manager stops what it would belong to.
+    paused: Option<Instant>,
     nursery: NurseryPlace,
     /// The calls that wait for the nursery's move.
     held: Vec<ScopeOrder>,
@@ -102,6 +106,8 @@ impl ScopeMaker {
             scopes: 0,
             unfit: 0,
             undescribed: false,
+            overdue: Vec::new(),
+            paused: None,
             nursery: NurseryPlace::default(),
             held: Vec::new(),
             kept: KeptGroups::default(),
@@ -131,7 +137,9 @@ impl ScopeMaker {
                         self.order(order);
                     }
                     MakerEvent::Describe(caption) => self.describe(&caption),
-                    MakerEvent::Ready(scope, socket) => self.describe_as(&scope, &ready_text(&socket)),
+                    MakerEvent::Wake => {}
+                    MakerEvent::Keep(scope, text) => drop(self.describe_as(&scope, &text)),
+                    MakerEvent::Ready(scope, socket) => self.note_ready(scope, socket),
                     MakerEvent::Kept(path) => self.kept.add(path),
                     MakerEvent::Stop => break 'serving,
                 }
@@ -158,7 +166,7 @@ impl ScopeMaker {
         let shrink = self.shared.state().all_sets().filter_map(|set| set.due(now)).min();
         let making = self.making.values().map(|making| making.since);
         let late = making.chain(self.nursery.since()).min().map(|since| since + SCOPE_WAIT);
-        [shrink, late, self.kept.look].into_iter().flatten().min()
+        [shrink, late, self.kept.look, self.paused].into_iter().flatten().min()
     }
 
     /// Handles the manager's replies.
@@ -178,6 +186,9 @@ impl ScopeMaker {
             Ok(()) => {
                 self.undescribed = false;
                 self.shared.connected();
+                for (scope, socket) in std::mem::take(&mut self.overdue) {
+                    self.note_ready(scope, socket);
+                }
             }
             Err(why) => self.lose(&why),
         }
@@ -217,13 +228,15 @@ impl ScopeMaker {
 
     /// Asks for as many scopes as are wanted.
     fn fill(&mut self) {
-        if !self.can_start() {
+        let now = Instant::now();
+        self.paused = self.paused.filter(|paused| *paused > now);
+        let is_wanted = || self.shared.state().sets(SlotSort::Scope).any(|(_, set)| set.missing(now) > 0);
+        if self.paused.is_some() || self.held.is_empty() && !is_wanted() || !self.can_start() {
             return;
         }
         for order in std::mem::take(&mut self.held) {
             self.start(order.socket, order.resources, ScopeGoal::Call(order.reply));
         }
-        let now = Instant::now();
         let mut wanted = Vec::new();
         for (socket, set) in self.shared.state().sets(SlotSort::Scope) {
             // A manager finishes scopes at one time that were asked for together, so a scope that a call
@@ -305,11 +318,24 @@ impl ScopeMaker {
         }
     }
 
-    fn describe_as(&mut self, name: &ScopeName, text: &str) {
-        let Some(bus) = self.line.bus() else { return };
+    /// Asks for a description. Gives whether there is a manager to ask.
+    fn describe_as(&mut self, name: &ScopeName, text: &str) -> bool {
+        self.overdue.retain(|(overdue, _)| overdue != name);
+        let Some(bus) = self.line.bus() else { return false };
         match bus.describe(name, text) {
             Ok(serial) => drop(self.asked.insert(serial, AskedScope::Description)),
-            Err(why) => self.lose(&why),
+            Err(why) => {
+                self.lose(&why);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes the description of a call that is over from its scope, now or when there is a manager again.
+    fn note_ready(&mut self, scope: ScopeName, socket: SocketName) {
+        if !self.describe_as(&scope, &ready_text(&socket)) {
+            self.overdue.push((scope, socket));
         }
     }
 
@@ -338,7 +364,7 @@ impl ScopeMaker {
     fn finish(&mut self, unit: &str) {
         let Some(making) = self.making.remove(unit) else { return };
         let PendingScope { anchor: NewAnchor { anchor, .. }, name, socket, resources, goal, .. } = making;
-        let changes = self.shared.changes.as_ref();
+        let changes = self.shared.begin_watch();
         let made = Cgroup::of(anchor.pid(), unit).and_then(|cgroup| {
             make_room(&cgroup, &resources);
             ScopeSlot::new(name, cgroup, anchor, changes)
@@ -389,6 +415,9 @@ impl ScopeMaker {
     /// it was to be parked, the manager is taken to make none.
     fn fail(&mut self, unit: &str, why: BusError) {
         let Some(making) = self.making.remove(unit) else { return };
+        if matches!(why, BusError::Stopped(_)) {
+            return self.put_off(making);
+        }
         match making.goal {
             ScopeGoal::Call(reply) => {
                 drop(reply.send(Err(why.clone())));
@@ -402,6 +431,17 @@ impl ScopeMaker {
                 self.tell_failure(&making.socket, goal, why);
             }
             ScopeGoal::Park => self.lose(&why),
+        }
+    }
+
+    /// The manager stops what the scope would belong to: its slice, which is there again in a moment, or the
+    /// broker's own unit. The scope is asked for again after a pause, if it is wanted then.
+    fn put_off(&mut self, making: PendingScope) {
+        let PendingScope { socket, resources, goal, .. } = making;
+        self.paused = Some(Instant::now() + STOPPED_PAUSE);
+        match goal {
+            ScopeGoal::Call(reply) => self.held.push(ScopeOrder { socket, resources, reply }),
+            ScopeGoal::Park => self.shared.note_made(&socket),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::spawn::process::pool::LauncherPool;
 use crate::spawn::reap::reaper::Reaper;
 
 use super::queue::queue;
+use super::scope::CallScope;
 use super::scope_maker::ScopeMaker;
 use super::shared::{
     FreeSlot, MakerEvent, ManagerState, ScopeCaption, ScopeFallback, ScopeNews, ScopeOrder, SharedSlots,
@@ -125,7 +126,7 @@ impl ScopePool {
             ScopeFallback::Nothing if limited => Err(Refusal::NoScope(io::Error::other(why))),
             ScopeFallback::Nothing => self.bare(),
             ScopeFallback::Group => match self.grouped(want) {
-                Err(source) if limited => Err(Refusal::no_scope(source)),
+                Err(source) if limited => Err(Refusal::NoScope(io::Error::other(format!("{why}; {source}")))),
                 Err(source) => {
                     self.shared.note_ungrouped(Some(&source));
                     self.bare()
@@ -150,7 +151,7 @@ impl ScopePool {
                 let set = state.set(SlotSort::Delegated, socket);
                 // The scope maker gives up groups that are not wanted any more.
                 if !std::mem::replace(&mut noted, true) && set.note_call(Instant::now()) {
-                    self.shared.maker.tell(MakerEvent::Look);
+                    self.shared.maker.tell(MakerEvent::Wake);
                 }
                 set.take()
             };
@@ -174,6 +175,13 @@ impl ScopePool {
             scope.note_described();
             let caption = ScopeCaption { scope: Arc::downgrade(name), text: text() };
             self.shared.maker.tell(MakerEvent::Describe(caption));
+        }
+    }
+
+    /// Notes that what a call left goes on: its scope keeps the description of the call.
+    pub fn note_kept(&self, launcher: &Launcher, text: impl FnOnce() -> String) {
+        if let Some(name) = launcher.scope().and_then(CallScope::name) {
+            self.shared.maker.tell(MakerEvent::Keep((**name).clone(), text()));
         }
     }
 

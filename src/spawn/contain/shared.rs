@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, MutexGuard, Weak};
+use std::sync::{Arc, Condvar, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -56,10 +56,14 @@ pub type TellNews = Box<dyn Fn(&ScopeNews<'_>) + Send + Sync>;
 pub(super) enum MakerEvent {
     /// A slot was taken, or a call waits for one.
     Look,
+    /// Delegated groups are used, of which there may be too many later.
+    Wake,
     /// A call waits for a scope with properties of its own.
     Make(ScopeOrder),
     /// A call runs in this scope.
     Describe(ScopeCaption),
+    /// The call in this scope is over, and what it left goes on there.
+    Keep(ScopeName, String),
     /// The call that this scope was described with is over.
     Ready(ScopeName, SocketName),
     /// Processes were left running in the delegated group with this path.
@@ -119,8 +123,8 @@ pub(super) struct SharedSlots {
     pub(in crate::spawn) tell: TellNews,
     pub(super) maker: QueueSender<MakerEvent>,
     pub(super) delegation: Result<Delegation, DelegationError>,
-    /// `None` where the user has no inotify instance left: then each scope is used once.
-    pub(super) changes: Option<ChangeWatch>,
+    /// Empty where the user had no inotify instance left so far: scopes that are made then are used once.
+    changes: OnceLock<ChangeWatch>,
     /// Tells, once for each time that a slot is free, that its anchor was sent SIGTERM or has ended.
     pub(super) stopped: Epoll,
 }
@@ -213,10 +217,26 @@ impl SharedSlots {
             queues: HashMap::new(),
         };
         let instead = if delegation.is_ok() { ScopeFallback::Group } else { ScopeFallback::Nothing };
-        let changes = ChangeWatch::new().ok();
+        let changes = OnceLock::new();
         let stopped = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let state = Locked::new(state);
         Ok(Self { state, pool, reaper, instead, tell, maker, delegation, changes, stopped })
+    }
+
+    /// The watch for changes, if there is one.
+    pub(super) fn changes(&self) -> Option<&ChangeWatch> {
+        self.changes.get()
+    }
+
+    /// The watch for changes, which is made if there was none.
+    pub(super) fn begin_watch(&self) -> Option<&ChangeWatch> {
+        if self.changes.get().is_none()
+            && let Ok(changes) = ChangeWatch::new()
+        {
+            // Only the scope maker does this.
+            self.changes.set(changes).ok();
+        }
+        self.changes.get()
     }
 
     pub(in crate::spawn) fn state(&self) -> MutexGuard<'_, SlotsState> {

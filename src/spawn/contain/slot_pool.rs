@@ -74,7 +74,7 @@ impl SharedSlots {
                 return Err(self.take_apart(scope, source, is_good));
             }
         };
-        let is_untouched = |scope: &CallScope| scope.is_untouched(launcher.pid(), self.changes.as_ref());
+        let is_untouched = |scope: &CallScope| scope.is_untouched(launcher.pid(), self.changes());
         if launcher.scope().is_none_or(is_untouched) {
             return Ok(launcher);
         }
@@ -121,7 +121,7 @@ impl SharedSlots {
     fn take_apart(&self, scope: CallScope, source: io::Error, is_good: bool) -> SlotFailure {
         let CallGroup { group, slot, .. } = scope.into_group();
         let is_good = is_good && !slot.is_for_one();
-        if is_good && slot.clear(&group, self.changes.as_ref()) {
+        if is_good && slot.clear(&group, self.changes()) {
             let (sort, socket) = (slot.sort(), slot.socket.clone());
             self.put(sort, &socket, FreeSlot::Empty(slot), true);
         } else {
@@ -218,7 +218,7 @@ impl SharedSlots {
         if slot.is_counted() {
             self.state().set(sort, &slot.socket).lose_one();
         }
-        if let Some(anchor) = slot.retire(keeps, self.changes.as_ref()) {
+        if let Some(anchor) = slot.retire(keeps, self.changes()) {
             // One that has not ended in time is reaped with a later call.
             self.reaper.reap_unused(anchor);
         }
@@ -267,7 +267,7 @@ impl SharedSlots {
     /// Removes a call's group, and has its slot used again if it is clean.
     fn clean(self: &Arc<Self>, CallGroup { group, slot, .. }: CallGroup, left: LeftGroup) {
         let LeftGroup { keeps, is_described, is_surplus } = left;
-        let is_clean = !keeps && slot.clear(&group, self.changes.as_ref());
+        let is_clean = !keeps && slot.clear(&group, self.changes());
         if !is_clean && slot.sort() == SlotSort::Delegated {
             self.maker.tell(MakerEvent::Kept(group.path().into()));
         }

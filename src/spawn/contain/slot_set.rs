@@ -33,7 +33,7 @@ impl<T> SlotSet<T> {
 
     /// A call wants a slot: notes it. Gives whether the set was out of use.
     pub(super) fn note_call(&mut self, now: Instant) -> bool {
-        let was_idle = self.due(now).is_none();
+        let was_idle = self.free.is_empty() && self.out == 0;
         self.used = now;
         let wanted = self.out + self.waiting + 1;
         if wanted >= self.peak {
@@ -123,9 +123,9 @@ impl<T> SlotSet<T> {
         taken
     }
 
-    /// When to look whether fewer slots are wanted; `None` where there are none.
+    /// When to look whether fewer slots are wanted; `None` where there are none, and no call came lately.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        if self.free.is_empty() && self.out == 0 {
+        if self.free.is_empty() && self.out == 0 && now >= self.used + SCOPES_SLEEP {
             return None;
         }
         let is_more = self.free.len() > self.waiting + SLOTS_SPARE;
@@ -173,6 +173,6 @@ mod tests {
         assert_eq!(set.due(now), Some(now + SCOPES_SLEEP));
         assert_eq!(set.surplus(now + SCOPES_SLEEP).len(), SLOTS_SPARE);
         (0..SLOTS_SPARE).for_each(|_| set.lose_one());
-        assert_eq!(set.due(now), None);
+        assert_eq!(set.due(now + SCOPES_SLEEP), None);
     }
 }

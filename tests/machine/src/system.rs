@@ -220,7 +220,7 @@ fn a_gate_without_a_group_of_its_own_runs_calls_without_one_and_says_so() {
     let gate = gate(SHELL).service("Delegate=no").enable();
     gate.call(["sh", "-c", "exit 3"]).exited(3);
     assert_eq!(last(&gate, "start")["scope"], "off");
-    gate.journal().says("with `scope = auto`, calls run without one");
+    gate.journal().says("with `scope = auto`, calls that find none run without");
     let (call, pids) = escaped(&gate, "exit 0");
     assert_eq!(call.code(), Some(0));
     within(GONE_MAX, "they are found by their descent", || pids.iter().all(|pid| !pid.runs()).then_some(()));

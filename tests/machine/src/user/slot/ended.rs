@@ -191,3 +191,14 @@ fn a_killed_broker_of_no_unit_leaves_no_slot() {
     fine(&gate);
     broker.kill();
 }
+
+#[test]
+fn a_stop_of_the_slice_costs_no_call() {
+    let gate = Gate::new(SHELL).enable();
+    let slice = format!("sluice-{}.slice", gate.name().replace('-', "\\x2d"));
+    for _ in 0..5 {
+        fine(&gate);
+        Manager::User.systemctl(&["stop", &slice]).exited(0);
+    }
+    fine(&gate);
+}

@@ -137,6 +137,10 @@ fn what_a_rule_keeps_has_the_slot_until_it_ends() {
     let own = format!("{}/{}", kept.directory.display(), kept.group);
     assert!(pids.iter().all(|pid| pid.runs() && format!("/sys/fs/cgroup{}", group(*pid)) == own));
     assert_eq!(show(&kept.scope, "ActiveState"), "active");
+    let shown = || show(&kept.scope, "Description");
+    within(SOON, "a description that names the call", || {
+        shown().starts_with("sluice call 1: ").then_some(())
+    });
     pids.iter().for_each(|pid| pid.signal(nix::sys::signal::Signal::SIGKILL));
     gone(&pids);
     within(GONE_MAX, "the scope is removed", || (!kept.directory.exists()).then_some(()));
