@@ -234,6 +234,7 @@ impl SlotHome for SharedSlots {
         let is_urgent = left.keeps || left.is_surplus || state.is_stopping;
         let set = state.set(group.slot.sort(), &group.slot.socket);
         if !is_urgent && !set.is_short() {
+            set.unclean += usize::from(group.slot.is_counted());
             state.returned.push((group, left));
             return;
         }
@@ -256,7 +257,11 @@ impl SharedSlots {
                     ordered.greet();
                 }
             }
-            std::mem::take(&mut state.returned)
+            let returned = std::mem::take(&mut state.returned);
+            for (group, _) in returned.iter().filter(|(group, _)| group.slot.is_counted()) {
+                state.set(group.slot.sort(), &group.slot.socket).unclean -= 1;
+            }
+            returned
         };
         for (group, left) in returned {
             self.clean(*group, left);

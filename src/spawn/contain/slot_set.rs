@@ -12,8 +12,10 @@ use crate::limits::{SCOPES_QUIET, SCOPES_SLEEP, SLOTS_SPARE};
 pub(super) struct SlotSet<T> {
     /// The free ones.
     free: VecDeque<T>,
-    /// Those that calls have, or that are being cleaned.
+    /// Those that calls have, or that are to be cleaned.
     out: usize,
+    /// Those of them that are to be cleaned.
+    pub(super) unclean: usize,
     /// Those that the manager was asked for.
     pub(super) making: usize,
     /// Calls that wait for one.
@@ -28,14 +30,23 @@ pub(super) struct SlotSet<T> {
 impl<T> SlotSet<T> {
     /// An empty set, as if a call had come at `now`.
     pub(super) fn new(now: Instant) -> Self {
-        Self { free: VecDeque::new(), out: 0, making: 0, waiting: 0, peak: 0, peaked: now, used: now }
+        Self {
+            free: VecDeque::new(),
+            out: 0,
+            unclean: 0,
+            making: 0,
+            waiting: 0,
+            peak: 0,
+            peaked: now,
+            used: now,
+        }
     }
 
     /// A call wants a slot: notes it. Gives whether the set was out of use.
     pub(super) fn note_call(&mut self, now: Instant) -> bool {
         let was_idle = self.free.is_empty() && self.out == 0;
         self.used = now;
-        let wanted = self.out + self.waiting + 1;
+        let wanted = self.busy() + 1;
         if wanted >= self.peak {
             (self.peak, self.peaked) = (wanted, now);
         }
@@ -70,9 +81,14 @@ impl<T> SlotSet<T> {
         self.out = self.out.saturating_sub(1);
     }
 
+    /// The calls that run or wait.
+    fn busy(&self) -> usize {
+        self.out.saturating_sub(self.unclean) + self.waiting
+    }
+
     /// How many slots are wanted, those of running calls included.
     fn target(&mut self, now: Instant) -> usize {
-        let busy = self.out + self.waiting;
+        let busy = self.busy();
         if busy == 0 && now >= self.used + SCOPES_SLEEP {
             self.peak = 0;
             return 0;
@@ -129,9 +145,10 @@ impl<T> SlotSet<T> {
             return None;
         }
         let is_more = self.free.len() > self.waiting + SLOTS_SPARE;
-        let due = if is_more { self.peaked + SCOPES_QUIET } else { self.used + SCOPES_SLEEP };
-        // A set that is in use has nothing to give up now.
-        Some(if due > now { due } else { now + SCOPES_QUIET })
+        let quiet =
+            if is_more && self.peaked + SCOPES_QUIET > now { self.peaked } else { now } + SCOPES_QUIET;
+        let sleep = self.used + SCOPES_SLEEP;
+        Some(if sleep > now { sleep.min(quiet) } else { quiet })
     }
 }
 
@@ -170,7 +187,7 @@ mod tests {
         assert_eq!(set.due(now), Some(now + SCOPES_QUIET));
         assert_eq!(set.surplus(now + SCOPES_QUIET).len(), 10 - SLOTS_SPARE);
         (SLOTS_SPARE..10).for_each(|_| set.lose_one());
-        assert_eq!(set.due(now), Some(now + SCOPES_SLEEP));
+        assert_eq!(set.due(now + SCOPES_SLEEP / 2), Some(now + SCOPES_SLEEP / 2 + SCOPES_QUIET));
         assert_eq!(set.surplus(now + SCOPES_SLEEP).len(), SLOTS_SPARE);
         (0..SLOTS_SPARE).for_each(|_| set.lose_one());
         assert_eq!(set.due(now + SCOPES_SLEEP), None);
