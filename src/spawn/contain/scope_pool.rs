@@ -27,7 +27,7 @@ use super::shared::{
     SlotResources, TellNews,
 };
 use super::slot::SlotSort;
-use super::slot_pool::SlotFailure;
+use super::slot_pool::{SlotFailure, is_lacking};
 
 /// The scope that a call needs.
 #[derive(Clone, Copy, Debug)]
@@ -96,25 +96,27 @@ impl ScopePool {
         match want.mode {
             ScopeMode::Off => self.bare(),
             ScopeMode::Delegate => self.grouped(want).map_err(Refusal::no_scope),
-            ScopeMode::Require => self.required(want).map_err(|why| Refusal::NoScope(io::Error::other(why))),
+            ScopeMode::Require => self.required(want).map_err(SlotError::refusal),
             ScopeMode::Auto => match self.scoped(want) {
                 Ok(launcher) => Ok(launcher),
-                Err(why) => self.instead_of_scope(want, why),
+                // A limit of the scopes' slice holds: such a call does not run beside it.
+                Err(why @ SlotError::NoProcess(_)) => Err(why.refusal()),
+                Err(SlotError::NoScope(why)) => self.instead_of_scope(want, why),
             },
         }
     }
 
     /// Before a call is refused, the manager is looked for once more, if that was not done just now.
-    fn required(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
+    fn required(&self, want: &ScopeWant<'_>) -> Result<Launcher, SlotError> {
         let taken = self.scoped(want);
         let may_be_back = |why: &BusError| !matches!(why, BusError::Denied(_) | BusError::Silent);
         match &taken {
-            Err(why) if may_be_back(why) && want.resources.is_empty() => self.made(want),
+            Err(SlotError::NoScope(why)) if may_be_back(why) && want.resources.is_empty() => self.made(want),
             Ok(_) | Err(_) => taken,
         }
     }
 
-    fn scoped(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
+    fn scoped(&self, want: &ScopeWant<'_>) -> Result<Launcher, SlotError> {
         if want.resources.is_empty() { self.parked(want) } else { self.made(want) }
     }
 
@@ -227,7 +229,7 @@ impl ScopePool {
     }
 
     /// The launcher of a slot of the socket. Waits for a slot where none is free.
-    fn parked(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
+    fn parked(&self, want: &ScopeWant<'_>) -> Result<Launcher, SlotError> {
         let began = Instant::now();
         let mut tries = {
             let mut state = self.shared.state();
@@ -242,9 +244,7 @@ impl ScopePool {
                 match self.shared.claim(slot) {
                     Ok(launcher) => return Ok(launcher),
                     Err(SlotFailure::Spoilt) => {}
-                    Err(why) if tries == 0 || !why.is_slots() => {
-                        return Err(BusError::Failed(why.to_string()));
-                    }
+                    Err(why) if tries == 0 || !why.is_slots() => return Err(SlotError::new(why)),
                     Err(_) => tries -= 1,
                 }
                 continue;
@@ -305,9 +305,9 @@ impl ScopePool {
         }
     }
 
-    fn made(&self, want: &ScopeWant<'_>) -> Result<Launcher, BusError> {
+    fn made(&self, want: &ScopeWant<'_>) -> Result<Launcher, SlotError> {
         if let ManagerState::Gone(why @ BusError::NoAddress) = &self.shared.state().manager {
-            return Err(why.clone());
+            return Err(why.clone().into());
         }
         let (reply, answer) = mpsc::sync_channel(1);
         let (socket, resources) = (want.socket.clone(), want.resources.to_vec());
@@ -319,12 +319,42 @@ impl ScopePool {
             match answer.recv_timeout(left) {
                 Ok(made) => {
                     let claimed = self.shared.claim(FreeSlot::Empty(made?));
-                    return claimed.map_err(|why| BusError::Failed(why.to_string()));
+                    return claimed.map_err(SlotError::new);
                 }
                 // The scope maker may have connected meanwhile: then the call waits longer.
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
-                Err(_) => return Err(BusError::Silent),
+                Err(_) => return Err(BusError::Silent.into()),
             }
         }
+    }
+}
+
+/// Why a call gets no slot.
+enum SlotError {
+    /// The manager makes no scope, or one that cannot be used.
+    NoScope(BusError),
+    /// The kernel has no room for another process, by its own limits or those of the scopes' slice.
+    NoProcess(io::Error),
+}
+
+impl SlotError {
+    fn new(why: SlotFailure) -> Self {
+        match why {
+            SlotFailure::NoLauncher(source) if is_lacking(&source) => Self::NoProcess(source),
+            why => Self::NoScope(BusError::Failed(why.to_string())),
+        }
+    }
+
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::NoScope(why) => Refusal::NoScope(io::Error::other(why)),
+            Self::NoProcess(source) => Refusal::no_launcher(source),
+        }
+    }
+}
+
+impl From<BusError> for SlotError {
+    fn from(why: BusError) -> Self {
+        Self::NoScope(why)
     }
 }

@@ -27,6 +27,11 @@ use super::slot_set::SlotSet;
 /// The errors of a kernel that has no room for another process. Any other error may be the slot's.
 const LACKING: [Errno; 4] = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE];
 
+/// Whether the kernel has no room for another process.
+pub(super) fn is_lacking(source: &io::Error) -> bool {
+    LACKING.map(|errno| errno as i32).contains(&errno_of(source))
+}
+
 /// Stopped scopes that are heard of at one time.
 const STOPPED_BATCH: usize = 16;
 
@@ -70,10 +75,11 @@ impl SharedSlots {
         let launcher = match ordered.arrive() {
             Ok(launcher) => launcher,
             Err((scope, source)) => {
-                let is_good = LACKING.map(|errno| errno as i32).contains(&errno_of(&source));
+                let is_good = is_lacking(&source);
                 return Err(self.take_apart(scope, source, is_good));
             }
         };
+        self.pool.note_made();
         let is_untouched = |scope: &CallScope| scope.is_untouched(launcher.pid(), self.changes());
         if launcher.scope().is_none_or(is_untouched) {
             return Ok(launcher);

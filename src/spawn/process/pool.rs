@@ -202,6 +202,11 @@ impl LauncherPool {
         }
     }
 
+    /// Notes that the nursery has made a launcher in a group.
+    pub(in crate::spawn) fn note_made(&self) {
+        self.state.lock().has_made = true;
+    }
+
     /// The present nursery, or the last one.
     pub(in crate::spawn) fn nursery(&self) -> Option<Pid> {
         self.state.lock().nursery
