@@ -339,9 +339,12 @@ enum SlotError {
 
 impl SlotError {
     fn new(why: SlotFailure) -> Self {
+        let text = why.to_string();
         match why {
             SlotFailure::NoLauncher(source) if is_lacking(&source) => Self::NoProcess(source),
-            why => Self::NoScope(BusError::Failed(why.to_string())),
+            SlotFailure::Spoilt | SlotFailure::NoGroup(_) | SlotFailure::NoLauncher(_) => {
+                Self::NoScope(BusError::Failed(text))
+            }
         }
     }
 
