@@ -13,10 +13,12 @@ use std::path::Path;
 use std::process::Command;
 
 use serde::Serialize;
-use sluice::audit::{RecordAuthor, Caller, CapturedBytes, Manifest, CallStart, CallOutcome, JournalSink, StartedCall};
+use sluice::audit::{
+    CallOutcome, CallStart, Caller, CapturedBytes, JournalSink, Manifest, RecordAuthor, StartedCall,
+};
+use sluice::cgroup::CgroupUsage;
 use sluice::ids::{ClaimedWord, SocketName};
 use sluice::rules::{BoundWord, JournalMode, MatchedRule, Policy};
-use sluice::cgroup::{CgroupUsage};
 use sluice::sys::Sender;
 use sluice::wire::{Request, Status};
 
@@ -154,6 +156,7 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &MatchedRule) -> io::Re
         caller: &caller,
         child: 1001,
         scope: "off",
+        group: None,
         cgroup: None,
         captures: [None; 3],
         policy: policy.hash(),
