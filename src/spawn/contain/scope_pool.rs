@@ -1,7 +1,7 @@
-//! Launchers that are each in a scope of their own, as calls get them. A call takes a launcher that is parked
-//! for its socket, or waits for one. The scopes are made by one thread, in `scope_maker.rs`, which alone
-//! speaks to the manager. Where the manager makes none and a cgroup is delegated to the broker,
-//! `delegated.rs` makes groups instead.
+//! Launchers that are each in a group of their own, as calls get them. A call takes a free slot of its socket
+//! (`slot_pool.rs`), or waits for one. Scopes are made by one thread, in `scope_maker.rs`, which alone speaks
+//! to the manager. Where the manager makes none and a cgroup is delegated to the broker, calls get groups
+//! there instead.
 
 use std::io;
 use std::sync::Arc;

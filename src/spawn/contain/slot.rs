@@ -282,8 +282,8 @@ impl ScopeSlot {
 
 /// Sets what the manager cannot set on the call's behalf: the scope holds the anchor too, which is not to
 /// count as one of the call's tasks, nor to be killed with them; and the peak of memory of a group goes over
-/// the limit of the scope for a moment. Where the controller is missing, the limit
-/// does not hold, as with a manager's own.
+/// the limit of the scope for a moment. Where the controller is missing, the limit does not hold, as with a
+/// manager's own.
 fn set_own_limits(group: &Cgroup, resources: &[Resource]) -> Result<(), LimitError> {
     let is_groups = |resource: &&Resource| {
         let is_key =
