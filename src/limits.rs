@@ -16,6 +16,8 @@ pub const LISTING_BYTES_MAX: usize = 64 * 1024;
 pub const REPLY_BYTES: usize = 12;
 /// Most bytes of the reply to a request for the listing.
 pub const LISTING_REPLY_BYTES_MAX: usize = REPLY_BYTES + 4 + LISTING_BYTES_MAX;
+/// Most bytes of a frame's payload on a reply pipe (version 2).
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// Most bytes of the reason that a caller is given for a call without an exit status.
 pub const REASON_BYTES_MAX: usize = 1024;
 /// Most bytes of the message that holds this reason.

@@ -15,6 +15,7 @@ mod index;
 mod lexer;
 mod lint;
 mod listing;
+mod listing_json;
 mod load;
 mod lower;
 mod matcher;

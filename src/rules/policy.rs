@@ -12,6 +12,7 @@ use crate::limits::FIRST_HANDED_FD;
 
 use super::index::{Candidates, RuleIndex};
 use super::listing::listing;
+use super::listing_json::listing_json;
 use super::matcher::{LocatedPath, PathArgument, PathResolver, RuleMismatch, fit, shortened, slots};
 use super::miss::MissReason;
 use super::regex_machine::{StepBudget, Turns};
@@ -107,6 +108,11 @@ impl Policy {
     /// The listing of the rules for callers.
     pub fn listing(&self) -> String {
         listing(&self.rules)
+    }
+
+    /// The listing of the rules for programs: one line of JSON.
+    pub fn listing_json(&self) -> String {
+        listing_json(&self.rules)
     }
 
     /// The identity of the rules in force, as 64 hexadecimal digits: SHA-256 over the files, in order, and

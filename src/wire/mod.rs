@@ -1,17 +1,17 @@
-//! Turns bytes into messages and back, version 1. Pure: no descriptor, no clock, no I/O. A decoder reads
-//! through [`MessageReader`] and accounts for every byte. Start with `request.rs`; the format is in
-//! REFERENCE.md.
+//! Turns bytes into messages and back. Pure: no descriptor, no clock, no I/O. A decoder reads through
+//! [`MessageReader`] and accounts for every byte. Start with `v1/request.rs` and `v2/request.rs`; the format
+//! is in REFERENCE.md.
 
 #![forbid(unsafe_code)]
 
-mod explanation;
 mod header;
 mod reader;
-mod reply;
-mod request;
+mod status;
+mod v1;
+pub mod v2;
+mod words;
 
-pub use explanation::Explanation;
-pub use header::{MAGIC, VERSION};
-pub use reader::{Malformed, MessageReader};
-pub use reply::{Reply, Status};
-pub use request::Request;
+pub use header::{MAGIC, VERSION_1, VERSION_2};
+pub use reader::{Malformed, MessageReader, version_of};
+pub use status::Status;
+pub use v1::{Explanation, Reply, Request};

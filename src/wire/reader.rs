@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::header::{MAGIC, VERSION};
+use super::header::MAGIC;
 
 /// Why bytes are not a message. The caller is answered `PROTO`; the record says which variant it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +13,16 @@ pub enum Malformed {
     Trailing(usize),
     /// The first word is not the magic.
     Magic(u32),
-    /// The second word is not the version of this protocol.
+    /// The second word is not a version of this protocol, or not the one of this connection.
     Version(u32),
+    /// The third word is no kind of request (version 2).
+    RequestKind(u32),
+    /// The format of a listing is none (version 2).
+    ListFormat(u32),
+    /// A call without a word (version 2).
+    NoWords,
+    /// A frame that is longer than its kind allows (version 2): its kind and length.
+    LongFrame(u32, u32),
     /// More words than allowed.
     TooManyWords(u32),
     /// A word longer than allowed.
@@ -40,6 +48,10 @@ impl fmt::Display for Malformed {
             Self::Trailing(bytes) => write!(f, "{bytes} bytes after the end of the message"),
             Self::Magic(word) => write!(f, "magic {word:#010x}"),
             Self::Version(version) => write!(f, "version {version}"),
+            Self::RequestKind(kind) => write!(f, "a request of kind {kind}"),
+            Self::ListFormat(format) => write!(f, "a listing in format {format}"),
+            Self::NoWords => write!(f, "a call without a word"),
+            Self::LongFrame(kind, bytes) => write!(f, "a frame of kind {kind} with {bytes} bytes"),
             Self::TooManyWords(count) => write!(f, "{count} words"),
             Self::LongWord(bytes) => write!(f, "a word of {bytes} bytes"),
             Self::NotUtf8 => write!(f, "a word that is not UTF-8"),
@@ -53,6 +65,14 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
+
+/// The version that a message names, whatever else is in it; `None` where its first word is not the magic, or
+/// a word is missing.
+pub fn version_of(message: &[u8]) -> Option<u32> {
+    let mut reader = MessageReader::new(message);
+    let magic = reader.u32().ok()?;
+    reader.u32().ok().filter(|_| magic == MAGIC)
+}
 
 /// The unread bytes of one message.
 #[derive(Debug)]
@@ -92,17 +112,14 @@ impl<'a> MessageReader<'a> {
         Ok(i32::from_le_bytes(*head))
     }
 
-    /// Reads the magic and the version, and checks them.
-    pub fn header(&mut self) -> Result<(), Malformed> {
+    /// Reads the magic and the version, which have to be those of this `version`.
+    pub fn header(&mut self, version: u32) -> Result<(), Malformed> {
         let magic = self.u32()?;
         if magic != MAGIC {
             return Err(Malformed::Magic(magic));
         }
-        let version = self.u32()?;
-        if version != VERSION {
-            return Err(Malformed::Version(version));
-        }
-        Ok(())
+        let found = self.u32()?;
+        if found == version { Ok(()) } else { Err(Malformed::Version(found)) }
     }
 
     /// The unread bytes.

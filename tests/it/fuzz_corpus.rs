@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 #[path = "../fuzz/properties/manifest.rs"]
 mod manifest;
+#[path = "../fuzz/properties/piped.rs"]
+mod piped;
 #[path = "../fuzz/properties/reply.rs"]
 mod reply;
 #[path = "../fuzz/properties/request.rs"]
@@ -38,6 +40,11 @@ fn request_seeds_keep_their_property() {
 #[test]
 fn reply_seeds_keep_their_property() {
     check("reply", reply::check);
+}
+
+#[test]
+fn piped_seeds_keep_their_property() {
+    check("piped", piped::check);
 }
 
 #[test]

@@ -49,6 +49,7 @@ mod tidy;
 mod told;
 mod tutorial;
 mod unserved;
+mod vectors;
 mod verify;
 mod waiting;
 mod wire;

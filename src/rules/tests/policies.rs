@@ -47,6 +47,25 @@ tar #opt #file... ; opens archives
 ";
 
 #[test]
+fn the_listing_for_programs_has_the_same_facts() {
+    let text = "; Show it.\ngit log -n #n #path...\n  n = [1-9]\n  path = in /tmp\n\nsay #what\n  allow_any = what\n";
+    let listing = load_text(text).expect("good rules").listing_json();
+    let bounds = r#""max_bytes":4096,"max_values""#;
+    let want = format!(
+        concat!(
+            r#"{{"rules":[{{"command":"git log -n <n> <path>...","about":["Show it."],"words":["git","log","-n","#,
+            r#"{{"slot":"n","regex":"[1-9]","dash":false,"many":false,{0}:1}},"#,
+            r#"{{"slot":"path","in":"/tmp","dash":false,"many":true,{0}:64}}]}},"#,
+            r#"{{"command":"say <what>","about":[],"words":["say","#,
+            r#"{{"slot":"what","dash":true,"many":false,{0}:1}}]}}]}}"#,
+            "\n"
+        ),
+        bounds
+    );
+    assert_eq!(listing, want);
+}
+
+#[test]
 fn settings_are_effective_once_loaded() {
     let policy = load_text(EXAMPLE).expect("the example is good");
     let [git, sh, tar] = policy.rules() else { panic!("three rules") };

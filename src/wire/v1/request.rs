@@ -4,10 +4,10 @@
 //! little-endian. `argc` 0 asks for the listing.
 
 use crate::ids::ClaimedWord;
-use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, MESSAGE_BYTES_MAX};
-
-use super::header::{MAGIC, VERSION};
-use super::reader::{Malformed, MessageReader};
+use crate::limits::MESSAGE_BYTES_MAX;
+use crate::wire::header::{MAGIC, VERSION_1};
+use crate::wire::reader::{Malformed, MessageReader};
+use crate::wire::words::{put_words, words, words_length};
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +25,8 @@ impl Request {
             return Err(Malformed::TooLarge(message.len()));
         }
         let mut reader = MessageReader::new(message);
-        reader.header()?;
-        let count = reader.u32()?;
-        if usize::try_from(count).map_or(true, |count| count > ARGC_MAX) {
-            return Err(Malformed::TooManyWords(count));
-        }
-        let words = (0..count).map(|_| word(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        reader.header(VERSION_1)?;
+        let words = words(&mut reader)?;
         reader.end()?;
         Ok(if words.is_empty() { Self::List } else { Self::Call(words) })
     }
@@ -42,38 +38,25 @@ impl Request {
             Self::Call(words) => words.as_slice(),
             Self::List => &[],
         };
-        let count = u32::try_from(words.len()).ok().filter(|_| words.len() <= ARGC_MAX)?;
-        // 12 bytes for the header, and 4 for the length of each word.
-        let bytes = words.iter().map(|word| 4 + word.as_str().len()).sum::<usize>() + 12;
-        let mut message = Vec::with_capacity(bytes);
-        for field in [MAGIC, VERSION, count] {
-            message.extend_from_slice(&field.to_le_bytes());
-        }
-        for word in words {
-            message.extend_from_slice(&u32::try_from(word.as_str().len()).ok()?.to_le_bytes());
-            message.extend_from_slice(word.as_str().as_bytes());
-        }
+        let mut message = Vec::with_capacity(8 + words_length(words));
+        message.extend_from_slice(&MAGIC.to_le_bytes());
+        message.extend_from_slice(&VERSION_1.to_le_bytes());
+        put_words(&mut message, words)?;
         (message.len() <= MESSAGE_BYTES_MAX).then_some(message)
     }
-}
-
-fn word(reader: &mut MessageReader<'_>) -> Result<ClaimedWord, Malformed> {
-    let length = reader.u32()?;
-    let bytes = usize::try_from(length).ok().filter(|&bytes| bytes <= ARG_BYTES_MAX);
-    let bytes = reader.bytes(bytes.ok_or(Malformed::LongWord(length))?)?;
-    let text = std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?;
-    ClaimedWord::new(text).ok_or(Malformed::Nul)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use crate::limits::ARG_BYTES_MAX;
+
     use super::*;
 
     fn frame(words: &[&[u8]]) -> Vec<u8> {
         let mut message = Vec::new();
-        for field in [MAGIC, VERSION, u32::try_from(words.len()).expect("a test's few words")] {
+        for field in [MAGIC, VERSION_1, u32::try_from(words.len()).expect("a test's few words")] {
             message.extend_from_slice(&field.to_le_bytes());
         }
         for word in words {

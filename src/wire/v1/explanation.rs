@@ -8,9 +8,8 @@
 use std::num::NonZeroU64;
 
 use crate::limits::REASON_BYTES_MAX;
-
-use super::header::{MAGIC, VERSION};
-use super::reader::{Malformed, MessageReader};
+use crate::wire::header::{MAGIC, VERSION_1};
+use crate::wire::reader::{Malformed, MessageReader};
 
 /// The reason why a call has no exit status, for its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Explanation {
         let length = u32::try_from(self.reason.len()).expect("a reason is at most 1 KiB");
         let mut message = Vec::with_capacity(20 + self.reason.len());
         message.extend_from_slice(&MAGIC.to_le_bytes());
-        message.extend_from_slice(&VERSION.to_le_bytes());
+        message.extend_from_slice(&VERSION_1.to_le_bytes());
         message.extend_from_slice(&self.call().unwrap_or(0).to_le_bytes());
         message.extend_from_slice(&length.to_le_bytes());
         message.extend_from_slice(self.reason.as_bytes());
@@ -58,7 +57,7 @@ impl Explanation {
     /// line, other errors as for a reply.
     pub fn decode(message: &[u8]) -> Result<Self, Malformed> {
         let mut reader = MessageReader::new(message);
-        reader.header()?;
+        reader.header(VERSION_1)?;
         let call = NonZeroU64::new(reader.u64()?);
         let length = reader.u32()?;
         let bytes = usize::try_from(length).ok().filter(|&bytes| bytes <= REASON_BYTES_MAX);
