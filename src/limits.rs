@@ -173,7 +173,8 @@ pub const LAUNCHERS_LEFT_MIN: usize = 2;
 pub const LAUNCHERS_ASKED_MAX: usize = 64;
 /// How often the parked launchers are looked at, in passing: a launcher that was killed is then reaped.
 pub const PARKED_ROUND: Duration = Duration::from_secs(1);
-/// Most descriptors that one running call holds.
+/// Most descriptors that one running call holds; of version 2, its adapter has two more, from the share of
+/// the connections that wait.
 pub const CALL_FDS_MAX: usize = 13;
 /// Descriptors that a call holds besides, where rules capture or hide terminals: captures, their
 /// directories, the relay's channel and handle.
@@ -331,6 +332,26 @@ pub const NURSERY_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const SEND_WAIT: Duration = Duration::from_secs(3);
 /// How long a launcher or relay may take to receive the descriptors of its request.
 pub const TAKING_MAX: Duration = Duration::from_secs(5);
+/// How often an adapter tries to send a request's descriptors on while the user has too many in flight, with
+/// a rest of [`SEND_RETRY`] between two tries.
+pub const ADAPTER_SEND_TRIES: u32 = 1500;
+/// How long an adapter may take after a call to close the caller's pipes, before it is killed.
+pub const ADAPTER_PATIENCE: Duration = Duration::from_secs(5);
+/// How long after a call an adapter counts as late: usually it needs microseconds.
+pub const ADAPTER_LATE: Duration = Duration::from_millis(100);
+/// Adapters without a request that are kept for the next one.
+pub const ADAPTERS_IDLE_MAX: usize = 4;
+/// Adapters of one socket that are late, or were killed and have not ended; with as many, the socket's next
+/// requests of version 2 are refused.
+pub const SOCKET_ADAPTERS_STUCK_MAX: usize = 64;
+/// Most bytes of frames that an adapter is sent in one message.
+pub const FRAME_PIECE_BYTES: usize = 4096;
+/// How long a thread waits until an adapter takes the next piece of a listing.
+pub const FRAME_SEND_MAX: Duration = Duration::from_secs(1);
+/// How long after one forwarded signal the next one is forwarded, at the earliest.
+pub const SIGNAL_INTERVAL: Duration = Duration::from_millis(1);
+/// How long a call waits for its place before its caller is told.
+pub const QUEUED_AFTER: Duration = Duration::from_secs(1);
 /// How long the sender rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
 

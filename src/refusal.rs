@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX, TAKING_MAX};
+use crate::limits::{REQUEST_FDS, SILENCE_CROWDED, SILENCE_MAX, SOCKET_ADAPTERS_STUCK_MAX, TAKING_MAX};
 use crate::rules::PolicyMiss;
 use crate::sys::{UnfitKind, UnfitStdio};
 use crate::text::visible;
+use crate::wire::v2::{CALL_FDS, LIST_FDS};
 use crate::wire::{Malformed, Status};
 
 /// Why a request did not run. One variant per thing an operator would do differently.
@@ -26,6 +27,10 @@ pub enum Refusal {
     Crowded,
     /// The descriptors cannot be a command's stdio.
     Descriptors(DescriptorFault),
+    /// The descriptors of a request of version 2 cannot be used.
+    PipedDescriptors(DescriptorFault),
+    /// Too many processes hang on the pipes of earlier requests of version 2 at the socket.
+    AdaptersStuck,
     /// The kernel does not give the sender's credentials.
     NoCredentials,
     /// The rule's program is not there, or cannot be run.
@@ -127,10 +132,11 @@ impl Refusal {
         match self {
             Self::NoRule(_) | Self::BrokenRules { .. } => Status::NO_RULE,
             Self::Malformed(_) | Self::Silence | Self::Crowded => Status::PROTO,
-            Self::Descriptors(_) => Status::FDS,
+            Self::Descriptors(_) | Self::PipedDescriptors(_) => Status::FDS,
             Self::NoCredentials => Status::PEER,
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
             Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => Status::SPAWN,
+            Self::AdaptersStuck => Status::SPAWN,
             Self::Untrusted { .. } | Self::Unsettled | Self::Failed => Status::SPAWN,
             Self::AuditLost { .. } | Self::CaptureLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
@@ -169,6 +175,7 @@ impl Refusal {
             Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
                 self.to_string()
             }
+            Self::PipedDescriptors(_) | Self::AdaptersStuck => self.to_string(),
             Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => self.to_string(),
             Self::Unsettled | Self::Failed => self.to_string(),
         }
@@ -181,7 +188,8 @@ impl Refusal {
             Self::Malformed(_) => "malformed",
             Self::Silence => "silence",
             Self::Crowded => "crowded",
-            Self::Descriptors(_) => "fds",
+            Self::Descriptors(_) | Self::PipedDescriptors(_) => "fds",
+            Self::AdaptersStuck => "no_launcher",
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
             Self::Untrusted { .. } => "exe_untrusted",
@@ -217,6 +225,16 @@ impl fmt::Display for Refusal {
                 )
             }
             Self::Descriptors(descriptors) => descriptors.fmt(f),
+            Self::PipedDescriptors(DescriptorFault::Count(count)) => {
+                write!(
+                    f,
+                    "{count} descriptors; with a call come {CALL_FDS}, with a request for the listing {LIST_FDS}"
+                )
+            }
+            Self::PipedDescriptors(descriptors) => descriptors.fmt(f),
+            Self::AdaptersStuck => {
+                write!(f, "{SOCKET_ADAPTERS_STUCK_MAX} processes hang on the pipes of earlier requests")
+            }
             Self::NoCredentials => write!(f, "the sender's credentials cannot be read"),
             Self::Unresolved { program, source } => write!(f, "{program}: {source}"),
             Self::Untrusted { program, why } => write!(f, "{program}: {why}"),

@@ -20,6 +20,8 @@ pub(super) trait Candidate {
     fn bytes(&self) -> usize;
     /// Notes that there is no place for the call now.
     fn note_wait(&mut self);
+    /// Tells the caller, once, that the call waits, because so many calls run as `limit` allows.
+    fn tell_wait(&mut self, limit: u32);
 }
 
 /// The order in which calls came: of two that wait for a place, the earlier one gets it.
@@ -153,6 +155,17 @@ impl<G: Candidate> Admission<G> {
         places.waiting.remove(at)
     }
 
+    /// Tells the callers of waiting calls, those of version 2, which limit is full.
+    pub(super) fn tell_waiting(&self) {
+        let mut places = self.places.lock();
+        let mut waiting = std::mem::take(&mut places.waiting);
+        for (_, candidate) in &mut waiting {
+            let limit = places.full_limit(candidate);
+            candidate.tell_wait(limit);
+        }
+        places.waiting = waiting;
+    }
+
     /// Puts back a call that was taken out.
     pub(super) fn put_back(&self, turn: ArrivalOrder, candidate: G) {
         self.places.lock().wait(turn, candidate);
@@ -175,6 +188,12 @@ impl<G: Candidate> AdmissionState<G> {
     fn has_room(&self, candidate: &G) -> bool {
         let of_rule = self.of_rule.get(candidate.rule()).copied().unwrap_or(0);
         self.running < candidate.socket_limit() && candidate.rule_limit().is_none_or(|limit| of_rule < limit)
+    }
+
+    /// The limit for which a call waits: its rule's, where that one is full, else its socket's.
+    fn full_limit(&self, candidate: &G) -> u32 {
+        let of_rule = self.of_rule.get(candidate.rule()).copied().unwrap_or(0);
+        candidate.rule_limit().filter(|&limit| of_rule >= limit).unwrap_or(candidate.socket_limit())
     }
 
     fn take(&mut self, turn: ArrivalOrder, candidate: &G) -> RunSlot {
@@ -221,6 +240,7 @@ mod tests {
         socket_limit: u32,
         number: u32,
         waited: bool,
+        told: Option<u32>,
     }
 
     impl Candidate for Name {
@@ -239,16 +259,26 @@ mod tests {
         fn note_wait(&mut self) {
             self.waited = true;
         }
+        fn tell_wait(&mut self, limit: u32) {
+            self.told = Some(limit);
+        }
     }
 
     /// A call of a socket for two calls at once.
     fn candidate(rule: &str, rule_limit: Option<u32>) -> Name {
-        Name { rule: rule.into(), rule_limit, socket_limit: 2, number: 0, waited: false }
+        Name { rule: rule.into(), rule_limit, socket_limit: 2, number: 0, waited: false, told: None }
     }
 
     /// One of many calls, of a socket that is never full.
     fn numbered(rule: &str, rule_limit: u32, number: u32) -> Name {
-        Name { rule: rule.into(), rule_limit: Some(rule_limit), socket_limit: 100, number, waited: false }
+        Name {
+            rule: rule.into(),
+            rule_limit: Some(rule_limit),
+            socket_limit: 100,
+            number,
+            waited: false,
+            told: None,
+        }
     }
 
     fn placed(entered: Option<(RunSlot, Name)>) -> RunSlot {
@@ -272,6 +302,18 @@ mod tests {
         assert!(*next.rule == *"b" && next.waited);
         assert!(admission.leave(&ticket).placed.is_none());
         assert_eq!(admission.running(), 1);
+    }
+
+    #[test]
+    fn who_waits_is_told_the_limit_that_is_full() {
+        let admission = Admission::new(8);
+        placed(admission.enter(candidate("a", Some(1))));
+        assert!(admission.enter(candidate("a", Some(1))).is_none());
+        placed(admission.enter(candidate("b", None)));
+        assert!(admission.enter(candidate("b", None)).is_none());
+        admission.tell_waiting();
+        let told: Vec<_> = admission.turn_out().iter().map(|waiting| waiting.told).collect();
+        assert_eq!(told, [Some(1), Some(2)]);
     }
 
     #[test]

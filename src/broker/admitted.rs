@@ -66,6 +66,10 @@ impl Candidate for AdmittedCall {
     fn note_wait(&mut self) {
         self.allowed.waited = true;
     }
+
+    fn tell_wait(&mut self, limit: u32) {
+        self.client.tell_wait(limit);
+    }
 }
 
 impl AllowedCall {

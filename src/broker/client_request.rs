@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use crate::audit::Caller;
 use crate::ids::{CallId, ClaimedWord};
+use crate::wire::v2::{CallEnd, Frame};
 use crate::wire::{Explanation, Reply, Status};
 
 use super::connection::Connection;
@@ -17,12 +18,17 @@ pub(super) struct ClientRequest {
     pub(super) argv: Vec<ClaimedWord>,
     /// The call's number, where something had to be named by it before its first record.
     pub(super) call: Cell<Option<CallId>>,
+    /// Whether the caller was told the number of its call.
+    is_told: Cell<bool>,
+    /// Whether the caller was told that its call waits.
+    told_wait: bool,
 }
 
 impl ClientRequest {
     /// The request that waits on a connection, not looked at yet.
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, caller: None, argv: Vec::new(), call: Cell::new(None) }
+        let (call, is_told) = (Cell::new(None), Cell::new(false));
+        Self { connection, caller: None, argv: Vec::new(), call, is_told, told_wait: false }
     }
 
     /// The sender of the message; where no message was looked at, the process that connected.
@@ -31,16 +37,58 @@ impl ClientRequest {
         self.caller.clone().or_else(connector)
     }
 
-    /// Sends the answer. An error is ignored: the caller has left then.
-    pub(super) fn reply(&self, reply: &Reply) {
-        self.connection.answer(&reply.encode());
+    /// Sends the listing. An error is ignored, as with every answer: the caller has left then.
+    pub(super) fn answer_listing(&self, text: String) {
+        if self.connection.is_line() {
+            self.connection.send_frames(&Frame::Listing(text).encode());
+        } else {
+            self.connection.answer(&Reply::Listing(text).encode());
+        }
     }
 
-    /// Sends the answer to a call without an exit status, and in a message of its own the call's number and
-    /// the reason. A client that reads one message never sees the second.
-    pub(super) fn reply_why(&self, status: Status, call: Option<CallId>, why: &str) {
-        self.reply(&Reply::Status(status));
+    /// Sends the answer to a call that ended with an exit status, or after a timeout.
+    pub(super) fn answer_end(&self, call: CallId, end: CallEnd, why: Option<&str>) {
+        match why {
+            _ if self.connection.is_line() => {
+                let mut frames = self.started_frame(call);
+                frames.extend(Frame::Done(end).encode());
+                self.connection.send_frames(&frames);
+            }
+            Some(why) => self.answer_why(end.status, Some(call), why),
+            None => self.connection.answer(&Reply::Status(end.status).encode()),
+        }
+    }
+
+    /// Sends the answer to a call without an exit status: the call's number and the reason. In version 1 they
+    /// come in a message of their own, which a client that reads one message never sees.
+    pub(super) fn answer_why(&self, status: Status, call: Option<CallId>, why: &str) {
+        if self.connection.is_line() {
+            let mut reason = call.map(|call| format!("call {call}: ")).unwrap_or_default();
+            reason.push_str(why);
+            return self.connection.send_frames(&Frame::Refused { status, reason }.encode());
+        }
+        self.connection.answer(&Reply::Status(status).encode());
         let explanation = Explanation::new(call.map(CallId::get), why);
         self.connection.answer(&explanation.encode());
+    }
+
+    /// Tells a caller of version 2 the number of its call, once.
+    pub(super) fn tell_started(&self, call: CallId) {
+        if self.connection.is_line() {
+            self.connection.send_frames(&self.started_frame(call));
+        }
+    }
+
+    /// The frame with the call's number, unless it was sent.
+    fn started_frame(&self, call: CallId) -> Vec<u8> {
+        let is_told = self.is_told.replace(true);
+        if is_told { Vec::new() } else { Frame::Started { call: call.get() }.encode() }
+    }
+
+    /// Tells a caller of version 2, once, that its call waits for its place.
+    pub(super) fn tell_wait(&mut self, limit: u32) {
+        if self.connection.is_line() && !std::mem::replace(&mut self.told_wait, true) {
+            self.connection.send_frame_now(&Frame::Queued { limit }.encode());
+        }
     }
 }

@@ -11,10 +11,12 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::limits::SECOND_REQUESTS_MAX;
-use crate::spawn::CloseMode;
+use crate::limits::{FRAME_PIECE_BYTES, FRAME_SEND_MAX, SECOND_REQUESTS_MAX};
+use crate::refusal::Refusal;
+use crate::spawn::{CallerLine, CloseMode, StopSignal};
 use crate::sys::{self, Sender};
 
+use super::adapters::LentAdapter;
 use super::closing::ConnectionCloser;
 
 /// A connection, with its peer, and the state of the messages in it as far as that is known.
@@ -31,7 +33,12 @@ pub(super) struct Connection {
     /// Whether another process may be taking a message out: then the broker must not look at the messages.
     is_lent: Cell<bool>,
     is_answered: Cell<bool>,
+    /// Whether version 2 was spoken on it: then it carries any number of requests.
+    is_shared: Cell<bool>,
     content: Cell<ConnectionContent>,
+    /// The adapter at the other end, where this is the line of a request of version 2. Dropped after the line
+    /// is closed.
+    adapter: Option<LentAdapter>,
 }
 
 /// The messages in a connection, as far as they are known.
@@ -47,10 +54,52 @@ enum ConnectionContent {
 impl Connection {
     /// A connection that was accepted at a socket, by its index.
     pub(super) fn new(fd: OwnedFd, socket: usize, closing: Arc<ConnectionCloser>) -> Self {
-        let [is_taken, is_lent, is_answered] = [const { Cell::new(false) }; 3];
-        let content = Cell::new(ConnectionContent::Unknown);
         let connector = sys::connector(fd.as_fd()).ok();
-        Self { fd: Some(fd), connector, socket, closing, is_taken, is_lent, is_answered, content }
+        Self::of(fd, connector, socket, closing, None)
+    }
+
+    /// The broker's end of the line to an adapter that serves a request from `shared`.
+    pub(super) fn line(fd: OwnedFd, shared: &Self, adapter: LentAdapter) -> Self {
+        Self::of(fd, shared.connector, shared.socket, shared.closing.clone(), Some(adapter))
+    }
+
+    fn of(
+        fd: OwnedFd,
+        connector: Option<Sender>,
+        socket: usize,
+        closing: Arc<ConnectionCloser>,
+        adapter: Option<LentAdapter>,
+    ) -> Self {
+        let [is_taken, is_lent, is_answered, is_shared] = [const { Cell::new(false) }; 4];
+        let content = Cell::new(ConnectionContent::Unknown);
+        let fd = Some(fd);
+        Self { fd, connector, socket, closing, is_taken, is_lent, is_answered, is_shared, content, adapter }
+    }
+
+    /// The index of the socket at which it was accepted.
+    pub(super) fn socket(&self) -> usize {
+        self.socket
+    }
+
+    /// Whether this is the line of a request of version 2.
+    pub(super) fn is_line(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// Notes that version 2 was spoken on it.
+    pub(super) fn share(&self) {
+        self.is_shared.set(true);
+    }
+
+    /// Whether it carries any number of requests, and nothing is known to keep it from carrying the next.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_shared.get() && !self.is_lent.get()
+    }
+
+    /// The caller, as a running call hears it.
+    pub(super) fn caller(&self) -> CallerLine<'_> {
+        let fd = self.as_fd();
+        if self.is_line() { CallerLine::line(fd) } else { CallerLine::connection(fd) }
     }
 
     /// The process that connected, where the kernel says so.
@@ -71,7 +120,7 @@ impl Connection {
 
     /// Whether the caller has closed its end.
     pub(super) fn is_over(&self) -> bool {
-        self.shows(PollFlags::empty(), Instant::now()).unwrap_or(true)
+        sys::poll_until(&mut [self.caller().hangup()], Some(Instant::now())).unwrap_or(true)
     }
 
     fn shows(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
@@ -89,16 +138,50 @@ impl Connection {
         self.is_taken.set(true);
     }
 
+    /// Notes that the adapter has taken one of many requests, and that its copy of the connection is gone.
+    pub(super) fn note_request_taken(&self) {
+        self.is_lent.set(false);
+    }
+
+    /// Notes that the request in it cannot be taken, so that it can carry no other.
+    pub(super) fn give_up(&self) {
+        self.is_shared.set(false);
+    }
+
+    /// Waits until the adapter at the other end of this line has its request, and gives the number of
+    /// descriptors that came with it.
+    pub(super) fn await_taken(&self, stop: StopSignal<'_>) -> Result<usize, Refusal> {
+        let adapter = self.adapter.as_ref().ok_or(Refusal::Failed)?;
+        adapter.adapter().await_taken(stop)
+    }
+
     /// Sends an answer. An error is ignored: the caller has left then.
     pub(super) fn answer(&self, message: &[u8]) {
         self.is_answered.set(true);
         drop(sys::send(self.as_fd(), message, &[]));
     }
 
+    /// Sends bytes of frames in pieces that the adapter has room for. Gives up on an adapter that takes none
+    /// for [`FRAME_SEND_MAX`], because its caller reads nothing.
+    pub(super) fn send_frames(&self, bytes: &[u8]) {
+        self.is_answered.set(true);
+        for piece in bytes.chunks(FRAME_PIECE_BYTES) {
+            let give_up = Some(Instant::now() + FRAME_SEND_MAX);
+            if sys::send_patiently(self.as_fd(), piece, &[], give_up).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Sends a short frame, if there is room for it now.
+    pub(super) fn send_frame_now(&self, bytes: &[u8]) {
+        drop(sys::send_patiently(self.as_fd(), bytes, &[], Some(Instant::now())));
+    }
+
     /// Lets no more messages in, and returns how many messages wait behind the first one, as far as they are
     /// counted. Messages without descriptors are taken out.
     pub(super) fn count_rest(&self) -> usize {
-        if self.is_lent.get() {
+        if self.is_lent.get() || self.is_shared.get() || self.is_line() {
             return 0;
         }
         self.stop_receiving();

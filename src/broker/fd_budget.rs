@@ -38,6 +38,7 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 pub(super) fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, LoadError> {
     let spare = spare_descriptors(needed)?;
     let event_loop = (spare / 2).clamp(1, PENDING_CONNECTIONS_MAX);
+    // A request that waits holds up to three: its line, and those of its adapter.
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
     Ok(QueueLimits { event_loop, waiting })
 }

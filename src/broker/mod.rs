@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod adapters;
 mod admission;
 mod admitted;
 mod call;

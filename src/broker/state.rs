@@ -1,21 +1,25 @@
 //! The state that the broker's threads share.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::audit::{Caller, RefusedRequest};
 use crate::ids::{CallId, SocketName};
-use crate::limits::SOCKET_THREADS_SPARE;
+use crate::limits::{QUEUED_AFTER, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
 use crate::rules::ScopeMode;
 use crate::sd::Notifier;
 use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool};
 use crate::sys::Locked;
 
+use super::adapters::AdapterPool;
 use super::admission::Admission;
 use super::admitted::AdmittedCall;
 use super::closing::ConnectionCloser;
 use super::config::ServeError;
+use super::connection::Connection;
 use super::deferred_entry::DeferredEntry;
 use super::events::BrokerEvents;
 use super::notice::SayNotice;
@@ -39,6 +43,11 @@ pub(super) struct Broker {
     pub(super) reaper: Arc<Reaper>,
     pub(super) pool: Arc<LauncherPool>,
     pub(super) closing: Arc<ConnectionCloser>,
+    pub(super) adapters: Arc<AdapterPool>,
+    /// Connections of version 2 from which a request was taken, until the accept loop watches them again.
+    pub(super) returned: Locked<Vec<Connection>>,
+    /// When to look at which socket for calls whose callers are to be told that they wait, by time.
+    pub(super) queued: Locked<VecDeque<(Instant, usize)>>,
     pub(super) scopes: ScopePool,
     pub(super) say: SayNotice,
     pub(super) events: Arc<BrokerEvents>,
@@ -97,6 +106,7 @@ impl Broker {
         let scopes = begin_scopes(&pool, &reaper, &environment, &scope_modes(&rulesets), say, change)?;
         let closing =
             ConnectionCloser::begin(sockets.len(), &pool, &reaper).map_err(ServeError::NoProcess)?;
+        let adapters = AdapterPool::new(&pool, &reaper);
         Ok(Self {
             sockets,
             rulesets,
@@ -107,6 +117,9 @@ impl Broker {
             reaper,
             pool,
             closing,
+            adapters,
+            returned: Locked::default(),
+            queued: Locked::default(),
             scopes,
             say,
             events,
@@ -177,6 +190,38 @@ impl Broker {
     /// Takes the sockets that need such a thread.
     pub(super) fn take_waiting(&self) -> Vec<usize> {
         std::mem::take(&mut self.unhandled.lock())
+    }
+
+    /// Has a connection of version 2 watched for its next request.
+    pub(super) fn watch_again(&self, connection: Connection) {
+        self.returned.lock().push(connection);
+        self.events.wake();
+    }
+
+    /// Notes that a call of version 2 has begun to wait at a socket.
+    pub(super) fn note_queued(&self, socket: &ServedSocket) {
+        let Some(index) = self.sockets.iter().position(|other| std::ptr::eq(other, socket)) else { return };
+        let mut queued = self.queued.lock();
+        queued.push_back((Instant::now() + QUEUED_AFTER, index));
+        if queued.len() == 1 {
+            self.events.wake();
+        }
+    }
+
+    /// When the next waiting call may have waited for so long that its caller is told.
+    pub(super) fn next_queued(&self) -> Option<Instant> {
+        self.queued.lock().front().map(|(due, _)| *due)
+    }
+
+    /// Tells callers that have waited for their place for `QUEUED_AFTER`.
+    pub(super) fn tell_queued(&self, now: Instant) {
+        loop {
+            let mut queued = self.queued.lock();
+            let Some((_, index)) = queued.front().copied().filter(|(due, _)| *due <= now) else { return };
+            queued.retain(|&(due, other)| other != index || due > now);
+            drop(queued);
+            self.sockets[index].admission.tell_waiting();
+        }
     }
 
     /// Notes that a call came or went.

@@ -307,7 +307,7 @@ impl<'a> UnservedBroker<'a> {
     /// Puts a refusal on record, then answers with it, and puts further messages of the caller on record.
     fn refuse(&mut self, index: usize, client: &ClientRequest, refusal: &Refusal) {
         self.record(index, client, refusal);
-        client.reply_why(refusal.status(), None, &refusal.told());
+        client.answer_why(refusal.status(), None, &refusal.told());
         for _ in 0..client.connection.count_rest() {
             self.record(index, client, &Refusal::Malformed(Malformed::Second));
         }

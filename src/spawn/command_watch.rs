@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::audit::EndCause;
 use crate::cgroup::OomWatch;
-use crate::limits::{DESCRIPTION_DELAY, KILL_ROUND, TERM_GRACE};
+use crate::limits::{DESCRIPTION_DELAY, KILL_ROUND, SIGNAL_INTERVAL, TERM_GRACE};
 use crate::rules::{BackgroundMode, HangupAction};
 use crate::spawn::contain::members::CallMembers;
 use crate::spawn::contain::scope::CallScope;
@@ -17,15 +18,18 @@ use crate::spawn::process::launcher::Launcher;
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stream::relay::Relay;
 use crate::sys;
+use crate::wire::v2::FORWARDED_SIGNALS;
 
+use super::caller_line::{CallerLine, CallerNews};
+use super::forward::forward;
 use super::stop::StopSignal;
 
 /// The events that a running call is watched for, and the rule's settings on how to act on them.
 pub struct SupervisedCall<'a> {
     /// The broker's children.
     pub reaper: &'a Reaper,
-    /// The caller's connection.
-    pub connection: BorrowedFd<'a>,
+    /// The caller.
+    pub caller: CallerLine<'a>,
     /// The broker's stop.
     pub stop: StopSignal<'a>,
     /// When the rule's timeout fires.
@@ -38,7 +42,7 @@ pub struct SupervisedCall<'a> {
     pub relay: Option<&'a Relay>,
     /// Called once, when the command was told its plan: the time while it begins.
     pub begun: &'a dyn Fn(),
-    /// Called once, when a command in a scope has run for [`DESCRIPTION_DELAY`].
+    /// Called once, when a command has run for [`DESCRIPTION_DELAY`].
     pub lasts: &'a dyn Fn(),
     /// Called when processes that the command left go on in its scope.
     pub keeps: &'a dyn Fn(),
@@ -63,6 +67,12 @@ pub(super) struct CommandWatch<'a> {
     scope: Option<&'a CallScope>,
     /// When the call counts as one that lasts.
     lasts: Option<Instant>,
+    /// The command, for signals that the caller has forwarded to it.
+    command: Option<Pid>,
+    /// Signals for a process that is not the command yet.
+    held: Vec<Signal>,
+    /// Whether the caller is gone, and the call goes on (`on_hangup = keep`).
+    is_alone: bool,
     /// When the processes of the call are killed that were sent SIGTERM by a manager, or after an OOM kill.
     kill_at: Option<Instant>,
 }
@@ -76,14 +86,27 @@ impl<'a> CommandWatch<'a> {
             members: call.members(launcher),
             kills: scope.and_then(CallScope::fatal_kills),
             scope,
-            lasts: scope.map(|_| Instant::now() + DESCRIPTION_DELAY),
+            lasts: Some(Instant::now() + DESCRIPTION_DELAY),
+            command: Some(launcher.command()),
+            held: Vec::new(),
+            is_alone: false,
             kill_at: None,
         }
     }
 
     /// The watch of a relay that still delivers what a command wrote.
     pub(super) fn of_relay() -> Self {
-        Self { end: None, members: None, kills: None, scope: None, lasts: None, kill_at: None }
+        Self {
+            end: None,
+            members: None,
+            kills: None,
+            scope: None,
+            lasts: None,
+            command: None,
+            held: Vec::new(),
+            is_alone: false,
+            kill_at: None,
+        }
     }
 
     /// Waits until the command has ended by itself (`None`), or until there is a reason to end the call.
@@ -96,7 +119,8 @@ impl<'a> CommandWatch<'a> {
             if self.end.is_none() && call.relay.is_none_or(Relay::is_calm) {
                 return Ok(None);
             }
-            let until = self.lasts.into_iter().chain(call.deadline).chain(self.kill_at).min();
+            let held = (!self.held.is_empty()).then(|| Instant::now() + SIGNAL_INTERVAL);
+            let until = self.lasts.into_iter().chain(call.deadline).chain(self.kill_at).chain(held).min();
             match self.next_event(call, until)? {
                 CallEvent::Ended => return Ok(None),
                 CallEvent::Cause(cause) => return Ok(Some(cause)),
@@ -113,6 +137,7 @@ impl<'a> CommandWatch<'a> {
     /// Does what is due.
     fn act_late(&mut self, call: &SupervisedCall<'_>) -> io::Result<()> {
         let now = Instant::now();
+        self.forward_held();
         if self.lasts.is_some_and(|lasts| lasts <= now) {
             self.lasts = None;
             (call.lasts)();
@@ -126,13 +151,12 @@ impl<'a> CommandWatch<'a> {
 
     fn next_event(&mut self, call: &SupervisedCall<'_>, until: Option<Instant>) -> io::Result<CallEvent> {
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        // No events are asked for: poll(2) reports the hangup in any case. A second request stays unread.
-        let hangup = || PollFd::new(call.connection, PollFlags::empty());
+        let hears = call.caller.has_signals() || call.on_hangup == HangupAction::Kill;
         let watched = [
             (WatchedFd::CommandEnd, self.end.map(readable)),
             (WatchedFd::Stop, Some(readable(call.stop.stopping))),
             (WatchedFd::Relay, call.relay.and_then(Relay::poll_fd)),
-            (WatchedFd::Caller, (call.on_hangup == HangupAction::Kill).then(hangup)),
+            (WatchedFd::Caller, (hears && !self.is_alone).then(|| call.caller.news())),
             (WatchedFd::OomKills, self.kills.as_ref().and_then(OomWatch::poll_fd)),
             (WatchedFd::Scope, self.scope.and_then(CallScope::stopped).map(readable)),
         ];
@@ -150,7 +174,7 @@ impl<'a> CommandWatch<'a> {
                 call.relay.inspect(|relay| relay.hear());
                 CallEvent::News
             }
-            Some(WatchedFd::Caller) => CallEvent::Cause(EndCause::Hangup),
+            Some(WatchedFd::Caller) => self.hear_caller(call),
             Some(WatchedFd::OomKills) => self.hear_kill()?,
             Some(WatchedFd::Scope) => {
                 let is_stopped = self.scope.take().is_some_and(CallScope::is_stopped);
@@ -158,6 +182,29 @@ impl<'a> CommandWatch<'a> {
             }
             None => CallEvent::News,
         })
+    }
+
+    /// Does what the caller wants, or ends the call of a caller that is gone.
+    fn hear_caller(&mut self, call: &SupervisedCall<'_>) -> CallEvent {
+        match call.caller.hear() {
+            CallerNews::Gone if call.on_hangup == HangupAction::Kill => {
+                return CallEvent::Cause(EndCause::Hangup);
+            }
+            CallerNews::Gone => self.is_alone = true,
+            CallerNews::Signal(signal) if self.held.len() < FORWARDED_SIGNALS.len() => {
+                self.held.push(signal);
+                self.forward_held();
+            }
+            CallerNews::Signal(_) | CallerNews::Nothing => {}
+        }
+        CallEvent::News
+    }
+
+    /// Forwards signals in their order, as soon as the launcher has become the command.
+    fn forward_held(&mut self) {
+        let Some(command) = self.command else { return self.held.clear() };
+        let sent = self.held.iter().take_while(|signal| forward(command, **signal)).count();
+        self.held.drain(..sent);
     }
 
     /// Ends the call where the kernel has killed one of its processes for want of memory.

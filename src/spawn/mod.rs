@@ -6,8 +6,10 @@
 
 #![deny(unsafe_code)]
 
+mod caller_line;
 mod command_watch;
 mod contain;
+mod forward;
 mod process;
 mod reap;
 mod resolve;
@@ -16,10 +18,12 @@ mod stop;
 mod stream;
 mod supervise;
 
+pub use caller_line::CallerLine;
 pub use command_watch::SupervisedCall;
 pub use contain::scope::CallScope;
 pub use contain::scope_pool::{ScopePool, ScopeWant};
 pub use contain::shared::{ScopeFallback, ScopeNews, TellNews};
+pub use process::adapted::{Adapter, AdapterProgress};
 pub use process::child::CloseMode;
 pub use process::failure::LaunchFailure;
 pub use process::launcher::{EndingLauncher, Launcher};

@@ -2,6 +2,7 @@
 //! nothing here allocates, can panic, or touches `errno`, which the two processes share.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
@@ -136,6 +137,14 @@ pub fn end_with_parent() -> nix::Result<()> {
     let arguments = [argument(libc::PR_SET_PDEATHSIG), argument(Signal::SIGKILL as i32)];
     // SAFETY: two numbers go in.
     unsafe { syscall::call(libc::SYS_prctl, arguments) }.map(drop)
+}
+
+/// Names this process for `ps`; at most 15 bytes count. `prctl(2)`, `PR_SET_NAME`, which always succeeds.
+#[allow(unsafe_code, reason = "nix's prctl sets errno")]
+pub fn set_name(name: &CStr) {
+    let arguments = [argument(libc::PR_SET_NAME), name.as_ptr().expose_provenance()];
+    // SAFETY: the name is a C string, and outlives the call.
+    unsafe { syscall::call(libc::SYS_prctl, arguments) }.ok();
 }
 
 /// Has the orphans below this process become its children. `prctl(2)`, `PR_SET_CHILD_SUBREAPER`.

@@ -19,6 +19,7 @@ mod memory;
 mod message;
 mod open_at;
 mod pidfd;
+mod piped;
 mod poll;
 mod program;
 mod raw_message;
@@ -56,7 +57,8 @@ pub use message::{
 };
 pub use open_at::{move_above, open_places};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};
-pub use poll::poll_until;
+pub use piped::{PipedFds, await_any, finish_sending, send_few, take_piped};
+pub use poll::{SENDER_DONE, poll_until};
 pub use program::is_before_exec;
 pub use raw_message::{discard, receive_few};
 pub use reap::{reap, was_signaled};

@@ -3,9 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::retry::uninterrupted;
+
+/// The other side of a connection sends nothing more (`POLLRDHUP`, which nix does not have, and for which
+/// `PollFd::any` gives `None`).
+pub const SENDER_DONE: PollFlags = PollFlags::from_bits_retain(libc::POLLRDHUP);
 
 /// Waits until one of `looked_at` is ready or the deadline has passed, and says whether one is. `poll(2)`.
 /// A deadline in the past looks once.

@@ -22,6 +22,20 @@ use super::unfit_stdio::{UnfitKind, UnfitStdio};
 /// (`Count(0)`). After an error every descriptor that came stays open without an owner: closing it might
 /// block for ever, so the end of this process closes them.
 pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[ChildFd; REQUEST_FDS], UnfitStdio> {
+    let (numbers, count) = arrived(connection)?;
+    let three = numbers.first_chunk().filter(|_| usize::from(count) == REQUEST_FDS);
+    let Some(three) = three else { return Err(UnfitStdio::Count(count)) };
+    for (index, number) in (0..).zip(three) {
+        if let Some(oddity) = oddity(i32::from_ne_bytes(*number)) {
+            return Err(UnfitStdio::Kind(index, oddity));
+        }
+    }
+    Ok(three.map(|number| own(&number)))
+}
+
+/// Receives the message that waits on a connection, and gives the numbers of its descriptors and their count.
+/// Errors: none waits (`Count(0)`), or the kernel cut them.
+pub(super) fn arrived(connection: BorrowedFd<'_>) -> Result<([[u8; 4]; MESSAGE_FDS_MAX], u8), UnfitStdio> {
     let mut control = ControlBuffer::new();
     let arrived = receive_raw(connection, &mut [0], &mut control.0, libc::MSG_DONTWAIT);
     let Ok(arrived) = arrived else { return Err(UnfitStdio::Count(0)) };
@@ -37,17 +51,18 @@ pub fn take_stdio(connection: BorrowedFd<'_>) -> Result<[ChildFd; REQUEST_FDS], 
             }
         }
     });
-    if arrived.flags & libc::MSG_CTRUNC != 0 {
-        return Err(UnfitStdio::Cut);
+    if arrived.flags & libc::MSG_CTRUNC != 0 { Err(UnfitStdio::Cut) } else { Ok((numbers, count)) }
+}
+
+/// The reason why a descriptor is not one end of a pipe: the end that is written, or the one that is read.
+pub(super) fn oddity_of_pipe(number: &[u8; 4], is_written: bool) -> Option<UnfitKind> {
+    let number = i32::from_ne_bytes(*number);
+    let Ok(flags) = status_flags(number) else { return Some(UnfitKind::Unreadable) };
+    if flags & libc::O_PATH != 0 || format_of(number) != Ok(libc::S_IFIFO) {
+        return Some(UnfitKind::NoPipe);
     }
-    let three = numbers.first_chunk().filter(|_| usize::from(count) == REQUEST_FDS);
-    let Some(three) = three else { return Err(UnfitStdio::Count(count)) };
-    for (index, number) in (0..).zip(three) {
-        if let Some(oddity) = oddity(i32::from_ne_bytes(*number)) {
-            return Err(UnfitStdio::Kind(index, oddity));
-        }
-    }
-    Ok(three.map(|number| own(&number)))
+    let other = if is_written { libc::O_RDONLY } else { libc::O_WRONLY };
+    (flags & libc::O_ACCMODE == other).then_some(UnfitKind::OtherEnd)
 }
 
 /// The reason why a descriptor cannot be a command's stdin, stdout or stderr, if there is one. Neither waits

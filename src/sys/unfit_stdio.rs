@@ -54,10 +54,14 @@ pub enum UnfitKind {
     Unknown,
     /// The type cannot be read.
     Unreadable,
+    /// Not a pipe, where a pipe belongs (version 2).
+    NoPipe,
+    /// The end of a pipe that is read where the end belongs that is written, or the other way round.
+    OtherEnd,
 }
 
 impl UnfitKind {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Directory,
         Self::PathHandle,
         Self::Listener,
@@ -76,6 +80,8 @@ impl UnfitKind {
         Self::Anonymous,
         Self::Unknown,
         Self::Unreadable,
+        Self::NoPipe,
+        Self::OtherEnd,
     ];
 
     /// The kind by the name that the kernel shows for a file without a path: `anon_inode:[eventfd]`, or
@@ -123,6 +129,8 @@ impl fmt::Display for UnfitKind {
             Self::Anonymous => "no file, pipe, device or socket",
             Self::Unknown => "of an unknown type",
             Self::Unreadable => "of a type that cannot be read",
+            Self::NoPipe => "not a pipe",
+            Self::OtherEnd => "the other end of a pipe",
         })
     }
 }

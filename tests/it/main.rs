@@ -36,6 +36,7 @@ mod namespaces;
 mod notify;
 mod numbers;
 mod paths;
+mod piped;
 mod privileges;
 mod recovery;
 mod relay;

@@ -14,6 +14,7 @@ use crate::cgroup::CgroupUsage;
 use crate::ids::{CallId, RuleLine, SocketName};
 use crate::limits::REQUEST_FDS;
 use crate::wire::Status;
+use crate::wire::v2::{CallEnd, EndFlags};
 
 use super::argv::{Caller, RecordedArgv, RecordedPaths};
 use super::kind::RecordKind;
@@ -216,6 +217,18 @@ impl CallOutcome {
             Self::Ran { cause: Some(EndCause::CaptureLost), .. } => Status::AUDIT,
             Self::Ran { status, .. } => *status,
         }
+    }
+
+    /// How the call ended, for a caller of version 2; `None` where nothing of the command ran.
+    pub fn end(&self, took: Duration) -> Option<CallEnd> {
+        let Self::Ran { signal, cause, account, captured, .. } = self else { return None };
+        let flags = EndFlags::default()
+            .with(EndFlags::TIMED_OUT, *cause == Some(EndCause::Timeout))
+            .with(EndFlags::TRUNCATED, captured.truncated)
+            .with(EndFlags::OUT_OF_MEMORY, account.oom)
+            .with(EndFlags::HUNG_UP, *cause == Some(EndCause::Hangup));
+        let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        Some(CallEnd { status: self.status(), signal: *signal, flags, microseconds })
     }
 
     /// The reason why there is no exit status, for the caller; `None` where there is one. `timeout` is the

@@ -119,6 +119,7 @@ impl JobSource for DirectAccept {
     fn rest(&self) {
         self.broker.deferred.tell();
         self.broker.scopes.clean();
+        self.broker.adapters.tidy();
     }
 }
 

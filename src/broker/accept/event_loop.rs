@@ -93,6 +93,7 @@ impl EventLoop {
                 self.attend(EventToken::decode(event.data()))?;
             }
             self.take_over()?;
+            self.attend_piped();
             self.reloader.advance(&self.broker, &mut self.service_status);
             self.expire();
             self.listener_set.reopen()?;
@@ -149,6 +150,8 @@ impl EventLoop {
             count,
             news,
             self.broker.events.late_at(),
+            self.broker.next_queued(),
+            self.broker.adapters.due(),
         ];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next
@@ -215,6 +218,7 @@ impl EventLoop {
         while let Some((number, _)) = self.pending.oldest() {
             self.hear(number);
         }
+        self.pending.idle().into_iter().for_each(|number| self.hear(number));
         Ok(())
     }
 
@@ -260,6 +264,23 @@ impl EventLoop {
         }
         self.pending.admit(index, connection, Instant::now());
         Ok(true)
+    }
+
+    /// Watches connections of version 2 for their next requests, and does what is due for those under way.
+    fn attend_piped(&mut self) {
+        let returned = std::mem::take(&mut *self.broker.returned.lock());
+        for connection in returned {
+            let number = self.pending.next_number();
+            // Where the user has too many watches, the connection is closed.
+            if watch(&self.listener_set.epoll, connection.as_fd(), EventToken::Pending(number)).is_ok() {
+                self.pending.admit_idle(connection.socket(), connection);
+            }
+        }
+        let now = Instant::now();
+        self.broker.tell_queued(now);
+        if self.broker.adapters.due().is_some_and(|due| due <= now) {
+            self.broker.adapters.tidy();
+        }
     }
 
     /// Handles the accepts that idle threads left to this loop.

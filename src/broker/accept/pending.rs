@@ -11,6 +11,8 @@ use std::time::Instant;
 pub(super) struct PendingConnections<V> {
     /// By number, and so by age: the first one is the first to run out of time.
     silent: BTreeMap<u64, SilentConnection<V>>,
+    /// By number: connections of version 2 without a request, which have all the time they like.
+    idle: BTreeMap<u64, (usize, V)>,
     queues: Vec<SocketQueue<V>>,
     /// The sockets that have ready connections.
     ready: BTreeSet<usize>,
@@ -42,6 +44,7 @@ impl<V> PendingConnections<V> {
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
         Self {
             silent: BTreeMap::new(),
+            idle: BTreeMap::new(),
             queues: std::iter::repeat_with(queue).take(sockets).collect(),
             ready: BTreeSet::new(),
             next: 0,
@@ -71,10 +74,31 @@ impl<V> PendingConnections<V> {
         self.count += 1;
     }
 
+    /// Adds a connection of version 2 that has no request.
+    pub(super) fn admit_idle(&mut self, socket: usize, connection: V) {
+        self.idle.insert(self.next, (socket, connection));
+        self.next += 1;
+        self.count += 1;
+    }
+
+    /// The numbers of the connections of version 2 that have no request.
+    pub(super) fn idle(&self) -> Vec<u64> {
+        self.idle.keys().copied().collect()
+    }
+
     /// Makes a silent connection a ready one, because a message is there or its caller left. Returns the
     /// connection, if it was silent.
     pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
-        let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
+        let (socket, connection) = match self.idle.remove(&number) {
+            Some(idle) => {
+                self.count -= 1;
+                idle
+            }
+            None => {
+                let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
+                (socket, connection)
+            }
+        };
         self.push(socket, connection);
         self.queues[socket].ready.back()
     }

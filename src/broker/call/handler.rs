@@ -15,7 +15,7 @@ use crate::broker::notice::Notice;
 use crate::broker::state::{Broker, ServedSocket};
 use crate::refusal::Refusal;
 use crate::spawn::{Launcher, Relay};
-use crate::wire::{Reply, Status};
+use crate::wire::Status;
 
 use super::context::{CallContext, CallStage, RefusedCall};
 use super::reply::{answer_end, refuse, refuse_more, turn_out};
@@ -32,21 +32,39 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
         Ok(DecodedRequest::List(text)) => {
             return match broker.record_listing(socket, client.caller.clone()) {
                 Ok(()) => {
-                    client.reply(&Reply::Listing(text));
+                    client.answer_listing(text);
                     refuse_more(broker, socket, &client);
                 }
                 Err(refusal) => refuse(broker, socket, &client, &refusal),
             };
         }
         Ok(DecodedRequest::Nothing) => return,
-        Err(refusal) => return refuse(broker, socket, &client, &refusal),
+        Err(refusal) => {
+            refuse(broker, socket, &client, &refusal);
+            return watch_on(broker, client);
+        }
     };
-    let policy = allowed.policy.clone();
+    let (policy, is_told_of_waits) = (allowed.policy.clone(), client.connection.is_line());
     match socket.admission.enter(AdmittedCall { client, allowed }) {
         Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
-        // Rules that came into force meanwhile were not applied to this call, because it did not wait yet.
-        None if !Arc::ptr_eq(&policy, &socket.rules.policy()) => broker.need_waiting_job(socket),
-        None => {}
+        None => {
+            if is_told_of_waits {
+                broker.note_queued(socket);
+            }
+            // Rules that came into force meanwhile were not applied to this call, because it did not wait
+            // yet.
+            if !Arc::ptr_eq(&policy, &socket.rules.policy()) {
+                broker.need_waiting_job(socket);
+            }
+        }
+    }
+}
+
+/// After a refusal on a connection of version 2 itself, because the request had no pipe for it: the
+/// connection is watched for the next request.
+fn watch_on(broker: &Broker, client: ClientRequest) {
+    if client.connection.is_shared() {
+        broker.watch_again(client.connection);
     }
 }
 
@@ -131,7 +149,7 @@ fn answer_failed(context: CallContext<'_>) {
     (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
     match stage.get() {
         CallStage::Asked => refuse(broker, socket, client, &Refusal::Failed),
-        CallStage::Started => client.reply(&Reply::Status(Status::AUDIT)),
+        CallStage::Started => client.answer_why(Status::AUDIT, None, "how it ended is not known"),
         CallStage::Answered => {}
     }
 }

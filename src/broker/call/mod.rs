@@ -3,6 +3,7 @@
 //! descriptors) and `captures.rs` (the files that its output goes to). `reply.rs` has the answers.
 //! `handler.rs` is the work of a thread around all of them.
 
+mod adapted;
 mod captures;
 mod context;
 pub(super) mod handler;

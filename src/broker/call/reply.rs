@@ -7,7 +7,7 @@ use crate::broker::client_request::ClientRequest;
 use crate::broker::state::{Broker, ServedSocket};
 use crate::ids::ClaimedWord;
 use crate::refusal::Refusal;
-use crate::wire::{Malformed, Reply};
+use crate::wire::Malformed;
 
 use super::walk::EndedCall;
 
@@ -23,7 +23,7 @@ pub(in crate::broker) fn refuse(
     let is_hidden = argv.first().is_some_and(|program| socket.rules.policy().hides(program));
     let rejected = if is_hidden { rejected.without_words() } else { rejected };
     let call = broker.record_refusal(socket, client.call.get(), &rejected);
-    client.reply_why(refusal.status(), Some(call), &refusal.told());
+    client.answer_why(refusal.status(), Some(call), &refusal.told());
     refuse_more(broker, socket, client);
 }
 
@@ -34,9 +34,10 @@ pub(in crate::broker) fn turn_out(broker: &Broker, socket: &ServedSocket, admitt
 
 /// Answers a call whose end is on record.
 pub(super) fn answer_end(client: &ClientRequest, ended: &EndedCall) {
-    match &ended.why {
-        Some(why) => client.reply_why(ended.status, Some(ended.call), why),
-        None => client.reply(&Reply::Status(ended.status)),
+    match ended.end {
+        Some(end) => client.answer_end(ended.call, end, ended.why.as_deref()),
+        // Nothing of the command ran, or how it ended is not known.
+        None => client.answer_why(ended.status, Some(ended.call), ended.why.as_deref().unwrap_or_default()),
     }
 }
 

@@ -7,11 +7,15 @@ use crate::audit::Caller;
 use crate::broker::admitted::{AllowedCall, decide};
 use crate::broker::client_request::ClientRequest;
 use crate::broker::state::{Broker, ServedSocket};
-use crate::limits::{LISTING_BYTES_MAX, MESSAGE_BYTES_MAX};
+use crate::ids::ClaimedWord;
+use crate::limits::{FRAME_BYTES_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::Policy;
 use crate::sys::{self, PeekedMessage};
-use crate::wire::{Malformed, Request};
+use crate::wire::v2::{CALL_FDS, LIST_FDS, ListFormat, PipedRequest};
+use crate::wire::{Malformed, Request, VERSION_2, version_of};
+
+use super::adapted::AdaptedRequest;
 
 /// A request that was decoded.
 pub(super) enum DecodedRequest {
@@ -23,31 +27,88 @@ pub(super) enum DecodedRequest {
     List(String),
 }
 
-/// Decodes the request that waits on a connection, and decides it. Nothing has changed yet.
+/// Decodes the request that waits on a connection, and decides it. Nothing has changed yet, but that a
+/// request of version 2 has left its connection, which is watched again.
 pub(super) fn ask(
     broker: &Broker,
     socket: &ServedSocket,
     client: &mut ClientRequest,
 ) -> Result<DecodedRequest, Refusal> {
     let Some(message) = look(client)? else { return Ok(DecodedRequest::Nothing) };
+    if version_of(&message.bytes) == Some(VERSION_2) {
+        client.connection.share();
+    }
+    if client.connection.is_shared() {
+        return ask_piped(broker, socket, client, &message);
+    }
     let request = Request::decode(&message.bytes).map_err(Refusal::Malformed)?;
     if broker.events.is_stopping() {
         return Err(Refusal::Stopping);
     }
+    match request {
+        Request::Call(argv) if !message.brings_descriptors => {
+            client.argv = argv;
+            Err(Refusal::Descriptors(DescriptorFault::Count(0)))
+        }
+        Request::Call(argv) => decide_call(broker, socket, client, argv),
+        Request::List => listing(&socket.rules.policy(), ListFormat::Text, LISTING_BYTES_MAX),
+    }
+}
+
+/// Like [`ask`], for a request of version 2: an adapter takes it while it is decided.
+fn ask_piped(
+    broker: &Broker,
+    socket: &ServedSocket,
+    client: &mut ClientRequest,
+    message: &PeekedMessage,
+) -> Result<DecodedRequest, Refusal> {
+    let request = PipedRequest::decode(&message.bytes).map_err(Refusal::Malformed);
+    let adapted = AdaptedRequest::begin(broker, &client.connection)?;
+    let is_call = matches!(request, Ok(PipedRequest::Call(_)));
+    let asked = request.and_then(|request| decide_piped(broker, socket, client, request));
+    let count = adapted.finish(broker, client)?;
+    let asked = asked?;
+    let wanted = if is_call { CALL_FDS } else { LIST_FDS };
+    if count != wanted {
+        return Err(Refusal::PipedDescriptors(DescriptorFault::Count(count)));
+    }
+    Ok(asked)
+}
+
+fn decide_piped(
+    broker: &Broker,
+    socket: &ServedSocket,
+    client: &mut ClientRequest,
+    request: PipedRequest,
+) -> Result<DecodedRequest, Refusal> {
+    if broker.events.is_stopping() {
+        return Err(Refusal::Stopping);
+    }
+    match request {
+        PipedRequest::Call(argv) => decide_call(broker, socket, client, argv),
+        PipedRequest::List(format) => listing(&socket.rules.policy(), format, FRAME_BYTES_MAX),
+    }
+}
+
+fn decide_call(
+    broker: &Broker,
+    socket: &ServedSocket,
+    client: &mut ClientRequest,
+    argv: Vec<ClaimedWord>,
+) -> Result<DecodedRequest, Refusal> {
     let policy = socket.rules.policy();
-    let Request::Call(argv) = request else { return listing(&policy) };
     client.argv.clone_from(&argv);
     let caller = client.caller.clone().ok_or(Refusal::NoCredentials)?;
-    if !message.brings_descriptors {
-        return Err(Refusal::Descriptors(DescriptorFault::Count(0)));
-    }
     let matched = decide(&broker.events, &policy, &argv)?;
     Ok(DecodedRequest::Call(Box::new(AllowedCall::new(caller, matched, policy))))
 }
 
-fn listing(policy: &Policy) -> Result<DecodedRequest, Refusal> {
-    let text = policy.listing();
-    if text.len() > LISTING_BYTES_MAX {
+fn listing(policy: &Policy, format: ListFormat, bytes_max: usize) -> Result<DecodedRequest, Refusal> {
+    let text = match format {
+        ListFormat::Text => policy.listing(),
+        ListFormat::Json => policy.listing_json(),
+    };
+    if text.len() > bytes_max {
         return Err(Refusal::ListingTooLarge(text.len()));
     }
     Ok(DecodedRequest::List(text))
@@ -56,12 +117,17 @@ fn listing(policy: &Policy) -> Result<DecodedRequest, Refusal> {
 /// The message that waits on a connection, and its sender; `None` when the caller left and sent nothing. The
 /// message stays where it is, with its descriptors, so that it can be looked at again.
 pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<PeekedMessage>, Refusal> {
+    let is_shared = client.connection.is_shared();
     // Only a broker that stops looks at a connection on which nothing was sent yet.
     let lost = |source: io::Error| {
         let silent = source.kind() == io::ErrorKind::WouldBlock;
         if silent { Refusal::Stopping } else { Refusal::Malformed(Malformed::Truncated) }
     };
-    let Some(message) = sys::peek(client.connection.as_fd(), MESSAGE_BYTES_MAX).map_err(lost)? else {
+    let peeked = match sys::peek(client.connection.as_fd(), MESSAGE_BYTES_MAX) {
+        Err(source) if is_shared && source.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        peeked => peeked.map_err(lost)?,
+    };
+    let Some(message) = peeked else {
         return if client.connection.is_over() {
             Ok(None)
         } else {

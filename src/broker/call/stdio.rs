@@ -54,7 +54,7 @@ impl StdioIntake {
         diversion: StdioDiversion,
         stop: StopSignal<'_>,
     ) -> Result<Option<Relay>, Refusal> {
-        let caller = (self.on_hangup == HangupAction::Kill).then_some(connection.as_fd());
+        let caller = (self.on_hangup == HangupAction::Kill).then_some(connection.caller());
         let taken = match self.relay {
             None => launcher.await_stdio(caller, stop).map(|()| None),
             Some((summoned, stdin, tty)) => {

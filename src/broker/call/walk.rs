@@ -5,7 +5,6 @@
 //! one [`CallOutcome`]. Nothing is answered before one of the two is on record; `handler.rs` answers.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -21,6 +20,7 @@ use crate::rules::{BoundWord, LogPolicy};
 use crate::sd::described;
 use crate::spawn::{Launcher, Relay, SupervisedCall, supervise};
 use crate::wire::Status;
+use crate::wire::v2::CallEnd;
 
 use super::captures::{OpenCaptures, say_failure};
 use super::context::{CallContext, CallStage, RefusedCall};
@@ -47,6 +47,8 @@ struct BegunCall<'c> {
 pub(super) struct EndedCall {
     pub(super) call: CallId,
     pub(super) status: Status,
+    /// How the command ended, where it ran.
+    pub(super) end: Option<CallEnd>,
     /// The reason why there is no exit status, as the caller is told.
     pub(super) why: Option<String>,
     pub(super) launcher: Launcher,
@@ -79,7 +81,8 @@ impl<'c> BegunCall<'c> {
     fn end(self) -> EndedCall {
         let CallContext { broker, socket, .. } = self.prepared.context;
         let timeout = self.prepared.allowed.matched.rule.settings.timeout;
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let begun_at = Instant::now();
+        let deadline = timeout.and_then(|timeout| begun_at.checked_add(timeout));
         let outcome = self.supervise(deadline);
         let Self { started, prepared } = self;
         let captures = prepared.captures.paths();
@@ -88,6 +91,7 @@ impl<'c> BegunCall<'c> {
         }
         let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
         let is_stuck = outcome.as_ref().is_ok_and(CallOutcome::leaves_some);
+        let end = outcome.as_ref().ok().and_then(|outcome| outcome.end(begun_at.elapsed()));
         let unknown = |_: &io::Error| Some("how it ended is not known".into());
         let why = outcome.as_ref().map_or_else(unknown, |outcome| outcome.told(timeout));
         let call = started.call();
@@ -96,7 +100,7 @@ impl<'c> BegunCall<'c> {
         let PreparedCall { launcher, relay, .. } = prepared;
         let (remains, relay) = if goes_on { (relay, None) } else { (None, relay) };
         let remains = remains.map(|relay| OpenCaptures { call, relay, deadline });
-        EndedCall { call, status, why, launcher, is_stuck, captures, relay, remains }
+        EndedCall { call, status, end, why, launcher, is_stuck, captures, relay, remains }
     }
 
     /// Has the launcher become the command, and supervises the command and all that it started to their end.
@@ -104,11 +108,14 @@ impl<'c> BegunCall<'c> {
         let PreparedCall { context, allowed, planned, relay, launcher, .. } = &self.prepared;
         let (broker, settings) = (context.broker, &allowed.matched.rule.settings);
         let call = self.started.call();
-        let lasts = || broker.scopes.note_lasting(launcher, || description(call, allowed));
+        let lasts = || {
+            context.client.tell_started(call);
+            broker.scopes.note_lasting(launcher, || description(call, allowed));
+        };
         let keeps = || broker.scopes.note_kept(launcher, || description(call, allowed));
         let watched = SupervisedCall {
             reaper: &broker.reaper,
-            connection: context.client.connection.as_fd(),
+            caller: context.client.connection.caller(),
             stop: broker.events.as_stop(),
             deadline,
             on_hangup: settings.on_hangup,

@@ -19,8 +19,10 @@ use crate::spawn::reap::call_reaper::{self, ReaperSide};
 use crate::sys::in_child::{self, ChildFd};
 use crate::sys::{self, ChildMemory, UnfitStdio};
 
+use super::adapter::{ADAPT, adapt};
 use super::failure::{LaunchFailure, LaunchStep};
 use super::received_plan::ReceivedPlan;
+use super::sent::{FAILED, SentByte, await_sent};
 
 /// The values that a launcher is made with.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +36,17 @@ pub(in crate::spawn) struct LauncherSetup {
 }
 
 /// A launcher's whole life; its result is the exit code. Returns only when there is no command: the broker
-/// hung up, a step failed, or the launcher served as a closer of connections or a call reaper.
+/// hung up, a step failed, or the launcher served as a closer of connections, an adapter or a call reaper.
 pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
     let mut stream = in_child::alone_with(setup.stream);
     if !ends_with(setup.broker) {
         return FAILED;
     }
     let mut ready = prepare();
-    let Some(mut source) = await_source(stream.as_fd()) else { return FAILED };
+    let Some(mut source) = await_sent(stream.as_fd()) else { return FAILED };
+    if source.kind == ADAPT {
+        return adapt(stream.as_fd(), room, source);
+    }
     if let Some(how) = CloseMode::of(source.kind) {
         return close_connections(stream.as_fd(), how, source);
     }
@@ -52,7 +57,7 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
             // The broker sees its stream end.
             Ok(ReaperSide::Command(_)) | Err(_) => return FAILED,
         }
-        let Some(next) = await_source(stream.as_fd()) else { return FAILED };
+        let Some(next) = await_sent(stream.as_fd()) else { return FAILED };
         source = next;
     }
     let Some(mut stdio) = take_stdio(stream.as_fd(), source) else { return FAILED };
@@ -104,20 +109,6 @@ pub(super) enum StdioSource {
     Reaper,
 }
 
-/// A byte that a launcher was sent, and the descriptors that came with it.
-struct SentByte {
-    kind: u8,
-    descriptors: [Option<ChildFd>; REQUEST_FDS],
-}
-
-/// The next byte that the broker sends; `None` when the broker hung up.
-fn await_source(stream: BorrowedFd<'_>) -> Option<SentByte> {
-    let mut kind = [0];
-    in_child::await_readable(stream).ok()?;
-    let (1, descriptors) = sys::receive_few::<REQUEST_FDS>(stream, &mut kind).ok()? else { return None };
-    Some(SentByte { kind: kind[0], descriptors })
-}
-
 /// The launcher's report that the command's descriptors are fit; as long as the report that they are not.
 pub(super) const FIT: [u8; UnfitStdio::BYTES] = [0; UnfitStdio::BYTES];
 
@@ -154,7 +145,7 @@ fn close_connections(stream: BorrowedFd<'_>, mut how: CloseMode, mut sent: SentB
             CloseMode::AsItIs => mem::forget(connection),
         }
         let Ok(1) = in_child::write(stream, &[how as u8]) else { return FAILED };
-        let Some(next) = await_source(stream) else { return 0 };
+        let Some(next) = await_sent(stream) else { return 0 };
         let Some(kind) = CloseMode::of(next.kind) else { return FAILED };
         (how, sent) = (kind, next);
     }
@@ -182,9 +173,6 @@ fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<ChildFd>
     }
     Some([stdin, stdout, stderr])
 }
-
-/// The exit code of a launcher that did not become a command.
-const FAILED: u8 = 1;
 
 /// Receives the plan, and gives it with the rest of the room: enough for a pointer to each text, since each
 /// text takes at least five bytes of the plan. `None` when the broker hung up.

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::limits::{CLOSER_BATCH, KILL_GRACE, KILL_ROUND, SEND_WAIT, TAKING_MAX};
 use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::StdinMode;
+use crate::spawn::caller_line::CallerLine;
 use crate::spawn::contain::scope::CallScope;
 use crate::spawn::reap::call_reaper::{ReaperChildren, ReaperReport};
 use crate::spawn::reap::proc_tree::left_below;
@@ -183,7 +184,7 @@ impl Launcher {
     /// caller left; the launcher has ended. After an error the launcher is of no use, and may end late, as
     /// closing the caller's descriptors can block. A launcher that did not begin to take the descriptors is
     /// killed, and the refusal does not blame them.
-    pub fn await_stdio(&self, caller: Option<BorrowedFd<'_>>, stop: StopSignal<'_>) -> Result<(), Refusal> {
+    pub fn await_stdio(&self, caller: Option<CallerLine<'_>>, stop: StopSignal<'_>) -> Result<(), Refusal> {
         let until = Instant::now() + TAKING_MAX;
         let mut report = [0; UnfitStdio::BYTES];
         loop {
@@ -309,16 +310,16 @@ fn send(stream: BorrowedFd<'_>, source: StdioSource, descriptors: &[BorrowedFd<'
 pub(in crate::spawn) fn await_word(
     from: BorrowedFd<'_>,
     until: Instant,
-    caller: Option<BorrowedFd<'_>>,
+    caller: Option<CallerLine<'_>>,
     stop: StopSignal<'_>,
 ) -> Result<bool, Refusal> {
     let mut looked_at = vec![PollFd::new(from, PollFlags::POLLIN)];
     looked_at.push(PollFd::new(stop.stopping, PollFlags::POLLIN));
-    looked_at.extend(caller.map(|caller| PollFd::new(caller, PollFlags::empty())));
+    looked_at.extend(caller.map(CallerLine::hangup));
     if !sys::poll_until(&mut looked_at, Some(until)).map_err(Refusal::no_launcher)? {
         return Ok(false);
     }
-    match looked_at.iter().position(|fd| fd.any() == Some(true)) {
+    match looked_at.iter().position(|fd| fd.any() != Some(false)) {
         Some(1) => Err(Refusal::Stopping),
         Some(2) => Err(Refusal::Left),
         _ => Ok(true),

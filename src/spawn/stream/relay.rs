@@ -24,6 +24,7 @@ use crate::refusal::{DescriptorFault, Refusal};
 use crate::rules::{AuditMode, StdinMode, TtyMode};
 use crate::sys;
 
+use crate::spawn::caller_line::CallerLine;
 use crate::spawn::process::launcher::{Launcher, await_word, has_heard};
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stop::StopSignal;
@@ -87,7 +88,7 @@ impl PendingRelay {
         self,
         launcher: &Launcher,
         task: RelayTask<'_>,
-        caller: Option<BorrowedFd<'_>>,
+        caller: Option<CallerLine<'_>>,
         stop: StopSignal<'_>,
     ) -> Result<Relay, Refusal> {
         let RelayTask { connection, captures, stdin, tty, audit } = task;

@@ -103,6 +103,18 @@ impl Connection {
 }
 
 impl Connection {
+    /// The next message, byte for byte.
+    #[track_caller]
+    pub(crate) fn message(&self) -> Vec<u8> {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(SOON).expect("a deadline of seconds");
+        assert_eq!(poll(&mut fds, timeout).expect("a socket can be waited for"), 1, "nothing comes");
+        let mut buffer = vec![0; REPLY_BYTES_MAX];
+        let bytes = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("a message");
+        buffer.truncate(bytes);
+        buffer
+    }
+
     /// Every message until the broker closes, byte for byte.
     #[track_caller]
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {

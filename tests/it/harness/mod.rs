@@ -15,6 +15,7 @@ mod invariants;
 mod manifest;
 mod needs;
 mod output;
+mod piped;
 mod process;
 mod program;
 mod request;
@@ -38,6 +39,7 @@ pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use needs::{
     Capability, find, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root, needs_strace,
 };
+pub(crate) use piped::{DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, word};
 pub(crate) use process::Pid;
 pub(crate) use program::{
     Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify, sluicify_bin,

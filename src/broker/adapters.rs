@@ -1,0 +1,152 @@
+//! The adapters of the broker: those that serve a request of version 2, those that are done and still close
+//! what came with their last one, and those that wait for the next. One that does not come back was left by
+//! its caller with a pipe on which a system call hangs; it is killed, and counts against its socket until it
+//! has ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::limits::{ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_IDLE_MAX, SOCKET_ADAPTERS_STUCK_MAX};
+use crate::refusal::Refusal;
+use crate::spawn::{Adapter, AdapterProgress, EndingLauncher, LauncherPool, Reaper};
+use crate::sys::Locked;
+
+/// All adapters that serve no request now.
+#[derive(Debug)]
+pub(super) struct AdapterPool {
+    state: Locked<AdapterState>,
+    launchers: Arc<LauncherPool>,
+    reaper: Arc<Reaper>,
+}
+
+#[derive(Debug, Default)]
+struct AdapterState {
+    free: Vec<Adapter>,
+    /// In the order in which their requests ended.
+    finishing: Vec<FinishingAdapter>,
+    ending: Vec<(usize, EndingLauncher)>,
+    /// By socket: those that did not come back and have not ended.
+    stuck: BTreeMap<usize, usize>,
+}
+
+/// An adapter whose request is over, and that has not said yet that it is free.
+#[derive(Debug)]
+struct FinishingAdapter {
+    adapter: Adapter,
+    socket: usize,
+    since: Instant,
+}
+
+/// An adapter that serves a request. Dropped after the line to it, it goes back to the pool.
+#[derive(Debug)]
+pub(super) struct LentAdapter {
+    adapter: Option<Adapter>,
+    socket: usize,
+    pool: Arc<AdapterPool>,
+}
+
+impl AdapterPool {
+    /// A pool without adapters, which are made of launchers.
+    pub(super) fn new(launchers: &Arc<LauncherPool>, reaper: &Arc<Reaper>) -> Arc<Self> {
+        let (launchers, reaper) = (launchers.clone(), reaper.clone());
+        Arc::new(Self { state: Locked::default(), launchers, reaper })
+    }
+
+    /// An adapter for a request at a socket, by its index.
+    /// Errors: no process can be had, or too many of the socket's hang.
+    pub(super) fn take(self: &Arc<Self>, socket: usize) -> Result<LentAdapter, Refusal> {
+        let mut state = self.state.lock();
+        let mut free = state.take_free();
+        if free.is_none() {
+            let now = Instant::now();
+            state.collect(now, &self.reaper);
+            if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX {
+                return Err(Refusal::AdaptersStuck);
+            }
+            free = state.take_free();
+        }
+        drop(state);
+        let adapter = match free {
+            Some(adapter) => adapter,
+            None => Adapter::new(self.launchers.take().map_err(Refusal::no_launcher)?),
+        };
+        Ok(LentAdapter { adapter: Some(adapter), socket, pool: self.clone() })
+    }
+
+    /// Takes back those that are free by now, ends those that do not come back, and those that are too many
+    /// for a broker at rest.
+    pub(super) fn tidy(&self) {
+        let mut state = self.state.lock();
+        state.collect(Instant::now(), &self.reaper);
+        let many = state.free.len().saturating_sub(ADAPTERS_IDLE_MAX);
+        let surplus: Vec<_> = state.free.drain(..many).collect();
+        // Not stuck: they end as soon as their stream is closed, and count for no socket.
+        state.ending.extend(surplus.into_iter().map(|adapter| (usize::MAX, adapter.dismiss(false))));
+    }
+
+    /// When an adapter that does not come back is to be killed.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        state.finishing.first().map(|finishing| finishing.since + ADAPTER_PATIENCE)
+    }
+}
+
+impl AdapterState {
+    /// A free adapter that is alive.
+    fn take_free(&mut self) -> Option<Adapter> {
+        loop {
+            let adapter = self.free.pop()?;
+            if adapter.progress() == AdapterProgress::Busy {
+                return Some(adapter);
+            }
+            self.ending.push((usize::MAX, adapter.dismiss(false)));
+        }
+    }
+
+    /// The adapters of a socket that ought to be free by now, or to have ended.
+    fn late_at(&self, socket: usize, now: Instant) -> usize {
+        let is_late = |finishing: &&FinishingAdapter| {
+            finishing.socket == socket && finishing.since + ADAPTER_LATE <= now
+        };
+        self.finishing.iter().filter(is_late).count() + self.stuck.get(&socket).copied().unwrap_or_default()
+    }
+
+    fn collect(&mut self, now: Instant, reaper: &Reaper) {
+        for finishing in std::mem::take(&mut self.finishing) {
+            let is_late = finishing.since + ADAPTER_PATIENCE <= now;
+            match finishing.adapter.progress() {
+                AdapterProgress::Free => self.free.push(finishing.adapter),
+                AdapterProgress::Busy if !is_late => self.finishing.push(finishing),
+                AdapterProgress::Busy | AdapterProgress::Ended => {
+                    *self.stuck.entry(finishing.socket).or_default() += 1;
+                    self.ending.push((finishing.socket, finishing.adapter.dismiss(true)));
+                }
+            }
+        }
+        let stuck = &mut self.stuck;
+        self.ending.retain(|(socket, ending)| {
+            let is_over = ending.is_over(reaper);
+            if let Some(count) = stuck.get_mut(socket).filter(|_| is_over) {
+                *count -= 1;
+            }
+            !is_over
+        });
+        stuck.retain(|_, count| *count > 0);
+    }
+}
+
+impl LentAdapter {
+    /// The adapter itself.
+    pub(super) fn adapter(&self) -> &Adapter {
+        self.adapter.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for LentAdapter {
+    fn drop(&mut self) {
+        let Some(adapter) = self.adapter.take() else { return };
+        let finishing = FinishingAdapter { adapter, socket: self.socket, since: Instant::now() };
+        self.pool.state.lock().finishing.push(finishing);
+    }
+}
