@@ -27,6 +27,8 @@ pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
 /// How long a client waits for the reply before it looks whether its request was received, and tells its user
 /// if it was not.
 pub const UNHEARD_WAIT: Duration = Duration::from_secs(5);
+/// The buffer in which a client reads frames.
+pub const REPLY_READ_BYTES: usize = 1024;
 /// Most bytes of a socket's path: as many as `sockaddr_un` holds, without the NUL.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most characters of a command line that a message of the client repeats.

@@ -135,7 +135,7 @@ fn give_up(asked: &AskedCall<'_>, failure: &CallFailure) -> u8 {
 fn exit_code(failure: &CallFailure) -> u8 {
     match failure {
         CallFailure::Words(_) => USAGE_ERROR,
-        CallFailure::Unreached(_) | CallFailure::Unsent(_) => UNREACHED,
+        CallFailure::Unreached(_) | CallFailure::Unsent(_) | CallFailure::Version1Only => UNREACHED,
         CallFailure::Unanswered | CallFailure::Unreadable(_) => UNANSWERED,
         CallFailure::Refused(Status::TIMEOUT, _) => TIMED_OUT,
         CallFailure::Refused(status, _) => match status.get() {

@@ -42,7 +42,7 @@ impl BrokerSignals {
     /// limit of a file's size fails, and processor time past its soft limit has no effect: neither ends the
     /// broker by a signal. Commands have the usual signals again.
     pub(super) fn begin() -> io::Result<Self> {
-        let outlives_terminal = sys::ignores_hangup();
+        let outlives_terminal = sys::ignores(Signal::SIGHUP);
         sys::ignore_limits()?;
         let mut wanted = SigSet::empty();
         [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT].into_iter().for_each(|signal| wanted.add(signal));

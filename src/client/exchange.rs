@@ -1,41 +1,20 @@
-//! The exchange with the broker: one request, one reply. Every failure is a [`CallFailure`], whose variants
-//! tell whether the command can have run.
+//! The exchange with the broker in version 1: one request, one reply. Every failure is a [`CallFailure`],
+//! whose variants tell whether the command can have run.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
-use crate::limits::{
-    EXPLANATION_BYTES_MAX, EXPLANATION_WAIT, LISTING_REPLY_BYTES_MAX, REPLY_BYTES, UNHEARD_WAIT,
-};
+use crate::limits::{LISTING_REPLY_BYTES_MAX, REPLY_BYTES, UNHEARD_WAIT};
 use crate::sys;
-use crate::wire::{Explanation, Malformed, Reply, Request, Status};
+use crate::wire::{Malformed, Reply, Request};
 
-use super::unreached::ConnectFailure;
+use super::connection::{reach, refused, send, unanswered};
+use super::failure::CallFailure;
 use super::words::{self, BadWords};
-
-/// The reason why there is no exit status of a command, or no listing.
-#[derive(Debug)]
-pub enum CallFailure {
-    /// The words are not a request. Nothing was sent.
-    Words(BadWords),
-    /// There is no connection. Nothing was sent.
-    Unreached(ConnectFailure),
-    /// The broker went away, or the kernel did not send the request, before the broker took it. Nothing ran.
-    Unsent(io::Error),
-    /// The connection ended without an answer. The command may have run.
-    Unanswered,
-    /// The answer is not in a broker's format. The command may have run.
-    Unreadable(Malformed),
-    /// A status of the broker's own, or one that is not known here; and the broker's explanation, if it gave
-    /// one.
-    Refused(Status, Option<Explanation>),
-}
 
 /// A reply, and the connection that it came on.
 struct AnsweredRequest {
@@ -48,7 +27,8 @@ struct AnsweredRequest {
 /// taken the request from the connection after [`UNHEARD_WAIT`], `unheard` is called, once for each broker
 /// that was asked.
 pub fn call(socket: &Path, words: &[OsString], unheard: &mut dyn FnMut()) -> Result<u8, CallFailure> {
-    let request = words::encode(words).map_err(CallFailure::Words)?;
+    let request = Request::Call(words::claim(words).map_err(CallFailure::Words)?);
+    let request = request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
     let AnsweredRequest { reply, broker } =
         exchange::<REPLY_BYTES>(socket, &request, &sys::stdio(), unheard)?;
     match reply {
@@ -72,18 +52,6 @@ pub fn list(socket: &Path, unheard: &mut dyn FnMut()) -> Result<String, CallFail
     }
 }
 
-/// The failure for a status that is no exit status, with the broker's explanation. A broker that has none
-/// closes the connection at once; an explanation that cannot be read is left out, because the status says
-/// enough.
-fn refused(status: Status, broker: BorrowedFd<'_>) -> CallFailure {
-    let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
-    let mut buffer = [0; EXPLANATION_BYTES_MAX];
-    let waited = sys::poll_until(&mut [PollFd::new(broker, PollFlags::POLLIN)], deadline);
-    let came = waited.is_ok_and(|is_there| is_there).then(|| sys::receive_into(broker, &mut buffer));
-    let message = came.and_then(Result::ok).and_then(|length| buffer.get(..length));
-    CallFailure::Refused(status, message.and_then(|message| Explanation::decode(message).ok()))
-}
-
 fn exchange<const ROOM: usize>(
     socket: &Path,
     request: &[u8],
@@ -94,9 +62,7 @@ fn exchange<const ROOM: usize>(
     let (broker, length) = match ask(socket, request, fds, &mut buffer, unheard) {
         // A broker that stops closes connections whose request it has not taken: asking the next broker,
         // once, is safe.
-        Err(CallFailure::Unsent(error)) if has_left(&error) => {
-            ask(socket, request, fds, &mut buffer, unheard)?
-        }
+        Err(failure) if failure.is_gone() => ask(socket, request, fds, &mut buffer, unheard)?,
         asked => asked?,
     };
     if length == 0 {
@@ -124,43 +90,15 @@ fn ask(
     if waited.is_ok_and(|is_there| !is_there) && sys::is_unread(broker.as_fd()).unwrap_or_default() {
         unheard();
     }
-    let length = sys::receive_into(broker.as_fd(), answer).map_err(|error| {
-        // The kernel gives ECONNRESET only for a connection that was closed with the request still unread in
-        // it, or that was never accepted. Where the request was read, the connection ends without an error.
-        let unread = error.kind() == io::ErrorKind::ConnectionReset;
-        if unread { CallFailure::Unsent(error) } else { CallFailure::Unanswered }
-    })?;
+    let length = sys::receive_into(broker.as_fd(), answer).map_err(unanswered)?;
     Ok((broker, length))
-}
-
-fn has_left(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
-}
-
-fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
-    let socket = sys::unconnected().map_err(ConnectFailure::Forbidden)?;
-    sys::connect(socket.as_fd(), path).map_err(|error| ConnectFailure::at(path, error))?;
-    Ok(socket)
-}
-
-/// Sends the request. A message has to fit the send buffer whole: the usual buffer fits every request but the
-/// largest, so it is enlarged only for a request that did not fit. Where so many callers of this user wait
-/// that the kernel takes no more descriptors in flight, this caller waits too.
-fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let sent = match sys::send_patiently(broker, request, fds, None) {
-        Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
-            sys::enlarge_send_buffer(broker, request.len())?;
-            sys::send_patiently(broker, request, fds, None)
-        }
-        sent => sent,
-    };
-    sent.map(drop)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::{io, thread};
 
+    use nix::errno::Errno;
     use nix::poll::{PollFd, PollFlags};
 
     use super::*;

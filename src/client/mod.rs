@@ -1,13 +1,21 @@
-//! The caller's side: encodes words as a request, makes one exchange with the broker, and finds out why an
-//! exchange failed. It prints nothing and chooses no exit code (`sluicify.rs` does both). Start with
-//! `exchange.rs`.
+//! The caller's side: a request in version 2, with the fall-back to version 1 (`pending.rs`), the exchange of
+//! version 1 alone (`exchange.rs`), and why a request failed. It prints nothing and chooses no exit code
+//! (`sluicify.rs` does both). Start with `pending.rs`.
 
 #![forbid(unsafe_code)]
 
+mod connection;
 mod exchange;
+mod failure;
+mod pending;
+mod pipes;
 mod unreached;
 mod words;
 
-pub use exchange::{CallFailure, call, list};
+pub use connection::{BrokerAddress, SharedConnection};
+pub use exchange::{call, list};
+pub use failure::CallFailure;
+pub use pending::{PendingRequest, ReadyEnds, RequestEnds, RequestEvent};
+pub use pipes::{ControlPipe, ReplyPipe, ReplyStep};
 pub use unreached::{ConnectFailure, PathKind};
 pub use words::BadWords;

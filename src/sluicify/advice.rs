@@ -31,6 +31,11 @@ impl AskedCall<'_> {
             CallFailure::Words(bad) => words(*bad),
             CallFailure::Unreached(why) => unreached::advice(self.socket, self.words, why),
             CallFailure::Unsent(error) => self.unsent(error),
+            CallFailure::Version1Only => format!(
+                "the broker on {} speaks version 1 alone, and this needs version 2: a newer broker, or the text of the \
+                 listing, or the socket's path; nothing ran",
+                self.socket()
+            ),
             CallFailure::Unanswered if self.words.is_empty() => {
                 format!("the broker on {} closed the connection without an answer; try again", self.socket())
             }

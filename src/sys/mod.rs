@@ -46,8 +46,8 @@ pub use exec::{enter_directory, execute};
 pub use exit::exit_now;
 pub use fork::{block_signals, copy_sibling};
 pub use io::{
-    never_wait, open_again, pipe, read, read_at, receive_now, send_now, splice, unread_bytes, untaken_bytes,
-    write, write_at,
+    never_wait, open_again, peek_now, pipe, read, read_at, receive_now, send_now, splice, unread_bytes,
+    untaken_bytes, write, write_at,
 };
 pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
 pub use locked::{Locked, wait_change, wait_change_for};
@@ -64,7 +64,7 @@ pub use raw_message::{discard, receive_few};
 pub use reap::{reap, was_signaled};
 pub use reap_child::{ProcessEnd, ended_child, reap_child};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
-pub use signals::{default_dispositions, ignore_limits, ignores_hangup};
+pub use signals::{default_dispositions, ignore_limits, ignores};
 pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
 pub use unfit_stdio::{UnfitKind, UnfitStdio};

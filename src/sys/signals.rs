@@ -20,13 +20,13 @@ pub fn default_dispositions() -> io::Result<()> {
     Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?)
 }
 
-/// Whether SIGHUP is ignored, as `nohup` leaves it. `sigaction(2)`.
+/// Whether a signal is ignored, as `nohup` or a shell's `&` leaves it. `sigaction(2)`.
 #[allow(unsafe_code, reason = "nix cannot ask without setting")]
-pub fn ignores_hangup() -> bool {
+pub fn ignores(signal: Signal) -> bool {
     // SAFETY: all zeroes is a sigaction.
     let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: `old` is a whole sigaction, and nothing is set.
-    let asked = unsafe { libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut old) };
+    let asked = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), &raw mut old) };
     asked == 0 && old.sa_sigaction == libc::SIG_IGN
 }
 

@@ -1,0 +1,114 @@
+//! A connection to a broker: opening it, sending a request on it, and what the broker answers there in
+//! version 1.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::limits::{EXPLANATION_BYTES_MAX, EXPLANATION_WAIT};
+use crate::sys;
+use crate::wire::{Explanation, Status};
+
+use super::failure::CallFailure;
+use super::unreached::ConnectFailure;
+
+/// The place where a broker is asked.
+#[derive(Clone, Debug)]
+pub enum BrokerAddress {
+    /// A socket's path. Each request has a connection of its own, and falls back to version 1.
+    Path(PathBuf),
+    /// A connection that is open, on which others may ask as well. Requests of version 2 only.
+    Open(SharedConnection),
+}
+
+/// An open connection to a broker, for any number of requests of version 2 at once.
+#[derive(Clone, Debug)]
+pub struct SharedConnection(Arc<OwnedFd>);
+
+impl SharedConnection {
+    /// Connects to the broker at `path`, and waits while its backlog is full.
+    pub fn open(path: &Path) -> Result<Self, ConnectFailure> {
+        reach(path).map(Arc::new).map(Self)
+    }
+
+    /// A connected `SOCK_SEQPACKET` socket that another process opened.
+    pub fn inherited(socket: OwnedFd) -> Self {
+        Self(Arc::new(socket))
+    }
+}
+
+impl AsFd for SharedConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Connects to the broker at `path`.
+pub(super) fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
+    let socket = sys::unconnected().map_err(ConnectFailure::Forbidden)?;
+    sys::connect(socket.as_fd(), path).map_err(|error| ConnectFailure::at(path, error))?;
+    Ok(socket)
+}
+
+/// Sends a request on a connection that this process opened. A message has to fit the send buffer whole: the
+/// usual buffer fits every request but the largest, so it is enlarged only for a request that did not fit.
+pub(super) fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    match send_as_is(broker, request, fds) {
+        Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+            sys::enlarge_send_buffer(broker, request.len())?;
+            send_as_is(broker, request, fds)
+        }
+        sent => sent,
+    }
+}
+
+/// Sends a request without a change to the socket. Where the kernel takes no more descriptors in flight, this
+/// process raises its own limit, which the kernel compares with their number; where that does not help, it
+/// waits until other callers' requests were received.
+pub(super) fn send_as_is(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let sent = match sys::send_patiently(broker, request, fds, Some(Instant::now())) {
+        Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
+            raise_descriptor_limit();
+            sys::send_patiently(broker, request, fds, None)
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            sys::send_patiently(broker, request, fds, None)
+        }
+        sent => sent,
+    };
+    sent.map(drop)
+}
+
+/// Raises the soft limit of descriptors to the hard one. `RLIMIT_NOFILE`, `unix(7)` (`ETOOMANYREFS`).
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Without the higher limit the wait is longer, and nothing else changes.
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();
+    }
+}
+
+/// The failure for a status that is no exit status, with the broker's explanation, which may come up to
+/// [`EXPLANATION_WAIT`] later. A broker that has none closes the connection at once; an explanation that
+/// cannot be read is left out, because the status says enough.
+pub(super) fn refused(status: Status, broker: BorrowedFd<'_>) -> CallFailure {
+    let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
+    let mut buffer = [0; EXPLANATION_BYTES_MAX];
+    let waited = sys::poll_until(&mut [PollFd::new(broker, PollFlags::POLLIN)], deadline);
+    let came = waited.is_ok_and(|is_there| is_there).then(|| sys::receive_into(broker, &mut buffer));
+    let message = came.and_then(Result::ok).and_then(|length| buffer.get(..length));
+    CallFailure::Refused(status, message.and_then(|message| Explanation::decode(message).ok()))
+}
+
+/// The failure for an error of receiving an answer. The kernel gives `ECONNRESET` only for a connection that
+/// was closed with the request still unread in it, or that was never accepted. Where the request was read,
+/// the connection ends without an error.
+pub(super) fn unanswered(error: io::Error) -> CallFailure {
+    let is_unread = error.kind() == io::ErrorKind::ConnectionReset;
+    if is_unread { CallFailure::Unsent(error) } else { CallFailure::Unanswered }
+}
