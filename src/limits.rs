@@ -112,9 +112,12 @@ pub const SOCKET_WAITING_MAX: usize = 256;
 /// Bytes that the words of these waiting requests take. Up to [`SOCKET_THREADS_SPARE`] requests that are
 /// being decided may come on top.
 pub const SOCKET_WAITING_BYTES_MAX: usize = 4 << 20;
-/// Connections that all sockets together hold before their request is read; further ones stay in the
-/// kernel's backlog.
+/// Connections that all sockets together hold before their request is read, or between two requests; further
+/// ones stay in the kernel's backlog.
 pub const PENDING_CONNECTIONS_MAX: usize = 4096;
+/// Connections of one socket between two requests, which may stay for ever; with as many, or as take half of
+/// the room for connections, the socket accepts no further connection.
+pub const SOCKET_IDLE_MAX: usize = 2048;
 /// Connections of one socket that are still to be closed, because there are descriptors in them; with as
 /// many, the socket accepts no further connection.
 pub const SOCKET_CLOSING_MAX: usize = 64;
@@ -188,14 +191,6 @@ pub const RULESET_FDS_MAX: usize = 3;
 pub const BROKER_FDS_SPARE: usize = 56 + 2 * LAUNCHERS_PARKED_MAX;
 /// The listen backlog that the broker asks for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
-/// Connections that are accepted at one socket before the other sockets have their turn.
-pub const ACCEPTS_MAX: usize = 64;
-/// How long a thread that accepted a connection waits for its request, before it leaves the connection to
-/// the accept loop.
-pub const FIRST_WORD_WAIT: Duration = Duration::from_millis(1);
-/// Connections that threads accepted and left to the accept loop, which has not taken them yet; with as
-/// many, the accept loop alone accepts.
-pub const ARRIVALS_MAX: usize = 16;
 /// How long no connection is accepted at a socket that has no room, or at any socket when the kernel has no
 /// descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);

@@ -1,5 +1,5 @@
 //! The admission of one socket's calls: which of them run and which wait. No call is dropped: a call without
-//! a place waits for its turn here, and a request that was not read yet waits in the accept loop or in the
+//! a place waits for its turn here, and a request that was not read yet waits in its connection or in the
 //! kernel's backlog. Each socket has an admission of its own, so that no socket's callers hold up another's.
 
 use std::collections::{HashMap, VecDeque};
@@ -44,6 +44,17 @@ pub(super) struct NextCandidate<G> {
     pub(super) others: bool,
 }
 
+/// The threads that a socket has to spare for one more connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpareThreads {
+    /// None: what waits is told when there is one.
+    None,
+    /// One, which is taken now: what waits is told when there is another one.
+    Last,
+    /// One, which is taken now, and at least one more.
+    Some,
+}
+
 /// The admission of one socket.
 #[derive(Debug)]
 pub(super) struct Admission<G> {
@@ -59,7 +70,7 @@ struct AdmissionState<G> {
     /// In the order of their turns.
     waiting: VecDeque<(ArrivalOrder, G)>,
     turns: u64,
-    /// Whether the accept loop found no room for a thread, and is to be woken when there is.
+    /// Whether there was no thread to spare, or no further one: what waits is to be told when there is.
     asked: bool,
 }
 
@@ -79,19 +90,32 @@ impl<G: Candidate> Admission<G> {
 
     /// Counts a thread that begins to answer a connection, if it may. Where many or large requests wait,
     /// further ones stay unread in the kernel, in memory that counts as their senders'.
-    pub(super) fn begin_thread(&self, threads_max: u32) -> bool {
+    pub(super) fn begin_thread(&self, threads_max: u32) -> SpareThreads {
         let mut places = self.places.lock();
-        let bytes: usize = places.waiting.iter().map(|(_, candidate)| candidate.bytes()).sum();
-        let has_room = places.waiting.len() < self.waiting_max && bytes < SOCKET_WAITING_BYTES_MAX;
-        places.begin_thread(threads_max, has_room)
+        let may_wait = self.may_wait(&places);
+        places.begin_thread(threads_max, may_wait)
     }
 
     /// Counts a thread that begins to look after waiting calls, if it may.
-    pub(super) fn begin_waiting_thread(&self, threads_max: u32) -> bool {
+    pub(super) fn begin_waiting_thread(&self, threads_max: u32) -> SpareThreads {
         self.places.lock().begin_thread(threads_max, true)
     }
 
-    /// Notes that a thread ends. Returns whether the accept loop is to be woken.
+    /// Whether one more request may come to wait.
+    fn may_wait(&self, places: &AdmissionState<G>) -> bool {
+        let bytes: usize = places.waiting.iter().map(|(_, candidate)| candidate.bytes()).sum();
+        places.waiting.len() < self.waiting_max && bytes < SOCKET_WAITING_BYTES_MAX
+    }
+
+    /// Whether what waits is to be told that there is a thread to spare: there was none, and limits have
+    /// changed, or fewer requests wait.
+    pub(super) fn has_spare_thread_again(&self, threads_max: u32) -> bool {
+        let mut places = self.places.lock();
+        let is_spare = places.threads < threads_max && self.may_wait(&places);
+        is_spare && std::mem::take(&mut places.asked)
+    }
+
+    /// Notes that a thread ends. Returns whether what waits for a thread is to be told.
     pub(super) fn end_thread(&self) -> bool {
         let mut places = self.places.lock();
         places.threads -= 1;
@@ -178,11 +202,17 @@ impl<G: Candidate> Admission<G> {
 }
 
 impl<G: Candidate> AdmissionState<G> {
-    fn begin_thread(&mut self, threads_max: u32, has_room: bool) -> bool {
-        let begins = self.threads < threads_max && has_room;
-        self.asked |= !begins;
-        self.threads += u32::from(begins);
-        begins
+    fn begin_thread(&mut self, threads_max: u32, may_wait: bool) -> SpareThreads {
+        if self.threads >= threads_max || !may_wait {
+            self.asked = true;
+            return SpareThreads::None;
+        }
+        self.threads += 1;
+        if self.threads < threads_max {
+            return SpareThreads::Some;
+        }
+        self.asked = true;
+        SpareThreads::Last
     }
 
     fn has_room(&self, candidate: &G) -> bool {
@@ -395,28 +425,50 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_bounded_and_the_accept_loop_is_told_of_room() {
+    fn threads_are_bounded_and_what_waits_for_one_is_told() {
         let admission: Admission<Name> = Admission::new(1);
-        assert!(admission.begin_thread(1) && !admission.begin_thread(1));
-        assert!(admission.end_thread() && admission.is_idle());
-        assert!(admission.begin_thread(1) && !admission.end_thread());
-        (0..3).for_each(|_| drop(admission.enter(candidate("a", None))));
-        assert!(!admission.begin_thread(1), "one waits, and there is room for one");
-        assert!(
-            !admission.is_idle()
-                && admission.begin_waiting_thread(1)
-                && !admission.begin_waiting_thread(1)
-                && admission.end_thread()
+        assert_eq!(
+            [admission.begin_thread(2), admission.begin_thread(2)],
+            [SpareThreads::Some, SpareThreads::Last]
         );
+        assert!(admission.end_thread(), "there was no further one");
+        assert!(!admission.end_thread() && admission.is_idle(), "it was told");
+        assert_eq!(
+            [admission.begin_thread(1), admission.begin_thread(1)],
+            [SpareThreads::Last, SpareThreads::None]
+        );
+        assert!(!admission.has_spare_thread_again(1));
+        assert!(
+            admission.has_spare_thread_again(2) && !admission.has_spare_thread_again(2),
+            "a limit was raised"
+        );
+        assert!(!admission.end_thread());
+    }
+
+    #[test]
+    fn a_socket_at_which_many_wait_has_no_thread_to_spare_for_connections() {
+        let admission: Admission<Name> = Admission::new(1);
+        (0..3).for_each(|_| drop(admission.enter(candidate("a", None))));
+        assert_eq!(admission.begin_thread(1), SpareThreads::None, "one waits, and there is room for one");
+        assert_eq!(admission.begin_waiting_thread(1), SpareThreads::Last);
+        assert_eq!(admission.begin_waiting_thread(1), SpareThreads::None);
+        assert!(!admission.is_idle() && admission.end_thread());
+        assert_eq!(admission.begin_thread(1), SpareThreads::None);
+        assert!(!admission.has_spare_thread_again(1));
+        drop(admission.turn_out());
+        assert!(admission.has_spare_thread_again(1), "none waits");
     }
 
     #[test]
     fn requests_that_wait_are_bounded_by_their_bytes_too() {
-        for (bytes, begins) in [(SOCKET_WAITING_BYTES_MAX - 1, true), (SOCKET_WAITING_BYTES_MAX, false)] {
+        for (bytes, spare) in [
+            (SOCKET_WAITING_BYTES_MAX - 1, SpareThreads::Last),
+            (SOCKET_WAITING_BYTES_MAX, SpareThreads::None),
+        ] {
             let admission: Admission<Name> = Admission::new(256);
             (0..2).for_each(|_| drop(admission.enter(candidate("a", None))));
             assert!(admission.enter(candidate(&"b".repeat(bytes), None)).is_none(), "it waits");
-            assert_eq!(admission.begin_thread(1), begins, "{bytes}");
+            assert_eq!(admission.begin_thread(1), spare, "{bytes}");
         }
     }
 }

@@ -110,21 +110,13 @@ impl Connection {
     /// Whether a message is there, or the caller's end of the connection is closed: most callers send as soon
     /// as they have connected.
     pub(super) fn is_readable(&self) -> bool {
-        self.is_readable_until(Instant::now())
-    }
-
-    /// Whether it is readable by this time; waits for it.
-    pub(super) fn is_readable_until(&self, until: Instant) -> bool {
-        self.shows(PollFlags::POLLIN, until).unwrap_or(false)
+        let mut is_there = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        sys::poll_until(&mut is_there, Some(Instant::now())).unwrap_or(false)
     }
 
     /// Whether the caller has closed its end.
     pub(super) fn is_over(&self) -> bool {
         sys::poll_until(&mut [self.caller().hangup()], Some(Instant::now())).unwrap_or(true)
-    }
-
-    fn shows(&self, events: PollFlags, until: Instant) -> io::Result<bool> {
-        sys::poll_until(&mut [PollFd::new(self.as_fd(), events)], Some(until))
     }
 
     /// Notes that another process has a copy of the connection, and takes the first message out.

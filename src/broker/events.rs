@@ -1,5 +1,5 @@
-//! The events between the broker's threads: the stop, the order to hurry it, and the wakeup of the accept
-//! loop. Each is an eventfd, so that a thread can wait for it beside other descriptors.
+//! The events between the broker's threads: the stop, the order to hurry it, and the wakeup of the main
+//! thread. Each is an eventfd, so that a thread can wait for it beside other descriptors.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -48,12 +48,12 @@ impl BrokerEvents {
         self.hurry.wake();
     }
 
-    /// Wakes the accept loop: a thread ended, or a count is to be written.
+    /// Wakes the main thread: something is due, or to be written.
     pub(super) fn wake(&self) {
         self.wake.wake();
     }
 
-    /// Notes that the accept loop was woken.
+    /// Notes that the main thread was woken.
     pub(super) fn woken(&self) {
         self.wake.clear();
     }

@@ -20,8 +20,8 @@ use super::state::Broker;
 /// The numbers of connections that may wait, by the descriptors that the limit leaves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueLimits {
-    /// In the accept loop, of all sockets, until they can be read.
-    pub(super) event_loop: usize,
+    /// Without a thread, of all sockets: until they can be read, or between two requests.
+    pub(super) connections: usize,
     /// With a request that waits for its place, at each socket.
     pub(super) waiting: usize,
 }
@@ -37,10 +37,10 @@ pub(super) fn raise_descriptors() -> io::Result<u64> {
 /// Shares out the descriptors that the limit leaves beside those that are needed.
 pub(super) fn share_descriptors(sockets: usize, needed: usize) -> Result<QueueLimits, LoadError> {
     let spare = spare_descriptors(needed)?;
-    let event_loop = (spare / 2).clamp(1, PENDING_CONNECTIONS_MAX);
+    let connections = (spare / 2).clamp(1, PENDING_CONNECTIONS_MAX);
     // A request that waits holds up to three: its line, and those of its adapter.
     let waiting = (spare / 8 / sockets).clamp(1, SOCKET_WAITING_MAX);
-    Ok(QueueLimits { event_loop, waiting })
+    Ok(QueueLimits { connections, waiting })
 }
 
 /// The descriptors that all sockets need, while one ruleset after the other changes.

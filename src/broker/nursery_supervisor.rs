@@ -1,4 +1,4 @@
-//! Keeps a nursery running: when the accept loop sees the end of one, it has another one started here.
+//! Keeps a nursery running: when the main thread sees the end of one, it has another one started here.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! Reloading, at HUP: each rules file is read again, and its manifest is opened again where it was moved
 //! away. Calls in flight keep the rules that they started with; a file that does not load changes nothing. A
-//! thread of its own reads one file after the other, so that connections are accepted meanwhile; the accept
-//! loop puts the rules in force that were read.
+//! thread of its own reads one file after the other, so that the main thread does its other work
+//! meanwhile; the main thread puts the rules in force that were read.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,7 +59,7 @@ impl Reloader {
         }
     }
 
-    /// Puts in force the rules of one file, if they were read by now: between two files, the accept loop does
+    /// Puts in force the rules of one file, if they were read by now: between two files, the main thread does
     /// its other work.
     pub(super) fn advance(&mut self, broker: &Arc<Broker>, service_status: &mut ServiceStatus) {
         let Some(current) = &mut self.current else { return };
@@ -120,11 +120,14 @@ impl RunningReload {
             Ok(policy) => {
                 // Where the reading thread has ended, they are dropped here.
                 self.replaced.send(ruleset.replace(policy)).ok();
-                // Calls that wait are decided by the new rules from now on.
-                let waits = |socket: &&ServedSocket| {
-                    Arc::ptr_eq(&socket.rules, ruleset) && socket.admission.is_waited_at()
-                };
-                broker.sockets.iter().filter(waits).for_each(|socket| broker.need_waiting_job(socket));
+                // Calls that wait are decided by the new rules from now on, and more may run at a time.
+                let by_these = |socket: &&ServedSocket| Arc::ptr_eq(&socket.rules, ruleset);
+                for socket in broker.sockets.iter().filter(by_these) {
+                    if socket.admission.is_waited_at() {
+                        broker.need_waiting_job(socket);
+                    }
+                    broker.offer_thread(socket);
+                }
             }
             Err(error) => ruleset.keep(&error),
         }
@@ -132,7 +135,7 @@ impl RunningReload {
     }
 }
 
-/// Reads one file after the other, as long as the accept loop takes them.
+/// Reads one file after the other, as long as the main thread takes them.
 fn read_all(broker: &Broker, give: &SyncSender<Result<LoadedRules, LoadError>>) {
     for ruleset in &broker.rulesets {
         // A panic of the loader must not end a broker that has good rules.

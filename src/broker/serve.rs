@@ -8,6 +8,7 @@ use nix::sys::prctl;
 
 use crate::audit::Manifest;
 use crate::broker::accept::event_loop::EventLoop;
+use crate::broker::accept::incoming::WatchedListener;
 use crate::limits::STOP_KEPT_MIN;
 use crate::sd::Notifier;
 use crate::spawn::{Environment, end_kept, shed};
@@ -63,14 +64,17 @@ fn serve_notified(
     let rules = rulesets.iter().map(|ruleset| ruleset.policy().rules().len()).sum();
     let labels = listeners.iter().map(|ruled| ruled.listener.label.clone()).collect();
     let ready = Notice::Ready { sockets: labels, rules };
-    let serve =
-        |RuledListener { listener, ruleset }| ServedSocket::new(listener, &rulesets[ruleset], room.waiting);
-    let (sockets, own): (Vec<_>, Vec<_>) = listeners.into_iter().map(serve).unzip();
-    let owned = own.iter().map(Option::is_some).collect();
-    let broker = Arc::new(Broker::new(sockets, rulesets, environment, notifier, say)?);
+    let (mut sockets, mut watched, mut own) = (Vec::new(), Vec::new(), Vec::new());
+    for RuledListener { listener, ruleset } in listeners {
+        let rules = rulesets[ruleset].clone();
+        watched.push(WatchedListener { socket: listener.socket, is_own: listener.own.is_some() });
+        sockets.push(ServedSocket::new(sockets.len(), listener.name, rules, room.waiting));
+        own.extend(listener.own);
+    }
+    let broker =
+        Arc::new(Broker::new(sockets, watched, room.connections, rulesets, environment, notifier, say)?);
     let service_status = ServiceStatus::new(notifier.clone());
-    let mut event_loop =
-        EventLoop::new(broker.clone(), signals, service_status, open_files, room.event_loop, owned)?;
+    let mut event_loop = EventLoop::new(broker.clone(), signals, service_status, open_files)?;
     if let Err(source) = event_loop.prove() {
         end(&broker, &mut event_loop)?;
         return Err(ServeError::NoProcess(source));
@@ -84,9 +88,9 @@ fn serve_notified(
 }
 
 /// Watches the files of the broker's own sockets, as far as the kernel allows.
-fn watch_sockets(own: &[Option<OwnSocket>], say: SayNotice) -> SocketWatch {
+fn watch_sockets(own: &[OwnSocket], say: SayNotice) -> SocketWatch {
     let watch = SocketWatch::default();
-    for own in own.iter().flatten() {
+    for own in own {
         watch.watch(own.place()).unwrap_or_else(|source| say(&Notice::SocketUnwatched(&source)));
     }
     watch
@@ -98,7 +102,7 @@ fn end(broker: &Broker, event_loop: &mut EventLoop) -> Result<(), ServeError> {
     let now = Instant::now();
     let until = broker.events.late_at().unwrap_or(now);
     end_kept(&broker.reaper, broker.events.as_stop(), until.max(now + STOP_KEPT_MIN))?;
-    event_loop.listener_set.turn_away();
+    event_loop.turn_away();
     broker.closing.end();
     event_loop.end()?;
     broker.scopes.clear();

@@ -1,5 +1,5 @@
 //! The status line for the service manager: rules, running calls, the last refusal, a reload that failed.
-//! Threads note on the [`StatusBoard`] that something changed; the accept loop's [`ServiceStatus`] sends a
+//! Threads note on the [`StatusBoard`] that something changed; the main thread's [`ServiceStatus`] sends a
 //! line now and then.
 
 use std::collections::VecDeque;
@@ -27,7 +27,7 @@ pub(super) struct ServiceStatus {
     next_status: Instant,
     ping_interval: Option<Duration>,
     next_ping: Instant,
-    /// Messages for which the manager's queue has had no room yet, in order: the accept loop does not wait
+    /// Messages for which the manager's queue has had no room yet, in order: the main thread does not wait
     /// for room.
     owed: VecDeque<StatusTurn>,
     next_try: Instant,

@@ -1,11 +1,12 @@
 //! The state that the broker's threads share.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::audit::{Caller, RefusedRequest};
+use crate::broker::accept::incoming::{Incoming, WatchedListener};
 use crate::ids::{CallId, SocketName};
 use crate::limits::{QUEUED_AFTER, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
@@ -22,10 +23,9 @@ use super::config::ServeError;
 use super::connection::Connection;
 use super::deferred_entry::DeferredEntry;
 use super::events::BrokerEvents;
-use super::notice::SayNotice;
+use super::notice::{Notice, SayNotice};
 use super::ruleset::Ruleset;
 use super::scope_setup::begin_scopes;
-use super::sockets::{ListeningSocket, OwnSocket};
 use super::status_board::StatusBoard;
 
 /// The state that the broker's threads share.
@@ -34,20 +34,17 @@ pub(super) struct Broker {
     pub(super) sockets: Vec<ServedSocket>,
     /// The rules files in force, each once.
     pub(super) rulesets: Vec<Arc<Ruleset>>,
-    /// The rulesets that have begun to count refusals, until the accept loop takes them.
+    /// The rulesets that have begun to count refusals, until the main thread takes them.
     pub(super) counting: Locked<Vec<Arc<Ruleset>>>,
-    /// The sockets at which a waiting call may be refused or run by now, and that no thread looks after yet.
-    pub(super) unhandled: Locked<Vec<usize>>,
     pub(super) deferred: DeferredEntry,
     pub(super) environment: Environment,
     pub(super) reaper: Arc<Reaper>,
     pub(super) pool: Arc<LauncherPool>,
     pub(super) closing: Arc<ConnectionCloser>,
     pub(super) adapters: Arc<AdapterPool>,
-    /// Connections of version 2 from which a request was taken, until the accept loop watches them again.
-    pub(super) returned: Locked<Vec<Connection>>,
     /// When to look at which socket for calls whose callers are to be told that they wait, by time.
     pub(super) queued: Locked<VecDeque<(Instant, usize)>>,
+    pub(super) incoming: Incoming,
     pub(super) scopes: ScopePool,
     pub(super) say: SayNotice,
     pub(super) events: Arc<BrokerEvents>,
@@ -57,23 +54,17 @@ pub(super) struct Broker {
 /// One socket: its rules, and the calls that run and wait.
 #[derive(Debug)]
 pub(super) struct ServedSocket {
+    /// Its place among the broker's sockets.
+    pub(super) index: usize,
     pub(super) name: SocketName,
     pub(super) rules: Arc<Ruleset>,
-    pub(super) listener: &'static OwnedFd,
     pub(super) admission: Admission<AdmittedCall>,
 }
 
 impl ServedSocket {
-    /// A socket with its rules, at which at most `waiting_max` requests wait for their place; and apart from
-    /// it, the files of a socket of the broker's own.
-    pub(super) fn new(
-        listener: ListeningSocket,
-        rules: &Arc<Ruleset>,
-        waiting_max: usize,
-    ) -> (Self, Option<OwnSocket>) {
-        let ListeningSocket { name, socket, own, .. } = listener;
-        let admission = Admission::new(waiting_max);
-        (Self { name, rules: rules.clone(), listener: socket, admission }, own)
+    /// A socket with its rules, at which at most `waiting_max` requests wait for their place.
+    pub(super) fn new(index: usize, name: SocketName, rules: Arc<Ruleset>, waiting_max: usize) -> Self {
+        Self { index, name, rules, admission: Admission::new(waiting_max) }
     }
 
     /// The number of threads that may answer there at a time.
@@ -89,9 +80,12 @@ impl ServedSocket {
 }
 
 impl Broker {
-    /// A broker that does not serve yet: it has its threads, and no nursery.
+    /// A broker that does not serve yet: it has its threads, and no nursery. There is room for so many
+    /// connections that no thread works on.
     pub(super) fn new(
         sockets: Vec<ServedSocket>,
+        listeners: Vec<WatchedListener>,
+        room: usize,
         rulesets: Vec<Arc<Ruleset>>,
         environment: Environment,
         notifier: &Notifier,
@@ -107,19 +101,19 @@ impl Broker {
         let closing =
             ConnectionCloser::begin(sockets.len(), &pool, &reaper).map_err(ServeError::NoProcess)?;
         let adapters = AdapterPool::new(&pool, &reaper);
+        let incoming = Incoming::new(listeners, room, closing.clone(), events.clone())?;
         Ok(Self {
             sockets,
             rulesets,
             counting: Locked::default(),
-            unhandled: Locked::default(),
             deferred: DeferredEntry::default(),
             environment,
             reaper,
             pool,
             closing,
             adapters,
-            returned: Locked::default(),
             queued: Locked::default(),
+            incoming,
             scopes,
             say,
             events,
@@ -180,29 +174,37 @@ impl Broker {
         }
     }
 
-    /// Has the accept loop find a thread that looks after the waiting calls of a socket.
+    /// Has a thread look after the waiting calls of a socket.
     pub(super) fn need_waiting_job(&self, socket: &ServedSocket) {
-        let index = self.sockets.iter().position(|other| std::ptr::eq(other, socket));
-        self.unhandled.lock().extend(index);
-        self.events.wake();
+        self.incoming.need_handling(socket.index);
     }
 
-    /// Takes the sockets that need such a thread.
-    pub(super) fn take_waiting(&self) -> Vec<usize> {
-        std::mem::take(&mut self.unhandled.lock())
+    /// Has what waits at a socket for a thread look again, where there is one to spare again.
+    pub(super) fn offer_thread(&self, socket: &ServedSocket) {
+        if socket.admission.has_spare_thread_again(socket.threads_max()) {
+            self.incoming.note_spare_thread(socket.index);
+        }
     }
 
-    /// Has a connection of version 2 watched for its next request.
+    /// Accepts no connection for a while, because the kernel is out of a resource.
+    pub(super) fn note_exhausted(&self, why: &io::Error) {
+        if self.incoming.note_exhausted(Instant::now()) {
+            (self.say)(&Notice::Exhausted(why));
+        }
+    }
+
+    /// Has a connection of version 2 watched for its next request. Where the user has too many watches, it is
+    /// closed.
     pub(super) fn watch_again(&self, connection: Connection) {
-        self.returned.lock().push(connection);
-        self.events.wake();
+        if let Err(source) = self.incoming.watch_idle(connection) {
+            self.note_exhausted(&source);
+        }
     }
 
     /// Notes that a call of version 2 has begun to wait at a socket.
     pub(super) fn note_queued(&self, socket: &ServedSocket) {
-        let Some(index) = self.sockets.iter().position(|other| std::ptr::eq(other, socket)) else { return };
         let mut queued = self.queued.lock();
-        queued.push_back((Instant::now() + QUEUED_AFTER, index));
+        queued.push_back((Instant::now() + QUEUED_AFTER, socket.index));
         if queued.len() == 1 {
             self.events.wake();
         }

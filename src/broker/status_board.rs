@@ -22,12 +22,12 @@ impl StatusBoard {
         Self { followed: notifier.is_heard(), changed: AtomicBool::new(false), refused: Locked::default() }
     }
 
-    /// Notes that calls came or went. Returns whether the accept loop has to be woken.
+    /// Notes that calls came or went. Returns whether the main thread has to be woken.
     pub(super) fn change(&self) -> bool {
         self.followed && !self.changed.swap(true, Ordering::SeqCst)
     }
 
-    /// Notes a refusal. Returns whether the accept loop has to be woken.
+    /// Notes a refusal. Returns whether the main thread has to be woken.
     pub(super) fn refuse(&self, rejected: &RefusedRequest) -> bool {
         if self.followed {
             *self.refused.lock() = Some(rejected.summary());

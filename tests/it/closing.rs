@@ -90,7 +90,7 @@ pub(crate) fn stop_threads(broker: &Broker) {
     });
 }
 
-/// The accept loop hears, and a call is answered.
+/// A connection is accepted, and a call is answered.
 fn goes_on(broker: &Broker) {
     let began = Instant::now();
     broker.hup();

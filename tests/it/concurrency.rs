@@ -240,6 +240,21 @@ fn threads_and_descriptors_come_back_after_a_rush() {
 }
 
 #[test]
+fn silent_callers_take_no_threads() {
+    let broker = Broker::new("/bin/echo a\n").start();
+    broker.call(["/bin/echo", "a"]).exited(0);
+    let (descriptors, threads) = (broker.descriptors(), broker.threads());
+    let silent: Vec<_> = (0..300).map(|_| broker.connect()).collect();
+    within(SOON, "they are accepted", || {
+        // The call before may not have let go of its own yet.
+        let are_there = |before| broker.descriptors().is_some_and(|now| now + 100 >= before + silent.len());
+        descriptors.is_none_or(are_there).then_some(())
+    });
+    assert!(broker.threads() <= threads + 30, "{} threads, before {threads}", broker.threads());
+    broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
+}
+
+#[test]
 fn a_caller_that_leaves_before_its_answer_disturbs_nobody() {
     let broker = Broker::new("/bin/echo a\n").start();
     let null = std::fs::File::open("/dev/null").expect("there is /dev/null");

@@ -16,8 +16,8 @@ const ERRORS: [&str; 6] = ["EIO", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EAGAIN
 
 /// System calls that are not made to fail: they cannot, or only so that a Rust program ends (its memory), or
 /// their failure would be one that the kernel never gives (a `close` that closes nothing, a `futex` that
-/// waits for nobody, an `epoll_wait` on what is no epoll).
-const SURE: &str = " brk clock_gettime clock_nanosleep close epoll_wait exit exit_group futex getegid geteuid getpid \
+/// waits for nobody, an `epoll_wait` on what is no epoll, an `epoll_ctl` that does not find what is watched).
+const SURE: &str = " brk clock_gettime clock_nanosleep close epoll_ctl epoll_wait exit exit_group futex getegid geteuid getpid \
     getrandom gettid getuid madvise mmap mprotect munmap restart_syscall rseq rt_sigaction rt_sigprocmask sched_yield \
     set_robust_list sigaltstack ";
 

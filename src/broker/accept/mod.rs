@@ -1,11 +1,11 @@
-//! Accepting connections and giving each a thread. `event_loop.rs` is the main thread's loop, over
-//! `listeners.rs` and the connections of `pending.rs`; `direct.rs` lets an idle thread accept before it.
-//! `thread_pool.rs` has the threads, and `job.rs` their jobs.
+//! The way in: `incoming.rs` watches the listening sockets and the connections of `pending.rs` at one epoll,
+//! at which the threads of `thread_pool.rs` wait. `call_work.rs` is what a thread does with an event: it
+//! accepts, answers, or leaves the connection to a later event. `event_loop.rs` is the main thread's loop,
+//! which keeps time, limits and signals, and starts threads.
 
-pub(super) mod direct;
+pub(super) mod call_work;
 pub(super) mod event_loop;
-pub(super) mod job;
-pub(super) mod listeners;
+pub(super) mod incoming;
 pub(super) mod pending;
 pub(super) mod thread_pool;
 pub(super) mod token;

@@ -1,19 +1,22 @@
-//! The connections that wait in the accept loop: silent ones, on which nothing was sent yet, by age, and
-//! ready ones, by socket, in turn. Where there are several sockets, half of the room is shared, and of the
-//! other half each socket has a part of its own, so that no socket's callers can take all of it. This file
-//! counts and orders; `event_loop.rs` watches the connections.
+//! The connections that no thread works on: silent ones, on which nothing was sent yet, by age; idle ones, on
+//! which a request was answered and another may come; and ready ones, by socket, in turn, which wait for a
+//! thread. Where there are several sockets, half of the room is shared, and of the other half each socket has
+//! a part of its own, so that no socket's callers can take all of it. This file counts and orders;
+//! `incoming.rs` watches the connections.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
+use crate::limits::SOCKET_IDLE_MAX;
+
 /// All connections that wait.
 #[derive(Debug)]
-pub(super) struct PendingConnections<V> {
+pub(super) struct PendingConnections<C> {
     /// By number, and so by age: the first one is the first to run out of time.
-    silent: BTreeMap<u64, SilentConnection<V>>,
-    /// By number: connections of version 2 without a request, which have all the time they like.
-    idle: BTreeMap<u64, (usize, V)>,
-    queues: Vec<SocketQueue<V>>,
+    silent: BTreeMap<u64, SilentConnection<C>>,
+    /// By number, each with its socket.
+    idle: BTreeMap<u64, (usize, C)>,
+    queues: Vec<SocketQueue<C>>,
     /// The sockets that have ready connections.
     ready: BTreeSet<usize>,
     next: u64,
@@ -24,23 +27,44 @@ pub(super) struct PendingConnections<V> {
 
 /// A connection on which nothing was sent yet.
 #[derive(Debug)]
-pub(super) struct SilentConnection<V> {
-    pub(in crate::broker) connection: V,
-    pub(in crate::broker) socket: usize,
-    pub(in crate::broker) since: Instant,
+pub(super) struct SilentConnection<C> {
+    pub(super) connection: C,
+    pub(super) socket: usize,
+    pub(super) since: Instant,
 }
 
 /// The connections of one socket.
 #[derive(Debug)]
-struct SocketQueue<V> {
+struct SocketQueue<C> {
     silent: BTreeSet<u64>,
-    ready: VecDeque<V>,
+    idle: usize,
+    ready: VecDeque<C>,
 }
 
-impl<V> PendingConnections<V> {
+/// The room for one more connection at a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is room.
+    Free,
+    /// There is room once a silent connection is gone.
+    Crowded,
+    /// There is none, because of connections that are not silent.
+    Full,
+}
+
+/// Connections that are not closed yet, though no thread works on them: they take room too.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClosingCount {
+    /// Those of the socket concerned.
+    pub(super) here: usize,
+    /// Those of all sockets.
+    pub(super) all: usize,
+}
+
+impl<C> PendingConnections<C> {
     /// An empty set for so many sockets, with room for so many connections in all.
-    pub(in crate::broker) fn new(sockets: usize, room: usize) -> Self {
-        let queue = || SocketQueue { silent: BTreeSet::new(), ready: VecDeque::new() };
+    pub(super) fn new(sockets: usize, room: usize) -> Self {
+        let queue = || SocketQueue { silent: BTreeSet::new(), idle: 0, ready: VecDeque::new() };
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
         Self {
             silent: BTreeMap::new(),
@@ -54,86 +78,112 @@ impl<V> PendingConnections<V> {
         }
     }
 
-    /// Whether a socket has room for one more pending connection. Connections that are being closed take room
-    /// too: `left_it` of this socket, `left` of all sockets.
-    pub(in crate::broker) fn has_room(&self, socket: usize, left_it: usize, left: usize) -> bool {
-        let SocketQueue { silent, ready } = &self.queues[socket];
-        self.count + left < self.common || silent.len() + ready.len() + left_it < self.share
+    /// The room that a socket has for one more connection.
+    pub(super) fn room(&self, socket: usize, closing: ClosingCount) -> Room {
+        let SocketQueue { silent, idle, ready } = &self.queues[socket];
+        let is_free = self.count + closing.all < self.common
+            || silent.len() + idle + ready.len() + closing.here < self.share;
+        if *idle >= self.idle_max() {
+            Room::Full
+        } else if is_free {
+            Room::Free
+        } else if silent.is_empty() {
+            Room::Full
+        } else {
+            Room::Crowded
+        }
     }
 
-    /// The number of the next connection.
-    pub(super) fn next_number(&self) -> u64 {
-        self.next
+    /// The idle connections with which a socket accepts no further ones: they may stay for ever, so they must
+    /// leave room for others.
+    fn idle_max(&self) -> usize {
+        SOCKET_IDLE_MAX.min(self.common / 2).max(1)
     }
 
-    /// Adds a silent connection.
-    pub(super) fn admit(&mut self, socket: usize, connection: V, since: Instant) {
-        self.silent.insert(self.next, SilentConnection { connection, socket, since });
-        self.queues[socket].silent.insert(self.next);
+    /// Adds a silent connection, and returns its number.
+    pub(super) fn add_silent(&mut self, socket: usize, connection: C, since: Instant) -> u64 {
+        let number = self.count_in();
+        self.silent.insert(number, SilentConnection { connection, socket, since });
+        self.queues[socket].silent.insert(number);
+        number
+    }
+
+    /// Adds an idle connection, and returns its number.
+    pub(super) fn add_idle(&mut self, socket: usize, connection: C) -> u64 {
+        let number = self.count_in();
+        self.idle.insert(number, (socket, connection));
+        self.queues[socket].idle += 1;
+        number
+    }
+
+    /// Adds a ready connection of a socket, the last in turn.
+    pub(super) fn add_ready(&mut self, socket: usize, connection: C) {
+        self.count += 1;
+        self.queues[socket].ready.push_back(connection);
+        self.ready.insert(socket);
+    }
+
+    fn count_in(&mut self) -> u64 {
+        let number = self.next;
         self.next += 1;
         self.count += 1;
+        number
     }
 
-    /// Adds a connection of version 2 that has no request.
-    pub(super) fn admit_idle(&mut self, socket: usize, connection: V) {
-        self.idle.insert(self.next, (socket, connection));
-        self.next += 1;
-        self.count += 1;
+    /// The silent or idle connection of this number.
+    pub(super) fn get(&self, number: u64) -> Option<&C> {
+        let silent = self.silent.get(&number).map(|silent| &silent.connection);
+        silent.or_else(|| self.idle.get(&number).map(|(_, connection)| connection))
     }
 
-    /// The numbers of the connections of version 2 that have no request.
-    pub(super) fn idle(&self) -> Vec<u64> {
-        self.idle.keys().copied().collect()
-    }
-
-    /// Makes a silent connection a ready one, because a message is there or its caller left. Returns the
-    /// connection, if it was silent.
-    pub(in crate::broker) fn hear(&mut self, number: u64) -> Option<&V> {
-        let (socket, connection) = match self.idle.remove(&number) {
-            Some(idle) => {
-                self.count -= 1;
-                idle
-            }
-            None => {
-                let SilentConnection { connection, socket, .. } = self.dismiss(number)?;
-                (socket, connection)
-            }
-        };
-        self.push(socket, connection);
-        self.queues[socket].ready.back()
+    /// Makes a silent or idle connection a ready one, because a message is there or its caller left. Returns
+    /// its socket, if it was silent or idle.
+    pub(super) fn hear(&mut self, number: u64) -> Option<usize> {
+        let silent = self.take_silent(number).map(|silent| (silent.socket, silent.connection));
+        let (socket, connection) = silent.or_else(|| self.take_idle(number))?;
+        self.add_ready(socket, connection);
+        Some(socket)
     }
 
     /// Takes out a silent connection.
-    pub(in crate::broker) fn dismiss(&mut self, number: u64) -> Option<SilentConnection<V>> {
+    pub(super) fn take_silent(&mut self, number: u64) -> Option<SilentConnection<C>> {
         let silent = self.silent.remove(&number)?;
         self.queues[silent.socket].silent.remove(&number);
         self.count -= 1;
         Some(silent)
     }
 
-    /// The connection that has been silent for longest.
-    pub(super) fn oldest(&self) -> Option<(u64, &SilentConnection<V>)> {
+    /// Takes out an idle connection, with its socket.
+    pub(super) fn take_idle(&mut self, number: u64) -> Option<(usize, C)> {
+        let idle = self.idle.remove(&number)?;
+        self.queues[idle.0].idle -= 1;
+        self.count -= 1;
+        Some(idle)
+    }
+
+    /// The number of a silent or idle connection, if there is one.
+    pub(super) fn first(&self) -> Option<u64> {
+        self.silent.first_key_value().map(|(number, _)| *number).or_else(|| self.idle.keys().next().copied())
+    }
+
+    /// The connection that has been silent for longest, with its number.
+    pub(super) fn oldest(&self) -> Option<(u64, &SilentConnection<C>)> {
         self.silent.first_key_value().map(|(number, silent)| (*number, silent))
     }
 
-    /// The connection of a socket that has been silent for longest.
-    pub(super) fn oldest_at(&self, socket: usize) -> Option<(u64, &SilentConnection<V>)> {
+    /// The connection of a socket that has been silent for longest, with its number.
+    pub(super) fn oldest_at(&self, socket: usize) -> Option<(u64, &SilentConnection<C>)> {
         let number = self.queues[socket].silent.first()?;
         self.silent.get(number).map(|silent| (*number, silent))
     }
 
     /// The sockets that have ready connections.
-    pub(super) fn ready(&self) -> Vec<usize> {
-        self.ready.iter().copied().collect()
-    }
-
-    /// Whether a socket has a ready connection.
-    pub(super) fn waits_at(&self, socket: usize) -> bool {
-        self.ready.contains(&socket)
+    pub(super) fn ready(&self) -> &BTreeSet<usize> {
+        &self.ready
     }
 
     /// Takes out the next ready connection of a socket.
-    pub(in crate::broker) fn pop(&mut self, socket: usize) -> Option<V> {
+    pub(super) fn pop(&mut self, socket: usize) -> Option<C> {
         let ready = &mut self.queues[socket].ready;
         let connection = ready.pop_front()?;
         if ready.is_empty() {
@@ -142,23 +192,13 @@ impl<V> PendingConnections<V> {
         self.count -= 1;
         Some(connection)
     }
-
-    /// Adds a ready connection of a socket, the last in turn.
-    pub(in crate::broker) fn push(&mut self, socket: usize, connection: V) {
-        self.queues[socket].ready.push_back(connection);
-        self.ready.insert(socket);
-        self.count += 1;
-    }
-
-    /// Whether no connection is ready.
-    pub(in crate::broker) fn is_heard(&self) -> bool {
-        self.ready.is_empty()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NONE: ClosingCount = ClosingCount { here: 0, all: 0 };
 
     fn pending(sockets: usize, room: usize) -> PendingConnections<&'static str> {
         PendingConnections::new(sockets, room)
@@ -168,47 +208,63 @@ mod tests {
     fn one_socket_has_all_the_room() {
         for room in [1, 5] {
             let mut pending = pending(1, room);
-            while pending.has_room(0, 0, 0) {
-                pending.admit(0, "a", Instant::now());
+            while pending.room(0, NONE) == Room::Free {
+                pending.add_silent(0, "a", Instant::now());
             }
-            assert_eq!(pending.count, room);
+            assert_eq!((pending.count, pending.room(0, NONE)), (room, Room::Crowded));
         }
     }
 
     #[test]
     fn another_socket_keeps_its_share_whoever_is_there() {
         let (mut pending, now) = (pending(2, 8), Instant::now());
-        while pending.has_room(0, 0, 0) {
-            let number = pending.next_number();
-            pending.admit(0, "a", now);
+        while pending.room(0, NONE) == Room::Free {
+            let number = pending.add_silent(0, "a", now);
             pending.hear(number);
         }
-        assert_eq!(pending.count, 4);
-        assert!(pending.has_room(1, 0, 0));
-        pending.admit(1, "b", now);
-        pending.admit(1, "b", now);
-        assert!(!pending.has_room(1, 0, 0) && !pending.has_room(0, 0, 0));
+        assert_eq!((pending.count, pending.room(0, NONE)), (4, Room::Full));
+        assert_eq!(pending.room(1, NONE), Room::Free);
+        pending.add_silent(1, "b", now);
+        pending.add_silent(1, "b", now);
+        assert_eq!((pending.room(1, NONE), pending.room(0, NONE)), (Room::Crowded, Room::Full));
         assert_eq!(pending.oldest_at(1).map(|(number, silent)| (number, silent.connection)), Some((4, "b")));
     }
 
     #[test]
     fn what_is_not_closed_yet_takes_room_of_its_own_socket() {
         let pending = pending(2, 8);
-        assert!(pending.has_room(0, 3, 3) && !pending.has_room(0, 4, 4) && pending.has_room(1, 0, 4));
+        let room = |socket, here, all| pending.room(socket, ClosingCount { here, all });
+        assert_eq!([room(0, 3, 3), room(0, 4, 4), room(1, 0, 4)], [Room::Free, Room::Full, Room::Free]);
     }
 
     #[test]
     fn who_speaks_waits_in_turn_and_who_leaves_makes_room() {
         let (mut pending, now) = (pending(2, 4), Instant::now());
-        ["a", "b", "c"].into_iter().for_each(|client| pending.admit(0, client, now));
-        assert_eq!(pending.hear(2), Some(&"c"));
-        assert_eq!(pending.hear(0), Some(&"a"));
-        assert_eq!(pending.hear(0), None);
-        assert_eq!(pending.ready(), [0]);
+        for client in ["a", "b", "c"] {
+            pending.add_silent(0, client, now);
+        }
+        assert_eq!((pending.hear(2), pending.hear(0), pending.hear(0)), (Some(0), Some(0), None));
+        assert_eq!(pending.ready().iter().collect::<Vec<_>>(), [&0]);
         assert_eq!((pending.pop(0), pending.pop(0), pending.pop(0)), (Some("c"), Some("a"), None));
-        assert!(pending.is_heard());
+        assert!(pending.ready().is_empty());
         assert_eq!(pending.oldest().map(|(number, silent)| (number, silent.connection)), Some((1, "b")));
-        assert!(pending.dismiss(1).is_some() && pending.dismiss(1).is_none());
+        assert!(pending.take_silent(1).is_some() && pending.take_silent(1).is_none());
         assert_eq!((pending.count, pending.oldest_at(0).is_none()), (0, true));
+    }
+
+    #[test]
+    fn idle_connections_are_never_the_oldest_and_leave_half_of_the_room() {
+        let mut pending = pending(1, 6);
+        let numbers: Vec<_> = ["a", "b", "c"].into_iter().map(|idle| pending.add_idle(0, idle)).collect();
+        assert_eq!((pending.room(0, NONE), pending.oldest().is_none()), (Room::Full, true));
+        pending.add_silent(0, "d", Instant::now());
+        assert_eq!(pending.room(0, NONE), Room::Full, "a silent connection that left would be no help");
+        assert_eq!(pending.hear(numbers[1]), Some(0));
+        assert_eq!((pending.room(0, NONE), pending.pop(0)), (Room::Free, Some("b")));
+        while let Some(number) = pending.first() {
+            pending.hear(number);
+        }
+        let all: Vec<_> = std::iter::from_fn(|| pending.pop(0)).collect();
+        assert_eq!((all, pending.count), (vec!["d", "a", "c"], 0));
     }
 }

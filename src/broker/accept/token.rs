@@ -1,44 +1,65 @@
-//! The subject of an event of the accept loop, as the 64 bits that epoll_wait(2) hands back.
+//! The subject of an event of an epoll, as the 64 bits that epoll_wait(2) hands back.
 
-/// The subject of an event.
+/// The subject of an event at the epoll of the call threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum EventToken {
+pub(super) enum IncomingEvent {
+    /// Work that a thread could not do when it came.
+    Work,
+    /// A connection in the backlog of this socket.
+    Listener(usize),
+    /// A message on this connection, by its number, or its caller's departure.
+    Connection(u64),
+}
+
+/// The subject of an event at the main thread's epoll.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MainEvent {
     /// A signal.
     Signal,
     /// A wakeup by another thread.
     Wake,
     /// The nursery's end.
     Nursery,
-    /// A connection in the backlog of this socket.
-    Listener(usize),
-    /// The first message on this pending connection, by its number.
-    Pending(u64),
+    /// An event for a call thread, and no thread is idle.
+    Incoming,
 }
 
-/// The first number for pending connections. Below it are the three variants without data, then the
-/// listeners.
-const FIRST_PENDING: u64 = 1 << 32;
+/// The first number for connections. Below it are the listeners, behind the variant without data.
+const FIRST_CONNECTION: u64 = 1 << 32;
 
-impl EventToken {
-    /// The token as a number.
-    pub(in crate::broker) fn encode(self) -> u64 {
+impl IncomingEvent {
+    /// The event as a number.
+    pub(super) fn encode(self) -> u64 {
         match self {
-            Self::Signal => 0,
-            Self::Wake => 1,
-            Self::Nursery => 2,
-            Self::Listener(index) => 3 + index as u64,
-            Self::Pending(number) => FIRST_PENDING + number,
+            Self::Work => 0,
+            Self::Listener(index) => 1 + index as u64,
+            Self::Connection(number) => FIRST_CONNECTION + number,
         }
     }
 
-    /// The token of a number.
-    pub(in crate::broker) fn decode(word: u64) -> Self {
+    /// The event of a number.
+    pub(super) fn decode(word: u64) -> Self {
+        match word {
+            0 => Self::Work,
+            FIRST_CONNECTION.. => Self::Connection(word - FIRST_CONNECTION),
+            _ => Self::Listener(usize::try_from(word - 1).expect("as many listeners as descriptors")),
+        }
+    }
+}
+
+impl MainEvent {
+    /// The event as a number.
+    pub(super) fn encode(self) -> u64 {
+        self as u64
+    }
+
+    /// The event of a number.
+    pub(super) fn decode(word: u64) -> Self {
         match word {
             0 => Self::Signal,
             1 => Self::Wake,
             2 => Self::Nursery,
-            FIRST_PENDING.. => Self::Pending(word - FIRST_PENDING),
-            _ => Self::Listener(usize::try_from(word - 3).expect("as many listeners as descriptors")),
+            _ => Self::Incoming,
         }
     }
 }
@@ -49,15 +70,12 @@ mod tests {
 
     #[test]
     fn decode_undoes_encode() {
-        let tokens = [
-            EventToken::Signal,
-            EventToken::Wake,
-            EventToken::Nursery,
-            EventToken::Listener(0),
-            EventToken::Listener(999),
-        ];
-        for token in tokens.into_iter().chain([EventToken::Pending(0), EventToken::Pending(7)]) {
-            assert_eq!(EventToken::decode(token.encode()), token);
+        let events = [IncomingEvent::Work, IncomingEvent::Listener(0), IncomingEvent::Listener(999)];
+        for event in events.into_iter().chain([IncomingEvent::Connection(0), IncomingEvent::Connection(7)]) {
+            assert_eq!(IncomingEvent::decode(event.encode()), event);
+        }
+        for event in [MainEvent::Signal, MainEvent::Wake, MainEvent::Nursery, MainEvent::Incoming] {
+            assert_eq!(MainEvent::decode(event.encode()), event);
         }
     }
 }

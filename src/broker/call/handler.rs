@@ -106,6 +106,8 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
             broker.need_waiting_job(socket);
         }
         let Some(placed) = next.placed else { return };
+        // One request fewer waits.
+        broker.offer_thread(socket);
         (ticket, admitted) = placed;
     }
 }
