@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::harness::{
-    Broker, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status, piped_call,
-    within, word,
+    Broker, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status, few_in_flight,
+    many_in_flight, piped_call, piped_frames, within, word,
 };
 
 fn connect(broker: &Broker) -> Piped {
@@ -309,6 +309,43 @@ fn a_silent_connection_of_version_2_lives_on() {
     let silent = broker.connect();
     assert_eq!(silent.reply_within(Duration::from_secs(8)), Reply::Status(Status(-2)), "nothing came in 5 s");
     assert_eq!(connection.ask(&sh("exit 2")).status(), 2, "longer than a first request may take");
+}
+
+#[test]
+fn connections_that_stay_take_no_thread_and_are_heard_again() {
+    let _many = many_in_flight();
+    let broker = Broker::new(&format!("defaults:\n  max_calls = 2\n\n{SHELL}")).start();
+    broker.sh("true").exited(0);
+    let threads = broker.threads();
+    let connections: Vec<_> = (0..100).map(|_| connect(&broker)).collect();
+    for round in 0..3 {
+        let asked: Vec<_> = connections.iter().map(|connection| connection.ask(&sh("exit 3"))).collect();
+        assert!(asked.iter().all(|asked| asked.status() == 3), "round {round}");
+    }
+    // They end after they had nothing to do for 5 s.
+    broker.comes_back_to(None, threads);
+    assert!(connections.iter().all(|connection| connection.ask(&sh("exit 4")).status() == 4));
+}
+
+#[test]
+fn connections_that_stay_leave_others_in_the_backlog_until_they_end() {
+    let _few = few_in_flight();
+    let rules = "defaults:\n  max_calls = 1\n\n/bin/echo a\n";
+    // Room for some 180 connections, half of which may stay.
+    let broker = Broker::new(rules).under(&["prlimit", "--nofile=500:500", "--"]).start();
+    let caller = || {
+        let connection = connect(&broker);
+        let reply = connection.begin_list(0);
+        (connection, reply)
+    };
+    let callers: Vec<_> = (0..300).map(|_| caller()).collect();
+    for (number, (connection, reply)) in callers.into_iter().enumerate() {
+        assert!(matches!(&piped_frames(reply)[..], [(LISTING, _)]), "{number}");
+        assert!(broker.descriptors().is_none_or(|open| open < 350), "{number}: all are accepted at once");
+        drop(connection);
+    }
+    broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
+    assert!(!broker.said().contains("cannot take more callers"), "{}", broker.said());
 }
 
 #[test]

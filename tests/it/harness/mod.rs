@@ -39,7 +39,9 @@ pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use needs::{
     Capability, find, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root, needs_strace,
 };
-pub(crate) use piped::{DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, word};
+pub(crate) use piped::{
+    DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, frames as piped_frames, word,
+};
 pub(crate) use process::Pid;
 pub(crate) use program::{
     Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify, sluicify_bin,

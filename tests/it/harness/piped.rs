@@ -77,10 +77,15 @@ impl Piped {
     /// Asks for the listing in a format, and gives its frames.
     #[track_caller]
     pub(crate) fn list(&self, format: u8) -> Vec<RawFrame> {
+        frames(self.begin_list(format))
+    }
+
+    /// Asks for the listing, and gives the read end of its reply pipe.
+    #[track_caller]
+    pub(crate) fn begin_list(&self, format: u8) -> PipeReader {
         let (near, far) = pipe().expect("a pipe");
         self.0.send(&[b"XCLS\x02\0\0\0\x02\0\0\0", &[format, 0, 0, 0][..]].concat(), &[far.as_fd()]);
-        drop(far);
-        frames(near)
+        near
     }
 }
 
@@ -161,8 +166,9 @@ fn await_bytes(fd: BorrowedFd<'_>) {
     assert_eq!(events, 1, "nothing comes");
 }
 
+/// All frames of a reply pipe, until the broker closes it.
 #[track_caller]
-fn frames(reply: impl Into<OwnedFd>) -> Vec<RawFrame> {
+pub(crate) fn frames(reply: impl Into<OwnedFd>) -> Vec<RawFrame> {
     let mut reply = std::fs::File::from(reply.into());
     let (mut bytes, began) = (Vec::new(), Instant::now());
     loop {
