@@ -77,8 +77,12 @@ fn who_has_spoken_is_not_silent_however_long_it_waits() {
     let first = broker.begin_sh("sleep 6");
     broker.record("start");
     let request = || broker.request(&["/bin/echo", "a"]).given(1, null()).given(2, null()).quick();
+    let (threads, ticks) = (broker.threads(), broker.pid().ticks());
     let waiting: Vec<_> = (0..400).map(|_| request().begin()).collect();
     first.wait().exited(0);
+    // One call, 16 more, and a few that look and find no place.
+    assert!(broker.threads() <= threads + 24, "{} threads, before {threads}", broker.threads());
+    assert!(broker.pid().ticks() - ticks < 200, "waiting took {} ticks", broker.pid().ticks() - ticks);
     waiting.into_iter().for_each(|call| drop(call.wait().exited(0)));
 }
 

@@ -161,8 +161,12 @@ impl<'b> ThreadSlot<'b> {
     }
 
     fn counted(broker: &'b Broker, socket: &'b ServedSocket, spare: SpareThreads) -> Option<Self> {
-        let has_more = spare == SpareThreads::Some;
-        (spare != SpareThreads::None).then_some(Self { broker, socket, has_more })
+        let has_more = match spare {
+            SpareThreads::None => return None,
+            SpareThreads::Last => false,
+            SpareThreads::Some => true,
+        };
+        Some(Self { broker, socket, has_more })
     }
 
     /// Has another thread take what else waits at the socket, if the socket has one to spare.
