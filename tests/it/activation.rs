@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::process::{Command, Output, Stdio};
 
 use crate::harness::{Broker, Connection, SHELL, Setup, Status, TempDir, needs, serve, serve_words};
@@ -50,6 +50,22 @@ fn each_name_has_its_own_rules_in_a_directory() {
         broker.request(&["/bin/echo", name]).over(&socket).run().exited(0).printed(&format!("{name}\n"));
         let refused = broker.request(&["/bin/echo", other]).over(&socket).run().refused(Status::NO_RULE);
         refused.audited([&*format!("reject socket={name} reason=no_rule")]);
+    }
+}
+
+#[test]
+fn sockets_may_share_a_rules_file_by_a_link_or_an_include_and_have_manifests_of_their_own() {
+    let Some(setup) = activated(&["agent-1", "agent-2"]) else { return };
+    let setup = setup.file("agent.rules", "/bin/echo #word\n  word = [a-z]+\n");
+    let setup = setup.file("agent-2.rules", "include agent.rules\n").arranged(|dir| {
+        symlink("agent.rules", dir.path().join("agent-1.rules")).expect("a link");
+    });
+    let broker = setup.by_name().start();
+    for name in ["agent-1", "agent-2"] {
+        broker.request(&["/bin/echo", "hi"]).quick().over(&broker.socket_of(name)).run().exited(0);
+        let usual = format!(".local/state/sluice/{name}/manifest.jsonl");
+        let records = fs::read_to_string(broker.dir().join(usual)).expect("a manifest of its own");
+        assert!(records.contains(r#""kind":"exit","call":1"#), "{records}");
     }
 }
 

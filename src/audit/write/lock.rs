@@ -57,7 +57,8 @@ impl fmt::Display for ManifestOpenError {
             Self::Distrust(distrust) => write!(f, "cannot keep the manifest: {distrust}"),
             Self::Locked(path) => write!(
                 f,
-                "another broker writes {}; give this one another `logfile`, or stop that one",
+                "another broker writes {}; give this one another `logfile` (`#$socket` in it is the socket's name) or \
+                 another rules file (a link will do), or stop that one",
                 path.display()
             ),
             Self::Exhausted { path, next } => write!(
