@@ -349,6 +349,14 @@ pub const FRAME_SEND_MAX: Duration = Duration::from_secs(1);
 pub const SIGNAL_INTERVAL: Duration = Duration::from_millis(1);
 /// How long a call waits for its place before its caller is told.
 pub const QUEUED_AFTER: Duration = Duration::from_secs(1);
+/// Lanes of a FIFO door: callers that can hand in a request at one time.
+pub const DOOR_LANES: usize = 8;
+/// How long a request may take to come through a FIFO, after its first byte.
+pub const LANE_REQUEST_MAX: Duration = Duration::from_secs(5);
+/// Bytes that a FIFO door reads at a time.
+pub const LANE_READ_BYTES: usize = 16 * 1024;
+/// How long after a FIFO door ended, or could not be opened, it is opened again, at the earliest.
+pub const DOOR_RETRY: Duration = Duration::from_secs(1);
 /// How long the sender rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
 

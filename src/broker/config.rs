@@ -21,6 +21,8 @@ pub struct ServeConfig {
     pub rules: RulesLocation,
     /// The socket to bind; without it, systemd's.
     pub socket: Option<PathBuf>,
+    /// The directory of a FIFO door, absolute.
+    pub fifo_dir: Option<PathBuf>,
     /// Whether root may serve.
     pub as_root: RootPolicy,
 }

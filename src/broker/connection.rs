@@ -35,6 +35,7 @@ pub(super) struct Connection {
     is_answered: Cell<bool>,
     /// Whether version 2 was spoken on it: then it carries any number of requests.
     is_shared: Cell<bool>,
+    is_door: bool,
     content: Cell<ConnectionContent>,
     /// The adapter at the other end, where this is the line of a request of version 2. Dropped after the line
     /// is closed.
@@ -58,6 +59,19 @@ impl Connection {
         Self::of(fd, connector, socket, closing, None)
     }
 
+    /// The connection of a FIFO door at a socket, by its index.
+    pub(super) fn of_door(fd: OwnedFd, socket: usize, closing: Arc<ConnectionCloser>) -> Self {
+        let mut connection = Self::of(fd, None, socket, closing, None);
+        connection.is_door = true;
+        connection.share();
+        connection
+    }
+
+    /// Whether a FIFO door is at the other end, which sends requests of others.
+    pub(super) fn is_door(&self) -> bool {
+        self.is_door
+    }
+
     /// The broker's end of the line to an adapter that serves a request from `shared`.
     pub(super) fn line(fd: OwnedFd, shared: &Self, adapter: LentAdapter) -> Self {
         Self::of(fd, shared.connector, shared.socket, shared.closing.clone(), Some(adapter))
@@ -73,7 +87,19 @@ impl Connection {
         let [is_taken, is_lent, is_answered, is_shared] = [const { Cell::new(false) }; 4];
         let content = Cell::new(ConnectionContent::Unknown);
         let fd = Some(fd);
-        Self { fd, connector, socket, closing, is_taken, is_lent, is_answered, is_shared, content, adapter }
+        Self {
+            fd,
+            connector,
+            socket,
+            closing,
+            is_taken,
+            is_lent,
+            is_answered,
+            is_shared,
+            is_door: false,
+            content,
+            adapter,
+        }
     }
 
     /// The index of the socket at which it was accepted.

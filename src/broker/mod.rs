@@ -17,6 +17,8 @@ mod connection;
 mod deadline;
 mod deferred_entry;
 mod disk;
+mod door_setup;
+mod doors;
 mod events;
 mod fd_budget;
 mod inspect;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::audit::{JournalNews, ManifestOpenError};
 use crate::rules::Diagnostic;
@@ -46,6 +46,8 @@ pub enum Notice<'a> {
     NurseryReplaced,
     /// No nursery can be started; it is tried again.
     NoNursery(&'a io::Error),
+    /// A FIFO door cannot be opened there; it is tried again.
+    NoDoor(&'a Path, &'a io::Error),
     /// A record could not be written.
     RecordLost {
         /// The manifest, or the capture.
@@ -157,6 +159,9 @@ impl fmt::Display for Notice<'_> {
                     f,
                     "no process can be made for calls, which wait up to 10 s for one: {source}; it is tried again"
                 )
+            }
+            Self::NoDoor(path, source) => {
+                write!(f, "no FIFO door in {}: {source}; it is tried again", path.display())
             }
             Self::RecordLost { path, source } => write!(f, "cannot write {}: {source}", path.display()),
             Self::RecordBack(path) => write!(f, "{} is written again", path.display()),

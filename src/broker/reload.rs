@@ -120,6 +120,7 @@ impl RunningReload {
             Ok(policy) => {
                 // Where the reading thread has ended, they are dropped here.
                 self.replaced.send(ruleset.replace(policy)).ok();
+                broker.doors.note_change();
                 // Calls that wait are decided by the new rules from now on, and more may run at a time.
                 let by_these = |socket: &&ServedSocket| Arc::ptr_eq(&socket.rules, ruleset);
                 for socket in broker.sockets.iter().filter(by_these) {

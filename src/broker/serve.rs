@@ -73,6 +73,7 @@ fn serve_notified(
     }
     let broker =
         Arc::new(Broker::new(sockets, watched, room.connections, rulesets, environment, notifier, say)?);
+    config.fifo_dir.iter().for_each(|directory| broker.doors.open_in(directory.clone()));
     let service_status = ServiceStatus::new(notifier.clone());
     let mut event_loop = EventLoop::new(broker.clone(), signals, service_status, open_files)?;
     if let Err(source) = event_loop.prove() {

@@ -22,6 +22,7 @@ use super::closing::ConnectionCloser;
 use super::config::ServeError;
 use super::connection::Connection;
 use super::deferred_entry::DeferredEntry;
+use super::doors::FifoDoors;
 use super::events::BrokerEvents;
 use super::notice::{Notice, SayNotice};
 use super::ruleset::Ruleset;
@@ -42,6 +43,7 @@ pub(super) struct Broker {
     pub(super) pool: Arc<LauncherPool>,
     pub(super) closing: Arc<ConnectionCloser>,
     pub(super) adapters: Arc<AdapterPool>,
+    pub(super) doors: FifoDoors,
     /// When to look at which socket for calls whose callers are to be told that they wait, by time.
     pub(super) queued: Locked<VecDeque<(Instant, usize)>>,
     pub(super) incoming: Incoming,
@@ -101,6 +103,7 @@ impl Broker {
         let closing =
             ConnectionCloser::begin(sockets.len(), &pool, &reaper).map_err(ServeError::NoProcess)?;
         let adapters = AdapterPool::new(&pool, &reaper);
+        let doors = FifoDoors::new(sockets.len());
         let incoming = Incoming::new(listeners, room, closing.clone(), events.clone())?;
         Ok(Self {
             sockets,
@@ -112,6 +115,7 @@ impl Broker {
             pool,
             closing,
             adapters,
+            doors,
             queued: Locked::default(),
             incoming,
             scopes,

@@ -34,6 +34,9 @@ pub(super) enum Verb {
         /// The socket to make; without it, the sockets that systemd hands over (LISTEN_FDS).
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
+        /// Open a FIFO door in this directory: callers that cannot use sockets write there.
+        #[arg(long, value_name = "DIR", conflicts_with = "rules_dir")]
+        fifo_dir: Option<PathBuf>,
         /// Serve as root, where every command is root's; refused otherwise.
         #[arg(long)]
         allow_root: bool,

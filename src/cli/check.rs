@@ -419,7 +419,7 @@ mod tests {
             "  widened: <n> (allow_dash)\n  widened: <any> (allow_any)\n  with timeout = none, cwd = /, umask = 022",
             "/r/a.rules:5: /bin/nothing <f>...\n  runs /bin/nothing, which is not there\n",
             "  captures stdout in /c/#$call.out\n  with timeout = 2s",
-            "the socket has max_calls = 64, audit = strict, scope = auto, journal = on, sync = no, logfile = /m.jsonl\n",
+            "the socket has max_calls = 64, audit = strict, scope = auto, journal = on, sync = no, fifo = no, logfile = /m.jsonl\n",
             "/r/a.rules: good; rules: 2, widened slots: 2, warnings: 0\n",
         ];
         check(OutputForm::Text, WarningLevel::DenyWarnings, RULES, &want, true);

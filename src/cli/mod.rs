@@ -59,10 +59,10 @@ fn print_text(text: &str) -> ExitCode {
 
 fn run(verb: Verb) -> ExitCode {
     match verb {
-        Verb::Serve { rules, rules_dir, socket, allow_root } => serve::run(
+        Verb::Serve { rules, rules_dir, socket, fifo_dir, allow_root } => serve::run(
             rules,
             rules_dir,
-            socket,
+            [socket, fifo_dir],
             if allow_root { RootPolicy::Serve } else { RootPolicy::Refuse },
         ),
         Verb::Check { rules, deny_warnings, json, quiet } => {

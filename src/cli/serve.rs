@@ -11,11 +11,12 @@ use super::exit::{USAGE, fail};
 use super::notices;
 use super::rules_argument::RulesArgument;
 
-/// Serves until the broker is told to stop. `file` or `directory` is given.
+/// Serves until the broker is told to stop. `file` or `directory` is given; the
+/// last paths are the socket and the directory of a FIFO door.
 pub(super) fn run(
     file: Option<PathBuf>,
     directory: Option<PathBuf>,
-    socket: Option<PathBuf>,
+    [socket, fifo_dir]: [Option<PathBuf>; 2],
     as_root: RootPolicy,
 ) -> ExitCode {
     notices::report_panics();
@@ -24,7 +25,7 @@ pub(super) fn run(
         Ok(file) => file,
         Err(why) => return fail(&format!("sluice: {why}")),
     };
-    let config = config(file, directory, socket, as_root).map_err(ServeError::Io);
+    let config = config(file, directory, [socket, fifo_dir], as_root).map_err(ServeError::Io);
     let code = match config.and_then(|config| serve(&config, say)) {
         Ok(()) => ExitCode::SUCCESS,
         // Diagnostics begin with their file and line, as compilers' do, so that editors find the place.
@@ -38,14 +39,15 @@ pub(super) fn run(
 fn config(
     file: Option<PathBuf>,
     directory: Option<PathBuf>,
-    socket: Option<PathBuf>,
+    [socket, fifo_dir]: [Option<PathBuf>; 2],
     as_root: RootPolicy,
 ) -> io::Result<ServeConfig> {
     let rules = match (file, directory) {
         (_, Some(directory)) => RulesLocation::Directory(absolute(directory)?),
         (file, None) => RulesLocation::File(absolute(file.unwrap_or_default())?),
     };
-    Ok(ServeConfig { rules, socket: socket.map(absolute).transpose()?, as_root })
+    let socket = socket.map(absolute).transpose()?;
+    Ok(ServeConfig { rules, socket, fifo_dir: fifo_dir.map(absolute).transpose()?, as_root })
 }
 
 fn leave(why: &str) -> ExitCode {

@@ -52,10 +52,11 @@ pub(super) fn of_socket(policy: &Policy, manifest: Option<&Path>) -> Vec<(&'stat
         JournalMode::Require => "require",
     };
     let sync = if policy.sync() == SyncMode::Disk { "yes" } else { "no" };
+    let fifo = if policy.has_fifo_door() { "yes" } else { "no" };
     let manifest = manifest.map(|path| ("logfile", path.display().to_string()));
     let mut all = vec![("max_calls", policy.max_calls().to_string())];
     all.extend(
-        [("audit", audit), ("scope", scope), ("journal", journal), ("sync", sync)]
+        [("audit", audit), ("scope", scope), ("journal", journal), ("sync", sync), ("fifo", fifo)]
             .map(|(key, value)| (key, value.into())),
     );
     all.extend(manifest);

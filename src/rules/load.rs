@@ -80,6 +80,7 @@ fn policy(
         scope: lowered.scope,
         journal: lowered.journal,
         sync: lowered.sync,
+        fifo: lowered.fifo,
         logfile: lowered.logfile,
     })
 }

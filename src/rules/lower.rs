@@ -33,6 +33,7 @@ pub(super) struct LoweredRules {
     pub(super) scope: ScopeMode,
     pub(super) journal: JournalMode,
     pub(super) sync: SyncMode,
+    pub(super) fifo: bool,
     pub(super) logfile: Option<PathTemplate>,
 }
 
@@ -63,6 +64,7 @@ pub(super) fn lower(
         scope,
         journal: said.journal.unwrap_or(JournalMode::On),
         sync: said.sync.unwrap_or(SyncMode::Kernel),
+        fifo: said.fifo.unwrap_or_default(),
         logfile: said.logfile,
     }
 }

@@ -36,6 +36,7 @@ pub struct Policy {
     pub(super) scope: ScopeMode,
     pub(super) journal: JournalMode,
     pub(super) sync: SyncMode,
+    pub(super) fifo: bool,
     pub(super) logfile: Option<PathTemplate>,
 }
 
@@ -144,6 +145,11 @@ impl Policy {
     /// Whether a call gets a scope of its own.
     pub fn scope(&self) -> ScopeMode {
         self.scope
+    }
+
+    /// Whether the socket can be reached through FIFOs as well.
+    pub fn has_fifo_door(&self) -> bool {
+        self.fifo
     }
 
     /// Which records go to the journal as well.

@@ -31,6 +31,7 @@ pub(super) struct StanzaContent {
     pub(super) scope: Option<ScopeMode>,
     pub(super) journal: Option<JournalMode>,
     pub(super) sync: Option<SyncMode>,
+    pub(super) fifo: Option<bool>,
     /// By slot name: the key's place, and the slot's constraint; `None` for a constraint with an error.
     pub(super) constraints: HashMap<String, (SourceSpan, Option<SlotConstraint>)>,
     pub(super) allow_any: Vec<NamedSlot>,
@@ -173,6 +174,7 @@ impl StanzaReader<'_, '_> {
                 }
                 stated.resources.push(resource);
             }
+            AttributeKey::Fifo => said.fifo = Some(values::choice(&value()?, FIFO)?),
             AttributeKey::Journal => said.journal = Some(values::choice(&value()?, JOURNAL)?),
             AttributeKey::Sync => said.sync = Some(values::choice(&value()?, SYNC)?),
             AttributeKey::AllowDash => said.allow_dash = names(&value()?),
@@ -241,6 +243,7 @@ const LOG: &[(&str, LogPolicy)] =
 const AUDIT: &[(&str, AuditMode)] = &[("strict", AuditMode::Strict), ("best-effort", AuditMode::BestEffort)];
 const JOURNAL: &[(&str, JournalMode)] =
     &[("on", JournalMode::On), ("off", JournalMode::Off), ("require", JournalMode::Require)];
+const FIFO: &[(&str, bool)] = &[("no", false), ("yes", true)];
 const SYNC: &[(&str, SyncMode)] = &[("no", SyncMode::Kernel), ("yes", SyncMode::Disk)];
 
 const SCOPE: &[(&str, ScopeMode)] = &[

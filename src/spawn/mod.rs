@@ -9,6 +9,7 @@
 mod caller_line;
 mod command_watch;
 mod contain;
+mod door;
 mod forward;
 mod process;
 mod reap;
@@ -23,6 +24,7 @@ pub use command_watch::SupervisedCall;
 pub use contain::scope::CallScope;
 pub use contain::scope_pool::{ScopePool, ScopeWant};
 pub use contain::shared::{ScopeFallback, ScopeNews, TellNews};
+pub use door::handle::FifoDoor;
 pub use process::adapted::{Adapter, AdapterProgress};
 pub use process::child::CloseMode;
 pub use process::failure::LaunchFailure;

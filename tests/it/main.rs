@@ -22,6 +22,7 @@ mod environment;
 mod explained;
 mod faults;
 mod fds;
+mod fifo;
 mod flood;
 mod fuzz_corpus;
 mod hangup;

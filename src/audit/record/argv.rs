@@ -15,6 +15,9 @@ pub struct Caller {
     gid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     connector: Option<i32>,
+    /// The way of a request whose process is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    door: Option<&'static str>,
 }
 
 impl Caller {
@@ -25,7 +28,12 @@ impl Caller {
         let connector = connector.and_then(|connector| known(connector.pid));
         let pid = known(sender.pid);
         let connector = connector.filter(|_| connector != pid);
-        Self { pid, uid: sender.uid, gid: sender.gid, connector }
+        Self { pid, uid: sender.uid, gid: sender.gid, connector, door: None }
+    }
+
+    /// A caller through a FIFO. Which process wrote is not known, and its user is the one whose FIFO it is.
+    pub fn through_fifo(door: Sender) -> Self {
+        Self { pid: None, uid: door.uid, gid: door.gid, connector: None, door: Some("fifo") }
     }
 
     /// The process that sent the request, where this pid namespace has it.

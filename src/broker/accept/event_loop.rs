@@ -12,6 +12,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::broker::call::reply::turn_out;
 use crate::broker::connection::Connection;
+use crate::broker::door_setup::{close_doors, settle_doors};
 use crate::broker::notice::Notice;
 use crate::broker::nursery_supervisor::NurserySupervisor;
 use crate::broker::reload::Reloader;
@@ -79,6 +80,7 @@ impl EventLoop {
     pub(in crate::broker) fn run(&mut self) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); 4];
         self.service_status.ready(&self.broker);
+        settle_doors(&self.broker);
         while !self.is_done() {
             let count = self.wait(&mut events)?;
             for event in &events[..count] {
@@ -88,6 +90,7 @@ impl EventLoop {
             self.expire();
             self.retry();
             self.attend_piped();
+            settle_doors(&self.broker);
             self.replace_nursery()?;
             self.settle();
             self.service_status.speak(&self.broker);
@@ -100,6 +103,7 @@ impl EventLoop {
 
     /// Ends the nursery: no call runs any more.
     pub(in crate::broker) fn end(&mut self) -> io::Result<()> {
+        close_doors(&self.broker);
         self.supervisor.end(&self.broker.pool, &self.broker.reaper)
     }
 
@@ -156,6 +160,7 @@ impl EventLoop {
             self.broker.events.late_at(),
             self.broker.next_queued(),
             self.broker.adapters.due(),
+            self.broker.doors.due(),
         ];
         let next = dates.into_iter().flatten().min();
         let milliseconds = next

@@ -107,7 +107,7 @@ impl Incoming {
         self.listeners[index].is_own
     }
 
-    pub(super) fn listener(&self, index: usize) -> BorrowedFd<'_> {
+    pub(in crate::broker) fn listener(&self, index: usize) -> BorrowedFd<'_> {
         self.listeners[index].socket.as_fd()
     }
 

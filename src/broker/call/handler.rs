@@ -11,6 +11,7 @@ use crate::broker::admission::RunSlot;
 use crate::broker::admitted::{AdmittedCall, AllowedCall};
 use crate::broker::client_request::ClientRequest;
 use crate::broker::connection::Connection;
+use crate::broker::door_setup::lose_door;
 use crate::broker::notice::Notice;
 use crate::broker::state::{Broker, ServedSocket};
 use crate::refusal::Refusal;
@@ -38,7 +39,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
                 Err(refusal) => refuse(broker, socket, &client, &refusal),
             };
         }
-        Ok(DecodedRequest::Nothing) => return,
+        Ok(DecodedRequest::Nothing) => return end_of(broker, &client.connection),
         Err(refusal) => {
             refuse(broker, socket, &client, &refusal);
             return watch_on(broker, client);
@@ -57,6 +58,13 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
                 broker.need_waiting_job(socket);
             }
         }
+    }
+}
+
+/// Notes the end of a connection without a request.
+fn end_of(broker: &Broker, connection: &Connection) {
+    if connection.is_door() {
+        lose_door(broker, connection.socket());
     }
 }
 

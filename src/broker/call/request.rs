@@ -134,7 +134,11 @@ pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<Peeke
             Err(Refusal::Malformed(Malformed::Truncated))
         };
     };
-    client.caller = message.sender.map(|sender| Caller::new(sender, client.connection.connector()));
+    let is_door = client.connection.is_door();
+    client.caller = message.sender.map(|sender| match is_door {
+        true => Caller::through_fifo(sender),
+        false => Caller::new(sender, client.connection.connector()),
+    });
     if message.length > MESSAGE_BYTES_MAX {
         return Err(Refusal::Malformed(Malformed::TooLarge(message.length)));
     }

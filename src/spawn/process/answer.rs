@@ -17,9 +17,9 @@ const ANSWER_BYTES: usize = 4;
 
 /// A process that the nursery has made.
 #[derive(Debug)]
-pub(super) struct ProcessAnswer {
-    pub(super) pid: Pid,
-    pub(super) pidfd: OwnedFd,
+pub(in crate::spawn) struct ProcessAnswer {
+    pub(in crate::spawn) pid: Pid,
+    pub(in crate::spawn) pidfd: OwnedFd,
 }
 
 impl ProcessAnswer {
@@ -34,7 +34,7 @@ impl ProcessAnswer {
     /// Waits for the answer on `stream`.
     /// Errors: `TimedOut`, `BrokenPipe` (the nursery makes none any more), the kernel's, where it made no
     /// process.
-    pub(super) fn receive(stream: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(in crate::spawn) fn receive(stream: BorrowedFd<'_>) -> io::Result<Self> {
         if let Some(answer) = Self::try_receive(stream) {
             return answer;
         }

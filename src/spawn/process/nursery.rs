@@ -7,9 +7,9 @@
 //! launcher's stream; or, where none could be made, the negative errno. The broker's `pool.rs` receives them.
 //! For a launcher in a certain cgroup the broker sends two descriptors along, the cgroup's directory and the
 //! launcher's stream; the answer, the pid and the pidfd, comes on that stream. For an anchor it sends another
-//! byte with the anchor's stream, and has the same answer there. For a relay it sends a third byte with the
-//! relay's channel and, where the relay is to be in a cgroup, the cgroup's directory; the relay itself
-//! answers.
+//! byte with the anchor's stream, and has the same answer there; likewise for a FIFO door. For a relay it
+//! sends a third byte with the relay's channel and, where the relay is to be in a cgroup, the cgroup's
+//! directory; the relay itself answers.
 
 use std::fs;
 use std::io;
@@ -26,6 +26,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, dup2_stdin, getppid};
 
 use crate::limits::{LAUNCHERS_ASKED_MAX, NURSERY_END_MAX, SEND_WAIT};
+use crate::spawn::door::process::{self, DoorSetup};
 use crate::spawn::stream::relay;
 use crate::sys::in_child;
 use crate::sys::{self, ChildMemory, ChildSlots};
@@ -55,6 +56,8 @@ impl NurseryRequest {
     pub(super) const RELAY: u8 = 1;
     /// An anchor.
     pub(super) const ANCHOR: u8 = 2;
+    /// A FIFO door.
+    pub(super) const DOOR: u8 = 3;
 }
 
 /// A running nursery, as the broker holds it.
@@ -206,6 +209,10 @@ impl NurseryWork {
                 self.anchor(message.descriptors);
                 continue;
             }
+            if message.bytes == [NurseryRequest::DOOR] {
+                self.door(message.descriptors);
+                continue;
+            }
             match <[OwnedFd; 2]>::try_from(message.descriptors) {
                 Ok([group, stream]) => self.place(&group, &stream)?,
                 Err(_) => self.make(message.bytes.len())?,
@@ -244,6 +251,13 @@ impl NurseryWork {
         let Some(stream) = descriptors.into_iter().next() else { return };
         let setup = anchor::AnchorSetup { stream: stream.as_raw_fd(), broker: self.broker };
         answer(&stream, sys::copy_sibling(None, || anchor::live(setup))).ok();
+    }
+
+    /// Makes a door, and answers like [`Self::place`]. A failure does not end the nursery.
+    fn door(&self, descriptors: Vec<OwnedFd>) {
+        let Some(stream) = descriptors.into_iter().next() else { return };
+        let setup = DoorSetup { stream: stream.as_raw_fd(), broker: self.broker };
+        answer(&stream, sys::copy_sibling(None, || process::live(setup))).ok();
     }
 
     /// Makes a relay in the cgroup that comes with its channel or, where the kernel does not allow that, in

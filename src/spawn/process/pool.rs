@@ -21,6 +21,7 @@ use crate::limits::{
 };
 use crate::spawn::contain::scope::CallScope;
 use crate::spawn::contain::warm::WarmSet;
+use crate::spawn::door::handle::FifoDoor;
 use crate::spawn::reap::reaper::Reaper;
 use crate::spawn::stream::relay::PendingRelay;
 use crate::sys::{self, Locked};
@@ -219,6 +220,15 @@ impl LauncherPool {
         self.send(&[NurseryRequest::ANCHOR], &[far.as_fd()])?;
         drop(far);
         NewAnchor::receive(stream)
+    }
+
+    /// Has a FIFO door made, and waits until its lanes can be opened.
+    /// Errors: `TimedOut` (no nursery makes one), and those of [`FifoDoor::open`].
+    pub fn order_door(&self, connection: BorrowedFd<'_>, directory: BorrowedFd<'_>) -> io::Result<FifoDoor> {
+        let (stream, far) = sys::stream_pair()?;
+        self.send(&[NurseryRequest::DOOR], &[far.as_fd()])?;
+        drop(far);
+        FifoDoor::open(stream, connection, directory)
     }
 
     /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not

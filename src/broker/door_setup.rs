@@ -1,0 +1,129 @@
+//! Opening and closing FIFO doors: each is a process (`spawn/door`) with a connection to its socket. The main
+//! thread decides which doors there are to be; threads that live for a moment open and close them, because
+//! that waits for the nursery.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::socket::{UnixAddr, getsockname};
+use nix::unistd::geteuid;
+
+use crate::limits::{CALL_STACK_BYTES, DOOR_RETRY};
+use crate::spawn::FifoDoor;
+use crate::sys;
+
+use super::connection::Connection;
+use super::doors::DoorState;
+use super::notice::Notice;
+use super::state::Broker;
+
+/// Opens and closes doors as the rules say. Never waits.
+pub(super) fn settle_doors(broker: &Arc<Broker>) {
+    let doors = &broker.doors;
+    if !doors.take_news() {
+        return;
+    }
+    for (index, socket) in broker.sockets.iter().enumerate() {
+        let is_wanted = doors.given().is_some() || socket.rules.policy().has_fifo_door();
+        let is_wanted = is_wanted && !broker.events.is_stopping();
+        let state = doors.set(index, DoorState::Changing);
+        match state {
+            DoorState::Closed if is_wanted => change(broker, index, move |broker| open(broker, index)),
+            DoorState::Failed(at) if is_wanted && at <= Instant::now() => {
+                change(broker, index, move |broker| open(broker, index));
+            }
+            DoorState::Open(door) if !is_wanted => change(broker, index, move |broker| {
+                door.close(&broker.reaper);
+                DoorState::Closed
+            }),
+            DoorState::Failed(_) if !is_wanted => drop(doors.set(index, DoorState::Closed)),
+            state @ (DoorState::Closed | DoorState::Changing | DoorState::Open(_) | DoorState::Failed(_)) => {
+                drop(doors.set(index, state))
+            }
+        }
+    }
+}
+
+/// Has a thread change a door.
+fn change(broker: &Arc<Broker>, index: usize, work: impl FnOnce(&Arc<Broker>) -> DoorState + Send + 'static) {
+    let own = broker.clone();
+    let work = move || {
+        let state = work(&own);
+        own.doors.set(index, state);
+        own.doors.note_change();
+        own.events.wake();
+    };
+    if thread::Builder::new().name("door".into()).stack_size(CALL_STACK_BYTES).spawn(work).is_err() {
+        broker.doors.set(index, DoorState::Failed(Instant::now() + DOOR_RETRY));
+    }
+}
+
+fn open(broker: &Arc<Broker>, index: usize) -> DoorState {
+    match try_open(broker, index) {
+        Ok(door) => DoorState::Open(door),
+        Err((path, source)) => {
+            (broker.say)(&Notice::NoDoor(&path, &source));
+            DoorState::Failed(Instant::now() + 10 * DOOR_RETRY)
+        }
+    }
+}
+
+fn try_open(broker: &Arc<Broker>, index: usize) -> Result<FifoDoor, (PathBuf, io::Error)> {
+    let path = match broker.doors.given() {
+        Some(given) => given.clone(),
+        None => place(broker.incoming.listener(index))
+            .map_err(|source| (broker.sockets[index].name.to_string().into(), source))?,
+    };
+    let at = |source: io::Error| (path.clone(), source);
+    let directory = own_directory(&path).map_err(at)?;
+    let (near, far) = sys::pair().map_err(at)?;
+    sys::never_wait(near.as_fd()).and_then(|()| sys::pass_credentials(near.as_fd())).map_err(at)?;
+    let door = broker.pool.order_door(far.as_fd(), directory.as_fd()).map_err(at)?;
+    drop(far);
+    broker.watch_again(Connection::of_door(near, index, broker.closing.clone()));
+    Ok(door)
+}
+
+/// The directory of a socket's door: `fifo` beside a socket called `sock`, else `NAME.fifo`.
+fn place(listener: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    let address: UnixAddr = getsockname(listener.as_raw_fd())?;
+    let socket = address.path().ok_or(Errno::EDESTADDRREQ)?;
+    let name = socket.file_name().unwrap_or_default();
+    let mut door = name.to_owned();
+    door.push(".fifo");
+    Ok(socket.with_file_name(if name == "sock" { "fifo".as_ref() } else { door.as_os_str() }))
+}
+
+/// Opens the door's directory, and makes it where it is not there: mode 0700, this user's, and no link.
+fn own_directory(path: &Path) -> io::Result<OwnedFd> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(source),
+        _ => {}
+    }
+    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+    let directory = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = directory.metadata()?;
+    let is_own = found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0;
+    if is_own { Ok(directory.into()) } else { Err(Errno::EPERM.into()) }
+}
+
+/// Notes that the door of a socket has ended.
+pub(super) fn lose_door(broker: &Broker, index: usize) {
+    if let Some(door) = broker.doors.lose(index, Instant::now() + DOOR_RETRY) {
+        door.close(&broker.reaper);
+        broker.events.wake();
+    }
+}
+
+/// Closes all doors: the broker ends.
+pub(super) fn close_doors(broker: &Broker) {
+    broker.doors.take_open().into_iter().for_each(|door| door.close(&broker.reaper));
+}

@@ -1,0 +1,151 @@
+//! The process of a FIFO door. It offers lanes in a directory, and sends each request that comes through one
+//! to the broker, on a connection of version 2: it is a client of the broker's, and the broker does not
+//! depend on it. It does what may block for ever (a read of a caller's pipe), so one door serves one socket.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use nix::dir::Dir;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid, setsid};
+
+use crate::limits::{DOOR_LANES, LANE_REQUEST_MAX, SEND_WAIT};
+use crate::sys::{self, in_child};
+use crate::wire::v2::{LIST_FDS, PipedRequest};
+
+use super::lane::{Lane, LaneProgress, LaneRequest, remove_lane};
+
+/// The values that a door is made with.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::spawn) struct DoorSetup {
+    /// The number of its stream, among the nursery's descriptors that it has copies of.
+    pub(in crate::spawn) stream: RawFd,
+    /// Its parent, which it does not outlive.
+    pub(in crate::spawn) broker: Pid,
+}
+
+/// What the door tells the broker, once: its lanes can be opened.
+pub(super) const OPEN: u8 = 1;
+
+/// A door's whole life; its result is the exit code.
+pub(in crate::spawn) fn live(setup: DoorSetup) -> u8 {
+    let stream = OwnedFd::from(in_child::alone_with(setup.stream));
+    // The setting is made before the parent is looked at, so that a broker that dies in between is noticed.
+    if prctl::set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != setup.broker {
+        return 1;
+    }
+    match serve(stream.as_fd()) {
+        Ok(()) => 0,
+        Err(source) => {
+            // The broker tells why there is no door. It may be gone.
+            sys::send_now(stream.as_fd(), &sys::errno_of(&source).to_le_bytes()).ok();
+            1
+        }
+    }
+}
+
+/// Receives the connection and the directory, and serves until the broker closes the stream.
+fn serve(stream: BorrowedFd<'_>) -> io::Result<()> {
+    sys::block_signals()?;
+    prctl::set_dumpable(false)?;
+    prctl::set_name(c"sluice-door")?;
+    setsid()?;
+    let mut first = [PollFd::new(stream, PollFlags::POLLIN)];
+    sys::poll_until(&mut first, None)?;
+    let message = sys::receive(stream, 1)?;
+    let [connection, directory] =
+        message.descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+    clear(&directory)?;
+    let mut door = OpenDoor { connection, directory, lanes: Vec::new(), turn: 0 };
+    for index in 0..DOOR_LANES {
+        let lane = door.publish(index)?;
+        door.lanes.push(lane);
+    }
+    sys::send_now(stream, &[OPEN])?;
+    let served = door.run(stream);
+    (0..DOOR_LANES).for_each(|index| remove_lane(door.directory.as_fd(), &name(index)));
+    served
+}
+
+/// Removes what a door that was killed had not finished.
+fn clear(directory: &OwnedFd) -> io::Result<()> {
+    let mut entries = Dir::from_fd(directory.try_clone()?)?;
+    for entry in entries.iter().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') && name != "." && name != ".." {
+            remove_lane(directory.as_fd(), &name);
+        }
+    }
+    Ok(())
+}
+
+fn name(index: usize) -> String {
+    index.to_string()
+}
+
+/// A door with its lanes.
+struct OpenDoor {
+    /// The broker's connection.
+    connection: OwnedFd,
+    directory: OwnedFd,
+    lanes: Vec<Lane>,
+    turn: u64,
+}
+
+impl OpenDoor {
+    /// A new lane at a place.
+    fn publish(&mut self, index: usize) -> io::Result<Lane> {
+        self.turn += 1;
+        Lane::publish(self.directory.as_fd(), &name(index), self.turn)
+    }
+
+    fn run(&mut self, stream: BorrowedFd<'_>) -> io::Result<()> {
+        loop {
+            let due = self.lanes.iter().filter_map(Lane::since).min().map(|since| since + LANE_REQUEST_MAX);
+            let mut fds = vec![PollFd::new(stream, PollFlags::POLLIN)];
+            fds.extend(self.lanes.iter().map(|lane| PollFd::new(lane.request(), PollFlags::POLLIN)));
+            sys::poll_until(&mut fds, due)?;
+            let ready: Vec<_> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
+            let (is_over, ready) = (ready[0], &ready[1..]);
+            if is_over {
+                return Ok(());
+            }
+            let now = Instant::now();
+            for (index, is_ready) in ready.iter().enumerate() {
+                let lane = &mut self.lanes[index];
+                let progress = if *is_ready { lane.advance(now) } else { LaneProgress::Waits };
+                let is_late = lane.since().is_some_and(|since| since + LANE_REQUEST_MAX <= now);
+                match progress {
+                    LaneProgress::Waits if !is_late => {}
+                    LaneProgress::Waits | LaneProgress::Spoilt => drop(self.replace(index)?),
+                    LaneProgress::Whole => {
+                        let request = self.replace(index)?.into_request();
+                        // A caller that does not read what it asks for sees its lane end.
+                        request.map(|request| self.pass_on(&request)).ok();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a new lane in the place of one that was used.
+    fn replace(&mut self, index: usize) -> io::Result<Lane> {
+        let next = self.publish(index)?;
+        Ok(std::mem::replace(&mut self.lanes[index], next))
+    }
+
+    /// Sends the broker a request with its descriptors. One that cannot be sent is dropped, and its caller
+    /// sees the end of its pipes.
+    fn pass_on(&self, request: &LaneRequest) {
+        let LaneRequest { message, descriptors } = request;
+        let [stdin, stdout, stderr, reply, control] = descriptors.each_ref().map(AsFd::as_fd);
+        let is_list = matches!(PipedRequest::decode(message), Ok(PipedRequest::List(_)));
+        let all = [stdin, stdout, stderr, reply, control];
+        let sent = if is_list { &[reply; LIST_FDS][..] } else { &all[..] };
+        sys::enlarge_send_buffer(self.connection.as_fd(), message.len()).ok();
+        sys::send_patiently(self.connection.as_fd(), message, sent, Some(Instant::now() + SEND_WAIT)).ok();
+    }
+}

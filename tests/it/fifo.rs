@@ -1,0 +1,283 @@
+//! The FIFO door from outside: files that are opened, read and written, and nothing else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::O_NONBLOCK;
+
+use crate::harness::{Broker, DONE, LISTING, REFUSED, SHELL, SOON, STARTED, piped_call, within, word};
+
+/// A broker with a door, and the door's directory once its lanes are there.
+fn with_door(rules: &str) -> (Broker, PathBuf) {
+    let broker = Broker::new(&format!("defaults:\n  fifo = yes\n\n{rules}")).start();
+    let door = broker.dir().join("s.sock.fifo");
+    within(SOON, "the door opens", || door.join("7").exists().then_some(()));
+    (broker, door)
+}
+
+/// A caller's ends of a lane.
+struct Caller {
+    request: Flock<File>,
+    stdin: Option<File>,
+    stdout: File,
+    reply: File,
+}
+
+fn reader(path: &Path) -> File {
+    let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path).expect("a FIFO");
+    let flags = nix::fcntl::OFlag::empty();
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("a flag");
+    file
+}
+
+fn writer(path: &Path) -> Option<File> {
+    OpenOptions::new().write(true).custom_flags(O_NONBLOCK).open(path).ok().inspect(|file| {
+        let flags = nix::fcntl::OFlag::empty();
+        nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("a flag");
+    })
+}
+
+impl Caller {
+    /// Opens the first free lane.
+    fn open(door: &Path) -> Self {
+        within(SOON, "a lane is free", || {
+            (0..8).find_map(|lane| {
+                let lane = door.join(lane.to_string());
+                let request = Flock::lock(writer(&lane.join("request"))?, FlockArg::LockExclusiveNonblock);
+                let request = request.ok()?;
+                let [stdout, _stderr, reply] =
+                    ["stdout", "stderr", "reply"].map(|name| reader(&lane.join(name)));
+                std::mem::forget(_stderr);
+                let stdin = writer(&lane.join("stdin"));
+                Some(Self { request, stdin, stdout, reply })
+            })
+        })
+    }
+
+    fn ask(door: &Path, message: &[u8]) -> Self {
+        let caller = Self::open(door);
+        let length = u32::try_from(message.len()).expect("short").to_le_bytes();
+        (&*caller.request).write_all(&[&length, message].concat()).expect("written");
+        caller
+    }
+
+    fn frames(&self) -> Vec<(u32, Vec<u8>)> {
+        let mut bytes = Vec::new();
+        // A reader that comes before the writer sees an end: so the first byte is waited for.
+        within(SOON, "a frame", || {
+            let mut piece = [0; 4096];
+            let length = (&self.reply).read(&mut piece).expect("read");
+            bytes.extend_from_slice(&piece[..length]);
+            (length > 0).then_some(())
+        });
+        (&self.reply).read_to_end(&mut bytes).expect("read");
+        let (mut frames, mut rest) = (Vec::new(), &bytes[..]);
+        while !rest.is_empty() {
+            let length = word(&rest[4..]) as usize;
+            frames.push((word(rest), rest[8..8 + length].to_vec()));
+            rest = &rest[8 + length..];
+        }
+        frames
+    }
+
+    fn status(&self) -> i32 {
+        let frames = self.frames();
+        let (kind, payload) = frames.last().expect("a frame");
+        assert_eq!(*kind, DONE, "{frames:?}");
+        word(payload).cast_signed()
+    }
+}
+
+fn sh(script: &str) -> Vec<u8> {
+    piped_call(&["/bin/sh", "-c", script])
+}
+
+#[test]
+fn a_call_through_a_lane_runs_and_its_caller_is_not_known() {
+    let (broker, door) = with_door(SHELL);
+    for status in 1..=20 {
+        let mut caller = Caller::ask(&door, &sh(&format!("read word; echo got $word; exit {status}")));
+        caller.stdin.take().expect("open").write_all(b"hello\n").expect("written");
+        let frames = caller.frames();
+        assert_eq!(frames.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [STARTED, DONE]);
+        assert_eq!(word(&frames[1].1), status);
+        let mut output = String::new();
+        caller.stdout.read_to_string(&mut output).expect("read");
+        assert_eq!(output, "got hello\n");
+    }
+    let start = broker.record("start door=fifo");
+    assert!(start.get("pid").is_null() && start.get("uid").is_u64());
+}
+
+#[test]
+fn lanes_are_private_files_that_are_new_for_each_call() {
+    let (_broker, door) = with_door(SHELL);
+    assert_eq!(fs::metadata(&door).expect("it is there").mode() & 0o7777, 0o700);
+    let inode = || fs::metadata(door.join("0/stdout")).expect("it is there").ino();
+    for name in ["request", "stdin", "stdout", "stderr", "reply"] {
+        let found = fs::metadata(door.join("0").join(name)).expect("it is there");
+        assert!(found.file_type().is_fifo() && found.mode() & 0o7777 == 0o600);
+    }
+    let before = inode();
+    assert_eq!(Caller::ask(&door, &sh("exit 5")).status(), 5);
+    assert_ne!(before, inode());
+}
+
+#[test]
+fn refusals_listings_and_what_is_malformed_are_answered() {
+    let (broker, door) = with_door("echo #word\n  word = [a-z]{1,9}\n");
+    let refused = |message: &[u8]| {
+        let frames = Caller::ask(&door, message).frames();
+        let [(REFUSED, payload)] = &frames[..] else { panic!("{frames:?}") };
+        (word(payload).cast_signed(), String::from_utf8_lossy(&payload[4..]).into_owned())
+    };
+    assert_eq!(refused(&piped_call(&["echo", "NO"])).0, -1);
+    assert_eq!(refused(b"XCLS\x02\0\0\0\x09\0\0\0"), (-2, "call 2: a request of kind 9".into()));
+    assert_eq!(refused(&b"XCLS\x01\0\0\0\x01\0\0\0"[..]), (-2, "call 3: version 1".into()));
+    let frames = Caller::ask(&door, b"XCLS\x02\0\0\0\x02\0\0\0\x01\0\0\0").frames();
+    assert_eq!(frames.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), [LISTING]);
+    broker.record("reject door=fifo reason=no_rule");
+}
+
+#[test]
+fn a_caller_that_leaves_ends_its_call() {
+    let (broker, door) = with_door(SHELL);
+    let caller = Caller::ask(&door, &sh("echo up; exec sleep 60"));
+    broker.record("start rule=5");
+    drop(caller);
+    broker.record("exit hangup=true");
+}
+
+#[test]
+fn bytes_pass_unchanged_both_ways() {
+    let (_broker, door) = with_door("/bin/cat\n");
+    let mut caller = Caller::ask(&door, &piped_call(&["/bin/cat"]));
+    let sent: Vec<u8> =
+        (0..8_u32 << 20).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let (copy, mut stdin) = (sent.clone(), caller.stdin.take().expect("it is open"));
+    let feed = std::thread::spawn(move || stdin.write_all(&copy).expect("written"));
+    let mut got = Vec::new();
+    // Until the command has stdout, its reader sees an end.
+    while got.len() < sent.len() {
+        let mut piece = vec![0; 1 << 16];
+        let length = caller.stdout.read(&mut piece).expect("read");
+        got.extend_from_slice(&piece[..length]);
+    }
+    feed.join().expect("it wrote all");
+    assert!(got == sent);
+    assert_eq!(caller.status(), 0);
+}
+
+#[test]
+fn callers_that_write_nothing_half_or_too_much_hold_up_no_other() {
+    let (_broker, door) = with_door(SHELL);
+    let silent: Vec<_> = (0..3).map(|_| Caller::open(&door)).collect();
+    let half = Caller::open(&door);
+    (&*half.request).write_all(&[200, 0, 0, 0, 1, 2, 3]).expect("written");
+    let huge = Caller::open(&door);
+    (&*huge.request).write_all(&[0xff; 64]).expect("written");
+    for status in [1, 2, 3, 4, 5] {
+        assert_eq!(Caller::ask(&door, &sh(&format!("exit {status}"))).status(), status);
+    }
+    drop((silent, half, huge));
+}
+
+#[test]
+fn two_writers_at_once_get_one_answer_and_harm_nobody() {
+    let (_broker, door) = with_door(SHELL);
+    let first = Caller::open(&door);
+    let second = writer(&door.join("0/request")).expect("a lock is not a wall");
+    let message = sh("exit 7");
+    let length = u32::try_from(message.len()).expect("short").to_le_bytes();
+    (&second).write_all(&[&length[..], &message, &[9; 64]].concat()).expect("written");
+    (&*first.request).write_all(&[&length[..], &message].concat()).ok();
+    assert_eq!(first.status(), 7);
+    assert_eq!(Caller::ask(&door, &sh("exit 8")).status(), 8);
+}
+
+#[test]
+fn names_that_were_taken_by_links_and_files_lead_nowhere() {
+    let (broker, door) = with_door(SHELL);
+    let victim = broker.dir().join("victim");
+    fs::write(&victim, "untouched").expect("written");
+    let caller = Caller::open(&door);
+    for name in ["stdout", "reply", "stderr"] {
+        fs::remove_file(door.join("0").join(name)).expect("removed");
+        symlink(&victim, door.join("0").join(name)).expect("a link");
+    }
+    let message = sh("echo to-stdout; echo to-stderr >&2; exit 3");
+    let length = u32::try_from(message.len()).expect("short").to_le_bytes();
+    (&*caller.request).write_all(&[&length[..], &message].concat()).expect("written");
+    assert_eq!(caller.status(), 3, "it goes to the FIFOs that had the names");
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "untouched");
+    // A lane that became a link to another directory: what the door removes there is a FIFO of its own.
+    let elsewhere = broker.dir().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a directory");
+    fs::write(elsewhere.join("stdout"), "kept").expect("written");
+    fs::rename(door.join("1"), door.join("moved")).expect("renamed");
+    symlink(&elsewhere, door.join("1")).expect("a link");
+    for status in [4, 5, 6] {
+        assert_eq!(Caller::ask(&door, &sh(&format!("exit {status}"))).status(), status);
+    }
+    assert_eq!(fs::read_to_string(elsewhere.join("stdout")).expect("read"), "kept");
+}
+
+#[test]
+fn a_door_that_is_killed_is_opened_again_and_calls_go_on() {
+    let (_broker, door) = with_door(SHELL);
+    let mut caller = Caller::ask(&door, &sh("read line; exit 9"));
+    let doors = || {
+        let all = fs::read_dir("/proc").expect("proc").flatten();
+        let is_ours = |pid: &String| {
+            let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let at = fs::read_dir(format!("/proc/{pid}/fd")).ok();
+            let has = |fds: fs::ReadDir| {
+                fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == door))
+            };
+            comm == "sluice-door\n" && at.is_some_and(has)
+        };
+        all.filter_map(|entry| entry.file_name().into_string().ok()).find(is_ours)
+    };
+    let pid = doors().expect("the door's process");
+    let inode = fs::metadata(door.join("0")).expect("it is there").ino();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid.parse().expect("a pid")),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("killed");
+    within(SOON, "new lanes", || {
+        fs::metadata(door.join("0")).is_ok_and(|lane| lane.ino() != inode).then_some(())
+    });
+    within(SOON, "the last lane is new too", || writer(&door.join("7/request")).map(drop));
+    caller.stdin.take().expect("open").write_all(b"\n").expect("written");
+    assert_eq!(caller.status(), 9);
+    assert_eq!(Caller::ask(&door, &sh("exit 2")).status(), 2);
+}
+
+#[test]
+fn a_door_follows_the_rules_and_ends_with_its_broker() {
+    let (mut broker, door) = with_door(SHELL);
+    broker.reload(SHELL);
+    within(SOON, "the door is closed", || (!door.join("0").exists()).then_some(()));
+    broker.reload(&format!("defaults:\n  fifo = yes\n\n{SHELL}"));
+    within(SOON, "the door is open", || door.join("7").exists().then_some(()));
+    assert_eq!(Caller::ask(&door, &sh("exit 4")).status(), 4);
+    broker.stop();
+    assert!(!door.join("0").exists());
+}
+
+#[test]
+fn a_directory_that_others_can_enter_is_no_door() {
+    let setup = Broker::new(&format!("defaults:\n  fifo = yes\n\n{SHELL}")).arranged(|dir| {
+        let door = dir.path().join("s.sock.fifo");
+        fs::create_dir(&door).expect("a directory");
+        fs::set_permissions(&door, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a mode");
+    });
+    let mut broker = setup.start();
+    broker.sh("exit 0").exited(0);
+    let said = broker.stop_and_read();
+    assert!(said.contains("no FIFO door in") && said.contains("s.sock.fifo"), "{said}");
+}
