@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _, pipe};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::harness::{
     Broker, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status, few_in_flight,
-    many_in_flight, piped_call, piped_frames, within, word,
+    many_in_flight, needs, needs_root, piped_call, piped_frames, within, word,
 };
 
 fn connect(broker: &Broker) -> Piped {
@@ -268,6 +269,66 @@ fn a_reply_pipe_that_nobody_reads_holds_up_nobody() {
         let ends = broker.records().iter().filter(|record| record.kind() == "exit").count();
         (ends == 23).then_some(())
     });
+}
+
+/// Sends a call over the socket in `argv[1]`, on whose reply pipe every system call hangs: another thread
+/// writes to it from a page whose fault nobody answers, and holds the pipe's lock meanwhile.
+const LOCKING: &str = "\
+import ctypes, fcntl, os, select, socket, struct, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+uffd = libc.syscall(323, os.O_CLOEXEC)
+assert uffd >= 0, ctypes.get_errno()
+fcntl.ioctl(uffd, 0xC018AA3F, bytearray(struct.pack('<QQQ', 0xAA, 0, 0)))
+page = libc.mmap(None, 4096, 3, 0x22, -1, 0)
+fcntl.ioctl(uffd, 0xC020AA00, bytearray(struct.pack('<QQQQ', page, 4096, 1, 0)))
+reply, held = os.pipe()
+control, order = os.pipe()
+threading.Thread(target=lambda: libc.write(held, ctypes.c_void_p(page), 1), daemon=True).start()
+while True:
+    tasks = [t for t in os.listdir('/proc/self/task') if int(t) != os.getpid()]
+    calls = [open(f'/proc/self/task/{t}/syscall').read().split()[0] for t in tasks]
+    if calls and calls[0] == '1' and select.select([uffd], [], [], 0)[0]: break
+gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+gate.connect(sys.argv[1])
+words = [w.encode() for w in sys.argv[2:]]
+message = struct.pack('<IIII', 0x534C4358, 2, 1, len(words)) + b''.join(struct.pack('<I', len(w)) + w for w in words)
+null = os.open('/dev/null', os.O_RDWR)
+socket.send_fds(gate, [message], [null, null, null, held, control])
+print('sent', flush=True)
+sys.stdin.read()
+os._exit(0)
+";
+
+#[test]
+fn a_reply_pipe_whose_lock_is_held_holds_up_nobody_not_even_the_stop() {
+    // userfaultfd(2) for faults in the kernel takes a privilege; a FUSE file system of the caller's own
+    // does the same without one.
+    if !(needs_root() && needs("python3", "python3")) {
+        return;
+    }
+    let mut broker = Broker::shell();
+    let words = ["/bin/sh", "-c", "exit 3"];
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", LOCKING])
+        .arg(broker.socket())
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut python = python.spawn().expect("python starts");
+    let mut said = [0; 5];
+    python.stdout.as_mut().expect("piped").read_exact(&mut said).expect("it has sent the request");
+    broker.record("exit status=3");
+    let connection = connect(&broker);
+    for _ in 0..20 {
+        assert_eq!(connection.ask(&sh("exit 0")).status(), 0);
+    }
+    let began = Instant::now();
+    broker.stop();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    python.kill().expect("it is there");
+    python.wait().expect("it ends");
 }
 
 #[test]
