@@ -9,6 +9,7 @@ use crate::audit::{CallCount, RuleQuery};
 use crate::ids::RuleLine;
 use crate::spawn::NurseryRole;
 
+use super::init::AgentKind;
 use super::log::parse_when;
 use super::verify::{JournalChoice, parse_journal};
 
@@ -85,6 +86,20 @@ pub(super) enum Verb {
         /// Answer as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make the ways from an agent's sandbox to a gate, or take them away.
+    Init {
+        /// The name of the gate.
+        name: String,
+        /// The agent.
+        #[arg(long = "for", value_name = "AGENT")]
+        agent: AgentKind,
+        /// The gate's socket; without it, the one of the user's units.
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+        /// Take away what this command made.
+        #[arg(long)]
+        undo: bool,
     },
     /// Print the version.
     Version,

@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod exit;
+mod init;
 mod log;
 mod match_cmd;
 mod notices;
@@ -79,6 +80,7 @@ fn run(verb: Verb) -> ExitCode {
                 Err(error) => fail(&format!("sluice: {error}")),
             }
         }
+        Verb::Init { name, agent, socket, undo } => init::run(&name, agent, socket, undo),
         Verb::Version => print_text(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files)
             .unwrap_or_else(|source| fail(&format!("sluice: the nursery cannot start: {source}"))),

@@ -27,6 +27,7 @@ mod flood;
 mod fuzz_corpus;
 mod hangup;
 mod harness;
+mod init;
 mod journal;
 mod launching;
 mod lifecycle;

@@ -1,0 +1,269 @@
+//! The steps of `sluice init --for`: each can be done, done again without a change, and undone.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::files::{read, remove_empty, write_whole};
+
+/// One thing to make.
+#[derive(Debug)]
+pub(super) enum InitStep {
+    /// A symbolic link.
+    Link { path: PathBuf, to: PathBuf },
+    /// A program of text.
+    Script { path: PathBuf, text: String },
+    /// A key in an object of a JSON file.
+    JsonEntry { path: PathBuf, object: &'static str, key: String, value: Value },
+    /// Lines in a text file, between two comments.
+    Block { path: PathBuf, name: String, text: String },
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StepOutcome {
+    /// It was made.
+    Made,
+    /// It is there already.
+    Stands,
+    /// It was removed.
+    Removed,
+    /// There is nothing to remove.
+    Absent,
+    /// What is there was not made by this command, or was changed since: it stays.
+    Left,
+}
+
+impl fmt::Display for StepOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Made => "made",
+            Self::Stands => "stands",
+            Self::Removed => "removed",
+            Self::Absent => "absent",
+            Self::Left => "left",
+        })
+    }
+}
+
+/// The mode of a file that is made anew, and of a script.
+const FILE_MODE: u32 = 0o600;
+const SCRIPT_MODE: u32 = 0o755;
+
+impl InitStep {
+    /// The file that it changes.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::Link { path, .. }
+            | Self::Script { path, .. }
+            | Self::JsonEntry { path, .. }
+            | Self::Block { path, .. } => path,
+        }
+    }
+
+    /// The thing, in a line.
+    pub(super) fn shown(&self) -> String {
+        let path = self.path().display();
+        match self {
+            Self::Link { to, .. } => format!("{path} -> {}", to.display()),
+            Self::Script { .. } => path.to_string(),
+            Self::JsonEntry { object, key, .. } => format!("{path}: {object}.{key}"),
+            Self::Block { name, .. } => format!("{path}: [mcp_servers.{name}]"),
+        }
+    }
+
+    /// Makes it. Errors: the file cannot be read or written, is no JSON object, or something else has its
+    /// name.
+    pub(super) fn apply(&self) -> io::Result<StepOutcome> {
+        match self {
+            Self::Link { path, to } => match fs::read_link(path) {
+                Ok(found) if found == *to => Ok(StepOutcome::Stands),
+                Ok(_) => {
+                    fs::remove_file(path)?;
+                    make_link(path, to)
+                }
+                Err(source) if source.kind() == io::ErrorKind::NotFound => make_link(path, to),
+                Err(_) => Err(taken()),
+            },
+            Self::Script { path, text } => match read(path)? {
+                Some(found) if found == *text => Ok(StepOutcome::Stands),
+                Some(found) if !is_ours(&found) => Err(taken()),
+                _ => write_whole(path, text, SCRIPT_MODE).map(|()| StepOutcome::Made),
+            },
+            Self::JsonEntry { path, object, key, value } => {
+                let mut whole = json(path)?;
+                let entries = entries(&mut whole, object)?;
+                if entries.get(key) == Some(value) {
+                    return Ok(StepOutcome::Stands);
+                }
+                entries.insert(key.clone(), value.clone());
+                write_json(path, &whole).map(|()| StepOutcome::Made)
+            }
+            Self::Block { path, name, text } => {
+                let before = read(path)?.unwrap_or_default();
+                let block = block(name, text);
+                if before.contains(&block) {
+                    return Ok(StepOutcome::Stands);
+                }
+                let (mut rest, _) = without_block(&before, name);
+                if !rest.is_empty() && !rest.ends_with("\n\n") {
+                    rest.push_str(if rest.ends_with('\n') { "\n" } else { "\n\n" });
+                }
+                rest.push_str(&block);
+                write_whole(path, &rest, FILE_MODE).map(|()| StepOutcome::Made)
+            }
+        }
+    }
+
+    /// Takes it away, where it is as it was made. Errors: the file cannot be read or written.
+    pub(super) fn undo(&self) -> io::Result<StepOutcome> {
+        match self {
+            Self::Link { path, .. } => match fs::read_link(path) {
+                Ok(to) if to.ends_with("sluicify") => remove(path),
+                Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(StepOutcome::Absent),
+                Ok(_) | Err(_) => Ok(StepOutcome::Left),
+            },
+            Self::Script { path, .. } => match read(path)? {
+                None => Ok(StepOutcome::Absent),
+                Some(found) if is_ours(&found) => remove(path),
+                Some(_) => Ok(StepOutcome::Left),
+            },
+            Self::JsonEntry { path, object, key, .. } => {
+                if read(path)?.is_none() {
+                    return Ok(StepOutcome::Absent);
+                }
+                let mut whole = json(path)?;
+                let entries = entries(&mut whole, object)?;
+                if entries.shift_remove(key).is_none() {
+                    return Ok(StepOutcome::Absent);
+                }
+                if entries.is_empty() {
+                    whole.shift_remove(*object);
+                }
+                write_json(path, &whole).map(|()| StepOutcome::Removed)
+            }
+            Self::Block { path, name, .. } => {
+                let Some(before) = read(path)? else { return Ok(StepOutcome::Absent) };
+                let (rest, is_found) = without_block(&before, name);
+                if !is_found {
+                    return Ok(StepOutcome::Absent);
+                }
+                write_whole(path, &rest, FILE_MODE).map(|()| StepOutcome::Removed)
+            }
+        }
+    }
+}
+
+fn taken() -> io::Error {
+    io::Error::other("something else has this name: move it away first")
+}
+
+fn make_link(path: &Path, to: &Path) -> io::Result<StepOutcome> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    symlink(to, path).map(|()| StepOutcome::Made)
+}
+
+/// Removes a file, and the directories of this command's own that it leaves empty.
+fn remove(path: &Path) -> io::Result<StepOutcome> {
+    fs::remove_file(path)?;
+    remove_empty(path);
+    Ok(StepOutcome::Removed)
+}
+
+/// Whether a script was made by this command.
+fn is_ours(script: &str) -> bool {
+    script.lines().any(|line| line.starts_with("# Made by: sluice init "))
+}
+
+fn json(path: &Path) -> io::Result<Map<String, Value>> {
+    let text = read(path)?.filter(|text| !text.trim().is_empty()).unwrap_or_else(|| "{}".to_owned());
+    serde_json::from_str(&text).map_err(|why| io::Error::other(format!("it is no JSON object: {why}")))
+}
+
+fn entries<'m>(whole: &'m mut Map<String, Value>, object: &str) -> io::Result<&'m mut Map<String, Value>> {
+    let entries = whole.entry(object).or_insert_with(|| Value::Object(Map::new()));
+    entries.as_object_mut().ok_or_else(|| io::Error::other(format!("{object} in it is no object")))
+}
+
+fn write_json(path: &Path, whole: &Map<String, Value>) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(whole).map_err(io::Error::other)?;
+    write_whole(path, &format!("{text}\n"), FILE_MODE)
+}
+
+fn block(name: &str, text: &str) -> String {
+    format!("# {name}: made by sluice init\n{text}# {name}: end\n")
+}
+
+/// A text without the block of this name, and whether it had one.
+fn without_block(text: &str, name: &str) -> (String, bool) {
+    let (first, last) = (format!("# {name}: made by sluice init"), format!("# {name}: end"));
+    let (mut rest, mut is_inside, mut is_found) = (String::new(), false, false);
+    for line in text.split_inclusive('\n') {
+        let is_first = line.trim_end() == first;
+        is_found |= is_first;
+        is_inside |= is_first;
+        if !is_inside {
+            rest.push_str(line);
+        }
+        is_inside &= line.trim_end() != last;
+    }
+    if is_inside { (text.to_owned(), false) } else { (rest, is_found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(before: &str, want: &str) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        if !before.is_empty() {
+            fs::write(&path, before).expect("written");
+        }
+        let step = InitStep::Block { path: path.clone(), name: "sluice-a".into(), text: "x = 1\n".into() };
+        assert_eq!(step.apply().expect("made"), StepOutcome::Made);
+        assert_eq!(fs::read_to_string(&path).expect("read"), want);
+        assert_eq!(step.apply().expect("again"), StepOutcome::Stands);
+        assert_eq!(step.undo().expect("undone"), StepOutcome::Removed);
+        let after = fs::read_to_string(&path).expect("read");
+        assert_eq!(after.trim_end(), before.trim_end());
+        assert_eq!(step.undo().expect("again"), StepOutcome::Absent);
+    }
+
+    #[test]
+    fn a_block_comes_and_goes_and_the_rest_stays() {
+        let block = "# sluice-a: made by sluice init\nx = 1\n# sluice-a: end\n";
+        check("", block);
+        check("a = 1\n", &format!("a = 1\n\n{block}"));
+        check("a = 1", &format!("a = 1\n\n{block}"));
+    }
+
+    #[test]
+    fn a_block_without_its_end_is_nobodys() {
+        let text = "# sluice-a: made by sluice init\nx = 1\n";
+        assert_eq!(without_block(text, "sluice-a"), (text.into(), false));
+    }
+
+    #[test]
+    fn an_entry_comes_and_goes_and_the_order_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("settings.json");
+        let before = "{\n  \"z\": 1,\n  \"a\": {\n    \"y\": [\n      2\n    ]\n  }\n}\n";
+        fs::write(&path, before).expect("written");
+        let value = serde_json::json!({"command": "x"});
+        let step =
+            InitStep::JsonEntry { path: path.clone(), object: "mcpServers", key: "sluice-a".into(), value };
+        assert_eq!(step.apply().expect("made"), StepOutcome::Made);
+        assert!(fs::read_to_string(&path).expect("read").contains("\"sluice-a\""));
+        assert_eq!(step.apply().expect("again"), StepOutcome::Stands);
+        assert_eq!(step.undo().expect("undone"), StepOutcome::Removed);
+        assert_eq!(fs::read_to_string(&path).expect("read"), before);
+        fs::write(&path, "[1]").expect("written");
+        assert!(step.apply().is_err_and(|why| why.to_string().contains("no JSON object")));
+        assert_eq!(fs::read_to_string(&path).expect("read"), "[1]");
+    }
+}
