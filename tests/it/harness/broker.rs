@@ -221,6 +221,7 @@ impl Broker {
         let mut process = self.process.take().expect("the broker runs");
         let said = process.stderr.clone();
         assert_eq!(process.exit_code(), Some(code), "the broker's exit; it said:\n{}", said.text());
+        assert!(!said.text().contains("panicked at"), "a thread of the broker's; it said:\n{}", said.text());
         self.fate.lost_records |= said.text().contains("cannot write /");
     }
 
