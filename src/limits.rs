@@ -35,6 +35,8 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 pub const SHOWN_COMMAND_CHARS_MAX: usize = 200;
 /// The number of the first descriptor that a command is given by `in DIR as fd`.
 pub const FIRST_HANDED_FD: i32 = 3;
+/// The number of the first descriptor that a connection is left open as, for a program in a sandbox.
+pub const FIRST_DOOR_FD: i32 = 9;
 /// Descriptors that a request carries.
 pub const REQUEST_FDS: usize = 3;
 /// Descriptors of one message that are received at all. The kernel drops further ones, so that no message,

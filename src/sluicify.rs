@@ -5,29 +5,58 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod arguments;
+mod call;
+mod door;
+mod json;
+mod outcome;
+mod place;
+mod shims;
+mod signals;
+mod terminal;
 mod unit;
 mod unreached;
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
-use crate::client::{self, CallFailure};
+use nix::errno::Errno;
+
+use crate::client::{BrokerAddress, CallFailure, PendingRequest, RequestEvent};
+use crate::limits::UNHEARD_WAIT;
 use crate::text::{quoted, visible};
-use crate::wire::Status;
+use crate::wire::v2::{CallEnd, ListFormat};
+use crate::wire::{Explanation, Malformed, Status};
 
 use advice::AskedCall;
+use arguments::CallerCommand;
+use call::{CallResult, RunningCall, say};
+use door::DoorFailure;
+use outcome::{CallerOutcome, OutcomeKind, OutcomeWriter};
+use place::ask_at;
+use shims::{ListedPrograms, ShimReport, make_links};
 
 /// The text that `--help` prints.
 const HELP: &str = "\
 Has a command run outside of this sandbox, by the broker that listens on SOCKET.
 
-usage: sluicify SOCKET [--] CMD [ARGS...]   run CMD with this stdin, stdout and stderr
-       sluicify --list SOCKET               show what may be called
+usage: sluicify SOCKET [--] CMD [ARGS...]     run CMD with this stdin, stdout and stderr
+       sluicify --status-fd N SOCKET CMD...   the same, with the outcome as JSON on descriptor N
+       sluicify --list SOCKET [--json]        show what may be called
+       sluicify shims DIR [SOCKET]            make DIR a directory of links, one for each program
+       sluicify --with-fd SOCKET -- CMD...    connect, and become CMD with the connection in $SLUICE_FD
        sluicify --version | --help
 
-Exits as the command did (128 + signal when one ended it), or with
+SOCKET may be - for the environment's broker: $SLUICE_FD, else $SLUICE_SOCKET. A link to sluicify calls the
+program that it is named like, through that broker; a link called bwrap is the stand-in for bubblewrap.
+
+Signals go to the command, and it is ended when this process is. Exits as the command did (128 + signal when
+one ended it), or with
     2  the arguments are wrong; nothing was sent
   124  the rule's timeout ended the command
   125  no broker could be asked; nothing ran
@@ -47,76 +76,207 @@ const TIMED_OUT: u8 = 124;
 /// Exit code when no broker was asked: no broker's status maps to it, and timeout(1) and env(1) exit with it
 /// when they fail themselves.
 const UNREACHED: u8 = 125;
+/// Exit code when a program that this process was to become could not be started, as of env(1).
+const NOT_STARTED: u8 = 126;
+/// Exit code when there is no such program.
+const NO_PROGRAM: u8 = 127;
 /// Exit code when the answer is missing or unreadable. No status maps to it: -7 is [`TIMED_OUT`].
 const UNANSWERED: u8 = 135;
 
-/// The command that the arguments of `sluicify` ask for.
-#[derive(Debug, PartialEq, Eq)]
-enum CallerCommand<'a> {
-    Call(&'a Path, &'a [OsString]),
-    List(&'a Path),
-    Version,
-    Help,
-}
-
 /// Runs `sluicify` with these arguments, its own name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments: Vec<_> = arguments.into_iter().skip(1).collect();
-    let code = match parse(&arguments) {
-        Ok(CallerCommand::Call(socket, words)) => call(socket, words),
-        Ok(CallerCommand::List(socket)) => list(socket),
-        Ok(CallerCommand::Version) => print(concat!("sluicify ", env!("CARGO_PKG_VERSION"), "\n")),
-        Ok(CallerCommand::Help) => print(HELP),
-        Err(problem) => complain(USAGE_ERROR, &format!("{problem}; usage: {USAGE}")),
+    let mut arguments = arguments.into_iter();
+    let name = arguments.next().unwrap_or_default();
+    let arguments: Vec<_> = arguments.collect();
+    let code = match Path::new(&name).file_name() {
+        Some(link) if !is_own_name(link) => run_link(link, arguments),
+        _ => run_command(&arguments),
     };
     ExitCode::from(code)
 }
 
-/// Reads the arguments. Only the first one can be an option: everything after SOCKET belongs to the command.
-fn parse(arguments: &[OsString]) -> Result<CallerCommand<'_>, String> {
-    let (first, rest) = arguments.split_first().ok_or("missing SOCKET and CMD")?;
-    match (first.to_str(), rest) {
-        (Some("--version" | "-V"), []) => Ok(CallerCommand::Version),
-        (Some("--help" | "-h"), []) => Ok(CallerCommand::Help),
-        (Some("--list"), [socket]) if !socket.is_empty() => Ok(CallerCommand::List(Path::new(socket))),
-        (Some("--list"), []) => Err("--list needs the socket".into()),
-        (Some(option @ ("--list" | "--version" | "-V" | "--help" | "-h")), _) => {
-            Err(format!("{option} was given more than it takes, or an empty socket"))
+fn run_command(arguments: &[OsString]) -> u8 {
+    match arguments::parse(arguments) {
+        Ok(CallerCommand::Call { socket, words, status_fd }) => call(socket, words, status_fd),
+        Ok(CallerCommand::List { socket, format }) => list(socket, format),
+        Ok(CallerCommand::WithDescriptor { socket, command }) => {
+            not_become(&door::with_descriptor(socket, command))
         }
-        (Some(""), _) => Err("the socket's path is empty (an unset variable?)".into()),
-        (Some(option), _) if option.starts_with('-') => {
-            Err(format!("no option {} here (a socket of that name is ./-name)", quoted(option)))
+        Ok(CallerCommand::Shims { directory, socket }) => {
+            make_shims(directory, socket.unwrap_or(OsStr::new("-")))
         }
-        (_, []) => Err("missing CMD after the socket".into()),
-        (_, [dashes]) if dashes == "--" => Err("missing CMD after the socket and --".into()),
-        // One `--` before the command is skipped, as by other programs that run a command: no program has
-        // this name.
-        (_, [dashes, words @ ..]) if dashes == "--" => Ok(CallerCommand::Call(Path::new(first), words)),
-        (_, words) => Ok(CallerCommand::Call(Path::new(first), words)),
+        Ok(CallerCommand::Version) => print(concat!("sluicify ", env!("CARGO_PKG_VERSION"), "\n")),
+        Ok(CallerCommand::Help) => print(HELP),
+        Err(problem) => complain(USAGE_ERROR, &format!("{problem}; usage: {USAGE}")),
     }
 }
 
-fn call(socket: &Path, words: &[OsString]) -> u8 {
-    let asked = AskedCall { socket, words };
-    client::call(socket, words, &mut say_unheard(&asked)).unwrap_or_else(|failure| give_up(&asked, &failure))
+/// Calls the program that a link to this one is named like, through the broker of the environment.
+fn run_link(link: &OsStr, arguments: Vec<OsString>) -> u8 {
+    if link == door::STAND_IN {
+        return not_become(&door::stand_in(&arguments));
+    }
+    let words: Vec<_> = std::iter::once(link.to_owned()).chain(arguments).collect();
+    call(OsStr::new("-"), &words, None)
 }
 
-fn list(socket: &Path) -> u8 {
-    let asked = AskedCall { socket, words: &[] };
-    match client::list(socket, &mut say_unheard(&asked)) {
-        Ok(text) => print(&shown(&text)),
-        Err(failure) => give_up(&asked, &failure),
+/// Whether a name is that of this program, or of a version of it.
+fn is_own_name(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"sluicify")
+}
+
+fn call(socket: &OsStr, words: &[OsString], status_fd: Option<&OsStr>) -> u8 {
+    let mut outcomes = match OutcomeWriter::named(status_fd) {
+        Ok(outcomes) => outcomes,
+        Err(problem) => return complain(USAGE_ERROR, &format!("{problem}; nothing was sent")),
+    };
+    let called = ask_at(socket, |place, address| call_on(&AskedCall { place, words }, address));
+    let (outcome, message) = called.unwrap_or_else(|problem| {
+        let outcome = CallerOutcome::error(UNREACHED, problem.clone());
+        (outcome, Some(problem))
+    });
+    if let Some(message) = message {
+        say(&message);
+    }
+    outcomes.write(&outcome);
+    outcome.code
+}
+
+/// The outcome of a call at one place, with a message for a person. Errors: nothing could be asked.
+fn call_on(asked: &AskedCall<'_>, address: BrokerAddress) -> Result<(CallerOutcome, Option<String>), String> {
+    let mut running = match RunningCall::begin(asked, address) {
+        Ok(running) => running,
+        Err(failure) => return failed(asked, &failure),
+    };
+    let result = running.finish();
+    let call = running.number();
+    match result {
+        CallResult::Ended(end) => {
+            // The end of this process closes its descriptors in one go.
+            std::mem::forget(running);
+            ended(asked, end, call)
+        }
+        CallResult::Interrupted(signal) => {
+            running.suffer(signal);
+            // The first process of a PID namespace survives.
+            let code = u8::try_from(128 + signal as i32).unwrap_or(UNANSWERED);
+            Ok((CallerOutcome::error(code, format!("{signal} came before the command began")), None))
+        }
+        CallResult::Failed(failure) => failed(asked, &failure),
     }
 }
 
-/// Makes the function that says, once, that the broker has not taken the request yet. The wait goes on all
-/// the same.
-fn say_unheard(asked: &AskedCall<'_>) -> impl FnMut() {
-    let mut is_said = false;
-    move || {
-        if !std::mem::replace(&mut is_said, true) {
-            complain(0, &asked.unheard());
+fn ended(
+    asked: &AskedCall<'_>,
+    end: CallEnd,
+    call: Option<u64>,
+) -> Result<(CallerOutcome, Option<String>), String> {
+    let CallEnd { status, signal, .. } = end;
+    let Ok(code) = u8::try_from(status.get()) else {
+        return failed(asked, &CallFailure::Refused(status, Some(Explanation::new(call, &told(end)))));
+    };
+    let kind = if signal.is_some() { OutcomeKind::Signaled } else { OutcomeKind::Exited };
+    Ok((CallerOutcome { kind, code, signal, status: None, call, reason: None }, None))
+}
+
+fn failed(asked: &AskedCall<'_>, failure: &CallFailure) -> Result<(CallerOutcome, Option<String>), String> {
+    let (code, message) = (exit_code(failure), asked.advice(failure));
+    let outcome = match failure {
+        CallFailure::Refused(status, why) => {
+            let kind = if *status == Status::TIMEOUT { OutcomeKind::Timeout } else { OutcomeKind::Refused };
+            let reason = why.as_ref().map(|why| why.reason().to_owned());
+            let (call, status) = (why.as_ref().and_then(Explanation::call), Some(*status));
+            CallerOutcome { kind, code, signal: None, status, call, reason }
         }
+        CallFailure::Unreached(_) | CallFailure::Unsent(_) | CallFailure::Version1Only => {
+            return Err(message);
+        }
+        CallFailure::Words(_) | CallFailure::Unanswered | CallFailure::Unreadable(_) => {
+            CallerOutcome::error(code, message.clone())
+        }
+    };
+    Ok((outcome, Some(message)))
+}
+
+/// The reason of an end that is no exit status, as far as the broker's frame tells it.
+fn told(end: CallEnd) -> String {
+    match end.status {
+        Status::TIMEOUT => format!("after {:.1?}", Duration::from_micros(end.microseconds)),
+        _ => String::new(),
+    }
+}
+
+fn list(socket: &OsStr, format: ListFormat) -> u8 {
+    match listing(socket, format) {
+        Ok(text) if format == ListFormat::Text => print(&shown(&text)),
+        Ok(json) => print(&json),
+        Err((code, message)) => complain(code, &message),
+    }
+}
+
+/// The listing. Errors: the exit code, and a message.
+fn listing(socket: &OsStr, format: ListFormat) -> Result<String, (u8, String)> {
+    let asked = ask_at(socket, |place, address| {
+        let asked = AskedCall { place, words: &[] };
+        match ask_listing(&asked, address, format) {
+            Ok(text) => Ok(Ok(text)),
+            Err(failure) => match (exit_code(&failure), asked.advice(&failure)) {
+                (UNREACHED, message) => Err(message),
+                (code, message) => Ok(Err((code, message))),
+            },
+        }
+    });
+    asked.unwrap_or_else(|message| Err((UNREACHED, message)))
+}
+
+/// Says why this process has not become another program, and gives env(1)'s exit codes.
+fn not_become(failure: &DoorFailure) -> u8 {
+    match failure {
+        DoorFailure::Closed(message) => complain(UNREACHED, &format!("{message}; nothing was started")),
+        DoorFailure::NoProgram(program, errno) => {
+            let code = if *errno == Errno::ENOENT { NO_PROGRAM } else { NOT_STARTED };
+            complain(code, &format!("cannot start {}: {}", quoted(program), errno.desc()))
+        }
+    }
+}
+
+fn make_shims(directory: &Path, socket: &OsStr) -> u8 {
+    let listing = match listing(socket, ListFormat::Json) {
+        Ok(listing) => listing,
+        Err((code, message)) => return complain(code, &message),
+    };
+    let Some(programs) = ListedPrograms::parse(&listing) else {
+        return complain(UNANSWERED, "the broker's listing cannot be read: is it newer than this sluicify?");
+    };
+    let made = env::current_exe().and_then(|target| make_links(directory, &target, &programs));
+    match made {
+        Ok(ShimReport { lines, is_incomplete }) => {
+            let lines = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+            print(&lines).max(is_incomplete.into())
+        }
+        Err(error) => {
+            complain(1, &format!("cannot make links in {}: {error}", quoted(&directory.to_string_lossy())))
+        }
+    }
+}
+
+/// Waits for the listing. Where no broker takes the request, that is said once.
+fn ask_listing(
+    asked: &AskedCall<'_>,
+    address: BrokerAddress,
+    format: ListFormat,
+) -> Result<String, CallFailure> {
+    let mut request = PendingRequest::<BorrowedFd<'static>>::list(address, format)?;
+    let mut end = request.wait_for_end(Instant::now().checked_add(UNHEARD_WAIT))?;
+    if end.is_none() && request.is_untaken() {
+        say(&asked.unheard());
+    }
+    while end.is_none() {
+        end = request.wait_for_end(None)?;
+    }
+    match end {
+        Some(RequestEvent::Listing(text)) => Ok(text),
+        _ => Err(CallFailure::Unreadable(Malformed::Truncated)),
     }
 }
 
@@ -125,10 +285,6 @@ fn say_unheard(asked: &AskedCall<'_>) -> impl FnMut() {
 /// version may not have.
 fn shown(listing: &str) -> String {
     listing.lines().flat_map(|line| [visible(line), "\n".into()]).collect()
-}
-
-fn give_up(asked: &AskedCall<'_>, failure: &CallFailure) -> u8 {
-    complain(exit_code(failure), &asked.advice(failure))
 }
 
 /// The exit code of a failure.
@@ -157,46 +313,13 @@ fn print(text: &str) -> u8 {
 /// Says `message` in one line on stderr, and returns `code`. Where stderr cannot be written to, only the code
 /// is left.
 fn complain(code: u8, message: &str) -> u8 {
-    match io::stderr().write_all(format!("sluicify: {message}\n").as_bytes()) {
-        Ok(()) | Err(_) => code,
-    }
+    say(message);
+    code
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(line: &str, want: Result<CallerCommand<'_>, &str>) {
-        let arguments: Vec<OsString> = line.split(' ').skip(1).map(OsString::from).collect();
-        match (parse(&arguments), want) {
-            (Err(problem), Err(part)) => assert!(problem.contains(part), "{problem}"),
-            (got, want) => assert_eq!(got, want.map_err(str::to_owned)),
-        }
-    }
-
-    #[test]
-    fn the_first_argument_decides() {
-        let words = [OsString::from("git"), "--help".into()];
-        check("sluicify /run/s git --help", Ok(CallerCommand::Call(Path::new("/run/s"), &words)));
-        check("sluicify /run/s -- git --help", Ok(CallerCommand::Call(Path::new("/run/s"), &words)));
-        let dashes = ["--".into(), "--".into()];
-        check("sluicify /run/s -- -- --", Ok(CallerCommand::Call(Path::new("/run/s"), &dashes)));
-        check("sluicify --list /run/s", Ok(CallerCommand::List(Path::new("/run/s"))));
-        check("sluicify --version", Ok(CallerCommand::Version));
-        check("sluicify --help", Ok(CallerCommand::Help));
-    }
-
-    #[test]
-    fn a_wrong_use_says_what_is_wrong() {
-        check("sluicify", Err("missing SOCKET and CMD"));
-        check("sluicify /run/s", Err("missing CMD after the socket"));
-        check("sluicify /run/s --", Err("missing CMD"));
-        check("sluicify --list", Err("--list needs the socket"));
-        check("sluicify --list /run/s git", Err("--list was given more"));
-        check("sluicify --version now", Err("--version was given more"));
-        check("sluicify  git", Err("path is empty"));
-        check("sluicify --json /run/s", Err("no option --json here"));
-    }
 
     #[test]
     fn a_listing_keeps_its_lines_and_nothing_that_hides() {

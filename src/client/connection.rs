@@ -49,6 +49,16 @@ impl AsFd for SharedConnection {
     }
 }
 
+/// What the sending of a request has come to. Its user learns of it, because signals are to be caught when the
+/// command may begin, and to have their usual effect in a wait of any length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendPhase {
+    /// The request is about to be sent.
+    Sending,
+    /// There is no room for it, which is waited for.
+    Waiting,
+}
+
 /// Connects to the broker at `path`.
 pub(super) fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
     let socket = sys::unconnected().map_err(ConnectFailure::Forbidden)?;
@@ -58,11 +68,16 @@ pub(super) fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
 
 /// Sends a request on a connection that this process opened. A message has to fit the send buffer whole: the
 /// usual buffer fits every request but the largest, so it is enlarged only for a request that did not fit.
-pub(super) fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    match send_as_is(broker, request, fds) {
+pub(super) fn send(
+    broker: BorrowedFd<'_>,
+    request: &[u8],
+    fds: &[BorrowedFd<'_>],
+    phase: &mut dyn FnMut(SendPhase),
+) -> io::Result<()> {
+    match send_as_is(broker, request, fds, phase) {
         Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
             sys::enlarge_send_buffer(broker, request.len())?;
-            send_as_is(broker, request, fds)
+            send_as_is(broker, request, fds, phase)
         }
         sent => sent,
     }
@@ -71,18 +86,22 @@ pub(super) fn send(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>
 /// Sends a request without a change to the socket. Where the kernel takes no more descriptors in flight, this
 /// process raises its own limit, which the kernel compares with their number; where that does not help, it
 /// waits until other callers' requests were received.
-pub(super) fn send_as_is(broker: BorrowedFd<'_>, request: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let sent = match sys::send_patiently(broker, request, fds, Some(Instant::now())) {
-        Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => {
-            raise_descriptor_limit();
-            sys::send_patiently(broker, request, fds, None)
-        }
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            sys::send_patiently(broker, request, fds, None)
-        }
-        sent => sent,
-    };
-    sent.map(drop)
+pub(super) fn send_as_is(
+    broker: BorrowedFd<'_>,
+    request: &[u8],
+    fds: &[BorrowedFd<'_>],
+    phase: &mut dyn FnMut(SendPhase),
+) -> io::Result<()> {
+    phase(SendPhase::Sending);
+    match sys::send_patiently(broker, request, fds, Some(Instant::now())) {
+        Err(error) if error.raw_os_error() == Some(Errno::ETOOMANYREFS as i32) => raise_descriptor_limit(),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {}
+        sent => return sent.map(drop),
+    }
+    phase(SendPhase::Waiting);
+    sys::send_patiently(broker, request, fds, None)?;
+    phase(SendPhase::Sending);
+    Ok(())
 }
 
 /// Raises the soft limit of descriptors to the hard one. `RLIMIT_NOFILE`, `unix(7)` (`ETOOMANYREFS`).

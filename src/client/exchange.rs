@@ -83,7 +83,7 @@ fn ask(
     unheard: &mut dyn FnMut(),
 ) -> Result<(OwnedFd, usize), CallFailure> {
     let broker = reach(socket).map_err(CallFailure::Unreached)?;
-    send(broker.as_fd(), request, fds).map_err(CallFailure::Unsent)?;
+    send(broker.as_fd(), request, fds, &mut |_| ()).map_err(CallFailure::Unsent)?;
     // An error of this wait shows again when the answer is received.
     let deadline = Instant::now().checked_add(UNHEARD_WAIT);
     let waited = sys::poll_until(&mut [PollFd::new(broker.as_fd(), PollFlags::POLLIN)], deadline);

@@ -12,7 +12,7 @@ mod pipes;
 mod unreached;
 mod words;
 
-pub use connection::{BrokerAddress, SharedConnection};
+pub use connection::{BrokerAddress, SendPhase, SharedConnection};
 pub use exchange::{call, list};
 pub use failure::CallFailure;
 pub use pending::{PendingRequest, ReadyEnds, RequestEnds, RequestEvent};

@@ -15,7 +15,9 @@ use crate::sys;
 use crate::wire::v2::{CallEnd, EndFlags, Frame, ListFormat, PipedRequest};
 use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
-use super::connection::{BrokerAddress, SharedConnection, reach, refused, send, send_as_is, unanswered};
+use super::connection::{
+    BrokerAddress, SendPhase, SharedConnection, reach, refused, send, send_as_is, unanswered,
+};
 use super::failure::CallFailure;
 use super::pipes::{ControlPipe, ReplyPipe, ReplyStep};
 use super::words::{self, BadWords};
@@ -113,21 +115,35 @@ pub struct PendingRequest<F> {
 impl<F: AsFd> PendingRequest<F> {
     /// Has the broker run `words` (program first, not empty) with these descriptors.
     pub fn call(address: BrokerAddress, words: &[OsString], stdio: [F; 3]) -> Result<Self, CallFailure> {
+        Self::call_told(address, words, stdio, &mut |_| ())
+    }
+
+    /// Like [`Self::call`], and tells `phase` how far the sending is.
+    pub fn call_told(
+        address: BrokerAddress,
+        words: &[OsString],
+        stdio: [F; 3],
+        phase: &mut dyn FnMut(SendPhase),
+    ) -> Result<Self, CallFailure> {
         let request = PipedRequest::Call(words::claim(words).map_err(CallFailure::Words)?);
-        Self::ask(address, AskedRequest { request, stdio: Some(stdio) })
+        Self::ask(address, AskedRequest { request, stdio: Some(stdio) }, phase)
     }
 
     /// Asks the broker for its listing.
     pub fn list(address: BrokerAddress, format: ListFormat) -> Result<Self, CallFailure> {
-        Self::ask(address, AskedRequest { request: PipedRequest::List(format), stdio: None })
+        Self::ask(address, AskedRequest { request: PipedRequest::List(format), stdio: None }, &mut |_| ())
     }
 
-    fn ask(address: BrokerAddress, asked: AskedRequest<F>) -> Result<Self, CallFailure> {
-        let (connection, path, is_asked_again) = match open_and_ask(&address, &asked) {
+    fn ask(
+        address: BrokerAddress,
+        asked: AskedRequest<F>,
+        phase: &mut dyn FnMut(SendPhase),
+    ) -> Result<Self, CallFailure> {
+        let (connection, path, is_asked_again) = match open_and_ask(&address, &asked, phase) {
             // A broker that stops closes connections whose request it has not taken: asking the next broker,
             // once, is safe.
             Err(failure) if failure.is_gone() && matches!(address, BrokerAddress::Path(_)) => {
-                let (connection, path) = open_and_ask(&address, &asked)?;
+                let (connection, path) = open_and_ask(&address, &asked, phase)?;
                 (connection, path, true)
             }
             opened => {
@@ -241,7 +257,8 @@ impl<F: AsFd> PendingRequest<F> {
             Frame::Done(end) => Ok(RequestEvent::Ended(end)),
             Frame::Listing(text) => Ok(RequestEvent::Listing(text)),
             Frame::Refused { status, reason } => {
-                Err(CallFailure::Refused(status, Some(Explanation::new(self.call, &reason))))
+                let (number, reason) = numbered(&reason);
+                Err(CallFailure::Refused(status, Some(Explanation::new(number.or(self.call), reason))))
             }
         }
     }
@@ -292,7 +309,7 @@ impl<F: AsFd> PendingRequest<F> {
         let Some(asked) = self.asked.as_ref().filter(|_| failure.is_gone() && !self.is_asked_again) else {
             return Err(failure);
         };
-        (self.connection, self.path) = open_and_ask(&self.address, asked)?;
+        (self.connection, self.path) = open_and_ask(&self.address, asked, &mut |_| ())?;
         (self.is_asked_again, self.is_connection_over) = (true, false);
         Ok(ConnectionNews::AskedAgain)
     }
@@ -310,7 +327,7 @@ impl<F: AsFd> PendingRequest<F> {
         let request = request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
         let fds: Vec<_> = asked.stdio.iter().flatten().map(AsFd::as_fd).collect();
         let broker = reach(path).map_err(CallFailure::Unreached)?;
-        send(broker.as_fd(), &request, &fds).map_err(CallFailure::Unsent)?;
+        send(broker.as_fd(), &request, &fds, &mut |_| ()).map_err(CallFailure::Unsent)?;
         (self.connection, self.path) = (RequestConnection::Own(broker), AnswerPath::Version1);
         (self.is_asked_again, self.is_connection_over) = (true, false);
         Ok(ConnectionNews::AskedAgain)
@@ -348,6 +365,13 @@ impl RequestConnection {
     }
 }
 
+/// The number that stands at the beginning of a refusal's reason, and the reason after it.
+fn numbered(reason: &str) -> (Option<u64>, &str) {
+    let number = reason.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
+    let number = number.and_then(|(number, rest)| Some((Some(number.parse().ok()?), rest)));
+    number.unwrap_or((None, reason))
+}
+
 /// The failure of a request on a shared connection whose reply pipe ended without a frame. What was answered
 /// there is looked at and left, because it may be for another process.
 fn explain_shared(broker: BorrowedFd<'_>) -> CallFailure {
@@ -364,39 +388,42 @@ fn explain_shared(broker: BorrowedFd<'_>) -> CallFailure {
 fn open_and_ask<F: AsFd>(
     address: &BrokerAddress,
     asked: &AskedRequest<F>,
+    phase: &mut dyn FnMut(SendPhase),
 ) -> Result<(RequestConnection, AnswerPath), CallFailure> {
     match address {
         BrokerAddress::Path(path) => {
             let broker = reach(path).map_err(CallFailure::Unreached)?;
-            let answer = ask_on(broker.as_fd(), asked, send)?;
+            let answer = ask_on(broker.as_fd(), asked, phase, send)?;
             Ok((RequestConnection::Own(broker), answer))
         }
         BrokerAddress::Open(broker) => {
-            let answer = ask_on(broker.as_fd(), asked, send_as_is)?;
+            let answer = ask_on(broker.as_fd(), asked, phase, send_as_is)?;
             Ok((RequestConnection::Shared(broker.clone()), answer))
         }
     }
 }
 
-/// The sender of a request: the connection, the bytes, the descriptors.
-type RequestSender = fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>]) -> io::Result<()>;
+/// The sender of a request: the connection, the bytes, the descriptors, and who is told of the progress.
+type RequestSender =
+    fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>], &mut dyn FnMut(SendPhase)) -> io::Result<()>;
 
 /// Makes the pipes, and sends the request with their other ends, of which no copy is kept here.
 fn ask_on<F: AsFd>(
     broker: BorrowedFd<'_>,
     asked: &AskedRequest<F>,
+    phase: &mut dyn FnMut(SendPhase),
     send: RequestSender,
 ) -> Result<AnswerPath, CallFailure> {
     let request = asked.request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
     let (reply, far_reply) = ReplyPipe::new().map_err(CallFailure::Unsent)?;
     let Some([stdin, stdout, stderr]) = asked.stdio.as_ref().map(|stdio| stdio.each_ref().map(AsFd::as_fd))
     else {
-        send(broker, &request, &[far_reply.as_fd()]).map_err(CallFailure::Unsent)?;
+        send(broker, &request, &[far_reply.as_fd()], phase).map_err(CallFailure::Unsent)?;
         return Ok(AnswerPath::Version2 { reply, control: None });
     };
     let (control, far_control) = ControlPipe::new().map_err(CallFailure::Unsent)?;
     let fds = [stdin, stdout, stderr, far_reply.as_fd(), far_control.as_fd()];
-    send(broker, &request, &fds).map_err(CallFailure::Unsent)?;
+    send(broker, &request, &fds, phase).map_err(CallFailure::Unsent)?;
     Ok(AnswerPath::Version2 { reply, control: Some(control) })
 }
 

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 
 use nix::errno::Errno;
 
@@ -12,14 +11,15 @@ use crate::limits::{ARG_BYTES_MAX, ARGC_MAX, LISTING_BYTES_MAX, MESSAGE_BYTES_MA
 use crate::text::{command_line, visible};
 use crate::wire::{Explanation, Status};
 
+use super::place::AskedPlace;
 use super::unit::SocketUnit;
 use super::unreached;
 
 /// The request that this process makes, to be named in the messages.
 #[derive(Debug)]
 pub(super) struct AskedCall<'a> {
-    /// The broker's socket.
-    pub(super) socket: &'a Path,
+    /// Where the broker is asked.
+    pub(super) place: &'a AskedPlace,
     /// The command line; empty for the listing.
     pub(super) words: &'a [OsString],
 }
@@ -29,7 +29,7 @@ impl AskedCall<'_> {
     pub(super) fn advice(&self, failure: &CallFailure) -> String {
         match failure {
             CallFailure::Words(bad) => words(*bad),
-            CallFailure::Unreached(why) => unreached::advice(self.socket, self.words, why),
+            CallFailure::Unreached(why) => unreached::advice(self.place.path(), self.words, why),
             CallFailure::Unsent(error) => self.unsent(error),
             CallFailure::Version1Only => format!(
                 "the broker on {} speaks version 1 alone, and this needs version 2: a newer broker, or the text of the \
@@ -57,12 +57,12 @@ impl AskedCall<'_> {
             "still waiting: nobody has taken the request on {} yet. Its broker may not start: outside, {} says why. Or \
              all places of its rules are taken (max_calls)",
             self.socket(),
-            SocketUnit::at(self.socket).status()
+            SocketUnit::at(self.place.path()).status()
         )
     }
 
     fn socket(&self) -> String {
-        unreached::path(self.socket)
+        self.place.shown()
     }
 
     fn unsent(&self, error: &io::Error) -> String {
@@ -76,7 +76,7 @@ impl AskedCall<'_> {
                     "the broker on {} hung up before it was asked, and nothing ran: it stops, or could not start \
                      ({} says why); try again",
                     self.socket(),
-                    SocketUnit::at(self.socket).status()
+                    SocketUnit::at(self.place.path()).status()
                 )
             }
             _ => format!("cannot send to {}: {error}; nothing ran", self.socket()),
@@ -97,7 +97,7 @@ impl AskedCall<'_> {
                 } else {
                     ""
                 },
-                self.socket()
+                self.place.argument()
             ),
             Status::PROTO if self.words.is_empty() => {
                 format!("the broker does not know listings (PROTO): it is too old{why}")
@@ -194,7 +194,8 @@ mod tests {
 
     fn check(words: &[&str], failure: &CallFailure, want: &str) {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
-        assert_eq!(AskedCall { socket: Path::new("/run/s"), words: &words }.advice(failure), want);
+        let place = AskedPlace::Socket("/run/s".into());
+        assert_eq!(AskedCall { place: &place, words: &words }.advice(failure), want);
     }
 
     #[test]
@@ -228,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_request_that_nobody_takes_names_the_unit() {
-        let asked = AskedCall { socket: Path::new("/run/user/7/sluice/agent/sock"), words: &[] };
+        let place = AskedPlace::Socket("/run/user/7/sluice/agent/sock".into());
+        let asked = AskedCall { place: &place, words: &[] };
         let unit = "systemctl --user status sluice@agent.socket sluice@agent.service says why";
         assert!(asked.unheard().contains(unit), "{}", asked.unheard());
     }
@@ -236,7 +238,8 @@ mod tests {
     #[test]
     fn every_status_of_the_brokers_own_says_its_name_and_what_to_do() {
         for (status, name) in Status::NAMES {
-            let line = AskedCall { socket: Path::new("/run/s"), words: &["git".into()] }
+            let place = AskedPlace::Socket("/run/s".into());
+            let line = AskedCall { place: &place, words: &["git".into()] }
                 .advice(&CallFailure::Refused(status, None));
             assert!(status == Status::NO_RULE || line.contains(name), "{line}");
             assert!(!line.contains('\n') && line.contains(": "), "{line}");
@@ -282,6 +285,7 @@ mod tests {
     #[test]
     fn a_word_that_is_not_utf8_is_still_shown() {
         let words = [OsString::from_vec(vec![b'a', 0xff])];
-        assert_eq!(AskedCall { socket: Path::new("/run/s"), words: &words }.command(), "'a\u{fffd}'");
+        let place = AskedPlace::Socket("/run/s".into());
+        assert_eq!(AskedCall { place: &place, words: &words }.command(), "'a\u{fffd}'");
     }
 }

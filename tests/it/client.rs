@@ -129,11 +129,14 @@ fn a_request_that_nobody_takes_is_said_once_and_waited_for() {
     let line = client.stderr.line_with("still waiting: nobody has taken the request on ", 0, SOON);
     let line = line.unwrap_or_else(|| panic!("it says nothing: {}", client.stderr.text()));
     assert!(line.contains("outside, systemctl --user status 'sluice*' says why"), "{line}");
-    // The request is still there, and its answer is the command's.
-    let taken = accept(listener.as_raw_fd()).expect("it waits to be accepted");
-    let mut request = [0; 64];
-    assert!(recv(taken, &mut request, MsgFlags::empty()).is_ok_and(|length| length > 12));
-    send(taken, b"XCLS\x01\0\0\0\x07\0\0\0", MsgFlags::empty()).expect("it listens");
+    // The request is still there. A broker of version 1 is asked once more, and its answer is the command's.
+    for (version, answer) in [(2, b"XCLS\x01\0\0\0\xfe\xff\xff\xff"), (1, b"XCLS\x01\0\0\0\x07\0\0\0")] {
+        let taken = accept(listener.as_raw_fd()).expect("it waits to be accepted");
+        let mut request = [0; 64];
+        assert!(recv(taken, &mut request, MsgFlags::empty()).is_ok_and(|length| length > 12));
+        assert_eq!(request[4], version);
+        send(taken, answer, MsgFlags::empty()).expect("it listens");
+    }
     assert_eq!(client.exit_code(), Some(7));
     assert_eq!(client.stderr.text().lines().count(), 1, "{}", client.stderr.text());
 }

@@ -23,7 +23,12 @@ impl AdaptedRequest {
     /// Errors: there is no adapter to be had. The request is still in the connection.
     pub(super) fn begin(broker: &Broker, shared: &Connection) -> Result<Self, Refusal> {
         let adapter = broker.adapters.take(shared.socket()).inspect_err(|_| shared.give_up())?;
-        let ends = sys::pair().and_then(|(near, far)| sys::never_wait(near.as_fd()).map(|()| (near, far)));
+        let ends = sys::pair().and_then(|(near, far)| {
+            // With credentials on each message, a look at one leaves no room in which the kernel could
+            // install the command's descriptors here.
+            sys::pass_credentials(near.as_fd())?;
+            sys::never_wait(near.as_fd()).map(|()| (near, far))
+        });
         let (near, far) = ends.map_err(Refusal::no_launcher).inspect_err(|_| shared.give_up())?;
         shared.lend();
         adapter.adapter().send(shared.as_fd(), far.as_fd()).map_err(Refusal::no_launcher)?;

@@ -153,6 +153,20 @@ fn a_refusal_after_the_start_has_the_calls_number() {
 }
 
 #[test]
+fn a_refusals_number_is_taken_out_of_its_reason() {
+    let check = |reason: &str, want: &str| {
+        let refused = Frame::Refused { status: Status::NO_RULE, reason: reason.into() };
+        check(
+            &[PeerPart::Frames(&[refused])],
+            &format!("Refused(Status(-1), Some(Explanation {{ {want} }}))"),
+        );
+    };
+    check("call 7: no", "call: Some(7), reason: \"no\"");
+    check("call it: no", "call: None, reason: \"call it: no\"");
+    check("no", "call: None, reason: \"no\"");
+}
+
+#[test]
 fn a_broker_of_version_1_is_asked_in_it() {
     check(&[PeerPart::Messages(&[PROTO]), PeerPart::Messages(&[SEVEN])], "ended 7 0us");
     check(

@@ -18,6 +18,7 @@ mod output;
 mod piped;
 mod process;
 mod program;
+mod pty;
 mod request;
 mod setup;
 mod sight;
@@ -46,7 +47,9 @@ pub(crate) use process::Pid;
 pub(crate) use program::{
     Ended, python, run, serve, serve_words, sluice, sluice_bin, sluicify, sluicify_bin,
 };
+pub(crate) use pty::Terminal;
 pub(crate) use setup::Setup;
 pub(crate) use skip::{is_root, skip};
+pub(crate) use stderr::Stderr;
 pub(crate) use traced::Traced;
 pub(crate) use wait::{SOON, found, within};

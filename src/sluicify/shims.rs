@@ -1,0 +1,184 @@
+//! A directory of links, one for each program that a socket allows: `git` there is this program, which calls
+//! `git` through the broker of the environment.
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+
+use crate::text::quoted;
+
+use super::door::STAND_IN;
+use super::json::JsonValue;
+
+/// The programs of a listing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ListedPrograms {
+    /// Names that a link can have.
+    names: BTreeSet<String>,
+    /// Programs for which there is no link, and why.
+    skipped: BTreeSet<(String, &'static str)>,
+}
+
+/// What was done in the directory.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ShimReport {
+    /// A line for each link and each program.
+    pub(super) lines: Vec<String>,
+    /// Whether a link could not be made, because something else has its name.
+    pub(super) is_incomplete: bool,
+}
+
+impl ListedPrograms {
+    /// The programs in a listing as JSON; `None` where it is none.
+    pub(super) fn parse(listing: &str) -> Option<Self> {
+        let listing = JsonValue::parse(listing)?;
+        let mut programs = Self { names: BTreeSet::new(), skipped: BTreeSet::new() };
+        for rule in listing.get("rules")?.elements() {
+            let program = rule.get("words")?.elements().first()?;
+            match program.text() {
+                Some(name) => programs.add(name),
+                None => programs.skip(rule.get("command")?.text()?, "its program is a slot"),
+            }
+        }
+        Some(programs)
+    }
+
+    fn add(&mut self, name: &str) {
+        match name {
+            name if name.contains('/') => {
+                self.skip(name, "it is called by its path: a link gives a name alone")
+            }
+            "" | "." | ".." => self.skip(name, "no file can have this name"),
+            STAND_IN => self.skip(name, "a link of this name is the stand-in for bubblewrap"),
+            name if name.starts_with("sluicify") => self.skip(name, "a link of this name is sluicify itself"),
+            name => drop(self.names.insert(name.to_owned())),
+        }
+    }
+
+    fn skip(&mut self, program: &str, why: &'static str) {
+        self.skipped.insert((program.to_owned(), why));
+    }
+}
+
+/// Makes the directory, if it is not there, and brings its links to what the listing says. `target` is this
+/// program. Other files stay. Errors: of the directory, or of a link.
+pub(super) fn make_links(
+    directory: &Path,
+    target: &Path,
+    programs: &ListedPrograms,
+) -> io::Result<ShimReport> {
+    match DirBuilder::new().mode(0o755).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut report = ShimReport::default();
+    for name in &programs.names {
+        let done = make_link(&directory.join(name), target)?;
+        report.is_incomplete |= done == "left alone: it is no link of sluicify's";
+        report.lines.push(format!("{}: {done}", quoted(name)));
+    }
+    for (name, path) in own_links(directory)? {
+        if !programs.names.contains(&name) && name != STAND_IN {
+            fs::remove_file(path)?;
+            report.lines.push(format!("{}: removed, no rule has it any more", quoted(&name)));
+        }
+    }
+    report
+        .lines
+        .extend(programs.skipped.iter().map(|(name, why)| format!("{}: no link, {why}", quoted(name))));
+    Ok(report)
+}
+
+fn make_link(link: &Path, target: &Path) -> io::Result<&'static str> {
+    match fs::symlink_metadata(link) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            symlink(target, link)?;
+            Ok("made")
+        }
+        Err(error) => Err(error),
+        Ok(_) if !is_own(link) => Ok("left alone: it is no link of sluicify's"),
+        Ok(_) if fs::read_link(link)? == target => Ok("is there"),
+        Ok(_) => {
+            fs::remove_file(link)?;
+            symlink(target, link)?;
+            Ok("made anew: it pointed to another sluicify")
+        }
+    }
+}
+
+/// The links in a directory that this command may have made.
+fn own_links(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut links = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if let Some(name) = path.file_name().and_then(|name| name.to_str())
+            && is_own(&path)
+        {
+            links.push((name.to_owned(), path));
+        }
+    }
+    links.sort();
+    Ok(links)
+}
+
+/// Whether this is a link to a file called like this program, there or not.
+fn is_own(link: &Path) -> bool {
+    let target = fs::read_link(link).unwrap_or_default();
+    target.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"sluicify"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn programs(words: &[&str]) -> ListedPrograms {
+        let rules: Vec<_> =
+            words.iter().map(|word| format!("{{\"command\":\"c\",\"words\":[{word}]}}")).collect();
+        ListedPrograms::parse(&format!("{{\"rules\":[{}]}}", rules.join(","))).expect("a listing")
+    }
+
+    #[test]
+    fn what_a_link_cannot_call_is_left_out_with_a_reason() {
+        let listed = programs(&[
+            r#""git","push""#,
+            r#""git""#,
+            r#""/usr/bin/make""#,
+            r#"{"slot":"x"}"#,
+            r#""..""#,
+            r#""bwrap""#,
+            r#""sluicify""#,
+        ]);
+        assert_eq!(listed.names.iter().collect::<Vec<_>>(), ["git"]);
+        let skipped: Vec<_> = listed.skipped.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(skipped, ["..", "/usr/bin/make", "bwrap", "c", "sluicify"]);
+        assert_eq!(ListedPrograms::parse("git\n"), None);
+    }
+
+    #[test]
+    fn links_follow_the_listing_and_other_files_stay() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (shims, target) = (directory.path().join("shims"), Path::new("/opt/sluicify"));
+        let make = |words: &[&str]| make_links(&shims, target, &programs(words)).expect("an own directory");
+        assert_eq!(make(&[r#""git""#, r#""make""#]).lines, ["git: made", "make: made"]);
+        assert_eq!(fs::read_link(shims.join("git")).expect("a link"), target);
+        fs::write(shims.join("cc"), "mine").expect("an own directory");
+        symlink("/usr/bin/ld", shims.join("ld")).expect("an own directory");
+        symlink("/old/sluicify-0.9", shims.join("ar")).expect("an own directory");
+        let report = make(&[r#""git""#, r#""cc""#, r#""ld""#, r#""ar""#]);
+        assert_eq!(
+            report.lines,
+            [
+                "ar: made anew: it pointed to another sluicify",
+                "cc: left alone: it is no link of sluicify's",
+                "git: is there",
+                "ld: left alone: it is no link of sluicify's",
+                "make: removed, no rule has it any more",
+            ]
+        );
+        assert!(report.is_incomplete);
+        assert_eq!(fs::read_to_string(shims.join("cc")).expect("it is there"), "mine");
+        assert_eq!(make(&[]).lines.len(), 2, "ar, git");
+    }
+}
