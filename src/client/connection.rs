@@ -49,8 +49,8 @@ impl AsFd for SharedConnection {
     }
 }
 
-/// What the sending of a request has come to. Its user learns of it, because signals are to be caught when the
-/// command may begin, and to have their usual effect in a wait of any length.
+/// What the sending of a request has come to. Its user learns of it, because signals are to be caught when
+/// the command may begin, and to have their usual effect in a wait of any length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendPhase {
     /// The request is about to be sent.
