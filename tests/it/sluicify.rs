@@ -187,7 +187,7 @@ fn a_dash_is_the_broker_of_the_environment() {
     with_environment(&[("SLUICE_SOCKET", &socket)], &["-", "/bin/echo", "hi"]).exited(0).printed("hi\n");
     with_environment(&[("SLUICE_SOCKET", &socket)], &["--list", "-"]).exited(0).printed(&broker.listing());
     with_environment(&[], &["-", "true"]).exited(125).complained(&["neither $SLUICE_FD nor $SLUICE_SOCKET"]);
-    let dead = Path::new("9");
+    let dead = Path::new("987");
     with_environment(&[("SLUICE_FD", dead)], &["-", "true"])
         .exited(125)
         .complained(&["no such descriptor is open"]);
