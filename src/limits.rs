@@ -338,6 +338,8 @@ pub const ADAPTER_SEND_TRIES: u32 = 1500;
 pub const ADAPTER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long after a call an adapter counts as late: usually it needs microseconds.
 pub const ADAPTER_LATE: Duration = Duration::from_millis(100);
+/// How long a broker that ends waits for adapters to pass on the last frames of their requests.
+pub const ADAPTERS_END_MAX: Duration = Duration::from_millis(500);
 /// Adapters without a request that are kept for the next one.
 pub const ADAPTERS_IDLE_MAX: usize = 4;
 /// Adapters of one socket that are late, or were killed and have not ended; with as many, the socket's next

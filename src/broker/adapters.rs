@@ -7,10 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::limits::{ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_IDLE_MAX, SOCKET_ADAPTERS_STUCK_MAX};
+use nix::poll::{PollFd, PollFlags};
+
+use crate::limits::{
+    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SOCKET_ADAPTERS_STUCK_MAX,
+};
 use crate::refusal::Refusal;
 use crate::spawn::{Adapter, AdapterProgress, EndingLauncher, LauncherPool, Reaper};
-use crate::sys::Locked;
+use crate::sys::{self, Locked};
 
 /// All adapters that serve no request now.
 #[derive(Debug)]
@@ -83,6 +87,21 @@ impl AdapterPool {
         let surplus: Vec<_> = state.free.drain(..many).collect();
         // Not stuck: they end as soon as their stream is closed, and count for no socket.
         state.ending.extend(surplus.into_iter().map(|adapter| (usize::MAX, adapter.dismiss(false))));
+    }
+
+    /// Waits until the adapters have passed on the last frames of requests that are over, for
+    /// [`ADAPTERS_END_MAX`] at most: then the broker ends, and they with it.
+    pub(super) fn settle(&self) {
+        let give_up = Instant::now() + ADAPTERS_END_MAX;
+        let mut finishing = std::mem::take(&mut self.state.lock().finishing);
+        while !finishing.is_empty() && Instant::now() < give_up {
+            let news = finishing.iter().map(|one| PollFd::new(one.adapter.news(), PollFlags::POLLIN));
+            if sys::poll_until(&mut news.collect::<Vec<_>>(), Some(give_up)).is_err() {
+                break;
+            }
+            finishing.retain(|one| one.adapter.progress() == AdapterProgress::Busy);
+        }
+        self.state.lock().finishing.extend(finishing);
     }
 
     /// When an adapter that does not come back is to be killed.

@@ -102,6 +102,7 @@ fn watch_sockets(own: &[OwnSocket], say: SayNotice) -> SocketWatch {
 fn end(broker: &Broker, event_loop: &mut EventLoop) -> Result<(), ServeError> {
     let now = Instant::now();
     let until = broker.events.late_at().unwrap_or(now);
+    broker.adapters.settle();
     end_kept(&broker.reaper, broker.events.as_stop(), until.max(now + STOP_KEPT_MIN))?;
     event_loop.turn_away();
     broker.closing.end();

@@ -74,6 +74,11 @@ impl Adapter {
         }
     }
 
+    /// Readable when [`Self::progress`] has news.
+    pub fn news(&self) -> BorrowedFd<'_> {
+        self.0.stream()
+    }
+
     /// The next report, if one is there.
     fn report(&self) -> io::Result<Option<AdapterReport>> {
         let mut report = [0; AdapterReport::BYTES];
