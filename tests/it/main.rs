@@ -29,6 +29,7 @@ mod hangup;
 mod harness;
 mod init;
 mod journal;
+mod languages;
 mod launching;
 mod lifecycle;
 mod log;
