@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::statfs::{FUSE_SUPER_MAGIC, FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access, geteuid};
 
 /// The reason why no broker was asked. Variants are apart where the caller has to do something different.
 #[derive(Debug)]
@@ -25,6 +26,12 @@ pub enum ConnectFailure {
     /// No process listens on the socket here, and its file system is shared with another machine, on whose
     /// kernel one may listen.
     Foreign,
+    /// The socket's permissions allow it, and a security module does not: the sandbox's own (Landlock), or
+    /// the system's.
+    Fenced {
+        /// Whether SELinux enforces its policy here.
+        is_selinux: bool,
+    },
     /// A permission is missing, on the socket or on a directory above it; the socket's owner, where it can be
     /// seen.
     Denied {
@@ -56,7 +63,7 @@ impl ConnectFailure {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ENOTDIR) => missing(path),
             Some(Errno::ECONNREFUSED) => refused(path),
-            Some(Errno::EACCES) => Self::Denied { owner: owner(path) },
+            Some(Errno::EACCES) => denied(path),
             Some(Errno::EPROTOTYPE) => Self::WrongType,
             Some(Errno::ENAMETOOLONG) => Self::LongPath(path.as_os_str().len()),
             Some(Errno::EPERM) => Self::Forbidden(error),
@@ -81,6 +88,21 @@ fn refused(path: &Path) -> ConnectFailure {
     }
 }
 
+/// access(2) asks the permissions alone, and no security module but SELinux.
+fn denied(path: &Path) -> ConnectFailure {
+    let is_permitted = access(path, AccessFlags::W_OK).is_ok();
+    let owner = fs::metadata(path).ok().map(|found| found.uid());
+    let is_enforced = || fs::read_to_string(SELINUX_ENFORCES).is_ok_and(|flag| flag.starts_with('1'));
+    let is_selinux = owner == Some(geteuid().as_raw()) && is_enforced();
+    if is_permitted || is_selinux {
+        return ConnectFailure::Fenced { is_selinux };
+    }
+    ConnectFailure::Denied { owner }
+}
+
+/// The file that says whether SELinux enforces its policy.
+const SELINUX_ENFORCES: &str = "/sys/fs/selinux/enforce";
+
 /// Whether a file system brings files of another machine: a network's, or a virtual machine's share (9p;
 /// virtiofs has the number of FUSE).
 fn is_shared(kind: FsType) -> bool {
@@ -99,10 +121,6 @@ fn kind(found: FileType) -> PathKind {
         () if found.is_file() => PathKind::File,
         () => PathKind::Other,
     }
-}
-
-fn owner(path: &Path) -> Option<u32> {
-    fs::metadata(path).ok().map(|found| found.uid())
 }
 
 #[cfg(test)]
@@ -140,6 +158,7 @@ mod tests {
     #[test]
     fn other_errors_have_their_own_cases() {
         check("/proc/none/sock", Errno::EACCES, "Denied { owner: None }");
+        check("/dev/null", Errno::EACCES, "Fenced { is_selinux: false }");
         check("/x", Errno::EPROTOTYPE, "WrongType");
         check("/xyz", Errno::ENAMETOOLONG, "LongPath(4)");
     }

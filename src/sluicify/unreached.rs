@@ -1,7 +1,8 @@
 //! The line for each way of not reaching a broker: what is at the path, and what to do about it.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::client::{ConnectFailure, PathKind};
 use crate::limits::SOCKET_PATH_BYTES_MAX;
@@ -20,6 +21,7 @@ pub(super) fn advice(socket: &Path, words: &[OsString], why: &ConnectFailure) ->
 fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: bool) -> String {
     let (unit, is_bare) = (SocketUnit::at(socket), !socket.as_os_str().as_encoded_bytes().contains(&b'/'));
     let is_rootless = socket.starts_with("/sluice");
+    let has_fifos = fifo_door(socket).is_dir();
     let socket = path(socket);
     match why {
         ConnectFailure::Missing if is_bare => format!(
@@ -45,9 +47,6 @@ fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: 
             unit.status(),
             unit.restart()
         ),
-        ConnectFailure::Forbidden(error) => {
-            format!("cannot use unix sockets here ({error}): the sandbox's own filter has to allow them")
-        }
         ConnectFailure::Missing => format!(
             "no socket at {socket}: start the broker (sluice serve --rules FILE --socket {socket}; where systemd does, \
              {} says why it is gone), or bind its socket's directory into this sandbox",
@@ -69,12 +68,9 @@ fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: 
             "nobody listens on {socket} on this kernel: its directory is shared with another machine, and a unix socket \
              reaches none but its own kernel's; run the broker here, or its caller there"
         ),
-        ConnectFailure::Denied { owner: Some(uid) } => {
-            format!("permission denied on {socket}, which belongs to uid {uid}: a broker serves its own uid")
-        }
-        ConnectFailure::Denied { owner: None } => {
-            format!("permission denied on the way to {socket}: a directory above it is closed to this user")
-        }
+        ConnectFailure::Forbidden(error) => forbidden(error, has_fifos),
+        ConnectFailure::Fenced { is_selinux } => fenced(&socket, *is_selinux),
+        ConnectFailure::Denied { owner } => denied(&socket, *owner),
         ConnectFailure::WrongType => {
             format!("{socket} is another program's socket (not SOCK_SEQPACKET), not a broker's")
         }
@@ -83,6 +79,54 @@ fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: 
              and give the file's name"
         ),
         ConnectFailure::Other(error) => format!("cannot connect to {socket}: {error}"),
+    }
+}
+
+/// The message where the sandbox's filter refuses, with the ways that such filters leave.
+fn forbidden(error: &io::Error, has_fifos: bool) -> String {
+    let fifos = if has_fifos {
+        "the FIFO door beside the socket, which is there"
+    } else {
+        "a FIFO door (fifo = yes)"
+    };
+    format!(
+        "this sandbox's own filter forbids unix sockets ({error}). It may leave what is prepared outside: a connection that \
+         is handed in as $SLUICE_FD (sluicify --with-fd, or a link called bwrap), {fifos}, or sluice mcp as the agent's MCP \
+         server"
+    )
+}
+
+/// The message where a security module refuses what permissions allow.
+fn fenced(socket: &str, is_selinux: bool) -> String {
+    if is_selinux {
+        return format!(
+            "{socket} may be used by its permissions, and SELinux refuses (ausearch -m avc -ts recent, outside, says why): \
+             for a container, --security-opt label=disable"
+        );
+    }
+    format!(
+        "{socket} may be used by its permissions, and this sandbox refuses (Landlock): grant the socket itself, to be \
+         written to (sandlock -w {socket}; reading is not enough)"
+    )
+}
+
+/// The message where a permission is missing.
+fn denied(socket: &str, owner: Option<u32>) -> String {
+    match owner {
+        Some(uid) => {
+            format!("permission denied on {socket}, which belongs to uid {uid}: a broker serves its own uid")
+        }
+        None => {
+            format!("permission denied on the way to {socket}: a directory above it is closed to this user")
+        }
+    }
+}
+
+/// The directory of the FIFO door that belongs to a socket.
+fn fifo_door(socket: &Path) -> PathBuf {
+    match socket.file_name() {
+        Some(name) if name != "sock" => socket.with_added_extension("fifo"),
+        Some(_) | None => socket.with_file_name("fifo"),
     }
 }
 
@@ -101,8 +145,6 @@ fn name(kind: PathKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     fn check(why: &ConnectFailure, want: &str) {
@@ -209,11 +251,28 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_only_a_security_module_refuses_says_which() {
+        check(
+            &ConnectFailure::Fenced { is_selinux: false },
+            "'/run/a b' may be used by its permissions, and this sandbox refuses (Landlock): grant the socket itself, to \
+             be written to (sandlock -w '/run/a b'; reading is not enough)",
+        );
+        check(
+            &ConnectFailure::Fenced { is_selinux: true },
+            "'/run/a b' may be used by its permissions, and SELinux refuses (ausearch -m avc -ts recent, outside, says \
+             why): for a container, --security-opt label=disable",
+        );
+        assert_eq!(fifo_door(Path::new("/run/a/sock")), Path::new("/run/a/fifo"));
+        assert_eq!(fifo_door(Path::new("/run/a/two")), Path::new("/run/a/two.fifo"));
+    }
+
+    #[test]
     fn what_the_kernel_says_is_passed_on() {
         check(
             &ConnectFailure::Forbidden(io::Error::from_raw_os_error(1)),
-            "cannot use unix sockets here (Operation not permitted (os error 1)): the sandbox's own filter has to \
-             allow them",
+            "this sandbox's own filter forbids unix sockets (Operation not permitted (os error 1)). It may leave what is \
+             prepared outside: a connection that is handed in as $SLUICE_FD (sluicify --with-fd, or a link called bwrap), a \
+             FIFO door (fifo = yes), or sluice mcp as the agent's MCP server",
         );
         check(
             &ConnectFailure::Other(io::Error::from_raw_os_error(12)),
