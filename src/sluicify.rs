@@ -23,7 +23,7 @@ use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::errno::Errno;
 
@@ -201,7 +201,7 @@ fn failed(asked: &AskedCall<'_>, failure: &CallFailure) -> Result<(CallerOutcome
 /// The reason of an end that is no exit status, as far as the broker's frame tells it.
 fn told(end: CallEnd) -> String {
     match end.status {
-        Status::TIMEOUT => format!("after {:.1?}", Duration::from_micros(end.microseconds)),
+        Status::TIMEOUT => format!("after {} ms", end.microseconds / 1000),
         _ => String::new(),
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct RunningCall<'a> {
     /// A signal that was forwarded and would have ended this process, as long as it is not known whether the
     /// command has begun: the broker tells that up to a second later.
     ending: Option<Signal>,
+    /// Whether a signal waits to be read.
+    has_signal: bool,
 }
 
 impl<'a> RunningCall<'a> {
@@ -57,7 +59,16 @@ impl<'a> RunningCall<'a> {
         };
         let request = PendingRequest::call_told(address, asked.words, sys::stdio(), &mut catch)?;
         let unheard = Instant::now().checked_add(UNHEARD_WAIT);
-        Ok(Self { asked, request, signals, terminal, unheard, is_queued: false, ending: None })
+        Ok(Self {
+            asked,
+            request,
+            signals,
+            terminal,
+            unheard,
+            is_queued: false,
+            ending: None,
+            has_signal: false,
+        })
     }
 
     /// Waits for the end. The terminal then has the modes from before, unless the command ended with 0 and
@@ -101,7 +112,9 @@ impl<'a> RunningCall<'a> {
             if self.request.is_version_1() {
                 self.signals = None;
             }
-            if let Some(signal) = self.pass_signals() {
+            if std::mem::take(&mut self.has_signal)
+                && let Some(signal) = self.pass_signals()
+            {
                 return CallResult::Interrupted(signal);
             }
             ready = match self.wait() {
@@ -145,7 +158,8 @@ impl<'a> RunningCall<'a> {
             }
             return Ok(ReadyEnds::NONE);
         }
-        let [reply, connection, _] = looked_at.map(|fd| fd.any() == Some(true));
+        let [reply, connection, signal] = looked_at.map(|fd| fd.any() == Some(true));
+        self.has_signal = signal && signals.is_some();
         Ok(ReadyEnds {
             reply: reply && ends.reply.is_some(),
             connection: connection && ends.connection.is_some(),
