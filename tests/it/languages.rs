@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::harness::{Broker, Ended, needs, needs_strace, run};
+use crate::harness::{Broker, Ended, needs, needs_strace, run, sluicify_bin};
 
 /// What the tests in `tests/languages` call.
 const RULES: &str = "
@@ -27,12 +27,16 @@ const RULES: &str = "
     /bin/is-not-there
 ";
 
+/// A variable for env(1).
+fn variable(name: &str, path: &Path) -> OsString {
+    format!("{name}={}", path.display()).into()
+}
+
 /// Runs classes of the Python tests; gives how they ended, and how many there were.
 fn python_tests(broker: Option<&Broker>, classes: &[&str]) -> (Ended, usize) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/languages/test_sluicify.py");
     let mut words: Vec<OsString> = Vec::new();
     if let Some(broker) = broker {
-        let variable = |name: &str, path: &Path| -> OsString { format!("{name}={}", path.display()).into() };
         words.push(variable("SLUICE_TEST_SOCKET", &broker.socket()));
         words.push(variable("SLUICE_TEST_MANIFEST", &broker.manifest_path()));
     }
@@ -90,4 +94,18 @@ fn in_python_what_no_broker_answers_is_told() {
         let (ended, count) = python_tests(None, &["Broken", "Bytes"]);
         assert!(count >= 11, "{count} tests: {ended}");
     }
+}
+
+/// `sluicify` from plain node.
+#[test]
+fn in_node_a_call_is_run_by_the_client() {
+    if !needs("node", "nodejs") {
+        return;
+    }
+    let broker = Broker::new(RULES).start();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/languages/test_sluicify.js");
+    let variables =
+        [variable("SLUICE_TEST_SOCKET", &broker.socket()), variable("SLUICE_TEST_CLIENT", &sluicify_bin())];
+    let words = [OsString::from("node"), "--test".into(), file.into()];
+    run("env".into(), variables.into_iter().chain(words), b"").exited(0).said(&["# pass 8\n", "# fail 0\n"]);
 }

@@ -1,0 +1,103 @@
+'use strict';
+// A caller of sluice for node, 18 or later, in one file without dependencies. Plain node cannot pass
+// descriptors over a socket, so each call is a `sluicify` that does, with its outcome on a descriptor.
+//
+//   const { call, list } = require('./sluicify.js');
+//   const made = call('/gate/sock', ['make'], { stdin: 'ignore', stdout: 'inherit' });
+//   const { outcome, code, signal } = await made.result;
+
+const { spawn } = require('node:child_process');
+const os = require('node:os');
+
+/**
+ * The end of a call. `result` of a call always resolves to one; it never rejects.
+ * @typedef {object} Outcome
+ * @property {'exited'|'signaled'|'timeout'|'refused'|'error'} outcome
+ * @property {number} code what `sluicify` exits with: the command's exit code, 128 + its signal, 124 to 138
+ * @property {number|null} signal the signal that ended the command
+ * @property {string|null} status the broker's own status, such as NO_RULE
+ * @property {number|null} call the number in the broker's records
+ * @property {string|null} reason for a person
+ */
+
+/**
+ * Has the broker at `socket` run a command. Throws a TypeError for what is no command line.
+ * @param {string} socket a path, or `-` for `$SLUICE_FD` or `$SLUICE_SOCKET`
+ * @param {string[]} argv the program and its words
+ * @param {object} [options] stdin, stdout, stderr: as of `child_process.spawn` ('pipe', 'ignore', 'inherit', a
+ *   stream, a descriptor); signal: an AbortSignal that ends the call; sluicify: the client's path
+ * @returns {{stdin: ?Writable, stdout: ?Readable, stderr: ?Readable, kill: function, result: Promise<Outcome>}}
+ *   the streams that are 'pipe'; kill(signal = 'SIGTERM') forwards a signal, and SIGKILL ends the call
+ */
+function call(socket, argv, options = {}) {
+  if (!Array.isArray(argv) || argv.length === 0 || !argv.every((word) => typeof word === 'string')) {
+    throw new TypeError('argv is an array of at least one string');
+  }
+  const { stdin = 'pipe', stdout = 'pipe', stderr = 'pipe', signal, sluicify = 'sluicify' } = options;
+  const words = ['--status-fd', '3', socket, '--', ...argv];
+  const child = spawn(sluicify, words, { stdio: [stdin, stdout, stderr, 'pipe'] });
+  let line = '';
+  child.stdio[3].setEncoding('utf8').on('data', (text) => { line += text; });
+  // The client's death, of whatever kind, is to the broker its caller's end.
+  const abort = () => child.kill('SIGKILL');
+  if (signal?.aborted) abort();
+  signal?.addEventListener('abort', abort, { once: true });
+  const result = new Promise((resolve) => {
+    let failure = null;
+    let ended = null;
+    let isRead = false;
+    const settle = () => {
+      if (!isRead || (!ended && !failure)) return;
+      signal?.removeEventListener('abort', abort);
+      resolve(outcomeOf(line, ended, failure, signal?.aborted));
+    };
+    child.on('error', (error) => { failure ??= error; settle(); });
+    child.on('exit', (code, name) => { ended = { code, name }; settle(); });
+    child.stdio[3].on('close', () => { isRead = true; settle(); });
+  });
+  return {
+    stdin: child.stdin,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    kill: (name = 'SIGTERM') => child.kill(name),
+    result,
+  };
+}
+
+function outcomeOf(line, ended, failure, isAborted) {
+  try {
+    return JSON.parse(line);
+  } catch {
+    // The client ended before it could say anything.
+    const signal = ended?.name ? os.constants.signals[ended.name] : null;
+    const code = failure && !ended ? 125 : ended.code ?? 128 + signal;
+    const reason = isAborted ? 'aborted' : failure?.message ?? 'the client ended without an outcome';
+    return { outcome: 'error', code, signal, status: null, call: null, reason };
+  }
+}
+
+/**
+ * What may be called: the rules of REFERENCE.md, "The listing as JSON". Rejects with an Error that has `code`.
+ * @param {string} socket as of `call`
+ * @param {object} [options] sluicify: the client's path
+ * @returns {Promise<object[]>}
+ */
+function list(socket, { sluicify = 'sluicify' } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(sluicify, ['--list', socket, '--json'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let [text, said] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (data) => { text += data; });
+    child.stderr.setEncoding('utf8').on('data', (data) => { said += data; });
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code !== 0) return reject(Object.assign(new Error(said.trim()), { code }));
+      try {
+        resolve(JSON.parse(text).rules);
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+}
+
+module.exports = { call, list };
