@@ -101,6 +101,12 @@ pub(super) enum Verb {
         #[arg(long)]
         undo: bool,
     },
+    /// Serve a broker's rules as tools of the Model Context Protocol, on stdin and stdout (needs sluice-mcp).
+    Mcp {
+        /// The broker's socket; `-` is the one that $SLUICE_FD or $SLUICE_SOCKET names.
+        #[arg(long, value_name = "PATH|-", allow_hyphen_values = true)]
+        socket: OsString,
+    },
     /// Print the version.
     Version,
     /// Makes processes for the broker; started by it alone.

@@ -10,6 +10,7 @@ mod exit;
 mod init;
 mod log;
 mod match_cmd;
+mod mcp;
 mod notices;
 mod output;
 mod rules_argument;
@@ -81,6 +82,7 @@ fn run(verb: Verb) -> ExitCode {
             }
         }
         Verb::Init { name, agent, socket, undo } => init::run(&name, agent, socket, undo),
+        Verb::Mcp { socket } => mcp::run(&socket),
         Verb::Version => print_text(concat!("sluice ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Nursery { broker, open_files } => run_nursery(Pid::from_raw(broker), open_files)
             .unwrap_or_else(|source| fail(&format!("sluice: the nursery cannot start: {source}"))),

@@ -93,6 +93,17 @@ fn wrong_usage_is_no_answer() {
 }
 
 #[test]
+fn mcp_says_what_to_install_where_its_program_is_not_there() {
+    let dir = TempDir::new();
+    let path = dir.path().to_string_lossy().into_owned();
+    let alone = dir.join("sluice");
+    std::fs::copy(sluice_bin(), &alone).expect("a copy");
+    let words = ["-i".into(), format!("PATH={path}"), alone.to_string_lossy().into_owned()];
+    let ended = run("env".into(), words.into_iter().chain(["mcp", "--socket", "/s"].map(str::to_owned)), b"");
+    ended.exited(2).complained(&["sluice: sluice-mcp is not installed", "packaging/mcp"]);
+}
+
+#[test]
 fn version_and_help_are_there() {
     sluice(["--version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);
     sluice(["version"]).exited(0).said(&[env!("CARGO_PKG_VERSION")]);

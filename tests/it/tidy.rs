@@ -9,6 +9,7 @@ use sluice::refusal::{DescriptorFault, Refusal};
 use sluice::rules::{MissReason, PolicyMiss};
 
 mod circles;
+mod packages;
 mod reference;
 mod types;
 
