@@ -361,6 +361,12 @@ pub const LANE_REQUEST_MAX: Duration = Duration::from_secs(5);
 pub const LANE_READ_BYTES: usize = 16 * 1024;
 /// How long after a FIFO door ended, or could not be opened, it is opened again, at the earliest.
 pub const DOOR_RETRY: Duration = Duration::from_secs(1);
+/// How long a caller waits for a free lane of a FIFO door.
+pub const LANE_WAIT: Duration = Duration::from_secs(10);
+/// How long a caller of a FIFO door rests between two looks for a free lane.
+pub const LANE_RETRY: Duration = Duration::from_millis(2);
+/// The buffer in which a caller of a FIFO door moves a stream.
+pub const PUMP_BYTES: usize = 64 * 1024;
 /// How long the sender rests between two tries.
 pub const SEND_RETRY: Duration = Duration::from_millis(2);
 

@@ -25,6 +25,9 @@ pub enum BrokerAddress {
     Path(PathBuf),
     /// A connection that is open, on which others may ask as well. Requests of version 2 only.
     Open(SharedConnection),
+    /// The directory of a FIFO door. The bytes of stdin, stdout and stderr are moved by threads of this
+    /// process, which read stdin ahead of the command.
+    Fifo(PathBuf),
 }
 
 /// An open connection to a broker, for any number of requests of version 2 at once.

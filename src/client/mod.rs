@@ -7,8 +7,10 @@
 mod connection;
 mod exchange;
 mod failure;
+mod lane;
 mod pending;
 mod pipes;
+mod pump;
 mod unreached;
 mod words;
 

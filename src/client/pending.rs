@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
@@ -19,7 +20,9 @@ use super::connection::{
     BrokerAddress, SendPhase, SharedConnection, reach, refused, send, send_as_is, unanswered,
 };
 use super::failure::CallFailure;
+use super::lane::{OpenLane, is_given_up};
 use super::pipes::{ControlPipe, ReplyPipe, ReplyStep};
+use super::pump::StreamPumps;
 use super::words::{self, BadWords};
 
 /// What a request came to.
@@ -89,6 +92,8 @@ enum ConnectionNews {
 enum RequestConnection {
     Own(OwnedFd),
     Shared(SharedConnection),
+    /// A copy of the descriptor that a lane's request was written to.
+    Lane(OwnedFd),
 }
 
 /// The descriptors by which the broker answers.
@@ -110,6 +115,8 @@ pub struct PendingRequest<F> {
     call: Option<u64>,
     is_asked_again: bool,
     is_connection_over: bool,
+    /// What moves the caller's bytes through a FIFO door.
+    pumps: Option<StreamPumps>,
 }
 
 impl<F: AsFd> PendingRequest<F> {
@@ -139,20 +146,17 @@ impl<F: AsFd> PendingRequest<F> {
         asked: AskedRequest<F>,
         phase: &mut dyn FnMut(SendPhase),
     ) -> Result<Self, CallFailure> {
-        let (connection, path, is_asked_again) = match open_and_ask(&address, &asked, phase) {
+        let (opened, is_asked_again) = match open_and_ask(&address, &asked, phase) {
             // A broker that stops closes connections whose request it has not taken: asking the next broker,
             // once, is safe.
-            Err(failure) if failure.is_gone() && matches!(address, BrokerAddress::Path(_)) => {
-                let (connection, path) = open_and_ask(&address, &asked, phase)?;
-                (connection, path, true)
+            Err(failure) if failure.is_gone() && !matches!(address, BrokerAddress::Open(_)) => {
+                (open_and_ask(&address, &asked, phase)?, true)
             }
-            opened => {
-                let (connection, path) = opened?;
-                (connection, path, false)
-            }
+            opened => (opened?, false),
         };
-        let asked = Some(asked);
-        Ok(Self { address, asked, connection, path, call: None, is_asked_again, is_connection_over: false })
+        let SentRequest { connection, path, pumps } = opened;
+        let (asked, is_connection_over) = (Some(asked), false);
+        Ok(Self { address, asked, connection, path, call: None, is_asked_again, is_connection_over, pumps })
     }
 
     /// The descriptors to wait at. They may be others after each call of [`Self::advance`].
@@ -163,7 +167,8 @@ impl<F: AsFd> PendingRequest<F> {
         };
         let connection = match &self.connection {
             RequestConnection::Own(broker) if !self.is_connection_over => Some(broker.as_fd()),
-            RequestConnection::Own(_) | RequestConnection::Shared(_) => None,
+            RequestConnection::Lane(request) if self.asked.is_some() => Some(request.as_fd()),
+            RequestConnection::Own(_) | RequestConnection::Shared(_) | RequestConnection::Lane(_) => None,
         };
         RequestEnds { reply, connection }
     }
@@ -210,7 +215,8 @@ impl<F: AsFd> PendingRequest<F> {
 
     /// Whether no broker has taken the request from the connection yet, as far as the kernel says.
     pub fn is_untaken(&self) -> bool {
-        self.asked.is_some() && sys::is_unread(self.connection.as_fd()).unwrap_or_default()
+        let is_lane = matches!(self.connection, RequestConnection::Lane(_));
+        self.asked.is_some() && !is_lane && sys::is_unread(self.connection.as_fd()).unwrap_or_default()
     }
 
     /// Waits until one of [`Self::ends`] can be read, or the deadline has passed, and says which can be.
@@ -254,7 +260,10 @@ impl<F: AsFd> PendingRequest<F> {
                 self.call = Some(call);
                 Ok(RequestEvent::Started { call })
             }
-            Frame::Done(end) => Ok(RequestEvent::Ended(end)),
+            Frame::Done(end) => {
+                self.pumps.take().into_iter().for_each(StreamPumps::finish);
+                Ok(RequestEvent::Ended(end))
+            }
             Frame::Listing(text) => Ok(RequestEvent::Listing(text)),
             Frame::Refused { status, reason } => {
                 let (number, reason) = numbered(&reason);
@@ -283,6 +292,12 @@ impl<F: AsFd> PendingRequest<F> {
 
     /// Receives what the broker sent on this request's own connection: an answer of version 1, or the end.
     fn look_at_connection(&mut self) -> Result<ConnectionNews, CallFailure> {
+        if let RequestConnection::Lane(request) = &self.connection
+            && is_given_up(request.as_fd())
+            && !self.has_reply()
+        {
+            return Err(CallFailure::Unsent(io::ErrorKind::BrokenPipe.into()));
+        }
         let RequestConnection::Own(broker) = &self.connection else { return Ok(ConnectionNews::Nothing) };
         let mut buffer = [0; REPLY_BYTES + 1];
         match sys::receive_now(broker.as_fd(), &mut buffer) {
@@ -303,13 +318,21 @@ impl<F: AsFd> PendingRequest<F> {
         }
     }
 
+    /// Whether something was said on the reply pipe.
+    fn has_reply(&self) -> bool {
+        let AnswerPath::Version2 { reply, .. } = &self.path else { return false };
+        let mut look = [PollFd::new(reply.as_fd(), PollFlags::POLLIN)];
+        sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(true)
+    }
+
     /// Asks the next broker once, where this one closed the connection with the request unread.
     fn ask_next(&mut self, failure: CallFailure) -> Result<ConnectionNews, CallFailure> {
         self.is_connection_over = true;
         let Some(asked) = self.asked.as_ref().filter(|_| failure.is_gone() && !self.is_asked_again) else {
             return Err(failure);
         };
-        (self.connection, self.path) = open_and_ask(&self.address, asked, &mut |_| ())?;
+        let SentRequest { connection, path, .. } = open_and_ask(&self.address, asked, &mut |_| ())?;
+        (self.connection, self.path) = (connection, path);
         (self.is_asked_again, self.is_connection_over) = (true, false);
         Ok(ConnectionNews::AskedAgain)
     }
@@ -361,6 +384,7 @@ impl RequestConnection {
         match self {
             Self::Own(broker) => broker.as_fd(),
             Self::Shared(broker) => broker.as_fd(),
+            Self::Lane(request) => request.as_fd(),
         }
     }
 }
@@ -384,23 +408,52 @@ fn explain_shared(broker: BorrowedFd<'_>) -> CallFailure {
     }
 }
 
-/// Opens a connection, or takes the one that is open, and sends the request in version 2.
+/// A request that was sent: the ways on which its answer comes.
+struct SentRequest {
+    connection: RequestConnection,
+    path: AnswerPath,
+    pumps: Option<StreamPumps>,
+}
+
+/// Opens a connection or a lane, or takes the connection that is open, and sends the request in version 2.
 fn open_and_ask<F: AsFd>(
     address: &BrokerAddress,
     asked: &AskedRequest<F>,
     phase: &mut dyn FnMut(SendPhase),
-) -> Result<(RequestConnection, AnswerPath), CallFailure> {
-    match address {
+) -> Result<SentRequest, CallFailure> {
+    let (connection, path) = match address {
         BrokerAddress::Path(path) => {
             let broker = reach(path).map_err(CallFailure::Unreached)?;
             let answer = ask_on(broker.as_fd(), asked, phase, send)?;
-            Ok((RequestConnection::Own(broker), answer))
+            (RequestConnection::Own(broker), answer)
         }
         BrokerAddress::Open(broker) => {
             let answer = ask_on(broker.as_fd(), asked, phase, send_as_is)?;
-            Ok((RequestConnection::Shared(broker.clone()), answer))
+            (RequestConnection::Shared(broker.clone()), answer)
         }
-    }
+        BrokerAddress::Fifo(door) => return ask_through(door, asked, phase),
+    };
+    Ok(SentRequest { connection, path, pumps: None })
+}
+
+/// Sends the request through a lane of a FIFO door.
+fn ask_through<F: AsFd>(
+    door: &Path,
+    asked: &AskedRequest<F>,
+    phase: &mut dyn FnMut(SendPhase),
+) -> Result<SentRequest, CallFailure> {
+    let request = asked.request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
+    let lane = OpenLane::open(door).map_err(CallFailure::Unreached)?;
+    phase(SendPhase::Sending);
+    lane.ask(&request).map_err(CallFailure::Unsent)?;
+    let OpenLane { request, stdin, stdout, stderr, reply } = lane;
+    let copy = request.try_clone().map_err(CallFailure::Unsent)?;
+    let path = AnswerPath::Version2 { reply: ReplyPipe::of(reply), control: Some(ControlPipe::of(request)) };
+    let own = asked.stdio.as_ref().map(|stdio| stdio.each_ref().map(AsFd::as_fd));
+    let pumps = own.map(|own| StreamPumps::begin(own, stdin, [stdout, stderr])).transpose();
+    // Where the threads cannot be made, dropping the lane ends the call.
+    let pumps = pumps.map_err(CallFailure::Unsent)?;
+    Ok(SentRequest { connection: RequestConnection::Lane(copy), path, pumps })
 }
 
 /// The sender of a request: the connection, the bytes, the descriptors, and who is told of the progress.

@@ -43,6 +43,11 @@ impl ReplyPipe {
         Ok((Self { pipe, frames: FrameReader::new() }, far))
     }
 
+    /// The read end of a FIFO, which is non-blocking.
+    pub(super) fn of(fifo: OwnedFd) -> Self {
+        Self { pipe: fifo, frames: FrameReader::new() }
+    }
+
     /// The next frame of the bytes that were read already. Errors: what came is no frame.
     pub fn buffered(&mut self) -> Result<Option<Frame>, Malformed> {
         self.frames.next_frame()
@@ -75,6 +80,11 @@ impl ControlPipe {
     pub(super) fn new() -> io::Result<(Self, OwnedFd)> {
         let (far, pipe) = pair()?;
         Ok((Self(pipe), far))
+    }
+
+    /// The write end of a FIFO, which is non-blocking.
+    pub(super) fn of(fifo: OwnedFd) -> Self {
+        Self(fifo)
     }
 
     /// Asks the broker to send `signal` to the command's process group. Errors: `EPIPE` (the call is over),

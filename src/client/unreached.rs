@@ -38,6 +38,10 @@ pub enum ConnectFailure {
         /// The socket's owner.
         owner: Option<u32>,
     },
+    /// There is no FIFO door in this directory.
+    NoDoor(PathBuf),
+    /// Other callers have all lanes of the FIFO door.
+    DoorBusy,
     /// A socket of another type than a broker's.
     WrongType,
     /// More bytes than a socket's path can have.

@@ -25,13 +25,15 @@ pub(super) enum AskedPlace {
     Socket(PathBuf),
     /// A descriptor that the environment names.
     Descriptor(i32),
+    /// The directory of a FIFO door.
+    Door(PathBuf),
 }
 
 impl AskedPlace {
     /// The place as one word, or some.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::Socket(path) => quoted(&path.to_string_lossy()).into_owned(),
+            Self::Socket(path) | Self::Door(path) => quoted(&path.to_string_lossy()).into_owned(),
             Self::Descriptor(number) => format!("descriptor {number} (${DESCRIPTOR_VARIABLE})"),
         }
     }
@@ -39,7 +41,7 @@ impl AskedPlace {
     /// The path of the socket; of a descriptor nothing is known of it.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Socket(path) => path,
+            Self::Socket(path) | Self::Door(path) => path,
             Self::Descriptor(_) => Path::new(""),
         }
     }
@@ -47,7 +49,7 @@ impl AskedPlace {
     /// The place as an argument of `sluicify`.
     pub(super) fn argument(&self) -> String {
         match self {
-            Self::Socket(_) => self.shown(),
+            Self::Socket(_) | Self::Door(_) => self.shown(),
             Self::Descriptor(_) => "-".into(),
         }
     }
@@ -60,7 +62,9 @@ pub(super) fn ask_at<T>(
     socket: &OsStr,
     ask: impl Fn(&AskedPlace, BrokerAddress) -> Result<T, String>,
 ) -> Result<T, String> {
-    let at_path = |path: PathBuf| ask(&AskedPlace::Socket(path.clone()), BrokerAddress::Path(path));
+    let at_path = |path: PathBuf| {
+        if path.is_dir() { ask_in(&path, &ask) } else { ask_socket(path, &ask) }
+    };
     if socket != "-" {
         return at_path(socket.into());
     }
@@ -78,6 +82,51 @@ pub(super) fn ask_at<T>(
         }
     }
 }
+
+fn ask_socket<T>(
+    path: PathBuf,
+    ask: &impl Fn(&AskedPlace, BrokerAddress) -> Result<T, String>,
+) -> Result<T, String> {
+    ask(&AskedPlace::Socket(path.clone()), BrokerAddress::Path(path))
+}
+
+/// Asks at the doors of a gate's directory: the connection that the environment names, the socket, the FIFO
+/// door; or at the one door of a FIFO door's own directory. Errors: what each said.
+fn ask_in<T>(
+    gate: &Path,
+    ask: &impl Fn(&AskedPlace, BrokerAddress) -> Result<T, String>,
+) -> Result<T, String> {
+    let through = |door: PathBuf| ask(&AskedPlace::Door(door.clone()), BrokerAddress::Fifo(door));
+    if is_door(gate) {
+        return through(gate.to_owned());
+    }
+    let mut said = Vec::new();
+    let descriptor = variable(DESCRIPTOR_VARIABLE).map(|number| inherited(&number));
+    if let Some(asked) = descriptor.map(|found| found.and_then(|(place, address)| ask(&place, address))) {
+        match asked {
+            Err(why) => said.push(format!("the connection: {why}")),
+            asked => return asked,
+        }
+    }
+    match ask_socket(gate.join(SOCKET_NAME), ask) {
+        Err(why) => said.push(format!("the socket: {why}")),
+        asked => return asked,
+    }
+    match through(gate.join(DOOR_NAME)) {
+        Err(why) => said.push(format!("the FIFO door: {why}")),
+        asked => return asked,
+    }
+    Err(said.join("; "))
+}
+
+/// Whether a directory holds the lanes of a FIFO door.
+fn is_door(directory: &Path) -> bool {
+    directory.join("0/request").exists()
+}
+
+/// The names of a gate's doors in its directory.
+const SOCKET_NAME: &str = "sock";
+const DOOR_NAME: &str = "fifo";
 
 /// The value of a variable, unless it is empty.
 pub(super) fn variable(name: &str) -> Option<OsString> {

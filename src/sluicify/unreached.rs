@@ -71,6 +71,12 @@ fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: 
         ConnectFailure::Forbidden(error) => forbidden(error, has_fifos),
         ConnectFailure::Fenced { is_selinux } => fenced(&socket, *is_selinux),
         ConnectFailure::Denied { owner } => denied(&socket, *owner),
+        ConnectFailure::NoDoor(_) => {
+            format!("no FIFO door in {socket}: there is one while a broker runs whose rules say `fifo = yes`")
+        }
+        ConnectFailure::DoorBusy => {
+            format!("others have all lanes of the FIFO door {socket}: try again later; nothing ran")
+        }
         ConnectFailure::WrongType => {
             format!("{socket} is another program's socket (not SOCK_SEQPACKET), not a broker's")
         }
@@ -85,7 +91,7 @@ fn advice_of(socket: &Path, words: &[OsString], why: &ConnectFailure, is_units: 
 /// The message where the sandbox's filter refuses, with the ways that such filters leave.
 fn forbidden(error: &io::Error, has_fifos: bool) -> String {
     let fifos = if has_fifos {
-        "the FIFO door beside the socket, which is there"
+        "the FIFO door beside the socket, which is there (sluicify with the directory)"
     } else {
         "a FIFO door (fifo = yes)"
     };

@@ -4,11 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NONBLOCK;
 
-use crate::harness::{Broker, DONE, LISTING, REFUSED, SHELL, SOON, STARTED, piped_call, within, word};
+use crate::harness::{
+    Broker, DONE, LISTING, REFUSED, SHELL, SOON, STARTED, piped_call, sluicify_bin, within, word,
+};
 
 /// A broker with a door, and the door's directory once its lanes are there.
 fn with_door(rules: &str) -> (Broker, PathBuf) {
@@ -110,6 +113,76 @@ fn a_call_through_a_lane_runs_and_its_caller_is_not_known() {
     }
     let start = broker.record("start door=fifo");
     assert!(start.get("pid").is_null() && start.get("uid").is_u64());
+}
+
+/// Runs `sluicify` with a directory in the place of a socket.
+fn through(directory: &Path, words: &[&str], stdin: &[u8]) -> Output {
+    let mut client = Command::new(sluicify_bin());
+    client.arg(directory).args(words).env_remove("SLUICE_FD").stdin(Stdio::piped());
+    let mut client = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let (mut pipe, bytes) = (client.stdin.take().expect("piped"), stdin.to_vec());
+    // A command that does not read all leaves a broken pipe.
+    let feed = std::thread::spawn(move || drop(pipe.write_all(&bytes)));
+    let output = client.wait_with_output().expect("it ends");
+    feed.join().expect("it has written");
+    output
+}
+
+#[test]
+fn sluicify_comes_through_the_door() {
+    let (broker, door) = with_door(SHELL);
+    let ran = through(&door, &["/bin/sh", "-c", "cat; echo err >&2; exit 7"], b"hello\n");
+    assert_eq!(
+        (ran.status.code(), &ran.stdout[..], &ran.stderr[..]),
+        (Some(7), &b"hello\n"[..], &b"err\n"[..])
+    );
+    let refused = through(&door, &["true"], b"");
+    assert_eq!(refused.status.code(), Some(129), "{}", String::from_utf8_lossy(&refused.stderr));
+    let many = through(&door, &["/bin/sh", "-c", "for i in $(seq 20000); do echo line $i; done"], b"");
+    assert_eq!(String::from_utf8_lossy(&many.stdout).lines().count(), 20_000);
+    let early = through(&door, &["/bin/sh", "-c", "exit 3"], &vec![7; 1 << 20]);
+    assert_eq!(early.status.code(), Some(3), "a command that reads nothing");
+    let bytes: Vec<u8> =
+        (0..4_u32 << 20).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let copied = through(&door, &["/bin/sh", "-c", "exec cat"], &bytes);
+    assert!(copied.status.success() && copied.stdout == bytes);
+    broker.record("start door=fifo");
+}
+
+#[test]
+fn a_client_that_is_killed_ends_its_call() {
+    let (broker, door) = with_door(SHELL);
+    let mut client = Command::new(sluicify_bin());
+    client.arg(&door).args(["/bin/sh", "-c", "echo up; exec sleep 60"]).stdout(Stdio::piped());
+    let mut client = client.spawn().expect("it starts");
+    let mut up = [0; 3];
+    client.stdout.as_mut().expect("piped").read_exact(&mut up).expect("it is up");
+    client.kill().expect("it is there");
+    client.wait().expect("it ends");
+    broker.record("exit hangup=true");
+}
+
+#[test]
+fn a_directory_stands_for_the_door_that_is_open() {
+    let setup = Broker::new(&format!("defaults:\n  fifo = yes\n\n{SHELL}")).arranged(|dir| {
+        dir.mkdir("gate", 0o700);
+    });
+    let mut broker = setup.socket_at("gate/sock").start();
+    let gate = broker.dir().join("gate");
+    within(SOON, "the door opens", || gate.join("fifo/7").exists().then_some(()));
+    assert_eq!(through(&gate, &["/bin/sh", "-c", "exit 4"], b"").status.code(), Some(4));
+    assert!(broker.record("start").get("door").is_null(), "by the socket");
+    // As a sandbox sees it that has the FIFO door's directory alone.
+    let other = broker.dir().join("other");
+    fs::create_dir(&other).expect("a directory");
+    symlink(gate.join("fifo"), other.join("fifo")).expect("a link");
+    assert_eq!(through(&other, &["/bin/sh", "-c", "exit 5"], b"").status.code(), Some(5));
+    broker.record("start door=fifo");
+    broker.kill();
+    let none = through(&gate, &["true"], b"");
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert_eq!(none.status.code(), Some(125), "{said}");
+    assert!(said.contains("the socket: ") && said.contains("the FIFO door: "), "{said}");
 }
 
 #[test]
