@@ -27,7 +27,6 @@ sent, and a call has no number. No thread is started, and no descriptor of the c
 from __future__ import annotations
 
 import array
-import asyncio
 import contextlib
 import errno
 import io
@@ -42,7 +41,10 @@ import sys
 import threading
 import time
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
-from typing import IO, Any, Callable, Generator, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import IO, TYPE_CHECKING, Any, Callable, Generator, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["BrokerGone", "Call", "CalledProcessError", "CompletedProcess", "Connection", "DEVNULL", "FORWARDED",
            "PIPE", "Refused", "STDOUT", "SluiceError", "TimeoutExpired", "list_commands", "run", "run_async"]
@@ -307,6 +309,9 @@ async def _drive_async(steps: Steps) -> None:
 
 
 async def _ready(fd: Optional[int], events: int, seconds: Optional[float]) -> bool:
+    # It takes longer to import than all the rest, and most uses have no event loop.
+    import asyncio
+
     if fd is None:
         await asyncio.sleep(seconds or 0)
         return False
@@ -866,6 +871,8 @@ async def run_async(args: Sequence[Word], socket: Address = None, *, stdin: Stre
                     timeout: Optional[float] = None, check: bool = False, text: bool = False,
                     encoding: Optional[str] = None, errors: Optional[str] = None) -> CompletedProcess:
     """`run` on the running event loop. Cancelling it ends the call."""
+    import asyncio
+
     stdin, stdout, stderr = _streams_of(stdin, input, stdout, stderr, capture_output)
     call = Call.__new__(Call)
     call._prepare(args, socket, stdin, stdout, stderr, _Text(text, encoding, errors))
@@ -888,6 +895,8 @@ async def run_async(args: Sequence[Word], socket: Address = None, *, stdin: Stre
 
 
 async def _work(call: Call, input: Any) -> None:
+    import asyncio
+
     await _drive_async(call._start())
     jobs = [asyncio.ensure_future(_drive_async(job)) for job in call._collect(input)]
     try:
