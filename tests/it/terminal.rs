@@ -1,6 +1,8 @@
 //! A command on its caller's terminal: Ctrl-C, Ctrl-Z and `fg`, the window's size, and the modes afterwards.
 
-use crate::harness::{Broker, SHELL, SOON, Terminal, found, needs, sluicify_bin};
+use std::process::Command;
+
+use crate::harness::{Broker, Pid, SHELL, SOON, Terminal, found, needs, sluicify_bin};
 
 /// A terminal in whose shell `call SCRIPT` has a script run by the broker.
 fn terminal(broker: &Broker) -> Terminal {
@@ -13,6 +15,13 @@ fn terminal(broker: &Broker) -> Terminal {
     ));
     terminal.shows("defined");
     terminal
+}
+
+/// The process of a command with this in its words: the leader of a session, because a child of the command
+/// may have the same words for a moment.
+fn command(broker: &Broker, words: &str) -> Pid {
+    let is_it = |pid: &Pid| pid.session() == Some(pid.0) && pid.command_line().contains(words);
+    broker.pid().descendants().into_iter().find(is_it).expect("it runs")
 }
 
 #[test]
@@ -56,9 +65,7 @@ fn ctrl_z_stops_both_and_fg_has_both_go_on() {
     terminal.shows("ready\r\n");
     let own = terminal.modes();
     assert_ne!(own, sane);
-    let commands = broker.pid().descendants();
-    let command =
-        commands.into_iter().find(|pid| pid.command_line().contains("stty -ixon")).expect("it runs");
+    let command = command(&broker, "stty -ixon");
     terminal.types("\u{1a}");
     terminal.shows("Stopped");
     assert!(found(SOON, || command.is_stopped().then_some(())).is_some());
@@ -104,4 +111,77 @@ fn an_editor_works_on_the_callers_terminal() {
     assert_eq!(std::fs::read_to_string(file).expect("it was written"), "hello\n");
     terminal.types("echo sane\n");
     terminal.shows("sane\r\n");
+}
+
+/// A real tmux with a server of its own, whose one pane has a shell.
+struct Tmux(String);
+
+impl Tmux {
+    fn open() -> Self {
+        let tmux = Self(format!("sluice-it-{}", std::process::id()));
+        tmux.does(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+            "bash --norc --noprofile",
+        ]);
+        tmux
+    }
+
+    fn does(&self, words: &[&str]) -> String {
+        let output =
+            Command::new("tmux").args(["-L", &self.0]).args(words).output().expect("tmux is installed");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn types(&self, keys: &[&str]) {
+        self.does(&[&["send-keys"], keys].concat());
+    }
+
+    /// Waits until the pane shows a line that ends with this text.
+    #[track_caller]
+    fn shows(&self, line: &str) {
+        let pane = || self.does(&["capture-pane", "-p"]);
+        let is_there =
+            found(SOON, || pane().lines().any(|shown| shown.trim_end().ends_with(line)).then_some(()));
+        assert!(is_there.is_some(), "no line {line:?} in\n{}", pane());
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        self.does(&["kill-server"]);
+    }
+}
+
+#[test]
+fn under_tmux_a_command_is_used_as_in_its_own_terminal() {
+    if !needs("tmux", "tmux") {
+        return;
+    }
+    let (broker, tmux) = (Broker::shell(), Tmux::open());
+    let call = format!("{} {} /bin/sh -c", sluicify_bin().display(), broker.socket().display());
+    tmux.types(&[&format!("clear; {call} 'echo ready; exec sleep 60'; echo status $?."), "Enter"]);
+    tmux.shows("ready");
+    tmux.types(&["C-c"]);
+    tmux.shows("status 130.");
+    let script = "trap \"stty size\" WINCH; echo begun; while :; do sleep 0.05; done";
+    tmux.types(&[&format!("clear; {call} '{script}'"), "Enter"]);
+    tmux.shows("begun");
+    tmux.does(&["resize-window", "-x", "100", "-y", "30"]);
+    tmux.shows("30 100");
+    tmux.types(&["C-z"]);
+    let command = command(&broker, "trap");
+    assert!(found(SOON, || command.is_stopped().then_some(())).is_some());
+    tmux.types(&["clear; stty -a | grep -o ' icanon'; fg", "Enter"]);
+    tmux.shows(" icanon");
+    assert!(found(SOON, || (!command.is_stopped()).then_some(())).is_some());
+    tmux.types(&["C-c"]);
+    tmux.types(&["echo status $?.", "Enter"]);
+    tmux.shows("status 130.");
 }
