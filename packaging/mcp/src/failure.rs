@@ -56,6 +56,7 @@ pub(crate) fn refused(status: Status, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a reason that came later is told as it is")]
 fn unreached(why: &ConnectFailure) -> String {
     match why {
         ConnectFailure::Forbidden(error) => {
@@ -75,10 +76,19 @@ fn unreached(why: &ConnectFailure) -> String {
         ConnectFailure::Foreign => {
             "its directory is shared with another machine; the broker has to run on the same kernel".to_owned()
         }
+        ConnectFailure::Fenced { is_selinux: false } => {
+            "its permissions allow it and a sandbox does not (Landlock); have the MCP server run outside the sandbox"
+                .to_owned()
+        }
+        ConnectFailure::Fenced { is_selinux: true } => {
+            "its permissions allow it and SELinux does not (`ausearch -m avc -ts recent` says why)".to_owned()
+        }
         ConnectFailure::Denied { .. } => "permission denied; the socket may be another user's".to_owned(),
         ConnectFailure::WrongType => "that socket is not a broker's".to_owned(),
         ConnectFailure::LongPath(bytes) => format!("a socket's path has at most 107 bytes, not {bytes}"),
         ConnectFailure::Other(error) => error.to_string(),
+        ConnectFailure::DoorBusy => "other callers have all lanes of its FIFO door; try again".to_owned(),
+        other => format!("{other:?}"),
     }
 }
 
