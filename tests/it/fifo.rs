@@ -8,9 +8,10 @@ use std::process::{Command, Output, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NONBLOCK;
+use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Broker, DONE, LISTING, REFUSED, SHELL, SOON, STARTED, piped_call, sluicify_bin, within, word,
+    Broker, DONE, LISTING, Pid, REFUSED, SHELL, SOON, STARTED, piped_call, sluicify_bin, within, word,
 };
 
 /// A broker with a door, and the door's directory once its lanes are there.
@@ -317,11 +318,8 @@ fn a_door_that_is_killed_is_opened_again_and_calls_go_on() {
     };
     let pid = doors().expect("the door's process");
     let inode = fs::metadata(door.join("0")).expect("it is there").ino();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid.parse().expect("a pid")),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("killed");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.parse().expect("a pid")), Signal::SIGKILL)
+        .expect("killed");
     within(SOON, "new lanes", || {
         fs::metadata(door.join("0")).is_ok_and(|lane| lane.ino() != inode).then_some(())
     });
@@ -329,6 +327,26 @@ fn a_door_that_is_killed_is_opened_again_and_calls_go_on() {
     caller.stdin.take().expect("open").write_all(b"\n").expect("written");
     assert_eq!(caller.status(), 9);
     assert_eq!(Caller::ask(&door, &sh("exit 2")).status(), 2);
+}
+
+#[test]
+fn a_door_whose_request_nobody_could_take_is_opened_again() {
+    let (broker, door) = with_door(SHELL);
+    assert_eq!(Caller::ask(&door, &sh("exit 1")).status(), 1);
+    // The only adapter, which serves the next request too, hears nothing any more.
+    let is_adapter = |pid: &Pid| {
+        fs::read_to_string(format!("/proc/{}/comm", pid.0)).is_ok_and(|name| name == "sluice-adapter\n")
+    };
+    let adapter = within(SOON, "the adapter", || broker.pid().children().into_iter().find(is_adapter));
+    let inode = fs::metadata(door.join("7")).expect("it is there").ino();
+    adapter.signal(Signal::SIGSTOP);
+    let caller = Caller::ask(&door, &sh("exit 2"));
+    broker.record("reject reason=no_launcher");
+    within(SOON, "new lanes", || {
+        fs::metadata(door.join("7")).is_ok_and(|lane| lane.ino() != inode).then_some(())
+    });
+    drop(caller);
+    assert_eq!(Caller::ask(&door, &sh("exit 3")).status(), 3);
 }
 
 #[test]

@@ -7,9 +7,12 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::harness::{
-    Broker, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status, few_in_flight,
-    many_in_flight, needs, needs_root, piped_call, piped_frames, within, word,
+    Broker, Capability, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status,
+    few_in_flight, many_in_flight, needs, needs_capability, needs_root, piped_call, piped_frames, within,
+    word,
 };
 
 fn connect(broker: &Broker) -> Piped {
@@ -370,6 +373,36 @@ fn a_silent_connection_of_version_2_lives_on() {
     let silent = broker.connect();
     assert_eq!(silent.reply_within(Duration::from_secs(8)), Reply::Status(Status(-2)), "nothing came in 5 s");
     assert_eq!(connection.ask(&sh("exit 2")).status(), 2, "longer than a first request may take");
+}
+
+#[test]
+fn a_connection_ends_when_its_callers_send_nothing_more() {
+    let broker = Broker::shell();
+    let connection = connect(&broker);
+    let mut asked = connection.ask(&sh("read line; exit 4"));
+    connection.0.stop_sending();
+    assert_eq!(connection.0.reply(), Reply::Closed);
+    asked.stdin.take().expect("open").write_all(b"\n").expect("written");
+    assert_eq!(asked.status(), 4, "its calls go on");
+    assert!(broker.records_of("reject").is_empty());
+}
+
+#[test]
+fn a_message_over_one_mebibyte_is_refused_once_and_ends_its_connection() {
+    // For anybody else the kernel keeps the limit.
+    if !needs_capability(Capability::NetAdmin) {
+        return;
+    }
+    let broker = Broker::shell();
+    let connection = connect(&broker);
+    assert_eq!(connection.ask(&sh("exit 0")).status(), 0);
+    setsockopt(&connection.0, sockopt::SndBufForce, &(4 << 20)).expect("root may have large buffers");
+    connection.send(&[&b"XCLS\x02\0\0\0"[..], &[0; 1 << 20]].concat(), &[]);
+    assert_eq!(connection.0.reply(), Reply::Status(Status::PROTO));
+    connection.0.message();
+    assert_eq!(connection.0.reply(), Reply::Closed);
+    assert_eq!(broker.records_of("reject").len(), 1);
+    assert_eq!(connect(&broker).ask(&sh("exit 5")).status(), 5);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
     }
 }
 
-/// Notes the end of a connection without a request.
+/// Notes the end of a connection, on which no request comes any more.
 fn end_of(broker: &Broker, connection: &Connection) {
     if connection.is_door() {
         lose_door(broker, connection.socket());
@@ -69,10 +69,12 @@ fn end_of(broker: &Broker, connection: &Connection) {
 }
 
 /// After a refusal on a connection of version 2 itself, because the request had no pipe for it: the
-/// connection is watched for the next request.
+/// connection is watched for the next request, unless it can carry none.
 fn watch_on(broker: &Broker, client: ClientRequest) {
     if client.connection.is_shared() {
         broker.watch_again(client.connection);
+    } else {
+        end_of(broker, &client.connection);
     }
 }
 

@@ -128,7 +128,8 @@ pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<Peeke
         peeked => peeked.map_err(lost)?,
     };
     let Some(message) = peeked else {
-        return if client.connection.is_over() {
+        // Callers of version 2 may say that nothing more comes, and stay for the frames of their calls.
+        return if is_shared || client.connection.is_over() {
             Ok(None)
         } else {
             Err(Refusal::Malformed(Malformed::Truncated))
@@ -140,6 +141,8 @@ pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<Peeke
         false => Caller::new(sender, client.connection.connector()),
     });
     if message.length > MESSAGE_BYTES_MAX {
+        // No adapter takes it, so it stays the first message of its connection.
+        client.connection.give_up();
         return Err(Refusal::Malformed(Malformed::TooLarge(message.length)));
     }
     Ok(Some(message))

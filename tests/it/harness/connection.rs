@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, sendmsg, socket,
+    AddressFamily, ControlMessage, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, connect, recv, sendmsg,
+    shutdown, socket,
 };
 
 use super::frame::{MAGIC, Status, VERSION};
@@ -73,6 +74,11 @@ impl Connection {
             Err(Errno::ETOOMANYREFS) => false,
             Err(error) => panic!("cannot send {} bytes and {} descriptors: {error}", bytes.len(), fds.len()),
         }
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn stop_sending(&self) {
+        shutdown(self.0.as_raw_fd(), Shutdown::Write).expect("it is connected");
     }
 
     /// The reply, or that none came in time.
