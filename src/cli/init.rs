@@ -133,7 +133,7 @@ fn client(sluice: &Path) -> Option<PathBuf> {
 fn steps(name: &str, agent: AgentKind, places: &InitPlaces) -> Vec<InitStep> {
     let bin = places.own.join("bin");
     let mut steps = vec![
-        InitStep::Link { path: bin.join("bwrap"), to: places.sluicify.clone() },
+        InitStep::Copy { path: bin.join("bwrap"), of: places.sluicify.clone() },
         InitStep::Script {
             path: places.own.join(agent.program()),
             text: start_script(name, agent, &bin, &places.socket),

@@ -39,7 +39,9 @@ fn what_is_made_is_said_and_taken_away_again() {
         let made = init(&home, &["agent", "--for", agent]);
         assert!(made.status.success(), "{}", said(&made));
         let own = home.path().join(".local/share/sluice/agent");
-        assert!(fs::read_link(own.join("bin/bwrap")).expect("a link").ends_with("sluicify"));
+        let stand_in = fs::read(own.join("bin/bwrap")).expect("a copy");
+        assert!(stand_in == fs::read(sluicify_bin()).expect("the client"));
+        assert!(fs::symlink_metadata(own.join("bin/bwrap")).expect("it is there").is_file());
         let script = fs::read_to_string(own.join(agent)).expect("a script");
         assert!(script.contains("SLUICE_SOCKET=/run/user/7/sluice/agent/sock\n"), "{script}");
         assert_eq!(fs::metadata(own.join(agent)).expect("a file").permissions().mode() & 0o777, 0o755);
@@ -92,6 +94,21 @@ fn what_others_made_stays() {
     assert_eq!(undone.status.code(), Some(1), "{}", said(&undone));
     let kept = fs::read_to_string(home.path().join(".local/share/sluice/agent/codex")).expect("it stays");
     assert!(kept.contains("mine"));
+}
+
+#[test]
+fn a_stand_in_of_an_earlier_version_is_replaced_and_no_other_program() {
+    let home = TempDir::new();
+    assert!(init(&home, &["agent", "--for", "srt"]).status.success());
+    let stand_in = home.path().join(".local/share/sluice/agent/bin/bwrap");
+    let now = fs::read(&stand_in).expect("a copy");
+    fs::write(&stand_in, [&now[..], b"another"].concat()).expect("written");
+    assert!(said(&init(&home, &["agent", "--for", "srt"])).contains("made "));
+    assert!(fs::read(&stand_in).expect("a copy") == now);
+    fs::write(&stand_in, "#!/bin/sh\n").expect("written");
+    assert_eq!(init(&home, &["agent", "--for", "srt"]).status.code(), Some(2));
+    assert_eq!(init(&home, &["agent", "--for", "srt", "--undo"]).status.code(), Some(1));
+    assert_eq!(fs::read_to_string(&stand_in).expect("it stays"), "#!/bin/sh\n");
 }
 
 #[test]

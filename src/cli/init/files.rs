@@ -16,14 +16,14 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
 
 /// Writes a file whole or not at all, with the mode that it has, or with `mode`. A link stays one: the file
 /// behind it is written.
-pub(super) fn write_whole(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
     let mode = fs::metadata(&path).map_or(mode, |found| found.permissions().mode() & 0o7777);
     let draft = draft_of(&path);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = file
-        .write_all(text.as_bytes())
+        .write_all(content.as_ref())
         .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&draft, &path));

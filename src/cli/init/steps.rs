@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -13,8 +12,9 @@ use super::files::{read, remove_empty, write_whole};
 /// One thing to make.
 #[derive(Debug)]
 pub(super) enum InitStep {
-    /// A symbolic link.
-    Link { path: PathBuf, to: PathBuf },
+    /// A copy of `sluicify` under another name. No link: codex follows one to the program's own name, and has
+    /// no use for a program called that.
+    Copy { path: PathBuf, of: PathBuf },
     /// A program of text.
     Script { path: PathBuf, text: String },
     /// A key in an object of a JSON file.
@@ -50,7 +50,7 @@ impl fmt::Display for StepOutcome {
     }
 }
 
-/// The mode of a file that is made anew, and of a script.
+/// The mode of a file that is made anew, and of a program.
 const FILE_MODE: u32 = 0o600;
 const SCRIPT_MODE: u32 = 0o755;
 
@@ -58,7 +58,7 @@ impl InitStep {
     /// The file that it changes.
     pub(super) fn path(&self) -> &Path {
         match self {
-            Self::Link { path, .. }
+            Self::Copy { path, .. }
             | Self::Script { path, .. }
             | Self::JsonEntry { path, .. }
             | Self::Block { path, .. } => path,
@@ -69,7 +69,7 @@ impl InitStep {
     pub(super) fn shown(&self) -> String {
         let path = self.path().display();
         match self {
-            Self::Link { to, .. } => format!("{path} -> {}", to.display()),
+            Self::Copy { of, .. } => format!("{path} (a copy of {})", of.display()),
             Self::Script { .. } => path.to_string(),
             Self::JsonEntry { object, key, .. } => format!("{path}: {object}.{key}"),
             Self::Block { name, .. } => format!("{path}: [mcp_servers.{name}]"),
@@ -80,15 +80,14 @@ impl InitStep {
     /// name.
     pub(super) fn apply(&self) -> io::Result<StepOutcome> {
         match self {
-            Self::Link { path, to } => match fs::read_link(path) {
-                Ok(found) if found == *to => Ok(StepOutcome::Stands),
-                Ok(_) => {
-                    fs::remove_file(path)?;
-                    make_link(path, to)
+            Self::Copy { path, of } => {
+                let program = fs::read(of)?;
+                match copy_at(path)? {
+                    Some(found) if found == program => Ok(StepOutcome::Stands),
+                    Some(found) if !is_client(&found) => Err(taken()),
+                    _ => write_whole(path, program, SCRIPT_MODE).map(|()| StepOutcome::Made),
                 }
-                Err(source) if source.kind() == io::ErrorKind::NotFound => make_link(path, to),
-                Err(_) => Err(taken()),
-            },
+            }
             Self::Script { path, text } => match read(path)? {
                 Some(found) if found == *text => Ok(StepOutcome::Stands),
                 Some(found) if !is_ours(&found) => Err(taken()),
@@ -114,7 +113,7 @@ impl InitStep {
                     rest.push_str(if rest.ends_with('\n') { "\n" } else { "\n\n" });
                 }
                 rest.push_str(&block);
-                write_whole(path, &rest, FILE_MODE).map(|()| StepOutcome::Made)
+                write_whole(path, rest, FILE_MODE).map(|()| StepOutcome::Made)
             }
         }
     }
@@ -122,10 +121,10 @@ impl InitStep {
     /// Takes it away, where it is as it was made. Errors: the file cannot be read or written.
     pub(super) fn undo(&self) -> io::Result<StepOutcome> {
         match self {
-            Self::Link { path, .. } => match fs::read_link(path) {
-                Ok(to) if to.ends_with("sluicify") => remove(path),
-                Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(StepOutcome::Absent),
-                Ok(_) | Err(_) => Ok(StepOutcome::Left),
+            Self::Copy { path, .. } => match copy_at(path)? {
+                None => Ok(StepOutcome::Absent),
+                Some(found) if is_client(&found) => remove(path),
+                Some(_) => Ok(StepOutcome::Left),
             },
             Self::Script { path, .. } => match read(path)? {
                 None => Ok(StepOutcome::Absent),
@@ -152,7 +151,7 @@ impl InitStep {
                 if !is_found {
                     return Ok(StepOutcome::Absent);
                 }
-                write_whole(path, &rest, FILE_MODE).map(|()| StepOutcome::Removed)
+                write_whole(path, rest, FILE_MODE).map(|()| StepOutcome::Removed)
             }
         }
     }
@@ -162,9 +161,20 @@ fn taken() -> io::Error {
     io::Error::other("something else has this name: move it away first")
 }
 
-fn make_link(path: &Path, to: &Path) -> io::Result<StepOutcome> {
-    path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    symlink(to, path).map(|()| StepOutcome::Made)
+/// What stands in the place of a copy; `None` for nothing, and an empty file for a link, which no copy is.
+fn copy_at(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => fs::read(path).map(Some),
+        Ok(_) => Ok(Some(Vec::new())),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(source),
+    }
+}
+
+/// Whether a file is `sluicify`, of whatever version: it has the name of the variable that only it knows.
+fn is_client(program: &[u8]) -> bool {
+    let name = b"SLUICE_STAND_INS";
+    program.starts_with(b"\x7fELF") && program.windows(name.len()).any(|found| found == name)
 }
 
 /// Removes a file, and the directories of this command's own that it leaves empty.
@@ -191,7 +201,7 @@ fn entries<'m>(whole: &'m mut Map<String, Value>, object: &str) -> io::Result<&'
 
 fn write_json(path: &Path, whole: &Map<String, Value>) -> io::Result<()> {
     let text = serde_json::to_string_pretty(whole).map_err(io::Error::other)?;
-    write_whole(path, &format!("{text}\n"), FILE_MODE)
+    write_whole(path, format!("{text}\n"), FILE_MODE)
 }
 
 fn block(name: &str, text: &str) -> String {
