@@ -5,13 +5,16 @@ usage: model.py PLAN PORT RESULTS
 
 Its answers are the steps of PLAN, a JSON list, one at a time: {"shell": COMMAND} has the agent run a command with its
 own tool, {"tool": NAME, "arguments": {...}} calls a tool of an MCP server. After the last one it says that all is
-done. What the agent says of each goes to RESULTS, the number of the port to PORT.
+done. What the agent says of each goes to RESULTS, the number of the port to PORT. Of a step with a "check" goes there
+"ok CHECK" if what the agent says matches all regexes of the step's "wants", blanks and backslashes
+aside, and else "failed CHECK".
 """
 
 import http.server
 import itertools
 import json
 import os
+import re
 import sys
 
 PLAN, PORT_FILE, RESULTS = sys.argv[1:]
@@ -24,9 +27,19 @@ def step_after(results):
     """The next step, given the results so far."""
     with open(PLAN, encoding="utf-8") as plan:
         steps = json.load(plan)
+    lines = [verdict(step, result) for step, result in zip(steps, results)]
     with open(RESULTS, "w", encoding="utf-8") as file:
-        file.write("\n".join(results) + "\n")
+        file.write("\n".join(lines) + "\n")
     return steps[len(results)] if len(results) < len(steps) else None
+
+
+def verdict(step, result):
+    """What goes to RESULTS of a step."""
+    if "check" not in step:
+        return result
+    bare = "".join(result.replace("\\", "").split())
+    is_good = all(re.search(want, bare) for want in step["wants"])
+    return f"ok {step['check']}" if is_good else f"failed {step['check']}: {' '.join(result.split())[:1000]}"
 
 
 def text_of(content):

@@ -171,10 +171,10 @@ fn copy_at(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a file is `sluicify`, of whatever version: it has the name of the variable that only it knows.
+/// Whether a file is `sluicify`, of whatever version: it has the first words of its help.
 fn is_client(program: &[u8]) -> bool {
-    let name = b"SLUICE_STAND_INS";
-    program.starts_with(b"\x7fELF") && program.windows(name.len()).any(|found| found == name)
+    let words = b"Has a command run outside of this sandbox, by the broker";
+    program.starts_with(b"\x7fELF") && program.windows(words.len()).any(|found| found == words)
 }
 
 /// Removes a file, and the directories of this command's own that it leaves empty.
