@@ -123,7 +123,13 @@ pub(in crate::broker) fn look(client: &mut ClientRequest) -> Result<Option<Peeke
         let silent = source.kind() == io::ErrorKind::WouldBlock;
         if silent { Refusal::Stopping } else { Refusal::Malformed(Malformed::Truncated) }
     };
-    let peeked = match sys::peek(client.connection.as_fd(), MESSAGE_BYTES_MAX) {
+    let look = || sys::peek(client.connection.as_fd(), MESSAGE_BYTES_MAX);
+    let peeked = match look() {
+        // The kernel reports once that a caller left with an answer unread.
+        Err(source) if is_shared && source.kind() == io::ErrorKind::ConnectionReset => look(),
+        peeked => peeked,
+    };
+    let peeked = match peeked {
         Err(source) if is_shared && source.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         peeked => peeked.map_err(lost)?,
     };

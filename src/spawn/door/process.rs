@@ -75,11 +75,17 @@ fn clear(directory: &OwnedFd) -> io::Result<()> {
     let mut entries = Dir::from_fd(directory.try_clone()?)?;
     for entry in entries.iter().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') && name != "." && name != ".." {
+        if is_unfinished(&name) {
             remove_lane(directory.as_fd(), &name);
         }
     }
     Ok(())
+}
+
+/// Whether this is the first name of a lane: `.LANE-TURN`.
+fn is_unfinished(name: &str) -> bool {
+    let numbers = name.strip_prefix('.').and_then(|numbers| numbers.split_once('-'));
+    numbers.is_some_and(|(lane, turn)| lane.parse::<usize>().is_ok() && turn.parse::<u64>().is_ok())
 }
 
 fn name(index: usize) -> String {
@@ -96,10 +102,15 @@ struct OpenDoor {
 }
 
 impl OpenDoor {
-    /// A new lane at a place.
+    /// A new lane at a place. What an earlier door could not remove may have the names of some turns.
     fn publish(&mut self, index: usize) -> io::Result<Lane> {
-        self.turn += 1;
-        Lane::publish(self.directory.as_fd(), &name(index), self.turn)
+        loop {
+            self.turn += 1;
+            match Lane::publish(self.directory.as_fd(), &name(index), self.turn) {
+                Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made,
+            }
+        }
     }
 
     fn run(&mut self, stream: BorrowedFd<'_>) -> io::Result<()> {
