@@ -342,8 +342,9 @@ pub const ADAPTER_LATE: Duration = Duration::from_millis(100);
 pub const ADAPTERS_END_MAX: Duration = Duration::from_millis(500);
 /// Adapters without a request that are kept for the next one.
 pub const ADAPTERS_IDLE_MAX: usize = 4;
-/// Adapters of one socket that are late, or were killed and have not ended; with as many, the socket's next
-/// requests of version 2 are refused.
+/// Adapters of one socket that are late, or were killed and have not ended. With as many, the one that has
+/// been late for longest is killed for the next request of version 2; where as many were killed and do not
+/// end, that request is refused.
 pub const SOCKET_ADAPTERS_STUCK_MAX: usize = 64;
 /// Most bytes of frames that an adapter is sent in one message.
 pub const FRAME_PIECE_BYTES: usize = 4096;

@@ -65,7 +65,7 @@ impl AdapterPool {
         if free.is_none() {
             let now = Instant::now();
             state.collect(now, &self.reaper);
-            if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX {
+            if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX && !state.end_latest(socket) {
                 return Err(Refusal::AdaptersStuck);
             }
             free = state.take_free();
@@ -131,16 +131,28 @@ impl AdapterState {
         self.finishing.iter().filter(is_late).count() + self.stuck.get(&socket).copied().unwrap_or_default()
     }
 
+    /// Kills the adapter of a socket that has been late for longest. Gives false where as many as a socket
+    /// may have were killed and have not ended.
+    fn end_latest(&mut self, socket: usize) -> bool {
+        let killed = self.stuck.get(&socket).copied().unwrap_or_default();
+        let latest = self.finishing.iter().position(|finishing| finishing.socket == socket);
+        let latest = latest.filter(|_| killed < SOCKET_ADAPTERS_STUCK_MAX);
+        let latest = latest.map(|latest| self.finishing.remove(latest));
+        latest.map(|latest| self.give_up(latest)).is_some()
+    }
+
+    fn give_up(&mut self, finishing: FinishingAdapter) {
+        *self.stuck.entry(finishing.socket).or_default() += 1;
+        self.ending.push((finishing.socket, finishing.adapter.dismiss(true)));
+    }
+
     fn collect(&mut self, now: Instant, reaper: &Reaper) {
         for finishing in std::mem::take(&mut self.finishing) {
             let is_late = finishing.since + ADAPTER_PATIENCE <= now;
             match finishing.adapter.progress() {
                 AdapterProgress::Free => self.free.push(finishing.adapter),
                 AdapterProgress::Busy if !is_late => self.finishing.push(finishing),
-                AdapterProgress::Busy | AdapterProgress::Ended => {
-                    *self.stuck.entry(finishing.socket).or_default() += 1;
-                    self.ending.push((finishing.socket, finishing.adapter.dismiss(true)));
-                }
+                AdapterProgress::Busy | AdapterProgress::Ended => self.give_up(finishing),
             }
         }
         let stuck = &mut self.stuck;

@@ -274,6 +274,19 @@ fn a_reply_pipe_that_nobody_reads_holds_up_nobody() {
     });
 }
 
+#[test]
+fn listings_that_nobody_reads_take_no_connection_from_others() {
+    let rules: String = (0..300).map(|n| format!("/bin/echo {n} {}\n", "x".repeat(400))).collect();
+    let broker = Broker::new(&format!("{SHELL}\n{rules}")).start();
+    let (connection, other) = (connect(&broker), connect(&broker));
+    let mut unread: Vec<_> = (0..100).map(|_| connection.begin_list(1)).collect();
+    unread.iter_mut().for_each(|reply| reply.read_exact(&mut [0]).expect("the first byte"));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        assert_eq!(other.ask(&sh("exit 6")).status(), 6);
+    }
+}
+
 /// Sends a call over the socket in `argv[1]`, on whose reply pipe every system call hangs: another thread
 /// writes to it from a page whose fault nobody answers, and holds the pipe's lock meanwhile.
 const LOCKING: &str = "\
@@ -382,7 +395,7 @@ fn a_connection_ends_when_its_callers_send_nothing_more() {
     let mut asked = connection.ask(&sh("read line; exit 4"));
     connection.0.stop_sending();
     assert_eq!(connection.0.reply(), Reply::Closed);
-    asked.stdin.take().expect("open").write_all(b"\n").expect("written");
+    drop(asked.stdin.take());
     assert_eq!(asked.status(), 4, "its calls go on");
     assert!(broker.records_of("reject").is_empty());
 }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use crate::broker::client_request::ClientRequest;
 use crate::broker::connection::Connection;
 use crate::broker::state::Broker;
-use crate::refusal::Refusal;
+use crate::refusal::{DescriptorFault, Refusal};
 use crate::sys;
 
 /// A request that an adapter was told to take.
@@ -41,7 +41,9 @@ impl AdaptedRequest {
     /// or it did not take the request.
     pub(super) fn finish(self, broker: &Broker, client: &mut ClientRequest) -> Result<usize, Refusal> {
         let taken = self.line.await_taken(broker.events.as_stop());
-        if matches!(taken, Ok(_) | Err(Refusal::PipedDescriptors(_) | Refusal::InFlight)) {
+        // One that is late may not have taken it.
+        let is_late = matches!(taken, Err(Refusal::PipedDescriptors(DescriptorFault::Late)));
+        if !is_late && matches!(taken, Ok(_) | Err(Refusal::PipedDescriptors(_) | Refusal::InFlight)) {
             client.connection.note_request_taken();
         }
         let count = taken?;
