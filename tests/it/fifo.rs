@@ -11,7 +11,8 @@ use nix::libc::O_NONBLOCK;
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Broker, DONE, LISTING, Pid, REFUSED, SHELL, SOON, STARTED, piped_call, sluicify_bin, within, word,
+    Broker, DONE, LISTING, Pid, REFUSED, SHELL, SOON, STARTED, piped_call, piped_frames, sluicify_bin,
+    within, word,
 };
 
 /// A broker with a door, and the door's directory once its lanes are there.
@@ -69,22 +70,7 @@ impl Caller {
     }
 
     fn frames(&self) -> Vec<(u32, Vec<u8>)> {
-        let mut bytes = Vec::new();
-        // A reader that comes before the writer sees an end: so the first byte is waited for.
-        within(SOON, "a frame", || {
-            let mut piece = [0; 4096];
-            let length = (&self.reply).read(&mut piece).expect("read");
-            bytes.extend_from_slice(&piece[..length]);
-            (length > 0).then_some(())
-        });
-        (&self.reply).read_to_end(&mut bytes).expect("read");
-        let (mut frames, mut rest) = (Vec::new(), &bytes[..]);
-        while !rest.is_empty() {
-            let length = word(&rest[4..]) as usize;
-            frames.push((word(rest), rest[8..8 + length].to_vec()));
-            rest = &rest[8 + length..];
-        }
-        frames
+        piped_frames(self.reply.try_clone().expect("a copy"))
     }
 
     fn status(&self) -> i32 {
