@@ -34,13 +34,17 @@ function call(socket, argv, options = {}) {
     throw new TypeError('argv is an array of at least one string');
   }
   const { stdin = 'pipe', stdout = 'pipe', stderr = 'pipe', signal, sluicify = 'sluicify' } = options;
+  if (signal?.aborted) {
+    // Nothing is started, so there are no streams either.
+    const result = Promise.resolve(outcomeOf('', { code: null, name: 'SIGKILL' }, null, true));
+    return { stdin: null, stdout: null, stderr: null, kill: () => false, result };
+  }
   const words = ['--status-fd', '3', socket, '--', ...argv];
   const child = spawn(sluicify, words, { stdio: [stdin, stdout, stderr, 'pipe'] });
   let line = '';
   child.stdio[3].setEncoding('utf8').on('data', (text) => { line += text; });
   // The client's death, of whatever kind, is to the broker its caller's end.
   const abort = () => child.kill('SIGKILL');
-  if (signal?.aborted) abort();
   signal?.addEventListener('abort', abort, { once: true });
   const result = new Promise((resolve) => {
     let failure = null;
