@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
 
 use crate::limits::{
-    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SOCKET_ADAPTERS_STUCK_MAX,
+    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SEND_RETRY, SEND_WAIT,
+    SOCKET_ADAPTERS_STUCK_MAX,
 };
 use crate::refusal::Refusal;
 use crate::spawn::{Adapter, AdapterProgress, EndingLauncher, LauncherPool, Reaper};
@@ -30,6 +32,8 @@ struct AdapterState {
     /// In the order in which their requests ended.
     finishing: Vec<FinishingAdapter>,
     ending: Vec<(usize, EndingLauncher)>,
+    /// When it was last looked whether those have ended.
+    looked: Option<Instant>,
     /// By socket: those that did not come back and have not ended.
     stuck: BTreeMap<usize, usize>,
 }
@@ -57,25 +61,37 @@ impl AdapterPool {
         Arc::new(Self { state: Locked::default(), launchers, reaper })
     }
 
-    /// An adapter for a request at a socket, by its index.
+    /// An adapter for a request at a socket, by its index. Where as many of the socket's were killed as may
+    /// be, waits until one of them has ended, at most [`SEND_WAIT`]: a process needs a processor to end.
     /// Errors: no process can be had, or too many of the socket's hang.
     pub(super) fn take(self: &Arc<Self>, socket: usize) -> Result<LentAdapter, Refusal> {
-        let mut state = self.state.lock();
-        let mut free = state.take_free();
-        if free.is_none() {
-            let now = Instant::now();
-            state.collect(now, &self.reaper);
-            if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX && !state.end_latest(socket) {
-                return Err(Refusal::AdaptersStuck);
+        let give_up = Instant::now() + SEND_WAIT;
+        let free = loop {
+            match self.take_free(socket) {
+                Err(refusal) if Instant::now() >= give_up => return Err(refusal),
+                Err(_) => thread::sleep(SEND_RETRY),
+                Ok(free) => break free,
             }
-            free = state.take_free();
-        }
-        drop(state);
+        };
         let adapter = match free {
             Some(adapter) => adapter,
             None => Adapter::new(self.launchers.take().map_err(Refusal::no_launcher)?),
         };
         Ok(LentAdapter { adapter: Some(adapter), socket, pool: self.clone() })
+    }
+
+    /// A free adapter; `None` where another one may be made. Errors: too many of the socket's hang.
+    fn take_free(&self, socket: usize) -> Result<Option<Adapter>, Refusal> {
+        let mut state = self.state.lock();
+        if let Some(free) = state.take_free() {
+            return Ok(Some(free));
+        }
+        let now = Instant::now();
+        state.collect(now, &self.reaper);
+        if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX && !state.end_latest(socket) {
+            return Err(Refusal::AdaptersStuck);
+        }
+        Ok(state.take_free())
     }
 
     /// Takes back those that are free by now, ends those that do not come back, and those that are too many
@@ -104,10 +120,13 @@ impl AdapterPool {
         self.state.lock().finishing.extend(finishing);
     }
 
-    /// When an adapter that does not come back is to be killed.
+    /// When [`Self::tidy`] has something to do: an adapter that does not come back is to be killed, or one
+    /// that was dismissed has ended by then.
     pub(super) fn due(&self) -> Option<Instant> {
         let state = self.state.lock();
-        state.finishing.first().map(|finishing| finishing.since + ADAPTER_PATIENCE)
+        let late = state.finishing.first().map(|finishing| finishing.since + ADAPTER_PATIENCE);
+        let ended = state.looked.filter(|_| !state.ending.is_empty()).map(|looked| looked + ADAPTER_LATE);
+        late.into_iter().chain(ended).min()
     }
 }
 
@@ -155,6 +174,7 @@ impl AdapterState {
                 AdapterProgress::Busy | AdapterProgress::Ended => self.give_up(finishing),
             }
         }
+        self.looked = Some(now);
         let stuck = &mut self.stuck;
         self.ending.retain(|(socket, ending)| {
             let is_over = ending.is_over(reaper);

@@ -57,6 +57,10 @@ impl EventWork for CallWork {
         self.0.deferred.tell();
         self.0.scopes.clean();
         self.0.adapters.tidy();
+        // The main thread looks after those that are left, when this thread has ended.
+        if self.0.adapters.due().is_some() {
+            self.0.events.wake();
+        }
     }
 }
 
