@@ -88,7 +88,7 @@ impl AdapterPool {
         }
         let now = Instant::now();
         state.collect(now, &self.reaper);
-        if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX && !state.end_latest(socket) {
+        if state.late_at(socket, now) >= SOCKET_ADAPTERS_STUCK_MAX && !state.end_latest(socket, now) {
             return Err(Refusal::AdaptersStuck);
         }
         Ok(state.take_free())
@@ -150,11 +150,16 @@ impl AdapterState {
         self.finishing.iter().filter(is_late).count() + self.stuck.get(&socket).copied().unwrap_or_default()
     }
 
-    /// Kills the adapter of a socket that has been late for longest. Gives false where as many as a socket
-    /// may have were killed and have not ended.
-    fn end_latest(&mut self, socket: usize) -> bool {
+    /// Kills the adapter of a socket that has been late for longest and sleeps: one that waits for a
+    /// processor still has its caller's last frame to write. Gives false where there is none, or as many as a
+    /// socket may have were killed and have not ended.
+    fn end_latest(&mut self, socket: usize, now: Instant) -> bool {
         let killed = self.stuck.get(&socket).copied().unwrap_or_default();
-        let latest = self.finishing.iter().position(|finishing| finishing.socket == socket);
+        let hangs = |finishing: &FinishingAdapter| {
+            let is_late = finishing.socket == socket && finishing.since + ADAPTER_LATE <= now;
+            is_late && finishing.adapter.is_asleep()
+        };
+        let latest = self.finishing.iter().position(hangs);
         let latest = latest.filter(|_| killed < SOCKET_ADAPTERS_STUCK_MAX);
         let latest = latest.map(|latest| self.finishing.remove(latest));
         latest.map(|latest| self.give_up(latest)).is_some()

@@ -65,6 +65,11 @@ impl Adapter {
         }
     }
 
+    /// Whether it waits for something else than a processor.
+    pub fn is_asleep(&self) -> bool {
+        !self.0.is_running()
+    }
+
     /// How far the adapter is with its last request.
     pub fn progress(&self) -> AdapterProgress {
         match self.report() {
