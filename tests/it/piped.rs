@@ -283,7 +283,7 @@ fn listings_that_nobody_reads_take_no_connection_from_others() {
     unread.iter_mut().for_each(|reply| reply.read_exact(&mut [0]).expect("the first byte"));
     // Without a processor to spare an answer may be lost with its adapter; the connection is not.
     let is_answered = || other.ask(&sh("exit 6")).frames().last().is_some_and(|(_, end)| word(end) == 6);
-    (0..20).for_each(|_| drop(is_answered()));
+    assert!((0..20).filter(|_| is_answered()).count() > 0);
     within(SOON, "the connection goes on", || is_answered().then_some(()));
 }
 
