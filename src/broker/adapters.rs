@@ -4,15 +4,15 @@
 //! has ended.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
 
 use crate::limits::{
-    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SEND_RETRY, SEND_WAIT,
-    SOCKET_ADAPTERS_STUCK_MAX,
+    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SEND_WAIT, SOCKET_ADAPTERS_STUCK_MAX,
 };
 use crate::refusal::Refusal;
 use crate::spawn::{Adapter, AdapterProgress, EndingLauncher, LauncherPool, Reaper};
@@ -61,16 +61,18 @@ impl AdapterPool {
         Arc::new(Self { state: Locked::default(), launchers, reaper })
     }
 
-    /// An adapter for a request at a socket, by its index. Where as many of the socket's were killed as may
-    /// be, waits until one of them has ended, at most [`SEND_WAIT`]: a process needs a processor to end.
-    /// Errors: no process can be had, or too many of the socket's hang.
+    /// An adapter for a request at a socket, by its index. Where as many of the socket's are late or killed
+    /// as may be, waits until one of them is free or has ended, at most [`SEND_WAIT`]: that takes a
+    /// processor. Errors: no process can be had, or too many of the socket's hang.
     pub(super) fn take(self: &Arc<Self>, socket: usize) -> Result<LentAdapter, Refusal> {
         let give_up = Instant::now() + SEND_WAIT;
         let free = loop {
             match self.take_free(socket) {
-                Err(refusal) if Instant::now() >= give_up => return Err(refusal),
-                Err(_) => thread::sleep(SEND_RETRY),
                 Ok(free) => break free,
+                Err(refusal) if Instant::now() >= give_up || !self.await_news(socket, give_up)? => {
+                    return Err(refusal);
+                }
+                Err(_) => {}
             }
         };
         let adapter = match free {
@@ -92,6 +94,15 @@ impl AdapterPool {
             return Err(Refusal::AdaptersStuck);
         }
         Ok(state.take_free())
+    }
+
+    /// Waits until an adapter of a socket is free or has ended, and gives whether one is. Errors: there is no
+    /// descriptor or memory for the wait.
+    fn await_news(&self, socket: usize, give_up: Instant) -> Result<bool, Refusal> {
+        let waits = self.state.lock().news_at(socket).map_err(Refusal::no_launcher)?;
+        let mut looked_at: Vec<_> =
+            waits.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        sys::poll_until(&mut looked_at, Some(give_up)).map_err(Refusal::no_launcher)
     }
 
     /// Takes back those that are free by now, ends those that do not come back, and those that are too many
@@ -148,6 +159,13 @@ impl AdapterState {
             finishing.socket == socket && finishing.since + ADAPTER_LATE <= now
         };
         self.finishing.iter().filter(is_late).count() + self.stuck.get(&socket).copied().unwrap_or_default()
+    }
+
+    /// Copies of the descriptors that tell of those of a socket: that one is free, or has ended.
+    fn news_at(&self, socket: usize) -> io::Result<Vec<OwnedFd>> {
+        let late = self.finishing.iter().filter(|one| one.socket == socket).map(|one| one.adapter.news());
+        let killed = self.ending.iter().filter(|one| one.0 == socket).map(|one| one.1.pidfd());
+        late.chain(killed).map(|fd| fd.try_clone_to_owned()).collect()
     }
 
     /// Kills the adapter of a socket that has been late for longest and sleeps: one that waits for a

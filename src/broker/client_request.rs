@@ -59,6 +59,15 @@ impl ClientRequest {
         }
     }
 
+    /// Sends the answer to a call whose command may have run, and of whose end nothing is known.
+    pub(super) fn answer_unseen(&self, status: Status) {
+        if self.connection.is_line() {
+            self.connection.send_frames(&Frame::Done(CallEnd::unseen(status)).encode());
+        } else {
+            self.connection.answer(&Reply::Status(status).encode());
+        }
+    }
+
     /// Sends the answer to a call without an exit status: the call's number and the reason. In version 1 they
     /// come in a message of their own, which a client that reads one message never sees.
     pub(super) fn answer_why(&self, status: Status, call: Option<CallId>, why: &str) {

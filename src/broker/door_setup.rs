@@ -19,9 +19,10 @@ use nix::unistd::geteuid;
 use crate::limits::{CALL_STACK_BYTES, DOOR_RETRY};
 use crate::spawn::FifoDoor;
 use crate::sys;
+use crate::trust::TrustedName;
 
 use super::connection::Connection;
-use super::doors::DoorState;
+use super::doors::{DoorChange, DoorState};
 use super::notice::Notice;
 use super::state::Broker;
 
@@ -31,38 +32,36 @@ pub(super) fn settle_doors(broker: &Arc<Broker>) {
     if !doors.take_news() {
         return;
     }
+    let now = Instant::now();
     for (index, socket) in broker.sockets.iter().enumerate() {
         let is_wanted = doors.given().is_some() || socket.rules.policy().has_fifo_door();
         let is_wanted = is_wanted && !broker.events.is_stopping();
-        let state = doors.set(index, DoorState::Changing);
-        match state {
-            DoorState::Closed if is_wanted => change(broker, index, move |broker| open(broker, index)),
-            DoorState::Failed(at) if is_wanted && at <= Instant::now() => {
-                change(broker, index, move |broker| open(broker, index));
-            }
-            DoorState::Open(door) if !is_wanted => change(broker, index, move |broker| {
-                door.close(&broker.reaper);
-                DoorState::Closed
-            }),
-            DoorState::Failed(_) if !is_wanted => drop(doors.set(index, DoorState::Closed)),
-            state @ (DoorState::Closed | DoorState::Changing | DoorState::Open(_) | DoorState::Failed(_)) => {
-                drop(doors.set(index, state))
-            }
+        if let Some(what) = doors.begin_change(index, is_wanted, now) {
+            change(broker, index, what);
         }
     }
 }
 
 /// Has a thread change a door.
-fn change(broker: &Arc<Broker>, index: usize, work: impl FnOnce(&Arc<Broker>) -> DoorState + Send + 'static) {
+fn change(broker: &Arc<Broker>, index: usize, what: DoorChange) {
     let own = broker.clone();
     let work = move || {
-        let state = work(&own);
-        own.doors.set(index, state);
-        own.doors.note_change();
+        let state = match what {
+            DoorChange::Open => open(&own, index),
+            DoorChange::Close(door) => {
+                door.close(&own.reaper);
+                DoorState::Closed
+            }
+        };
+        own.doors.end_change(index, state);
+        // Its end may have been seen before it counted as open.
+        if own.doors.has_ended(index) {
+            lose_door(&own, index);
+        }
         own.events.wake();
     };
     if thread::Builder::new().name("door".into()).stack_size(CALL_STACK_BYTES).spawn(work).is_err() {
-        broker.doors.set(index, DoorState::Failed(Instant::now() + DOOR_RETRY));
+        broker.doors.end_change(index, DoorState::Failed(Instant::now() + DOOR_RETRY));
     }
 }
 
@@ -88,7 +87,9 @@ fn try_open(broker: &Arc<Broker>, index: usize) -> Result<FifoDoor, (PathBuf, io
     sys::never_wait(near.as_fd()).and_then(|()| sys::pass_credentials(near.as_fd())).map_err(at)?;
     let door = broker.pool.order_door(far.as_fd(), directory.as_fd()).map_err(at)?;
     drop(far);
-    broker.watch_again(Connection::of_door(near, index, broker.closing.clone()));
+    let connection = Connection::of_door(near, index, broker.closing.clone());
+    // The door is closed again where the kernel does not allow one more watch.
+    broker.incoming.watch_idle(connection).map_err(at)?;
     Ok(door)
 }
 
@@ -102,8 +103,10 @@ fn place(listener: BorrowedFd<'_>) -> io::Result<PathBuf> {
     Ok(socket.with_file_name(if name == "sock" { "fifo".as_ref() } else { door.as_os_str() }))
 }
 
-/// Opens the door's directory, and makes it where it is not there: mode 0700, this user's, and no link.
+/// Opens the door's directory, and makes it where it is not there: mode 0700, this user's, no link, and in
+/// directories that no other user can change.
 fn own_directory(path: &Path) -> io::Result<OwnedFd> {
+    TrustedName::parent_of(path, true).map_err(|distrust| io::Error::other(distrust.to_string()))?;
     match DirBuilder::new().mode(0o700).create(path) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(source),
         _ => {}

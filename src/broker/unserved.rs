@@ -26,7 +26,8 @@ use crate::refusal::Refusal;
 use crate::sd::Notifier;
 use crate::spawn::{LauncherPool, Nursery, Reaper};
 use crate::sys;
-use crate::wire::{Malformed, Request};
+use crate::wire::v2::PipedRequest;
+use crate::wire::{Malformed, Request, VERSION_2, version_of};
 
 use super::client_request::ClientRequest;
 use super::closing::ConnectionCloser;
@@ -362,12 +363,25 @@ fn hear(client: &mut ClientRequest, why: &str, shown_by: &str) -> Option<Refusal
         Ok(message) => message?,
         Err(refusal) => return Some(refusal),
     };
-    match Request::decode(&message.bytes) {
-        Ok(Request::Call(argv)) => client.argv = argv,
-        Ok(Request::List) => {}
+    match words_of(&message.bytes) {
+        Ok(argv) => client.argv = argv,
         Err(malformed) => return Some(Refusal::Malformed(malformed)),
     }
     Some(Refusal::BrokenRules { why: why.to_owned(), shown_by: shown_by.to_owned() })
+}
+
+/// The words of a request of either version; none for the listing.
+fn words_of(message: &[u8]) -> Result<Vec<ClaimedWord>, Malformed> {
+    if version_of(message) == Some(VERSION_2) {
+        return Ok(match PipedRequest::decode(message)? {
+            PipedRequest::Call(argv) => argv,
+            PipedRequest::List(_) => Vec::new(),
+        });
+    }
+    Ok(match Request::decode(message)? {
+        Request::Call(argv) => argv,
+        Request::List => Vec::new(),
+    })
 }
 
 /// The command that shows the status of the unit that a process is in, by its `/proc/PID/cgroup`. The unit is

@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use crate::activation::{activated, named};
 use crate::closing::{Lingering, before_they_close, stop_threads};
 use crate::harness::{
-    Broker, MAGIC, Reply, SHELL, SOON, Setup, Status, Traced, VERSION, chmod, found, frame, header, sluicify,
+    Broker, MAGIC, Piped, Reply, SHELL, SOON, Setup, Status, Traced, VERSION, chmod, found, frame, header,
+    sluicify,
 };
 
 const WRONG: &str = "/bin/echo #n\n";
@@ -43,6 +44,18 @@ fn who_mends_the_rules_just_calls_again() {
     assert_eq!(connection.reply(), Reply::Status(Status::NO_RULE));
     broker.rewrite(SHELL);
     serves_now(broker);
+}
+
+#[test]
+fn requests_of_version_2_are_refused_for_the_same_reason() {
+    let Some(setup) = with_rules(WRONG) else { return };
+    let broker = setup.start_unserved();
+    let connection = Piped::open(&broker.socket());
+    let asked = connection.ask(&["/bin/sh", "-c", "true"]);
+    assert_eq!(connection.0.reply(), Reply::Status(Status::NO_RULE));
+    let why = connection.0.message();
+    assert!(String::from_utf8_lossy(&why[20..]).starts_with("no rules are in force here"), "{why:?}");
+    assert!(asked.frames().is_empty(), "its pipes end");
 }
 
 #[test]

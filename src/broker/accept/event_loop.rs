@@ -101,7 +101,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Ends the nursery: no call runs any more.
+    /// Closes the FIFO doors and ends the nursery: no call runs any more.
     pub(in crate::broker) fn end(&mut self) -> io::Result<()> {
         close_doors(&self.broker);
         self.supervisor.end(&self.broker.pool, &self.broker.reaper)
@@ -266,7 +266,7 @@ impl EventLoop {
                 if self.supervisor.is_news() {
                     (self.broker.say)(&Notice::NoNursery(&source));
                 }
-                self.end()?;
+                self.supervisor.end(&self.broker.pool, &self.broker.reaper)?;
             }
         }
         Ok(())

@@ -107,6 +107,7 @@ impl Incoming {
         self.listeners[index].is_own
     }
 
+    /// The listening socket with this index.
     pub(in crate::broker) fn listener(&self, index: usize) -> BorrowedFd<'_> {
         self.listeners[index].socket.as_fd()
     }

@@ -161,7 +161,7 @@ fn answer_failed(context: CallContext<'_>) {
     (broker.say)(&Notice::CallLost(&io::ErrorKind::Other.into()));
     match stage.get() {
         CallStage::Asked => refuse(broker, socket, client, &Refusal::Failed),
-        CallStage::Started => client.answer_why(Status::AUDIT, None, "how it ended is not known"),
+        CallStage::Started => client.answer_unseen(Status::AUDIT),
         CallStage::Answered => {}
     }
 }

@@ -36,7 +36,6 @@ pub(in crate::broker) fn turn_out(broker: &Broker, socket: &ServedSocket, admitt
 pub(super) fn answer_end(client: &ClientRequest, ended: &EndedCall) {
     match ended.end {
         Some(end) => client.answer_end(ended.call, end, ended.why.as_deref()),
-        // Nothing of the command ran, or how it ended is not known.
         None => client.answer_why(ended.status, Some(ended.call), ended.why.as_deref().unwrap_or_default()),
     }
 }

@@ -47,7 +47,7 @@ struct BegunCall<'c> {
 pub(super) struct EndedCall {
     pub(super) call: CallId,
     pub(super) status: Status,
-    /// How the command ended, where it ran.
+    /// How the command ended; `None` where nothing of it ran.
     pub(super) end: Option<CallEnd>,
     /// The reason why there is no exit status, as the caller is told.
     pub(super) why: Option<String>,
@@ -91,7 +91,8 @@ impl<'c> BegunCall<'c> {
         }
         let goes_on = outcome.as_ref().is_ok_and(|outcome| outcome.goes_on().capturing);
         let is_stuck = outcome.as_ref().is_ok_and(CallOutcome::leaves_some);
-        let end = outcome.as_ref().ok().and_then(|outcome| outcome.end(begun_at.elapsed()));
+        let unseen = |_: &io::Error| Some(CallEnd::unseen(Status::AUDIT));
+        let end = outcome.as_ref().map_or_else(unseen, |outcome| outcome.end(begun_at.elapsed()));
         let unknown = |_: &io::Error| Some("how it ended is not known".into());
         let why = outcome.as_ref().map_or_else(unknown, |outcome| outcome.told(timeout));
         let call = started.call();

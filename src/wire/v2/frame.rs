@@ -47,6 +47,13 @@ pub struct CallEnd {
     pub microseconds: u64,
 }
 
+impl CallEnd {
+    /// The end of a command that ran, and of whose end nothing else is known.
+    pub fn unseen(status: Status) -> Self {
+        Self { status, signal: None, flags: EndFlags::default(), microseconds: 0 }
+    }
+}
+
 /// What happened to a call that is over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EndFlags(u32);
