@@ -54,7 +54,9 @@ impl Peer {
                 let mut taken = sys::receive(caller.as_fd(), 4096).expect("a request");
                 let reply = taken.descriptors.split_off(taken.descriptors.len() - 2);
                 let reply = if taken.bytes[8] == 1 { &reply[0] } else { &reply[1] };
-                frames.iter().for_each(|frame| write(reply, frame));
+                // In one piece: a caller is gone once it has read a last frame, whatever comes after it.
+                let bytes: Vec<u8> = frames.iter().flat_map(Frame::encode).collect();
+                sys::write(reply.as_fd(), &bytes).expect("there is room");
             }
             PeerPart::Messages(messages) => {
                 sys::receive(caller.as_fd(), 4096).expect("a request");
