@@ -20,6 +20,7 @@ use crate::first;
 use crate::groups::Groups;
 use crate::manager::{Manager, Properties};
 use crate::memory;
+use crate::piped::PipedCaller;
 use crate::programs;
 use crate::sample::{Bounds, Rounds};
 use crate::subject::Subject;
@@ -30,6 +31,10 @@ pub const SPAWN: &str = "posix_spawn";
 pub const SCOPE: &str = "sluice, scope";
 /// A call without one.
 pub const OFF: &str = "sluice, off";
+/// The same in version 2, with a new connection for each call.
+pub const V2: &str = "sluice, v2";
+/// The same on one connection, which all callers share.
+pub const KEPT: &str = "sluice, v2 kept";
 /// A call in a group that the broker makes.
 pub const DELEGATE: &str = "sluice, delegate";
 /// A process in a scope without a broker, with the properties that the broker gives.
@@ -111,7 +116,7 @@ pub fn run(args: &Args) -> io::Result<Details> {
     let paced = paced(args, &brokers)?;
     let programs = programs::run(args, &brokers)?;
     let many = many(args, &brokers)?;
-    let mut crowds = crowd::run(&brokers, args.rounds)?;
+    let mut crowds = crowd::run(&brokers.calls(COMMAND)?, args.rounds)?;
     crowds.push(crowd::programs(args)?);
     memory.push(resident(&brokers, "after a burst", None, Duration::ZERO)?);
     let peer = brokers.peer.as_ref().map(|peer| memory::of_broker(peer.pid())).transpose()?;
@@ -147,14 +152,32 @@ impl Brokers {
 
     /// That they run commands.
     fn verify(&self) -> io::Result<()> {
-        self.all().try_for_each(|(name, broker)| called(name, broker, FALSE)?.verify())
+        self.calls(FALSE)?.iter().try_for_each(Subject::verify)
+    }
+
+    /// A call of a command through each broker, and in version 2 through the one without scopes.
+    fn calls(&self, command: &str) -> io::Result<Vec<Subject>> {
+        let mut calls: Vec<_> =
+            self.all().map(|(name, broker)| called(name, broker, command)).collect::<io::Result<_>>()?;
+        calls.splice(1..1, self.piped(command)?);
+        Ok(calls)
+    }
+
+    /// The calls in version 2.
+    fn piped(&self, command: &str) -> io::Result<[Subject; 2]> {
+        let (socket, words) = (self.off.socket(), [command]);
+        Ok([
+            Subject::piped(V2, PipedCaller::new(&socket, &words)?),
+            Subject::piped(KEPT, PipedCaller::kept(&socket, &words)?),
+        ])
     }
 
     /// The bare command, a call of it through each broker, and what a group takes, where that can be had.
     fn subjects(&self) -> io::Result<Vec<Subject>> {
-        let calls = self.all().map(|(name, broker)| called(name, broker, COMMAND));
-        let groups = self.groups().into_iter().map(Ok);
-        std::iter::once(Subject::direct(SPAWN, &[COMMAND])).chain(calls).chain(groups).collect()
+        let mut subjects = vec![Subject::direct(SPAWN, &[COMMAND])?];
+        subjects.extend(self.calls(COMMAND)?);
+        subjects.extend(self.groups());
+        Ok(subjects)
     }
 
     /// The bare command in a group beside those of the broker that makes some.
@@ -213,10 +236,14 @@ fn many(args: &Args, brokers: &Brokers) -> io::Result<Rounds> {
 
 fn shares(args: &Args, brokers: &Brokers) -> io::Result<Vec<(&'static str, cpu::Shares)>> {
     let ours = brokers.all().filter(|(name, _)| *name != PEER);
-    ours.map(|(name, broker)| {
-        Ok((name, cpu::shares(&called(name, broker, COMMAND)?, broker.pid(), args.cpu_calls)?))
-    })
-    .collect()
+    let mut subjects: Vec<_> = ours
+        .map(|(name, broker)| Ok((called(name, broker, COMMAND)?, broker.pid())))
+        .collect::<io::Result<_>>()?;
+    subjects.extend(brokers.piped(COMMAND)?.map(|subject| (subject, brokers.off.pid())));
+    let of = |(subject, broker): (Subject, u32)| {
+        Ok((subject.name, cpu::shares(&subject, broker, args.cpu_calls)?))
+    };
+    subjects.into_iter().map(of).collect()
 }
 
 impl Args {

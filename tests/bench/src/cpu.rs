@@ -27,6 +27,8 @@ pub struct Shares {
     pub broker: f64,
     /// Its nursery.
     pub nursery: f64,
+    /// The adapters of version 2.
+    pub adapters: f64,
     /// Launchers, and the commands that they become.
     pub commands: f64,
 }
@@ -51,7 +53,8 @@ pub fn shares(subject: &Subject, broker: u32, calls: usize) -> io::Result<Shares
     std::thread::sleep(crate::calls::REST);
     let after = ticks(broker)?;
     let one = |at: usize| {
-        f64::from(u32::try_from(after[at] - before[at]).unwrap_or(u32::MAX)) * TICK_US / count(calls)
+        f64::from(u32::try_from(after[at].saturating_sub(before[at])).unwrap_or(u32::MAX)) * TICK_US
+            / count(calls)
     };
     Ok(Shares {
         manager: one(0),
@@ -59,12 +62,13 @@ pub fn shares(subject: &Subject, broker: u32, calls: usize) -> io::Result<Shares
         journal: one(2),
         broker: one(3),
         nursery: one(4),
-        commands: one(5),
+        adapters: one(5),
+        commands: one(6),
     })
 }
 
 /// Ticks until now, in the order of [`Shares`].
-fn ticks(broker: u32) -> io::Result<[u64; 6]> {
+fn ticks(broker: u32) -> io::Result<[u64; 7]> {
     let pids = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let all: Vec<Stat> = pids.filter_map(stat).collect();
     let sum = |is: &dyn Fn(&Stat) -> bool| all.iter().filter(|one| is(one)).map(|one| one.ticks).sum();
@@ -76,6 +80,7 @@ fn ticks(broker: u32) -> io::Result<[u64; 6]> {
         sum(&|one| one.pid == broker),
         // It leads a group, of which its launchers are.
         sum(&|one| one.parent == broker && one.group == one.pid),
+        sum(&|one| one.name == "sluice-adapter" && one.is_ours),
         commands,
     ])
 }

@@ -11,10 +11,10 @@ use std::time::Instant;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::broker::Broker;
-use crate::caller::Caller;
-use crate::calls::{Args, Brokers};
+use crate::calls::Args;
 use crate::programs::find;
 use crate::sample::{Spread, count};
+use crate::subject::Subject;
 
 /// Callers at once.
 pub const CALLERS: usize = 1_000;
@@ -26,41 +26,40 @@ const LASTING: [&str; 2] = ["/bin/sleep", "0.3"];
 const ROUNDS_MAX: usize = 3;
 /// What a caller's thread needs.
 const STACK_BYTES: usize = 256 * 1024;
-/// Descriptors of a caller: its connection, and three on their way, of which a user without privileges may
-/// have no more than the limit of open files says.
-const CALLER_FDS: usize = 4;
+/// Descriptors of a caller: its connection and two pipes, and as many on their way, of which a user without
+/// privileges may have no more than the limit of open files says.
+const CALLER_FDS: usize = 5;
 /// Descriptors of this process beside those of the callers.
 const FDS_SPARE: usize = 200;
 
-/// What became of the callers of one broker.
+/// What became of the callers of one subject.
 #[derive(Debug)]
 pub struct Crowd {
-    /// The broker's name.
+    /// The subject's name.
     pub what: &'static str,
     /// Callers of all rounds.
     pub calls: usize,
     /// Those that were not answered, or with another status than 0.
     pub failed: usize,
-    /// Until the last one was answered.
-    pub seconds: Spread,
+    /// Until the last one was answered, in each round.
+    pub seconds: Vec<f64>,
     /// The last failure.
     pub error: Option<String>,
 }
 
-/// Sends a crowd to each broker in turn.
-pub fn run(brokers: &Brokers, rounds: usize) -> io::Result<Vec<Crowd>> {
+/// Makes a crowd of callers of each subject in turn.
+pub fn run(subjects: &[Subject], rounds: usize) -> io::Result<Vec<Crowd>> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let wanted = u64::try_from(CALLERS * CALLER_FDS + FDS_SPARE).map_err(io::Error::other)?;
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(wanted).min(hard), hard)?;
-    let brokers: Vec<_> = brokers.all().collect();
     let rounds: Vec<Vec<_>> = (0..rounds.min(ROUNDS_MAX))
-        .map(|_| brokers.iter().map(|(_, broker)| round(broker)).collect())
+        .map(|_| subjects.iter().map(round).collect())
         .collect::<io::Result<_>>()
         // What is started later has the usual limit again.
         .and_then(|rounds| {
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map(|()| rounds).map_err(Into::into)
         })?;
-    Ok(brokers.iter().enumerate().map(|(index, (what, _))| crowd(what, index, &rounds)).collect())
+    Ok(subjects.iter().enumerate().map(|(index, subject)| crowd(subject.name, index, &rounds)).collect())
 }
 
 /// Starts a crowd of client programs, once.
@@ -77,7 +76,7 @@ pub fn programs(args: &Args) -> io::Result<Crowd> {
         children.push(command.stderr(stderr.try_clone()?).spawn()?);
     }
     let ended = children.iter_mut().map(Child::wait).collect::<io::Result<Vec<_>>>()?;
-    let seconds = Spread::one(begun.elapsed().as_secs_f64());
+    let seconds = vec![begun.elapsed().as_secs_f64()];
     let failed = ended.iter().filter(|status| !status.success()).count();
     let error = fs::read_to_string(&said)?.lines().next_back().map(str::to_owned);
     fs::remove_file(said)?;
@@ -90,7 +89,7 @@ fn crowd(what: &'static str, index: usize, rounds: &[Vec<Round>]) -> Crowd {
         what,
         calls: rounds.len() * CALLERS,
         failed: mine().map(|(_, errors)| errors.len()).sum(),
-        seconds: Spread::of(mine().map(|(seconds, _)| *seconds)),
+        seconds: mine().map(|(seconds, _)| *seconds).collect(),
         error: mine().flat_map(|(_, errors)| errors).next_back().cloned(),
     }
 }
@@ -98,17 +97,12 @@ fn crowd(what: &'static str, index: usize, rounds: &[Vec<Round>]) -> Crowd {
 /// Seconds until all were answered, and the failures.
 type Round = (f64, Vec<String>);
 
-fn round(broker: &Broker) -> io::Result<Round> {
-    let caller = Caller::new(&broker.socket(), &["/bin/true"])?;
+fn round(subject: &Subject) -> io::Result<Round> {
     let start = Barrier::new(CALLERS + 1);
     thread::scope(|scope| {
         let one = || {
             start.wait();
-            match caller.call() {
-                Ok(0) => None,
-                Ok(status) => Some(format!("status {status}")),
-                Err(error) => Some(error.to_string()),
-            }
+            subject.once().err().map(|error| error.to_string())
         };
         let builder = || thread::Builder::new().stack_size(STACK_BYTES);
         let threads =
@@ -125,10 +119,25 @@ fn round(broker: &Broker) -> io::Result<Round> {
 }
 
 impl Crowd {
+    /// The subject's name without that of the broker.
+    pub fn way(&self) -> &'static str {
+        self.what.rsplit(", ").next().unwrap_or_default()
+    }
+
     /// What to know of those that failed.
     pub fn note(&self) -> Option<String> {
         let error = self.error.as_ref()?;
         Some(format!("{CALLERS} callers at once, {}: the last failure: {error}", self.what))
+    }
+
+    /// The time until the last one was answered.
+    pub fn seconds(&self) -> Spread {
+        Spread::of(self.seconds.iter().copied())
+    }
+
+    /// That time over another crowd's, taken within each round.
+    pub fn seconds_over(&self, floor: &Self) -> Spread {
+        Spread::of(self.seconds.iter().zip(&floor.seconds).map(|(ours, floor)| ours / floor))
     }
 
     /// Callers that failed, as a figure.

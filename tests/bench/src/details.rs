@@ -88,10 +88,10 @@ impl fmt::Display for Details {
 }
 
 fn shares(f: &mut fmt::Formatter<'_>, what: &str, shares: &Shares) -> fmt::Result {
-    let Shares { manager, bus, journal, broker, nursery, commands } = shares;
-    let sum = manager + bus + journal + broker + nursery + commands;
+    let Shares { manager, bus, journal, broker, nursery, adapters, commands } = shares;
+    let sum = manager + bus + journal + broker + nursery + adapters + commands;
     writeln!(
         f,
-        "  {what:<19} {sum:>6.0} = broker {broker:.0} + nursery {nursery:.0} + launcher and command {commands:.0} + journal {journal:.0} + manager {manager:.0} + bus {bus:.0}"
+        "  {what:<19} {sum:>6.0} = broker {broker:.0} + nursery {nursery:.0} + adapters {adapters:.0} + launcher and command {commands:.0} + journal {journal:.0} + manager {manager:.0} + bus {bus:.0}"
     )
 }

@@ -3,12 +3,12 @@
 use std::io;
 
 use crate::budget::Budget;
-use crate::calls::{Args, BARE, DELEGATE, GROUPS, OFF, PEER, SCOPE, SPAWN, SPAWN_BY_SCOPE};
+use crate::calls::{Args, BARE, DELEGATE, GROUPS, KEPT, OFF, PEER, SCOPE, SPAWN, SPAWN_BY_SCOPE, V2};
 use crate::crowd::{CALLERS, CLIENTS, Crowd};
 use crate::details::Resident;
 use crate::first::FirstCalls;
 use crate::memory::{Memory, mib};
-use crate::programs::{CLIENT, DIRECT, PEER_CLIENT, Programs};
+use crate::programs::{CLIENT, DIRECT, PEER_CLIENT, Programs, V1_CLIENT};
 use crate::sample::Figure::{P50, P99, Rate};
 use crate::sample::{Figure, Rounds, Row, Spread, count};
 use crate::table::{Beside, Line, Part, Way};
@@ -43,6 +43,7 @@ impl Figures {
     pub fn part(&self, args: &Args) -> Part {
         let mut lines = self.single_lines(args);
         lines.extend(self.many_lines(args));
+        lines.extend(self.version_2_lines(args));
         lines.extend(self.group_lines(args));
         lines.extend(self.crowds.iter().filter(|crowd| crowd.what != PEER).map(crowd_line));
         lines.push(self.failed_line());
@@ -87,6 +88,33 @@ impl Figures {
             line("delegate", DELEGATE, OFF),
             line("scope", SCOPE, BARE),
         ]
+    }
+
+    /// Calls of version 2 beside those of version 1.
+    fn version_2_lines(&self, args: &Args) -> Vec<Line> {
+        let Self { single, many, programs, .. } = self;
+        let one = |way, name| single.line(&format!("{way}, call after call, p50"), name, OFF, P50);
+        let several = |way, name| many.line(&format!("{way}, {} callers", args.callers), name, OFF, Rate);
+        let mut lines = vec![
+            one("v2", V2),
+            one("v2 kept", KEPT),
+            single.tail_line("v2 kept, call after call, p99", KEPT, OFF),
+            several("v2", V2),
+            several("v2 kept", KEPT),
+        ];
+        lines.extend([V2, KEPT].into_iter().filter_map(|name| self.crowd_beside(name, OFF)));
+        if programs.rounds.has(V1_CLIENT) {
+            lines.push(programs.rounds.line("v2, by sluicify, p50", CLIENT, V1_CLIENT, P50));
+        }
+        lines
+    }
+
+    /// How long a crowd takes, beside another one.
+    fn crowd_beside(&self, name: &str, floor: &'static str) -> Option<Line> {
+        let crowd = |name| self.crowds.iter().find(|crowd| crowd.what == name);
+        let (ours, below) = (crowd(name)?, crowd(floor)?);
+        let line = Line::new(format!("{}, {CALLERS} callers at once", ours.way()), "s", ours.seconds());
+        Some(line.over(floor, below.seconds(), ours.seconds_over(below)))
     }
 
     /// Calls beside what the kernel takes for their groups.
@@ -170,7 +198,7 @@ impl Figures {
                 ours: pick(ours),
                 theirs: pick(theirs),
             };
-            beside.push(two(format!("off, {CALLERS} callers at once"), "s", |crowd| crowd.seconds));
+            beside.push(two(format!("off, {CALLERS} callers at once"), "s", Crowd::seconds));
             beside.push(two(format!("failures, of {}", ours.calls), "calls", Crowd::failed));
         }
         let resident = |memory: &Memory| Spread::one(mib(memory.broker_kib + memory.helpers_kib));
@@ -184,10 +212,9 @@ impl Figures {
 }
 
 fn crowd_line(crowd: &Crowd) -> Line {
-    let way = crowd.what.rsplit(' ').next().unwrap_or_default();
     let what = match crowd.what {
         CLIENTS => format!("off, {CALLERS} {CLIENTS} at once, failures"),
-        _ => format!("{way}, {CALLERS} callers at once, failures"),
+        _ => format!("{}, {CALLERS} callers at once, failures", crowd.way()),
     };
     Line::new(what, "calls", crowd.failed()).within(Budget::at_most(0.0))
 }

@@ -18,6 +18,7 @@ pub mod history;
 pub mod instructions;
 pub mod manager;
 pub mod memory;
+pub mod piped;
 pub mod programs;
 pub mod queries;
 pub mod report;

@@ -13,7 +13,9 @@ use crate::subject::Subject;
 pub const DIRECT: &str = "/bin/true";
 /// Our client on the broker without scopes: the row that has a budget.
 pub const CLIENT: &str = "sluicify (scope = off)";
-/// The peer's client.
+/// The peer's client on the same broker, which it asks in version 1.
+pub const V1_CLIENT: &str = "0.4.1 on ours";
+/// The peer's client on its own broker.
 pub const PEER_CLIENT: &str = "sluicify 0.4.1's client";
 
 const FALSE: &str = "/bin/false";
@@ -51,6 +53,10 @@ pub fn run(args: &Args, brokers: &Brokers) -> io::Result<Programs> {
         let subject = |command| Subject::direct(name, &[client, utf8(&socket)?, command]);
         subject(FALSE)?.verify()?;
         subjects.push(subject(DIRECT)?);
+    }
+    if let Some(path) = args.peer_client() {
+        let socket = brokers.off.socket();
+        subjects.insert(2, Subject::direct(V1_CLIENT, &[utf8(path)?, utf8(&socket)?, DIRECT])?);
     }
     let mut left_out = Vec::new();
     for (name, words) in OTHERS {

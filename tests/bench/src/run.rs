@@ -143,7 +143,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "bare scopes: StartTransientUnit and no broker; captures and tee's file in {}\n",
+            "v2: version 2 of the wire, without scopes; kept: on one connection; 0.4.1 on ours: its client, in version 1\nbare scopes: StartTransientUnit and no broker; captures and tee's file in {}\n",
             captures.display()
         )?;
         write!(f, "{part}")

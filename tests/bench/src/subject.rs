@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::caller::Caller;
 use crate::groups::Groups;
 use crate::manager::{Manager, Properties};
+use crate::piped::PipedCaller;
 use crate::spawn::Line;
 
 /// A named way to run a command once.
@@ -23,6 +24,7 @@ pub struct Subject {
 enum Way {
     Direct(Line),
     Brokered(Caller),
+    Piped(PipedCaller),
     InScope(Arc<Manager>, Properties),
     InGroup(Groups),
     Durable(File),
@@ -52,9 +54,14 @@ impl Subject {
         Self { name, way: Way::InGroup(groups), good: 0 }
     }
 
-    /// A call through a broker, from this process.
+    /// A call through a broker, from this process, in version 1.
     pub fn brokered(name: &'static str, caller: Caller) -> Self {
         Self { name, way: Way::Brokered(caller), good: 0 }
+    }
+
+    /// The same in version 2.
+    pub fn piped(name: &'static str, caller: PipedCaller) -> Self {
+        Self { name, way: Way::Piped(caller), good: 0 }
     }
 
     /// No command at all: a record's length appended to a file, and synced.
@@ -87,6 +94,7 @@ impl Subject {
         match &self.way {
             Way::Direct(line) => line.run(),
             Way::Brokered(caller) => caller.call(),
+            Way::Piped(caller) => caller.call(),
             Way::InScope(manager, properties) => manager.run(*properties),
             Way::InGroup(groups) => groups.run(),
             Way::Durable(file) => {
