@@ -27,6 +27,9 @@ pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
 /// How long a client waits for the reply before it looks whether its request was received, and tells its user
 /// if it was not.
 pub const UNHEARD_WAIT: Duration = Duration::from_secs(5);
+/// How long `sluicify` stays for the end of a call that it hung up because of TERM or HUP: longer than
+/// [`TERM_GRACE`].
+pub const LEAVE_WAIT: Duration = Duration::from_secs(3);
 /// The buffer in which a client reads frames.
 pub const REPLY_READ_BYTES: usize = 1024;
 /// Most bytes of a socket's path: as many as `sockaddr_un` holds, without the NUL.
@@ -360,8 +363,10 @@ pub const DOOR_LANES: usize = 8;
 pub const LANE_REQUEST_MAX: Duration = Duration::from_secs(5);
 /// Bytes that a FIFO door reads at a time.
 pub const LANE_READ_BYTES: usize = 16 * 1024;
-/// How long after a FIFO door ended, or could not be opened, it is opened again, at the earliest.
+/// How long after a FIFO door ended it is opened again, at the earliest.
 pub const DOOR_RETRY: Duration = Duration::from_secs(1);
+/// How long after it could not be opened a FIFO door is opened again.
+pub const DOOR_FAILED_RETRY: Duration = Duration::from_secs(10);
 /// How long a caller waits for a free lane of a FIFO door.
 pub const LANE_WAIT: Duration = Duration::from_secs(10);
 /// How long a caller of a FIFO door rests between two looks for a free lane.

@@ -55,7 +55,7 @@ usage: sluicify SOCKET [--] CMD [ARGS...]     run CMD with this stdin, stdout an
 SOCKET may be - for the environment's broker: $SLUICE_FD, else $SLUICE_SOCKET. A link to sluicify calls the
 program that it is named like, through that broker; a link called bwrap is the stand-in for bubblewrap.
 
-Signals go to the command, and it is ended when this process is. Exits as the command did (128 + signal when
+Signals go to the command; TERM, HUP and the end of this process end it. Exits as the command did (128 + signal when
 one ended it), or with
     2  the arguments are wrong; nothing was sent
   124  the rule's timeout ended the command
@@ -157,10 +157,11 @@ fn call_on(asked: &AskedCall<'_>, address: BrokerAddress) -> Result<(CallerOutco
             ended(asked, end, call)
         }
         CallResult::Interrupted(signal) => {
-            running.suffer(signal);
+            running.let_take_effect(signal);
             // The first process of a PID namespace survives.
             let code = u8::try_from(128 + signal as i32).unwrap_or(UNANSWERED);
-            Ok((CallerOutcome::error(code, format!("{signal} came before the command began")), None))
+            let when = if call.is_none() { " before the command began" } else { "" };
+            Ok((CallerOutcome::error(code, format!("{signal} came{when}")), None))
         }
         CallResult::Failed(failure) => failed(asked, &failure),
     }

@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{UnixAddr, getsockname};
 use nix::unistd::geteuid;
 
-use crate::limits::{CALL_STACK_BYTES, DOOR_RETRY};
+use crate::limits::{CALL_STACK_BYTES, DOOR_FAILED_RETRY, DOOR_RETRY};
 use crate::spawn::FifoDoor;
 use crate::sys;
 use crate::trust::TrustedName;
@@ -70,7 +70,7 @@ fn open(broker: &Arc<Broker>, index: usize) -> DoorState {
         Ok(door) => DoorState::Open(door),
         Err((path, source)) => {
             (broker.say)(&Notice::NoDoor(&path, &source));
-            DoorState::Failed(Instant::now() + 10 * DOOR_RETRY)
+            DoorState::Failed(Instant::now() + DOOR_FAILED_RETRY)
         }
     }
 }

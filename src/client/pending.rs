@@ -92,8 +92,8 @@ enum ConnectionNews {
 enum RequestConnection {
     Own(OwnedFd),
     Shared(SharedConnection),
-    /// A copy of the descriptor that a lane's request was written to.
-    Lane(OwnedFd),
+    /// A copy of the descriptor that a lane's request was written to; `None` after a hangup.
+    Lane(Option<OwnedFd>),
 }
 
 /// The descriptors by which the broker answers.
@@ -167,7 +167,7 @@ impl<F: AsFd> PendingRequest<F> {
         };
         let connection = match &self.connection {
             RequestConnection::Own(broker) if !self.is_connection_over => Some(broker.as_fd()),
-            RequestConnection::Lane(request) if self.asked.is_some() => Some(request.as_fd()),
+            RequestConnection::Lane(Some(request)) if self.asked.is_some() => Some(request.as_fd()),
             RequestConnection::Own(_) | RequestConnection::Shared(_) | RequestConnection::Lane(_) => None,
         };
         RequestEnds { reply, connection }
@@ -203,6 +203,16 @@ impl<F: AsFd> PendingRequest<F> {
         }
     }
 
+    /// Hangs up, which ends the call unless its rule keeps it, and stays for its end. Gives false where
+    /// nothing but dropping the request does so: in version 1, and after a hangup.
+    pub fn hang_up(&mut self) -> bool {
+        let AnswerPath::Version2 { control, .. } = &mut self.path else { return false };
+        if let RequestConnection::Lane(request) = &mut self.connection {
+            *request = None;
+        }
+        control.take().is_some()
+    }
+
     /// Whether the request is asked in version 1, in which no signal can be forwarded.
     pub fn is_version_1(&self) -> bool {
         matches!(self.path, AnswerPath::Version1)
@@ -216,7 +226,8 @@ impl<F: AsFd> PendingRequest<F> {
     /// Whether no broker has taken the request from the connection yet, as far as the kernel says.
     pub fn is_untaken(&self) -> bool {
         let is_lane = matches!(self.connection, RequestConnection::Lane(_));
-        self.asked.is_some() && !is_lane && sys::is_unread(self.connection.as_fd()).unwrap_or_default()
+        let connection = self.connection.as_fd().filter(|_| self.asked.is_some() && !is_lane);
+        connection.is_some_and(|broker| sys::is_unread(broker).unwrap_or_default())
     }
 
     /// Waits until one of [`Self::ends`] can be read, or the deadline has passed, and says which can be.
@@ -281,8 +292,9 @@ impl<F: AsFd> PendingRequest<F> {
         if let RequestConnection::Shared(broker) = &self.connection {
             return Err(explain_shared(broker.as_fd()));
         }
+        let Some(connection) = self.connection.as_fd() else { return Err(CallFailure::Unanswered) };
         let deadline = Instant::now().checked_add(EXPLANATION_WAIT);
-        let mut connection = [PollFd::new(self.connection.as_fd(), PollFlags::POLLIN)];
+        let mut connection = [PollFd::new(connection, PollFlags::POLLIN)];
         sys::poll_until(&mut connection, deadline).map_err(|_| CallFailure::Unanswered)?;
         match self.look_at_connection()? {
             ConnectionNews::AskedAgain => Ok(None),
@@ -292,7 +304,7 @@ impl<F: AsFd> PendingRequest<F> {
 
     /// Receives what the broker sent on this request's own connection: an answer of version 1, or the end.
     fn look_at_connection(&mut self) -> Result<ConnectionNews, CallFailure> {
-        if let RequestConnection::Lane(request) = &self.connection
+        if let RequestConnection::Lane(Some(request)) = &self.connection
             && is_given_up(request.as_fd())
             && !self.has_reply()
         {
@@ -357,7 +369,8 @@ impl<F: AsFd> PendingRequest<F> {
     }
 
     fn read_version_1(&mut self) -> Result<Option<RequestEvent>, CallFailure> {
-        let broker = self.connection.as_fd();
+        let RequestConnection::Own(broker) = &self.connection else { return Ok(None) };
+        let broker = broker.as_fd();
         let mut buffer = vec![0; LISTING_REPLY_BYTES_MAX + 1];
         let length = match sys::receive_now(broker, &mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -380,11 +393,11 @@ impl<F: AsFd> PendingRequest<F> {
 }
 
 impl RequestConnection {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Own(broker) => broker.as_fd(),
-            Self::Shared(broker) => broker.as_fd(),
-            Self::Lane(request) => request.as_fd(),
+            Self::Own(broker) => Some(broker.as_fd()),
+            Self::Shared(broker) => Some(broker.as_fd()),
+            Self::Lane(request) => request.as_ref().map(AsFd::as_fd),
         }
     }
 }
@@ -453,7 +466,7 @@ fn ask_through<F: AsFd>(
     let pumps = own.map(|own| StreamPumps::begin(own, stdin, [stdout, stderr])).transpose();
     // Where the threads cannot be made, dropping the lane ends the call.
     let pumps = pumps.map_err(CallFailure::Unsent)?;
-    Ok(SentRequest { connection: RequestConnection::Lane(copy), path, pumps })
+    Ok(SentRequest { connection: RequestConnection::Lane(Some(copy)), path, pumps })
 }
 
 /// The sender of a request: the connection, the bytes, the descriptors, and who is told of the progress.

@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 
 use crate::client::{BrokerAddress, CallFailure, PendingRequest, ReadyEnds, RequestEvent, SendPhase};
-use crate::limits::UNHEARD_WAIT;
+use crate::limits::{LEAVE_WAIT, UNHEARD_WAIT};
 use crate::sys;
 use crate::wire::Malformed;
 use crate::wire::v2::CallEnd;
@@ -23,7 +23,8 @@ use super::terminal::CallerTerminal;
 pub(super) enum CallResult {
     /// Its end, by the broker's word.
     Ended(CallEnd),
-    /// A signal that would end this process came before the command began.
+    /// A signal ends this process: there is no command that could end of it, or it was hung up and its end
+    /// has not come.
     Interrupted(Signal),
     /// There is no end.
     Failed(CallFailure),
@@ -44,6 +45,8 @@ pub(super) struct RunningCall<'a> {
     /// A signal that was forwarded and would have ended this process, as long as it is not known whether the
     /// command has begun: the broker tells that up to a second later.
     ending: Option<Signal>,
+    /// The signal for which the call was hung up, and how long its end is waited for.
+    leaving: Option<(Signal, Instant)>,
     /// Whether a signal waits to be read.
     has_signal: bool,
 }
@@ -67,6 +70,7 @@ impl<'a> RunningCall<'a> {
             unheard,
             is_queued: false,
             ending: None,
+            leaving: None,
             has_signal: false,
         })
     }
@@ -89,9 +93,9 @@ impl<'a> RunningCall<'a> {
     }
 
     /// Lets a signal end this process, if it can.
-    pub(super) fn suffer(&self, signal: Signal) {
+    pub(super) fn let_take_effect(&self, signal: Signal) {
         if let Some(signals) = &self.signals {
-            signals.suffer(signal);
+            signals.take_effect(signal);
         }
     }
 
@@ -111,6 +115,11 @@ impl<'a> RunningCall<'a> {
             }
             if self.request.is_version_1() {
                 self.signals = None;
+            }
+            if let Some((signal, until)) = self.leaving
+                && until <= Instant::now()
+            {
+                return CallResult::Interrupted(signal);
             }
             if std::mem::take(&mut self.has_signal)
                 && let Some(signal) = self.pass_signals()
@@ -151,11 +160,9 @@ impl<'a> RunningCall<'a> {
         let Some(some) = ends.reply.or(ends.connection) else { return Ok(ReadyEnds::NONE) };
         let mut looked_at = [ends.reply, ends.connection, signals]
             .map(|fd| PollFd::new(fd.unwrap_or(some), PollFlags::POLLIN));
-        if !sys::poll_until(&mut looked_at, self.unheard)? {
-            self.unheard = None;
-            if self.request.is_untaken() {
-                say(&self.asked.unheard());
-            }
+        let leaves = self.leaving.map(|(_, until)| until);
+        if !sys::poll_until(&mut looked_at, self.unheard.into_iter().chain(leaves).min())? {
+            self.say_unheard();
             return Ok(ReadyEnds::NONE);
         }
         let [reply, connection, signal] = looked_at.map(|fd| fd.any() == Some(true));
@@ -166,17 +173,35 @@ impl<'a> RunningCall<'a> {
         })
     }
 
+    /// Says once that no broker has taken the request.
+    fn say_unheard(&mut self) {
+        let is_time = self.unheard.is_some_and(|time| time <= Instant::now());
+        if is_time && self.request.is_untaken() {
+            say(&self.asked.unheard());
+        }
+        self.unheard = self.unheard.filter(|_| !is_time);
+    }
+
     /// Passes on the signals that came. Gives one that ends this process instead, because there is no command
-    /// yet that could end of it: nobody has taken the request, or the call waits for its place.
+    /// yet that could end of it: nobody has taken the request, or the call waits for its place; or because
+    /// the call was hung up already.
     fn pass_signals(&mut self) -> Option<Signal> {
         while let Some(signal) = self.signals.as_ref().and_then(CaughtSignals::next) {
+            if self.leaving.is_some() && ENDING_SIGNALS.contains(&signal) {
+                return Some(signal);
+            }
             if ENDING_SIGNALS.contains(&signal) && self.request.number().is_none() {
                 if self.is_queued || self.request.is_untaken() {
                     return Some(signal);
                 }
                 self.ending = Some(signal);
             }
-            if signal == Signal::SIGTSTP {
+            if LEAVING_SIGNALS.contains(&signal) {
+                if !self.request.hang_up() {
+                    return Some(signal);
+                }
+                self.leaving = Some((signal, Instant::now() + LEAVE_WAIT));
+            } else if signal == Signal::SIGTSTP {
                 self.stop();
             } else if signal == Signal::SIGCONT {
                 self.go_on();
@@ -193,7 +218,7 @@ impl<'a> RunningCall<'a> {
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }
-        self.suffer(Signal::SIGTSTP);
+        self.let_take_effect(Signal::SIGTSTP);
     }
 
     /// Has the command go on, with its own modes of the terminal, whose size may be another one by now.
@@ -210,6 +235,10 @@ impl<'a> RunningCall<'a> {
 
 /// The forwarded signals by which people and programs end a process.
 const ENDING_SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
+
+/// Those that end a process whatever it runs: a program's, and a terminal's that was closed. They are a
+/// hangup for the broker, which has the whole call end in time, or keeps it, as its rule says.
+const LEAVING_SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGHUP];
 
 /// Says `message` in one line on stderr, if it can be written to.
 pub(super) fn say(message: &str) {

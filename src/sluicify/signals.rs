@@ -43,7 +43,7 @@ impl CaughtSignals {
 
     /// Lets `signal` have its usual effect on this process, and comes back if it survives: after a stop, once
     /// it goes on.
-    pub(super) fn suffer(&self, signal: Signal) {
+    pub(super) fn take_effect(&self, signal: Signal) {
         let one: SigSet = [signal].into_iter().collect();
         // A signal to oneself that is blocked waits, and comes at once when it no longer is.
         raise(signal).ok();

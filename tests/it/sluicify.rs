@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -11,7 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid as NixPid;
 
 use crate::harness::{
-    Broker, Ended, Process, SHELL, SOON, Stderr, TempDir, found, needs, run, sluicify, sluicify_bin,
+    Broker, Ended, Process, SHELL, SOON, Stderr, TempDir, found, needs, needs_bubblewrap, run, sluicify,
+    sluicify_bin,
 };
 
 /// A caller that runs on while the test goes on.
@@ -53,11 +55,11 @@ impl Caller {
 #[test]
 fn a_signal_reaches_the_command_and_not_the_caller() {
     let broker = Broker::shell();
-    let script = "trap 'echo usr1' USR1; trap 'echo int' INT; trap 'echo term; exit 5' TERM; echo ready; \
+    let script = "trap 'echo usr1' USR1; trap 'echo int' INT; trap 'echo quit; exit 5' QUIT; echo ready; \
                   while :; do sleep 0.05; done";
     let mut caller = Caller::sh(&broker, script);
     caller.prints("ready");
-    for (signal, line) in [(Signal::SIGUSR1, "usr1"), (Signal::SIGINT, "int"), (Signal::SIGTERM, "term")] {
+    for (signal, line) in [(Signal::SIGUSR1, "usr1"), (Signal::SIGINT, "int"), (Signal::SIGQUIT, "quit")] {
         caller.signal(signal);
         caller.prints(line);
     }
@@ -72,6 +74,63 @@ fn a_command_that_dies_of_a_forwarded_signal_is_said_to() {
     caller.signal(Signal::SIGINT);
     caller.exits(130);
     broker.record("exit");
+}
+
+#[test]
+fn term_and_hup_hang_the_call_up_and_its_end_is_waited_for() {
+    let broker = Broker::shell();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let mut caller = Caller::sh(&broker, "trap 'echo term; exit 5' TERM; echo ready; sleep 60 & wait");
+        caller.prints("ready");
+        caller.signal(signal);
+        caller.prints("term");
+        caller.exits(5);
+        broker.record("exit hangup=true status=5");
+    }
+    let mut caller = Caller::sh(&broker, "trap '' TERM; echo ready; sleep 60; sleep 60");
+    caller.prints("ready");
+    caller.signal(Signal::SIGTERM);
+    caller.exits(137);
+    broker.record("exit hangup=true signal=9");
+}
+
+#[test]
+fn a_call_that_its_rule_keeps_outlives_a_caller_that_was_told_to_end() {
+    let broker = Broker::new(&format!("{SHELL}  on_hangup = keep\n")).start();
+    let go = TempDir::new();
+    let script =
+        format!("echo ready; until [ -e {} ]; do sleep 0.05; done; exit 7", go.path().join("go").display());
+    let mut callers = [(); 2].map(|()| Caller::sh(&broker, &script));
+    callers.iter().for_each(|caller| caller.prints("ready"));
+    callers.iter().for_each(|caller| caller.signal(Signal::SIGHUP));
+    // A second signal ends the caller at once; without one it stays for a moment.
+    callers[1].signal(Signal::SIGTERM);
+    for (caller, signal) in callers.iter_mut().zip([Signal::SIGHUP, Signal::SIGTERM]) {
+        let ended = found(SOON, || caller.child.try_wait().expect("a child of ours"));
+        assert_eq!(ended.and_then(|status| status.signal()), Some(signal as i32));
+    }
+    fs::write(go.path().join("go"), "").expect("it is written");
+    (0..2).for_each(|_| drop(broker.record("exit status=7 !hangup")));
+}
+
+#[test]
+fn a_sandbox_that_is_killed_takes_its_call_along() {
+    let sandbox = ["--die-with-parent", "--unshare-all", "--dev-bind", "/", "/"];
+    if !needs_bubblewrap(&sandbox) {
+        return;
+    }
+    let broker = Broker::shell();
+    let mut command = Command::new("bwrap");
+    command.args(sandbox).arg(sluicify_bin()).arg(broker.socket()).args([
+        "/bin/sh",
+        "-c",
+        "echo ready; exec sleep 60",
+    ]);
+    let mut caller = Caller::start(command);
+    caller.prints("ready");
+    caller.child.kill().expect("it is there");
+    broker.record("exit hangup=true");
+    caller.child.wait().expect("it ends");
 }
 
 #[test]

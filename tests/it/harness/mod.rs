@@ -38,7 +38,8 @@ pub(crate) use in_flight::{few_in_flight, many_in_flight};
 pub(crate) use invariants::check_files;
 pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use needs::{
-    Capability, find, needs, needs_capability, needs_loop_devices, needs_mounts, needs_root, needs_strace,
+    Capability, find, needs, needs_bubblewrap, needs_capability, needs_loop_devices, needs_mounts,
+    needs_root, needs_strace,
 };
 pub(crate) use piped::{
     DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, frames as piped_frames, word,

@@ -15,6 +15,10 @@ const AS_ROOT: &str = "not root: sudo env \"PATH=$PATH\" \"RUSTUP_HOME=${RUSTUP_
 /// What a container keeps from its root.
 const CONFINED: &str = "this container lacks mounts, loop devices or capabilities: tests/run outside of it";
 
+/// Why bubblewrap is there and does not work, as `examples/quickstart` has it at length.
+const NO_NAMESPACES: &str = "bwrap may not make namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 \
+                             kernel.unprivileged_userns_clone=1 (in a container, its options)";
+
 /// A capability that a container's root may lack, by its number (capabilities(7)).
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Capability {
@@ -41,6 +45,13 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 #[track_caller]
 pub(crate) fn needs(program: &str, package: &str) -> bool {
     unless(find(program).is_some(), &format!("no {program}: apt-get install {package}"))
+}
+
+/// Whether bubblewrap makes a sandbox with these options here. Else the test is skipped.
+#[track_caller]
+pub(crate) fn needs_bubblewrap(options: &[&str]) -> bool {
+    let works = || run("bwrap".into(), options.iter().chain(&["true"]), b"").code() == Some(0);
+    needs("bwrap", "bubblewrap") && unless(works(), NO_NAMESPACES)
 }
 
 /// Whether the tests run as root. Else the test is skipped.
