@@ -7,7 +7,8 @@ The program is used like `sluicify`, and exits like it (REFERENCE.md, "Statuses 
     sluicify.py --list SOCKET [--json]      show what may be called
 
 A SOCKET of `-` is the environment's: the connection `$SLUICE_FD`, else the path `$SLUICE_SOCKET`. The signals
-of FORWARDED go to the command, and the end of this process, of whatever kind, ends the call.
+of FORWARDED go to the command; TERM and HUP hang the call up; and the end of this process, of whatever kind,
+ends the call.
 
 The module has the shape of `subprocess`:
 
@@ -58,13 +59,17 @@ USAGE_ERROR, UNREACHED, UNANSWERED = 2, 125, 135
 WORDS_MAX, WORD_BYTES_MAX, MESSAGE_BYTES_MAX, FRAME_BYTES_MAX = 256, 16384, 1 << 20, 1 << 20
 LISTING_BYTES_MAX, REASON_BYTES_MAX, BLOCK_BYTES = 1 << 16, 1024, 1 << 18
 # Seconds: from the loss of a call to the broker's word on it; between tries that no event tells the time of;
-# for a call that was given up to end, which the broker grants 2 s after TERM; that a signal waits for a start.
-ANSWER_WAIT, RETRY, END_WAIT, HELD = 1.0, 0.005, 5.0, 0.3
+# for a call that was given up to end, which the broker grants 2 s after TERM; that a signal waits for a start;
+# that this program stays for the end of a call that it hung up.
+ANSWER_WAIT, RETRY, END_WAIT, HELD, LEAVE_WAIT = 1.0, 0.005, 5.0, 0.3, 3.0
 # A connection is asked again once for each: a broker of version 1, one that left, and the next one.
 TRIES = 3
 
 FORWARDED = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP, signals.SIGQUIT, signals.SIGUSR1, signals.SIGUSR2,
              signals.SIGWINCH, signals.SIGCONT, signals.SIGTSTP)
+# Those at which a process is to end whatever it runs, and those at which it ends while it has nothing to wait for.
+LEAVING = (signals.SIGTERM, signals.SIGHUP)
+ENDING = (*LEAVING, signals.SIGINT, signals.SIGQUIT)
 
 Word = Union[str, bytes, "os.PathLike[str]"]
 Stream = Union[None, int, IO[Any]]
@@ -1009,7 +1014,7 @@ def _call(words: list[str], socket: Optional[str]) -> int:
 
 
 class _Forwarder:
-    """Forwards signals. One that comes before the command is known to have begun is held for HELD seconds, and
+    """Forwards signals, or hangs the call up and waits LEAVE_WAIT seconds for its end. One that comes before the command is known to have begun is held for HELD seconds, and
     then ends this process, and so the call: that of a command that begins in this moment is not lost."""
 
     def __init__(self) -> None:
@@ -1037,9 +1042,19 @@ class _Forwarder:
             self._held.append(number)
             signals.setitimer(signals.ITIMER_REAL, HELD)
             return
+        if number in LEAVING:
+            return self._leave(self._call, number)
         self._call.send_signal(number)
         if number == signals.SIGTSTP:
             os.kill(os.getpid(), signals.SIGSTOP)
+
+    def _leave(self, call: Call, number: int) -> None:
+        call.kill()
+        for ending in ENDING:
+            if ending in self._signals:
+                signals.signal(ending, signals.SIG_DFL)
+        self._held = [number]
+        signals.setitimer(signals.ITIMER_REAL, LEAVE_WAIT)
 
     def _die(self) -> None:
         for held in self._held:

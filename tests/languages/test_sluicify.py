@@ -398,12 +398,26 @@ class Program(WithBroker):
             self.assertIn(part, done.stderr)
 
     def test_a_signal_goes_to_the_command(self):
-        for name, code in (("INT", 9), ("TERM", 9), ("USR1", 9)):
+        for name, code in (("INT", 9), ("QUIT", 9), ("USR1", 9)):
             script = f"trap 'exit 9' {name}; echo; while :; do sleep 0.02; done"
             with client_of(script) as client:
                 client.stdout.readline()
                 client.send_signal(getattr(signal, f"SIG{name}"))
                 self.assertEqual(client.wait(SOON), code)
+
+    def test_a_client_that_is_to_end_hangs_the_call_up_and_stays_for_its_end(self):
+        for name in ("TERM", "HUP"):
+            with client_of("trap 'exit 9' TERM; echo $$; sleep 60 & wait") as client:
+                pid = int(client.stdout.readline())
+                client.send_signal(getattr(signal, f"SIG{name}"))
+                self.assertEqual(client.wait(SOON), 9)
+            self.assertTrue(is_gone(pid))
+        with client_of("trap 'echo term' TERM; echo; while :; do sleep 0.02; done") as client:
+            client.stdout.readline()
+            client.send_signal(signal.SIGHUP)
+            self.assertEqual(client.stdout.readline(), "term\n")
+            client.send_signal(signal.SIGINT)
+            self.assertEqual(client.wait(SOON), -signal.SIGINT)
 
     def test_a_stop_of_the_client_is_forwarded_and_ends(self):
         script = "trap 'echo stop' TSTP; trap 'echo on; exit 3' CONT; echo; while :; do sleep 0.02; done"
