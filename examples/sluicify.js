@@ -27,7 +27,8 @@ const os = require('node:os');
  * @param {object} [options] stdin, stdout, stderr: as of `child_process.spawn` ('pipe', 'ignore', 'inherit', a
  *   stream, a descriptor); signal: an AbortSignal that ends the call; sluicify: the client's path
  * @returns {{stdin: ?Writable, stdout: ?Readable, stderr: ?Readable, kill: function, result: Promise<Outcome>}}
- *   the streams that are 'pipe'; kill(signal = 'SIGTERM') forwards a signal, and SIGKILL ends the call
+ *   the streams that are 'pipe'; kill(signal = 'SIGTERM') ends the call by SIGTERM, SIGHUP and SIGKILL, and
+ *   forwards other signals
  */
 function call(socket, argv, options = {}) {
   if (!Array.isArray(argv) || argv.length === 0 || !argv.every((word) => typeof word === 'string')) {

@@ -1,5 +1,7 @@
 //! Signals that a caller has forwarded to its command's process group. The command leads a group of its own
-//! (`setsid(2)`), and its pid is given to no other process before it is reaped.
+//! (`setsid(2)`), and its pid is given to no other process before it is reaped. Where a call reaper reaps it,
+//! the broker hears of that a moment later; a signal in that moment reaches another group only if the kernel
+//! has gone through all pids meanwhile.
 
 use std::fs;
 

@@ -11,8 +11,8 @@ use nix::libc::O_NONBLOCK;
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Broker, DONE, LISTING, Pid, REFUSED, SHELL, SOON, STARTED, piped_call, piped_frames, sluicify_bin,
-    within, word,
+    Broker, DONE, LISTING, Pid, REFUSED, Record, SHELL, SOON, STARTED, piped_call, piped_frames,
+    sluicify_bin, within, word,
 };
 
 /// A broker with a door, and the door's directory once its lanes are there.
@@ -62,11 +62,15 @@ impl Caller {
         })
     }
 
-    fn ask(door: &Path, message: &[u8]) -> Self {
+    /// Opens a lane and writes these bytes.
+    fn write(door: &Path, bytes: &[u8]) -> Self {
         let caller = Self::open(door);
-        let length = u32::try_from(message.len()).expect("short").to_le_bytes();
-        (&*caller.request).write_all(&[&length, message].concat()).expect("written");
+        (&*caller.request).write_all(bytes).expect("written");
         caller
+    }
+
+    fn ask(door: &Path, message: &[u8]) -> Self {
+        Self::write(door, &with_length(message))
     }
 
     fn frames(&self) -> Vec<(u32, Vec<u8>)> {
@@ -79,6 +83,10 @@ impl Caller {
         assert_eq!(*kind, DONE, "{frames:?}");
         word(payload).cast_signed()
     }
+}
+
+fn with_length(message: &[u8]) -> Vec<u8> {
+    [&u32::try_from(message.len()).expect("short").to_le_bytes(), message].concat()
 }
 
 fn sh(script: &str) -> Vec<u8> {
@@ -235,14 +243,63 @@ fn bytes_pass_unchanged_both_ways() {
 fn callers_that_write_nothing_half_or_too_much_hold_up_no_other() {
     let (_broker, door) = with_door(SHELL);
     let silent: Vec<_> = (0..3).map(|_| Caller::open(&door)).collect();
-    let half = Caller::open(&door);
-    (&*half.request).write_all(&[200, 0, 0, 0, 1, 2, 3]).expect("written");
-    let huge = Caller::open(&door);
-    (&*huge.request).write_all(&[0xff; 64]).expect("written");
+    let half = Caller::write(&door, &[200, 0, 0, 0, 1, 2, 3]);
+    let huge = Caller::write(&door, &[0xff; 64]);
     for status in [1, 2, 3, 4, 5] {
         assert_eq!(Caller::ask(&door, &sh(&format!("exit {status}"))).status(), status);
     }
     drop((silent, half, huge));
+}
+
+#[test]
+fn what_is_no_whole_request_is_refused_and_recorded() {
+    let (broker, door) = with_door(SHELL);
+    let refusal = |caller: &Caller| {
+        let frames = caller.frames();
+        let [(REFUSED, payload)] = &frames[..] else { panic!("{frames:?}") };
+        word(payload).cast_signed()
+    };
+    let rejects = || broker.records_of("reject").len();
+    let recorded = |count| within(SOON, "it is recorded", || (rejects() == count).then_some(()));
+    assert_eq!(refusal(&Caller::write(&door, &[0xff; 64])), -2, "no message is so long");
+    recorded(1);
+    // The message is whole in itself, and its length says that more belongs to it.
+    let call = sh("exit 0");
+    let longer = [&1000_u32.to_le_bytes()[..], &call].concat();
+    assert_eq!(refusal(&Caller::write(&door, &longer)), -2, "the rest does not come");
+    recorded(2);
+    drop(Caller::write(&door, &longer[..6]));
+    recorded(3);
+    let is_malformed = |record: &Record| record.is("reject door=fifo reason=malformed");
+    // The door may find the reply of the last one open or closed.
+    assert!(broker.records_of("reject")[..2].iter().all(is_malformed));
+    // stdout and stderr that nobody reads.
+    let lane = door.join("0");
+    let (request, reply) = within(SOON, "a lane is free", || {
+        Some((writer(&lane.join("request"))?, reader(&lane.join("reply"))))
+    });
+    (&request).write_all(&with_length(&call)).expect("written");
+    let frames = piped_frames(reply);
+    let [(REFUSED, payload)] = &frames[..] else { panic!("{frames:?}") };
+    assert_eq!(word(payload).cast_signed(), -3, "{}", String::from_utf8_lossy(&payload[4..]));
+    recorded(4);
+    assert!(broker.records_of("start").is_empty());
+}
+
+#[test]
+fn requests_whose_refusal_nobody_reads_are_recorded_each() {
+    let (broker, door) = with_door(SHELL);
+    let rejects = || broker.records_of("reject").len();
+    for count in 1..=300 {
+        let request = within(SOON, "a lane is free", || writer(&door.join("0/request")));
+        (&request).write_all(&with_length(&sh(&format!("exit {count}")))).expect("written");
+        drop(request);
+        // A lane that nobody wrote to is left without a word.
+        drop(writer(&door.join("1/request")));
+        within(SOON, "it is recorded", || (rejects() == count).then_some(()));
+    }
+    broker.record("reject door=fifo reason=fds");
+    assert_eq!(Caller::ask(&door, &sh("exit 4")).status(), 4);
 }
 
 #[test]
@@ -251,9 +308,8 @@ fn two_writers_at_once_get_one_answer_and_harm_nobody() {
     let first = Caller::open(&door);
     let second = writer(&door.join("0/request")).expect("a lock is not a wall");
     let message = sh("exit 7");
-    let length = u32::try_from(message.len()).expect("short").to_le_bytes();
-    (&second).write_all(&[&length[..], &message, &[9; 64]].concat()).expect("written");
-    (&*first.request).write_all(&[&length[..], &message].concat()).ok();
+    (&second).write_all(&[&with_length(&message)[..], &[9; 64]].concat()).expect("written");
+    (&*first.request).write_all(&with_length(&message)).ok();
     assert_eq!(first.status(), 7);
     assert_eq!(Caller::ask(&door, &sh("exit 8")).status(), 8);
 }
@@ -269,8 +325,7 @@ fn names_that_were_taken_by_links_and_files_lead_nowhere() {
         symlink(&victim, door.join("0").join(name)).expect("a link");
     }
     let message = sh("echo to-stdout; echo to-stderr >&2; exit 3");
-    let length = u32::try_from(message.len()).expect("short").to_le_bytes();
-    (&*caller.request).write_all(&[&length[..], &message].concat()).expect("written");
+    (&*caller.request).write_all(&with_length(&message)).expect("written");
     assert_eq!(caller.status(), 3, "it goes to the FIFOs that had the names");
     assert_eq!(fs::read_to_string(&victim).expect("read"), "untouched");
     // A lane that became a link to another directory: what the door removes there is a FIFO of its own.

@@ -17,6 +17,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, mkfifoat, unlinkat};
 
 use crate::limits::{LANE_READ_BYTES, MESSAGE_BYTES_MAX};
 use crate::sys;
+use crate::wire::v2::PipedRequest;
 
 /// The names of the FIFOs in a lane.
 const NAMES: [&str; 5] = ["request", "stdin", "stdout", "stderr", "reply"];
@@ -48,13 +49,14 @@ pub(super) enum LaneProgress {
     Spoilt,
 }
 
-/// A request that came through a lane.
+/// What came through a lane, as the broker is to have it.
 #[derive(Debug)]
 pub(super) struct LaneRequest {
-    /// The message, of version 2 unless its caller is mistaken.
+    /// The message, of version 2 unless its caller is mistaken; the beginning of one that is not whole.
     pub(super) message: Vec<u8>,
-    /// stdin, stdout, stderr, reply, control.
-    pub(super) descriptors: [OwnedFd; 5],
+    /// stdin, stdout, stderr, reply, control. A listing needs *reply* alone. Where one of the others is
+    /// missing, or the message is not whole, *reply* is there for the refusal, if the caller reads it.
+    pub(super) descriptors: Vec<OwnedFd>,
 }
 
 impl Lane {
@@ -116,17 +118,39 @@ impl Lane {
         is_message.then(|| length.saturating_sub(message.len()))
     }
 
-    /// The request, once it is whole. Errors: `ENXIO` (its caller does not read stdout, stderr or reply).
-    pub(super) fn into_request(self) -> io::Result<LaneRequest> {
-        let [stdout, stderr, reply] = &self.outputs;
-        let open = |handle: &OwnedFd| sys::open_again(handle.as_fd(), OFlag::O_WRONLY);
-        let descriptors = [self.stdin, open(stdout)?, open(stderr)?, open(reply)?, self.request];
-        // They were opened without waiting for the other end; a command expects descriptors that wait.
-        for descriptor in &descriptors {
-            fcntl(descriptor, FcntlArg::F_SETFL(OFlag::empty()))?;
-        }
-        Ok(LaneRequest { message: self.came[LENGTH_BYTES..].to_vec(), descriptors })
+    /// The request. `None` where nothing came.
+    pub(super) fn into_request(self) -> Option<LaneRequest> {
+        let is_whole = self.missing() == Some(0);
+        let Self { request, stdin, outputs, came, .. } = self;
+        let [stdout, stderr, reply] = outputs.map(|handle| {
+            let opened = sys::open_again(handle.as_fd(), OFlag::O_WRONLY);
+            opened.and_then(waits_again).ok()
+        });
+        let message = if is_whole { came[LENGTH_BYTES..].to_vec() } else { beginning(&came)? };
+        let needs_all = is_whole && !matches!(PipedRequest::decode(&message), Ok(PipedRequest::List(_)));
+        let descriptors = match (reply, stdout, stderr, waits_again(stdin), waits_again(request)) {
+            (Some(reply), Some(stdout), Some(stderr), Ok(stdin), Ok(control)) if needs_all => {
+                vec![stdin, stdout, stderr, reply, control]
+            }
+            (reply, ..) => reply.into_iter().collect(),
+        };
+        Some(LaneRequest { message, descriptors })
     }
+}
+
+/// Of what came without being a whole request, so little that nobody takes it for one: up to the length of
+/// the first word, of the message if any of it came. `None` where nothing came.
+fn beginning(came: &[u8]) -> Option<Vec<u8>> {
+    let (length, message) = came.split_at(came.len().min(LENGTH_BYTES));
+    let some = [message, length].into_iter().find(|bytes| !bytes.is_empty())?;
+    Some(some[..some.len().min(LENGTH_BYTES)].to_vec())
+}
+
+/// Has a descriptor wait: it was opened without waiting for the other end, and a command expects one that
+/// waits.
+fn waits_again(fd: OwnedFd) -> io::Result<OwnedFd> {
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(fd)
 }
 
 /// Makes a FIFO and gives a handle of it (`O_PATH`). Errors: another file took its name meanwhile.

@@ -14,7 +14,6 @@ use nix::unistd::{Pid, getppid, setsid};
 
 use crate::limits::{DOOR_LANES, LANE_REQUEST_MAX, SEND_WAIT};
 use crate::sys::{self, in_child};
-use crate::wire::v2::{LIST_FDS, PipedRequest};
 
 use super::lane::{Lane, LaneProgress, LaneRequest, remove_lane};
 
@@ -29,6 +28,9 @@ pub(in crate::spawn) struct DoorSetup {
 
 /// What the door tells the broker, once: its lanes can be opened.
 pub(super) const OPEN: u8 = 1;
+
+/// Of a request that cannot be sent whole: too few bytes for any request.
+const REFUSED_BYTES: usize = 4;
 
 /// A door's whole life; its result is the exit code.
 pub(in crate::spawn) fn live(setup: DoorSetup) -> u8 {
@@ -116,12 +118,15 @@ impl OpenDoor {
     fn run(&mut self, stream: BorrowedFd<'_>) -> io::Result<()> {
         loop {
             let due = self.lanes.iter().filter_map(Lane::since).min().map(|since| since + LANE_REQUEST_MAX);
-            let mut fds = vec![PollFd::new(stream, PollFlags::POLLIN)];
+            let mut fds = vec![
+                PollFd::new(stream, PollFlags::POLLIN),
+                PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
+            ];
             fds.extend(self.lanes.iter().map(|lane| PollFd::new(lane.request(), PollFlags::POLLIN)));
             sys::poll_until(&mut fds, due)?;
             let ready: Vec<_> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
-            let (is_over, ready) = (ready[0], &ready[1..]);
-            if is_over {
+            let (is_over, has_answer, ready) = (ready[0], ready[1], &ready[2..]);
+            if is_over || (has_answer && !self.drop_answer()?) {
                 return Ok(());
             }
             let now = Instant::now();
@@ -131,11 +136,10 @@ impl OpenDoor {
                 let is_late = lane.since().is_some_and(|since| since + LANE_REQUEST_MAX <= now);
                 match progress {
                     LaneProgress::Waits if !is_late => {}
-                    LaneProgress::Waits | LaneProgress::Spoilt => drop(self.replace(index)?),
-                    LaneProgress::Whole => {
+                    // The broker refuses what is no request, so that it is on record.
+                    LaneProgress::Waits | LaneProgress::Spoilt | LaneProgress::Whole => {
                         let request = self.replace(index)?.into_request();
-                        // A caller that does not read what it asks for sees its lane end.
-                        request.map(|request| self.pass_on(&request)).ok();
+                        request.iter().for_each(|request| self.pass_on(request));
                     }
                 }
             }
@@ -148,15 +152,27 @@ impl OpenDoor {
         Ok(std::mem::replace(&mut self.lanes[index], next))
     }
 
-    /// Sends the broker a request with its descriptors. One that cannot be sent is dropped, and its caller
-    /// sees the end of its pipes.
+    /// Sends the broker a request with its descriptors. Where that cannot be, because too many descriptors
+    /// are on their way or the message is too large for the kernel, it sends as much as is refused and
+    /// recorded: the message alone, or its beginning. The caller sees the end of its pipes then.
     fn pass_on(&self, request: &LaneRequest) {
         let LaneRequest { message, descriptors } = request;
-        let [stdin, stdout, stderr, reply, control] = descriptors.each_ref().map(AsFd::as_fd);
-        let is_list = matches!(PipedRequest::decode(message), Ok(PipedRequest::List(_)));
-        let all = [stdin, stdout, stderr, reply, control];
-        let sent = if is_list { &[reply; LIST_FDS][..] } else { &all[..] };
-        sys::enlarge_send_buffer(self.connection.as_fd(), message.len()).ok();
-        sys::send_patiently(self.connection.as_fd(), message, sent, Some(Instant::now() + SEND_WAIT)).ok();
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let beginning = &message[..message.len().min(REFUSED_BYTES)];
+        let until = Some(Instant::now() + SEND_WAIT);
+        let connection = self.connection.as_fd();
+        sys::enlarge_send_buffer(connection, message.len()).ok();
+        let tries = [(&message[..], &descriptors[..]), (message, &[]), (beginning, &[])];
+        tries.iter().any(|(bytes, fds)| sys::send_patiently(connection, bytes, fds, until).is_ok());
+    }
+
+    /// Receives an answer that is nobody's: callers have theirs on *reply*, and one who does not read it gets
+    /// none. Gives false where the broker has closed the connection.
+    fn drop_answer(&self) -> io::Result<bool> {
+        let mut start = [0; 1];
+        match sys::receive_now(self.connection.as_fd(), &mut start) {
+            Err(source) if source.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            received => Ok(received? > 0),
+        }
     }
 }
