@@ -8,21 +8,7 @@ use std::sync::Arc;
 use crate::limits::SOCKET_WAITING_BYTES_MAX;
 use crate::sys::Locked;
 
-/// A call that wants a place: it counts against its rule and its socket.
-pub(super) trait Candidate {
-    /// The rule, by which running calls are counted.
-    fn rule(&self) -> &Arc<str>;
-    /// Calls of the rule that may run at once.
-    fn rule_limit(&self) -> Option<u32>;
-    /// Calls of the socket that may run at once.
-    fn socket_limit(&self) -> u32;
-    /// Bytes of memory that the call takes while it waits.
-    fn bytes(&self) -> usize;
-    /// Notes that there is no place for the call now.
-    fn note_wait(&mut self);
-    /// Tells the caller, once, that the call waits, because so many calls run as `limit` allows.
-    fn tell_wait(&mut self, limit: u32);
-}
+use super::candidate::Candidate;
 
 /// The order in which calls came: of two that wait for a place, the earlier one gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,15 +124,16 @@ impl<G: Candidate> Admission<G> {
         !self.places.lock().waiting.is_empty()
     }
 
-    /// Returns the call with a place when it may run now. Otherwise the call waits, until a thread whose call
-    /// is over runs it.
-    pub(super) fn enter(&self, candidate: G) -> Option<(RunSlot, G)> {
+    /// Returns the call with a place when it may run now. Otherwise `watch` is called with it, and the call
+    /// waits, until a thread whose call is over runs it.
+    pub(super) fn enter(&self, candidate: G, watch: impl FnOnce(&G)) -> Option<(RunSlot, G)> {
         let mut places = self.places.lock();
         places.turns += 1;
         let turn = ArrivalOrder(places.turns);
         if places.has_room(&candidate) {
             return Some((places.take(turn, &candidate), candidate));
         }
+        watch(&candidate);
         places.wait(turn, candidate);
         None
     }
@@ -158,11 +145,12 @@ impl<G: Candidate> Admission<G> {
         places.next()
     }
 
-    /// Takes back the place of a call that needs another one. The call waits for it in its old turn. Returns
-    /// the first call that may run, which may be this call.
-    pub(super) fn trade(&self, ticket: &RunSlot, candidate: G) -> NextCandidate<G> {
+    /// Takes back the place of a call that needs another one. `watch` is called with the call, which waits
+    /// for its place in its old turn. Returns the first call that may run, which may be this call.
+    pub(super) fn trade(&self, ticket: &RunSlot, candidate: G, watch: impl FnOnce(&G)) -> NextCandidate<G> {
         let mut places = self.places.lock();
         places.give_back(ticket);
+        watch(&candidate);
         places.wait(ticket.turn, candidate);
         places.next()
     }
@@ -177,6 +165,15 @@ impl<G: Candidate> Admission<G> {
         let mut places = self.places.lock();
         let at = places.waiting.iter().position(|(_, candidate)| is_wanted(candidate))?;
         places.waiting.remove(at)
+    }
+
+    /// Takes out the waiting calls whose callers have left.
+    pub(super) fn take_left(&self) -> Vec<G> {
+        let mut places = self.places.lock();
+        let (left, waiting): (VecDeque<_>, _) =
+            std::mem::take(&mut places.waiting).into_iter().partition(|(_, candidate)| candidate.has_left());
+        places.waiting = waiting;
+        left.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
     /// Tells the callers of waiting calls, those of version 2, which limit is full.
@@ -289,10 +286,18 @@ mod tests {
         fn note_wait(&mut self) {
             self.waited = true;
         }
+        fn has_left(&self) -> bool {
+            self.number >= LEFT
+        }
         fn tell_wait(&mut self, limit: u32) {
             self.told = Some(limit);
         }
     }
+
+    /// The first number of calls whose callers have left.
+    const LEFT: u32 = 1000;
+
+    fn unwatched(_: &Name) {}
 
     /// A call of a socket for two calls at once.
     fn candidate(rule: &str, rule_limit: Option<u32>) -> Name {
@@ -325,9 +330,9 @@ mod tests {
     #[test]
     fn a_socket_over_its_limit_makes_the_next_one_wait() {
         let admission = Admission::new(8);
-        let first = placed(admission.enter(candidate("a", None)));
-        placed(admission.enter(candidate("a", None)));
-        assert!(admission.enter(candidate("b", None)).is_none());
+        let first = placed(admission.enter(candidate("a", None), unwatched));
+        placed(admission.enter(candidate("a", None), unwatched));
+        assert!(admission.enter(candidate("b", None), unwatched).is_none());
         let (ticket, next) = admission.leave(&first).placed.expect("it waited");
         assert!(*next.rule == *"b" && next.waited);
         assert!(admission.leave(&ticket).placed.is_none());
@@ -335,12 +340,27 @@ mod tests {
     }
 
     #[test]
+    fn who_has_left_is_taken_out_and_the_others_keep_their_turns() {
+        let admission = Admission::new(8);
+        let first = placed(admission.enter(numbered("a", 1, 0), unwatched));
+        let mut watched = Vec::new();
+        for number in [1, LEFT, 2, LEFT + 1] {
+            admission.enter(numbered("a", 1, number), |waiting| watched.push(waiting.number));
+        }
+        assert_eq!(watched, [1, LEFT, 2, LEFT + 1]);
+        let left: Vec<_> = admission.take_left().iter().map(|left| left.number).collect();
+        assert_eq!(left, [LEFT, LEFT + 1]);
+        assert_eq!(number(&admission.leave(&first)), (Some(1), false));
+        assert_eq!(admission.turn_out().len(), 1);
+    }
+
+    #[test]
     fn who_waits_is_told_the_limit_that_is_full() {
         let admission = Admission::new(8);
-        placed(admission.enter(candidate("a", Some(1))));
-        assert!(admission.enter(candidate("a", Some(1))).is_none());
-        placed(admission.enter(candidate("b", None)));
-        assert!(admission.enter(candidate("b", None)).is_none());
+        placed(admission.enter(candidate("a", Some(1)), unwatched));
+        assert!(admission.enter(candidate("a", Some(1)), unwatched).is_none());
+        placed(admission.enter(candidate("b", None), unwatched));
+        assert!(admission.enter(candidate("b", None), unwatched).is_none());
         admission.tell_waiting();
         let told: Vec<_> = admission.turn_out().iter().map(|waiting| waiting.told).collect();
         assert_eq!(told, [Some(1), Some(2)]);
@@ -349,9 +369,9 @@ mod tests {
     #[test]
     fn a_rule_at_its_limit_does_not_hold_up_another() {
         let admission = Admission::new(8);
-        let first = placed(admission.enter(candidate("a", Some(1))));
-        assert!(admission.enter(candidate("a", Some(1))).is_none());
-        let other = placed(admission.enter(candidate("b", None)));
+        let first = placed(admission.enter(candidate("a", Some(1)), unwatched));
+        assert!(admission.enter(candidate("a", Some(1)), unwatched).is_none());
+        let other = placed(admission.enter(candidate("b", None), unwatched));
         assert!(admission.leave(&other).placed.is_none());
         assert!(admission.leave(&first).placed.is_some_and(|(_, next)| *next.rule == *"a"));
     }
@@ -360,8 +380,8 @@ mod tests {
     fn a_rule_runs_as_many_as_its_limit_and_no_more_whoever_leaves() {
         let admission = Admission::new(100);
         let mut running: Vec<_> =
-            (0..3).map(|number| placed(admission.enter(numbered("a", 3, number)))).collect();
-        (3..20).for_each(|number| assert!(admission.enter(numbered("a", 3, number)).is_none()));
+            (0..3).map(|number| placed(admission.enter(numbered("a", 3, number), unwatched))).collect();
+        (3..20).for_each(|number| assert!(admission.enter(numbered("a", 3, number), unwatched).is_none()));
         for number in 3..20 {
             let NextCandidate { placed: Some((ticket, next)), others: false } =
                 admission.leave(&running.remove(0))
@@ -371,26 +391,26 @@ mod tests {
             assert_eq!(next.number, number, "in the order in which they came");
             running.push(ticket);
             assert_eq!(admission.running(), 3);
-            assert!(admission.enter(numbered("a", 3, 99)).is_none(), "the rule is full");
+            assert!(admission.enter(numbered("a", 3, 99), unwatched).is_none(), "the rule is full");
             admission.take_out(|candidate| candidate.number == 99).expect("it waits");
         }
         running.iter().for_each(|ticket| assert!(admission.leave(ticket).placed.is_none()));
         assert_eq!(admission.running(), 0);
-        placed(admission.enter(numbered("a", 1, 20)));
-        assert!(admission.enter(numbered("a", 1, 21)).is_none(), "the count begins anew");
+        placed(admission.enter(numbered("a", 1, 20), unwatched));
+        assert!(admission.enter(numbered("a", 1, 21), unwatched).is_none(), "the count begins anew");
     }
 
     #[test]
     fn a_call_that_must_wait_again_keeps_its_turn() {
         let admission = Admission::new(8);
-        let full = placed(admission.enter(numbered("old", 1, 0)));
-        let taken = placed(admission.enter(numbered("new", 1, 1)));
-        assert!(admission.enter(numbered("old", 1, 2)).is_none());
-        assert!(admission.enter(numbered("new", 1, 3)).is_none());
+        let full = placed(admission.enter(numbered("old", 1, 0), unwatched));
+        let taken = placed(admission.enter(numbered("new", 1, 1), unwatched));
+        assert!(admission.enter(numbered("old", 1, 2), unwatched).is_none());
+        assert!(admission.enter(numbered("new", 1, 3), unwatched).is_none());
         let (ticket, first) = admission.leave(&full).placed.expect("it waited");
         assert_eq!(first.number, 2);
         assert_eq!(
-            number(&admission.trade(&ticket, numbered("new", 1, 2))),
+            number(&admission.trade(&ticket, numbered("new", 1, 2), unwatched)),
             (None, false),
             "that rule is full"
         );
@@ -400,19 +420,19 @@ mod tests {
     #[test]
     fn a_place_that_is_given_back_goes_to_the_call_that_it_fits() {
         let admission = Admission::new(8);
-        let full = placed(admission.enter(numbered("old", 1, 0)));
-        placed(admission.enter(numbered("new", 1, 1)));
-        (2..4).for_each(|number| assert!(admission.enter(numbered("old", 1, number)).is_none()));
+        let full = placed(admission.enter(numbered("old", 1, 0), unwatched));
+        placed(admission.enter(numbered("new", 1, 1), unwatched));
+        (2..4).for_each(|number| assert!(admission.enter(numbered("old", 1, number), unwatched).is_none()));
         let (ticket, first) = admission.leave(&full).placed.expect("it waited");
         assert_eq!(first.number, 2);
-        assert_eq!(number(&admission.trade(&ticket, numbered("new", 1, 2))), (Some(3), false));
+        assert_eq!(number(&admission.trade(&ticket, numbered("new", 1, 2), unwatched)), (Some(3), false));
     }
 
     #[test]
     fn limits_that_rise_let_in_all_that_they_allow() {
         let admission = Admission::new(8);
-        placed(admission.enter(numbered("a", 1, 0)));
-        (1..5).for_each(|number| assert!(admission.enter(numbered("a", 1, number)).is_none()));
+        placed(admission.enter(numbered("a", 1, 0), unwatched));
+        (1..5).for_each(|number| assert!(admission.enter(numbered("a", 1, number), unwatched).is_none()));
         while let Some((turn, old)) = admission.take_out(|candidate| candidate.rule_limit == Some(1)) {
             admission.put_back(turn, Name { rule_limit: Some(3), ..old });
         }
@@ -448,7 +468,7 @@ mod tests {
     #[test]
     fn a_socket_at_which_many_wait_has_no_thread_to_spare_for_connections() {
         let admission: Admission<Name> = Admission::new(1);
-        (0..3).for_each(|_| drop(admission.enter(candidate("a", None))));
+        (0..3).for_each(|_| drop(admission.enter(candidate("a", None), unwatched)));
         assert_eq!(admission.begin_thread(1), SpareThreads::None, "one waits, and there is room for one");
         assert_eq!(admission.begin_waiting_thread(1), SpareThreads::Last);
         assert_eq!(admission.begin_waiting_thread(1), SpareThreads::None);
@@ -466,8 +486,8 @@ mod tests {
             (SOCKET_WAITING_BYTES_MAX, SpareThreads::None),
         ] {
             let admission: Admission<Name> = Admission::new(256);
-            (0..2).for_each(|_| drop(admission.enter(candidate("a", None))));
-            assert!(admission.enter(candidate(&"b".repeat(bytes), None)).is_none(), "it waits");
+            (0..2).for_each(|_| drop(admission.enter(candidate("a", None), unwatched)));
+            assert!(admission.enter(candidate(&"b".repeat(bytes), None), unwatched).is_none(), "it waits");
             assert_eq!(admission.begin_thread(1), spare, "{bytes}");
         }
     }

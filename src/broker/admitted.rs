@@ -7,9 +7,9 @@ use crate::audit::Caller;
 use crate::ids::ClaimedWord;
 use crate::limits::DECISIONS_MAX;
 use crate::refusal::Refusal;
-use crate::rules::{MatchedRule, MissReason, Policy};
+use crate::rules::{HangupAction, MatchedRule, MissReason, Policy};
 
-use super::admission::Candidate;
+use super::candidate::Candidate;
 use super::client_request::ClientRequest;
 use super::disk::Disk;
 use super::events::BrokerEvents;
@@ -65,6 +65,10 @@ impl Candidate for AdmittedCall {
 
     fn note_wait(&mut self) {
         self.allowed.waited = true;
+    }
+
+    fn has_left(&self) -> bool {
+        self.allowed.matched.rule.settings.on_hangup == HangupAction::Kill && self.client.connection.is_over()
     }
 
     fn tell_wait(&mut self, limit: u32) {

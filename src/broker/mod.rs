@@ -9,6 +9,7 @@ mod adapters;
 mod admission;
 mod admitted;
 mod call;
+mod candidate;
 mod client_request;
 mod closing;
 mod closing_queue;

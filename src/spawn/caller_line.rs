@@ -4,6 +4,7 @@
 use std::os::fd::BorrowedFd;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::Signal;
 
 use crate::sys;
@@ -42,6 +43,11 @@ impl<'a> CallerLine<'a> {
     pub fn hangup(self) -> PollFd<'a> {
         let events = if self.is_piped { sys::SENDER_DONE } else { PollFlags::empty() };
         PollFd::new(self.fd, events)
+    }
+
+    /// The same for an epoll, which reports the hangup of a connection in any case as well.
+    pub fn departure(self) -> EpollFlags {
+        if self.is_piped { EpollFlags::EPOLLRDHUP } else { EpollFlags::empty() }
     }
 
     /// Ready when the caller wants something. A second request of version 1 stays unread.

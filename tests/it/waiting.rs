@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use crate::harness::{Broker, Reply, Running, Setup, Status, Traced, frame};
+use crate::harness::{
+    Broker, Piped, Record, Reply, Running, SOON, Setup, Status, Traced, frame, many_in_flight, within,
+};
 
 const SHELL: &str = "/bin/sh -c #script\n  allow_any = script\n";
 const ECHO: &str = "/bin/echo #n\n  n = [a-z0-9]+\n";
@@ -139,6 +141,81 @@ fn nobody_who_waits_is_forgotten_over_many_reloads() {
     }
     calls.into_iter().for_each(|call| drop(call.wait().exited(0).printed("done\n")));
     assert_eq!(broker.records_of("exit status=0").len(), 120);
+}
+
+/// More than wait at a socket.
+const CROWD: usize = 300;
+
+/// One call runs, and others wait for its place and leave: the socket serves another rule.
+fn with_a_crowd_that_left(crowd: impl FnOnce(&Broker)) {
+    let _many = many_in_flight();
+    let broker = Broker::new(&format!("{SHELL}  max_calls = 1\n\n{ECHO}")).start();
+    let holder = holding(&broker);
+    let (descriptors, threads) = (broker.descriptors(), broker.threads());
+    crowd(&broker);
+    broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
+    let reject = broker.record("reject reason=hangup status=-10");
+    assert_eq!(reject.argv(), ["/bin/sh", "-c", "echo ran"]);
+    let counted = |reject: &Record| reject.get("count").as_u64().unwrap_or(1);
+    within(SOON, "all are on record", || {
+        let rejects = broker.records_of("reject reason=hangup");
+        (rejects.iter().map(counted).sum::<u64>() == CROWD as u64).then_some(())
+    });
+    broker.comes_back_to(descriptors, threads);
+    assert_eq!(broker.records_of("start").len(), 2, "nothing of theirs ran");
+    let_go(holder);
+}
+
+#[test]
+fn who_leaves_while_it_waits_is_put_out_at_once() {
+    with_a_crowd_that_left(|broker| {
+        (0..CROWD).for_each(|_| broker.begin_sh("echo ran").hang_up());
+    });
+}
+
+#[test]
+fn who_leaves_while_it_waits_is_put_out_at_once_in_version_2() {
+    with_a_crowd_that_left(|broker| {
+        let connection = Piped::open(&broker.socket());
+        (0..CROWD).for_each(|_| drop(connection.ask(&["/bin/sh", "-c", "echo ran"])));
+    });
+}
+
+#[test]
+fn who_only_says_that_nothing_more_comes_is_not_put_out() {
+    let broker = Broker::new(&format!("{SHELL}  max_calls = 1\n\n{ECHO}")).start();
+    let holder = holding(&broker);
+    let mut calls: Vec<_> = (0..3).map(|_| broker.begin_sh("echo later")).collect();
+    calls.iter_mut().for_each(|call| call.close_sending());
+    broker.call(["/bin/echo", "a"]).exited(0);
+    assert!(calls.iter_mut().all(|call| !call.is_answered()));
+    let_go(holder);
+    calls.into_iter().for_each(|call| drop(call.wait().exited(0).printed("later\n")));
+}
+
+#[test]
+fn a_call_that_may_outlive_its_caller_keeps_its_turn_until_its_rule_changes() {
+    let rules = |hangup| format!("{SHELL}  max_calls = 1\n  on_hangup = {hangup}\n\n{ECHO}");
+    let broker = Broker::new(&rules("keep")).start();
+    let holder = holding(&broker);
+    let mut kept = broker.begin_sh("echo kept");
+    let connection = Piped::open(&broker.socket());
+    let mut asked = connection.ask(&["/bin/sh", "-c", "echo kept"]);
+    (asked.control, asked.stdin) = (None, None);
+    kept.hang_up();
+    broker.call(["/bin/echo", "a"]).exited(0);
+    let_go(holder);
+    kept.outputs_end();
+    assert_eq!(asked.status(), 0);
+    assert_eq!(asked.output(), "kept\n");
+    let holder = holding(&broker);
+    let mut left = broker.begin_sh("echo ran");
+    left.hang_up();
+    broker.call(["/bin/echo", "a"]).exited(0);
+    assert!(broker.records_of("reject").is_empty());
+    put_in_force(&broker, &format!("defaults:\n  logfile = @DIR@/audit/manifest.jsonl\n\n{}", rules("kill")));
+    broker.record("reject reason=hangup");
+    let_go(holder);
 }
 
 /// Of a directory that the caller cannot write, with a link that it can.

@@ -44,6 +44,7 @@ impl EventWork for CallWork {
         let has_worked = match IncomingEvent::decode(event.data()) {
             IncomingEvent::Listener(index) => self.accept(index),
             IncomingEvent::Connection(number) => self.hear(number),
+            IncomingEvent::Departure(index) => self.put_out(index),
             IncomingEvent::Work => self.catch_up(),
         };
         if has_worked {
@@ -125,6 +126,12 @@ impl CallWork {
         slot.pass_on();
         answer(&self.0, slot.socket, connection);
         true
+    }
+
+    /// Puts out a call that waits for a place, and whose caller has left.
+    fn put_out(&self, index: usize) -> bool {
+        self.0.incoming.note_unhandled(index);
+        self.handle_waiting(index)
     }
 
     /// Looks after the calls that wait for a place at a socket, if the socket has a thread to spare.

@@ -176,6 +176,23 @@ impl Incoming {
         self.epoll.modify(descriptor, &mut once(event))
     }
 
+    /// Watches a descriptor, whether it was watched before or not.
+    fn arm_or_add(&self, descriptor: BorrowedFd<'_>, mut event: EpollEvent) -> nix::Result<()> {
+        match self.epoll.modify(descriptor, &mut event) {
+            Err(Errno::ENOENT) => self.epoll.add(descriptor, event),
+            watched => watched,
+        }
+    }
+
+    /// Has an event tell when the caller of a call that begins to wait for its place has left. Where the
+    /// kernel does not allow one more watch, that is seen when the place comes. Takes no lock, so that it can
+    /// be called under that of the socket's admission.
+    pub(in crate::broker) fn watch_departure(&self, connection: &Connection) {
+        let event = IncomingEvent::Departure(connection.socket()).encode();
+        let flags = connection.caller().departure() | EpollFlags::EPOLLONESHOT;
+        self.arm_or_add(connection.as_fd(), EpollEvent::new(flags, event)).ok();
+    }
+
     /// Watches a connection on which nothing was sent yet. It is refused when it is silent for too long.
     /// Errors: the kernel does not allow one more watch; the connection is closed.
     pub(super) fn watch_silent(&self, connection: Connection, now: Instant) -> io::Result<()> {
@@ -212,12 +229,7 @@ impl Incoming {
         }
         let number = state.pending.add_idle(index, connection);
         let idle = state.pending.get(number).expect("it was added just now");
-        let event = IncomingEvent::Connection(number);
-        let watched = match self.arm(idle.as_fd(), event) {
-            Err(Errno::ENOENT) => self.epoll.add(idle, once(event)),
-            watched => watched,
-        };
-        if let Err(errno) = watched {
+        if let Err(errno) = self.arm_or_add(idle.as_fd(), once(IncomingEvent::Connection(number))) {
             let idle = state.pending.take_idle(number);
             drop(state);
             drop(idle);
@@ -251,8 +263,13 @@ impl Incoming {
 
     /// Has a thread look after the waiting calls of a socket.
     pub(in crate::broker) fn need_handling(&self, index: usize) {
-        self.state.lock().unhandled.insert(index);
+        self.note_unhandled(index);
         self.work.wake();
+    }
+
+    /// Notes that the waiting calls of a socket are to be looked after.
+    pub(super) fn note_unhandled(&self, index: usize) {
+        self.state.lock().unhandled.insert(index);
     }
 
     /// Whether the waiting calls of a socket are to be looked after, and no thread does so yet.

@@ -9,6 +9,8 @@ pub(super) enum IncomingEvent {
     Listener(usize),
     /// A message on this connection, by its number, or its caller's departure.
     Connection(u64),
+    /// The departure of a caller whose call waits for its place at this socket.
+    Departure(usize),
 }
 
 /// The subject of an event at the main thread's epoll.
@@ -24,8 +26,10 @@ pub(super) enum MainEvent {
     Incoming,
 }
 
-/// The first number for connections. Below it are the listeners, behind the variant without data.
+/// The first number for connections. Below it are the listeners, behind the variant without data, and from
+/// [`FIRST_DEPARTURE`] on the departures.
 const FIRST_CONNECTION: u64 = 1 << 32;
+const FIRST_DEPARTURE: u64 = 1 << 31;
 
 impl IncomingEvent {
     /// The event as a number.
@@ -34,6 +38,7 @@ impl IncomingEvent {
             Self::Work => 0,
             Self::Listener(index) => 1 + index as u64,
             Self::Connection(number) => FIRST_CONNECTION + number,
+            Self::Departure(index) => FIRST_DEPARTURE + index as u64,
         }
     }
 
@@ -42,9 +47,14 @@ impl IncomingEvent {
         match word {
             0 => Self::Work,
             FIRST_CONNECTION.. => Self::Connection(word - FIRST_CONNECTION),
-            _ => Self::Listener(usize::try_from(word - 1).expect("as many listeners as descriptors")),
+            FIRST_DEPARTURE.. => Self::Departure(index(word - FIRST_DEPARTURE)),
+            _ => Self::Listener(index(word - 1)),
         }
     }
+}
+
+fn index(word: u64) -> usize {
+    usize::try_from(word).expect("as many listeners as descriptors")
 }
 
 impl MainEvent {
@@ -71,7 +81,9 @@ mod tests {
     #[test]
     fn decode_undoes_encode() {
         let events = [IncomingEvent::Work, IncomingEvent::Listener(0), IncomingEvent::Listener(999)];
-        for event in events.into_iter().chain([IncomingEvent::Connection(0), IncomingEvent::Connection(7)]) {
+        let numbered = [IncomingEvent::Connection(0), IncomingEvent::Connection(7)];
+        let departures = [IncomingEvent::Departure(0), IncomingEvent::Departure(999)];
+        for event in events.into_iter().chain(numbered).chain(departures) {
             assert_eq!(IncomingEvent::decode(event.encode()), event);
         }
         for event in [MainEvent::Signal, MainEvent::Wake, MainEvent::Nursery, MainEvent::Incoming] {

@@ -46,7 +46,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
         }
     };
     let (policy, is_told_of_waits) = (allowed.policy.clone(), client.connection.is_line());
-    match socket.admission.enter(AdmittedCall { client, allowed }) {
+    match socket.admission.enter(AdmittedCall { client, allowed }, watch_departure(broker)) {
         Some((ticket, admitted)) => take_turns(broker, socket, ticket, admitted),
         None => {
             if is_told_of_waits {
@@ -78,7 +78,23 @@ fn watch_on(broker: &Broker, client: ClientRequest) {
     }
 }
 
-/// Looks at the calls that wait for a place: under the rules in force now they may be refused, or run.
+/// Watches the caller of a call that begins to wait for its place.
+fn watch_departure(broker: &Broker) -> impl FnOnce(&AdmittedCall) {
+    |admitted| broker.incoming.watch_departure(&admitted.client.connection)
+}
+
+/// Refuses the waiting calls whose callers have left.
+fn put_out_left(broker: &Broker, socket: &ServedSocket) {
+    let left = socket.admission.take_left();
+    left.iter().for_each(|admitted| refuse(broker, socket, &admitted.client, &Refusal::Left));
+    if !left.is_empty() {
+        broker.note_change();
+        broker.offer_thread(socket);
+    }
+}
+
+/// Looks at the calls that wait for a place: under the rules in force now, or because their callers have
+/// left, they may be refused, or run.
 pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
     while let Some((turn, mut admitted)) =
         socket.admission.take_out(|admitted| admitted.allowed.is_outdated(&socket.rules))
@@ -91,6 +107,7 @@ pub(in crate::broker) fn attend(broker: &Broker, socket: &ServedSocket) {
         }
         broker.note_change();
     }
+    put_out_left(broker, socket);
     if broker.events.is_stopping() {
         return socket.admission.turn_out().iter().for_each(|admitted| turn_out(broker, socket, admitted));
     }
@@ -109,7 +126,7 @@ fn take_turns(broker: &Broker, socket: &ServedSocket, mut ticket: RunSlot, mut a
         broker.note_change();
         let next = match execute(broker, socket, admitted) {
             None => socket.admission.leave(&ticket),
-            Some(other) => socket.admission.trade(&ticket, other),
+            Some(other) => socket.admission.trade(&ticket, other, watch_departure(broker)),
         };
         broker.note_change();
         if next.others {
