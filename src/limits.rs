@@ -121,7 +121,7 @@ pub const SOCKET_WAITING_BYTES_MAX: usize = 4 << 20;
 /// ones stay in the kernel's backlog.
 pub const PENDING_CONNECTIONS_MAX: usize = 4096;
 /// Connections of one socket between two requests, which may stay for ever; with as many, or as take half of
-/// the room for connections, the socket accepts no further connection.
+/// the room for connections, the socket closes one for each that comes.
 pub const SOCKET_IDLE_MAX: usize = 2048;
 /// Connections of one socket that are still to be closed, because there are descriptors in them; with as
 /// many, the socket accepts no further connection.

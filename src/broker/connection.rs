@@ -196,6 +196,12 @@ impl Connection {
         drop(sys::send_patiently(self.as_fd(), bytes, &[], Some(Instant::now())));
     }
 
+    /// Lets no more messages in, and says whether one is there. It stays there.
+    pub(super) fn has_last_message(&self) -> bool {
+        self.stop_receiving();
+        sys::peek(self.as_fd(), 0).is_ok_and(|message| message.is_some())
+    }
+
     /// Lets no more messages in, and returns how many messages wait behind the first one, as far as they are
     /// counted. Messages without descriptors are taken out.
     pub(super) fn count_rest(&self) -> usize {

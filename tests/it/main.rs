@@ -48,6 +48,7 @@ mod scope;
 mod sink;
 mod sluicify;
 mod small;
+mod staying;
 mod stdio;
 mod stop;
 mod terminal;

@@ -11,8 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::{
     Broker, Capability, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status,
-    few_in_flight, many_in_flight, needs, needs_capability, needs_root, piped_call, piped_frames, within,
-    word,
+    needs, needs_capability, needs_root, piped_call, within, word,
 };
 
 fn connect(broker: &Broker) -> Piped {
@@ -395,43 +394,6 @@ fn a_message_over_one_mebibyte_is_refused_once_and_ends_its_connection() {
     assert_eq!(connection.0.reply(), Reply::Closed);
     assert_eq!(broker.records_of("reject").len(), 1);
     assert_eq!(connect(&broker).ask(&sh("exit 5")).status(), 5);
-}
-
-#[test]
-fn connections_that_stay_take_no_thread_and_are_heard_again() {
-    let _many = many_in_flight();
-    let broker = Broker::new(&format!("defaults:\n  max_calls = 2\n\n{SHELL}")).start();
-    broker.sh("true").exited(0);
-    let threads = broker.threads();
-    let connections: Vec<_> = (0..100).map(|_| connect(&broker)).collect();
-    for round in 0..3 {
-        let asked: Vec<_> = connections.iter().map(|connection| connection.ask(&sh("exit 3"))).collect();
-        assert!(asked.iter().all(|asked| asked.status() == 3), "round {round}");
-    }
-    // They end after they had nothing to do for 5 s.
-    broker.comes_back_to(None, threads);
-    assert!(connections.iter().all(|connection| connection.ask(&sh("exit 4")).status() == 4));
-}
-
-#[test]
-fn connections_that_stay_leave_others_in_the_backlog_until_they_end() {
-    let _few = few_in_flight();
-    let rules = "defaults:\n  max_calls = 1\n\n/bin/echo a\n";
-    // Room for some 180 connections, half of which may stay.
-    let broker = Broker::new(rules).under(&["prlimit", "--nofile=500:500", "--"]).start();
-    let caller = || {
-        let connection = connect(&broker);
-        let reply = connection.begin_list(0);
-        (connection, reply)
-    };
-    let callers: Vec<_> = (0..300).map(|_| caller()).collect();
-    for (number, (connection, reply)) in callers.into_iter().enumerate() {
-        assert!(matches!(&piped_frames(reply)[..], [(LISTING, _)]), "{number}");
-        assert!(broker.descriptors().is_none_or(|open| open < 350), "{number}: all are accepted at once");
-        drop(connection);
-    }
-    broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
-    assert!(!broker.said().contains("cannot take more callers"), "{}", broker.said());
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl CallWork {
     }
 
     /// Whether a connection may be accepted at a socket. Where it is full, a connection that was silent for
-    /// a while is refused to make room.
+    /// a while is refused to make room, or one that is idle is closed.
     fn may_accept(&self, index: usize) -> bool {
         loop {
             match self.0.incoming.admit(index, Instant::now()) {
@@ -110,7 +110,15 @@ impl CallWork {
                 Admittance::Denied => return false,
                 Admittance::InPlaceOf(silent) if silent.is_readable() => self.0.incoming.leave_ready(silent),
                 Admittance::InPlaceOf(silent) => refuse_silent(&self.0, silent, &Refusal::Crowded),
+                Admittance::InPlaceOfIdle(idle) => self.close_idle(idle),
             }
+        }
+    }
+
+    /// Closes an idle connection, unless a request came just now, which is the last one there.
+    fn close_idle(&self, idle: Connection) {
+        if idle.has_last_message() {
+            self.0.incoming.leave_ready(idle);
         }
     }
 

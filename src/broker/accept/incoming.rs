@@ -22,6 +22,7 @@ use crate::broker::events::BrokerEvents;
 use crate::limits::{ACCEPT_BACKOFF, EXHAUSTED_QUIET, SILENCE_CROWDED, SILENCE_MAX, STOP_CALLERS_MAX};
 use crate::sys::{self, Locked, Wakeup};
 
+use super::idle::ConnectionOwner;
 use super::pending::{ClosingCount, PendingConnections, Room, SilentConnection};
 use super::token::IncomingEvent;
 
@@ -68,6 +69,8 @@ pub(super) enum Admittance {
     Granted,
     /// Not before this connection is gone, which has been silent for longest.
     InPlaceOf(Connection),
+    /// Not before this connection is gone, which is idle.
+    InPlaceOfIdle(Connection),
     Denied,
 }
 
@@ -125,6 +128,11 @@ impl Incoming {
                 let oldest = state.pending.oldest_at(index).map(|(number, _)| number);
                 if let Some(silent) = oldest.and_then(|number| state.pending.take_silent(number)) {
                     return Admittance::InPlaceOf(silent.connection);
+                }
+            }
+            Room::Idle => {
+                if let Some(idle) = state.pending.take_first_idle(index) {
+                    return Admittance::InPlaceOfIdle(idle);
                 }
             }
             Room::Full => {}
@@ -227,7 +235,8 @@ impl Incoming {
             self.add_last(&mut state, connection);
             return Ok(());
         }
-        let number = state.pending.add_idle(index, connection);
+        let owner = owner_of(&connection);
+        let number = state.pending.add_idle(index, connection, owner);
         let idle = state.pending.get(number).expect("it was added just now");
         if let Err(errno) = self.arm_or_add(idle.as_fd(), once(IncomingEvent::Connection(number))) {
             let idle = state.pending.take_idle(number);
@@ -423,6 +432,13 @@ impl IncomingState {
     fn has_work(&self, index: usize) -> bool {
         self.unhandled.contains(&index) || self.pending.ready().contains(&index)
     }
+}
+
+/// Whose connection it is where room has to be made; `None` for a door's, which is nobody else's.
+fn owner_of(connection: &Connection) -> Option<ConnectionOwner> {
+    let (user, process) =
+        connection.connector().map_or((u32::MAX, 0), |connector| (connector.uid, connector.pid));
+    (!connection.is_door()).then_some(ConnectionOwner { user, process })
 }
 
 /// One event, after which its descriptor is not watched.

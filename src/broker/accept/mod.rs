@@ -5,6 +5,7 @@
 
 pub(super) mod call_work;
 pub(super) mod event_loop;
+pub(super) mod idle;
 pub(super) mod incoming;
 pub(super) mod pending;
 pub(super) mod thread_pool;

@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use crate::limits::SOCKET_IDLE_MAX;
 
+use super::idle::{ConnectionOwner, IdleConnections};
+
 /// All connections that wait.
 #[derive(Debug)]
 pub(super) struct PendingConnections<C> {
     /// By number, and so by age: the first one is the first to run out of time.
     silent: BTreeMap<u64, SilentConnection<C>>,
-    /// By number, each with its socket.
-    idle: BTreeMap<u64, (usize, C)>,
+    idle: BTreeMap<u64, IdleConnection<C>>,
     queues: Vec<SocketQueue<C>>,
     /// The sockets that have ready connections.
     ready: BTreeSet<usize>,
@@ -33,11 +34,21 @@ pub(super) struct SilentConnection<C> {
     pub(super) since: Instant,
 }
 
+/// A connection on which a request was answered.
+#[derive(Debug)]
+pub(super) struct IdleConnection<C> {
+    pub(super) connection: C,
+    socket: usize,
+    /// `None` for one that is never closed to make room.
+    owner: Option<ConnectionOwner>,
+}
+
 /// The connections of one socket.
 #[derive(Debug)]
 struct SocketQueue<C> {
     silent: BTreeSet<u64>,
-    idle: usize,
+    /// Those that may be closed to make room.
+    idle: IdleConnections,
     ready: VecDeque<C>,
 }
 
@@ -48,7 +59,9 @@ pub(super) enum Room {
     Free,
     /// There is room once a silent connection is gone.
     Crowded,
-    /// There is none, because of connections that are not silent.
+    /// There is room once an idle connection is gone.
+    Idle,
+    /// There is none, because of connections that are neither.
     Full,
 }
 
@@ -64,7 +77,11 @@ pub(super) struct ClosingCount {
 impl<C> PendingConnections<C> {
     /// An empty set for so many sockets, with room for so many connections in all.
     pub(super) fn new(sockets: usize, room: usize) -> Self {
-        let queue = || SocketQueue { silent: BTreeSet::new(), idle: 0, ready: VecDeque::new() };
+        let queue = || SocketQueue {
+            silent: BTreeSet::new(),
+            idle: IdleConnections::default(),
+            ready: VecDeque::new(),
+        };
         let shared_out = if sockets > 1 { room / 2 } else { 0 };
         Self {
             silent: BTreeMap::new(),
@@ -82,20 +99,18 @@ impl<C> PendingConnections<C> {
     pub(super) fn room(&self, socket: usize, closing: ClosingCount) -> Room {
         let SocketQueue { silent, idle, ready } = &self.queues[socket];
         let is_free = self.count + closing.all < self.common
-            || silent.len() + idle + ready.len() + closing.here < self.share;
-        if *idle >= self.idle_max() {
-            Room::Full
-        } else if is_free {
-            Room::Free
-        } else if silent.is_empty() {
-            Room::Full
-        } else {
-            Room::Crowded
+            || silent.len() + idle.len() + ready.len() + closing.here < self.share;
+        match (is_free, silent.is_empty()) {
+            _ if idle.len() >= self.idle_max() => Room::Idle,
+            (true, _) => Room::Free,
+            (false, false) => Room::Crowded,
+            (false, true) if idle.len() > 0 => Room::Idle,
+            (false, true) => Room::Full,
         }
     }
 
-    /// The idle connections with which a socket accepts no further ones: they may stay for ever, so they must
-    /// leave room for others.
+    /// The idle connections with which a socket closes one for each that comes: they may stay for ever, so
+    /// they must leave room for others.
     fn idle_max(&self) -> usize {
         SOCKET_IDLE_MAX.min(self.common / 2).max(1)
     }
@@ -108,11 +123,11 @@ impl<C> PendingConnections<C> {
         number
     }
 
-    /// Adds an idle connection, and returns its number.
-    pub(super) fn add_idle(&mut self, socket: usize, connection: C) -> u64 {
+    /// Adds an idle connection, and returns its number. Without an owner it is never closed to make room.
+    pub(super) fn add_idle(&mut self, socket: usize, connection: C, owner: Option<ConnectionOwner>) -> u64 {
         let number = self.count_in();
-        self.idle.insert(number, (socket, connection));
-        self.queues[socket].idle += 1;
+        self.idle.insert(number, IdleConnection { connection, socket, owner });
+        owner.into_iter().for_each(|owner| self.queues[socket].idle.add(owner, number));
         number
     }
 
@@ -133,14 +148,15 @@ impl<C> PendingConnections<C> {
     /// The silent or idle connection of this number.
     pub(super) fn get(&self, number: u64) -> Option<&C> {
         let silent = self.silent.get(&number).map(|silent| &silent.connection);
-        silent.or_else(|| self.idle.get(&number).map(|(_, connection)| connection))
+        silent.or_else(|| self.idle.get(&number).map(|idle| &idle.connection))
     }
 
     /// Makes a silent or idle connection a ready one, because a message is there or its caller left. Returns
     /// its socket, if it was silent or idle.
     pub(super) fn hear(&mut self, number: u64) -> Option<usize> {
         let silent = self.take_silent(number).map(|silent| (silent.socket, silent.connection));
-        let (socket, connection) = silent.or_else(|| self.take_idle(number))?;
+        let idle = |idle: IdleConnection<C>| (idle.socket, idle.connection);
+        let (socket, connection) = silent.or_else(|| self.take_idle(number).map(idle))?;
         self.add_ready(socket, connection);
         Some(socket)
     }
@@ -153,12 +169,18 @@ impl<C> PendingConnections<C> {
         Some(silent)
     }
 
-    /// Takes out an idle connection, with its socket.
-    pub(super) fn take_idle(&mut self, number: u64) -> Option<(usize, C)> {
+    /// Takes out an idle connection.
+    pub(super) fn take_idle(&mut self, number: u64) -> Option<IdleConnection<C>> {
         let idle = self.idle.remove(&number)?;
-        self.queues[idle.0].idle -= 1;
+        idle.owner.into_iter().for_each(|owner| self.queues[idle.socket].idle.remove(owner, number));
         self.count -= 1;
         Some(idle)
+    }
+
+    /// Takes out the idle connection of a socket that is the first to go where there are too many.
+    pub(super) fn take_first_idle(&mut self, socket: usize) -> Option<C> {
+        let number = self.queues[socket].idle.first_to_go()?;
+        self.take_idle(number).map(|idle| idle.connection)
     }
 
     /// The number of a silent or idle connection, if there is one.
@@ -252,13 +274,16 @@ mod tests {
         assert_eq!((pending.count, pending.oldest_at(0).is_none()), (0, true));
     }
 
+    const OWNER: Option<ConnectionOwner> = Some(ConnectionOwner { user: 1, process: 2 });
+
     #[test]
     fn idle_connections_are_never_the_oldest_and_leave_half_of_the_room() {
         let mut pending = pending(1, 6);
-        let numbers: Vec<_> = ["a", "b", "c"].into_iter().map(|idle| pending.add_idle(0, idle)).collect();
-        assert_eq!((pending.room(0, NONE), pending.oldest().is_none()), (Room::Full, true));
+        let numbers: Vec<_> =
+            ["a", "b", "c"].into_iter().map(|idle| pending.add_idle(0, idle, OWNER)).collect();
+        assert_eq!((pending.room(0, NONE), pending.oldest().is_none()), (Room::Idle, true));
         pending.add_silent(0, "d", Instant::now());
-        assert_eq!(pending.room(0, NONE), Room::Full, "a silent connection that left would be no help");
+        assert_eq!(pending.room(0, NONE), Room::Idle, "a silent connection that left would be no help");
         assert_eq!(pending.hear(numbers[1]), Some(0));
         assert_eq!((pending.room(0, NONE), pending.pop(0)), (Room::Free, Some("b")));
         while let Some(number) = pending.first() {
@@ -266,5 +291,22 @@ mod tests {
         }
         let all: Vec<_> = std::iter::from_fn(|| pending.pop(0)).collect();
         assert_eq!((all, pending.count), (vec!["d", "a", "c"], 0));
+    }
+
+    #[test]
+    fn idle_connections_make_room_one_after_the_other() {
+        let mut pending = pending(2, 8);
+        for idle in ["door", "a", "b", "c"] {
+            pending.add_idle(0, idle, OWNER.filter(|_| idle != "door"));
+        }
+        assert_eq!(pending.room(0, NONE), Room::Idle, "more than half");
+        assert_eq!((pending.take_first_idle(0), pending.take_first_idle(0)), (Some("a"), Some("b")));
+        assert_eq!((pending.count, pending.room(0, NONE)), (2, Room::Free));
+        (0..2).for_each(|_| pending.add_ready(1, "d"));
+        (0..2).for_each(|_| pending.add_ready(0, "d"));
+        assert_eq!(pending.room(0, NONE), Room::Idle, "nobody is silent");
+        pending.add_silent(0, "e", Instant::now());
+        assert_eq!(pending.room(0, NONE), Room::Crowded);
+        assert_eq!((pending.take_first_idle(0), pending.take_first_idle(0)), (Some("c"), None));
     }
 }

@@ -146,24 +146,31 @@ fn idle_connections_are_not_due_and_silent_ones_are() {
 }
 
 #[test]
-fn a_socket_with_too_many_idle_connections_leaves_others_in_the_backlog() {
-    let site = Site::new(2);
-    let (idle, connection) = site.caller();
-    site.watch_idle(connection);
-    let _waits = site.connect();
-    assert_eq!(site.event(), Some(IncomingEvent::Listener(0)));
-    assert!(matches!(site.incoming.admit(0, Instant::now()), Admittance::Denied));
-    site.incoming.watch_listener(0);
-    site.incoming.note_spare_thread(0);
-    assert_eq!(
-        (site.event(), site.incoming.due()),
-        (None, None),
-        "no thread looks there, and nothing is due"
-    );
+fn a_socket_with_too_many_idle_connections_closes_the_first_of_them() {
+    let site = Site::new(4);
+    let [(first, one), (second, two)] = [site.caller(), site.caller()];
+    site.watch_idle(one);
+    site.watch_idle(two);
+    let Admittance::InPlaceOfIdle(idle) = site.incoming.admit(0, Instant::now()) else { panic!() };
+    assert!(!idle.has_last_message());
     drop(idle);
-    drop(site.heard());
-    assert_eq!(site.event(), Some(IncomingEvent::Listener(0)));
+    assert!(is_closed(&first) && !is_closed(&second));
     assert!(matches!(site.incoming.admit(0, Instant::now()), Admittance::Granted));
+}
+
+#[test]
+fn a_request_that_came_just_now_is_the_last_one_of_its_connection() {
+    let site = Site::new(2);
+    let (caller, far) = sys::pair().expect("a socket pair");
+    sys::pass_credentials(far.as_fd()).expect("credentials on");
+    sys::never_wait(far.as_fd()).expect("a flag");
+    let connection = Connection::new(far, 0, site.closing.clone());
+    let send = || sys::send(caller.as_fd(), b"a", &[]);
+    send().expect("sent");
+    assert!(connection.has_last_message());
+    assert_eq!(send().expect_err("nothing more comes in").kind(), ErrorKind::BrokenPipe);
+    sys::discard(connection.as_fd()).expect("it stayed there");
+    assert!(!connection.has_last_message());
 }
 
 #[test]
