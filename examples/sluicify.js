@@ -7,6 +7,7 @@
 //   const { outcome, code, signal } = await made.result;
 
 const { spawn } = require('node:child_process');
+const fs = require('node:fs');
 const os = require('node:os');
 
 /**
@@ -22,13 +23,14 @@ const os = require('node:os');
 
 /**
  * Has the broker at `socket` run a command. Throws a TypeError for what is no command line.
- * @param {string} socket a path, or `-` for `$SLUICE_FD` or `$SLUICE_SOCKET`
+ * @param {string|number} socket a path, the number of a connected descriptor, or `-` for `$SLUICE_FD`, else
+ *   `$SLUICE_SOCKET`
  * @param {string[]} argv the program and its words
  * @param {object} [options] stdin, stdout, stderr: as of `child_process.spawn` ('pipe', 'ignore', 'inherit', a
  *   stream, a descriptor); signal: an AbortSignal that ends the call; sluicify: the client's path
- * @returns {{stdin: ?Writable, stdout: ?Readable, stderr: ?Readable, kill: function, result: Promise<Outcome>}}
- *   the streams that are 'pipe'; kill(signal = 'SIGTERM') ends the call by SIGTERM, SIGHUP and SIGKILL, and
- *   forwards other signals
+ * @returns {{stdin: ?Writable, stdout: ?Readable, stderr: ?Readable, kill: function, keepAlive: function,
+ *   result: Promise<Outcome>}} the streams that are 'pipe'; kill(signal = 'SIGTERM') ends the call by SIGTERM, SIGHUP
+ *   and SIGKILL, and forwards other signals; keepAlive(false) has node not wait for the call
  */
 function call(socket, argv, options = {}) {
   if (!Array.isArray(argv) || argv.length === 0 || !argv.every((word) => typeof word === 'string')) {
@@ -38,10 +40,11 @@ function call(socket, argv, options = {}) {
   if (signal?.aborted) {
     // Nothing is started, so there are no streams either.
     const result = Promise.resolve(outcomeOf('', { code: null, name: 'SIGKILL' }, null, true));
-    return { stdin: null, stdout: null, stderr: null, kill: () => false, result };
+    return { stdin: null, stdout: null, stderr: null, kill: () => false, keepAlive: () => {}, result };
   }
-  const words = ['--status-fd', '3', socket, '--', ...argv];
-  const child = spawn(sluicify, words, { stdio: [stdin, stdout, stderr, 'pipe'] });
+  const { name, passed, env } = broker(socket);
+  const words = ['--status-fd', '3', name, '--', ...argv];
+  const child = spawn(sluicify, words, { stdio: [stdin, stdout, stderr, 'pipe', ...passed], env });
   let line = '';
   child.stdio[3].setEncoding('utf8').on('data', (text) => { line += text; });
   // The client's death, of whatever kind, is to the broker its caller's end.
@@ -65,8 +68,25 @@ function call(socket, argv, options = {}) {
     stdout: child.stdout,
     stderr: child.stderr,
     kill: (name = 'SIGTERM') => child.kill(name),
+    keepAlive: (isKept) => [child, child.stdio[3]].forEach((it) => (isKept ? it.ref() : it.unref())),
     result,
   };
+}
+
+// How a client finds the broker: its argument, and the connection that is open here, if there is one. What starts
+// with node inherits no descriptor that is not passed, whatever `$SLUICE_FD` says.
+function broker(socket) {
+  const isNumber = typeof socket === 'number';
+  const number = isNumber ? socket : Number(process.env.SLUICE_FD || NaN);
+  const name = isNumber ? '-' : socket;
+  try {
+    fs.fstatSync(number);
+  } catch {
+    return { name, passed: [], env: isNumber ? { ...process.env, SLUICE_FD: String(number) } : process.env };
+  }
+  const env = { ...process.env, SLUICE_FD: '4' };
+  if (isNumber) delete env.SLUICE_SOCKET;
+  return { name, passed: [number], env };
 }
 
 function outcomeOf(line, ended, failure, isAborted) {
@@ -83,13 +103,15 @@ function outcomeOf(line, ended, failure, isAborted) {
 
 /**
  * What may be called: the rules of REFERENCE.md, "The listing as JSON". Rejects with an Error that has `code`.
- * @param {string} socket as of `call`
+ * @param {string|number} socket as of `call`
  * @param {object} [options] sluicify: the client's path
  * @returns {Promise<object[]>}
  */
 function list(socket, { sluicify = 'sluicify' } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(sluicify, ['--list', socket, '--json'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const { name, passed, env } = broker(socket);
+    const stdio = ['ignore', 'pipe', 'pipe', 'ignore', ...passed];
+    const child = spawn(sluicify, ['--list', name, '--json'], { stdio, env });
     let [text, said] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (data) => { text += data; });
     child.stderr.setEncoding('utf8').on('data', (data) => { said += data; });

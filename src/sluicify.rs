@@ -33,13 +33,15 @@ use crate::text::{quoted, visible};
 use crate::wire::v2::{CallEnd, ListFormat};
 use crate::wire::{Explanation, Malformed, Status};
 
-use advice::AskedCall;
 use arguments::CallerCommand;
 use call::{CallResult, RunningCall, say};
 use door::DoorFailure;
-use outcome::{CallerOutcome, OutcomeKind, OutcomeWriter};
-use place::ask_at;
+use outcome::{OutcomeWriter, UNREACHED};
 use shims::{ListedPrograms, ShimReport, make_links};
+
+pub use advice::AskedCall;
+pub use outcome::{CallerOutcome, OutcomeKind};
+pub use place::{AskedPlace, PlaceVariables, ask_at};
 
 /// The text that `--help` prints.
 const HELP: &str = "\
@@ -73,9 +75,6 @@ const USAGE: &str = "sluicify SOCKET [--] CMD [ARGS...], or sluicify --list SOCK
 const USAGE_ERROR: u8 = 2;
 /// Exit code for a broker's [`Status::TIMEOUT`], as timeout(1) has it.
 const TIMED_OUT: u8 = 124;
-/// Exit code when no broker was asked: no broker's status maps to it, and timeout(1) and env(1) exit with it
-/// when they fail themselves.
-const UNREACHED: u8 = 125;
 /// Exit code when a program that this process was to become could not be started, as of env(1).
 const NOT_STARTED: u8 = 126;
 /// Exit code when there is no such program.
@@ -130,9 +129,10 @@ fn call(socket: &OsStr, words: &[OsString], status_fd: Option<&OsStr>) -> u8 {
         Ok(outcomes) => outcomes,
         Err(problem) => return complain(USAGE_ERROR, &format!("{problem}; nothing was sent")),
     };
-    let called = ask_at(socket, |place, address| call_on(&AskedCall { place, words }, address));
+    let variables = PlaceVariables::of_environment();
+    let called = ask_at(socket, &variables, |place, address| call_on(&AskedCall { place, words }, address));
     let (outcome, message) = called.unwrap_or_else(|problem| {
-        let outcome = CallerOutcome::error(UNREACHED, problem.clone());
+        let outcome = CallerOutcome::unreached(problem.clone());
         (outcome, Some(problem))
     });
     if let Some(message) = message {
@@ -167,7 +167,9 @@ fn call_on(asked: &AskedCall<'_>, address: BrokerAddress) -> Result<(CallerOutco
     }
 }
 
-fn ended(
+/// The outcome of a call that is over by the broker's word, with a message for a person. Errors: nothing was
+/// asked.
+pub fn ended(
     asked: &AskedCall<'_>,
     end: CallEnd,
     call: Option<u64>,
@@ -180,7 +182,12 @@ fn ended(
     Ok((CallerOutcome { kind, code, signal, status: None, call, reason: None }, None))
 }
 
-fn failed(asked: &AskedCall<'_>, failure: &CallFailure) -> Result<(CallerOutcome, Option<String>), String> {
+/// The outcome of a call, or a request for the listing, that failed, with a message for a person. Errors:
+/// nothing was asked.
+pub fn failed(
+    asked: &AskedCall<'_>,
+    failure: &CallFailure,
+) -> Result<(CallerOutcome, Option<String>), String> {
     let (code, message) = (exit_code(failure), asked.advice(failure));
     let outcome = match failure {
         CallFailure::Refused(status, why) => {
@@ -217,7 +224,7 @@ fn list(socket: &OsStr, format: ListFormat) -> u8 {
 
 /// The listing. Errors: the exit code, and a message.
 fn listing(socket: &OsStr, format: ListFormat) -> Result<String, (u8, String)> {
-    let asked = ask_at(socket, |place, address| {
+    let asked = ask_at(socket, &PlaceVariables::of_environment(), |place, address| {
         let asked = AskedCall { place, words: &[] };
         match ask_listing(&asked, address, format) {
             Ok(text) => Ok(Ok(text)),

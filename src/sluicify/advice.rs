@@ -17,11 +17,11 @@ use super::unreached;
 
 /// The request that this process makes, to be named in the messages.
 #[derive(Debug)]
-pub(super) struct AskedCall<'a> {
+pub struct AskedCall<'a> {
     /// Where the broker is asked.
-    pub(super) place: &'a AskedPlace,
+    pub place: &'a AskedPlace,
     /// The command line; empty for the listing.
-    pub(super) words: &'a [OsString],
+    pub words: &'a [OsString],
 }
 
 impl AskedCall<'_> {

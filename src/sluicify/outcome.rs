@@ -14,38 +14,54 @@ use super::json::json_string;
 
 /// How a call ended, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OutcomeKind {
+pub enum OutcomeKind {
+    /// It exited.
     Exited,
+    /// A signal ended it.
     Signaled,
+    /// Its rule's timeout ended it.
     Timeout,
+    /// It did not run, or not to its end, by the broker's word.
     Refused,
+    /// There is no word of the broker.
     Error,
 }
 
+/// Exit code when no broker was asked: no broker's status maps to it, and timeout(1) and env(1) exit with it
+/// when they fail themselves.
+pub(super) const UNREACHED: u8 = 125;
+
 /// The outcome of a call.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct CallerOutcome {
-    pub(super) kind: OutcomeKind,
+pub struct CallerOutcome {
+    /// How the call ended, in one word.
+    pub kind: OutcomeKind,
     /// The exit code of this process.
-    pub(super) code: u8,
+    pub code: u8,
     /// The signal that ended the command.
-    pub(super) signal: Option<i32>,
+    pub signal: Option<i32>,
     /// The broker's status, if it is one of its own.
-    pub(super) status: Option<Status>,
+    pub status: Option<Status>,
     /// The number of the call in the records.
-    pub(super) call: Option<u64>,
+    pub call: Option<u64>,
     /// The reason of an end that is not the command's.
-    pub(super) reason: Option<String>,
+    pub reason: Option<String>,
 }
 
 impl CallerOutcome {
     /// An end that this process found by itself.
-    pub(super) fn error(code: u8, reason: String) -> Self {
+    pub fn error(code: u8, reason: String) -> Self {
         let (kind, reason) = (OutcomeKind::Error, Some(reason));
         Self { kind, code, signal: None, status: None, call: None, reason }
     }
 
-    fn line(&self) -> String {
+    /// The outcome where no broker could be asked.
+    pub fn unreached(reason: String) -> Self {
+        Self::error(UNREACHED, reason)
+    }
+
+    /// The outcome as `--status-fd` has it.
+    pub fn line(&self) -> String {
         let outcome = match self.kind {
             OutcomeKind::Exited => "exited",
             OutcomeKind::Signaled => "signaled",

@@ -20,7 +20,7 @@ pub(super) const SOCKET_VARIABLE: &str = "SLUICE_SOCKET";
 
 /// The place where a broker is asked, as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AskedPlace {
+pub enum AskedPlace {
     /// A socket's path.
     Socket(PathBuf),
     /// A descriptor that the environment names.
@@ -55,22 +55,39 @@ impl AskedPlace {
     }
 }
 
+/// What the environment of a sandbox says of its broker.
+#[derive(Clone, Debug, Default)]
+pub struct PlaceVariables {
+    /// `$SLUICE_FD`: the number of a connection that is open.
+    pub descriptor: Option<OsString>,
+    /// `$SLUICE_SOCKET`: the path of a socket, or a gate's directory.
+    pub socket: Option<OsString>,
+}
+
+impl PlaceVariables {
+    /// Those of this process.
+    pub(super) fn of_environment() -> Self {
+        Self { descriptor: variable(DESCRIPTOR_VARIABLE), socket: variable(SOCKET_VARIABLE) }
+    }
+}
+
 /// Asks at the places that the argument SOCKET stands for, until one of them can be asked. `ask` gives an
-/// error, as a message, where nothing could be asked. It has to be called before this process opens
-/// descriptors of its own. Errors: the messages of all places, or that there is none.
-pub(super) fn ask_at<T>(
+/// error, as a message, where nothing could be asked. Errors: the messages of all places, or that there is
+/// none.
+pub fn ask_at<T>(
     socket: &OsStr,
+    variables: &PlaceVariables,
     ask: impl Fn(&AskedPlace, BrokerAddress) -> Result<T, String>,
 ) -> Result<T, String> {
     let at_path = |path: PathBuf| {
-        if path.is_dir() { ask_in(&path, &ask) } else { ask_socket(path, &ask) }
+        if path.is_dir() { ask_in(&path, variables, &ask) } else { ask_socket(path, &ask) }
     };
     if socket != "-" {
         return at_path(socket.into());
     }
-    let descriptor = variable(DESCRIPTOR_VARIABLE).map(|number| inherited(&number));
+    let descriptor = variables.descriptor.as_deref().map(inherited);
     let descriptor = descriptor.map(|found| found.and_then(|(place, address)| ask(&place, address)));
-    match (descriptor, variable(SOCKET_VARIABLE)) {
+    match (descriptor, &variables.socket) {
         (None, None) => Err(format!(
             "no broker is named here: neither ${DESCRIPTOR_VARIABLE} nor ${SOCKET_VARIABLE} is set; what starts a sandbox \
              with a gate sets one of them"
@@ -94,6 +111,7 @@ fn ask_socket<T>(
 /// door; or at the one door of a FIFO door's own directory. Errors: what each said.
 fn ask_in<T>(
     gate: &Path,
+    variables: &PlaceVariables,
     ask: &impl Fn(&AskedPlace, BrokerAddress) -> Result<T, String>,
 ) -> Result<T, String> {
     let through = |door: PathBuf| ask(&AskedPlace::Door(door.clone()), BrokerAddress::Fifo(door));
@@ -101,7 +119,7 @@ fn ask_in<T>(
         return through(gate.to_owned());
     }
     let mut said = Vec::new();
-    let descriptor = variable(DESCRIPTOR_VARIABLE).map(|number| inherited(&number));
+    let descriptor = variables.descriptor.as_deref().map(inherited);
     if let Some(asked) = descriptor.map(|found| found.and_then(|(place, address)| ask(&place, address))) {
         match asked {
             Err(why) => said.push(format!("the connection: {why}")),
@@ -133,14 +151,16 @@ pub(super) fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 
-/// The connection behind a descriptor that this process was started with.
+/// A copy of the connection behind a descriptor that this process was started with. It has to be open before
+/// this process opens descriptors of its own: their numbers could be meant by mistake.
 fn inherited(number: &OsStr) -> Result<(AskedPlace, BrokerAddress), String> {
     let problem =
         |what: &str| format!("${DESCRIPTOR_VARIABLE} is {}, {what}", quoted(&number.to_string_lossy()));
     let number = number.to_str().and_then(|number| number.parse().ok());
     let number: i32 = number.ok_or_else(|| problem("and not a descriptor's number"))?;
-    let socket = sys::adopt_open(number)
-        .map_err(|_| problem("and no such descriptor is open: a program on the way here closed it"))?;
+    let copy = (number > 2).then(|| sys::copy_descriptor(number).ok()).flatten();
+    let socket =
+        copy.ok_or_else(|| problem("and no such descriptor is open: a program on the way here closed it"))?;
     if !may_be_brokers(&socket) {
         return Err(problem("and that descriptor is no connection to a broker"));
     }

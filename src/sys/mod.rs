@@ -36,7 +36,7 @@ mod unfit_stdio;
 mod wakeup;
 mod xattr;
 
-pub use adopt::{adopt_descriptor, adopt_open};
+pub use adopt::{adopt_descriptor, adopt_open, copy_descriptor};
 pub use allocate::allocate;
 pub use clone_vm::{ChildMemory, ChildSlots, clone_sibling};
 pub use connect::{connect, connect_stream, enlarge_send_buffer, is_unread, receive_into, unconnected};

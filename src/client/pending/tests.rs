@@ -228,6 +228,19 @@ fn signals_come_out_of_control_and_its_end_is_the_callers() {
 }
 
 #[test]
+fn a_caller_that_hangs_up_hears_the_end_all_the_same() {
+    let peer = Peer::new();
+    let mut request = call(peer.address()).expect("it is sent");
+    let broker = peer.asked();
+    let taken = sys::receive(broker.as_fd(), 4096).expect("a request");
+    let [.., reply, control] = &taken.descriptors[..] else { panic!("five descriptors") };
+    assert!(request.hang_up() && !request.hang_up() && !request.forward(Signal::SIGINT));
+    assert_eq!(sys::read(control.as_fd(), &mut [0; 8]).expect("the end"), 0);
+    write(reply, &end(7));
+    assert_eq!(events(Ok(request)), "ended 7 9us");
+}
+
+#[test]
 fn a_connection_carries_many_requests_at_once() {
     let peer = Peer::new();
     let shared = SharedConnection::open(&peer.path).expect("it listens");

@@ -26,6 +26,18 @@ fn packages_keep_the_lengths_of_functions_files_and_comments() {
     none(&complaints);
 }
 
+#[test]
+fn packages_have_no_unsafe_code_of_their_own() {
+    let mut complaints = Vec::new();
+    for source in package_files() {
+        let word = format!("un{}", "safe ");
+        let marked = source.lines().filter(|(_, line)| !is_comment(line) && line.contains(&word));
+        let marked = marked.filter(|(_, line)| !line.contains("reason = "));
+        complaints.extend(marked.map(|(number, line)| format!("{}:{number}: {line}", source.path)));
+    }
+    none(&complaints);
+}
+
 /// The names of the dependencies in a table of a manifest.
 fn dependencies(manifest: &str) -> BTreeSet<&str> {
     let tables = manifest.split("\n[").filter(|table| {

@@ -1,0 +1,5 @@
+//! What the linker is told of a library that node loads.
+
+fn main() {
+    napi_build::setup();
+}
