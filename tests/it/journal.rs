@@ -327,13 +327,17 @@ fn a_journal_that_takes_an_entry_now_and_then_is_waited_for_once() {
         broker.said().contains("cannot write the journal").then_some(())
     };
     assert!(found(SOON, is_full).is_some(), "{}", broker.said());
-    let (began, mut room) = (Instant::now(), [0; 1 << 16]);
-    for _ in 0..20 {
-        journal.0.recv(&mut room).expect("its queue is full");
-        broker.sh("true").exited(0);
-    }
-    let took = began.elapsed();
-    assert!(took < Duration::from_millis(1500), "20 calls took {took:?}");
+    let round = || {
+        let (began, mut room) = (Instant::now(), [0; 1 << 16]);
+        for _ in 0..20 {
+            journal.0.recv(&mut room).expect("its queue is full");
+            broker.sh("true").exited(0);
+        }
+        began.elapsed()
+    };
+    // With a wait for every call a round takes 2 s and more; without, a busy machine may take long for some.
+    let rounds: Vec<_> = (0..4).map(|_| round()).collect();
+    assert!(rounds.iter().any(|took| *took < Duration::from_millis(1500)), "20 calls took {rounds:?}");
     assert_eq!(broker.said().matches("cannot write the journal").count(), 1, "{}", broker.said());
 }
 

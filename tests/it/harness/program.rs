@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::skip::is_root;
 
 /// The deadline of a program that only reads and prints.
-const PROGRAM_MAX: &str = "60";
+const PROGRAM_MAX: &str = "120";
 
 /// How a program ended, and what it said.
 #[derive(Debug)]
