@@ -37,23 +37,28 @@ function call(socket, argv, options = {}) {
     throw new TypeError('argv is an array of at least one string');
   }
   const { stdin = 'pipe', stdout = 'pipe', stderr = 'pipe', signal, sluicify = 'sluicify' } = options;
-  if (signal?.aborted) {
-    // Nothing is started, so there are no streams either.
-    const result = Promise.resolve(outcomeOf('', { code: null, name: 'SIGKILL' }, null, true));
-    return { stdin: null, stdout: null, stderr: null, kill: () => false, keepAlive: () => {}, result };
-  }
+  if (signal?.aborted) return notStarted({ code: null, name: 'SIGKILL' }, null, true);
   const { name, passed, env } = broker(socket);
   const words = ['--status-fd', '3', name, '--', ...argv];
-  const child = spawn(sluicify, words, { stdio: [stdin, stdout, stderr, 'pipe', ...passed], env });
+  let child;
+  try {
+    child = spawn(sluicify, words, { stdio: [stdin, stdout, stderr, 'pipe', ...passed], env });
+  } catch (error) {
+    // Node throws some failures of the system, and what cannot be an argument as a TypeError.
+    if (error instanceof TypeError) throw error;
+    return notStarted(null, error, false);
+  }
+  // Where descriptors are used up, there is no stream, and an 'error' comes.
+  const report = child.stdio?.[3];
   let line = '';
-  child.stdio[3].setEncoding('utf8').on('data', (text) => { line += text; });
+  report?.setEncoding('utf8').on('data', (text) => { line += text; });
   // The client's death, of whatever kind, is to the broker its caller's end.
   const abort = () => child.kill('SIGKILL');
   signal?.addEventListener('abort', abort, { once: true });
   const result = new Promise((resolve) => {
     let failure = null;
     let ended = null;
-    let isRead = false;
+    let isRead = !report;
     const settle = () => {
       if (!isRead || (!ended && !failure)) return;
       signal?.removeEventListener('abort', abort);
@@ -61,14 +66,14 @@ function call(socket, argv, options = {}) {
     };
     child.on('error', (error) => { failure ??= error; settle(); });
     child.on('exit', (code, name) => { ended = { code, name }; settle(); });
-    child.stdio[3].on('close', () => { isRead = true; settle(); });
+    report?.on('close', () => { isRead = true; settle(); });
   });
   return {
-    stdin: child.stdin,
-    stdout: child.stdout,
-    stderr: child.stderr,
+    stdin: child.stdin ?? null,
+    stdout: child.stdout ?? null,
+    stderr: child.stderr ?? null,
     kill: (name = 'SIGTERM') => child.kill(name),
-    keepAlive: (isKept) => [child, child.stdio[3]].forEach((it) => (isKept ? it.ref() : it.unref())),
+    keepAlive: (isKept) => [child, report].forEach((it) => (isKept ? it?.ref() : it?.unref())),
     result,
   };
 }
@@ -87,6 +92,12 @@ function broker(socket) {
   const env = { ...process.env, SLUICE_FD: '4' };
   if (isNumber) delete env.SLUICE_SOCKET;
   return { name, passed: [number], env };
+}
+
+/** A call without a client, and so without streams. */
+function notStarted(ended, failure, isAborted) {
+  const result = Promise.resolve(outcomeOf('', ended, failure, isAborted));
+  return { stdin: null, stdout: null, stderr: null, kill: () => false, keepAlive: () => {}, result };
 }
 
 function outcomeOf(line, ended, failure, isAborted) {
@@ -113,9 +124,10 @@ function list(socket, { sluicify = 'sluicify' } = {}) {
     const stdio = ['ignore', 'pipe', 'pipe', 'ignore', ...passed];
     const child = spawn(sluicify, ['--list', name, '--json'], { stdio, env });
     let [text, said] = ['', ''];
-    child.stdout.setEncoding('utf8').on('data', (data) => { text += data; });
-    child.stderr.setEncoding('utf8').on('data', (data) => { said += data; });
     child.on('error', reject);
+    // There are no streams where descriptors are used up.
+    child.stdout?.setEncoding('utf8').on('data', (data) => { text += data; });
+    child.stderr?.setEncoding('utf8').on('data', (data) => { said += data; });
     child.on('close', (code) => {
       if (code !== 0) return reject(Object.assign(new Error(said.trim()), { code }));
       try {

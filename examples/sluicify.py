@@ -30,6 +30,7 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
+import fcntl
 import io
 import json
 import os
@@ -39,6 +40,7 @@ import socket as sockets
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from subprocess import DEVNULL, PIPE, STDOUT, CalledProcessError, TimeoutExpired
@@ -59,9 +61,9 @@ USAGE_ERROR, UNREACHED, UNANSWERED = 2, 125, 135
 WORDS_MAX, WORD_BYTES_MAX, MESSAGE_BYTES_MAX, FRAME_BYTES_MAX = 256, 16384, 1 << 20, 1 << 20
 LISTING_BYTES_MAX, REASON_BYTES_MAX, BLOCK_BYTES = 1 << 16, 1024, 1 << 18
 # Seconds: from the loss of a call to the broker's word on it; between tries that no event tells the time of;
-# for a call that was given up to end, which the broker grants 2 s after TERM; that a signal waits for a start;
-# that this program stays for the end of a call that it hung up.
-ANSWER_WAIT, RETRY, END_WAIT, HELD, LEAVE_WAIT = 1.0, 0.005, 5.0, 0.3, 3.0
+# for a call that was given up to end, which the broker grants 2 s after TERM; that this program stays for the end
+# of a call that it hung up.
+ANSWER_WAIT, RETRY, END_WAIT, LEAVE_WAIT = 1.0, 0.005, 5.0, 3.0
 # A connection is asked again once for each: a broker of version 1, one that left, and the next one.
 TRIES = 3
 
@@ -254,6 +256,13 @@ def _frame(kind: int, payload: bytes) -> Optional[Frame]:
     return Frame(kind, _text(payload)) if kind == LISTING else None
 
 
+def _numbered(reason: str) -> Tuple[Optional[int], str]:
+    """The call's number at the beginning of a refusal's reason, and the reason after it."""
+    first, _, rest = reason.partition(": ")
+    number = first[5:]
+    return (int(number), rest) if first.startswith("call ") and number.isdecimal() else (None, reason)
+
+
 def _text(data: bytes) -> str:
     try:
         return data.decode()
@@ -405,23 +414,25 @@ class Connection:
     `version` is the protocol's that its broker speaks; None until that is known."""
 
     def __init__(self, socket: Union[None, int, str, os.PathLike[str]] = None):
+        self._broker: Optional[sockets.socket] = None
+        self._path: Optional[str] = None
         if socket is None:
-            socket = _from_environment()
-        self._path = None if isinstance(socket, int) else os.fspath(socket)
+            self._broker, self._path = _from_environment()
+        elif isinstance(socket, int):
+            self._broker = _handed_in(socket)
+        else:
+            self._path = os.fspath(socket)
         self.version: Optional[int] = None
         self._lock = threading.Lock()
-        self._broker: Optional[sockets.socket] = None
-        self._earlier: list[sockets.socket] = []
-        if isinstance(socket, int):
-            # A sandbox may forbid to ask a descriptor what it is, so it is said, and not asked.
-            own = os.dup(socket)
-            self._broker = sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, fileno=own)
+        # The requests that wait for their answer on each connection; an earlier one is closed after its last.
+        self._waiting: dict[sockets.socket, int] = {}
 
     def close(self) -> None:
         """Closes the connection. Calls that have begun go on; one that has not is lost."""
-        for broker in (*self._earlier, *([self._broker] if self._broker else [])):
+        with self._lock:
+            brokers, self._broker = [*self._waiting, *([self._broker] if self._broker else [])], None
+        for broker in brokers:
             broker.close()
-        self._earlier, self._broker = [], None
 
     def __enter__(self) -> Connection:
         return self
@@ -430,15 +441,26 @@ class Connection:
         self.close()
 
     def _reach(self) -> Steps:
-        """The shared connection."""
-        if self._broker is None:
-            made = yield from self._connect()
-            with self._lock:
-                if self._broker is None:
-                    self._broker = made
-                else:
-                    made.close()
-        return self._broker
+        """The shared connection, for a request that calls `_release` when it has its answer."""
+        made = (yield from self._connect()) if self._broker is None else None
+        with self._lock:
+            if self._broker is None:
+                self._broker, made = made, None
+            broker = self._broker
+            self._waiting[broker] = self._waiting.get(broker, 0) + 1
+        if made is not None:
+            made.close()
+        return broker
+
+    def _release(self, broker: sockets.socket) -> None:
+        with self._lock:
+            self._waiting[broker] -= 1
+            is_last = self._waiting[broker] == 0
+            if is_last:
+                del self._waiting[broker]
+            is_earlier = broker is not self._broker
+        if is_last and is_earlier:
+            broker.close()
 
     def _connect(self) -> Steps:
         """A new connection."""
@@ -468,7 +490,6 @@ class Connection:
         """Has the next call connect anew; others may still wait on this one."""
         with self._lock:
             if self._path is not None and self._broker is broker:
-                self._earlier.append(broker)
                 self._broker = None
 
     def _answer(self, broker: sockets.socket) -> Steps:
@@ -503,6 +524,8 @@ class _Exchange:
         self._reply: Optional[io.FileIO] = None
         self._control: Optional[io.FileIO] = None
         self._single: Optional[sockets.socket] = None
+        # Where the request was sent.
+        self._asked: Optional[sockets.socket] = None
 
     def start(self) -> Steps:
         """Until the command has begun; in version 1, until it is asked for."""
@@ -510,7 +533,9 @@ class _Exchange:
             if self._connection.version == 1:
                 self._single = yield from self._connection._connect()
                 with contextlib.suppress(_Unheard):
-                    return (yield from _send(self._single, self._ask(1), self._fds))
+                    yield from _send(self._single, self._ask(1), self._fds)
+                    self._asked = self._single
+                    return
                 continue
             broker = yield from self._connection._reach()
             try:
@@ -522,11 +547,13 @@ class _Exchange:
                 self._connection._leave(broker)
             except _OldBroker:
                 pass
+            finally:
+                self._connection._release(broker)
         raise BrokerGone("the broker hung up before it was asked")
 
     def _request(self, broker: sockets.socket) -> Steps:
         self.close()
-        self._frames = FrameReader()
+        self._frames, self._asked = FrameReader(), None
         read, reply = os.pipe()
         self._reply, theirs = io.FileIO(read, "r"), [reply]
         os.set_blocking(read, False)
@@ -537,6 +564,7 @@ class _Exchange:
                 self._control = io.FileIO(write, "w")
                 os.set_blocking(write, False)
             yield from _send(broker, self._ask(2), [*self._fds, *theirs])
+            self._asked = broker
         finally:
             for fd in theirs:
                 os.close(fd)
@@ -566,7 +594,8 @@ class _Exchange:
         elif frame.kind == STARTED:
             self.call = frame.value
         elif frame.kind == REFUSED:
-            raise Refused(frame.value[0], frame.value[1], self.call)
+            call, reason = _numbered(frame.value[1])
+            raise Refused(frame.value[0], reason, call or self.call)
         elif (frame.kind == DONE) != self._is_call:
             raise Malformed("an answer to another question")
         else:
@@ -608,6 +637,14 @@ class _Exchange:
             raise Refused(answer, reason, call)
         self.end = End(answer, reason=reason or None)
 
+    def is_untaken(self) -> bool:
+        """Whether nobody has read the request yet, as far as the kernel says."""
+        if self._asked is None:
+            return True
+        with contextlib.suppress(OSError, ValueError):
+            return any(fcntl.ioctl(self._asked, termios.TIOCOUTQ, bytes(4)))
+        return False
+
     def order(self, number: int) -> None:
         """Sends an order. A call that is over, or a pipe that is full, takes none, which is no error."""
         order = encode_order(number)
@@ -647,11 +684,7 @@ class Call:
         self._prepare(args, socket, stdin, stdout, stderr, _Text(text, encoding, errors))
         if on_queued:
             self._exchange.on_queued = on_queued
-        try:
-            self._drive([self._start()], timeout)
-        except BaseException:
-            self.close()
-            raise
+        self._begin(timeout)
 
     def _prepare(self, args: Sequence[Word], socket: Address, stdin: Stream, stdout: Stream, stderr: Stream,
                  text: _Text) -> None:
@@ -664,6 +697,13 @@ class Call:
         self.stdin, self.stdout, self.stderr = (text.wrapped(file) for file in self._streams.ours)
         self._captured = bytearray(), bytearray()
         self._jobs: list[Steps] = []
+
+    def _begin(self, timeout: Optional[float] = None) -> None:
+        try:
+            self._drive([self._start()], timeout)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def call(self) -> Optional[int]:
@@ -951,15 +991,31 @@ def _listing(socket: Address, is_json: bool) -> str:
             connection.close()
 
 
-def _from_environment() -> Union[int, str]:
-    handed, path = os.environ.get("SLUICE_FD", ""), os.environ.get("SLUICE_SOCKET", "")
-    if handed.isdecimal() and _is_open(int(handed)):
-        return int(handed)
-    if handed and not path:
-        raise BrokerGone(f"SLUICE_FD is {handed!r}, which is no open descriptor")
-    if not path:
+def _handed_in(number: int) -> sockets.socket:
+    """A copy of a connection of this number. Raises BrokerGone."""
+    own = None
+    try:
+        own = os.dup(number)
+        # A sandbox may forbid to ask a descriptor what it is, so it is said, and not asked.
+        return sockets.socket(sockets.AF_UNIX, sockets.SOCK_SEQPACKET, 0, fileno=own)
+    except (OSError, OverflowError):
+        if own is not None:
+            os.close(own)
+        raise BrokerGone(f"descriptor {number} is no connection to a broker") from None
+
+
+def _from_environment() -> Tuple[Optional[sockets.socket], Optional[str]]:
+    """The connection $SLUICE_FD, where it is one, and the path $SLUICE_SOCKET, which is asked where it is not, or has
+    lost its broker."""
+    number, path = os.environ.get("SLUICE_FD", ""), os.environ.get("SLUICE_SOCKET", "") or None
+    if not number and not path:
         raise BrokerGone("neither SLUICE_FD nor SLUICE_SOCKET is set")
-    return path
+    try:
+        return _handed_in(int(number)) if number.isdecimal() else None, path
+    except BrokerGone:
+        if not path:
+            raise
+    return None, path
 
 
 # The program.
@@ -1004,9 +1060,11 @@ def _call(words: list[str], socket: Optional[str]) -> int:
     while (spare := os.open(os.devnull, os.O_RDWR)) < 3:
         pass
     os.close(spare)
-    forwarder = _Forwarder()
-    call = Call(words, socket, on_queued=lambda limit: _say(f"waiting for a place: {limit} calls may run at once"))
-    forwarder.begin(call)
+    call = Call.__new__(Call)
+    call._prepare(words, socket, None, None, None, _Text())
+    forwarder = _Forwarder(call)
+    call._begin()
+    forwarder.begin()
     code = call.wait()
     if call.completed is not None and call.completed.reason:
         _say(call.completed.reason)
@@ -1014,52 +1072,65 @@ def _call(words: list[str], socket: Optional[str]) -> int:
 
 
 class _Forwarder:
-    """Forwards signals, or hangs the call up and waits LEAVE_WAIT seconds for its end. One that comes before the command is known to have begun is held for HELD seconds, and
-    then ends this process, and so the call: that of a command that begins in this moment is not lost."""
+    """Forwards signals, or hangs the call up and waits LEAVE_WAIT seconds for its end. One of ENDING ends this process,
+    and so the call, where there is no command yet that could end of it: nobody has taken the request, or the call
+    waits for its place."""
 
-    def __init__(self) -> None:
-        self._call: Optional[Call] = None
-        self._held: list[int] = []
+    def __init__(self, call: Call) -> None:
+        self._call, self._is_queued = call, False
+        # One that was forwarded while it was not known whether the command had begun.
+        self._ending: Optional[int] = None
+        call._exchange.on_queued = self._queue
         # What nohup and a shell's & have this process ignore, the command is spared.
         self._signals = [number for number in FORWARDED if signals.getsignal(number) is not signals.SIG_IGN]
-        signals.signal(signals.SIGALRM, lambda *_: self._die())
         for number in self._signals:
             signals.signal(number, self._pass_on)
 
-    def begin(self, call: Call) -> None:
-        if call.call is None:
-            # Version 1 has no signals: they end this process.
-            for number in self._signals:
-                signals.signal(number, signals.SIG_DFL)
-            return self._die()
-        self._call = call
-        signals.setitimer(signals.ITIMER_REAL, 0)
-        for held in self._held:
-            self._pass_on(held, None)
+    def begin(self) -> None:
+        """The command has begun; in version 1 it is asked for, and signals end this process."""
+        self._is_queued = False
+        if self._call.call is not None:
+            self._ending = None
+            return
+        for number in self._signals:
+            signals.signal(number, signals.SIG_DFL)
+        self._end_pending()
+
+    def _queue(self, limit: int) -> None:
+        _say(f"waiting for a place: {limit} calls may run at once")
+        self._is_queued = True
+        self._end_pending()
+
+    def _end_pending(self) -> None:
+        if self._ending is not None:
+            _die(self._ending)
 
     def _pass_on(self, number: int, _: Any) -> None:
-        if self._call is None:
-            self._held.append(number)
-            signals.setitimer(signals.ITIMER_REAL, HELD)
-            return
+        if number in ENDING and self._call.call is None:
+            if self._is_queued or self._call._exchange.is_untaken():
+                return _die(number)
+            self._ending = number
         if number in LEAVING:
-            return self._leave(self._call, number)
-        self._call.send_signal(number)
+            return self._leave(number)
+        # An OSError is of version 1, whose signals end this process in a moment.
+        with contextlib.suppress(OSError):
+            self._call.send_signal(number)
         if number == signals.SIGTSTP:
             os.kill(os.getpid(), signals.SIGSTOP)
 
-    def _leave(self, call: Call, number: int) -> None:
-        call.kill()
+    def _leave(self, number: int) -> None:
+        self._call.kill()
         for ending in ENDING:
             if ending in self._signals:
                 signals.signal(ending, signals.SIG_DFL)
-        self._held = [number]
+        signals.signal(signals.SIGALRM, lambda *_: _die(number))
         signals.setitimer(signals.ITIMER_REAL, LEAVE_WAIT)
 
-    def _die(self) -> None:
-        for held in self._held:
-            signals.signal(held, signals.SIG_DFL)
-            os.kill(os.getpid(), held)
+
+def _die(number: int) -> None:
+    """Lets a signal have its usual effect on this process."""
+    signals.signal(number, signals.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _complain(code: int, message: str) -> int:

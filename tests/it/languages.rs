@@ -85,14 +85,14 @@ fn in_python_calls_run_on_an_event_loop() {
 
 #[test]
 fn in_python_the_program_is_used_as_sluicify_is() {
-    passes("Program", 7);
+    passes("Program", 10);
 }
 
 #[test]
 fn in_python_what_no_broker_answers_is_told() {
     if needs("python3", "python3") {
         let (ended, count) = python_tests(None, &["Broken", "Bytes"]);
-        assert!(count >= 11, "{count} tests: {ended}");
+        assert!(count >= 12, "{count} tests: {ended}");
     }
 }
 
@@ -107,5 +107,5 @@ fn in_node_a_call_is_run_by_the_client() {
     let variables =
         [variable("SLUICE_TEST_SOCKET", &broker.socket()), variable("SLUICE_TEST_CLIENT", &sluicify_bin())];
     let words = [OsString::from("node"), "--test".into(), file.into()];
-    run("env".into(), variables.into_iter().chain(words), b"").exited(0).said(&["# pass 8\n", "# fail 0\n"]);
+    run("env".into(), variables.into_iter().chain(words), b"").exited(0).said(&["# pass 9\n", "# fail 0\n"]);
 }

@@ -3,6 +3,7 @@
 // them. SLUICE_TEST_SOCKET is the broker's socket, SLUICE_TEST_CLIENT the client.
 
 const assert = require('node:assert');
+const childProcess = require('node:child_process');
 const crypto = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
@@ -94,12 +95,37 @@ test('an abort ends the call', async () => {
 });
 
 test('the loop goes on while calls run, and calls run beside each other', async () => {
+  const calls = [...Array(20).keys()].map((code) => sh(`read line; exit ${code}`));
   let ticks = 0;
-  const timer = setInterval(() => { ticks += 1; }, 10);
-  const codes = await Promise.all([...Array(20).keys()].map((code) => sh(`sleep 0.3; exit ${code}`).result));
+  // The commands end by what the loop does.
+  const timer = setInterval(() => {
+    ticks += 1;
+    if (ticks === 10) calls.forEach(({ stdin }) => stdin.end('\n'));
+  }, 10);
+  const ends = await Promise.all(calls.map(({ result }) => result));
   clearInterval(timer);
-  assert.deepStrictEqual(codes.map(({ code }) => code), [...Array(20).keys()]);
-  assert.ok(ticks > 5, `${ticks} ticks`);
+  assert.deepStrictEqual(ends.map(({ code }) => code), [...Array(20).keys()]);
+});
+
+test('what cannot be started is an outcome', async () => {
+  const huge = await call(socket, Array(250).fill('x'.repeat(16000)), { sluicify }).result;
+  assert.deepStrictEqual([huge.outcome, huge.code], ['error', 125]);
+  // In a process without descriptors that are free: of its few, the last two are for what node does itself.
+  const script = `
+    const { openSync, closeSync } = require('node:fs');
+    const { call, list } = require(process.argv[1]);
+    const held = [];
+    try { for (;;) held.push(openSync('/dev/null', 'r')); } catch { held.splice(-2).forEach(closeSync); }
+    const options = { sluicify: '/bin/true' };
+    const failed = list('/x', options).then(() => 'a list', (error) => error.code);
+    Promise.all([call('/x', ['true'], options).result, failed]).then(([{ outcome, code, reason }, error]) => {
+      held.forEach(closeSync);
+      process.stdout.write(JSON.stringify([outcome, code, /EMFILE/.test(reason), error]));
+    });`;
+  const module = path.join(__dirname, '../../examples/sluicify.js');
+  const words = ['-c', 'ulimit -n 64 && exec "$@"', 'sh', process.execPath, '-e', script, module];
+  const ran = childProcess.spawnSync('/bin/sh', words, { encoding: 'utf8' });
+  assert.strictEqual(ran.stdout, JSON.stringify(['error', 125, true, 'EMFILE']), ran.stderr);
 });
 
 test('the listing has each rule', async () => {

@@ -28,7 +28,7 @@ sys.dont_write_bytecode = True
 import sluicify  # noqa: E402
 
 SOCKET = os.environ.get("SLUICE_TEST_SOCKET", "")
-SOON = 20
+SOON = 60
 MIB_64 = 64 << 20
 
 
@@ -52,6 +52,18 @@ def client_of(script):
     words = [sys.executable, PROGRAM, SOCKET, *sh(script)]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as client:
         try:
+            yield client
+        finally:
+            client.kill()
+
+
+@contextlib.contextmanager
+def waiting_client():
+    """The program, whose call waits for the one place of `cat -`."""
+    words = [sys.executable, PROGRAM, SOCKET, "/bin/cat", "-"]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as client:
+        try:
+            assert "waiting for a place" in client.stderr.readline()
             yield client
         finally:
             client.kill()
@@ -84,6 +96,18 @@ def exit_record(call):
         return found
     until(f"the exit record of call {call}", look)
     return found[0]
+
+
+def expired(run):
+    """What a call had printed when its timeout came: the first that leaves it the time to print something."""
+    timeout = 0.25
+    while True:
+        try:
+            run(timeout)
+        except subprocess.TimeoutExpired as error:
+            if error.stdout:
+                return error.stdout
+        timeout *= 2
 
 
 def descriptors():
@@ -131,6 +155,9 @@ class Run(WithBroker):
         refused = caught.exception
         self.assertEqual((refused.status, refused.name, refused.exit_code), (-1, "NO_RULE", 129))
         self.assertIn("/bin/nope", refused.reason)
+        # The number stands before the reason on the wire, and is no part of it here.
+        self.assertGreater(refused.call, 0)
+        self.assertNotIn("call", refused.reason)
         self.assertEqual((refused.stdout, refused.stderr), (b"", b""))
 
     def test_a_program_that_is_not_there_is_a_refusal(self):
@@ -168,9 +195,8 @@ class Run(WithBroker):
         self.assertEqual(run("exit 0", check=True).returncode, 0)
 
     def test_a_timeout_ends_the_call_and_keeps_what_was_printed(self):
-        with self.assertRaises(subprocess.TimeoutExpired) as caught:
-            run("echo $$; exec sleep 60", timeout=0.5, stdout=sluicify.PIPE)
-        self.assertTrue(is_gone(int(caught.exception.stdout)))
+        printed = expired(lambda timeout: run("echo $$; exec sleep 60", timeout=timeout, stdout=sluicify.PIPE))
+        until("the command is gone", lambda: is_gone(int(printed)))
 
     def test_words_that_no_request_carries_are_named(self):
         for words in ([], ["true"] * 257, ["x" * 16385], ["a\0b"], [b"\xff"], ["x" * 16384] * 64, "true"):
@@ -255,7 +281,13 @@ class Streaming(WithBroker):
         limits = []
         with sluicify.Call(["/bin/cat", "-"], SOCKET, stdin=sluicify.PIPE) as first:
             with self.assertRaises(subprocess.TimeoutExpired):
-                sluicify.Call(["/bin/cat", "-"], SOCKET, timeout=1.5, on_queued=limits.append)
+                sluicify.Call(["/bin/cat", "-"], SOCKET, timeout=0.01)
+
+            def full(limit):
+                limits.append(limit)
+                raise KeyError
+            with self.assertRaises(KeyError):
+                sluicify.Call(["/bin/cat", "-"], SOCKET, on_queued=full)
             self.assertEqual(limits, [1])
             first.stdin.close()
             self.assertEqual(first.wait(SOON), 0)
@@ -281,7 +313,19 @@ class Connections(WithBroker):
             os.environ["SLUICE_FD"] = str(broker.fileno())
             for code in (6, 7):
                 self.assertEqual(sluicify.run(sh(f"exit {code}")).returncode, code)
-        del os.environ["SLUICE_FD"], os.environ["SLUICE_SOCKET"]
+        # What is no connection, or has lost its broker, is followed by the path.
+        os.environ["SLUICE_SOCKET"] = SOCKET
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        far.close()
+        with open(os.devnull) as other, near:
+            for number in (other.fileno(), near.fileno(), 9999):
+                os.environ["SLUICE_FD"] = str(number)
+                self.assertEqual(sluicify.run(sh("exit 8")).returncode, 8)
+            del os.environ["SLUICE_SOCKET"]
+            for number in (other.fileno(), near.fileno(), 9999):
+                os.environ["SLUICE_FD"] = str(number)
+                self.assertRaises(sluicify.BrokerGone, sluicify.run, ["true"])
+        del os.environ["SLUICE_FD"]
         with self.assertRaises(sluicify.BrokerGone) as caught:
             sluicify.run(["true"])
         self.assertFalse(caught.exception.may_have_run)
@@ -338,16 +382,19 @@ class Async(WithBroker):
         self.assertEqual((printed, len(numbers)), (list(range(100)), 100))
 
     def test_the_loop_goes_on_while_calls_run(self):
-        async def main():
-            ticks = 0
-            call = asyncio.ensure_future(sluicify.run_async(sh("sleep 0.5"), SOCKET))
-            while not call.done():
+        async def main(fifo):
+            os.mkfifo(fifo)
+            call = asyncio.ensure_future(sluicify.run_async(sh(f"read line <{fifo}; exit 3"), SOCKET))
+            for _ in range(10):
                 await asyncio.sleep(0.01)
-                ticks += 1
-            return ticks, call.result().returncode
-        ticks, code = asyncio.run(main())
-        self.assertEqual(code, 0)
-        self.assertGreater(ticks, 10)
+            # The command ends by what the loop does next.
+            gate = os.open(fifo, os.O_RDWR)
+            os.write(gate, b"\n")
+            code = (await call).returncode
+            os.close(gate)
+            return code
+        with tempfile.TemporaryDirectory() as name:
+            self.assertEqual(asyncio.run(main(pathlib.Path(name, "fifo"))), 3)
 
     def test_64_mib_go_both_ways(self):
         data = os.urandom(1 << 20) * 64
@@ -375,10 +422,10 @@ class Async(WithBroker):
                 await sluicify.run_async(["true"], "/is/not/there")
             with self.assertRaises(subprocess.CalledProcessError):
                 await sluicify.run_async(sh("exit 3"), SOCKET, check=True)
-            with self.assertRaises(subprocess.TimeoutExpired) as caught:
-                await sluicify.run_async(sh("echo $$; exec sleep 60"), SOCKET, timeout=0.5, stdout=sluicify.PIPE)
-            return int(caught.exception.stdout)
-        self.assertTrue(is_gone(asyncio.run(main())))
+        asyncio.run(main())
+        printed = expired(lambda timeout: asyncio.run(sluicify.run_async(
+            sh("echo $$; exec sleep 60"), SOCKET, timeout=timeout, stdout=sluicify.PIPE)))
+        until("the command is gone", lambda: is_gone(int(printed)))
 
 
 class Program(WithBroker):
@@ -429,6 +476,33 @@ class Program(WithBroker):
             self.assertTrue(os.WIFSTOPPED(status))
             client.send_signal(signal.SIGCONT)
             self.assertEqual((client.stdout.readline(), client.wait(SOON)), ("on\n", 3))
+
+    def test_a_client_that_waits_for_its_place_stops_and_goes_on_and_ends(self):
+        with sluicify.Call(["/bin/cat", "-"], SOCKET, stdin=sluicify.PIPE) as first:
+            with waiting_client() as client:
+                client.send_signal(signal.SIGTSTP)
+                _, status = os.waitpid(client.pid, os.WUNTRACED)
+                self.assertTrue(os.WIFSTOPPED(status))
+                client.send_signal(signal.SIGCONT)
+                _, status = os.waitpid(client.pid, os.WCONTINUED)
+                self.assertTrue(os.WIFCONTINUED(status))
+                client.send_signal(signal.SIGWINCH)
+                first.stdin.close()
+                self.assertEqual((client.wait(SOON), first.wait(SOON)), (0, 0))
+        with sluicify.Call(["/bin/cat", "-"], SOCKET, stdin=sluicify.PIPE) as first:
+            for name in ("INT", "TERM", "HUP", "QUIT"):
+                number = getattr(signal, f"SIG{name}")
+                with waiting_client() as client:
+                    client.send_signal(number)
+                    self.assertEqual(client.wait(SOON), -number)
+            first.stdin.close()
+
+    def test_a_connection_that_is_none_is_told(self):
+        with open(os.devnull) as other:
+            environment = {**os.environ, "SLUICE_FD": str(other.fileno())}
+            done = program("-", "true", pass_fds=[other.fileno()], env=environment)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (125, 1), done.stderr)
+        self.assertIn("is no connection to a broker; nothing ran", done.stderr)
 
     def test_a_client_that_is_killed_takes_its_command_along(self):
         with client_of("echo $$; exec sleep 60") as client:
@@ -548,6 +622,15 @@ class Broken(unittest.TestCase):
             pass
         self.check(leave, answering(DONE_7), want=(7, 5))
         self.check(leave, leave, leave, may_have_run=False)
+
+    def test_connections_that_lost_their_broker_are_closed(self):
+        with Peer(*[answering(DONE_7)] * 5) as path, sluicify.Connection(path) as connection:
+            counts = set()
+            for _ in range(5):
+                self.assertEqual(sluicify.run(["x"], connection, capture_output=True).returncode, 7)
+                counts.add(descriptors())
+            # The first call may be asked before the peer has closed its end, or after it.
+            self.assertLessEqual(len(counts), 2)
 
     def test_a_broker_of_version_1_is_asked_in_its_own(self):
         self.check(told(-2), told(7), want=(7, None))
