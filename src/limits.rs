@@ -337,6 +337,16 @@ pub const TAKING_MAX: Duration = Duration::from_secs(5);
 /// How often an adapter tries to send a request's descriptors on while the user has too many in flight, with
 /// a rest of [`SEND_RETRY`] between two tries.
 pub const ADAPTER_SEND_TRIES: u32 = 1500;
+/// How long a request of version 2 waits at first for an adapter to take it, and how long it then rests in
+/// its connection before the next try; the time doubles with each.
+pub const REQUEST_REST_MIN: Duration = Duration::from_millis(20);
+/// The longest such time.
+pub const REQUEST_REST_MAX: Duration = Duration::from_secs(1);
+/// Such tries before the request is refused; it is taken out as soon as there is an adapter.
+pub const REQUEST_TRIES_MAX: u32 = 16;
+/// How long an adapter that was killed while it took a request may take to be gone, before the connection
+/// with the request is given up.
+pub const ADAPTER_KILL_GRACE: Duration = Duration::from_secs(1);
 /// How long an adapter may take after a call to close the caller's pipes, before it is killed.
 pub const ADAPTER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long after a call an adapter counts as late: usually it needs microseconds.
@@ -347,7 +357,7 @@ pub const ADAPTERS_END_MAX: Duration = Duration::from_millis(500);
 pub const ADAPTERS_IDLE_MAX: usize = 4;
 /// Adapters of one socket that are late, or were killed and have not ended. With as many, the one that has
 /// been late for longest is killed for the next request of version 2; where as many were killed and do not
-/// end, that request is refused.
+/// end, that request waits in its connection.
 pub const SOCKET_ADAPTERS_STUCK_MAX: usize = 64;
 /// Most bytes of frames that an adapter is sent in one message.
 pub const FRAME_PIECE_BYTES: usize = 4096;

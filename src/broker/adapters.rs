@@ -12,7 +12,7 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::limits::{
-    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SEND_WAIT, SOCKET_ADAPTERS_STUCK_MAX,
+    ADAPTER_LATE, ADAPTER_PATIENCE, ADAPTERS_END_MAX, ADAPTERS_IDLE_MAX, SOCKET_ADAPTERS_STUCK_MAX,
 };
 use crate::refusal::Refusal;
 use crate::spawn::{Adapter, AdapterProgress, EndingLauncher, LauncherPool, Reaper};
@@ -62,10 +62,15 @@ impl AdapterPool {
     }
 
     /// An adapter for a request at a socket, by its index. Where as many of the socket's are late or killed
-    /// as may be, waits until one of them is free or has ended, at most [`SEND_WAIT`]: that takes a
-    /// processor. Errors: no process can be had, or too many of the socket's hang.
-    pub(super) fn take(self: &Arc<Self>, socket: usize) -> Result<LentAdapter, Refusal> {
-        let give_up = Instant::now() + SEND_WAIT;
+    /// as may be, waits until one of them is free or has ended, at most until `give_up`: that takes a
+    /// processor. One that `is_awaited` may have to be made. Errors: no process can be had, or too many of
+    /// the socket's hang.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        socket: usize,
+        give_up: Instant,
+        is_awaited: bool,
+    ) -> Result<LentAdapter, Refusal> {
         let free = loop {
             match self.take_free(socket) {
                 Ok(free) => break free,
@@ -77,7 +82,10 @@ impl AdapterPool {
         };
         let adapter = match free {
             Some(adapter) => adapter,
-            None => Adapter::new(self.launchers.take().map_err(Refusal::no_launcher)?),
+            None => {
+                let made = if is_awaited { self.launchers.take() } else { self.launchers.take_now() };
+                Adapter::new(made.map_err(Refusal::no_launcher)?)
+            }
         };
         Ok(LentAdapter { adapter: Some(adapter), socket, pool: self.clone() })
     }
@@ -214,6 +222,11 @@ impl LentAdapter {
     /// The adapter itself.
     pub(super) fn adapter(&self) -> &Adapter {
         self.adapter.as_ref().expect("it is there until it is dropped")
+    }
+
+    /// Gives back an adapter that was told nothing.
+    pub(super) fn give_back(mut self) {
+        self.pool.state.lock().free.extend(self.adapter.take());
     }
 }
 

@@ -6,12 +6,15 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::limits::{FRAME_PIECE_BYTES, FRAME_SEND_MAX, SECOND_REQUESTS_MAX};
+use crate::limits::{
+    FRAME_PIECE_BYTES, FRAME_SEND_MAX, REQUEST_REST_MAX, REQUEST_REST_MIN, REQUEST_TRIES_MAX,
+    SECOND_REQUESTS_MAX,
+};
 use crate::refusal::Refusal;
 use crate::spawn::{CallerLine, CloseMode, StopSignal};
 use crate::sys::{self, Sender};
@@ -36,6 +39,12 @@ pub(super) struct Connection {
     /// Whether version 2 was spoken on it: then it carries any number of requests.
     is_shared: Cell<bool>,
     is_door: bool,
+    /// How often no adapter could be had for the request in it.
+    tries: Cell<u32>,
+    /// Whether that request was refused, so that it must not run.
+    is_refused: Cell<bool>,
+    /// Whether nothing more is let in, because others need the place.
+    is_last: Cell<bool>,
     content: Cell<ConnectionContent>,
     /// The adapter at the other end, where this is the line of a request of version 2. Dropped after the line
     /// is closed.
@@ -84,7 +93,8 @@ impl Connection {
         closing: Arc<ConnectionCloser>,
         adapter: Option<LentAdapter>,
     ) -> Self {
-        let [is_taken, is_lent, is_answered, is_shared] = [const { Cell::new(false) }; 4];
+        let [is_taken, is_lent, is_answered, is_shared, is_refused, is_last] =
+            [const { Cell::new(false) }; 6];
         let content = Cell::new(ConnectionContent::Unknown);
         let fd = Some(fd);
         Self {
@@ -97,6 +107,9 @@ impl Connection {
             is_answered,
             is_shared,
             is_door: false,
+            tries: Cell::new(0),
+            is_refused,
+            is_last,
             content,
             adapter,
         }
@@ -156,9 +169,59 @@ impl Connection {
         self.is_taken.set(true);
     }
 
-    /// Notes that the adapter has taken one of many requests, and that its copy of the connection is gone.
-    pub(super) fn note_request_taken(&self) {
+    /// Notes that an adapter gets a copy of the connection, and takes one of many requests out.
+    pub(super) fn lend_to_adapter(&self) {
+        self.lend();
+        // Where it fails, it is not known in the end whether the request was taken.
+        sys::start_noting(self.as_fd()).ok();
+    }
+
+    /// Whether an adapter has taken the request out, however it ended, where the kernel says so. An empty
+    /// message leaves no trace.
+    pub(super) fn is_request_taken(&self) -> Option<bool> {
+        sys::was_received(self.as_fd()).ok()
+    }
+
+    /// Notes that no adapter takes anything out any more; the request is still in it.
+    pub(super) fn take_back(&self) {
+        sys::stop_noting(self.as_fd()).ok();
         self.is_lent.set(false);
+    }
+
+    /// Notes that the adapter has taken one of many requests, and receives nothing more.
+    pub(super) fn note_request_taken(&self) {
+        self.take_back();
+        self.tries.set(0);
+        self.is_refused.set(false);
+    }
+
+    /// Whether no adapter could be had for the request in it before.
+    pub(super) fn is_tried_again(&self) -> bool {
+        self.tries.get() > 0
+    }
+
+    /// How long the request in it is to rest before it is tried again; `None` where it was tried so often
+    /// that it is refused.
+    pub(super) fn next_rest(&self) -> Option<Duration> {
+        let tries = self.tries.get();
+        self.tries.set(tries.saturating_add(1));
+        let rest = REQUEST_REST_MIN.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX));
+        (tries < REQUEST_TRIES_MAX).then_some(rest.min(REQUEST_REST_MAX))
+    }
+
+    /// Notes that the request in it was refused.
+    pub(super) fn note_refused(&self) {
+        self.is_refused.set(true);
+    }
+
+    /// Whether the request in it was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.get()
+    }
+
+    /// Whether its place is needed, so that nothing more comes.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.get()
     }
 
     /// Notes that the request in it cannot be taken, so that it can carry no other.
@@ -171,6 +234,11 @@ impl Connection {
     pub(super) fn await_taken(&self, stop: StopSignal<'_>) -> Result<usize, Refusal> {
         let adapter = self.adapter.as_ref().ok_or(Refusal::Failed)?;
         adapter.adapter().await_taken(stop)
+    }
+
+    /// Kills the adapter at the other end of this line, and says whether it has ended by `give_up`.
+    pub(super) fn end_adapter(&self, give_up: Instant) -> bool {
+        self.adapter.as_ref().is_some_and(|adapter| adapter.adapter().end(give_up))
     }
 
     /// Sends an answer. An error is ignored: the caller has left then.
@@ -198,6 +266,7 @@ impl Connection {
 
     /// Lets no more messages in, and says whether one is there. It stays there.
     pub(super) fn has_last_message(&self) -> bool {
+        self.is_last.set(true);
         self.stop_receiving();
         sys::peek(self.as_fd(), 0).is_ok_and(|message| message.is_some())
     }

@@ -87,13 +87,47 @@ pub fn peek(socket: BorrowedFd<'_>, capacity: usize) -> io::Result<Option<Peeked
 /// Peeks at the message behind the first `offset` bytes of the queue, without its bytes; `None` is the end.
 /// `SO_PEEK_OFF`, `socket(7)`, Linux 3.4. Later calls of [`peek`] also begin behind this message.
 pub fn peek_behind(socket: BorrowedFd<'_>, offset: usize) -> io::Result<Option<PeekedMessage>> {
-    start_peeks_at(socket, offset)?;
+    set_peek_offset(socket, libc::c_int::try_from(offset).map_err(|_| Errno::EOVERFLOW)?)?;
     peek(socket, 0)
 }
 
+/// Has the kernel note whether anybody receives a message that is not empty, until [`stop_noting`]. Until
+/// then nobody may peek. `SO_PEEK_OFF`, `socket(7)`: the offset falls by the bytes that are received.
+pub fn start_noting(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_peek_offset(socket, NOTED_FROM)
+}
+
+/// Whether a message was received since [`start_noting`]. Errors: `EINVAL` (that was not called).
+pub fn was_received(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    match peek_offset(socket)? {
+        ..0 => Err(Errno::EINVAL.into()),
+        offset => Ok(offset < NOTED_FROM),
+    }
+}
+
+/// Ends what [`start_noting`] began.
+pub fn stop_noting(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_peek_offset(socket, -1)
+}
+
+/// More bytes than one message has.
+const NOTED_FROM: libc::c_int = 1 << 30;
+
 #[allow(unsafe_code, reason = "nix does not have SO_PEEK_OFF")]
-fn start_peeks_at(socket: BorrowedFd<'_>, offset: usize) -> io::Result<()> {
-    let offset = libc::c_int::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+fn peek_offset(socket: BorrowedFd<'_>) -> io::Result<libc::c_int> {
+    let (mut offset, mut length): (libc::c_int, libc::socklen_t) = (0, 4);
+    let value = (&raw mut offset).cast();
+    // SAFETY: the descriptor is borrowed, hence open, and one int is written, of which the length is given;
+    // both outlive the call.
+    let got = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, &raw mut length)
+    };
+    Errno::result(got)?;
+    Ok(offset)
+}
+
+#[allow(unsafe_code, reason = "nix does not have SO_PEEK_OFF")]
+fn set_peek_offset(socket: BorrowedFd<'_>, offset: libc::c_int) -> io::Result<()> {
     let (value, length) = ((&raw const offset).cast(), 4);
     // SAFETY: the descriptor is borrowed, hence open, and one int is read, of which the length is given.
     let set =
@@ -279,5 +313,25 @@ mod tests {
         }
         assert_eq!(lengths, [3, 0, 5, 0]);
         assert_eq!((0..4).filter(|_| discard(far.as_fd()).expect("taken")).count(), 4);
+    }
+
+    #[test]
+    fn it_is_noted_whether_a_message_was_received() {
+        let (near, far) = pair().expect("a socket pair");
+        pass_credentials(far.as_fd()).expect("credentials on");
+        let length = || peek(far.as_fd(), 0).expect("peeked").map(|message| message.length);
+        send(near.as_fd(), b"first", &[near.as_fd()]).expect("sent");
+        for (is_received, next) in [(false, 5), (true, 2)] {
+            start_noting(far.as_fd()).expect("noted");
+            send(near.as_fd(), b"ab", &[]).expect("sent");
+            let copy = far.try_clone().expect("a copy");
+            if is_received {
+                receive(copy.as_fd(), 9).expect("received");
+            }
+            assert_eq!(was_received(far.as_fd()).expect("it is known"), is_received);
+            stop_noting(far.as_fd()).expect("ended");
+            was_received(far.as_fd()).expect_err("nothing is noted any more");
+            assert_eq!(length(), Some(next), "the first one that is there");
+        }
     }
 }

@@ -53,7 +53,8 @@ pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
 pub use locked::{Locked, wait_change, wait_change_for};
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{
-    PeekedMessage, ReceivedMessage, Sender, peek, peek_behind, receive, send, send_patiently, try_receive,
+    PeekedMessage, ReceivedMessage, Sender, peek, peek_behind, receive, send, send_patiently, start_noting,
+    stop_noting, try_receive, was_received,
 };
 pub use open_at::{move_above, open_places};
 pub use pidfd::{open_pidfd, process_is_there, send_signal};

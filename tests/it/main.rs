@@ -44,6 +44,7 @@ mod privileges;
 mod recovery;
 mod relay;
 mod relayed;
+mod resting;
 mod scope;
 mod sink;
 mod sluicify;

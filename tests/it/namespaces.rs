@@ -2,15 +2,13 @@
 //! many of on their way: what is said and recorded then.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use nix::unistd::{Gid, Uid, chown};
+use nix::unistd::{Uid, chown};
 
 use crate::harness::{
-    Broker, Process, SOON, Status, TempDir, chmod, is_root, needs, needs_mounts, needs_root, run,
-    serve_words, skip, sluice, sluice_bin, sluicify,
+    Broker, CrowdedUser, Process, SOON, Status, TempDir, chmod, is_root, needs, needs_mounts, needs_root,
+    run, serve_words, skip, sluice, sluice_bin, sluicify,
 };
 
 const NO_NAMESPACES: &str = "no user namespaces: sudo sysctl kernel.unprivileged_userns_clone=1";
@@ -76,67 +74,22 @@ fn a_caller_that_the_broker_cannot_see_has_no_pid_on_record() {
     sluice(["log", "--file", &manifest]).exited(0).said(&["/bin/echo a", "/bin/echo b"]);
 }
 
-/// A user of nobody's, so that no other test's descriptors count as this one's.
-const CROWDED: u32 = 61_234;
-
-/// Sends itself more descriptors than a broker of the same user may have on their way.
-const CROWD: &str = r#"
-import array, resource, socket, sys
-resource.setrlimit(resource.RLIMIT_NOFILE, (2048, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-null = open("/dev/null")
-for _ in range(4):
-    near.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null.fileno()] * 250))])
-print("full", flush=True)
-sys.stdin.read()
-"#;
-
-/// What `setpriv` makes a program of that user's.
-fn as_crowded() -> [String; 4] {
-    ["setpriv".into(), format!("--reuid={CROWDED}"), format!("--regid={CROWDED}"), "--clear-groups".into()]
-}
-
-fn crowd() -> Child {
-    let [program, words @ ..] = as_crowded();
-    let mut command = Command::new(program);
-    // Not the first of the tests' own PATH, which may be nobody else's.
-    command.args(words).args(["/usr/bin/python3", "-c", CROWD]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut crowd = command.spawn().expect("there is python3");
-    let mut said = String::new();
-    BufReader::new(crowd.stdout.take().expect("a pipe")).read_line(&mut said).expect("it says something");
-    assert_eq!(said, "full\n");
-    crowd
-}
-
-fn give(path: &Path) {
-    chown(path, Some(Uid::from_raw(CROWDED)), Some(Gid::from_raw(CROWDED)))
-        .expect("root may give files away");
-}
-
 #[test]
 fn a_user_with_too_many_descriptors_on_their_way_has_a_refusal_of_that_name() {
     if !needs_root() || !needs("python3", "python3") {
         return;
     }
     let setup = Broker::new("defaults:\n  max_calls = 1\n  scope = off\n\n/bin/echo a\n");
-    let setup = setup.arranged(|dir| {
-        ["", "audit", "it.rules"].iter().for_each(|name| give(&dir.join(name)));
-    });
-    let mut under: Vec<_> = as_crowded().into();
-    // So that the program is found where only root may look; the broker lets go of it.
-    under.extend(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"].map(str::to_owned));
-    under.extend(["prlimit", "--nofile=256:256", "--"].map(str::to_owned));
-    let under: Vec<_> = under.iter().map(String::as_str).collect();
-    let broker = setup.under(&under).start();
+    let user = CrowdedUser(61_234);
+    let broker = user.broker(setup);
     broker.call(["/bin/echo", "a"]).exited(0);
-    let mut crowd = crowd();
+    let crowd = user.crowd();
     let refused = broker.call(["/bin/echo", "a"]).refused(Status::SPAWN).printed("");
     refused.audited(["reject reason=in_flight status=-4"]);
     let manifest = broker.manifest_path().to_string_lossy().into_owned();
     sluice(["log", "--file", &manifest]).exited(0).said(&["in_flight", "/bin/echo a"]);
     sluice(["log", "--rejects", "--file", &manifest]).exited(0).said(&["too many descriptors"]);
     sluice(["verify", "--journal", "none", &manifest]).exited(0);
-    drop(crowd.stdin.take());
-    crowd.wait().expect("it ends");
+    crowd.leave();
     broker.call(["/bin/echo", "a"]).exited(0).printed("a\n");
 }

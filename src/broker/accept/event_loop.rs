@@ -240,8 +240,9 @@ impl EventLoop {
         }
     }
 
-    /// Refuses connections that were silent for too long.
+    /// Refuses connections that were silent for too long, and has requests tried again that have rested.
     fn expire(&self) {
+        self.broker.incoming.rouse(Instant::now());
         while let Some(silent) = self.broker.incoming.take_expired(Instant::now()) {
             refuse_silent(&self.broker, silent, &Refusal::Silence);
         }

@@ -49,6 +49,8 @@ pub(in crate::broker) struct Incoming {
 #[derive(Debug)]
 struct IncomingState {
     pending: PendingConnections<Connection>,
+    /// The connections with a request that is tried again at a time, by their numbers among the idle ones.
+    resting: BTreeSet<(Instant, u64)>,
     /// The sockets at which waiting calls are to be looked after.
     unhandled: BTreeSet<usize>,
     /// The sockets that had no room for a connection that was there, or that were asked while the kernel was
@@ -90,6 +92,7 @@ impl Incoming {
         }
         let state = Locked::new(IncomingState {
             pending: PendingConnections::new(listeners.len(), room),
+            resting: BTreeSet::new(),
             unhandled: BTreeSet::new(),
             closed: BTreeSet::new(),
             closed_until: None,
@@ -247,6 +250,30 @@ impl Incoming {
         Ok(())
     }
 
+    /// Leaves a connection with a request in it alone until a time, at which it is a ready one.
+    pub(in crate::broker) fn rest(&self, connection: Connection, until: Instant) {
+        let mut state = self.state.lock();
+        if self.events.is_stopping() {
+            return self.add_last(&mut state, connection);
+        }
+        let (index, owner) = (connection.socket(), owner_of(&connection));
+        let number = state.pending.add_idle(index, connection, owner);
+        state.resting.insert((until, number));
+        self.plan(&mut state, Instant::now());
+    }
+
+    /// Makes connections that have rested long enough ready ones.
+    pub(super) fn rouse(&self, now: Instant) {
+        let mut state = self.state.lock();
+        while state.resting.first().is_some_and(|(until, _)| *until <= now) {
+            let roused = state.resting.pop_first();
+            // It may have been closed to make room.
+            if roused.and_then(|(_, number)| state.pending.hear(number)).is_some() {
+                self.work.wake();
+            }
+        }
+    }
+
     /// Makes a connection of which an event told a ready one. Returns its socket, if no other thread did so
     /// before.
     pub(super) fn hear(&self, number: u64) -> Option<usize> {
@@ -342,7 +369,8 @@ impl Incoming {
             };
             state.closed.iter().filter_map(room).min()
         });
-        [silence, over, closed].into_iter().flatten().min()
+        let rested = state.resting.first().map(|(until, _)| *until);
+        [silence, over, closed, rested].into_iter().flatten().min()
     }
 
     /// The time at which the main thread is to look here again, if nothing comes before.

@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::broker::admission::RunSlot;
 use crate::broker::admitted::{AdmittedCall, AllowedCall};
@@ -14,6 +15,7 @@ use crate::broker::connection::Connection;
 use crate::broker::door_setup::lose_door;
 use crate::broker::notice::Notice;
 use crate::broker::state::{Broker, ServedSocket};
+use crate::limits::REQUEST_REST_MAX;
 use crate::refusal::Refusal;
 use crate::spawn::{Launcher, Relay};
 use crate::wire::Status;
@@ -40,6 +42,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
             };
         }
         Ok(DecodedRequest::Nothing) => return end_of(broker, &client.connection),
+        Ok(DecodedRequest::Untaken(refusal)) => return put_off(broker, socket, client, &refusal),
         Err(refusal) => {
             refuse(broker, socket, &client, &refusal);
             return watch_on(broker, client);
@@ -76,6 +79,26 @@ fn watch_on(broker: &Broker, client: ClientRequest) {
     } else {
         end_of(broker, &client.connection);
     }
+}
+
+/// Leaves a request of version 2 that no adapter can take in its connection, for a while each time. After
+/// many tries it is refused, and taken out later, so that the connection can carry others. Where that cannot
+/// be waited for, the connection is closed.
+fn put_off(broker: &Broker, socket: &ServedSocket, client: ClientRequest, refusal: &Refusal) {
+    let connection = &client.connection;
+    let rest = connection.next_rest();
+    let is_closed = broker.events.is_stopping() || connection.is_last();
+    if is_closed {
+        connection.give_up();
+    }
+    if !connection.is_refused() && (is_closed || rest.is_none()) {
+        refuse(broker, socket, &client, refusal);
+        connection.note_refused();
+    }
+    if is_closed {
+        return end_of(broker, connection);
+    }
+    broker.incoming.rest(client.connection, Instant::now() + rest.unwrap_or(REQUEST_REST_MAX));
 }
 
 /// Watches the caller of a call that begins to wait for its place.

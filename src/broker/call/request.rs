@@ -15,7 +15,7 @@ use crate::sys::{self, PeekedMessage};
 use crate::wire::v2::{CALL_FDS, LIST_FDS, ListFormat, PipedRequest};
 use crate::wire::{Malformed, Request, VERSION_2, version_of};
 
-use super::adapted::AdaptedRequest;
+use super::adapted::{AdaptedRequest, AdapterResult};
 
 /// A request that was decoded.
 pub(super) enum DecodedRequest {
@@ -25,6 +25,8 @@ pub(super) enum DecodedRequest {
     Call(Box<AllowedCall>),
     /// A request for the listing, with the listing.
     List(String),
+    /// A request of version 2 that no adapter could take, for this reason: it is still in its connection.
+    Untaken(Refusal),
 }
 
 /// Decodes the request that waits on a connection, and decides it. Nothing has changed yet, but that a
@@ -63,11 +65,30 @@ fn ask_piped(
     message: &PeekedMessage,
 ) -> Result<DecodedRequest, Refusal> {
     let request = PipedRequest::decode(&message.bytes).map_err(Refusal::Malformed);
-    let adapted = AdaptedRequest::begin(broker, &client.connection)?;
     let is_call = matches!(request, Ok(PipedRequest::Call(_)));
-    let asked = request.and_then(|request| decide_piped(broker, socket, client, request));
-    let count = adapted.finish(broker, client)?;
+    let is_refused = client.connection.is_refused();
+    let adapted = match AdaptedRequest::begin(broker, &client.connection, message) {
+        Ok(adapted) => adapted,
+        Err(refusal) => {
+            if let Ok(PipedRequest::Call(argv)) = request {
+                client.argv = argv;
+            }
+            return Ok(DecodedRequest::Untaken(refusal));
+        }
+    };
+    let asked = match request {
+        // It was answered, and is only taken out of the way of the next one.
+        _ if is_refused => Ok(DecodedRequest::Nothing),
+        request => request.and_then(|request| decide_piped(broker, socket, client, request)),
+    };
+    let count = match adapted.finish(broker, client)? {
+        AdapterResult::Taken(count) => count,
+        AdapterResult::Untaken(refusal) => return Ok(DecodedRequest::Untaken(refusal)),
+    };
     let asked = asked?;
+    if is_refused {
+        return Ok(asked);
+    }
     let wanted = if is_call { CALL_FDS } else { LIST_FDS };
     if count != wanted {
         return Err(Refusal::PipedDescriptors(DescriptorFault::Count(count)));

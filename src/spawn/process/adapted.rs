@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::limits::{SEND_WAIT, TAKING_MAX};
+use nix::poll::{PollFd, PollFlags};
+
+use crate::limits::TAKING_MAX;
 use crate::refusal::{DescriptorFault, Refusal};
 use crate::spawn::stop::StopSignal;
 use crate::sys;
@@ -35,10 +37,9 @@ impl Adapter {
 
     /// Has the adapter take the request that waits on `connection`, and serve it on `line`. Until
     /// [`Self::await_taken`] has returned, no other code may receive or peek at the messages on `connection`.
-    /// Errors: `ETOOMANYREFS`, `BrokenPipe` (it has ended).
-    pub fn send(&self, connection: BorrowedFd<'_>, line: BorrowedFd<'_>) -> io::Result<()> {
-        let give_up = Some(Instant::now() + SEND_WAIT);
-        sys::send_patiently(self.0.stream(), &[ADAPT], &[connection, line], give_up).map(drop)
+    /// Errors: `ETOOMANYREFS`, until `give_up`, `BrokenPipe` (it has ended). Then it was told nothing.
+    pub fn send(&self, connection: BorrowedFd<'_>, line: BorrowedFd<'_>, give_up: Instant) -> io::Result<()> {
+        sys::send_patiently(self.0.stream(), &[ADAPT], &[connection, line], Some(give_up)).map(drop)
     }
 
     /// Waits until the adapter has taken the request, and gives the number of descriptors that came with it.
@@ -63,6 +64,12 @@ impl Adapter {
                 return Err(if is_late { late } else { Refusal::LauncherSilent });
             }
         }
+    }
+
+    /// Kills it, and says whether it has ended by `give_up`.
+    pub fn end(&self, give_up: Instant) -> bool {
+        self.0.kill();
+        sys::poll_until(&mut [PollFd::new(self.0.pidfd(), PollFlags::POLLIN)], Some(give_up)).unwrap_or(false)
     }
 
     /// Whether it waits for something else than a processor.

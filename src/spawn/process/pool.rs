@@ -170,6 +170,12 @@ impl LauncherPool {
         taken
     }
 
+    /// Like [`Self::try_take`]. Errors: there is none; the nursery's last trouble, where it had some.
+    pub fn take_now(&self) -> io::Result<Launcher> {
+        let trouble = || self.state.lock().last_trouble.unwrap_or(Errno::EAGAIN);
+        self.try_take().ok_or_else(|| trouble().into())
+    }
+
     /// Asks for launchers in the place of those that were taken, once at least half of the wanted number is
     /// missing.
     pub fn refill(&self) {

@@ -8,6 +8,7 @@ mod apart;
 mod broker;
 mod call;
 mod connection;
+mod crowd;
 mod dir;
 mod frame;
 mod in_flight;
@@ -32,6 +33,7 @@ pub(crate) use apart::apart;
 pub(crate) use broker::{Broker, Process, SHELL};
 pub(crate) use call::Running;
 pub(crate) use connection::{Connection, Reply};
+pub(crate) use crowd::CrowdedUser;
 pub(crate) use dir::{TempDir, chmod};
 pub(crate) use frame::{MAGIC, Status, VERSION, frame, header};
 pub(crate) use in_flight::{few_in_flight, many_in_flight};
@@ -42,7 +44,8 @@ pub(crate) use needs::{
     needs_root, needs_strace,
 };
 pub(crate) use piped::{
-    DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, frames as piped_frames, word,
+    Asked, DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, frames as piped_frames,
+    readable_within, word,
 };
 pub(crate) use process::Pid;
 pub(crate) use program::{

@@ -3,7 +3,7 @@
 use std::io::{PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -161,9 +161,15 @@ pub(crate) fn word(bytes: &[u8]) -> u32 {
 
 #[track_caller]
 fn await_bytes(fd: BorrowedFd<'_>) {
-    let timeout = PollTimeout::try_from(SOON).expect("a deadline of seconds");
-    let events = poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).expect("it can be waited for");
-    assert_eq!(events, 1, "nothing comes");
+    assert!(readable_within(fd, SOON), "nothing comes");
+}
+
+/// Whether bytes, or the end, come before this deadline.
+#[track_caller]
+pub(crate) fn readable_within(fd: impl AsFd, limit: Duration) -> bool {
+    let timeout = PollTimeout::try_from(limit).expect("a deadline of seconds");
+    let mut looked_at = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut looked_at, timeout).expect("it can be waited for") == 1
 }
 
 /// All frames of a reply pipe, until the broker closes it.

@@ -40,6 +40,11 @@ impl Pid {
         String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()
     }
 
+    /// Its name, as the kernel has it.
+    pub(crate) fn name(self) -> String {
+        fs::read_to_string(self.file("comm")).unwrap_or_default().trim_end().to_owned()
+    }
+
     /// How many descriptors it has open; `None` where it hides them from us.
     pub(crate) fn descriptors(self) -> Option<usize> {
         Some(fs::read_dir(self.file("fd")).ok()?.count())

@@ -174,6 +174,22 @@ fn a_request_that_came_just_now_is_the_last_one_of_its_connection() {
 }
 
 #[test]
+fn a_connection_that_rests_is_left_alone_until_its_time_has_come() {
+    let site = Site::new(4);
+    let (mut caller, connection) = site.caller();
+    let until = Instant::now() + SILENCE_MAX;
+    site.incoming.rest(connection, until);
+    assert!(site.events.wakes().clear(), "the main thread is to look again");
+    caller.write_all(b"a").expect("sent");
+    site.incoming.rouse(Instant::now());
+    assert_eq!((site.event(), site.incoming.due()), (None, Some(until)));
+    site.incoming.rouse(until);
+    assert_eq!((site.event(), site.incoming.due()), (Some(IncomingEvent::Work), None));
+    assert_eq!(site.incoming.sockets_with_work(), [0]);
+    assert!(site.incoming.take_ready(0).is_some_and(|connection| connection.is_readable()));
+}
+
+#[test]
 fn a_crowded_socket_gives_up_its_silent_connection_when_that_is_old_enough() {
     let site = Site::new(1);
     let (silent, connection) = site.caller();
