@@ -29,6 +29,7 @@ use nix::errno::Errno;
 
 use crate::client::{BrokerAddress, CallFailure, PendingRequest, RequestEvent};
 use crate::limits::UNHEARD_WAIT;
+use crate::sys;
 use crate::text::{quoted, visible};
 use crate::wire::v2::{CallEnd, ListFormat};
 use crate::wire::{Explanation, Malformed, Status};
@@ -139,7 +140,8 @@ fn call(socket: &OsStr, words: &[OsString], status_fd: Option<&OsStr>) -> u8 {
         say(&message);
     }
     outcomes.write(&outcome);
-    outcome.code
+    // Nothing is left to be written, and the runtime would undo by hand what the end of a process undoes.
+    sys::exit_now(outcome.code.into())
 }
 
 /// The outcome of a call at one place, with a message for a person. Errors: nothing could be asked.

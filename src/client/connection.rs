@@ -16,6 +16,7 @@ use crate::sys;
 use crate::wire::{Explanation, Status};
 
 use super::failure::CallFailure;
+use super::lane::wait_again;
 use super::unreached::ConnectFailure;
 
 /// The place where a broker is asked.
@@ -66,6 +67,26 @@ pub enum SendPhase {
 pub(super) fn reach(path: &Path) -> Result<OwnedFd, ConnectFailure> {
     let socket = sys::unconnected().map_err(ConnectFailure::Forbidden)?;
     sys::connect(socket.as_fd(), path).map_err(|error| ConnectFailure::at(path, error))?;
+    Ok(socket)
+}
+
+/// Connects to the broker at `path` for a request that is ready, and tells `phase` that it is about to be
+/// sent: between the two, the broker should find nothing to wait for. The connection is non-blocking, unless
+/// the broker's backlog was full.
+pub(super) fn reach_at_once(
+    path: &Path,
+    phase: &mut dyn FnMut(SendPhase),
+) -> Result<OwnedFd, ConnectFailure> {
+    let socket = sys::unconnected_now().map_err(ConnectFailure::Forbidden)?;
+    phase(SendPhase::Sending);
+    let connected = match sys::connect(socket.as_fd(), path) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            phase(SendPhase::Waiting);
+            wait_again(&socket).and_then(|()| sys::connect(socket.as_fd(), path))
+        }
+        connected => connected,
+    };
+    connected.map_err(|error| ConnectFailure::at(path, error))?;
     Ok(socket)
 }
 

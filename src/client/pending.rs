@@ -17,7 +17,7 @@ use crate::wire::v2::{CallEnd, EndFlags, Frame, ListFormat, PipedRequest};
 use crate::wire::{Explanation, Malformed, Reply, Request, Status};
 
 use super::connection::{
-    BrokerAddress, SendPhase, SharedConnection, reach, refused, send, send_as_is, unanswered,
+    BrokerAddress, SendPhase, SharedConnection, reach, reach_at_once, refused, send, send_as_is, unanswered,
 };
 use super::failure::CallFailure;
 use super::lane::{OpenLane, is_given_up};
@@ -434,14 +434,18 @@ fn open_and_ask<F: AsFd>(
     asked: &AskedRequest<F>,
     phase: &mut dyn FnMut(SendPhase),
 ) -> Result<SentRequest, CallFailure> {
+    // Made before there is a connection: a broker that finds no request on a new one goes back to sleep, and
+    // is woken twice.
+    let ready = || ReadyRequest::new(asked);
     let (connection, path) = match address {
         BrokerAddress::Path(path) => {
-            let broker = reach(path).map_err(CallFailure::Unreached)?;
-            let answer = ask_on(broker.as_fd(), asked, phase, send)?;
+            let ready = ready()?;
+            let broker = reach_at_once(path, phase).map_err(CallFailure::Unreached)?;
+            let answer = ready.ask_on(broker.as_fd(), asked, phase, send)?;
             (RequestConnection::Own(broker), answer)
         }
         BrokerAddress::Open(broker) => {
-            let answer = ask_on(broker.as_fd(), asked, phase, send_as_is)?;
+            let answer = ready()?.ask_on(broker.as_fd(), asked, phase, send_as_is)?;
             (RequestConnection::Shared(broker.clone()), answer)
         }
         BrokerAddress::Fifo(door) => return ask_through(door, asked, phase),
@@ -473,24 +477,37 @@ fn ask_through<F: AsFd>(
 type RequestSender =
     fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>], &mut dyn FnMut(SendPhase)) -> io::Result<()>;
 
-/// Makes the pipes, and sends the request with their other ends, of which no copy is kept here.
-fn ask_on<F: AsFd>(
-    broker: BorrowedFd<'_>,
-    asked: &AskedRequest<F>,
-    phase: &mut dyn FnMut(SendPhase),
-    send: RequestSender,
-) -> Result<AnswerPath, CallFailure> {
-    let request = asked.request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
-    let (reply, far_reply) = ReplyPipe::new().map_err(CallFailure::Unsent)?;
-    let Some([stdin, stdout, stderr]) = asked.stdio.as_ref().map(|stdio| stdio.each_ref().map(AsFd::as_fd))
-    else {
-        send(broker, &request, &[far_reply.as_fd()], phase).map_err(CallFailure::Unsent)?;
-        return Ok(AnswerPath::Version2 { reply, control: None });
-    };
-    let (control, far_control) = ControlPipe::new().map_err(CallFailure::Unsent)?;
-    let fds = [stdin, stdout, stderr, far_reply.as_fd(), far_control.as_fd()];
-    send(broker, &request, &fds, phase).map_err(CallFailure::Unsent)?;
-    Ok(AnswerPath::Version2 { reply, control: Some(control) })
+/// A request that is ready to be sent: its bytes, and its pipes with their other ends.
+struct ReadyRequest {
+    message: Vec<u8>,
+    reply: (ReplyPipe, OwnedFd),
+    /// `None` for the listing.
+    control: Option<(ControlPipe, OwnedFd)>,
+}
+
+impl ReadyRequest {
+    fn new<F>(asked: &AskedRequest<F>) -> Result<Self, CallFailure> {
+        let message = asked.request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
+        let reply = ReplyPipe::new().map_err(CallFailure::Unsent)?;
+        let control = asked.stdio.as_ref().map(|_| ControlPipe::new());
+        Ok(Self { message, reply, control: control.transpose().map_err(CallFailure::Unsent)? })
+    }
+
+    /// Sends the request with the other ends of the pipes, of which no copy is kept here.
+    fn ask_on<F: AsFd>(
+        self,
+        broker: BorrowedFd<'_>,
+        asked: &AskedRequest<F>,
+        phase: &mut dyn FnMut(SendPhase),
+        send: RequestSender,
+    ) -> Result<AnswerPath, CallFailure> {
+        let Self { message, reply: (reply, far_reply), control } = self;
+        let stdio = asked.stdio.iter().flatten().map(AsFd::as_fd);
+        let far_control = control.iter().map(|(_, far)| far.as_fd());
+        let fds: Vec<_> = stdio.chain([far_reply.as_fd()]).chain(far_control).collect();
+        send(broker, &message, &fds, phase).map_err(CallFailure::Unsent)?;
+        Ok(AnswerPath::Version2 { reply, control: control.map(|(control, _)| control) })
+    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,14 @@ pub fn unconnected() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?)
 }
 
-/// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors:
-/// `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (no process listens, or the file is
+/// The same, non-blocking.
+pub fn unconnected_now() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)
+}
+
+/// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors: `EAGAIN` (the
+/// socket is non-blocking, and the backlog is full), `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (no process listens, or the file is
 /// not a socket), `EPROTOTYPE` (a socket of another type).
 pub fn connect(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let address = UnixAddr::new(path)?;

@@ -39,7 +39,9 @@ mod xattr;
 pub use adopt::{adopt_descriptor, adopt_open, copy_descriptor};
 pub use allocate::allocate;
 pub use clone_vm::{ChildMemory, ChildSlots, clone_sibling};
-pub use connect::{connect, connect_stream, enlarge_send_buffer, is_unread, receive_into, unconnected};
+pub use connect::{
+    connect, connect_stream, enlarge_send_buffer, is_unread, receive_into, unconnected, unconnected_now,
+};
 pub use descriptors::{form, stdio};
 pub use errno::{errno_of, is_hung_up};
 pub use exec::{enter_directory, execute};
