@@ -2,20 +2,21 @@
 //! in its environment. A sandbox whose filter forbids `socket` or `connect` leaves `sendmsg` on it.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::unistd::execvpe;
 
 use crate::client::{BrokerAddress, CallFailure, PendingRequest, SharedConnection};
 use crate::limits::{FIRST_DOOR_FD, UNHEARD_WAIT};
+use crate::sys;
 use crate::wire::v2::ListFormat;
 
 use super::advice::AskedCall;
@@ -59,8 +60,7 @@ pub(super) fn with_descriptor(socket: &OsStr, command: &[OsString]) -> DoorFailu
     let Some((program, arguments)) = command.split_first() else {
         return DoorFailure::NoProgram(String::new(), Errno::ENOENT);
     };
-    let error = Command::new(program).args(arguments).env(DESCRIPTOR_VARIABLE, number.to_string()).exec();
-    no_program(program, &error)
+    become_program(program, program, arguments, &[(DESCRIPTOR_VARIABLE, number.to_string())])
 }
 
 /// Becomes the next program called `bwrap` on `PATH` that is no stand-in, with a connection to the broker at
@@ -77,12 +77,9 @@ pub(super) fn stand_in(arguments: &[OsString]) -> DoorFailure {
     else {
         return DoorFailure::NoProgram(format!("{STAND_IN}, other than links to sluicify"), Errno::ENOENT);
     };
-    let mut command = Command::new(&program);
-    command.arg0(STAND_IN).args(arguments).env(PASSED_VARIABLE, passed.join(","));
-    if let Some(number) = number {
-        command.env(DESCRIPTOR_VARIABLE, number.to_string());
-    }
-    no_program(program.as_os_str(), &command.exec())
+    let mut variables = vec![(PASSED_VARIABLE, passed.join(","))];
+    variables.extend(number.map(|number| (DESCRIPTOR_VARIABLE, number.to_string())));
+    become_program(program.as_os_str(), OsStr::new(STAND_IN), arguments, &variables)
 }
 
 /// The number of a new connection that is left open; `None`, and a note if that is wanted, where there is no
@@ -157,7 +154,28 @@ fn real_program(directory: &Path, passed: &[String]) -> Option<PathBuf> {
     (is_program && !is_passed).then_some(path)
 }
 
-fn no_program(program: &OsStr, error: &std::io::Error) -> DoorFailure {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+/// Becomes a program, which is looked for on `PATH`, under a name, with these variables beside those of this
+/// process. Gives only an error.
+fn become_program(
+    program: &OsStr,
+    name: &OsStr,
+    arguments: &[OsString],
+    variables: &[(&str, String)],
+) -> DoorFailure {
+    // Neither arguments nor variables hold a NUL.
+    let text = |text: &OsStr| CString::new(text.as_bytes()).unwrap_or_default();
+    let words: Vec<_> =
+        std::iter::once(name).chain(arguments.iter().map(OsString::as_os_str)).map(text).collect();
+    let is_set = |name: &OsStr| variables.iter().any(|(set, _)| name == *set);
+    let inherited = env::vars_os().filter(|(name, _)| !is_set(name));
+    let set = variables.iter().map(|(name, value)| ((*name).into(), value.into()));
+    let mut environment = Vec::new();
+    for (mut variable, value) in inherited.chain(set) {
+        variable.push("=");
+        variable.push(&value);
+        environment.push(text(&variable));
+    }
+    sys::end_by_broken_pipes().ok();
+    let Err(errno) = execvpe(&text(program), &words, &environment);
     DoorFailure::NoProgram(program.to_string_lossy().into_owned(), errno)
 }

@@ -1,11 +1,14 @@
 //! A directory of links, one for each program that a socket allows: `git` there is this program, which calls
 //! `git` through the broker of the environment.
 
-use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use nix::unistd::mkdir;
 
 use crate::text::quoted;
 
@@ -16,9 +19,18 @@ use super::json::JsonValue;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ListedPrograms {
     /// Names that a link can have.
-    names: BTreeSet<String>,
+    names: SortedList<String>,
     /// Programs for which there is no link, and why.
-    skipped: BTreeSet<(String, &'static str)>,
+    skipped: SortedList<(String, &'static str)>,
+}
+
+/// Values in their order, each once. A tenth of the standard library's sets in bytes of the program.
+type SortedList<T> = Vec<T>;
+
+fn put<T: Ord>(list: &mut SortedList<T>, value: T) {
+    if let Err(place) = list.binary_search(&value) {
+        list.insert(place, value);
+    }
 }
 
 /// What was done in the directory.
@@ -34,7 +46,7 @@ impl ListedPrograms {
     /// The programs in a listing as JSON; `None` where it is none.
     pub(super) fn parse(listing: &str) -> Option<Self> {
         let listing = JsonValue::parse(listing)?;
-        let mut programs = Self { names: BTreeSet::new(), skipped: BTreeSet::new() };
+        let mut programs = Self { names: Vec::new(), skipped: Vec::new() };
         for rule in listing.get("rules")?.elements() {
             let program = rule.get("words")?.elements().first()?;
             match program.text() {
@@ -53,12 +65,12 @@ impl ListedPrograms {
             "" | "." | ".." => self.skip(name, "no file can have this name"),
             STAND_IN => self.skip(name, "a link of this name is the stand-in for bubblewrap"),
             name if name.starts_with("sluicify") => self.skip(name, "a link of this name is sluicify itself"),
-            name => drop(self.names.insert(name.to_owned())),
+            name => put(&mut self.names, name.to_owned()),
         }
     }
 
     fn skip(&mut self, program: &str, why: &'static str) {
-        self.skipped.insert((program.to_owned(), why));
+        put(&mut self.skipped, (program.to_owned(), why));
     }
 }
 
@@ -69,9 +81,9 @@ pub(super) fn make_links(
     target: &Path,
     programs: &ListedPrograms,
 ) -> io::Result<ShimReport> {
-    match DirBuilder::new().mode(0o755).create(directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => {}
+    match mkdir(directory, Mode::from_bits_retain(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(errno) => return Err(errno.into()),
     }
     let mut report = ShimReport::default();
     for name in &programs.names {
@@ -79,9 +91,9 @@ pub(super) fn make_links(
         report.is_incomplete |= done == "left alone: it is no link of sluicify's";
         report.lines.push(format!("{}: {done}", quoted(name)));
     }
-    for (name, path) in own_links(directory)? {
+    for name in own_links(directory)? {
         if !programs.names.contains(&name) && name != STAND_IN {
-            fs::remove_file(path)?;
+            fs::remove_file(directory.join(&name))?;
             report.lines.push(format!("{}: removed, no rule has it any more", quoted(&name)));
         }
     }
@@ -108,18 +120,17 @@ fn make_link(link: &Path, target: &Path) -> io::Result<&'static str> {
     }
 }
 
-/// The links in a directory that this command may have made.
-fn own_links(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+/// The names of the links in a directory that this command may have made.
+fn own_links(directory: &Path) -> io::Result<SortedList<String>> {
     let mut links = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if let Some(name) = path.file_name().and_then(|name| name.to_str())
             && is_own(&path)
         {
-            links.push((name.to_owned(), path));
+            put(&mut links, name.to_owned());
         }
     }
-    links.sort();
     Ok(links)
 }
 

@@ -67,7 +67,7 @@ pub use raw_message::{discard, receive_few};
 pub use reap::{reap, was_signaled};
 pub use reap_child::{ProcessEnd, ended_child, reap_child};
 pub use seqpacket::{accept, bind_listener, connector, pair, pass_credentials, stream_pair};
-pub use signals::{default_dispositions, ignore_limits, ignores};
+pub use signals::{default_dispositions, end_by_broken_pipes, ignore_limits, ignores};
 pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
 pub use unfit_stdio::{UnfitKind, UnfitStdio};

@@ -41,6 +41,15 @@ pub fn ignore_limits() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives SIGPIPE its default disposition again, which the standard library's start took away: for a process
+/// that becomes another program. `signal(2)`.
+#[allow(unsafe_code, reason = "a disposition of the whole process")]
+pub fn end_by_broken_pipes() -> io::Result<()> {
+    // SAFETY: the default disposition runs no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
 /// Gives a signal its default disposition, by `rt_sigaction(2)` itself: the C library refuses to change its
 /// two own real-time signals, and the command would inherit it if one of them were ignored.
 #[allow(unsafe_code, reason = "nix covers neither the real-time signals nor the raw call")]
