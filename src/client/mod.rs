@@ -11,6 +11,7 @@ mod lane;
 mod pending;
 mod pipes;
 mod pump;
+mod ready;
 mod unreached;
 mod words;
 

@@ -23,6 +23,7 @@ use super::failure::CallFailure;
 use super::lane::{OpenLane, is_given_up};
 use super::pipes::{ControlPipe, ReplyPipe, ReplyStep};
 use super::pump::StreamPumps;
+use super::ready::ReadyRequest;
 use super::words::{self, BadWords};
 
 /// What a request came to.
@@ -436,20 +437,22 @@ fn open_and_ask<F: AsFd>(
 ) -> Result<SentRequest, CallFailure> {
     // Made before there is a connection: a broker that finds no request on a new one goes back to sleep, and
     // is woken twice.
-    let ready = || ReadyRequest::new(asked);
-    let (connection, path) = match address {
+    let stdio = asked.stdio.as_ref().map(|stdio| stdio.each_ref().map(AsFd::as_fd));
+    let ready = || ReadyRequest::new(&asked.request, stdio);
+    let (connection, (reply, control)) = match address {
         BrokerAddress::Path(path) => {
             let ready = ready()?;
             let broker = reach_at_once(path, phase).map_err(CallFailure::Unreached)?;
-            let answer = ready.ask_on(broker.as_fd(), asked, phase, send)?;
-            (RequestConnection::Own(broker), answer)
+            let pipes = ready.ask_on(broker.as_fd(), phase, send)?;
+            (RequestConnection::Own(broker), pipes)
         }
         BrokerAddress::Open(broker) => {
-            let answer = ready()?.ask_on(broker.as_fd(), asked, phase, send_as_is)?;
-            (RequestConnection::Shared(broker.clone()), answer)
+            let pipes = ready()?.ask_on(broker.as_fd(), phase, send_as_is)?;
+            (RequestConnection::Shared(broker.clone()), pipes)
         }
         BrokerAddress::Fifo(door) => return ask_through(door, asked, phase),
     };
+    let path = AnswerPath::Version2 { reply, control };
     Ok(SentRequest { connection, path, pumps: None })
 }
 
@@ -471,43 +474,6 @@ fn ask_through<F: AsFd>(
     // Where the threads cannot be made, dropping the lane ends the call.
     let pumps = pumps.map_err(CallFailure::Unsent)?;
     Ok(SentRequest { connection: RequestConnection::Lane(Some(copy)), path, pumps })
-}
-
-/// The sender of a request: the connection, the bytes, the descriptors, and who is told of the progress.
-type RequestSender =
-    fn(BorrowedFd<'_>, &[u8], &[BorrowedFd<'_>], &mut dyn FnMut(SendPhase)) -> io::Result<()>;
-
-/// A request that is ready to be sent: its bytes, and its pipes with their other ends.
-struct ReadyRequest {
-    message: Vec<u8>,
-    reply: (ReplyPipe, OwnedFd),
-    /// `None` for the listing.
-    control: Option<(ControlPipe, OwnedFd)>,
-}
-
-impl ReadyRequest {
-    fn new<F>(asked: &AskedRequest<F>) -> Result<Self, CallFailure> {
-        let message = asked.request.encode().ok_or(CallFailure::Words(BadWords::Large))?;
-        let reply = ReplyPipe::new().map_err(CallFailure::Unsent)?;
-        let control = asked.stdio.as_ref().map(|_| ControlPipe::new());
-        Ok(Self { message, reply, control: control.transpose().map_err(CallFailure::Unsent)? })
-    }
-
-    /// Sends the request with the other ends of the pipes, of which no copy is kept here.
-    fn ask_on<F: AsFd>(
-        self,
-        broker: BorrowedFd<'_>,
-        asked: &AskedRequest<F>,
-        phase: &mut dyn FnMut(SendPhase),
-        send: RequestSender,
-    ) -> Result<AnswerPath, CallFailure> {
-        let Self { message, reply: (reply, far_reply), control } = self;
-        let stdio = asked.stdio.iter().flatten().map(AsFd::as_fd);
-        let far_control = control.iter().map(|(_, far)| far.as_fd());
-        let fds: Vec<_> = stdio.chain([far_reply.as_fd()]).chain(far_control).collect();
-        send(broker, &message, &fds, phase).map_err(CallFailure::Unsent)?;
-        Ok(AnswerPath::Version2 { reply, control: control.map(|(control, _)| control) })
-    }
 }
 
 #[cfg(test)]

@@ -25,8 +25,8 @@ pub fn unconnected_now() -> io::Result<OwnedFd> {
 }
 
 /// Connects to the socket at `path`, and waits while its backlog is full. `connect(2)`. Errors: `EAGAIN` (the
-/// socket is non-blocking, and the backlog is full), `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`, `ECONNREFUSED` (no process listens, or the file is
-/// not a socket), `EPROTOTYPE` (a socket of another type).
+/// socket is non-blocking, and the backlog is full), `ENAMETOOLONG` (over 107 bytes), `ENOENT`, `EACCES`,
+/// `ECONNREFUSED` (no process listens, or the file is not a socket), `EPROTOTYPE` (a socket of another type).
 pub fn connect(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let address = UnixAddr::new(path)?;
     uninterrupted(|| socket::connect(fd.as_raw_fd(), &address))
