@@ -155,3 +155,34 @@ pub(super) fn unanswered(error: io::Error) -> CallFailure {
     let is_unread = error.kind() == io::ErrorKind::ConnectionReset;
     if is_unread { CallFailure::Unsent(error) } else { CallFailure::Unanswered }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_full_backlog_is_waited_for_and_told() {
+        let directory = tempfile::tempdir().expect("a directory for the socket");
+        let path = directory.path().join("sock");
+        let listener = sys::bind_listener(&path, 1).expect("it listens");
+        let one_more = || {
+            let socket = sys::unconnected_now().expect("a socket");
+            sys::connect(socket.as_fd(), &path).map(|()| socket)
+        };
+        let crowd: Vec<_> = std::iter::from_fn(|| one_more().ok()).collect();
+        assert!(!crowd.is_empty());
+        let (told, phases) = channel();
+        thread::scope(|scope| {
+            let path = &path;
+            let caller =
+                scope.spawn(move || reach_at_once(path, &mut |phase| told.send(phase).expect("it is heard")));
+            assert_eq!(phases.recv(), Ok(SendPhase::Sending));
+            assert_eq!(phases.recv(), Ok(SendPhase::Waiting));
+            sys::accept(listener.as_fd()).expect("one of the crowd");
+            caller.join().expect("no panic").expect("a connection");
+        });
+    }
+}
