@@ -49,7 +49,7 @@ fn change(broker: &Arc<Broker>, index: usize, what: DoorChange) {
         let state = match what {
             DoorChange::Open => open(&own, index),
             DoorChange::Close(door) => {
-                door.close(&own.reaper);
+                FifoDoor::close_all([door], &own.reaper);
                 DoorState::Closed
             }
         };
@@ -121,12 +121,12 @@ fn own_directory(path: &Path) -> io::Result<OwnedFd> {
 /// Notes that the door of a socket has ended.
 pub(super) fn lose_door(broker: &Broker, index: usize) {
     if let Some(door) = broker.doors.lose(index, Instant::now() + DOOR_RETRY) {
-        door.close(&broker.reaper);
+        FifoDoor::close_all([door], &broker.reaper);
         broker.events.wake();
     }
 }
 
 /// Closes all doors: the broker ends.
 pub(super) fn close_doors(broker: &Broker) {
-    broker.doors.take_open().into_iter().for_each(|door| door.close(&broker.reaper));
+    FifoDoor::close_all(broker.doors.take_open(), &broker.reaper);
 }

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::limits::{KILL_ROUND, SEND_WAIT};
+use crate::limits::{DOOR_END_MAX, KILL_ROUND, SEND_WAIT};
 use crate::spawn::process::answer::ProcessAnswer;
 use crate::spawn::reap::reaper::Reaper;
 use crate::sys;
@@ -54,16 +54,21 @@ impl FifoDoor {
         self.pidfd.as_fd()
     }
 
-    /// Ends it. A door that hangs in a caller's pipe is killed and reaped later.
-    pub fn close(self, reaper: &Reaper) {
-        let Self { pid, pidfd, stream } = self;
-        drop(stream);
-        let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-        // It removes its lanes first, if it can.
-        if !sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).unwrap_or(false) {
-            sys::send_signal(pidfd.as_fd(), Signal::SIGKILL).ok();
-            sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
+    /// Ends doors, which remove their lanes. Those that hang in a caller's pipe are killed, and reaped later.
+    pub fn close_all(doors: impl IntoIterator<Item = Self>, reaper: &Reaper) {
+        let closed = |Self { pid, pidfd, stream }| {
+            drop(stream);
+            (pid, pidfd)
+        };
+        let closed: Vec<_> = doors.into_iter().map(closed).collect();
+        let until = Instant::now() + DOOR_END_MAX;
+        for (pid, pidfd) in closed {
+            let mut end = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            if !sys::poll_until(&mut end, Some(until)).unwrap_or(false) {
+                sys::send_signal(pidfd.as_fd(), Signal::SIGKILL).ok();
+                sys::poll_until(&mut end, Some(Instant::now() + KILL_ROUND)).ok();
+            }
+            reaper.reap_unused(pid);
         }
-        reaper.reap_unused(pid);
     }
 }
