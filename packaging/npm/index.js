@@ -79,10 +79,11 @@ class Call extends EventEmitter {
     return new Promise((resolve, reject) => {
       const { signal, status, sluicify } = options;
       const abort = () => {
-        this.#request.kill(SIGKILL);
         reject(abortError(signal));
+        this.#request.kill(SIGKILL);
       };
       const hear = ({ queued, started, outcome }) => {
+        if (this.#isOver) return undefined;
         if (queued !== undefined) return this.emit('queued', queued);
         if (started !== undefined) return this.#begun(started);
         signal?.removeEventListener('abort', abort);
@@ -117,6 +118,7 @@ class Call extends EventEmitter {
     if (outcome.call !== null) this.#begun(outcome.call);
     this.#settleStarted(null);
     this.stdin?.destroy();
+    this.#request.keepAlive(false);
     const line = `${JSON.stringify(outcome)}\n`;
     // Whoever closed it does not want the line.
     if (typeof status === 'number') fs.write(status, line, () => {});

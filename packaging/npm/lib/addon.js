@@ -2,12 +2,18 @@
 // Calls by the addon. Its ends of a command's pipes become sockets of node's, which never block the loop.
 
 const net = require('node:net');
+const { SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM } = require('node:os').constants.signals;
 const path = require('node:path');
 
 const FILE = process.env.SLUICE_ADDON
   || path.join(__dirname, '..', `sluice.${process.platform}-${process.arch}.node`);
 // What stands for a new pipe, and for /dev/null (src/streams.rs).
 const NUMBERS = { pipe: -1, ignore: -2 };
+
+const ENDING = [SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM];
+
+const left = (signal) => (
+  { outcome: 'error', code: 128 + signal, signal, status: null, call: null, reason: 'left before it was asked' });
 
 let native = null;
 let loadError = null;
@@ -31,7 +37,11 @@ function begin({ place: broker, words, stdio, hear }) {
   const numbers = stdio.map((stream) => NUMBERS[stream] ?? stream);
   const request = native.call(broker, words, numbers, (line) => {
     const news = JSON.parse(line);
-    hear(news.outcome ? { outcome: news } : news);
+    if (!news.outcome) return hear(news);
+    // It was left before a command began: nothing comes any more, although the request may wait with its
+    // descriptors where nobody takes it.
+    if (news.signal !== null && news.call === null) streams.forEach((stream) => stream?.destroy());
+    return hear({ outcome: news });
   });
   const streams = request.ends.map((fd, index) => {
     if (fd < 0) return null;
@@ -39,7 +49,13 @@ function begin({ place: broker, words, stdio, hear }) {
   });
   return {
     streams,
-    kill: (number) => request.kill(number),
+    kill: (number) => {
+      if (request.kill(number) || !ENDING.includes(number)) return;
+      // Its thread connects, which may take long, and asks nothing after that, or leaves the call.
+      request.kill(SIGKILL);
+      streams.forEach((stream) => stream?.destroy());
+      hear({ outcome: left(number) });
+    },
     keepAlive: (isKept) => request.keepAlive(isKept),
   };
 }

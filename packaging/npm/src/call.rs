@@ -80,19 +80,24 @@ impl CallThread {
         let Some(stdio) = self.stdio.borrow().clone() else {
             return Ok(CallerOutcome::unreached("the broker went away".to_owned()));
         };
+        self.signals.set_heard(false);
+        if let Some(signal) = self.signals.find(&ENDING_SIGNALS) {
+            return Ok(left(signal, None));
+        }
         let mut running = match PendingRequest::call(address, words, stdio) {
             Ok(request) => {
                 RunningCall { thread: self, request, is_queued: false, ending: None, leaving: None }
             }
             Err(failure) => return failed(&asked, &failure).map(|(outcome, _)| outcome),
         };
-        match running.attend() {
+        self.signals.set_heard(true);
+        let result = running.attend();
+        let call = running.request.number();
+        match result {
             // By `sluicify`, nothing else is known of a call whose client was killed.
-            CallResult::Ended(_) if running.is_killed() => Ok(running.left(Signal::SIGKILL)),
-            CallResult::Ended(end) => {
-                ended(&asked, end, running.request.number()).map(|(outcome, _)| outcome)
-            }
-            CallResult::Left(signal) => Ok(running.left(signal)),
+            CallResult::Ended(_) if running.is_killed() => Ok(left(Signal::SIGKILL, call)),
+            CallResult::Ended(end) => ended(&asked, end, call).map(|(outcome, _)| outcome),
+            CallResult::Left(signal) => Ok(left(signal, call)),
             CallResult::Failed(failure) => failed(&asked, &failure).map(|(outcome, _)| outcome),
         }
     }
@@ -214,16 +219,11 @@ impl RunningCall<'_> {
             connection: connection && ends.connection.is_some(),
         })
     }
+}
 
-    /// The outcome of a call that its caller left.
-    fn left(&self, signal: Signal) -> CallerOutcome {
-        let number = signal as i32;
-        let code = u8::try_from(128 + number).unwrap_or(u8::MAX);
-        let call = self.request.number();
-        CallerOutcome {
-            signal: Some(number),
-            call,
-            ..CallerOutcome::error(code, format!("left for {signal}"))
-        }
-    }
+/// The outcome of a call that its caller left.
+fn left(signal: Signal, call: Option<u64>) -> CallerOutcome {
+    let number = signal as i32;
+    let code = u8::try_from(128 + number).unwrap_or(u8::MAX);
+    CallerOutcome { signal: Some(number), call, ..CallerOutcome::error(code, format!("left for {signal}")) }
 }

@@ -73,12 +73,10 @@ impl Request {
         self.ends.to_vec()
     }
 
-    /// Sends the signal of this number to the call.
+    /// Sends the signal of this number to the call. Gives false while its thread connects, and does not hear it.
     #[napi]
-    pub fn kill(&self, number: i32) {
-        if let Ok(signal) = Signal::try_from(number) {
-            self.send(signal);
-        }
+    pub fn kill(&self, number: i32) -> bool {
+        Signal::try_from(number).is_ok_and(|signal| self.send(signal))
     }
 
     /// Says whether the request keeps node's process alive.
@@ -89,10 +87,9 @@ impl Request {
 }
 
 impl Request {
-    fn send(&self, signal: Signal) {
-        if let Some(signals) = self.signals.upgrade() {
-            signals.send(signal);
-        }
+    /// Whether the call hears a signal, or is over already.
+    fn send(&self, signal: Signal) -> bool {
+        self.signals.upgrade().is_none_or(|signals| signals.send(signal))
     }
 }
 

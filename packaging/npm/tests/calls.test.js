@@ -4,9 +4,11 @@
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
 const crypto = require('node:crypto');
+const { once } = require('node:events');
 const fs = require('node:fs');
 const path = require('node:path');
 const { after, before, test } = require('node:test');
+const { Worker } = require('node:worker_threads');
 const sluice = require('..');
 const { served, gone, found, text, line } = require('./gate.js');
 
@@ -278,7 +280,8 @@ function started([program, ...words], env) {
 const node = (script) => started(nodeWords(script), { SLUICE_SOCKET: gate.socket });
 
 test('a node that is killed takes its calls with it', { skip: !isAddon && 'by the addon alone' }, async () => {
-  const script = "sluice.call(['/bin/sh', '-c', 'echo $$; exec sleep 60'], { ...options, stdio: ['ignore', 'inherit', 'ignore'] });";
+  const script = `sluice.call(['/bin/sh', '-c', 'echo $$; exec sleep 60'],
+    { ...options, stdio: ['ignore', 'inherit', 'ignore'] });`;
   const child = node(script);
   const pid = Number(await line(child.stdout));
   child.kill('SIGKILL');
@@ -304,10 +307,41 @@ test('node ends with its last call, and does not wait for one that is let go', a
   assert.deepStrictEqual(await ended(`${call(['/bin/nope'])}.result.catch(({ code }) => console.log(code))`), ['NO_RULE\n', 0]);
 });
 
+test('a call whose connection is waited for is left at once', { skip: !isAddon && 'by the addon alone' }, async () => {
+  const full = path.join(gate.directory, 'full');
+  const script = `import socket, sys
+it = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+it.bind(sys.argv[1]); it.listen(0); print('ready', flush=True); sys.stdin.read()`;
+  const silent = spawn('python3', ['-c', script, full], { stdio: ['pipe', 'pipe', 'inherit'] });
+  await line(silent.stdout);
+  const caller = started(nodeWords(`(async () => {
+    const control = new AbortController();
+    const all = ['SIGTERM', 'SIGKILL', 'SIGINT', 'abort'].map((name) => {
+      const made = sluice.call(['true'], { ...options, signal: name === 'abort' ? control.signal : undefined });
+      setTimeout(() => (name === 'abort' ? control.abort() : made.kill(name)), 300);
+      return made.result.then(({ signal, hangup }) => signal, ({ name }) => name);
+    });
+    console.log((await Promise.all(all)).join(' '));
+  })();`), { SLUICE_SOCKET: full });
+  assert.strictEqual(await text(caller.stdout), 'SIGTERM SIGKILL SIGINT AbortError\n');
+  silent.stdin.end();
+});
+
+test('a worker that is terminated takes its calls with it', { skip: !isAddon && 'by the addon alone' }, async () => {
+  const worker = new Worker(`const { workerData: { options, index }, parentPort } = require('node:worker_threads');
+    const ran = require(index).call(['/bin/sh', '-c', 'echo $$; exec sleep 60'], options);
+    ran.stdout.once('data', (data) => parentPort.postMessage(Number(data)));`,
+  { eval: true, workerData: { options, index: path.join(__dirname, '..') } });
+  const [pid] = await once(worker, 'message');
+  await worker.terminate();
+  await gone(pid);
+});
+
 test('a connection that was handed in is used, and stays its own', async () => {
   const script = `(async () => {
     for (const code of [3, 4]) {
-      const { code: got } = await sluice.call(['/bin/sh', '-c', 'exit ' + code], { ...options, ...OPTIONS, stdio: 'ignore' }).result;
+      const argv = ['/bin/sh', '-c', 'exit ' + code];
+      const { code: got } = await sluice.call(argv, { ...options, ...OPTIONS, stdio: 'ignore' }).result;
       console.log(got, (await sluice.list({ ...options, ...OPTIONS })).length);
     }
   })();`;
