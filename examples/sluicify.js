@@ -78,8 +78,8 @@ function call(socket, argv, options = {}) {
   };
 }
 
-// How a client finds the broker: its argument, and the connection that is open here, if there is one. What starts
-// with node inherits no descriptor that is not passed, whatever `$SLUICE_FD` says.
+// How a client finds the broker: its argument, and the connection that is open here, if there is one. Node's
+// children inherit no descriptor that is not passed, whatever `$SLUICE_FD` says.
 function broker(socket) {
   const isNumber = typeof socket === 'number';
   const number = isNumber ? socket : Number(process.env.SLUICE_FD || NaN);

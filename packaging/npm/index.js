@@ -18,7 +18,7 @@ const client = require('./lib/client.js');
 const backend = addon.isLoaded ? addon : client;
 
 const { SIGHUP, SIGKILL, SIGTERM } = os.constants.signals;
-// The signals that hang a call up, and those that the protocol carries (REFERENCE.md, "Wire protocol, version 2").
+// The signals that hang a call up, and those that the protocol carries (REFERENCE.md, "Version 2").
 const LEAVING = [SIGHUP, SIGKILL, SIGTERM];
 const FORWARDED = new Set(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT',
   'SIGTSTP'].map((name) => os.constants.signals[name]));

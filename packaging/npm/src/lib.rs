@@ -73,7 +73,7 @@ impl Request {
         self.ends.to_vec()
     }
 
-    /// Sends the signal of this number to the call. Gives false while its thread connects, and does not hear it.
+    /// Sends the signal of this number to the call. Gives false while its thread connects, and hears nothing.
     #[napi]
     pub fn kill(&self, number: i32) -> bool {
         Signal::try_from(number).is_ok_and(|signal| self.send(signal))

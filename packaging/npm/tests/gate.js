@@ -1,6 +1,6 @@
 'use strict';
-// A broker of a test file's own, in a directory of its own. SLUICE_BIN is the broker, SLUICIFY_BIN the client;
-// SLUICE_ADDON is the addon under test, or no file, to test what takes its place.
+// A broker of a test file's own, in a directory of its own. SLUICE_BIN is the broker, SLUICIFY_BIN the
+// client; SLUICE_ADDON is the addon under test, or no file, to test what takes its place.
 
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
