@@ -61,7 +61,9 @@ enum InitError {
 impl fmt::Display for InitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => write!(f, "{name:?} names no gate: it is one word without a slash"),
+            Self::Name(name) => {
+                write!(f, "{name:?} is no name here: it has letters, digits, - and _ alone, and no - first")
+            }
             Self::NoHome => write!(f, "HOME is not set"),
             Self::NoClient(place) => {
                 write!(f, "sluicify is neither beside {} nor on PATH: install it first", place.display())
@@ -73,38 +75,44 @@ impl fmt::Display for InitError {
 
 /// Makes what `agent` needs to reach the gate `name`, or takes it away.
 pub(super) fn run(name: &str, agent: AgentKind, socket: Option<PathBuf>, is_undo: bool) -> ExitCode {
-    let places = match InitPlaces::find(name, socket) {
+    let places = match InitPlaces::find(name, socket, is_undo) {
         Ok(places) => places,
         Err(why) => return fail(&format!("sluice: {why}")),
     };
     let steps = steps(name, agent, &places);
     let work = |step: &InitStep| if is_undo { step.undo() } else { step.apply() };
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut failure) = (Vec::new(), None);
     for step in &steps {
         match work(step) {
             Ok(outcome) => outcomes.push((step, outcome)),
-            Err(source) => return fail(&format!("sluice: {}: {source}", step.path().display())),
+            Err(source) => {
+                failure = Some(format!("sluice: {}: {source}", step.path().display()));
+                break;
+            }
         }
     }
-    answer_whole(|out| {
+    let answered = answer_whole(|out| {
         for (step, outcome) in &outcomes {
             writeln!(out, "{outcome:<9} {}", step.shown())?;
         }
-        if !is_undo {
+        if !is_undo && failure.is_none() {
             let start = places.own.join(agent.program());
-            writeln!(out, "start it by  {}", start.display())?;
+            writeln!(out, "start it by  {}", crate::text::quoted(&start.to_string_lossy()))?;
             writeln!(out, "undo by      sluice init {name} --for {} --undo", agent.program())?;
         }
         let is_left = outcomes.iter().any(|(_, outcome)| *outcome == StepOutcome::Left);
         Ok(if is_left { ExitCode::from(super::exit::NO) } else { ExitCode::SUCCESS })
-    })
+    });
+    failure.map_or(answered, |failure| fail(&failure))
 }
 
 impl InitPlaces {
-    fn find(name: &str, socket: Option<PathBuf>) -> Result<Self, InitError> {
+    /// The places of the gate `name`. The client has to be there to be copied, and not for `is_undo`.
+    fn find(name: &str, socket: Option<PathBuf>, is_undo: bool) -> Result<Self, InitError> {
+        // What an agent takes as the name of an MCP server: no dot.
         let is_word = |name: &str| {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            !name.is_empty() && name.bytes().all(is_plain) && !name.starts_with(['.', '-'])
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+            !name.is_empty() && name.bytes().all(is_plain) && !name.starts_with('-')
         };
         if !is_word(name) {
             return Err(InitError::Name(name.to_owned()));
@@ -115,7 +123,8 @@ impl InitPlaces {
         let runtime = runtime.unwrap_or_else(|| format!("/run/user/{}", getuid()).into());
         let socket = socket.unwrap_or_else(|| runtime.join("sluice").join(name).join("sock"));
         let sluice = env::current_exe().map_err(InitError::Io)?;
-        let sluicify = client(&sluice).ok_or_else(|| InitError::NoClient(sluice.clone()))?;
+        let sluicify = client(&sluice).or_else(|| is_undo.then(|| "sluicify".into()));
+        let sluicify = sluicify.ok_or_else(|| InitError::NoClient(sluice.clone()))?;
         let socket = std::path::absolute(socket).map_err(InitError::Io)?;
         Ok(Self { own: home.join(".local/share/sluice").join(name), home, socket, sluice, sluicify })
     }

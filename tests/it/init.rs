@@ -94,6 +94,33 @@ fn what_others_made_stays() {
     assert_eq!(undone.status.code(), Some(1), "{}", said(&undone));
     let kept = fs::read_to_string(home.path().join(".local/share/sluice/agent/codex")).expect("it stays");
     assert!(kept.contains("mine"));
+    home.mkdir(".codex", 0o700);
+    let mine = "[mcp_servers.sluice-gate]\ncommand = \"mine\"\n";
+    home.write(".codex/config.toml", mine);
+    let refused = init(&home, &["gate", "--for", "codex"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("config.toml: its entry sluice-gate was made"), "{}", said(&refused));
+    home.write(".claude.json", r#"{"mcpServers":{"sluice-gate":{"command":"mine"}}}"#);
+    assert_eq!(init(&home, &["gate", "--for", "claude"]).status.code(), Some(2));
+    let undone = init(&home, &["gate", "--for", "claude", "--undo"]);
+    assert!(undone.status.code() == Some(1) && said(&undone).contains("left "), "{}", said(&undone));
+    assert_eq!(fs::read_to_string(home.path().join(".codex/config.toml")).expect("it stays"), mine);
+    assert!(fs::read_to_string(home.path().join(".claude.json")).expect("it stays").contains("mine"));
+}
+
+#[test]
+fn what_was_made_is_taken_away_without_the_client() {
+    let home = TempDir::new();
+    assert!(init(&home, &["agent", "--for", "srt"]).status.success());
+    home.mkdir("alone", 0o755);
+    let alone = home.path().join("alone/sluice");
+    // By another process, for the reason in `client.rs`.
+    assert!(Command::new("cp").arg(sluice_bin()).arg(&alone).status().expect("it runs").success());
+    let mut command = Command::new(alone);
+    command.args(["init", "agent", "--for", "srt", "--undo"]).env_clear().env("HOME", home.path());
+    let undone = command.env("PATH", "/usr/bin:/bin").output().expect("it runs");
+    assert!(undone.status.success(), "{}", said(&undone));
+    assert_eq!(files(home.path()).len(), 1, "the program alone");
 }
 
 #[test]
@@ -112,9 +139,9 @@ fn a_stand_in_of_an_earlier_version_is_replaced_and_no_other_program() {
 }
 
 #[test]
-fn a_name_that_is_none_and_a_file_that_is_broken_change_nothing() {
+fn a_name_that_is_none_changes_nothing_and_a_file_that_is_broken_stays() {
     let home = TempDir::new();
-    for name in ["", "../x", "a/b", ".", "-x", "a b"] {
+    for name in ["", "../x", "a/b", ".", "-x", "a b", "a.b"] {
         let refused = init(&home, &["--for", "srt", "--", name]);
         assert_eq!(refused.status.code(), Some(2), "{name:?}: {}", said(&refused));
     }
@@ -123,5 +150,9 @@ fn a_name_that_is_none_and_a_file_that_is_broken_change_nothing() {
     let refused = init(&home, &["agent", "--for", "claude"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains(".claude.json: it is no JSON object"), "{}", said(&refused));
+    for file in files(home.path()).iter().filter(|file| !file.ends_with(".claude.json")) {
+        assert!(said(&refused).contains(file), "{file} is not named in:\n{}", said(&refused));
+    }
+    assert!(!said(&refused).contains("start it by"), "{}", said(&refused));
     assert_eq!(fs::read_to_string(home.path().join(".claude.json")).expect("it stays"), "{ broken");
 }

@@ -96,8 +96,10 @@ impl InitStep {
             Self::JsonEntry { path, object, key, value } => {
                 let mut whole = json(path)?;
                 let entries = entries(&mut whole, object)?;
-                if entries.get(key) == Some(value) {
-                    return Ok(StepOutcome::Stands);
+                match entries.get(key) {
+                    Some(found) if found == value => return Ok(StepOutcome::Stands),
+                    Some(found) if !is_own_entry(found, value) => return Err(taken_entry(key)),
+                    Some(_) | None => {}
                 }
                 entries.insert(key.clone(), value.clone());
                 write_json(path, &whole).map(|()| StepOutcome::Made)
@@ -108,7 +110,12 @@ impl InitStep {
                 if before.contains(&block) {
                     return Ok(StepOutcome::Stands);
                 }
-                let (mut rest, _) = without_block(&before, name);
+                let (mut rest, found) = without_block(&before, name);
+                let is_taken = found.is_some_and(|found| !is_own_block(&found, text))
+                    || text.lines().next().is_some_and(|header| has_table(&rest, header));
+                if is_taken {
+                    return Err(taken_entry(name));
+                }
                 if !rest.is_empty() && !rest.ends_with("\n\n") {
                     rest.push_str(if rest.ends_with('\n') { "\n" } else { "\n\n" });
                 }
@@ -131,30 +138,36 @@ impl InitStep {
                 Some(found) if is_ours(&found) => remove(path),
                 Some(_) => Ok(StepOutcome::Left),
             },
-            Self::JsonEntry { path, object, key, .. } => {
+            Self::JsonEntry { path, object, key, value } => {
                 if read(path)?.is_none() {
                     return Ok(StepOutcome::Absent);
                 }
                 let mut whole = json(path)?;
                 let entries = entries(&mut whole, object)?;
-                if entries.shift_remove(key).is_none() {
-                    return Ok(StepOutcome::Absent);
-                }
+                match entries.get(key) {
+                    None => return Ok(StepOutcome::Absent),
+                    Some(found) if !is_own_entry(found, value) => return Ok(StepOutcome::Left),
+                    Some(_) => entries.shift_remove(key),
+                };
                 if entries.is_empty() {
                     whole.shift_remove(*object);
                 }
                 write_json(path, &whole).map(|()| StepOutcome::Removed)
             }
-            Self::Block { path, name, .. } => {
-                let Some(before) = read(path)? else { return Ok(StepOutcome::Absent) };
-                let (rest, is_found) = without_block(&before, name);
-                if !is_found {
-                    return Ok(StepOutcome::Absent);
+            Self::Block { path, name, text } => {
+                let (rest, found) = without_block(&read(path)?.unwrap_or_default(), name);
+                match found {
+                    None => Ok(StepOutcome::Absent),
+                    Some(found) if !is_own_block(&found, text) => Ok(StepOutcome::Left),
+                    Some(_) => write_whole(path, rest, FILE_MODE).map(|()| StepOutcome::Removed),
                 }
-                write_whole(path, rest, FILE_MODE).map(|()| StepOutcome::Removed)
             }
         }
     }
+}
+
+fn taken_entry(name: &str) -> io::Error {
+    io::Error::other(format!("its entry {name} was made or changed by somebody else: remove it first"))
 }
 
 fn taken() -> io::Error {
@@ -208,20 +221,52 @@ fn block(name: &str, text: &str) -> String {
     format!("# {name}: made by sluice init\n{text}# {name}: end\n")
 }
 
-/// A text without the block of this name, and whether it had one.
-fn without_block(text: &str, name: &str) -> (String, bool) {
+/// A text without the block of this name, and the lines of the block; `None` where it has no whole one.
+fn without_block(text: &str, name: &str) -> (String, Option<String>) {
     let (first, last) = (format!("# {name}: made by sluice init"), format!("# {name}: end"));
-    let (mut rest, mut is_inside, mut is_found) = (String::new(), false, false);
+    let (mut rest, mut found, mut is_inside) = (String::new(), None::<String>, false);
     for line in text.split_inclusive('\n') {
-        let is_first = line.trim_end() == first;
-        is_found |= is_first;
-        is_inside |= is_first;
-        if !is_inside {
-            rest.push_str(line);
+        match line.trim_end() {
+            end if is_inside && end == last => is_inside = false,
+            start if start == first => {
+                is_inside = true;
+                found.get_or_insert_default();
+            }
+            _ if is_inside => found.get_or_insert_default().push_str(line),
+            _ => rest.push_str(line),
         }
-        is_inside &= line.trim_end() != last;
     }
-    if is_inside { (text.to_owned(), false) } else { (rest, is_found) }
+    if is_inside { (text.to_owned(), None) } else { (rest, found) }
+}
+
+/// Whether an entry was made by this command, for whatever program and socket, and not changed since.
+fn is_own_entry(found: &Value, made: &Value) -> bool {
+    let mut found = found.clone();
+    for place in ["/command", "/args/2"] {
+        if let (Some(said @ Value::String(_)), Some(own)) = (found.pointer_mut(place), made.pointer(place)) {
+            *said = own.clone();
+        }
+    }
+    found == *made
+}
+
+/// Whether the lines of a block were made by this command, for whatever program and socket, and not changed
+/// since.
+fn is_own_block(found: &str, made: &str) -> bool {
+    let is_own = |(found, made): (&str, &str)| {
+        let begin = |start: &&str| found.starts_with(start) && made.starts_with(start);
+        found.trim_end() == made || FREE_LINES.iter().any(begin)
+    };
+    found.lines().count() == made.lines().count() && found.lines().zip(made.lines()).all(is_own)
+}
+
+/// The beginnings of the lines that name the program and the socket.
+const FREE_LINES: [&str; 2] = ["command = \"", "args = [\"mcp\", \"--socket\", \""];
+
+/// Whether a text of TOML has a table with this header, its names in quotes or not.
+fn has_table(text: &str, header: &str) -> bool {
+    let plain = |line: &str| line.split('#').next().unwrap_or_default().replace(['"', ' ', '\t'], "");
+    text.lines().any(|line| plain(line) == header)
 }
 
 #[cfg(test)]
@@ -255,7 +300,29 @@ mod tests {
     #[test]
     fn a_block_without_its_end_is_nobodys() {
         let text = "# sluice-a: made by sluice init\nx = 1\n";
-        assert_eq!(without_block(text, "sluice-a"), (text.into(), false));
+        assert_eq!(without_block(text, "sluice-a"), (text.into(), None));
+    }
+
+    #[test]
+    fn a_block_that_was_changed_and_a_table_of_that_name_stay() {
+        let made = "[mcp_servers.sluice-a]\ncommand = \"/x\"\nargs = [\"mcp\", \"--socket\", \"/s\"]\n";
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        let step = |text: &str| {
+            let name = "sluice-a".into();
+            InitStep::Block { path: path.clone(), name, text: text.to_owned() }
+        };
+        let moved = made.replace("/x", "/y").replace("/s", "/t");
+        assert_eq!(step(made).apply().expect("made"), StepOutcome::Made);
+        assert_eq!(step(&moved).apply().expect("made anew"), StepOutcome::Made);
+        assert_eq!(step(made).undo().expect("undone, wherever it was"), StepOutcome::Removed);
+        let changed = block("sluice-a", &made.replace("mcp\"", "mcp\", \"--more\""));
+        for text in [&*changed, "[mcp_servers.sluice-a]\n", " [ mcp_servers.\"sluice-a\" ] # mine\n"] {
+            fs::write(&path, text).expect("written");
+            assert!(step(made).apply().is_err_and(|why| why.to_string().contains("somebody else")), "{text}");
+            assert_ne!(step(made).undo().expect("looked at"), StepOutcome::Removed, "{text}");
+            assert_eq!(fs::read_to_string(&path).expect("read"), text);
+        }
     }
 
     #[test]
@@ -272,6 +339,14 @@ mod tests {
         assert_eq!(step.apply().expect("again"), StepOutcome::Stands);
         assert_eq!(step.undo().expect("undone"), StepOutcome::Removed);
         assert_eq!(fs::read_to_string(&path).expect("read"), before);
+        for mine in
+            [r#"{"mcpServers":{"sluice-a":{"command":"x","env":{}}}}"#, r#"{"mcpServers":{"sluice-a":1}}"#]
+        {
+            fs::write(&path, mine).expect("written");
+            assert!(step.apply().is_err_and(|why| why.to_string().contains("somebody else")), "{mine}");
+            assert_eq!(step.undo().expect("looked at"), StepOutcome::Left);
+            assert_eq!(fs::read_to_string(&path).expect("read"), mine);
+        }
         fs::write(&path, "[1]").expect("written");
         assert!(step.apply().is_err_and(|why| why.to_string().contains("no JSON object")));
         assert_eq!(fs::read_to_string(&path).expect("read"), "[1]");
