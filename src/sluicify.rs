@@ -38,7 +38,7 @@ use arguments::CallerCommand;
 use call::{CallResult, RunningCall, say};
 use door::DoorFailure;
 use outcome::{OutcomeWriter, UNREACHED};
-use shims::{ListedPrograms, ShimReport, make_links};
+use shims::{ListedPrograms, OWN_NAME, ShimReport, make_links};
 
 pub use advice::AskedCall;
 pub use outcome::{CallerOutcome, OutcomeKind};
@@ -122,7 +122,7 @@ fn run_link(link: &OsStr, arguments: Vec<OsString>) -> u8 {
 
 /// Whether a name is that of this program, or of a version of it.
 fn is_own_name(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"sluicify")
+    name.as_encoded_bytes().starts_with(OWN_NAME.as_bytes())
 }
 
 fn call(socket: &OsStr, words: &[OsString], status_fd: Option<&OsStr>) -> u8 {

@@ -8,6 +8,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -94,13 +96,17 @@ fn open_quietly() -> Option<RawFd> {
     let Some(path) = variable(SOCKET_VARIABLE).map(PathBuf::from) else {
         return note(&format!("${SOCKET_VARIABLE} is not set"));
     };
-    let place = AskedPlace::Socket(path);
+    let place = AskedPlace::Socket(path.clone());
     let asked = AskedCall { place: &place, words: &[] };
+    // connect(2) waits without a bound while the socket's backlog is full. A thread in it ends at exec.
+    let (sender, opened) = mpsc::channel();
     let deadline = Instant::now().checked_add(UNHEARD_WAIT);
-    match open_connection(place.path(), || (), deadline) {
-        Ok(Some(connection)) => leave_open(&connection).ok(),
-        Ok(None) => note(&asked.unheard()),
-        Err(failure) => note(&asked.advice(&failure)),
+    let open = move || drop(sender.send(open_connection(&path, || (), deadline)));
+    let opener = thread::Builder::new().spawn(open);
+    match opener.ok().and_then(|_| opened.recv_timeout(UNHEARD_WAIT).ok()) {
+        Some(Ok(Some(connection))) => leave_open(&connection).ok(),
+        Some(Ok(None)) | None => note(&asked.unheard()),
+        Some(Err(failure)) => note(&asked.advice(&failure)),
     }
 }
 
@@ -145,9 +151,10 @@ fn file_of(path: &Path) -> Option<String> {
     Some(format!("{}:{}", found.dev(), found.ino()))
 }
 
-/// The program called `bwrap` in a directory, unless it is one of these files.
+/// The program called `bwrap` in a directory, unless it is one of these files. Its path has a slash, also
+/// where `PATH` means the working directory: exec would look a name up in `PATH` once more.
 fn real_program(directory: &Path, passed: &[String]) -> Option<PathBuf> {
-    let path = directory.join(STAND_IN);
+    let path = Path::new(".").join(directory).join(STAND_IN);
     let found = fs::metadata(&path).ok()?;
     let is_program = found.is_file() && found.permissions().mode() & 0o111 != 0;
     let is_passed = passed.contains(&format!("{}:{}", found.dev(), found.ino()));

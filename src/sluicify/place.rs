@@ -79,12 +79,14 @@ pub fn ask_at<T>(
     variables: &PlaceVariables,
     ask: impl Fn(&AskedPlace, BrokerAddress) -> Result<T, String>,
 ) -> Result<T, String> {
-    let at_path = |path: PathBuf| {
+    let at_path = |path: PathBuf, variables: &PlaceVariables| {
         if path.is_dir() { ask_in(&path, variables, &ask) } else { ask_socket(path, &ask) }
     };
     if socket != "-" {
-        return at_path(socket.into());
+        return at_path(socket.into(), variables);
     }
+    // The connection is asked first, and not again in the gate's directory.
+    let rest = PlaceVariables::default();
     let descriptor = variables.descriptor.as_deref().map(inherited);
     let descriptor = descriptor.map(|found| found.and_then(|(place, address)| ask(&place, address)));
     match (descriptor, &variables.socket) {
@@ -93,10 +95,9 @@ pub fn ask_at<T>(
              with a gate sets one of them"
         )),
         (Some(asked), None) | (Some(asked @ Ok(_)), Some(_)) => asked,
-        (None, Some(path)) => at_path(path.into()),
-        (Some(Err(before)), Some(path)) => {
-            at_path(path.into()).map_err(|after| format!("{before}; and by ${SOCKET_VARIABLE}: {after}"))
-        }
+        (None, Some(path)) => at_path(path.into(), &rest),
+        (Some(Err(before)), Some(path)) => at_path(path.into(), &rest)
+            .map_err(|after| format!("{before}; and by ${SOCKET_VARIABLE}: {after}")),
     }
 }
 

@@ -15,6 +15,9 @@ use crate::text::quoted;
 use super::door::STAND_IN;
 use super::json::JsonValue;
 
+/// The beginning of this program's own names, which call no other program.
+pub(super) const OWN_NAME: &str = "sluicify";
+
 /// The programs of a listing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ListedPrograms {
@@ -64,7 +67,7 @@ impl ListedPrograms {
             }
             "" | "." | ".." => self.skip(name, "no file can have this name"),
             STAND_IN => self.skip(name, "a link of this name is the stand-in for bubblewrap"),
-            name if name.starts_with("sluicify") => self.skip(name, "a link of this name is sluicify itself"),
+            name if name.starts_with(OWN_NAME) => self.skip(name, "a link of this name is sluicify itself"),
             name => put(&mut self.names, name.to_owned()),
         }
     }
@@ -92,7 +95,8 @@ pub(super) fn make_links(
         report.lines.push(format!("{}: {done}", quoted(name)));
     }
     for name in own_links(directory)? {
-        if !programs.names.contains(&name) && name != STAND_IN {
+        let is_made_here = name != STAND_IN && !name.starts_with(OWN_NAME);
+        if is_made_here && !programs.names.contains(&name) {
             fs::remove_file(directory.join(&name))?;
             report.lines.push(format!("{}: removed, no rule has it any more", quoted(&name)));
         }
@@ -137,7 +141,7 @@ fn own_links(directory: &Path) -> io::Result<SortedList<String>> {
 /// Whether this is a link to a file called like this program, there or not.
 fn is_own(link: &Path) -> bool {
     let target = fs::read_link(link).unwrap_or_default();
-    target.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"sluicify"))
+    target.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(OWN_NAME.as_bytes()))
 }
 
 #[cfg(test)]
@@ -177,6 +181,7 @@ mod tests {
         fs::write(shims.join("cc"), "mine").expect("an own directory");
         symlink("/usr/bin/ld", shims.join("ld")).expect("an own directory");
         symlink("/old/sluicify-0.9", shims.join("ar")).expect("an own directory");
+        symlink("/old/sluicify-0.9", shims.join("sluicify")).expect("an own directory");
         let report = make(&[r#""git""#, r#""cc""#, r#""ld""#, r#""ar""#]);
         assert_eq!(
             report.lines,
@@ -191,5 +196,9 @@ mod tests {
         assert!(report.is_incomplete);
         assert_eq!(fs::read_to_string(shims.join("cc")).expect("it is there"), "mine");
         assert_eq!(make(&[]).lines.len(), 2, "ar, git");
+        assert!(
+            shims.join("sluicify").symlink_metadata().is_ok(),
+            "a link of sluicify's own name is none of these"
+        );
     }
 }

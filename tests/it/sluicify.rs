@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen};
 use nix::unistd::Pid as NixPid;
 
 use crate::harness::{
@@ -257,6 +259,10 @@ fn a_dash_is_the_broker_of_the_environment() {
     with_environment(&[("SLUICE_FD", dead), ("SLUICE_SOCKET", nowhere)], &["-", "true"])
         .exited(125)
         .complained(&["no such descriptor is open", "by $SLUICE_SOCKET: no directory /nowhere"]);
+    let gate = TempDir::new();
+    let said = with_environment(&[("SLUICE_FD", dead), ("SLUICE_SOCKET", gate.path())], &["-", "true"]);
+    let said = said.exited(125).stderr();
+    assert_eq!(said.matches("no such descriptor is open").count(), 1, "{said}");
 }
 
 #[test]
@@ -376,11 +382,40 @@ fn a_stand_in_becomes_the_real_program_with_or_without_a_gate() {
     run("env".into(), [&*alone, &*links.join("bwrap").to_string_lossy()], b"")
         .exited(127)
         .complained(&["other than links to sluicify"]);
+    // An empty directory in PATH is the working directory.
+    let here = format!(
+        "cd {} && unset SLUICE_SOCKET SLUICE_FD && PATH={}: exec bwrap x",
+        real.display(),
+        links.display()
+    );
+    run("sh".into(), ["-c", &*here], b"").exited(0).printed("x fd=\n");
     let path = format!("PATH={}:{}", links.display(), real.display());
     let bwrap = links.join("bwrap").to_string_lossy().into_owned();
     run("env".into(), ["-u", "SLUICE_SOCKET", "-u", "SLUICE_FD", "SLUICE_VERBOSE=1", &*path, &*bwrap], b"")
         .exited(0)
         .complained(&["this sandbox has no gate: $SLUICE_SOCKET is not set"]);
+}
+
+#[test]
+fn a_stand_in_does_not_wait_for_a_socket_whose_backlog_is_full() {
+    let dir = TempDir::new();
+    let (links, real, path) = (linked(&dir, "bwrap"), dir.mkdir("real", 0o755), dir.join("sock"));
+    fs::rename(dir.program("program", "#!/bin/sh\necho began\n"), real.join("bwrap"))
+        .expect("an own directory");
+    let socket = || {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket")
+    };
+    let (listener, address) = (socket(), UnixAddr::new(&path).expect("a short path"));
+    bind(listener.as_raw_fd(), &address).expect("an own directory");
+    listen(&listener, Backlog::new(1).expect("a small number")).expect("it listens");
+    let mut waiting = vec![socket()];
+    while connect(waiting[waiting.len() - 1].as_raw_fd(), &address).is_ok() {
+        waiting.push(socket());
+    }
+    let path = [format!("PATH={}:{}:/usr/bin:/bin", links.display(), real.display())];
+    let socket = format!("SLUICE_SOCKET={}", dir.join("sock").display());
+    run("env".into(), path.into_iter().chain([socket, "bwrap".to_owned()]), b"").exited(0).printed("began\n");
 }
 
 #[test]
