@@ -4,6 +4,7 @@
 use std::io;
 
 use sluice::client::{BadWords, CallFailure, ConnectFailure};
+use sluice::text::visible;
 use sluice::wire::Status;
 
 use crate::place::BrokerPlace;
@@ -27,7 +28,7 @@ pub(crate) fn told(failure: &CallFailure, place: &BrokerPlace) -> String {
         ),
         CallFailure::Unanswered => {
             "the broker went away in the middle, and the command may have run; outside, \
-                                    `sluice log` says whether it did"
+            `sluice log` says whether it did"
                 .to_owned()
         }
         CallFailure::Unreadable(why) => format!(
@@ -36,8 +37,8 @@ pub(crate) fn told(failure: &CallFailure, place: &BrokerPlace) -> String {
             place.shown()
         ),
         CallFailure::Refused(status, why) => {
-            let reason = why.as_ref().map(|why| why.reason()).unwrap_or_default();
-            refused(*status, reason)
+            // A broker of another version may have left hidden characters in it.
+            refused(*status, &visible(why.as_ref().map(|why| why.reason()).unwrap_or_default()))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Every bound of this program, with its unit in its name. REFERENCE.md has them all ("MCP").
+//! Every bound of this program, with its unit in its name. REFERENCE.md ("MCP") has those that a client meets.
 
 use std::time::Duration;
 

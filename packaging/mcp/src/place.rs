@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 use sluice::client::{BrokerAddress, CallFailure, SharedConnection};
@@ -80,12 +81,14 @@ fn inherited(number: &OsStr) -> Result<SharedConnection, String> {
         |what: &str| format!("${DESCRIPTOR_VARIABLE} is {}, {what}", quoted(&number.to_string_lossy()));
     let number: Option<i32> = number.to_str().and_then(|number| number.parse().ok());
     let number = number.ok_or_else(|| problem("and not a descriptor's number"))?;
-    let is_open = Path::new("/proc/self/fd").join(number.to_string()).symlink_metadata().is_ok();
-    let socket = is_open.then(|| sluice::sys::adopt_descriptor(number)).flatten();
+    // The first three are this program's own.
+    let copy = (number > 2).then(|| sluice::sys::copy_descriptor(number).ok()).flatten();
     let socket =
-        socket.ok_or_else(|| problem("and no such descriptor is open: a program on the way closed it"))?;
+        copy.ok_or_else(|| problem("and no such descriptor is open: a program on the way closed it"))?;
+    // A sandbox's filter may refuse the question, and leave the connection.
     match getsockopt(&socket, sockopt::SockType) {
         Ok(SockType::SeqPacket) => Ok(SharedConnection::inherited(socket)),
-        _ => Err(problem("and that descriptor is no connection to a broker")),
+        Err(error) if error != Errno::ENOTSOCK => Ok(SharedConnection::inherited(socket)),
+        Ok(_) | Err(_) => Err(problem("and that descriptor is no connection to a broker")),
     }
 }

@@ -266,9 +266,9 @@ impl ServerHandler for GateServer {
         };
         let report = tokio::select! {
             report = call => report.unwrap_or_else(|report: CallReport| report),
-            () = context.ct.cancelled() => CallReport::error("the call was cancelled, and its command ended".into()),
+            () = context.ct.cancelled() => CallReport::error("the call was cancelled; its command is ended, unless its rule keeps it".into()),
             () = self.0.client_gone.cancelled() => {
-                CallReport::error("the client closed the server's stdin, and the call was ended".into())
+                CallReport::error("the client closed the server's stdin; the command is ended, unless its rule keeps it".into())
             }
         };
         if report.is_unallowed() {

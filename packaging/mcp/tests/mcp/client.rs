@@ -86,12 +86,6 @@ impl Client {
         within(self.service.list_all_tools()).await
     }
 
-    /// The tool of this name.
-    pub(crate) async fn tool(&self, name: &str) -> Tool {
-        let tools = self.list().await.expect("a list");
-        tools.into_iter().find(|tool| tool.name == name).expect("there is one of that name")
-    }
-
     /// The notifications that the client subscribes to.
     pub(crate) async fn listen(&self, filter: SubscriptionFilter) -> Subscription {
         within(self.service.listen(filter)).await.expect("it is acknowledged")

@@ -4,7 +4,7 @@ use rmcp::model::{ServerNotification, SubscriptionFilter};
 use serde_json::json;
 
 use crate::client::{Client, structure, text, within};
-use crate::gate::{Gate, RULES};
+use crate::gate::{Gate, RULES, found};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_rule_is_a_tool_with_a_schema() {
@@ -45,17 +45,23 @@ async fn a_reload_is_told_and_lists_other_tools() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_has_the_listing_looked_at_at_once() {
+async fn a_refusal_and_an_unknown_tool_have_the_listing_looked_at_at_once() {
     let gate = Gate::start("/bin/echo #a\n  a = [a-z]+\n");
-    let client = Client::start(&gate).await;
+    // Nothing else looks where nobody listens.
+    let client = Client::without_session(&gate).await;
+    let looks = || gate.records("list").len();
     client.list().await.expect("a list");
-    gate.write_rules("/bin/echo #a\n  a = [0-9]+\n");
+    assert_eq!(client.call("echo", json!({"a": "x"})).await.is_error, Some(false));
+    found("first look", || (looks() == 1).then_some(()));
+    gate.write_rules("/bin/true\n\n/bin/echo #a\n  a = [0-9]+\n");
     gate.reload();
     // Until the reload is done, the old rule runs it.
     while client.call("echo", json!({"a": "x"})).await.is_error == Some(false) {}
-    client.change().await;
-    let pattern = client.tool("echo").await.schema_as_json_value()["properties"]["a"]["pattern"].clone();
-    assert_eq!(pattern, "^[0-9]+$");
+    found("look after the refusal", || (looks() > 1).then_some(()));
+    let before = looks();
+    assert_eq!(client.call("nothing", json!({})).await.is_error, Some(true));
+    found("look for the unknown tool", || (looks() > before).then_some(()));
+    assert_eq!(client.call("true", json!({})).await.is_error, Some(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
