@@ -28,7 +28,7 @@ sys.dont_write_bytecode = True
 import sluicify  # noqa: E402
 
 SOCKET = os.environ.get("SLUICE_TEST_SOCKET", "")
-SOON = 60
+SOON = 30
 MIB_64 = 64 << 20
 
 
