@@ -97,7 +97,7 @@ impl InitStep {
                 let mut whole = json(path)?;
                 let entries = entries(&mut whole, object)?;
                 match entries.get(key) {
-                    Some(found) if found == value => return Ok(StepOutcome::Stands),
+                    Some(found) if serves_as(found, value) => return Ok(StepOutcome::Stands),
                     Some(found) if !is_own_entry(found, value) => return Err(taken_entry(key)),
                     Some(_) | None => {}
                 }
@@ -106,11 +106,10 @@ impl InitStep {
             }
             Self::Block { path, name, text } => {
                 let before = read(path)?.unwrap_or_default();
-                let block = block(name, text);
-                if before.contains(&block) {
+                let (mut rest, found) = without_block(&before, name);
+                if found.as_deref().is_some_and(|found| block_serves_as(found, text)) {
                     return Ok(StepOutcome::Stands);
                 }
-                let (mut rest, found) = without_block(&before, name);
                 let is_taken = found.is_some_and(|found| !is_own_block(&found, text))
                     || text.lines().next().is_some_and(|header| has_table(&rest, header));
                 if is_taken {
@@ -119,7 +118,7 @@ impl InitStep {
                 if !rest.is_empty() && !rest.ends_with("\n\n") {
                     rest.push_str(if rest.ends_with('\n') { "\n" } else { "\n\n" });
                 }
-                rest.push_str(&block);
+                rest.push_str(&block(name, text));
                 write_whole(path, rest, FILE_MODE).map(|()| StepOutcome::Made)
             }
         }
@@ -250,6 +249,24 @@ fn is_own_entry(found: &Value, made: &Value) -> bool {
     found == *made
 }
 
+/// Whether an entry does what the one that would be made does, whatever somebody added to it.
+fn serves_as(found: &Value, made: &Value) -> bool {
+    match (found, made) {
+        (Value::Object(found), Value::Object(made)) => {
+            made.iter().all(|(key, value)| found.get(key) == Some(value))
+        }
+        _ => found == made,
+    }
+}
+
+/// Whether a block has the header, the program and the socket of the one that would be made, whatever
+/// somebody changed besides.
+fn block_serves_as(found: &str, made: &str) -> bool {
+    let is_needed =
+        |(place, line): &(usize, &str)| *place == 0 || FREE_LINES.iter().any(|it| line.starts_with(it));
+    made.lines().enumerate().filter(is_needed).all(|(_, line)| found.lines().any(|it| it.trim_end() == line))
+}
+
 /// Whether the lines of a block were made by this command, for whatever program and socket, and not changed
 /// since.
 fn is_own_block(found: &str, made: &str) -> bool {
@@ -316,6 +333,11 @@ mod tests {
         assert_eq!(step(made).apply().expect("made"), StepOutcome::Made);
         assert_eq!(step(&moved).apply().expect("made anew"), StepOutcome::Made);
         assert_eq!(step(made).undo().expect("undone, wherever it was"), StepOutcome::Removed);
+        let asked = block("sluice-a", &format!("{made}default_tools_approval_mode = \"prompt\"\n"));
+        fs::write(&path, &asked).expect("written");
+        assert_eq!(step(made).apply().expect("it serves"), StepOutcome::Stands);
+        assert_eq!(step(made).undo().expect("looked at"), StepOutcome::Left);
+        assert_eq!(fs::read_to_string(&path).expect("read"), asked);
         let changed = block("sluice-a", &made.replace("mcp\"", "mcp\", \"--more\""));
         for text in [&*changed, "[mcp_servers.sluice-a]\n", " [ mcp_servers.\"sluice-a\" ] # mine\n"] {
             fs::write(&path, text).expect("written");
@@ -339,8 +361,13 @@ mod tests {
         assert_eq!(step.apply().expect("again"), StepOutcome::Stands);
         assert_eq!(step.undo().expect("undone"), StepOutcome::Removed);
         assert_eq!(fs::read_to_string(&path).expect("read"), before);
+        let more = r#"{"mcpServers":{"sluice-a":{"command":"x","env":{}}}}"#;
+        fs::write(&path, more).expect("written");
+        assert_eq!(step.apply().expect("it serves"), StepOutcome::Stands);
+        assert_eq!(step.undo().expect("looked at"), StepOutcome::Left);
+        assert_eq!(fs::read_to_string(&path).expect("read"), more);
         for mine in
-            [r#"{"mcpServers":{"sluice-a":{"command":"x","env":{}}}}"#, r#"{"mcpServers":{"sluice-a":1}}"#]
+            [r#"{"mcpServers":{"sluice-a":{"command":"y","env":{}}}}"#, r#"{"mcpServers":{"sluice-a":1}}"#]
         {
             fs::write(&path, mine).expect("written");
             assert!(step.apply().is_err_and(|why| why.to_string().contains("somebody else")), "{mine}");
