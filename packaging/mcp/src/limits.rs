@@ -1,4 +1,5 @@
-//! Every bound of this program, with its unit in its name. REFERENCE.md ("MCP") has those that a client meets.
+//! Every bound of this program, with its unit in its name. REFERENCE.md ("MCP") has those that a client
+//! meets.
 
 use std::time::Duration;
 
