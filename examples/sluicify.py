@@ -519,23 +519,25 @@ class _Exchange:
         self.call: Optional[int] = None
         self.end: Union[None, End, str] = None
         self.on_queued: Callable[[int], None] = lambda limit: None
+        # Called while it is certain that nobody has taken the request: it is to be sent, or there is no room for it.
+        self.on_unsent: Callable[[], None] = lambda: None
         self._connection, self._ask, self._fds, self._is_call = connection, ask, fds, is_call
         self._frames = FrameReader()
         self._reply: Optional[io.FileIO] = None
         self._control: Optional[io.FileIO] = None
         self._single: Optional[sockets.socket] = None
-        # Where the request was sent.
+        # Where the request is, or will be in a moment.
         self._asked: Optional[sockets.socket] = None
 
     def start(self) -> Steps:
         """Until the command has begun; in version 1, until it is asked for."""
         for _ in range(TRIES):
+            self._asked = None
+            self.on_unsent()
             if self._connection.version == 1:
                 self._single = yield from self._connection._connect()
                 with contextlib.suppress(_Unheard):
-                    yield from _send(self._single, self._ask(1), self._fds)
-                    self._asked = self._single
-                    return
+                    return (yield from self._send(self._single, 1, self._fds))
                 continue
             broker = yield from self._connection._reach()
             try:
@@ -553,7 +555,7 @@ class _Exchange:
 
     def _request(self, broker: sockets.socket) -> Steps:
         self.close()
-        self._frames, self._asked = FrameReader(), None
+        self._frames = FrameReader()
         read, reply = os.pipe()
         self._reply, theirs = io.FileIO(read, "r"), [reply]
         os.set_blocking(read, False)
@@ -563,11 +565,19 @@ class _Exchange:
                 theirs.append(control)
                 self._control = io.FileIO(write, "w")
                 os.set_blocking(write, False)
-            yield from _send(broker, self._ask(2), [*self._fds, *theirs])
-            self._asked = broker
+            yield from self._send(broker, 2, [*self._fds, *theirs])
         finally:
             for fd in theirs:
                 os.close(fd)
+
+    def _send(self, broker: sockets.socket, version: int, fds: Sequence[int]) -> Steps:
+        # Before it is sent: a command may begin before this process goes on.
+        self._asked = broker
+        for wait in _send(broker, self._ask(version), fds):
+            self._asked = None
+            self.on_unsent()
+            yield wait
+            self._asked = broker
 
     def _read(self, broker: Optional[sockets.socket] = None) -> Steps:
         """Some frames; `broker` is where a request that came to nothing is asked about."""
@@ -638,7 +648,7 @@ class _Exchange:
         self.end = End(answer, reason=reason or None)
 
     def is_untaken(self) -> bool:
-        """Whether nobody has read the request yet, as far as the kernel says."""
+        """Whether nobody has read the request yet, as far as the kernel says. One that is being sent has been read."""
         if self._asked is None:
             return True
         with contextlib.suppress(OSError, ValueError):
@@ -1080,7 +1090,7 @@ class _Forwarder:
         self._call, self._is_queued = call, False
         # One that was forwarded while it was not known whether the command had begun.
         self._ending: Optional[int] = None
-        call._exchange.on_queued = self._queue
+        call._exchange.on_queued, call._exchange.on_unsent = self._queue, self._end_pending
         # What nohup and a shell's & have this process ignore, the command is spared.
         self._signals = [number for number in FORWARDED if signals.getsignal(number) is not signals.SIG_IGN]
         for number in self._signals:

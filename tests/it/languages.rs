@@ -74,7 +74,7 @@ fn in_python_a_call_streams_and_takes_signals() {
 #[test]
 fn in_python_many_calls_share_a_connection() {
     if needs_strace() {
-        passes("Connections", 5);
+        passes("Connections", 6);
     }
 }
 

@@ -343,6 +343,16 @@ class Connections(WithBroker):
                 self.assertEqual((done.returncode, done.stderr), (code, b""))
                 self.assertEqual(done.stdout, b"in\n" if code else b"")
 
+    def test_a_signal_reaches_a_command_that_begins_before_its_caller_goes_on(self):
+        """The caller is held up where it has sent its request, which strace plays."""
+        script = "trap 'exit 9' INT; echo; while :; do sleep 0.02; done"
+        words = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=sendmsg", "-e", "inject=sendmsg:delay_exit=1000000",
+                 sys.executable, PROGRAM, SOCKET, *sh(script)]
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True) as client:
+            client.stdout.readline()
+            os.killpg(client.pid, signal.SIGINT)
+            self.assertEqual(client.wait(SOON), 9)
+
     def test_a_broker_that_is_not_there_is_told(self):
         with self.assertRaises(sluicify.BrokerGone) as caught:
             sluicify.run(["true"], "/is/not/there")
