@@ -71,6 +71,13 @@ impl AskedCall<'_> {
                 "the request is larger than this kernel passes on (net.core.wmem_max): use stdin for bulk"
                     .into()
             }
+            Some(Errno::EPIPE | Errno::ECONNRESET) if matches!(self.place, AskedPlace::Descriptor(_)) => {
+                format!(
+                    "the broker on {} has closed the connection, and nothing ran; it does not come back: start the sandbox \
+                 anew",
+                    self.socket()
+                )
+            }
             Some(Errno::EPIPE | Errno::ECONNRESET) => {
                 format!(
                     "the broker on {} hung up before it was asked, and nothing ran: it stops, or could not start \
@@ -259,6 +266,10 @@ mod tests {
         let want = "the broker on /run/s hung up before it was asked, and nothing ran: it stops, or could not start \
                     (systemctl --user status 'sluice*' says why); try again";
         check(&["git"], &gone, want);
+        let place = AskedPlace::Descriptor(9);
+        let want = "the broker on descriptor 9 ($SLUICE_FD) has closed the connection, and nothing ran; it does not come \
+                    back: start the sandbox anew";
+        assert_eq!(AskedCall { place: &place, words: &["git".into()] }.advice(&gone), want);
         let want = "the broker on /run/s went away without an answer; the command may have run: see the broker's record";
         check(&["git"], &CallFailure::Unanswered, want);
         let want = "the broker on /run/s closed the connection without an answer; try again";
