@@ -4,21 +4,22 @@
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags};
 use nix::unistd::execvpe;
 
 use crate::client::{BrokerAddress, CallFailure, PendingRequest, SharedConnection};
 use crate::limits::{FIRST_DOOR_FD, UNHEARD_WAIT};
-use crate::sys;
+use crate::sys::{self, Wakeup};
 use crate::wire::v2::ListFormat;
 
 use super::advice::AskedCall;
@@ -98,16 +99,28 @@ fn open_quietly() -> Option<RawFd> {
     };
     let place = AskedPlace::Socket(path.clone());
     let asked = AskedCall { place: &place, words: &[] };
-    // connect(2) waits without a bound while the socket's backlog is full. A thread in it ends at exec.
-    let (sender, opened) = mpsc::channel();
-    let deadline = Instant::now().checked_add(UNHEARD_WAIT);
-    let open = move || drop(sender.send(open_connection(&path, || (), deadline)));
-    let opener = thread::Builder::new().spawn(open);
-    match opener.ok().and_then(|_| opened.recv_timeout(UNHEARD_WAIT).ok()) {
+    match open_in_time(path) {
         Some(Ok(Some(connection))) => leave_open(&connection).ok(),
         Some(Ok(None)) | None => note(&asked.unheard()),
         Some(Err(failure)) => note(&asked.advice(&failure)),
     }
+}
+
+/// What [`open_connection`] gives within [`UNHEARD_WAIT`]. connect(2) waits without a bound while the
+/// socket's backlog is full, so a thread does it, which ends at exec.
+fn open_in_time(path: PathBuf) -> Option<Result<Option<SharedConnection>, CallFailure>> {
+    let deadline = Instant::now().checked_add(UNHEARD_WAIT);
+    let is_over = Arc::new(Wakeup::new().ok()?);
+    let woken = Arc::clone(&is_over);
+    let open = move || {
+        let opened = open_connection(&path, || (), deadline);
+        woken.wake();
+        opened
+    };
+    let opener = thread::Builder::new().spawn(open).ok()?;
+    let mut looked_at = [PollFd::new(is_over.as_fd(), PollFlags::POLLIN)];
+    let is_opened = sys::poll_until(&mut looked_at, deadline).unwrap_or_default();
+    if is_opened { opener.join().ok() } else { None }
 }
 
 /// Connects, and makes the connection one of version 2, which stays for as long as it is open here, by asking
