@@ -306,7 +306,7 @@ fn a_connection_whose_broker_is_gone_is_said_to_be_dead() {
     broker.stop();
     fs::write(&go, "").expect("an own directory");
     let ended = caller.join().expect("no panic").exited(125);
-    ended.complained(&["descriptor 9 ($SLUICE_FD)", "nothing ran"]);
+    ended.complained(&["($SLUICE_FD) has closed the connection", "nothing ran"]);
     broker.start_again();
 }
 
