@@ -26,6 +26,11 @@ pub enum BadWords {
         /// The place of the word.
         place: usize,
     },
+    /// A word with a NUL byte in it, which no argument of a process has.
+    Nul {
+        /// The place of the word.
+        place: usize,
+    },
     /// All together more than [`MESSAGE_BYTES_MAX`].
     Large,
 }
@@ -43,7 +48,7 @@ fn claim_one(word: &OsString, place: usize) -> Result<ClaimedWord, BadWords> {
     if text.len() > ARG_BYTES_MAX {
         return Err(BadWords::Long { place, bytes: text.len() });
     }
-    Ok(ClaimedWord::new(text).expect("an argument of a process holds no NUL"))
+    ClaimedWord::new(text).ok_or(BadWords::Nul { place })
 }
 
 const _: () = assert!(ARG_BYTES_MAX < MESSAGE_BYTES_MAX, "one word of the largest size is a request");
@@ -67,6 +72,7 @@ mod tests {
             vec!["a".into(), "b".into(), OsString::from_vec(vec![0xff])],
             Err(BadWords::NotUtf8 { place: 3 }),
         );
+        check(vec!["a".into(), "b\0c".into()], Err(BadWords::Nul { place: 2 }));
         check(vec!["echo".into(), "".into()], Ok(2));
     }
 }

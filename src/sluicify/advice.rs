@@ -185,6 +185,7 @@ fn words(bad: BadWords) -> String {
         BadWords::NotUtf8 { place } => format!(
             "word {place} is not UTF-8, and a request can carry nothing else: rename the file, or send its bytes on stdin"
         ),
+        BadWords::Nul { place } => format!("word {place} has a NUL byte in it, and no command line can"),
         BadWords::Large => {
             format!("all words together are over {MESSAGE_BYTES_MAX} bytes: use stdin for bulk")
         }
@@ -290,6 +291,7 @@ mod tests {
         check(BadWords::Long { place: 2, bytes: 20_000 }, want);
         let want = "word 3 is not UTF-8, and a request can carry nothing else: rename the file, or send its bytes on stdin";
         check(BadWords::NotUtf8 { place: 3 }, want);
+        check(BadWords::Nul { place: 2 }, "word 2 has a NUL byte in it, and no command line can");
         check(BadWords::Large, "all words together are over 1048576 bytes: use stdin for bulk");
     }
 

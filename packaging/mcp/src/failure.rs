@@ -100,6 +100,7 @@ fn words(bad: BadWords) -> String {
             format!("word {place} has {bytes} bytes, more than a request carries")
         }
         BadWords::NotUtf8 { place } => format!("word {place} is not UTF-8"),
+        BadWords::Nul { place } => format!("word {place} has a NUL byte in it"),
         BadWords::Large => "all words together are more than a request carries".to_owned(),
     };
     format!("{what}; nothing was sent")

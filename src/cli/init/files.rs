@@ -17,7 +17,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
 /// Writes a file whole or not at all, with the mode that it has, or with `mode`. A link stays one: the file
 /// behind it is written.
 pub(super) fn write_whole(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> io::Result<()> {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = fs::canonicalize(path).unwrap_or_else(|_| behind_link(path));
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
     let mode = fs::metadata(&path).map_or(mode, |found| found.permissions().mode() & 0o7777);
     let draft = draft_of(&path);
@@ -29,6 +29,14 @@ pub(super) fn write_whole(path: &Path, content: impl AsRef<[u8]>, mode: u32) -> 
         .and_then(|()| fs::rename(&draft, &path));
     // A draft that cannot be removed either is left.
     written.inspect_err(|_| drop(fs::remove_file(&draft)))
+}
+
+/// The file that a link names which is not there yet; a path that is no link.
+fn behind_link(path: &Path) -> PathBuf {
+    match (fs::read_link(path), path.parent()) {
+        (Ok(target), Some(directory)) => directory.join(target),
+        _ => path.to_owned(),
+    }
 }
 
 fn draft_of(path: &Path) -> PathBuf {
@@ -44,6 +52,25 @@ pub(super) fn remove_empty(path: &Path) {
     for directory in path.ancestors().skip(1).take_while(is_own) {
         if fs::remove_dir(directory).is_err() {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_stays_one_whether_its_file_is_there_or_not() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [link, file] = ["link", "deep/file"].map(|name| directory.path().join(name));
+        symlink("deep/file", &link).expect("a link");
+        for text in ["one", "two"] {
+            write_whole(&link, text, 0o600).expect("it is written");
+            assert_eq!(read(&file).expect("it is there").as_deref(), Some(text));
+            assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
         }
     }
 }
