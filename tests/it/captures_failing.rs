@@ -6,7 +6,7 @@ use std::os::unix::fs::{chown, symlink};
 use std::path::PathBuf;
 
 use crate::captures::{capturing, held};
-use crate::harness::{Broker, Setup, Status, chmod, is_root, needs_mounts, needs_root};
+use crate::harness::{Broker, SOON, Setup, Status, chmod, is_root, needs_mounts, needs_root, within};
 
 const TMPFS: &str = "mount -t tmpfs -o mode=700,$OPTIONS none @DIR@/disk && exec \"$@\"";
 
@@ -91,11 +91,13 @@ fn a_disk_that_is_made_read_only_refuses_until_it_is_writable() {
     broker.sh("echo first").exited(0);
     let remount = |mode: &str| {
         let (pid, place) = (broker.pid().0.to_string(), broker.dir().join("disk"));
-        let done = std::process::Command::new("nsenter")
-            .args(["--mount", "--target", &pid, "mount", "-o", &format!("remount,{mode}")])
-            .arg(place)
-            .status();
-        assert!(done.expect("util-linux is installed").success());
+        let mut mount = std::process::Command::new("nsenter");
+        let options = format!("remount,{mode}");
+        mount.args(["--mount", "--target", &pid, "mount", "-o", &options]).arg(place);
+        // The last call's file may be open for a moment after its answer.
+        within(SOON, "the disk is mounted anew", || {
+            mount.status().expect("util-linux is installed").success().then_some(())
+        });
     };
     remount("ro");
     broker.sh("echo unseen").refused(Status::AUDIT).printed("").audited(["reject reason=audit"]);

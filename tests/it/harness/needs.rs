@@ -15,9 +15,8 @@ const AS_ROOT: &str = "not root: sudo env \"PATH=$PATH\" \"RUSTUP_HOME=${RUSTUP_
 /// What a container keeps from its root.
 const CONFINED: &str = "this container lacks mounts, loop devices or capabilities: tests/run outside of it";
 
-/// Why bubblewrap is there and does not work, as `examples/quickstart` has it at length.
-const NO_NAMESPACES: &str = "bwrap may not make namespaces: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 \
-                             kernel.unprivileged_userns_clone=1 (in a container, its options)";
+/// Why bubblewrap is there and does not work.
+const NO_NAMESPACES: &str = "bwrap may not make namespaces: examples/quickstart says what mends it";
 
 /// A capability that a container's root may lack, by its number (capabilities(7)).
 #[derive(Clone, Copy, Debug)]
