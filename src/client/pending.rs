@@ -168,7 +168,9 @@ impl<F: AsFd> PendingRequest<F> {
         };
         let connection = match &self.connection {
             RequestConnection::Own(broker) if !self.is_connection_over => Some(broker.as_fd()),
-            RequestConnection::Lane(Some(request)) if self.asked.is_some() => Some(request.as_fd()),
+            RequestConnection::Lane(Some(request)) if self.asked.is_some() && !self.is_connection_over => {
+                Some(request.as_fd())
+            }
             RequestConnection::Own(_) | RequestConnection::Shared(_) | RequestConnection::Lane(_) => None,
         };
         RequestEnds { reply, connection }
@@ -190,7 +192,15 @@ impl<F: AsFd> PendingRequest<F> {
         match step.map_err(CallFailure::Unreadable)? {
             ReplyStep::Frame(frame) => self.hear(frame).map(Some),
             ReplyStep::Ended => self.explain_end(),
-            ReplyStep::Pending if ready.connection => self.look_at_connection().map(|_| None),
+            ReplyStep::Pending if ready.connection => match &self.connection {
+                RequestConnection::Lane(request) => {
+                    let is_over = request.as_ref().is_some_and(|request| is_given_up(request.as_fd()));
+                    if is_over { self.leave_lane() } else { Ok(None) }
+                }
+                RequestConnection::Own(_) | RequestConnection::Shared(_) => {
+                    self.look_at_connection().map(|_| None)
+                }
+            },
             ReplyStep::Pending => Ok(None),
         }
     }
@@ -305,12 +315,6 @@ impl<F: AsFd> PendingRequest<F> {
 
     /// Receives what the broker sent on this request's own connection: an answer of version 1, or the end.
     fn look_at_connection(&mut self) -> Result<ConnectionNews, CallFailure> {
-        if let RequestConnection::Lane(Some(request)) = &self.connection
-            && is_given_up(request.as_fd())
-            && !self.has_reply()
-        {
-            return Err(CallFailure::Unsent(io::ErrorKind::BrokenPipe.into()));
-        }
         let RequestConnection::Own(broker) = &self.connection else { return Ok(ConnectionNews::Nothing) };
         let mut buffer = [0; REPLY_BYTES + 1];
         match sys::receive_now(broker.as_fd(), &mut buffer) {
@@ -331,11 +335,16 @@ impl<F: AsFd> PendingRequest<F> {
         }
     }
 
-    /// Whether something was said on the reply pipe.
-    fn has_reply(&self) -> bool {
-        let AnswerPath::Version2 { reply, .. } = &self.path else { return false };
-        let mut look = [PollFd::new(reply.as_fd(), PollFlags::POLLIN)];
-        sys::poll_until(&mut look, Some(Instant::now())).unwrap_or(true)
+    /// Nobody reads the lane's request any more. The broker may have its reply all the same, and no use for
+    /// more, as where it was asked for the listing; read(2) tells that from a lane that was given up.
+    fn leave_lane(&mut self) -> Result<Option<RequestEvent>, CallFailure> {
+        self.is_connection_over = true;
+        let AnswerPath::Version2 { reply, .. } = &mut self.path else { return Ok(None) };
+        match reply.step().map_err(CallFailure::Unreadable)? {
+            ReplyStep::Frame(frame) => self.hear(frame).map(Some),
+            ReplyStep::Pending => Ok(None),
+            ReplyStep::Ended => Err(CallFailure::Unsent(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     /// Asks the next broker once, where this one closed the connection with the request unread.

@@ -1,5 +1,6 @@
 //! The FIFO door from outside: files that are opened, read and written, and nothing else.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, symlink};
@@ -12,7 +13,7 @@ use nix::libc::O_NONBLOCK;
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Broker, DONE, LISTING, Pid, REFUSED, Record, SHELL, SOON, STARTED, piped_call, piped_frames,
+    Broker, DONE, LISTING, Pid, REFUSED, Record, SHELL, SOON, STARTED, piped_call, piped_frames, sluicify,
     sluicify_bin, within, word,
 };
 
@@ -143,6 +144,16 @@ fn sluicify_comes_through_the_door() {
     let copied = through(&door, &["/bin/sh", "-c", "exec cat"], &bytes);
     assert!(copied.status.success() && copied.stdout == bytes);
     broker.record("start door=fifo");
+}
+
+#[test]
+fn the_listing_comes_through_the_door_each_time() {
+    let (broker, door) = with_door(SHELL);
+    for turn in 0..60 {
+        let listed = sluicify([OsStr::new("--list"), door.as_os_str()]);
+        listed.exited(0).printed(&broker.listing());
+        assert_eq!(through(&door, &["/bin/sh", "-c", "exit 4"], b"").status.code(), Some(4), "turn {turn}");
+    }
 }
 
 #[test]
