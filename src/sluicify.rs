@@ -17,6 +17,7 @@ mod terminal;
 mod unit;
 mod unreached;
 
+use std::cell::RefCell;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -126,12 +127,13 @@ fn is_own_name(name: &OsStr) -> bool {
 }
 
 fn call(socket: &OsStr, words: &[OsString], status_fd: Option<&OsStr>) -> u8 {
-    let mut outcomes = match OutcomeWriter::named(status_fd) {
-        Ok(outcomes) => outcomes,
+    let outcomes = match OutcomeWriter::named(status_fd) {
+        Ok(outcomes) => RefCell::new(outcomes),
         Err(problem) => return complain(USAGE_ERROR, &format!("{problem}; nothing was sent")),
     };
     let variables = PlaceVariables::of_environment();
-    let called = ask_at(socket, &variables, |place, address| call_on(&AskedCall { place, words }, address));
+    let called =
+        ask_at(socket, &variables, |place, address| call_on(&AskedCall { place, words }, address, &outcomes));
     let (outcome, message) = called.unwrap_or_else(|problem| {
         let outcome = CallerOutcome::unreached(problem.clone());
         (outcome, Some(problem))
@@ -139,13 +141,17 @@ fn call(socket: &OsStr, words: &[OsString], status_fd: Option<&OsStr>) -> u8 {
     if let Some(message) = message {
         say(&message);
     }
-    outcomes.write(&outcome);
+    outcomes.borrow_mut().write(&outcome);
     // Nothing is left to be written, and the runtime would undo by hand what the end of a process undoes.
     sys::exit_now(outcome.code.into())
 }
 
 /// The outcome of a call at one place, with a message for a person. Errors: nothing could be asked.
-fn call_on(asked: &AskedCall<'_>, address: BrokerAddress) -> Result<(CallerOutcome, Option<String>), String> {
+fn call_on(
+    asked: &AskedCall<'_>,
+    address: BrokerAddress,
+    outcomes: &RefCell<OutcomeWriter>,
+) -> Result<(CallerOutcome, Option<String>), String> {
     let mut running = match RunningCall::begin(asked, address) {
         Ok(running) => running,
         Err(failure) => return failed(asked, &failure),
@@ -159,11 +165,14 @@ fn call_on(asked: &AskedCall<'_>, address: BrokerAddress) -> Result<(CallerOutco
             ended(asked, end, call)
         }
         CallResult::Interrupted(signal) => {
-            running.let_take_effect(signal);
-            // The first process of a PID namespace survives.
             let code = u8::try_from(128 + signal as i32).unwrap_or(UNANSWERED);
             let when = if call.is_none() { " before the command began" } else { "" };
-            Ok((CallerOutcome::error(code, format!("{signal} came{when}")), None))
+            let outcome =
+                CallerOutcome { call, ..CallerOutcome::error(code, format!("{signal} came{when}")) };
+            outcomes.borrow_mut().write(&outcome);
+            running.let_take_effect(signal);
+            // The first process of a PID namespace survives.
+            Ok((outcome, None))
         }
         CallResult::Failed(failure) => failed(asked, &failure),
     }

@@ -1,15 +1,15 @@
 //! A FIFO door from the caller's side: a lane is opened, and a request written into it. The format is in
 //! REFERENCE.md, "The FIFO door".
 
+use std::fs::{File, TryLockError};
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl, open, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open, openat};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 
@@ -59,7 +59,7 @@ impl OpenLane {
             openat(&directory, name, flags, Mode::empty())
         };
         let Some(request) = free(fifo("request", OFlag::O_WRONLY))? else { return Ok(None) };
-        let Some(request) = locked(request)? else { return Ok(None) };
+        let Some(request) = locked(request) else { return Ok(None) };
         let reader = |name| fifo(name, OFlag::O_RDONLY);
         let (stdout, stderr, reply) = (reader("stdout"), reader("stderr"), reader("reply"));
         let Some(stdin) = free(fifo("stdin", OFlag::O_WRONLY))? else { return Ok(None) };
@@ -100,17 +100,12 @@ fn free(opened: nix::Result<OwnedFd>) -> nix::Result<Option<OwnedFd>> {
 
 /// Locks a lane for this process; `None` where another one has the lock. Where a filter refuses locks, two
 /// callers may meet in a lane: then one of them has no answer.
-fn locked(request: OwnedFd) -> nix::Result<Option<OwnedFd>> {
-    match Flock::lock(request, FlockArg::LockExclusiveNonblock) {
-        // The lock is the open file's, and stays until the last copy of the descriptor is closed; dropping
-        // the guard would unlock it.
-        Ok(lock) => {
-            let kept = lock.try_clone().map_err(|_| Errno::EMFILE)?;
-            mem::forget(lock);
-            Ok(Some(kept))
-        }
-        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-        Err((request, _)) => Ok(Some(request)),
+fn locked(request: OwnedFd) -> Option<OwnedFd> {
+    let request = File::from(request);
+    // The lock is the open file's, and stays until the last copy of the descriptor is closed. flock(2)
+    match request.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        Ok(()) | Err(TryLockError::Error(_)) => Some(request.into()),
     }
 }
 

@@ -111,7 +111,7 @@ impl<'a> RunningCall<'a> {
                     continue;
                 }
                 Ok(None) => {}
-                Err(failure) => return CallResult::Failed(failure),
+                Err(failure) => return self.fail(failure),
             }
             if self.request.is_version_1() {
                 self.signals = None;
@@ -130,6 +130,15 @@ impl<'a> RunningCall<'a> {
                 Ok(ready) => ready,
                 Err(_) => return CallResult::Failed(CallFailure::Unanswered),
             };
+        }
+    }
+
+    /// What a failure comes to. A call that had not begun when it was hung up is refused for that.
+    fn fail(&self, failure: CallFailure) -> CallResult {
+        let left = self.leaving.filter(|_| self.request.number().is_none());
+        match (left, failure) {
+            (Some((signal, _)), CallFailure::Refused(..)) => CallResult::Interrupted(signal),
+            (_, failure) => CallResult::Failed(failure),
         }
     }
 

@@ -107,9 +107,9 @@ impl OutcomeWriter {
         Ok(Self(Some(descriptor.into())))
     }
 
-    /// Writes the outcome. Where that fails, the exit code is left.
+    /// Writes the outcome, the first time. Where that fails, the exit code is left.
     pub(super) fn write(&mut self, outcome: &CallerOutcome) {
-        if let Some(file) = &mut self.0 {
+        if let Some(mut file) = self.0.take() {
             file.write_all(outcome.line().as_bytes()).ok();
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NONBLOCK;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
 use crate::harness::{
     Broker, DONE, LISTING, Pid, REFUSED, Record, SHELL, SOON, STARTED, piped_call, piped_frames, sluicify,
@@ -154,6 +154,19 @@ fn the_listing_comes_through_the_door_each_time() {
         listed.exited(0).printed(&broker.listing());
         assert_eq!(through(&door, &["/bin/sh", "-c", "exit 4"], b"").status.code(), Some(4), "turn {turn}");
     }
+}
+
+#[test]
+fn a_client_that_is_told_to_end_hangs_up_at_once() {
+    let (broker, door) = with_door(SHELL);
+    let mut client = Command::new(sluicify_bin());
+    client.arg(&door).args(["/bin/sh", "-c", "trap 'exit 6' TERM; echo up; sleep 60 & wait"]);
+    let mut client = client.stdout(Stdio::piped()).spawn().expect("it starts");
+    client.stdout.as_mut().expect("piped").read_exact(&mut [0; 3]).expect("it is up");
+    kill(nix::unistd::Pid::from_raw(client.id().cast_signed()), Signal::SIGTERM).expect("it is there");
+    // The end of a client that cannot hang up is a signal's, after a while.
+    assert_eq!(client.wait().expect("it ends").code(), Some(6));
+    broker.record("exit hangup=true status=6");
 }
 
 #[test]

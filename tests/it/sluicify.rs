@@ -14,7 +14,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bin
 use nix::unistd::Pid as NixPid;
 
 use crate::harness::{
-    Broker, Ended, Process, SHELL, SOON, Stderr, TempDir, found, needs_bubblewrap, run, sluicify,
+    Broker, Ended, Pid, Process, SHELL, SOON, Stderr, TempDir, found, needs_bubblewrap, run, sluicify,
     sluicify_bin,
 };
 
@@ -177,6 +177,38 @@ fn a_caller_that_waits_for_its_place_ends_by_a_signal() {
     assert!(line.is_some(), "{}", second.stderr.text());
     kill(NixPid::from_raw(i32::try_from(second.child.id()).expect("a pid")), Signal::SIGTERM).expect("there");
     assert_eq!(second.exit_code(), Some(143), "{}", second.stderr.text());
+    first.signal(Signal::SIGTERM);
+    first.exits(143);
+}
+
+#[test]
+fn a_caller_that_waits_and_is_told_to_end_says_so_and_no_more() {
+    let broker = Broker::new(&format!("{SHELL}  max_calls = 1\n")).start();
+    let mut first = Caller::sh(&broker, "echo ready; exec sleep 60");
+    first.prints("ready");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$0\" --status-fd 5 \"$1\" /bin/sh -c 'echo never' 5>&1"]);
+    let mut second = Caller::start({
+        command.arg(sluicify_bin()).arg(broker.socket());
+        command
+    });
+    // An adapter has the request; that it waits is said a second later.
+    let is_adapter = |pid: &Pid| {
+        fs::read_to_string(format!("/proc/{}/comm", pid.0)).is_ok_and(|name| name == "sluice-adapter\n")
+    };
+    let adapters = || broker.pid().children().iter().filter(|pid| is_adapter(pid)).count();
+    assert!(found(SOON, || (adapters() == 2).then_some(())).is_some());
+    second.signal(Signal::SIGTERM);
+    let ended = found(SOON, || second.child.try_wait().expect("a child of ours"));
+    assert_eq!(
+        ended.and_then(|status| status.signal()),
+        Some(Signal::SIGTERM as i32),
+        "{}",
+        second.said.text()
+    );
+    let said = second.said.whole(SOON);
+    assert!(said.starts_with(r#"{"outcome":"error","code":143,"#) && said.lines().count() == 1, "{said}");
+    broker.record("reject reason=hangup");
     first.signal(Signal::SIGTERM);
     first.exits(143);
 }
