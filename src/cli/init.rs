@@ -28,6 +28,8 @@ pub(super) enum AgentKind {
 }
 
 impl AgentKind {
+    const ALL: [Self; 3] = [Self::Claude, Self::Codex, Self::Srt];
+
     /// The name of its program.
     fn program(self) -> &'static str {
         match self {
@@ -80,7 +82,13 @@ pub(super) fn run(name: &str, agent: AgentKind, socket: Option<PathBuf>, is_undo
         Err(why) => return fail(&format!("sluice: {why}")),
     };
     let steps = steps(name, agent, &places);
-    let work = |step: &InitStep| if is_undo { step.undo() } else { step.apply() };
+    let is_shared = is_undo && places.has_another(agent);
+    let work = |step: &InitStep| {
+        if is_shared && matches!(step, InitStep::Copy { .. }) {
+            return Ok(StepOutcome::Kept);
+        }
+        if is_undo { step.undo() } else { step.apply() }
+    };
     let (mut outcomes, mut failure) = (Vec::new(), None);
     for step in &steps {
         match work(step) {
@@ -96,6 +104,7 @@ pub(super) fn run(name: &str, agent: AgentKind, socket: Option<PathBuf>, is_undo
             writeln!(out, "{outcome:<9} {}", step.shown())?;
         }
         if !is_undo && failure.is_none() {
+            places.missing(agent).iter().try_for_each(|missing| writeln!(out, "missing   {missing}"))?;
             let start = places.own.join(agent.program());
             writeln!(out, "start it by  {}", crate::text::quoted(&start.to_string_lossy()))?;
             writeln!(out, "undo by      sluice init {name} --for {} --undo", agent.program())?;
@@ -119,23 +128,38 @@ impl InitPlaces {
         }
         let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let home = home.ok_or(InitError::NoHome)?;
-        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
         let runtime = runtime.unwrap_or_else(|| format!("/run/user/{}", getuid()).into());
         let socket = socket.unwrap_or_else(|| runtime.join("sluice").join(name).join("sock"));
         let sluice = env::current_exe().map_err(InitError::Io)?;
-        let sluicify = client(&sluice).or_else(|| is_undo.then(|| "sluicify".into()));
+        let sluicify = installed(&sluice, "sluicify").or_else(|| is_undo.then(|| "sluicify".into()));
         let sluicify = sluicify.ok_or_else(|| InitError::NoClient(sluice.clone()))?;
         let socket = std::path::absolute(socket).map_err(InitError::Io)?;
         Ok(Self { own: home.join(".local/share/sluice").join(name), home, socket, sluice, sluicify })
     }
+
+    /// Whether another agent of the gate is started with the same stand-in for bwrap.
+    fn has_another(&self, agent: AgentKind) -> bool {
+        AgentKind::ALL.iter().any(|other| *other != agent && self.own.join(other.program()).exists())
+    }
+
+    /// What has to be there before the agent can reach the gate, and is not there yet.
+    fn missing(&self, agent: AgentKind) -> Vec<String> {
+        let gate = (!self.socket.exists())
+            .then(|| format!("{}: no gate is there; README.md says how one is made", self.socket.display()));
+        let has_entry = agent != AgentKind::Srt;
+        let server = (has_entry && installed(&self.sluice, "sluice-mcp").is_none())
+            .then(|| "sluice-mcp, which the entry starts: cargo install --path packaging/mcp".to_owned());
+        gate.into_iter().chain(server).collect()
+    }
 }
 
-/// The client: beside this program, or on PATH.
-fn client(sluice: &Path) -> Option<PathBuf> {
+/// A program of this project: beside this one, or on PATH.
+fn installed(sluice: &Path, program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let beside = sluice.parent().map(Path::to_owned);
     let mut candidates = beside.into_iter().chain(env::split_paths(&path));
-    candidates.find_map(|dir| Some(dir.join("sluicify")).filter(|client| client.is_file()))
+    candidates.find_map(|dir| Some(dir.join(program)).filter(|found| found.is_file()))
 }
 
 /// What there is to make for an agent.

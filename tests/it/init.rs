@@ -68,6 +68,21 @@ fn what_is_made_is_said_and_taken_away_again() {
 }
 
 #[test]
+fn what_another_agent_of_the_gate_uses_stays() {
+    let home = TempDir::new();
+    for agent in ["codex", "srt"] {
+        let made = said(&init(&home, &["agent", "--for", agent]));
+        assert!(made.contains("missing   /run/user/7/sluice/agent/sock: no gate is there"), "{made}");
+        assert_eq!(made.contains("missing   sluice-mcp"), agent == "codex", "{made}");
+    }
+    let stand_in = home.path().join(".local/share/sluice/agent/bin/bwrap");
+    let undone = said(&init(&home, &["agent", "--for", "srt", "--undo"]));
+    assert!(undone.contains(&format!("kept      {}", stand_in.display())) && stand_in.exists(), "{undone}");
+    let undone = said(&init(&home, &["agent", "--for", "codex", "--undo"]));
+    assert!(!undone.contains("kept") && !stand_in.exists(), "{undone}");
+}
+
+#[test]
 fn the_script_starts_the_agent_with_the_stand_in_first() {
     let home = TempDir::new();
     home.mkdir("path", 0o755);

@@ -36,6 +36,8 @@ pub(super) enum StepOutcome {
     Absent,
     /// What is there was not made by this command, or was changed since: it stays.
     Left,
+    /// Others of the gate use it: it stays.
+    Kept,
 }
 
 impl fmt::Display for StepOutcome {
@@ -46,6 +48,7 @@ impl fmt::Display for StepOutcome {
             Self::Removed => "removed",
             Self::Absent => "absent",
             Self::Left => "left",
+            Self::Kept => "kept",
         })
     }
 }
