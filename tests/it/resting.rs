@@ -1,12 +1,13 @@
 //! Requests of version 2 that no process can take for a while: they wait in their connection, which goes on.
 
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Asked, Broker, CrowdedUser, Pid, Piped, Reply, SHELL, SOON, Status, needs, needs_root, readable_within,
-    within,
+    Asked, Broker, CrowdedUser, Pid, Piped, Reply, SHELL, SOON, Status, needs, needs_root, piped_call,
+    readable_within, within,
 };
 
 /// Longer than a thread waits for room for descriptors.
@@ -62,6 +63,23 @@ fn a_request_that_waited_long_is_refused_once_and_never_runs() {
     assert_eq!(broker.records_of("reject").len(), 1);
     let started: Vec<_> = broker.records_of("start").iter().map(|start| start.argv()[1].clone()).collect();
     assert_eq!(started, ["before", "next"]);
+}
+
+#[test]
+fn a_request_with_unfit_descriptors_that_waited_long_is_refused_once() {
+    let Some((user, broker)) = crowded(61_237) else { return };
+    let connection = Piped::open(&broker.socket());
+    assert_eq!(echo(&connection, "before").status(), 0);
+    let crowd = user.crowd();
+    let null = std::fs::File::open("/dev/null").expect("it is there");
+    connection.send(&piped_call(&["/bin/echo", "unfit"]), &[null.as_fd(); 5]);
+    assert_eq!(connection.0.reply_within(Duration::from_secs(40)), Reply::Status(Status::SPAWN));
+    connection.0.message();
+    crowd.leave();
+    assert_eq!(echo(&connection, "next").status(), 0, "the connection goes on");
+    assert_eq!(connection.0.reply_within(Duration::from_secs(1)), Reply::Silent);
+    let rejected = broker.records_of("reject");
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
 }
 
 /// Stops all adapters and asks for a call, until one of them is to take it: then nothing comes for a while.

@@ -43,6 +43,7 @@ pub(in crate::broker) fn answer(broker: &Broker, socket: &ServedSocket, connecti
         }
         Ok(DecodedRequest::Nothing) => return end_of(broker, &client.connection),
         Ok(DecodedRequest::Untaken(refusal)) => return put_off(broker, socket, client, &refusal),
+        Ok(DecodedRequest::TakenAway) => return watch_on(broker, client),
         Err(refusal) => {
             refuse(broker, socket, &client, &refusal);
             return watch_on(broker, client);

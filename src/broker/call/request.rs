@@ -27,6 +27,9 @@ pub(super) enum DecodedRequest {
     List(String),
     /// A request of version 2 that no adapter could take, for this reason: it is still in its connection.
     Untaken(Refusal),
+    /// A request of version 2 that was refused before, and that an adapter could not use: it is out of its
+    /// connection, as far as is known.
+    TakenAway,
 }
 
 /// Decodes the request that waits on a connection, and decides it. Nothing has changed yet, but that a
@@ -81,9 +84,11 @@ fn ask_piped(
         _ if is_refused => Ok(DecodedRequest::Nothing),
         request => request.and_then(|request| decide_piped(broker, socket, client, request)),
     };
-    let count = match adapted.finish(broker, client)? {
-        AdapterResult::Taken(count) => count,
-        AdapterResult::Untaken(refusal) => return Ok(DecodedRequest::Untaken(refusal)),
+    let count = match adapted.finish(broker, client) {
+        Ok(AdapterResult::Taken(count)) => count,
+        Ok(AdapterResult::Untaken(refusal)) => return Ok(DecodedRequest::Untaken(refusal)),
+        Err(_) if is_refused => return Ok(DecodedRequest::TakenAway),
+        Err(refusal) => return Err(refusal),
     };
     let asked = asked?;
     if is_refused {
