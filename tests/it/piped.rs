@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::{
-    Broker, Capability, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED, Status,
-    needs, needs_capability, needs_root, piped_call, within, word,
+    Asked, Broker, Capability, DONE, LISTING, Pid, Piped, QUEUED, REFUSED, Reply, SHELL, SOON, STARTED,
+    Status, needs, needs_capability, needs_root, piped_call, within, word,
 };
 
 fn connect(broker: &Broker) -> Piped {
@@ -343,6 +343,31 @@ fn a_flood_of_orders_holds_up_nobody() {
     assert_eq!(asked.status(), 0);
     drop(asked);
     flood.join().expect("it ends when nobody reads its orders");
+}
+
+#[test]
+fn orders_that_lie_in_control_hold_up_no_departure() {
+    let broker = Broker::new(&format!("{SHELL}  max_calls = 1\n")).start();
+    let connection = connect(&broker);
+    let mut running = connection.ask(&sh("echo up; exec sleep 60"));
+    running.line();
+    let mut waiting = connection.ask(&sh("exit 4"));
+    assert_eq!(waiting.frame().0, QUEUED);
+    let order = [1_u32.to_le_bytes(), nix::libc::SIGWINCH.to_le_bytes()].concat();
+    let leave = |asked: &mut Asked| {
+        let mut control = asked.control.take().expect("it is open");
+        let flags = nix::fcntl::OFlag::O_NONBLOCK;
+        nix::fcntl::fcntl(&control, nix::fcntl::FcntlArg::F_SETFL(flags)).expect("a flag");
+        while control.write(&order.repeat(512)).is_ok() {}
+        Instant::now()
+    };
+    let began = leave(&mut waiting);
+    broker.record("reject reason=hangup");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let began = leave(&mut running);
+    assert_eq!(running.status(), 143);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    broker.record("exit hangup=true");
 }
 
 #[test]

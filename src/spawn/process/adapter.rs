@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
-use crate::limits::{ADAPTER_SEND_TRIES, FRAME_PIECE_BYTES, SEND_RETRY, SIGNAL_INTERVAL};
+use crate::limits::{ADAPTER_SEND_TRIES, FRAME_PIECE_BYTES, LAST_ORDERS_MAX, SEND_RETRY, SIGNAL_INTERVAL};
 use crate::sys::in_child::{self, ChildFd};
 use crate::sys::{self, ChildMemory, PipedFds, UnfitStdio};
 use crate::wire::v2::{CALL_FDS, CONTROL_BYTES, LIST_FDS, signal_of};
@@ -146,11 +146,15 @@ impl ServedRequest {
             let Ok(is_ready) = sys::await_any(watched, is_resting.then_some(SIGNAL_INTERVAL)) else { return };
             let [from_line, from_control] = looked_at.each_ref().map(|fd| is_ready && fd.any() == Some(true));
             let hears_caller = from_control && control.is_some();
+            let [_, of_control] = looked_at;
+            let has_left = of_control.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
             is_resting &= is_ready;
             if from_line && !self.pass_frames(piece) {
                 return;
             }
-            if hears_caller {
+            if hears_caller && has_left {
+                self.pass_last_orders();
+            } else if hears_caller {
                 is_resting = self.pass_orders();
             }
         }
@@ -184,6 +188,21 @@ impl ServedRequest {
         }
     }
 
+    /// After the end of *control*: sends on the first of the orders that still lie in it, without a rest, and
+    /// says on the line that the caller is gone. What a caller has left cannot hold up its departure.
+    fn pass_last_orders(&mut self) {
+        for _ in 0..LAST_ORDERS_MAX {
+            self.pass_orders();
+        }
+        self.leave();
+    }
+
+    /// Says on the line that the caller is gone.
+    fn leave(&mut self) {
+        self.control = None;
+        sys::finish_sending(self.line.as_fd());
+    }
+
     /// Reads of an order what is there, and sends its signal on. At the end of *control*, says on the line
     /// that the caller is gone. Gives whether a signal was sent.
     fn pass_orders(&mut self) -> bool {
@@ -193,8 +212,7 @@ impl ServedRequest {
             Ok(length) if length > 0 => self.filled += length,
             Err(Errno::EAGAIN) => return false,
             Ok(_) | Err(_) => {
-                self.control = None;
-                sys::finish_sending(self.line.as_fd());
+                self.leave();
                 return false;
             }
         }
