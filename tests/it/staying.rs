@@ -4,8 +4,11 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::harness::{
-    Broker, LISTING, Piped, Reply, SHELL, few_in_flight, many_in_flight, piped_frames, sluicify_bin,
+    Broker, LISTING, Piped, Reply, SHELL, few_in_flight, many_in_flight, needs, piped_frames, sluicify_bin,
 };
+
+/// Holds connections that were made by one process each, which has ended, and over which a listing came.
+const HANDING: &str = include_str!("staying/handing.py");
 
 fn connect(broker: &Broker) -> Piped {
     Piped::open(&broker.socket())
@@ -86,4 +89,26 @@ fn who_has_many_connections_costs_nobody_else_one() {
     line.clear();
     said.read_to_string(&mut line).expect("text");
     assert!(other.wait().expect("it ends").success() && line == "a\n", "{line:?}");
+}
+
+#[test]
+fn connections_of_processes_that_have_ended_go_before_one_that_was_handed_in() {
+    let _few = few_in_flight();
+    if !needs("python3", "python3") {
+        return;
+    }
+    let broker = small();
+    // Older than all others, and the only one of its process.
+    let other = connect(&broker);
+    assert!(matches!(&other.list(0)[..], [(LISTING, _)]));
+    let mut python = Command::new("python3");
+    python.args(["-c", HANDING]).arg(broker.socket()).arg("300");
+    let mut python = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut said = String::new();
+    let mut stdout = BufReader::new(python.stdout.take().expect("a pipe"));
+    stdout.read_line(&mut said).expect("a line");
+    assert_eq!(said, "300 answers\n");
+    assert!(matches!(&other.list(0)[..], [(LISTING, _)]), "it is still there");
+    drop(python.stdin.take());
+    assert!(python.wait().expect("it ends").success());
 }

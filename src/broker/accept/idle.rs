@@ -1,5 +1,6 @@
 //! The idle connections of one socket, counted by the process that made each: where one has to be closed to
-//! make room, it is one of those who have most.
+//! make room, it is one of those who have most. One whose process has ended goes before the others of its
+//! user, because a process for each connection would make each the only one of its process.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,14 +47,18 @@ impl IdleConnections {
         self.of_user.retain(|_, count| *count > 0);
     }
 
-    /// The connection to close where there are too many: of the user with most, and of its processes the one
-    /// with most, the one that is idle for longest.
-    pub(super) fn first_to_go(&self) -> Option<u64> {
-        let rank = |(owner, numbers): &(&ConnectionOwner, &BTreeSet<u64>)| {
-            let of_user = self.of_user.get(&owner.user).copied().unwrap_or_default();
-            (of_user, numbers.len(), Reverse(numbers.first().copied()))
-        };
-        let (_, numbers) = self.of_owner.iter().max_by_key(rank)?;
+    /// The connection to close where there are too many: of the user with most, the one that is idle for
+    /// longest of those whose processes have ended, and where there is none, of the process with most.
+    pub(super) fn first_to_go(&self, is_there: impl Fn(i32) -> bool) -> Option<u64> {
+        let most = self.of_user.values().max()?;
+        let of_user =
+            || self.of_owner.iter().filter(|(owner, _)| self.of_user.get(&owner.user) == Some(most));
+        let ended = of_user().filter(|(owner, _)| !is_there(owner.process));
+        if let Some(number) = ended.filter_map(|(_, numbers)| numbers.first()).min() {
+            return Some(*number);
+        }
+        let (_, numbers) =
+            of_user().max_by_key(|(_, numbers)| (numbers.len(), Reverse(numbers.first().copied())))?;
         numbers.first().copied()
     }
 }
@@ -68,7 +73,7 @@ mod tests {
         let owner = |user, process| ConnectionOwner { user, process };
         connections.iter().for_each(|&(user, process, number)| idle.add(owner(user, process), number));
         let next = || {
-            let first = idle.first_to_go()?;
+            let first = idle.first_to_go(|process| process < 100)?;
             let &(user, process, _) = connections.iter().find(|(.., number)| *number == first)?;
             idle.remove(owner(user, process), first);
             Some(first)
@@ -86,6 +91,16 @@ mod tests {
     #[test]
     fn who_has_few_keeps_them_however_long_they_are_idle() {
         assert_eq!(order(&[(1, 10, 0), (1, 11, 1), (1, 11, 2), (1, 11, 3)]), [1, 2, 0, 3]);
+    }
+
+    #[test]
+    fn of_processes_that_have_ended_the_longest_idle_goes_first() {
+        assert_eq!(order(&[(1, 10, 0), (1, 11, 1), (1, 101, 3), (1, 100, 2), (1, 11, 4)]), [2, 3, 1, 0, 4]);
+    }
+
+    #[test]
+    fn another_user_keeps_what_processes_made_that_have_ended() {
+        assert_eq!(order(&[(1, 100, 0), (2, 20, 1), (2, 21, 2)]), [1, 0, 2]);
     }
 
     #[test]

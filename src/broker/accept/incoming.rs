@@ -15,6 +15,8 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use crate::broker::closing::ConnectionCloser;
 use crate::broker::connection::Connection;
@@ -134,7 +136,7 @@ impl Incoming {
                 }
             }
             Room::Idle => {
-                if let Some(idle) = state.pending.take_first_idle(index) {
+                if let Some(idle) = state.pending.take_first_idle(index, is_there) {
                     return Admittance::InPlaceOfIdle(idle);
                 }
             }
@@ -467,6 +469,12 @@ fn owner_of(connection: &Connection) -> Option<ConnectionOwner> {
     let (user, process) =
         connection.connector().map_or((u32::MAX, 0), |connector| (connector.uid, connector.pid));
     (!connection.is_door()).then_some(ConnectionOwner { user, process })
+}
+
+/// Whether a process that connected has not ended, or its number is another's by now. 0 is the number of a
+/// process that is not to be seen from here. `kill(2)`, which sends nothing.
+fn is_there(process: i32) -> bool {
+    process <= 0 || kill(Pid::from_raw(process), None) != Err(Errno::ESRCH)
 }
 
 /// One event, after which its descriptor is not watched.

@@ -178,8 +178,8 @@ impl<C> PendingConnections<C> {
     }
 
     /// Takes out the idle connection of a socket that is the first to go where there are too many.
-    pub(super) fn take_first_idle(&mut self, socket: usize) -> Option<C> {
-        let number = self.queues[socket].idle.first_to_go()?;
+    pub(super) fn take_first_idle(&mut self, socket: usize, is_there: impl Fn(i32) -> bool) -> Option<C> {
+        let number = self.queues[socket].idle.first_to_go(is_there)?;
         self.take_idle(number).map(|idle| idle.connection)
     }
 
@@ -300,13 +300,19 @@ mod tests {
             pending.add_idle(0, idle, OWNER.filter(|_| idle != "door"));
         }
         assert_eq!(pending.room(0, NONE), Room::Idle, "more than half");
-        assert_eq!((pending.take_first_idle(0), pending.take_first_idle(0)), (Some("a"), Some("b")));
+        assert_eq!(
+            (pending.take_first_idle(0, |_| true), pending.take_first_idle(0, |_| true)),
+            (Some("a"), Some("b"))
+        );
         assert_eq!((pending.count, pending.room(0, NONE)), (2, Room::Free));
         (0..2).for_each(|_| pending.add_ready(1, "d"));
         (0..2).for_each(|_| pending.add_ready(0, "d"));
         assert_eq!(pending.room(0, NONE), Room::Idle, "nobody is silent");
         pending.add_silent(0, "e", Instant::now());
         assert_eq!(pending.room(0, NONE), Room::Crowded);
-        assert_eq!((pending.take_first_idle(0), pending.take_first_idle(0)), (Some("c"), None));
+        assert_eq!(
+            (pending.take_first_idle(0, |_| true), pending.take_first_idle(0, |_| true)),
+            (Some("c"), None)
+        );
     }
 }
