@@ -367,6 +367,8 @@ pub const FRAME_SEND_MAX: Duration = Duration::from_secs(1);
 pub const SIGNAL_INTERVAL: Duration = Duration::from_millis(1);
 /// Orders that are still forwarded where they lie in *control* after its end.
 pub const LAST_ORDERS_MAX: usize = 16;
+/// How long a command that catches SIGTSTP has to put its terminal right before it is stopped.
+pub const STOP_AFTER: Duration = Duration::from_millis(100);
 /// How long a call waits for its place before its caller is told.
 pub const QUEUED_AFTER: Duration = Duration::from_secs(1);
 /// Lanes of a FIFO door: callers that can hand in a request at one time.

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::audit::EndCause;
 use crate::cgroup::OomWatch;
-use crate::limits::{DESCRIPTION_DELAY, KILL_ROUND, SIGNAL_INTERVAL, TERM_GRACE};
+use crate::limits::{DESCRIPTION_DELAY, KILL_ROUND, SIGNAL_INTERVAL, STOP_AFTER, TERM_GRACE};
 use crate::rules::{BackgroundMode, HangupAction};
 use crate::spawn::contain::members::CallMembers;
 use crate::spawn::contain::scope::CallScope;
@@ -21,7 +21,7 @@ use crate::sys;
 use crate::wire::v2::FORWARDED_SIGNALS;
 
 use super::caller_line::{CallerLine, CallerNews};
-use super::forward::forward;
+use super::forward::{ForwardResult, forward, stop};
 use super::stop::StopSignal;
 
 /// The events that a running call is watched for, and the rule's settings on how to act on them.
@@ -71,6 +71,8 @@ pub(super) struct CommandWatch<'a> {
     command: Option<Pid>,
     /// Signals for a process that is not the command yet.
     held: Vec<Signal>,
+    /// When the command is stopped that catches SIGTSTP, unless its caller has it go on before.
+    stop_at: Option<Instant>,
     /// Whether the caller is gone, and the call goes on (`on_hangup = keep`).
     is_alone: bool,
     /// When the processes of the call are killed that were sent SIGTERM by a manager, or after an OOM kill.
@@ -89,6 +91,7 @@ impl<'a> CommandWatch<'a> {
             lasts: Some(Instant::now() + DESCRIPTION_DELAY),
             command: Some(launcher.command()),
             held: Vec::new(),
+            stop_at: None,
             is_alone: false,
             kill_at: None,
         }
@@ -104,6 +107,7 @@ impl<'a> CommandWatch<'a> {
             lasts: None,
             command: None,
             held: Vec::new(),
+            stop_at: None,
             is_alone: false,
             kill_at: None,
         }
@@ -120,7 +124,8 @@ impl<'a> CommandWatch<'a> {
                 return Ok(None);
             }
             let held = (!self.held.is_empty()).then(|| Instant::now() + SIGNAL_INTERVAL);
-            let until = self.lasts.into_iter().chain(call.deadline).chain(self.kill_at).chain(held).min();
+            let own = [self.lasts, call.deadline, self.kill_at, self.stop_at, held];
+            let until = own.into_iter().flatten().min();
             match self.next_event(call, until)? {
                 CallEvent::Ended => return Ok(None),
                 CallEvent::Cause(cause) => return Ok(Some(cause)),
@@ -138,6 +143,10 @@ impl<'a> CommandWatch<'a> {
     fn act_late(&mut self, call: &SupervisedCall<'_>) -> io::Result<()> {
         let now = Instant::now();
         self.forward_held();
+        if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
+            self.stop_at = None;
+            self.command.into_iter().for_each(stop);
+        }
         if self.lasts.is_some_and(|lasts| lasts <= now) {
             self.lasts = None;
             (call.lasts)();
@@ -203,7 +212,16 @@ impl<'a> CommandWatch<'a> {
     /// Forwards signals in their order, as soon as the launcher has become the command.
     fn forward_held(&mut self) {
         let Some(command) = self.command else { return self.held.clear() };
-        let sent = self.held.iter().take_while(|signal| forward(command, **signal)).count();
+        let mut sent = 0;
+        for signal in &self.held {
+            match forward(command, *signal) {
+                ForwardResult::TooEarly => break,
+                ForwardResult::Stops => self.stop_at = Some(Instant::now() + STOP_AFTER),
+                ForwardResult::Sent if *signal == Signal::SIGCONT => self.stop_at = None,
+                ForwardResult::Sent => {}
+            }
+            sent += 1;
+        }
         self.held.drain(..sent);
     }
 

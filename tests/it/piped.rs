@@ -158,18 +158,36 @@ fn a_stop_and_a_continue_reach_a_command_that_catches_neither() {
     let connection = connect(&broker);
     let mut asked = connection.ask(&sh("echo $$; exec sleep 60"));
     let pid = asked.line();
-    let is_in = |wanted: &str| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let state = stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_owned());
-        (state.as_deref() == Some(wanted)).then_some(())
-    };
-    within(SOON, "it sleeps", || is_in("S"));
+    within(SOON, "it sleeps", || is_in(&pid, "S"));
     asked.order(1, nix::libc::SIGTSTP);
-    within(SOON, "it is stopped", || is_in("T"));
+    within(SOON, "it is stopped", || is_in(&pid, "T"));
     asked.order(1, nix::libc::SIGCONT);
-    within(SOON, "it goes on", || is_in("S"));
+    within(SOON, "it goes on", || is_in(&pid, "S"));
     asked.order(1, 15);
     assert_eq!(asked.status(), 143);
+}
+
+/// Whether a process is in this state.
+fn is_in(pid: &str, wanted: &str) -> Option<()> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_owned());
+    (state.as_deref() == Some(wanted)).then_some(())
+}
+
+#[test]
+fn a_command_that_catches_a_stop_is_stopped_once_it_has_done_so() {
+    let broker = Broker::shell();
+    let connection = connect(&broker);
+    let script = "trap 'echo caught' TSTP; trap 'exit 9' INT; echo $$; while :; do sleep 0.02; done";
+    let mut asked = connection.ask(&sh(script));
+    let pid = asked.line();
+    asked.order(1, nix::libc::SIGTSTP);
+    assert_eq!(asked.line(), "caught");
+    within(SOON, "it is stopped", || is_in(&pid, "T"));
+    asked.order(1, nix::libc::SIGCONT);
+    within(SOON, "it goes on", || is_in(&pid, "S"));
+    asked.order(1, 2);
+    assert_eq!(asked.status(), 9);
 }
 
 #[test]
