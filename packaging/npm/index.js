@@ -10,7 +10,7 @@ const { EventEmitter } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 const addon = require('./lib/addon.js');
-const { checkedArgv, checkedEncoding, checkedStdio, placeOf } = require('./lib/options.js');
+const { checkedArgv, checkedEncoding, checkedStatus, checkedStdio, placeOf } = require('./lib/options.js');
 const { SluiceError, abortError, listingError, resultOf } = require('./lib/outcome.js');
 const { collected } = require('./lib/collect.js');
 const client = require('./lib/client.js');
@@ -35,6 +35,7 @@ class Call extends EventEmitter {
     const words = checkedArgv(argv);
     const stdio = checkedStdio(options.stdio);
     const encoding = checkedEncoding(options.encoding);
+    checkedStatus(options.status);
     this.call = null;
     this.killed = false;
     [this.stdin, this.stdout, this.stderr] = [null, null, null];

@@ -45,7 +45,9 @@ function begin({ place: broker, words, stdio, hear }) {
   });
   const streams = request.ends.map((fd, index) => {
     if (fd < 0) return null;
-    return new net.Socket({ fd, readable: index > 0, writable: index === 0 });
+    const socket = new net.Socket({ fd, readable: index > 0, writable: index === 0 });
+    request.release(index);
+    return socket;
   });
   return {
     streams,

@@ -5,13 +5,16 @@ const invalid = (kind, code, message) => Object.assign(new kind(message), { code
 const wrongType = (message) => invalid(TypeError, 'ERR_INVALID_ARG_TYPE', message);
 const wrongValue = (message) => invalid(TypeError, 'ERR_INVALID_ARG_VALUE', message);
 
+const DESCRIPTOR_MAX = 2 ** 31 - 1;
+const isDescriptor = (value, least = 0) => Number.isInteger(value) && value >= least && value <= DESCRIPTOR_MAX;
+
 /** The place of the broker: one of `socket`, `door` and `fd`, or the environment's. */
 function placeOf({ socket, door, fd }) {
   const named = [socket, door, fd].filter((value) => value !== undefined && value !== null);
   if (named.length > 1) throw wrongValue('only one of socket, door and fd names the broker');
   if (named.length === 0) return { socket: '-', fd: null };
   if (typeof named[0] === 'number') {
-    if (named[0] !== fd || !Number.isInteger(fd) || fd < 3) throw wrongValue('fd is the number of a connected descriptor');
+    if (named[0] !== fd || !isDescriptor(fd, 3)) throw wrongValue('fd is the number of a connected descriptor');
     return { socket: '-', fd };
   }
   if (typeof named[0] !== 'string') throw wrongType('socket and door are paths');
@@ -20,7 +23,8 @@ function placeOf({ socket, door, fd }) {
 }
 
 function checkedArgv(argv) {
-  if (!Array.isArray(argv) || argv.length === 0 || !argv.every((word) => typeof word === 'string')) {
+  // Array.from, because every() passes over what an array does not have.
+  if (!Array.isArray(argv) || argv.length === 0 || !Array.from(argv).every((word) => typeof word === 'string')) {
     throw wrongType('argv is an array of at least one string');
   }
   if (argv.some((word) => word.includes('\0'))) throw wrongValue('a word has no NUL');
@@ -38,10 +42,16 @@ function stream(value, index) {
   if (value === 'pipe' || value === 'ignore') return value;
   if (value === 'inherit') return index;
   const number = typeof value === 'number' ? value : value.fd ?? value._handle?.fd;
-  if (!Number.isInteger(number) || number < 0) {
+  if (!isDescriptor(number)) {
     throw wrongValue(`stdio[${index}] is 'pipe', 'ignore', 'inherit', a descriptor, or a stream that has one`);
   }
   return number;
+}
+
+/** Where the outcome is written to. */
+function checkedStatus(status) {
+  if (typeof status === 'number' && !isDescriptor(status)) throw wrongValue('status is a descriptor or a stream');
+  return status;
 }
 
 function checkedEncoding(encoding) {
@@ -50,4 +60,4 @@ function checkedEncoding(encoding) {
   return encoding;
 }
 
-module.exports = { checkedArgv, checkedEncoding, checkedStdio, placeOf };
+module.exports = { checkedArgv, checkedEncoding, checkedStatus, checkedStdio, placeOf };

@@ -139,7 +139,7 @@ impl RunningCall<'_> {
                     continue;
                 }
                 Ok(None) => {}
-                Err(failure) => return CallResult::Failed(failure),
+                Err(failure) => return self.fail(failure),
             }
             if let Some(signal) = self.pass_signals().or_else(|| self.overdue()) {
                 return CallResult::Left(signal);
@@ -168,6 +168,15 @@ impl RunningCall<'_> {
             RequestEvent::Listing(text) => {
                 Some(CallResult::Failed(CallFailure::Unreadable(Malformed::Trailing(text.len()))))
             }
+        }
+    }
+
+    /// What a failure comes to. A call that had not begun when it was hung up is refused for that.
+    fn fail(&self, failure: CallFailure) -> CallResult {
+        let left = self.leaving.filter(|_| self.request.number().is_none());
+        match (left, failure) {
+            (Some((signal, _)), CallFailure::Refused(..)) => CallResult::Left(signal),
+            (_, failure) => CallResult::Failed(failure),
         }
     }
 

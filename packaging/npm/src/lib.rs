@@ -10,7 +10,6 @@ mod signals;
 mod streams;
 
 use std::ffi::OsString;
-use std::os::fd::{IntoRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use napi::bindgen_prelude::{Env, Function, Result};
@@ -22,7 +21,7 @@ use asking::Asking;
 use call::CallThread;
 use place::CallPlace;
 use signals::SentSignals;
-use streams::CallStreams;
+use streams::{CallStreams, OwnEnds};
 
 /// The place of a broker, for any number of calls.
 #[napi]
@@ -61,16 +60,22 @@ pub struct Request {
     asking: Arc<Asking>,
     /// Gone with the call's thread, long before JavaScript lets go of this.
     signals: Weak<SentSignals>,
-    ends: [i32; 3],
+    ends: OwnEnds,
 }
 
 #[napi]
 impl Request {
-    /// The descriptors of this process's ends of stdin, stdout and stderr, which the caller owns from now on;
-    /// -1 for one that is no pipe.
+    /// The descriptors of this process's ends of stdin, stdout and stderr; -1 for one that is no pipe. They
+    /// are closed with this, but for those that were released.
     #[napi(getter)]
     pub fn ends(&self) -> Vec<i32> {
-        self.ends.to_vec()
+        self.ends.numbers()
+    }
+
+    /// Says that a socket has the end of this index (0 to 2), and closes it.
+    #[napi]
+    pub fn release(&mut self, index: u32) {
+        self.ends.release(index as usize);
     }
 
     /// Sends the signal of this number to the call. Gives false while its thread connects, and hears nothing.
@@ -114,9 +119,8 @@ pub fn call(
     let signals = Arc::new(SentSignals::new()?);
     let sending = Arc::downgrade(&signals);
     let words = words.into_iter().map(OsString::from).collect();
-    let ends = streams.own.map(|end| end.map_or(-1, OwnedFd::into_raw_fd));
     CallThread::new(place.0.clone(), words, streams.theirs, asking.clone(), signals).start()?;
-    Ok(Request { asking, signals: sending, ends })
+    Ok(Request { asking, signals: sending, ends: streams.own })
 }
 
 /// Asks for the listing. `hear` gets `{"listing":…}` with the listing in it, or an outcome.

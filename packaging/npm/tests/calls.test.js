@@ -98,6 +98,18 @@ test('what is no call throws at once', () => {
   throws(['true'], { stdio: 'else' }, 'ERR_INVALID_ARG_VALUE');
   throws(['true'], { stdio: [fs.createReadStream('/dev/null')] }, 'ERR_INVALID_ARG_VALUE');
   throws(['true'], { encoding: 'no' }, 'ERR_INVALID_ARG_VALUE');
+  throws(Array(3), {}, 'ERR_INVALID_ARG_TYPE');
+});
+
+test('what can be no descriptor throws at once', () => {
+  const wrong = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
+  for (const number of [-1, 0.5, NaN, Infinity, 2 ** 31, 2 ** 32, 2 ** 32 + 5]) {
+    assert.throws(() => call(['/bin/true'], { stdio: [number, 'ignore', 'ignore'] }), wrong, `stdio: ${number}`);
+    assert.throws(() => call(['/bin/true'], { stdio: [{ fd: number }, 'ignore', 'ignore'] }), wrong, `fd: ${number}`);
+    assert.throws(() => call(['/bin/true'], { ...quiet, status: number }), wrong, `status: ${number}`);
+    assert.throws(() => sluice.connect({ fd: number }), wrong, `the broker's: ${number}`);
+  }
+  assert.throws(() => sluice.connect({ fd: 2 }), wrong);
 });
 
 test('stdio takes descriptors and streams', async () => {
@@ -233,6 +245,20 @@ test('a call that waits for its place says so', { skip: !isAddon && 'by the addo
   assert.deepStrictEqual([code, signal, number, hangup], [null, 'SIGTERM', null, true]);
   first.stdin.end();
   assert.deepStrictEqual([(await first.result).code, (await second.result).code], [0, 0]);
+});
+
+test('a call is left before it is known that it waits', { skip: !isAddon && 'by the addon alone' }, async () => {
+  const first = call(['/bin/cat', '-'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  await first.started;
+  const waiting = ['SIGTERM', 'SIGHUP', 'SIGKILL', 'SIGTERM'].map((name) => [name, call(['/bin/cat', '-'], quiet)]);
+  // By then the broker has taken them, and it tells a call that waits so after a second.
+  for (let turn = 0; turn < 5; turn += 1) await run(['/bin/true']);
+  waiting.forEach(([name, ran]) => assert.ok(ran.kill(name)));
+  for (const [name, ran] of waiting) {
+    assert.deepStrictEqual(await ran.result, { code: null, signal: name, call: null, timedOut: false, hangup: true });
+  }
+  first.stdin.end();
+  assert.strictEqual((await first.result).code, 0);
 });
 
 test('the status is what --status-fd writes', async () => {
@@ -381,4 +407,37 @@ test('200 calls leave no descriptor and no thread behind', async () => {
   for (let turn = 0; turn < 9; turn += 1) await some();
   await call(['/bin/nope'], quiet).result.catch(() => {});
   await found(`the ${before} of before`, () => `${count('fd')} ${count('task')}` === before);
+});
+
+test('a call without a thread leaves no descriptor behind', { skip: !isAddon && 'by the addon alone' }, async () => {
+  const child = node(`(async () => {
+    // A user of no other process, where the limit of processes would not hold.
+    if (process.getuid() === 0) { process.setgroups([]); process.setgid(54321); process.setuid(54321); }
+    require('child_process').execFileSync('prlimit', ['--pid', process.pid, '--nproc=1:1']);
+    const count = () => require('fs').readdirSync('/proc/self/fd').length;
+    const made = () => sluice.call(['true'], options).result.then(() => 'a result', ({ message }) => message);
+    const said = new Set([await made()]);
+    const before = count();
+    for (let turn = 0; turn < 20; turn += 1) said.add(await made());
+    console.log(...said, count() - before);
+  })();`);
+  assert.match(await text(child.stdout), /^nothing ran: Resource temporarily unavailable [^\n]* 0\n$/);
+});
+
+test('workers that are terminated amid calls leave no descriptor', { skip: !isAddon && 'by the addon alone' }, async () => {
+  const count = () => fs.readdirSync('/proc/self/fd').length;
+  const worker = async () => {
+    const one = new Worker(`const { workerData: { index }, parentPort } = require('node:worker_threads');
+      const { call } = require(index);
+      parentPort.postMessage('begins');
+      for (const until = Date.now() + 10000; Date.now() < until;) {
+        call(['true'], { socket: '/is/not/there' }).result.catch(() => {});
+      }`, { eval: true, workerData: { index: path.join(__dirname, '..') } });
+    await once(one, 'message');
+    await one.terminate();
+  };
+  await worker();
+  const before = count();
+  for (let turn = 0; turn < 24; turn += 1) await worker();
+  await found(`the ${before} descriptors of before`, () => count() <= before);
 });
