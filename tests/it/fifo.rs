@@ -13,8 +13,8 @@ use nix::libc::O_NONBLOCK;
 use nix::sys::signal::{Signal, kill};
 
 use crate::harness::{
-    Broker, DONE, LISTING, Pid, REFUSED, Record, SHELL, SOON, STARTED, piped_call, piped_frames, sluicify,
-    sluicify_bin, within, word,
+    Broker, DONE, LISTING, Pid, REFUSED, Record, SHELL, SOON, STARTED, piped_call, piped_frames,
+    readable_within, sluicify, sluicify_bin, within, word,
 };
 
 /// A broker with a door, and the door's directory once its lanes are there.
@@ -324,6 +324,23 @@ fn requests_whose_refusal_nobody_reads_are_recorded_each() {
         within(SOON, "it is recorded", || (rejects() == count).then_some(()));
     }
     broker.record("reject door=fifo reason=fds");
+    assert_eq!(Caller::ask(&door, &sh("exit 4")).status(), 4);
+}
+
+#[test]
+fn requests_that_the_broker_has_no_room_for_wait_and_none_is_lost() {
+    let (broker, door) = with_door(SHELL);
+    broker.signal(Signal::SIGSTOP);
+    // Three or four of them fill the connection.
+    let callers: Vec<_> = (0..8).map(|_| Caller::ask(&door, &sh(&"x".repeat(60_000)))).collect();
+    let long = Duration::from_secs(5);
+    assert!(!readable_within(&callers[7].reply, long), "the broker is stopped");
+    broker.signal(Signal::SIGCONT);
+    for (number, caller) in callers.iter().enumerate() {
+        let frames = caller.frames();
+        assert!(matches!(&frames[..], [(REFUSED, _)]), "{number}: {frames:?}");
+    }
+    broker.record("reject door=fifo");
     assert_eq!(Caller::ask(&door, &sh("exit 4")).status(), 4);
 }
 

@@ -1,13 +1,14 @@
 //! Requests of version 2 that no process can take for a while: they wait in their connection, which goes on.
 
 use std::os::fd::AsFd as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::harness::{
     Asked, Broker, CrowdedUser, Pid, Piped, Reply, SHELL, SOON, Status, needs, needs_root, piped_call,
-    readable_within, within,
+    readable_within, sluicify_bin, within,
 };
 
 /// Longer than a thread waits for room for descriptors.
@@ -80,6 +81,28 @@ fn a_request_with_unfit_descriptors_that_waited_long_is_refused_once() {
     assert_eq!(connection.0.reply_within(Duration::from_secs(1)), Reply::Silent);
     let rejected = broker.records_of("reject");
     assert_eq!(rejected.len(), 1, "{rejected:?}");
+}
+
+#[test]
+fn a_request_of_a_door_waits_while_too_many_descriptors_are_on_their_way() {
+    if !(needs_root() && needs("python3", "python3")) {
+        return;
+    }
+    let user = CrowdedUser(61_238);
+    let broker =
+        user.broker(Broker::new("defaults:\n  fifo = yes\n  max_calls = 1\n  scope = off\n\n/bin/echo a\n"));
+    let door = broker.dir().join("s.sock.fifo");
+    within(SOON, "the door opens", || door.join("7").exists().then_some(()));
+    let crowd = user.crowd();
+    let mut client = Command::new(sluicify_bin());
+    client.arg(&door).args(["/bin/echo", "a"]).stdout(Stdio::piped());
+    let mut client = client.spawn().expect("it starts");
+    let stdout = client.stdout.take().expect("a pipe");
+    assert!(!readable_within(&stdout, LONG), "it waits");
+    assert!(broker.records_of("reject").is_empty());
+    crowd.leave();
+    assert_eq!(std::io::read_to_string(stdout).expect("text"), "a\n");
+    assert!(client.wait().expect("it ends").success());
 }
 
 /// Stops all adapters and asks for a call, until one of them is to take it: then nothing comes for a while.

@@ -7,12 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid, setsid};
 
-use crate::limits::{DOOR_LANES, LANE_REQUEST_MAX, SEND_WAIT};
+use crate::limits::{DOOR_LANES, LANE_REQUEST_MAX, REQUEST_REST_MIN};
 use crate::sys::{self, in_child};
 
 use super::lane::{Lane, LaneProgress, LaneRequest, remove_lane};
@@ -61,7 +62,7 @@ fn serve(stream: BorrowedFd<'_>) -> io::Result<()> {
     let [connection, directory] =
         message.descriptors.try_into().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
     clear(&directory)?;
-    let mut door = OpenDoor { connection, directory, lanes: Vec::new(), turn: 0 };
+    let mut door = OpenDoor { connection, directory, lanes: Vec::new(), turn: 0, held: None };
     for index in 0..DOOR_LANES {
         let lane = door.publish(index)?;
         door.lanes.push(lane);
@@ -101,6 +102,8 @@ struct OpenDoor {
     directory: OwnedFd,
     lanes: Vec<Lane>,
     turn: u64,
+    /// The request that is to be passed on next.
+    held: Option<LaneRequest>,
 }
 
 impl OpenDoor {
@@ -117,33 +120,48 @@ impl OpenDoor {
 
     fn run(&mut self, stream: BorrowedFd<'_>) -> io::Result<()> {
         loop {
-            let due = self.lanes.iter().filter_map(Lane::since).min().map(|since| since + LANE_REQUEST_MAX);
+            self.pass_on();
+            let (due, lanes) = match self.held {
+                // No other request would have room either: they wait in their lanes.
+                Some(_) => (Some(Instant::now() + REQUEST_REST_MIN), &[][..]),
+                None => (self.due(), &self.lanes[..]),
+            };
             let mut fds = vec![
                 PollFd::new(stream, PollFlags::POLLIN),
                 PollFd::new(self.connection.as_fd(), PollFlags::POLLIN),
             ];
-            fds.extend(self.lanes.iter().map(|lane| PollFd::new(lane.request(), PollFlags::POLLIN)));
+            fds.extend(lanes.iter().map(|lane| PollFd::new(lane.request(), PollFlags::POLLIN)));
             sys::poll_until(&mut fds, due)?;
             let ready: Vec<_> = fds.iter().map(|fd| fd.any() != Some(false)).collect();
             let (is_over, has_answer, ready) = (ready[0], ready[1], &ready[2..]);
             if is_over || (has_answer && !self.drop_answer()?) {
                 return Ok(());
             }
-            let now = Instant::now();
             for (index, is_ready) in ready.iter().enumerate() {
-                let lane = &mut self.lanes[index];
-                let progress = if *is_ready { lane.advance(now) } else { LaneProgress::Waits };
-                let is_late = lane.since().is_some_and(|since| since + LANE_REQUEST_MAX <= now);
-                match progress {
-                    LaneProgress::Waits if !is_late => {}
-                    // The broker refuses what is no request, so that it is on record.
-                    LaneProgress::Waits | LaneProgress::Spoilt | LaneProgress::Whole => {
-                        let request = self.replace(index)?.into_request();
-                        request.iter().for_each(|request| self.pass_on(request));
-                    }
+                self.attend(index, *is_ready)?;
+                if self.held.is_some() {
+                    break;
                 }
             }
         }
+    }
+
+    /// When the first request that is not whole has been waited for long enough.
+    fn due(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(Lane::since).min().map(|since| since + LANE_REQUEST_MAX)
+    }
+
+    /// Passes on what came through a lane, if it is whole, late or no request.
+    fn attend(&mut self, index: usize, is_ready: bool) -> io::Result<()> {
+        let (now, lane) = (Instant::now(), &mut self.lanes[index]);
+        let progress = if is_ready { lane.advance(now) } else { LaneProgress::Waits };
+        let is_late = lane.since().is_some_and(|since| since + LANE_REQUEST_MAX <= now);
+        if progress != LaneProgress::Waits || is_late {
+            // The broker refuses what is no request, so that it is on record.
+            self.held = self.replace(index)?.into_request();
+            self.pass_on();
+        }
+        Ok(())
     }
 
     /// Puts a new lane in the place of one that was used.
@@ -152,18 +170,21 @@ impl OpenDoor {
         Ok(std::mem::replace(&mut self.lanes[index], next))
     }
 
-    /// Sends the broker a request with its descriptors. Where that cannot be, because too many descriptors
-    /// are on their way or the message is too large for the kernel, it sends as much as is refused and
-    /// recorded: the message alone, or its beginning. The caller sees the end of its pipes then.
-    fn pass_on(&self, request: &LaneRequest) {
-        let LaneRequest { message, descriptors } = request;
-        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let beginning = &message[..message.len().min(REFUSED_BYTES)];
-        let until = Some(Instant::now() + SEND_WAIT);
+    /// Sends the broker the request that is held, with its descriptors. It is held further while the
+    /// connection has no room, or the user has too many descriptors on their way (`ETOOMANYREFS`): so none is
+    /// lost, and none reaches the broker without its descriptors because of that.
+    fn pass_on(&mut self) {
         let connection = self.connection.as_fd();
-        sys::enlarge_send_buffer(connection, message.len()).ok();
-        let tries = [(&message[..], &descriptors[..]), (message, &[]), (beginning, &[])];
-        tries.iter().any(|(bytes, fds)| sys::send_patiently(connection, bytes, fds, until).is_ok());
+        while let Some(request) = &mut self.held {
+            let descriptors: Vec<_> = request.descriptors.iter().map(AsFd::as_fd).collect();
+            sys::enlarge_send_buffer(connection, request.message.len()).ok();
+            let sent = sys::send_patiently(connection, &request.message, &descriptors, Some(Instant::now()));
+            match sent {
+                Err(source) if passes_later(&source) => return,
+                Err(_) if request.reduce() => {}
+                Ok(_) | Err(_) => self.held = None,
+            }
+        }
     }
 
     /// Receives an answer that is nobody's: callers have theirs on *reply*, and one who does not read it gets
@@ -174,5 +195,25 @@ impl OpenDoor {
             Err(source) if source.kind() == io::ErrorKind::WouldBlock => Ok(true),
             received => Ok(received? > 0),
         }
+    }
+}
+
+/// Whether what could not be sent can be sent later.
+fn passes_later(source: &io::Error) -> bool {
+    source.kind() == io::ErrorKind::TimedOut || sys::errno_of(source) == Errno::ETOOMANYREFS as i32
+}
+
+impl LaneRequest {
+    /// Leaves out what the kernel may refuse to pass on: first the descriptors, then all of the message but
+    /// its beginning. The broker refuses and records what is left, and the caller sees the end of its pipes.
+    /// Gives false where nothing is left out.
+    fn reduce(&mut self) -> bool {
+        if !self.descriptors.is_empty() {
+            self.descriptors.clear();
+            return true;
+        }
+        let is_long = self.message.len() > REFUSED_BYTES;
+        self.message.truncate(REFUSED_BYTES);
+        is_long
     }
 }
