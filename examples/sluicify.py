@@ -1129,12 +1129,13 @@ class _Forwarder:
             os.kill(os.getpid(), signals.SIGSTOP)
 
     def _leave(self, number: int) -> None:
-        self._call.kill()
+        signals.signal(signals.SIGALRM, lambda *_: _die(number))
+        signals.setitimer(signals.ITIMER_REAL, LEAVE_WAIT)
+        # Before anybody can see that the call was hung up, and send another signal for that.
         for ending in ENDING:
             if ending in self._signals:
                 signals.signal(ending, signals.SIG_DFL)
-        signals.signal(signals.SIGALRM, lambda *_: _die(number))
-        signals.setitimer(signals.ITIMER_REAL, LEAVE_WAIT)
+        self._call.kill()
 
 
 def _die(number: int) -> None:

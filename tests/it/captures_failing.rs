@@ -93,7 +93,7 @@ fn a_disk_that_is_made_read_only_refuses_until_it_is_writable() {
         let (pid, place) = (broker.pid().0.to_string(), broker.dir().join("disk"));
         let mut mount = std::process::Command::new("nsenter");
         let options = format!("remount,{mode}");
-        mount.args(["--mount", "--target", &pid, "mount", "-o", &options]).arg(place);
+        mount.args(["--mount", "--root", "--target", &pid, "mount", "-o", &options]).arg(place);
         // The last call's file may be open for a moment after its answer.
         within(SOON, "the disk is mounted anew", || {
             mount.status().expect("util-linux is installed").success().then_some(())
