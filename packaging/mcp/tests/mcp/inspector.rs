@@ -10,11 +10,18 @@ use crate::gate::{Gate, RULES, skip, sluice_mcp};
 
 const PACKAGE: &str = "@modelcontextprotocol/inspector";
 
+/// The oldest node that it was seen to run on; Debian 12 has 18.
+const NODE_LEAST: u32 = 20;
+
 /// The inspector's command, or why there is none.
 fn inspector() -> Result<PathBuf, String> {
-    let has_node = Command::new("npm").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !has_node {
-        return Err("no npm: apt-get install npm".to_owned());
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        text.trim().trim_start_matches('v').split('.').next()?.parse::<u32>().ok()
+    };
+    if version("node").is_none_or(|major| major < NODE_LEAST) || version("npm").is_none() {
+        return Err(format!("no node {NODE_LEAST} with npm, for the inspector: https://nodejs.org"));
     }
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inspector");
     let program = directory.join("node_modules/.bin/mcp-inspector");
