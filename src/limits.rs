@@ -381,6 +381,8 @@ pub const LANE_READ_BYTES: usize = 16 * 1024;
 pub const DOOR_RETRY: Duration = Duration::from_secs(1);
 /// How long after it could not be opened a FIFO door is opened again.
 pub const DOOR_FAILED_RETRY: Duration = Duration::from_secs(10);
+/// How long a FIFO door rests before it tries again to pass on a request for which there was no room.
+pub const DOOR_SEND_RETRY: Duration = Duration::from_millis(20);
 /// How long a FIFO door may take to remove its lanes before it is killed.
 pub const DOOR_END_MAX: Duration = Duration::from_millis(500);
 /// How long a caller waits for a free lane of a FIFO door.

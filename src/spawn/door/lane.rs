@@ -25,6 +25,9 @@ const NAMES: [&str; 5] = ["request", "stdin", "stdout", "stderr", "reply"];
 /// The bytes of the length before a request.
 const LENGTH_BYTES: usize = 4;
 
+/// The bytes of what is no whole request that the broker gets: too few for any request.
+const BEGINNING_BYTES: usize = 4;
+
 /// A lane that callers can open.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -138,12 +141,27 @@ impl Lane {
     }
 }
 
-/// Of what came without being a whole request, so little that nobody takes it for one: up to the length of
-/// the first word, of the message if any of it came. `None` where nothing came.
+impl LaneRequest {
+    /// Leaves out what the kernel may refuse to pass on: first the descriptors, then all of the message but
+    /// its beginning. The broker refuses and records what is left, and the caller sees the end of its pipes.
+    /// Gives false where nothing is left out.
+    pub(super) fn reduce(&mut self) -> bool {
+        if !self.descriptors.is_empty() {
+            self.descriptors.clear();
+            return true;
+        }
+        let is_long = self.message.len() > BEGINNING_BYTES;
+        self.message.truncate(BEGINNING_BYTES);
+        is_long
+    }
+}
+
+/// Of what came without being a whole request, so little that nobody takes it for one, of the message if any
+/// of it came. `None` where nothing came.
 fn beginning(came: &[u8]) -> Option<Vec<u8>> {
     let (length, message) = came.split_at(came.len().min(LENGTH_BYTES));
     let some = [message, length].into_iter().find(|bytes| !bytes.is_empty())?;
-    Some(some[..some.len().min(LENGTH_BYTES)].to_vec())
+    Some(some[..some.len().min(BEGINNING_BYTES)].to_vec())
 }
 
 /// Has a descriptor wait: it was opened without waiting for the other end, and a command expects one that

@@ -13,7 +13,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid, setsid};
 
-use crate::limits::{DOOR_LANES, LANE_REQUEST_MAX, REQUEST_REST_MIN};
+use crate::limits::{DOOR_LANES, DOOR_SEND_RETRY, LANE_REQUEST_MAX};
 use crate::sys::{self, in_child};
 
 use super::lane::{Lane, LaneProgress, LaneRequest, remove_lane};
@@ -29,9 +29,6 @@ pub(in crate::spawn) struct DoorSetup {
 
 /// What the door tells the broker, once: its lanes can be opened.
 pub(super) const OPEN: u8 = 1;
-
-/// Of a request that cannot be sent whole: too few bytes for any request.
-const REFUSED_BYTES: usize = 4;
 
 /// A door's whole life; its result is the exit code.
 pub(in crate::spawn) fn live(setup: DoorSetup) -> u8 {
@@ -123,7 +120,7 @@ impl OpenDoor {
             self.pass_on();
             let (due, lanes) = match self.held {
                 // No other request would have room either: they wait in their lanes.
-                Some(_) => (Some(Instant::now() + REQUEST_REST_MIN), &[][..]),
+                Some(_) => (Some(Instant::now() + DOOR_SEND_RETRY), &[][..]),
                 None => (self.due(), &self.lanes[..]),
             };
             let mut fds = vec![
@@ -201,19 +198,4 @@ impl OpenDoor {
 /// Whether what could not be sent can be sent later.
 fn passes_later(source: &io::Error) -> bool {
     source.kind() == io::ErrorKind::TimedOut || sys::errno_of(source) == Errno::ETOOMANYREFS as i32
-}
-
-impl LaneRequest {
-    /// Leaves out what the kernel may refuse to pass on: first the descriptors, then all of the message but
-    /// its beginning. The broker refuses and records what is left, and the caller sees the end of its pipes.
-    /// Gives false where nothing is left out.
-    fn reduce(&mut self) -> bool {
-        if !self.descriptors.is_empty() {
-            self.descriptors.clear();
-            return true;
-        }
-        let is_long = self.message.len() > REFUSED_BYTES;
-        self.message.truncate(REFUSED_BYTES);
-        is_long
-    }
 }
