@@ -9,6 +9,7 @@ mod arguments;
 mod call;
 mod door;
 mod json;
+mod leavable;
 mod outcome;
 mod place;
 mod shims;
@@ -36,12 +37,13 @@ use crate::wire::v2::{CallEnd, ListFormat};
 use crate::wire::{Explanation, Malformed, Status};
 
 use arguments::CallerCommand;
-use call::{CallResult, RunningCall, say};
+use call::{RunningCall, say};
 use door::DoorFailure;
 use outcome::{OutcomeWriter, UNREACHED};
 use shims::{ListedPrograms, OWN_NAME, ShimReport, make_links};
 
 pub use advice::AskedCall;
+pub use leavable::{CallResult, CallStep, ENDING_SIGNALS, LeavableCall, SignalStep};
 pub use outcome::{CallerOutcome, OutcomeKind};
 pub use place::{AskedPlace, PlaceVariables, ask_at};
 
@@ -164,7 +166,7 @@ fn call_on(
             std::mem::forget(running);
             ended(asked, end, call)
         }
-        CallResult::Interrupted(signal) => {
+        CallResult::Left(signal) => {
             let code = u8::try_from(128 + signal as i32).unwrap_or(UNANSWERED);
             let when = if call.is_none() { " before the command began" } else { "" };
             let outcome =

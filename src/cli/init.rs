@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use nix::unistd::getuid;
 
 use super::exit::{answer_whole, fail};
+use super::mcp::PROGRAM;
 use steps::{InitStep, StepOutcome};
 
 /// A program whose sandbox is to reach a gate.
@@ -148,8 +149,8 @@ impl InitPlaces {
         let gate = (!self.socket.exists())
             .then(|| format!("{}: no gate is there; README.md says how one is made", self.socket.display()));
         let has_entry = agent != AgentKind::Srt;
-        let server = (has_entry && installed(&self.sluice, "sluice-mcp").is_none())
-            .then(|| "sluice-mcp, which the entry starts: cargo install --path packaging/mcp".to_owned());
+        let server = (has_entry && installed(&self.sluice, PROGRAM).is_none())
+            .then(|| format!("{PROGRAM}, which the entry starts: cargo install --path packaging/mcp"));
         gate.into_iter().chain(server).collect()
     }
 }

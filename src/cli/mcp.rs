@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use super::exit::fail;
 
 /// The name of the program.
-const PROGRAM: &str = "sluice-mcp";
+pub(super) const PROGRAM: &str = "sluice-mcp";
 
 /// Becomes the server for the broker at `socket`. It comes back only where that fails.
 pub(super) fn run(socket: &OsStr) -> ExitCode {

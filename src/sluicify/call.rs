@@ -8,45 +8,25 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 
-use crate::client::{BrokerAddress, CallFailure, PendingRequest, ReadyEnds, RequestEvent, SendPhase};
-use crate::limits::{LEAVE_WAIT, UNHEARD_WAIT};
+use crate::client::{BrokerAddress, CallFailure, PendingRequest, ReadyEnds, SendPhase};
+use crate::limits::UNHEARD_WAIT;
 use crate::sys;
-use crate::wire::Malformed;
-use crate::wire::v2::CallEnd;
 
 use super::advice::AskedCall;
+use super::leavable::{CallResult, CallStep, LeavableCall, SignalStep};
 use super::signals::CaughtSignals;
 use super::terminal::CallerTerminal;
-
-/// How a call ended for its caller.
-#[derive(Debug)]
-pub(super) enum CallResult {
-    /// Its end, by the broker's word.
-    Ended(CallEnd),
-    /// A signal ends this process: there is no command that could end of it, or it was hung up and its end
-    /// has not come.
-    Interrupted(Signal),
-    /// There is no end.
-    Failed(CallFailure),
-}
 
 /// A call under way.
 #[derive(Debug)]
 pub(super) struct RunningCall<'a> {
     asked: &'a AskedCall<'a>,
-    request: PendingRequest<BorrowedFd<'static>>,
+    call: LeavableCall<BorrowedFd<'static>>,
     /// `None` in version 1, where signals have their usual effect.
     signals: Option<CaughtSignals>,
     terminal: Option<CallerTerminal>,
     /// The time at which it is said that no broker has taken the request; `None` once there is no need.
     unheard: Option<Instant>,
-    /// Whether the call waits for its place.
-    is_queued: bool,
-    /// A signal that was forwarded and would have ended this process, as long as it is not known whether the
-    /// command has begun: the broker tells that up to a second later.
-    ending: Option<Signal>,
-    /// The signal for which the call was hung up, and how long its end is waited for.
-    leaving: Option<(Signal, Instant)>,
     /// Whether a signal waits to be read.
     has_signal: bool,
 }
@@ -62,17 +42,8 @@ impl<'a> RunningCall<'a> {
         };
         let request = PendingRequest::call_told(address, asked.words, sys::stdio(), &mut catch)?;
         let unheard = Instant::now().checked_add(UNHEARD_WAIT);
-        Ok(Self {
-            asked,
-            request,
-            signals,
-            terminal,
-            unheard,
-            is_queued: false,
-            ending: None,
-            leaving: None,
-            has_signal: false,
-        })
+        let call = LeavableCall::new(request);
+        Ok(Self { asked, call, signals, terminal, unheard, has_signal: false })
     }
 
     /// Waits for the end. The terminal then has the modes from before, unless the command ended with 0 and
@@ -89,7 +60,7 @@ impl<'a> RunningCall<'a> {
 
     /// The call's number in the records, once it has begun.
     pub(super) fn number(&self) -> Option<u64> {
-        self.request.number()
+        self.call.request().number()
     }
 
     /// Lets a signal end this process, if it can.
@@ -102,29 +73,26 @@ impl<'a> RunningCall<'a> {
     fn attend(&mut self) -> CallResult {
         let mut ready = ReadyEnds::NONE;
         loop {
-            match self.request.advance(ready) {
-                Ok(Some(event)) => {
-                    if let Some(end) = self.hear(event) {
-                        return end;
-                    }
-                    ready = ReadyEnds::NONE;
+            match self.call.step(ready) {
+                CallStep::Over(result) => return result,
+                CallStep::Started(_) => {
+                    (self.unheard, ready) = (None, ReadyEnds::NONE);
                     continue;
                 }
-                Ok(None) => {}
-                Err(failure) => return self.fail(failure),
+                CallStep::Queued(limit) => {
+                    (self.unheard, ready) = (None, ReadyEnds::NONE);
+                    say(&format!("waiting: {limit} calls run already, and no more may at once"));
+                    continue;
+                }
+                CallStep::Waits => {}
             }
-            if self.request.is_version_1() {
+            if self.call.request().is_version_1() {
                 self.signals = None;
             }
-            if let Some((signal, until)) = self.leaving
-                && until <= Instant::now()
-            {
-                return CallResult::Interrupted(signal);
-            }
-            if std::mem::take(&mut self.has_signal)
-                && let Some(signal) = self.pass_signals()
-            {
-                return CallResult::Interrupted(signal);
+            let has_signal = std::mem::take(&mut self.has_signal);
+            let left = self.call.overdue().or_else(|| has_signal.then(|| self.pass_signals()).flatten());
+            if let Some(signal) = left {
+                return CallResult::Left(signal);
             }
             ready = match self.wait() {
                 Ok(ready) => ready,
@@ -133,44 +101,16 @@ impl<'a> RunningCall<'a> {
         }
     }
 
-    /// What a failure comes to. A call that had not begun when it was hung up is refused for that.
-    fn fail(&self, failure: CallFailure) -> CallResult {
-        let left = self.leaving.filter(|_| self.request.number().is_none());
-        match (left, failure) {
-            (Some((signal, _)), CallFailure::Refused(..)) => CallResult::Interrupted(signal),
-            (_, failure) => CallResult::Failed(failure),
-        }
-    }
-
-    fn hear(&mut self, event: RequestEvent) -> Option<CallResult> {
-        self.unheard = None;
-        match event {
-            RequestEvent::Started { .. } => {
-                (self.is_queued, self.ending) = (false, None);
-                None
-            }
-            RequestEvent::Queued { limit } => {
-                self.is_queued = true;
-                say(&format!("waiting: {limit} calls run already, and no more may at once"));
-                self.ending.map(CallResult::Interrupted)
-            }
-            RequestEvent::Ended(end) => Some(CallResult::Ended(end)),
-            RequestEvent::Listing(text) => {
-                Some(CallResult::Failed(CallFailure::Unreadable(Malformed::Trailing(text.len()))))
-            }
-        }
-    }
-
     /// Waits for the broker or a signal.
     fn wait(&mut self) -> io::Result<ReadyEnds> {
-        let ends = self.request.ends();
+        let ends = self.call.request().ends();
         let signals = self.signals.as_ref().map(AsFd::as_fd);
         // poll(2) takes no descriptor twice amiss: one that is missing is stood in for by another.
         let Some(some) = ends.reply.or(ends.connection) else { return Ok(ReadyEnds::NONE) };
         let mut looked_at = [ends.reply, ends.connection, signals]
             .map(|fd| PollFd::new(fd.unwrap_or(some), PollFlags::POLLIN));
-        let leaves = self.leaving.map(|(_, until)| until);
-        if !sys::poll_until(&mut looked_at, self.unheard.into_iter().chain(leaves).min())? {
+        let until = self.unheard.into_iter().chain(self.call.until()).min();
+        if !sys::poll_until(&mut looked_at, until)? {
             self.say_unheard();
             return Ok(ReadyEnds::NONE);
         }
@@ -185,37 +125,21 @@ impl<'a> RunningCall<'a> {
     /// Says once that no broker has taken the request.
     fn say_unheard(&mut self) {
         let is_time = self.unheard.is_some_and(|time| time <= Instant::now());
-        if is_time && self.request.is_untaken() {
+        if is_time && self.call.request().is_untaken() {
             say(&self.asked.unheard());
         }
         self.unheard = self.unheard.filter(|_| !is_time);
     }
 
-    /// Passes on the signals that came. Gives one that ends this process instead, because there is no command
-    /// yet that could end of it: nobody has taken the request, or the call waits for its place; or because
-    /// the call was hung up already.
+    /// Passes on the signals that came. Gives one for which the call is left.
     fn pass_signals(&mut self) -> Option<Signal> {
         while let Some(signal) = self.signals.as_ref().and_then(CaughtSignals::next) {
-            if self.leaving.is_some() && ENDING_SIGNALS.contains(&signal) {
-                return Some(signal);
-            }
-            if ENDING_SIGNALS.contains(&signal) && self.request.number().is_none() {
-                if self.is_queued || self.request.is_untaken() {
-                    return Some(signal);
-                }
-                self.ending = Some(signal);
-            }
-            if LEAVING_SIGNALS.contains(&signal) {
-                if !self.request.hang_up() {
-                    return Some(signal);
-                }
-                self.leaving = Some((signal, Instant::now() + LEAVE_WAIT));
-            } else if signal == Signal::SIGTSTP {
-                self.stop();
-            } else if signal == Signal::SIGCONT {
-                self.go_on();
-            } else {
-                self.request.forward(signal);
+            match (self.call.take(signal), signal) {
+                (SignalStep::Leave, _) => return Some(signal),
+                (SignalStep::HungUp, _) => {}
+                (SignalStep::Forward, Signal::SIGTSTP) => self.stop(),
+                (SignalStep::Forward, Signal::SIGCONT) => self.go_on(),
+                (SignalStep::Forward, _) => drop(self.call.request().forward(signal)),
             }
         }
         None
@@ -223,7 +147,7 @@ impl<'a> RunningCall<'a> {
 
     /// Stops the command, then this process, with the terminal as it was before the command.
     fn stop(&mut self) {
-        self.request.forward(Signal::SIGTSTP);
+        self.call.request().forward(Signal::SIGTSTP);
         if let Some(terminal) = &mut self.terminal {
             terminal.restore();
         }
@@ -235,19 +159,12 @@ impl<'a> RunningCall<'a> {
         if let Some(terminal) = &mut self.terminal {
             terminal.resume();
         }
-        self.request.forward(Signal::SIGCONT);
+        self.call.request().forward(Signal::SIGCONT);
         if self.terminal.is_some() {
-            self.request.forward(Signal::SIGWINCH);
+            self.call.request().forward(Signal::SIGWINCH);
         }
     }
 }
-
-/// The forwarded signals by which people and programs end a process.
-const ENDING_SIGNALS: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
-
-/// Those that end a process whatever it runs: a program's, and a terminal's that was closed. They are a
-/// hangup for the broker, which has the whole call end in time, or keeps it, as its rule says.
-const LEAVING_SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGHUP];
 
 /// Says `message` in one line on stderr, if it can be written to.
 pub(super) fn say(message: &str) {
