@@ -96,7 +96,7 @@ impl<F: AsFd> LeavableCall<F> {
         }
     }
 
-    /// What is to be done with a signal. TERM and HUP hang the call up, whose end is waited for, and KILL does.
+    /// What is to be done with a signal. TERM, HUP and KILL hang the call up, whose end is waited for.
     pub fn take(&mut self, signal: Signal) -> SignalStep {
         if ENDING_SIGNALS.contains(&signal) {
             if self.leaving.is_some() || self.has_no_command() {
