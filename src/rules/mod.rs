@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ansi;
+mod confinement;
 mod cursor;
 mod diagnostic;
 mod draft;
@@ -41,6 +42,9 @@ mod variables;
 mod vocabulary;
 mod word;
 
+pub use confinement::{
+    ConfinedPath, Confinement, NetAccess, OnMissing, ProcessLimit, SyscallSet, TmpAccess, UnixAccess,
+};
 pub use diagnostic::Diagnostic;
 pub use fault::Severity;
 pub use files::RulesSource;

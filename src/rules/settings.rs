@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::limits::CAPTURE_BYTES_DEFAULT;
 
+use super::confinement::Confinement;
 use super::resources::Resource;
 use super::template::PathTemplate;
 
@@ -44,6 +45,8 @@ pub struct RuleSettings {
     pub capture_max: CaptureMax,
     /// The resource properties of the call's scope, each property once.
     pub resources: Vec<Resource>,
+    /// What the command may do; `None` where nothing confines it.
+    pub confinement: Option<Arc<Confinement>>,
 }
 
 impl RuleSettings {
@@ -232,6 +235,7 @@ impl StatedSettings {
                 .or(defaults.capture_max)
                 .unwrap_or(CaptureMax::Bytes(CAPTURE_BYTES_DEFAULT)),
             resources,
+            confinement: None,
         }
     }
 }

@@ -270,8 +270,13 @@ fn another_mount_of_proc_is_proc() {
     });
 }
 
-/// The link leads in and out in turn, as fast as it can be turned; the directory itself is not the caller's
-/// to write.
+/// Leaves a name as it is for a time that differs from turn to turn, from none to longer than a call, so that
+/// calls meet every order of steps on a fast machine and on a slow one.
+fn stay(turn: u64) {
+    std::thread::sleep(Duration::from_micros(turn % 16 * 300));
+}
+
+/// The link leads in and out in turn; the directory itself is not the caller's to write.
 #[test]
 fn a_link_that_is_turned_all_the_time_never_shows_what_is_outside() {
     let broker = vault(CAT).start();
@@ -280,10 +285,11 @@ fn a_link_that_is_turned_all_the_time_never_shows_what_is_outside() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let next = link.with_extension("next");
-            while !done.load(Ordering::Relaxed) {
+            for turn in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
                 for target in ["../vault/public", "../secret"] {
                     symlink(target, &next).expect("a link");
                     fs::rename(&next, &link).expect("turned");
+                    stay(turn);
                 }
             }
         });
@@ -347,11 +353,13 @@ fn a_descriptor_is_never_of_a_file_outside_whoever_writes_the_directory() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (next, other) = (place.with_extension("next"), place.with_extension("other"));
-            while !done.load(Ordering::Relaxed) {
+            for turn in (0..).take_while(|_| !done.load(Ordering::Relaxed)) {
                 symlink("../secret", &next).expect("a link");
                 fs::rename(&next, &place).expect("turned");
+                stay(turn);
                 fs::write(&other, "public\n").expect("a file");
                 fs::rename(&other, &place).expect("turned");
+                stay(turn);
             }
         });
         let mut ran = 0;

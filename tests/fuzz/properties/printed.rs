@@ -99,6 +99,7 @@ fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
         captures,
         capture_max,
         resources,
+        confinement: _,
     } = settings;
     let exec_path = match exec_path {
         ExecPath::Inherit => "inherit".to_owned(),
