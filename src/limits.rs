@@ -97,6 +97,13 @@ pub const DECISION_STEPS_LONG: u64 = 100_000;
 pub const LOCATE_STEPS: u64 = 4_000;
 /// Steps that each byte of such a path adds.
 pub const LOCATE_STEPS_PER_BYTE: u64 = 100;
+/// Most credentials of one rule.
+pub const RULE_CREDENTIALS_MAX: usize = 16;
+/// Most bytes of a credential's name.
+pub const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
+/// Most bytes of a credential that a variable holds, a newline at its end included. The kernel takes 128 KiB
+/// for a variable and its name.
+pub const CREDENTIAL_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Deepest nesting of a slot regex.
 pub const REGEX_NEST_MAX: u32 = 64;
 /// The longest timeout that a rule may have: ten years.

@@ -47,6 +47,13 @@ pub enum Refusal {
         /// The file or directory that they can change, and what to do about it.
         why: String,
     },
+    /// A secret that the rule's command needs cannot be read, or cannot be given to it.
+    NoCredential {
+        /// The secret's name, as the rule has it.
+        name: String,
+        /// The file, and what is wrong with it; nothing of its content.
+        why: String,
+    },
     /// A record cannot be written, and `audit = strict`.
     AuditLost {
         /// The manifest, or the capture.
@@ -137,7 +144,8 @@ impl Refusal {
             Self::Unresolved { .. } | Self::NoLauncher(_) | Self::NoScope(_) => Status::SPAWN,
             Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => Status::SPAWN,
             Self::AdaptersStuck => Status::SPAWN,
-            Self::Untrusted { .. } | Self::Unsettled | Self::Failed => Status::SPAWN,
+            Self::Untrusted { .. } | Self::NoCredential { .. } => Status::SPAWN,
+            Self::Unsettled | Self::Failed => Status::SPAWN,
             Self::AuditLost { .. } | Self::CaptureLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
             Self::Stopping | Self::Left => Status::STOPPING,
@@ -158,6 +166,9 @@ impl Refusal {
                 format!(
                     "{program}: others can change it; `sluice log --rejects` says which file, and the command to mend it"
                 )
+            }
+            Self::NoCredential { .. } => {
+                "a secret that the command needs cannot be read; `sluice log --rejects` says which one, and why".into()
             }
             Self::AuditLost { source, .. } => because("nothing ran: it cannot be put on record", source),
             Self::CaptureLost { source, .. } => {
@@ -193,6 +204,7 @@ impl Refusal {
             Self::NoCredentials => "peer",
             Self::Unresolved { .. } => "exe_unresolved",
             Self::Untrusted { .. } => "exe_untrusted",
+            Self::NoCredential { .. } => "credential",
             Self::NoLauncher(_) | Self::LauncherEnded | Self::LauncherSilent => "no_launcher",
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
@@ -238,6 +250,7 @@ impl fmt::Display for Refusal {
             Self::NoCredentials => write!(f, "the sender's credentials cannot be read"),
             Self::Unresolved { program, source } => write!(f, "{program}: {source}"),
             Self::Untrusted { program, why } => write!(f, "{program}: {why}"),
+            Self::NoCredential { name, why } => write!(f, "credential {}: {why}", visible(name)),
             Self::NoLauncher(source) => write!(f, "no process for the command: {source}"),
             Self::LauncherEnded => write!(f, "the process for the command was ended before it began"),
             Self::LauncherSilent => {
@@ -320,6 +333,10 @@ mod tests {
         let said = "/home/you/manifest.jsonl: Permission denied (os error 13)";
         let told = "nothing ran: it cannot be put on record: Permission denied";
         check(&lost, Status::AUDIT, "audit", said, told);
+        let secret = Refusal::NoCredential { name: "token".into(), why: "/c/token: it is empty".into() };
+        let told =
+            "a secret that the command needs cannot be read; `sluice log --rejects` says which one, and why";
+        check(&secret, Status::SPAWN, "credential", "credential token: /c/token: it is empty", told);
         let lost = Refusal::CaptureLost { path: "/c/1.out".into(), source: denied() };
         let told = "nothing ran: no file can be made for what it reads and writes: Permission denied";
         check(&lost, Status::AUDIT, "audit", "/c/1.out: Permission denied (os error 13)", told);

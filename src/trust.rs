@@ -33,6 +33,7 @@ enum TrustErrorKind {
     NotAbsolute,
     Owner(u32),
     Writable(u32),
+    Readable(u32),
     Link,
     NotRegular,
     Io(io::Error),
@@ -53,6 +54,10 @@ impl fmt::Display for TrustError {
             }
             TrustErrorKind::Writable(mode) => {
                 write!(f, "{path} can be written by others (mode {mode:04o}); {}", remedy(&self.path, *mode))
+            }
+            TrustErrorKind::Readable(mode) => {
+                let word = shell_word(&self.path);
+                write!(f, "{path} can be read by others (mode {mode:04o}); do: chmod 700 {word}")
             }
             TrustErrorKind::Link => {
                 let word = shell_word(&self.path);
@@ -105,6 +110,7 @@ impl TrustError {
             TrustErrorKind::NotAbsolute
             | TrustErrorKind::Owner(_)
             | TrustErrorKind::Writable(_)
+            | TrustErrorKind::Readable(_)
             | TrustErrorKind::Link
             | TrustErrorKind::NotRegular => false,
         }
@@ -205,6 +211,19 @@ impl TrustedName {
 /// Opens a file to read it; only root or this user may be able to write or replace it.
 pub fn trusted_file(path: &Path) -> Result<File, TrustError> {
     TrustedName::parent_of(path, false)?.read()
+}
+
+/// Opens a file that holds a secret, to read it: besides what [`trusted_file`] asks for, its directory has
+/// none of the permissions of `closed`.
+pub fn secret_file(path: &Path, closed: Mode) -> Result<File, TrustError> {
+    let place = TrustedName::parent_of(path, false)?;
+    let directory = path.parent().unwrap_or(path);
+    let distrust = |why| TrustError { path: directory.to_owned(), why };
+    let stat = fstat(&place.directory).map_err(|errno| distrust(TrustErrorKind::Io(errno.into())))?;
+    if Mode::from_bits_truncate(stat.st_mode).intersects(closed) {
+        return Err(distrust(TrustErrorKind::Readable(stat.st_mode & 0o7777)));
+    }
+    place.read()
 }
 
 /// Opens a rules file to read it. It may be reached by symbolic links that belong to root or this user, in

@@ -19,6 +19,7 @@ pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)
     ];
     let pair = |(name, value): &(String, String)| ("setenv", quoted(&format!("{name}={value}")).into_owned());
     all.extend(settings.setenv.iter().map(pair));
+    all.extend(settings.credentials.iter().map(|secret| ("credential", secret.to_string())));
     all.extend([
         ("exec_path", exec_path(&settings.exec_path)),
         ("stdin", if settings.stdin == StdinMode::Null { "null" } else { "caller" }.into()),

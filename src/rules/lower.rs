@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::ids::RuleLine;
 use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 
+use super::credential;
 use super::draft::{DraftWord, drafts, slot_name};
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::RulesFiles;
@@ -92,12 +93,17 @@ impl RuleLowering<'_, '_> {
         let words = words.into_iter().collect::<Option<Box<[_]>>>()?;
         let program = program(&stanza.words[0], &words[0]);
         let span = stanza.words[0].span;
+        let mut settings = said.stated.under(&self.defaults);
+        match credential::of_rule(&said.credentials, &settings.setenv, &settings.env) {
+            Ok(credentials) => settings.credentials = credentials,
+            Err(faults) => faults.into_iter().for_each(|fault| self.reader.report.add(fault)),
+        }
         let rule = Rule {
             line: RuleLine::new(u32::try_from(span.line + 1).unwrap_or(u32::MAX)),
             file: Arc::clone(self.files.path(span.file)),
             text: words.iter().map(ExpectedWord::shown).collect::<Vec<_>>().join(" ").into(),
             program: self.reader.report.take(program)?,
-            settings: said.stated.under(&self.defaults),
+            settings,
             words,
             comments: stanza.comments.iter().map(|&comment| comment.into()).collect(),
         };

@@ -7,6 +7,7 @@
 
 mod ansi;
 mod confinement;
+mod credential;
 mod cursor;
 mod diagnostic;
 mod draft;
@@ -45,6 +46,7 @@ mod word;
 pub use confinement::{
     ConfinedPath, Confinement, NetAccess, OnMissing, ProcessLimit, SyscallSet, TmpAccess, UnixAccess,
 };
+pub use credential::{CredentialForm, RuleCredential};
 pub use diagnostic::Diagnostic;
 pub use fault::Severity;
 pub use files::RulesSource;

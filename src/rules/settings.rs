@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::limits::CAPTURE_BYTES_DEFAULT;
 
 use super::confinement::Confinement;
+use super::credential::RuleCredential;
 use super::resources::Resource;
 use super::template::PathTemplate;
 
@@ -24,6 +25,8 @@ pub struct RuleSettings {
     pub env: Vec<String>,
     /// `NAME`, `value` pairs that win over `env`; the last of a name wins.
     pub setenv: Vec<(String, String)>,
+    /// Secrets for the command alone, each in a variable that nothing else sets.
+    pub credentials: Vec<RuleCredential>,
     /// The directories in which bare names are looked up, and the command's `PATH`.
     pub exec_path: ExecPath,
     /// The source of the command's stdin.
@@ -218,6 +221,7 @@ impl StatedSettings {
             umask: self.umask.or(defaults.umask).unwrap_or(0o022),
             env: self.env.or_else(|| defaults.env.clone()).unwrap_or_default(),
             setenv,
+            credentials: Vec::new(),
             exec_path: self.exec_path.or_else(|| defaults.exec_path.clone()).unwrap_or_default(),
             stdin,
             tty: self.tty.or(defaults.tty).unwrap_or(TtyMode::Pass),

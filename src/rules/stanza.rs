@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::credential::{self, StatedCredential};
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::lexer::LineTail;
 use super::odd_value::{COMMENT, comment};
@@ -37,6 +38,7 @@ pub(super) struct StanzaContent {
     pub(super) allow_any: Vec<NamedSlot>,
     pub(super) allow_dash: Vec<NamedSlot>,
     pub(super) promises: Vec<RuleAssertion>,
+    pub(super) credentials: Vec<StatedCredential>,
     /// The resource properties that need a service manager, each at its place.
     pub(super) for_managers: Vec<(ResourceKey, SourceSpan)>,
     /// The keys, and where each stood first.
@@ -153,6 +155,7 @@ impl StanzaReader<'_, '_> {
                     stated.setenv.push((name, text));
                 }
             }
+            AttributeKey::Credential => said.credentials.push(credential::parse(&words(attribute)?)?),
             AttributeKey::ExecPath => stated.exec_path = Some(values::exec_path(&value()?, self.vars)?),
             AttributeKey::Stdin => stated.stdin = Some(values::choice(&value()?, STDIN)?),
             AttributeKey::Tty => stated.tty = Some(values::choice(&value()?, TTY)?),

@@ -118,6 +118,11 @@ const MANAGERS: [&str; 12] = [
     "MEMORY_PRESSURE_WATCH",
 ];
 
+/// Whether a variable is between the service manager and the broker.
+pub(super) fn is_managers(name: &str) -> bool {
+    MANAGERS.contains(&name)
+}
+
 fn inherited(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
     if matches!(name, "inherit" | "all" | "*" | "none") {
         let fault = RulesFault::new(word.span, format!("`{name}` names no variable"));
@@ -134,7 +139,7 @@ fn inherited(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
         let fault = RulesFault::new(word.span, format!("`{name}` is a value, and `env` takes names"));
         return Err(fault.help(format!("write `setenv = {name}`")));
     }
-    if MANAGERS.contains(&name) {
+    if is_managers(name) {
         let fault = RulesFault::new(word.span, format!("`{name}` is between systemd and the broker"));
         return Err(fault.help("no command gets it; leave it out"));
     }
@@ -162,7 +167,8 @@ fn assignment(word: &QuotedWord, text: &str) -> Result<(String, String), RulesFa
     Ok((env_name(word, name)?, value.into()))
 }
 
-fn env_name(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
+/// The name of a variable.
+pub(super) fn env_name(word: &QuotedWord, name: &str) -> Result<String, RulesFault> {
     let good = |at: usize, ch: char| ch.is_ascii_alphabetic() || ch == '_' || (at > 0 && ch.is_ascii_digit());
     if !name.is_empty() && name.chars().enumerate().all(|(at, ch)| good(at, ch)) {
         return Ok(name.into());

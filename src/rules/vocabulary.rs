@@ -11,6 +11,7 @@ pub(super) enum AttributeKey {
     Umask,
     Env,
     Setenv,
+    Credential,
     ExecPath,
     Stdin,
     Tty,
@@ -39,7 +40,7 @@ pub(super) enum AttributeKey {
 impl AttributeKey {
     /// Whether a stanza may have it more than once.
     pub(super) fn repeats(self) -> bool {
-        matches!(self, Self::Setenv | Self::Accepts | Self::Refuses)
+        matches!(self, Self::Setenv | Self::Credential | Self::Accepts | Self::Refuses)
     }
 }
 
@@ -57,6 +58,7 @@ const ATTRIBUTES: &[(&str, AttributeKey, AttributePlace)] = &[
     ("umask", AttributeKey::Umask, AttributePlace::Anywhere),
     ("env", AttributeKey::Env, AttributePlace::Anywhere),
     ("setenv", AttributeKey::Setenv, AttributePlace::Anywhere),
+    ("credential", AttributeKey::Credential, AttributePlace::Rule),
     ("exec_path", AttributeKey::ExecPath, AttributePlace::Anywhere),
     ("stdin", AttributeKey::Stdin, AttributePlace::Anywhere),
     ("tty", AttributeKey::Tty, AttributePlace::Anywhere),

@@ -33,6 +33,7 @@ pub use process::nursery::{Nursery, NurseryRole, run as run_nursery};
 pub use process::plan::{CommandStdio, LaunchPlan};
 pub use process::pool::LauncherPool;
 pub use process::privileges::{PrivilegeError, RootPolicy, own_rights, shed};
+pub use process::secret::{LaunchSecrets, SecretBytes};
 pub use reap::background::{ask_kept, end_kept};
 pub use reap::reaper::Reaper;
 pub use resolve::{Environment, ResolvedProgram, resolve};

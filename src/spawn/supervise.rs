@@ -16,6 +16,7 @@ use crate::spawn::contain::scope::CallScope;
 use crate::spawn::process::failure::LaunchFailure;
 use crate::spawn::process::launcher::{Launcher, ReapedCommand, Told};
 use crate::spawn::process::plan::LaunchPlan;
+use crate::spawn::process::secret::LaunchSecrets;
 use crate::spawn::reap::call_reaper::ReaperChildren;
 use crate::spawn::reap::proc_tree::{signal_below, signal_tree};
 use crate::spawn::reap::reaper::Ended;
@@ -30,6 +31,7 @@ use super::rounds::{end_all, reap, wait_for_any};
 pub fn supervise(
     launcher: &Launcher,
     plan: &LaunchPlan,
+    secrets: LaunchSecrets,
     call: &SupervisedCall<'_>,
 ) -> io::Result<CallOutcome> {
     let end_it = |_: &io::Error| {
@@ -38,7 +40,7 @@ pub fn supervise(
         }
         kill_outright(launcher, call);
     };
-    see_through(launcher, plan, call).inspect_err(end_it)
+    see_through(launcher, plan, secrets, call).inspect_err(end_it)
 }
 
 /// Kills the call with descriptors that are open already: a broker that can open no descriptor any more must
@@ -58,9 +60,15 @@ fn kill_outright(launcher: &Launcher, call: &SupervisedCall<'_>) {
     sys::send_signal(launcher.pidfd(), Signal::SIGKILL).ok();
 }
 
-fn see_through(launcher: &Launcher, plan: &LaunchPlan, call: &SupervisedCall<'_>) -> io::Result<CallOutcome> {
+fn see_through(
+    launcher: &Launcher,
+    plan: &LaunchPlan,
+    secrets: LaunchSecrets,
+    call: &SupervisedCall<'_>,
+) -> io::Result<CallOutcome> {
     call.reaper.adopt(launcher.pid());
-    let launched = launcher.launch(plan);
+    let launched = launcher.launch(plan, &secrets);
+    drop(secrets);
     if launched.is_err() {
         // The launcher has no whole plan and never runs a command; only its end is left to wait for. A
         // launcher that is gone needs no signal.

@@ -34,6 +34,8 @@ struct SlotHeader {
     /// The mapping beside the slot, of a process that needed more than its room.
     more: *mut libc::c_void,
     more_bytes: usize,
+    /// The bytes of the room that the slot's last process was given.
+    used_bytes: usize,
 }
 
 /// The first values of a new process.
@@ -105,10 +107,17 @@ impl ChildSlot {
         self.child_tid().load(Ordering::Acquire) == 0
     }
 
-    /// Unmaps the mapping that was made for the slot's last process.
+    /// Overwrites the room of the slot's last process, which may have been sent a secret, and unmaps the
+    /// mapping that was made for it.
     #[allow(unsafe_code, reason = "memory that another process used")]
     fn clear(&mut self) {
         let head = self.head().as_ptr();
+        // SAFETY: the slot is free, so no other process uses this field.
+        let used_bytes = std::mem::take(unsafe { &mut (*head).used_bytes });
+        // SAFETY: the room follows the header's page in the mapping.
+        let room = unsafe { head.cast::<u8>().add(HEAD_BYTES) };
+        // SAFETY: so many bytes of the room were a process's that is gone.
+        super::wipe(unsafe { std::slice::from_raw_parts_mut(room, used_bytes) });
         // SAFETY: the slot is free, so no other process uses this field.
         let more_bytes = unsafe { &mut (*head).more_bytes };
         if *more_bytes > 0 {
@@ -131,9 +140,9 @@ impl ChildSlots {
                 self.0.len() - 1
             }
         };
-        let slot = &mut self.0[place];
-        slot.clear();
-        Ok(slot)
+        // All of them, so that what the last process was sent stays in none that is not used again.
+        self.0.iter_mut().filter(|slot| slot.is_free()).for_each(ChildSlot::clear);
+        Ok(&mut self.0[place])
     }
 }
 
@@ -175,8 +184,12 @@ impl ChildMemory {
     #[allow(unsafe_code, reason = "a place in a mapping")]
     pub fn take(self, bytes: usize) -> Option<&'static mut [u8]> {
         let start = match self.head {
-            // SAFETY: the room follows the header's page in the mapping.
-            Some(head) if bytes <= ROOM_BYTES => unsafe { head.cast::<u8>().add(HEAD_BYTES) },
+            Some(head) if bytes <= ROOM_BYTES => {
+                // SAFETY: while a process lives in the slot, it alone uses this field.
+                unsafe { (*head.as_ptr()).used_bytes = bytes };
+                // SAFETY: the room follows the header's page in the mapping.
+                unsafe { head.cast::<u8>().add(HEAD_BYTES) }
+            }
             head => {
                 let start = map(bytes).ok()?;
                 if let Some(head) = head {
@@ -417,6 +430,11 @@ mod tests {
             nix::unistd::write(&speak, &[7]).expect("told");
             see_end(&pidfd);
             assert!(slots.0.iter().all(ChildSlot::is_free));
+            let slot = slots.free().expect("a slot");
+            // SAFETY: a byte of the room of a slot in which nothing lives.
+            let last = unsafe { slot.head().cast::<u8>().add(HEAD_BYTES + (bytes - 1).min(ROOM_BYTES - 1)) };
+            // SAFETY: as above.
+            assert_eq!(unsafe { last.read() }, 0, "what was read is overwritten");
         }
         assert_eq!(slots.0.len(), 1);
     }

@@ -34,6 +34,7 @@ mod terminal;
 mod text;
 mod unfit_stdio;
 mod wakeup;
+mod wipe;
 mod xattr;
 
 pub use adopt::{adopt_descriptor, adopt_open, copy_descriptor};
@@ -72,4 +73,5 @@ pub use stdio::{oddity_of, take_stdio};
 pub use terminal::columns;
 pub use unfit_stdio::{UnfitKind, UnfitStdio};
 pub use wakeup::Wakeup;
+pub use wipe::wipe;
 pub use xattr::attribute_is;

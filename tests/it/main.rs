@@ -11,6 +11,7 @@ mod closing;
 mod concurrency;
 mod config;
 mod crash;
+mod credentials;
 mod denied;
 mod descent;
 mod diagnostics;

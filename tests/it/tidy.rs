@@ -453,6 +453,7 @@ fn the_reference_has_every_reason_with_its_status() {
         Refusal::NoCredentials,
         Refusal::Unresolved { program: "x".into(), source: error() },
         Refusal::Untrusted { program: "x".into(), why: "y".into() },
+        Refusal::NoCredential { name: "x".into(), why: "y".into() },
         Refusal::AuditLost { path: "x".into(), source: error() },
         Refusal::NoLauncher(error()),
         Refusal::LauncherEnded,

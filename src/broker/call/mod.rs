@@ -6,6 +6,7 @@
 mod adapted;
 mod captures;
 mod context;
+mod credentials;
 pub(super) mod handler;
 mod prepare;
 pub(super) mod reply;

@@ -8,11 +8,14 @@ use crate::audit::CallStart;
 use crate::broker::admitted::{AllowedCall, SecondLook};
 use crate::broker::state::Broker;
 use crate::refusal::Refusal;
-use crate::rules::{BoundWord, HangupAction, LogPolicy, MatchedRule};
-use crate::spawn::{CallScope, LaunchPlan, Launcher, Relay, ResolvedProgram, ScopeWant, resolve};
+use crate::rules::{BoundWord, HangupAction, LogPolicy};
+use crate::spawn::{
+    CallScope, LaunchPlan, LaunchSecrets, Launcher, Relay, ResolvedProgram, ScopeWant, resolve,
+};
 
 use super::captures::{CallCaptures, values};
 use super::context::{CallContext, RefusedCall};
+use super::credentials::read_credentials;
 use super::stdio::{StdioDiversion, StdioIntake};
 
 /// A call that is ready to begin: nothing of it is on record, and its command does not run yet.
@@ -102,13 +105,13 @@ fn equip(
     }
     // The launcher wakes here, and takes the descriptors while the plan is made.
     let intake = StdioIntake::begin(&broker.pool, connection, launcher, settings)?;
-    let mut planned = PlannedCall::new(broker, &allowed.matched)?;
+    let mut planned = PlannedCall::new(broker, allowed)?;
     let mut captures = create_captures(context, allowed)?;
     let files = captures.take_files(settings.capture_max);
     let diversion = StdioDiversion { captures: files, audit: allowed.policy.audit() };
     let relay = intake.finish(connection, launcher, diversion, stop)?;
     if allowed.settle(&socket.rules, &broker.events, &client.argv)? == SecondLook::Other {
-        planned = PlannedCall::new(broker, &allowed.matched)?;
+        planned = PlannedCall::new(broker, allowed)?;
     }
     Ok((planned, captures, relay))
 }
@@ -130,10 +133,13 @@ fn create_captures(context: CallContext<'_>, allowed: &AllowedCall) -> Result<Ca
 pub(super) struct PlannedCall {
     resolved: ResolvedProgram,
     pub(super) plan: LaunchPlan,
+    /// Taken out when the launcher gets the plan.
+    pub(super) secrets: LaunchSecrets,
 }
 
 impl PlannedCall {
-    fn new(broker: &Broker, matched: &MatchedRule) -> Result<Self, Refusal> {
+    fn new(broker: &Broker, allowed: &AllowedCall) -> Result<Self, Refusal> {
+        let AllowedCall { matched, policy, .. } = allowed;
         let settings = &matched.rule.settings;
         let resolved = resolve(&matched.rule.program, settings, &broker.environment)?;
         let text = |bytes: &[u8]| CString::new(bytes).expect("neither requests nor rules hold a NUL");
@@ -145,6 +151,7 @@ impl PlannedCall {
             opened: matched.opened().map(|path| text(path.as_bytes())).collect(),
             umask: settings.umask,
         };
-        Ok(Self { resolved, plan })
+        let secrets = read_credentials(&settings.credentials, &broker.environment, policy)?;
+        Ok(Self { resolved, plan, secrets })
     }
 }

@@ -18,7 +18,7 @@ use crate::limits::REQUEST_FDS;
 use crate::refusal::Refusal;
 use crate::rules::{BoundWord, LogPolicy};
 use crate::sd::described;
-use crate::spawn::{Launcher, Relay, SupervisedCall, supervise};
+use crate::spawn::{LaunchSecrets, Launcher, Relay, SupervisedCall, supervise};
 use crate::wire::Status;
 use crate::wire::v2::CallEnd;
 
@@ -78,12 +78,13 @@ impl<'c> BegunCall<'c> {
     }
 
     /// Runs the command, and puts its end on record.
-    fn end(self) -> EndedCall {
+    fn end(mut self) -> EndedCall {
         let CallContext { broker, socket, .. } = self.prepared.context;
         let timeout = self.prepared.allowed.matched.rule.settings.timeout;
         let begun_at = Instant::now();
         let deadline = timeout.and_then(|timeout| begun_at.checked_add(timeout));
-        let outcome = self.supervise(deadline);
+        let secrets = std::mem::take(&mut self.prepared.planned.secrets);
+        let outcome = self.supervise(secrets, deadline);
         let Self { started, prepared } = self;
         let captures = prepared.captures.paths();
         if let Some(relay) = &prepared.relay {
@@ -105,7 +106,7 @@ impl<'c> BegunCall<'c> {
     }
 
     /// Has the launcher become the command, and supervises the command and all that it started to their end.
-    fn supervise(&self, deadline: Option<Instant>) -> io::Result<CallOutcome> {
+    fn supervise(&self, secrets: LaunchSecrets, deadline: Option<Instant>) -> io::Result<CallOutcome> {
         let PreparedCall { context, allowed, planned, relay, launcher, .. } = &self.prepared;
         let (broker, settings) = (context.broker, &allowed.matched.rule.settings);
         let call = self.started.call();
@@ -126,7 +127,7 @@ impl<'c> BegunCall<'c> {
             lasts: &lasts,
             keeps: &keeps,
         };
-        supervise(launcher, &planned.plan, &watched)
+        supervise(launcher, &planned.plan, secrets, &watched)
     }
 }
 

@@ -232,7 +232,7 @@ fn take_place(
 fn become_command(orders: &ReceivedPlan<'_>, room: &mut [u8]) -> Result<Infallible, LaunchFailure> {
     in_child::set_umask(orders.umask);
     at(LaunchStep::Chdir, sys::enter_directory(orders.cwd))?;
-    let (argv, environment) = (orders.argv.iter(), orders.environment.iter());
+    let (argv, environment) = (orders.argv.iter(), orders.environment.iter().chain(orders.secrets.iter()));
     Err(LaunchFailure {
         step: LaunchStep::Exec,
         errno: sys::execute(orders.program, argv, environment, room),

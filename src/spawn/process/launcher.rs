@@ -24,6 +24,7 @@ use crate::sys::{self, ProcessEnd, UnfitStdio};
 use super::child::{CloseMode, FIT, StdioSource};
 use super::failure::LaunchFailure;
 use super::plan::{CommandStdio, LaunchPlan};
+use super::secret::LaunchSecrets;
 
 /// A process that waits for its plan. Dropping this before a plan was sent closes its stream, and the process
 /// ends.
@@ -268,10 +269,10 @@ impl Launcher {
         drop(scope);
     }
 
-    /// Sends the plan, with which the launcher becomes the command. [`Self::failure`] gives the step that
-    /// fails from here on.
-    pub fn launch(&self, plan: &LaunchPlan) -> io::Result<()> {
-        (&self.stream).write_all(&plan.encode())
+    /// Sends the plan with its secrets, with which the launcher becomes the command. [`Self::failure`] gives
+    /// the step that fails from here on.
+    pub fn launch(&self, plan: &LaunchPlan, secrets: &LaunchSecrets) -> io::Result<()> {
+        (&self.stream).write_all(plan.encode(secrets).as_slice())
     }
 
     /// Why the launcher did not become the command, if it did not; called once it has ended.

@@ -2,8 +2,8 @@
 //! children of the thread in `parent_thread.rs`; `pool.rs`, `launcher.rs` and `answer.rs` are the broker's
 //! side; `anchor.rs` is the process that keeps a scope between calls; `adapter.rs` is a launcher that serves
 //! requests of version 2, and `adapted.rs` the broker's side of it; `child.rs` is a launcher's life up to its
-//! exec; `plan.rs` and `received_plan.rs` are the message that it gets, `failure.rs` the one that it sends.
-//! `privileges.rs` checks the rights with which a broker may serve.
+//! exec; `plan.rs` and `received_plan.rs` are the message that it gets, with the secrets of `secret.rs`,
+//! `failure.rs` the one that it sends. `privileges.rs` checks the rights with which a broker may serve.
 
 pub(super) mod adapted;
 pub(super) mod adapter;
@@ -18,4 +18,5 @@ pub(super) mod plan;
 pub(super) mod pool;
 pub(super) mod privileges;
 pub(super) mod received_plan;
+pub(super) mod secret;
 pub(super) mod sent;

@@ -15,6 +15,7 @@ pub(super) struct ReceivedPlan<'a> {
     pub(super) argv: TextList<'a>,
     pub(in crate::spawn) environment: TextList<'a>,
     pub(in crate::spawn) opened: TextList<'a>,
+    pub(in crate::spawn) secrets: TextList<'a>,
 }
 
 /// A list of texts, checked when it was read.
@@ -31,8 +32,9 @@ impl<'a> ReceivedPlan<'a> {
         let umask = reader.u32()?;
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
         let (argv, environment, opened) = (list(&mut reader)?, list(&mut reader)?, list(&mut reader)?);
+        let secrets = list(&mut reader)?;
         reader.end()?;
-        Ok(Self { umask, program, cwd, argv, environment, opened })
+        Ok(Self { umask, program, cwd, argv, environment, opened, secrets })
     }
 }
 

@@ -89,6 +89,7 @@ fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
         umask,
         env,
         setenv,
+        credentials,
         exec_path,
         stdin,
         on_hangup,
@@ -128,6 +129,7 @@ fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
     stated.extend(timeout.map(|timeout| ("timeout", format!("{}ms", timeout.as_millis()))));
     stated.extend(max_calls.map(|calls| ("max_calls", calls.to_string())));
     stated.extend(setenv.iter().map(|(name, value)| ("setenv", quoting.word(&format!("{name}={value}")))));
+    stated.extend(credentials.iter().map(|secret| ("credential", secret.to_string())));
     let files = ["stdinfile", "stdoutfile", "stderrfile"].into_iter().zip(captures);
     stated.extend(files.filter_map(|(key, file)| Some((key, quoted(&file.as_ref()?.to_string())))));
     stated.extend(resources.iter().map(resource));
