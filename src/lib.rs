@@ -26,6 +26,9 @@ pub mod rules;
 pub mod refusal;
 
 #[cfg(feature = "broker")]
+pub mod confine;
+
+#[cfg(feature = "broker")]
 pub mod cgroup;
 
 #[cfg(feature = "broker")]

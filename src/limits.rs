@@ -45,6 +45,12 @@ pub const REQUEST_FDS: usize = 3;
 /// Descriptors of one message that are received at all. The kernel drops further ones, so that no message,
 /// which may bring 253, fills the broker's table of descriptors.
 pub const MESSAGE_FDS_MAX: usize = 8;
+/// Places of a profile that lie in directories which become empty for a command, `/tmp` first of all.
+pub const VIEW_KEPT_MAX: usize = 64;
+/// Calls with one Landlock ruleset, to which each call with a private `/tmp` adds its own.
+pub const RULESET_CALLS_MAX: u32 = 64;
+/// Confinements that are kept ready.
+pub const CONFINEMENTS_KEPT_MAX: usize = 1024;
 /// Further requests on one connection that are read, and refused, before the connection is closed.
 pub const SECOND_REQUESTS_MAX: usize = 16;
 /// How long a connection may be silent before it is answered `PROTO`.

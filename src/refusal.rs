@@ -86,6 +86,13 @@ pub enum Refusal {
     },
     /// The rules ask for a scope, and none can be had.
     NoScope(io::Error),
+    /// The rule's command cannot be confined as its profile says.
+    Unconfined {
+        /// The profile.
+        profile: Box<str>,
+        /// The part that cannot be enforced, or the place that cannot be used.
+        why: String,
+    },
     /// The listing is over its limit.
     ListingTooLarge(usize),
     /// Another rule allows the call than before: once while the call was made ready, or too often while it
@@ -145,6 +152,7 @@ impl Refusal {
             Self::LauncherEnded | Self::LauncherSilent | Self::InFlight => Status::SPAWN,
             Self::AdaptersStuck => Status::SPAWN,
             Self::Untrusted { .. } | Self::NoCredential { .. } => Status::SPAWN,
+            Self::Unconfined { .. } => Status::SPAWN,
             Self::Unsettled | Self::Failed => Status::SPAWN,
             Self::AuditLost { .. } | Self::CaptureLost { .. } => Status::AUDIT,
             Self::ListingTooLarge(_) => Status::TOO_LARGE,
@@ -181,6 +189,10 @@ impl Refusal {
                  says why",
                 visible(shown_by)
             ),
+            Self::Unconfined { .. } => {
+                "nothing ran: it cannot be confined here as its rule says; `sluice log --rejects` says why"
+                    .into()
+            }
             Self::Stopping => "nothing ran".into(),
             Self::NoRule(_) | Self::Malformed(_) | Self::Silence | Self::Crowded => self.to_string(),
             Self::Descriptors(_) | Self::NoCredentials | Self::ListingTooLarge(_) | Self::Left => {
@@ -208,6 +220,7 @@ impl Refusal {
             Self::NoLauncher(_) | Self::LauncherEnded | Self::LauncherSilent => "no_launcher",
             Self::InFlight => "in_flight",
             Self::NoScope(_) => "no_scope",
+            Self::Unconfined { .. } => "unconfined",
             Self::BrokenRules { .. } => "broken_rules",
             Self::AuditLost { .. } | Self::CaptureLost { .. } => "audit",
             Self::ListingTooLarge(_) => "listing_too_large",
@@ -262,6 +275,9 @@ impl fmt::Display for Refusal {
                  not take what it was sent"
             ),
             Self::NoScope(source) => write!(f, "no scope for the command: {source}"),
+            Self::Unconfined { profile, why } => {
+                write!(f, "it cannot be confined as `confine = {profile}` says: {why}")
+            }
             Self::BrokenRules { why, .. } => write!(f, "no rules are in force: {why}"),
             Self::AuditLost { path, source } | Self::CaptureLost { path, source } => {
                 write!(f, "{}: {source}", path.display())

@@ -14,6 +14,7 @@ mod client_request;
 mod closing;
 mod closing_queue;
 mod config;
+mod confiner;
 mod connection;
 mod deadline;
 mod deferred_entry;

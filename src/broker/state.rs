@@ -20,6 +20,7 @@ use super::admission::Admission;
 use super::admitted::AdmittedCall;
 use super::closing::ConnectionCloser;
 use super::config::ServeError;
+use super::confiner::Confiner;
 use super::connection::Connection;
 use super::deferred_entry::DeferredEntry;
 use super::doors::FifoDoors;
@@ -44,6 +45,7 @@ pub(super) struct Broker {
     pub(super) closing: Arc<ConnectionCloser>,
     pub(super) adapters: Arc<AdapterPool>,
     pub(super) doors: FifoDoors,
+    pub(super) confiner: Confiner,
     /// When to look at which socket for calls whose callers are to be told that they wait, by time.
     pub(super) queued: Locked<VecDeque<(Instant, usize)>>,
     pub(super) incoming: Incoming,
@@ -116,6 +118,7 @@ impl Broker {
             closing,
             adapters,
             doors,
+            confiner: Confiner::default(),
             queued: Locked::default(),
             incoming,
             scopes,

@@ -5,6 +5,7 @@
 mod adopt;
 mod allocate;
 mod clone_vm;
+pub mod confine;
 mod connect;
 mod descriptors;
 mod errno;
@@ -17,6 +18,7 @@ mod kernel_check;
 mod locked;
 mod memory;
 mod message;
+pub mod mounts;
 mod open_at;
 mod pidfd;
 mod piped;

@@ -11,15 +11,8 @@ use nix::errno::Errno;
 use crate::limits::FIRST_HANDED_FD;
 
 use super::in_child::ChildFd;
+use super::mounts::OpenHow;
 use super::syscall;
-
-/// `struct open_how` of `openat2(2)`.
-#[repr(C)]
-struct OpenHow {
-    flags: u64,
-    mode: u64,
-    resolve: u64,
-}
 
 /// Opens these paths (`O_PATH`), the first at number 3, the next at 4 and so on, without close-on-exec. No
 /// link is followed. A descriptor that had such a number is closed. Errors: those of `openat2(2)` and

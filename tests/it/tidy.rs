@@ -21,9 +21,9 @@ const COMMENT_COLUMNS_MAX: usize = 110;
 
 /// The top-level modules; one may import only those before it. A refusal carries what the rules say of a
 /// miss, and the status on the wire.
-const ORDER: [&str; 17] = [
-    "limits", "ids", "text", "sys", "trust", "wire", "rules", "refusal", "cgroup", "sd", "audit", "spawn",
-    "broker", "client", "sluicify", "cli", "bin",
+const ORDER: [&str; 18] = [
+    "limits", "ids", "text", "sys", "trust", "wire", "rules", "refusal", "confine", "cgroup", "sd", "audit",
+    "spawn", "broker", "client", "sluicify", "cli", "bin",
 ];
 
 /// What the caller's side may import.
@@ -119,12 +119,16 @@ fn unsafe_code_stands_in_sys_alone() {
 }
 
 /// What a launcher runs in the nursery's memory (`sys/clone_vm.rs`).
-const IN_SHARED_MEMORY: [&str; 11] = [
+const IN_SHARED_MEMORY: [&str; 15] = [
+    "confine/step.rs",
     "spawn/process/child.rs",
+    "spawn/process/confined.rs",
     "spawn/process/received_plan.rs",
     "spawn/reap/call_reaper.rs",
+    "sys/confine.rs",
     "sys/exec.rs",
     "sys/in_child.rs",
+    "sys/mounts.rs",
     "sys/open_at.rs",
     "sys/program.rs",
     "sys/raw_message.rs",
@@ -461,6 +465,7 @@ fn the_reference_has_every_reason_with_its_status() {
         Refusal::InFlight,
         Refusal::BrokenRules { why: "x".into(), shown_by: "y".into() },
         Refusal::NoScope(error()),
+        Refusal::Unconfined { profile: "x".into(), why: "y".into() },
         Refusal::ListingTooLarge(0),
         Refusal::Unsettled,
         Refusal::Failed,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::audit::record::trace::CallTrace;
 use crate::audit::write::live::LiveParts;
 use crate::cgroup::CgroupUsage;
+use crate::confine::EnforcedParts;
 use crate::ids::{CallId, RuleLine, SocketName};
 use crate::limits::REQUEST_FDS;
 use crate::wire::Status;
@@ -51,6 +52,8 @@ pub(in crate::audit) struct StartRecord<'a> {
     stdout: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confinement: Option<&'a EnforcedParts>,
     policy: &'a str,
 }
 
@@ -84,6 +87,8 @@ pub struct CallStart<'a> {
     pub cgroup: Option<(&'a str, u64)>,
     /// The files in which stdin, stdout and stderr are captured.
     pub captures: [Option<&'a str>; REQUEST_FDS],
+    /// What confines it.
+    pub confinement: Option<&'a EnforcedParts>,
     /// The hash of the rules in force.
     pub policy: &'a str,
     /// Whether the log policy keeps the command out of every record.
@@ -126,6 +131,7 @@ impl<'a> StartRecord<'a> {
             stdin,
             stdout,
             stderr,
+            confinement: opening.confinement,
             policy: opening.policy,
         }
     }

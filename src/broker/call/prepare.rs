@@ -3,12 +3,14 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use crate::audit::CallStart;
 use crate::broker::admitted::{AllowedCall, SecondLook};
 use crate::broker::state::Broker;
+use crate::confine::PreparedConfinement;
 use crate::refusal::Refusal;
-use crate::rules::{BoundWord, HangupAction, LogPolicy};
+use crate::rules::{BoundWord, HangupAction, LogPolicy, RuleSettings};
 use crate::spawn::{
     CallScope, LaunchPlan, LaunchSecrets, Launcher, Relay, ResolvedProgram, ScopeWant, resolve,
 };
@@ -66,6 +68,7 @@ impl<'c> PreparedCall<'c> {
             group: self.launcher.scope().and_then(CallScope::group_name),
             cgroup: self.launcher.scope().and_then(CallScope::place),
             captures: self.captures.path_texts(),
+            confinement: self.planned.plan.confinement.as_deref().map(PreparedConfinement::enforced),
             policy: policy.hash(),
             hidden: settings.log == LogPolicy::ExitOnly,
         })
@@ -150,8 +153,15 @@ impl PlannedCall {
             environment: broker.environment.of_command(settings),
             opened: matched.opened().map(|path| text(path.as_bytes())).collect(),
             umask: settings.umask,
+            confinement: confine(broker, settings)?,
         };
         let secrets = read_credentials(&settings.credentials, &broker.environment, policy)?;
         Ok(Self { resolved, plan, secrets })
     }
+}
+
+/// What confines the commands of a rule, ready for one of them.
+fn confine(broker: &Broker, settings: &RuleSettings) -> Result<Option<Arc<PreparedConfinement>>, Refusal> {
+    let prepare = |wanted| broker.confiner.prepare(wanted, &broker.pool);
+    settings.confinement.as_ref().map(prepare).transpose()
 }

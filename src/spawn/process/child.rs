@@ -20,7 +20,9 @@ use crate::sys::in_child::{self, ChildFd};
 use crate::sys::{self, ChildMemory, UnfitStdio};
 
 use super::adapter::{ADAPT, adapt};
+use super::confined::{self, RestrictionFds};
 use super::failure::{LaunchFailure, LaunchStep};
+use super::plan::{PLAN_FDS_MAX, PLAN_LENGTH_BYTES};
 use super::received_plan::ReceivedPlan;
 use super::sent::{FAILED, SentByte, await_sent};
 
@@ -67,19 +69,23 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
         Ok(Some(planned)) => Ok(planned),
         Err(failure) => Err(failure),
     };
-    let Err(failure) = planned.and_then(|(orders, rest)| {
+    let Err(failure) = planned.and_then(|ReceivedOrders { plan, mut fds, rest }| {
         ready?;
         take_place(&stdio, setup.open_files)?;
-        if orders.opened.count() > 0 {
+        if plan.opened.count() > 0 {
             // The caller's descriptors are not closed here, where a close could block: exec closes them, or
             // dup2(2) on their numbers does.
             mem::forget(mem::take(&mut stdio));
-            // The stream is moved out of the way of the descriptors to be opened, so that a failure can still
-            // be reported.
-            stream = at(LaunchStep::Open, sys::move_above(stream.as_fd(), orders.opened.count()))?;
-            at(LaunchStep::Open, sys::open_places(orders.opened.iter()))?;
+            // The descriptors that are still used are moved out of the way of those to be opened.
+            let moved = |fd: &ChildFd| at(LaunchStep::Open, sys::move_above(fd.as_fd(), plan.opened.count()));
+            stream = moved(&stream)?;
+            fds.move_by(moved)?;
         }
-        become_command(&orders, rest)
+        if let Some(restrictions) = &plan.restrictions {
+            confined::enter_view(restrictions, &fds)?;
+        }
+        at(LaunchStep::Open, sys::open_places(plan.opened.iter()))?;
+        become_command(&plan, &fds, rest)
     });
     // A broker that is gone needs no report.
     in_child::write(stream.as_fd(), &failure.encode()).ok();
@@ -174,16 +180,24 @@ fn take_stdio(stream: BorrowedFd<'_>, sent: SentByte) -> Option<[Option<ChildFd>
     Some([stdin, stdout, stderr])
 }
 
-/// Receives the plan, and gives it with the rest of the room: enough for a pointer to each text, since each
-/// text takes at least five bytes of the plan. `None` when the broker hung up.
-fn receive(
-    stream: BorrowedFd<'_>,
-    room: ChildMemory,
-) -> Result<Option<(ReceivedPlan<'static>, &'static mut [u8])>, LaunchFailure> {
-    let mut length = [0; 4];
+/// A plan that was received.
+struct ReceivedOrders {
+    plan: ReceivedPlan<'static>,
+    /// The descriptors of what confines the command.
+    fds: RestrictionFds,
+    /// The rest of the room: enough for a pointer to each text, since each text takes at least five bytes of
+    /// the plan.
+    rest: &'static mut [u8],
+}
+
+/// Receives the plan. `None` when the broker hung up.
+fn receive(stream: BorrowedFd<'_>, room: ChildMemory) -> Result<Option<ReceivedOrders>, LaunchFailure> {
+    let mut length = [0; PLAN_LENGTH_BYTES];
     // A failure shows in the read.
     in_child::await_readable(stream).ok();
-    let Some(()) = fill(stream, &mut length) else { return Ok(None) };
+    let Ok((PLAN_LENGTH_BYTES, carried)) = sys::receive_few::<PLAN_FDS_MAX>(stream, &mut length) else {
+        return Ok(None);
+    };
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
     let failed = |errno| LaunchFailure { step: LaunchStep::Plan, errno };
     if length > 4 * MESSAGE_BYTES_MAX {
@@ -192,7 +206,10 @@ fn receive(
     let room = room.take(3 * length + 64).ok_or(failed(Errno::ENOMEM))?;
     let (bytes, rest) = room.split_at_mut_checked(length).ok_or(failed(Errno::ENOMEM))?;
     let Some(()) = fill(stream, bytes) else { return Ok(None) };
-    Ok(Some((ReceivedPlan::read(bytes).map_err(|_| failed(Errno::EBADMSG))?, rest)))
+    let plan = ReceivedPlan::read(bytes).map_err(|_| failed(Errno::EBADMSG))?;
+    let mut carried = carried.into_iter().flatten();
+    let fds = plan.restrictions.as_ref().map(|of| RestrictionFds::take(of, &mut carried));
+    Ok(Some(ReceivedOrders { plan, fds: fds.unwrap_or_default(), rest }))
 }
 
 fn fill(stream: BorrowedFd<'_>, bytes: &mut [u8]) -> Option<()> {
@@ -227,11 +244,18 @@ fn take_place(
     at(LaunchStep::Stdio, in_child::close_on_exec_from(3))
 }
 
-/// Sets the rule's umask and working directory, and becomes the program with the rule's environment. Signal
-/// dispositions and all other limits were set by the nursery.
-fn become_command(orders: &ReceivedPlan<'_>, room: &mut [u8]) -> Result<Infallible, LaunchFailure> {
+/// Sets the rule's umask and working directory, is confined, and becomes the program with the rule's
+/// environment. Signal dispositions and all other limits were set by the nursery.
+fn become_command(
+    orders: &ReceivedPlan<'_>,
+    fds: &RestrictionFds,
+    room: &mut [u8],
+) -> Result<Infallible, LaunchFailure> {
     in_child::set_umask(orders.umask);
     at(LaunchStep::Chdir, sys::enter_directory(orders.cwd))?;
+    if let Some(restrictions) = &orders.restrictions {
+        confined::restrict(restrictions, fds)?;
+    }
     let (argv, environment) = (orders.argv.iter(), orders.environment.iter().chain(orders.secrets.iter()));
     Err(LaunchFailure {
         step: LaunchStep::Exec,

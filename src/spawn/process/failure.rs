@@ -30,23 +30,35 @@ pub enum LaunchStep {
     Stdio,
     /// Becoming the subreaper of the command's orphans.
     Subreaper,
+    /// Changing the command's view of the file system.
+    View,
     /// Opening the files that slots hand to the command as descriptors.
     Open,
     /// Entering the working directory.
     Chdir,
+    /// Giving up capabilities, and the right to gain new ones.
+    Privileges,
+    /// Enforcing the Landlock ruleset.
+    Landlock,
+    /// Installing the system call filter.
+    Seccomp,
     /// Becoming the program.
     Exec,
 }
 
 impl LaunchStep {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 12] = [
         Self::Plan,
         Self::Setsid,
         Self::Limits,
         Self::Stdio,
         Self::Subreaper,
+        Self::View,
         Self::Open,
         Self::Chdir,
+        Self::Privileges,
+        Self::Landlock,
+        Self::Seccomp,
         Self::Exec,
     ];
 
@@ -58,8 +70,12 @@ impl LaunchStep {
             Self::Limits => "limits",
             Self::Stdio => "stdio",
             Self::Subreaper => "subreaper",
+            Self::View => "view",
             Self::Open => "open",
             Self::Chdir => "chdir",
+            Self::Privileges => "privileges",
+            Self::Landlock => "landlock",
+            Self::Seccomp => "seccomp",
             Self::Exec => "exec",
         }
     }

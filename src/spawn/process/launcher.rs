@@ -23,7 +23,7 @@ use crate::sys::{self, ProcessEnd, UnfitStdio};
 
 use super::child::{CloseMode, FIT, StdioSource};
 use super::failure::LaunchFailure;
-use super::plan::{CommandStdio, LaunchPlan};
+use super::plan::{self, CommandStdio, LaunchPlan, PLAN_LENGTH_BYTES};
 use super::secret::LaunchSecrets;
 
 /// A process that waits for its plan. Dropping this before a plan was sent closes its stream, and the process
@@ -272,7 +272,13 @@ impl Launcher {
     /// Sends the plan with its secrets, with which the launcher becomes the command. [`Self::failure`] gives
     /// the step that fails from here on.
     pub fn launch(&self, plan: &LaunchPlan, secrets: &LaunchSecrets) -> io::Result<()> {
-        (&self.stream).write_all(plan.encode(secrets).as_slice())
+        let (bytes, descriptors) = (plan.encode(secrets), plan::descriptors(plan));
+        if descriptors.is_empty() {
+            return (&self.stream).write_all(bytes.as_slice());
+        }
+        let (length, rest) = bytes.as_slice().split_at(PLAN_LENGTH_BYTES);
+        sys::send_patiently(self.stream(), length, &descriptors, Some(Instant::now() + SEND_WAIT))?;
+        (&self.stream).write_all(rest)
     }
 
     /// Why the launcher did not become the command, if it did not; called once it has ended.

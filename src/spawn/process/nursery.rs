@@ -33,6 +33,7 @@ use crate::sys::{self, ChildMemory, ChildSlots};
 
 use super::anchor;
 use super::child::{LauncherSetup, live};
+use super::namespace::{self, NamespaceSetup};
 use super::parent_thread;
 use super::privileges::shed_capabilities;
 
@@ -58,6 +59,8 @@ impl NurseryRequest {
     pub(super) const ANCHOR: u8 = 2;
     /// A FIFO door.
     pub(super) const DOOR: u8 = 3;
+    /// A process that finds out how commands get mount namespaces.
+    pub(super) const NAMESPACE: u8 = 4;
 }
 
 /// A running nursery, as the broker holds it.
@@ -213,6 +216,10 @@ impl NurseryWork {
                 self.door(message.descriptors);
                 continue;
             }
+            if message.bytes == [NurseryRequest::NAMESPACE] {
+                self.namespace(message.descriptors);
+                continue;
+            }
             match <[OwnedFd; 2]>::try_from(message.descriptors) {
                 Ok([group, stream]) => self.place(&group, &stream)?,
                 Err(_) => self.make(message.bytes.len())?,
@@ -258,6 +265,13 @@ impl NurseryWork {
         let Some(stream) = descriptors.into_iter().next() else { return };
         let setup = DoorSetup { stream: stream.as_raw_fd(), broker: self.broker };
         answer(&stream, sys::copy_sibling(None, || process::live(setup))).ok();
+    }
+
+    /// Makes a maker of user namespaces, and answers like [`Self::place`].
+    fn namespace(&self, descriptors: Vec<OwnedFd>) {
+        let Some(stream) = descriptors.into_iter().next() else { return };
+        let setup = NamespaceSetup { stream: stream.as_raw_fd(), broker: self.broker };
+        answer(&stream, sys::copy_sibling(None, || namespace::live(setup))).ok();
     }
 
     /// Makes a relay in the cgroup that comes with its channel or, where the kernel does not allow that, in

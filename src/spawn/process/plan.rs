@@ -2,10 +2,15 @@
 //!
 //! Shape on the launcher's stream: `u32`, the number of bytes that follow, then the fields in order, each
 //! text as `u32 length`, so many bytes and a NUL, each list as `u32 count` and texts; last a list of the
-//! variables that hold secrets. Before the plan comes one byte, with the three descriptors.
+//! variables that hold secrets. With the number come the plan's descriptors. Before the plan comes one byte,
+//! with the three descriptors of the command.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::confine::{CommandRestrictions, PreparedConfinement};
+use crate::limits::MESSAGE_FDS_MAX;
 
 use super::secret::{LaunchSecrets, SecretBytes};
 
@@ -14,7 +19,7 @@ use super::secret::{LaunchSecrets, SecretBytes};
 pub struct CommandStdio(pub [OwnedFd; 3]);
 
 /// A command, ready to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct LaunchPlan {
     /// The program's absolute path.
     pub program: CString,
@@ -28,7 +33,15 @@ pub struct LaunchPlan {
     pub opened: Vec<CString>,
     /// The file mode creation mask.
     pub umask: u32,
+    /// What confines it.
+    pub confinement: Option<Arc<PreparedConfinement>>,
 }
+
+/// Bytes of the number of bytes that a plan has.
+pub(super) const PLAN_LENGTH_BYTES: usize = 4;
+
+/// Most descriptors that come with a plan.
+pub(super) const PLAN_FDS_MAX: usize = MESSAGE_FDS_MAX;
 
 impl LaunchPlan {
     /// The bytes of this plan with its secrets, their count first.
@@ -41,6 +54,10 @@ impl LaunchPlan {
             put_number(&mut bytes, length(list.len()));
             list.iter().for_each(|text| put_text(&mut bytes, text.as_bytes()));
         }
+        match &self.confinement {
+            Some(confinement) => put_confinement(&mut bytes, confinement),
+            None => put_number(&mut bytes, 0),
+        }
         let variables = || secrets.variables.iter().map(SecretBytes::as_slice);
         // From here on the bytes must not move, which would leave a copy of a secret behind.
         bytes.reserve_exact(4 + variables().map(|text| 4 + text.len() + 1).sum::<usize>());
@@ -50,6 +67,66 @@ impl LaunchPlan {
         bytes[..4].copy_from_slice(&count);
         SecretBytes::new(bytes)
     }
+}
+
+/// What confines a command: its first number, bits of a sum.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RestrictionBits;
+
+impl RestrictionBits {
+    /// The command is confined.
+    pub(super) const CONFINED: u32 = 1;
+    /// The next descriptor is its Landlock ruleset.
+    pub(super) const RULESET: u32 = 2;
+    /// The next descriptor is the user namespace in which its view is made.
+    pub(super) const USER_NAMESPACE: u32 = 4;
+    /// It has a view of its own.
+    pub(super) const VIEW: u32 = 8;
+}
+
+/// The descriptors that go with a plan, in order.
+pub(super) fn descriptors(plan: &LaunchPlan) -> Vec<BorrowedFd<'_>> {
+    let confinement = plan.confinement.as_deref();
+    let of = |fd: fn(&PreparedConfinement) -> Option<BorrowedFd<'_>>| confinement.and_then(fd);
+    [of(PreparedConfinement::ruleset), of(PreparedConfinement::user_namespace)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn put_confinement(bytes: &mut Vec<u8>, confinement: &PreparedConfinement) {
+    let bit = |is_there: bool, bit: u32| if is_there { bit } else { 0 };
+    let restrictions = confinement.restrictions();
+    let bits = RestrictionBits::CONFINED
+        | bit(confinement.ruleset().is_some(), RestrictionBits::RULESET)
+        | bit(confinement.user_namespace().is_some(), RestrictionBits::USER_NAMESPACE)
+        | bit(restrictions.has_view, RestrictionBits::VIEW);
+    put_number(bytes, bits);
+    put_restrictions(bytes, restrictions);
+}
+
+fn put_restrictions(bytes: &mut Vec<u8>, restrictions: &CommandRestrictions) {
+    let CommandRestrictions {
+        view,
+        has_view: _,
+        temporary,
+        temporary_rights,
+        landlock_flags,
+        filter,
+        limits,
+    } = restrictions;
+    put_number(bytes, *landlock_flags);
+    bytes.extend_from_slice(&temporary_rights.to_le_bytes());
+    put_text(bytes, temporary.as_deref().unwrap_or_default().to_bytes());
+    put_number(bytes, length(view.len()));
+    view.iter().for_each(|step| put_text(bytes, step.as_bytes()));
+    put_number(bytes, length(limits.len()));
+    for (resource, most) in limits {
+        put_number(bytes, *resource);
+        bytes.extend_from_slice(&most.to_le_bytes());
+    }
+    put_number(bytes, length(filter.len()));
+    bytes.extend_from_slice(filter);
 }
 
 fn length(count: usize) -> u32 {
@@ -87,16 +164,17 @@ mod tests {
             argv in texts(), environment in texts(), opened in texts(), secret in texts(), umask in any::<u32>()
         ) {
             let (program, cwd) = (c"/bin/true".to_owned(), c"/".to_owned());
-            let plan = LaunchPlan { program, cwd, argv, environment, opened, umask };
+            let plan = LaunchPlan { program, cwd, argv, environment, opened, umask, confinement: None };
             let variables = secret.iter().map(|text| SecretBytes::new(text.as_bytes().to_owned())).collect();
             let encoded = plan.encode(&LaunchSecrets { variables });
             let bytes = encoded.as_slice();
             let read = ReceivedPlan::read(&bytes[4..]).expect("a whole plan");
             let list = |texts: TextList<'_>| texts.iter().map(CStr::to_owned).collect::<Vec<_>>();
-            let (program, cwd) = (read.program.to_owned(), read.cwd.to_owned());
-            let (argv, environment, opened) = (list(read.argv), list(read.environment), list(read.opened));
             prop_assert_eq!(list(read.secrets), secret);
-            prop_assert_eq!(LaunchPlan { program, cwd, argv, environment, opened, umask: read.umask }, plan);
+            prop_assert_eq!((read.program, read.cwd), (plan.program.as_c_str(), plan.cwd.as_c_str()));
+            prop_assert_eq!((list(read.argv), list(read.environment)), (plan.argv, plan.environment));
+            prop_assert_eq!((list(read.opened), read.umask), (plan.opened, plan.umask));
+            prop_assert!(read.restrictions.is_none());
             for cut in 4..bytes.len() {
                 prop_assert!(ReceivedPlan::read(&bytes[4..cut]).is_err());
             }

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::Pid;
 
+use crate::confine::ViewSupport;
 use crate::limits::{
     CALL_STACK_BYTES, LAUNCHERS_ASKED_MAX, LAUNCHERS_LEFT_MIN, NURSERY_WAIT, SEND_RETRY, SEND_WAIT,
 };
@@ -29,6 +30,7 @@ use crate::sys::{self, Locked};
 use super::anchor::NewAnchor;
 use super::answer::ProcessAnswer;
 use super::launcher::{Launcher, dismiss};
+use super::namespace;
 use super::nursery::NurseryRequest;
 
 /// The launchers that wait for calls.
@@ -235,6 +237,22 @@ impl LauncherPool {
         self.send(&[NurseryRequest::DOOR], &[far.as_fd()])?;
         drop(far);
         FifoDoor::open(stream, connection, directory)
+    }
+
+    /// Finds out how commands get mount namespaces.
+    pub fn find_view_support(&self) -> ViewSupport {
+        let ask = || {
+            let (stream, far) = sys::stream_pair()?;
+            self.send(&[NurseryRequest::NAMESPACE], &[far.as_fd()])?;
+            Ok(stream)
+        };
+        match ask() {
+            Ok(stream) => namespace::found(stream, |pid| self.reaper.reap_unused(pid)),
+            Err(source) => {
+                let source: io::Error = source;
+                ViewSupport::Missing(Errno::from_raw(sys::errno_of(&source)))
+            }
+        }
     }
 
     /// Has a relay made, in the cgroup of a scope where there is one and the kernel allows it, and does not

@@ -16,6 +16,22 @@ pub(super) struct ReceivedPlan<'a> {
     pub(in crate::spawn) environment: TextList<'a>,
     pub(in crate::spawn) opened: TextList<'a>,
     pub(in crate::spawn) secrets: TextList<'a>,
+    /// What confines the command.
+    pub(super) restrictions: Option<ReceivedRestrictions<'a>>,
+}
+
+/// What confines a command; its texts point into the received bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReceivedRestrictions<'a> {
+    /// [`RestrictionBits`](super::plan::RestrictionBits).
+    pub(super) bits: u32,
+    pub(super) landlock_flags: u32,
+    pub(super) temporary_rights: u64,
+    /// Empty where there is none.
+    pub(super) temporary: &'a CStr,
+    pub(super) view: TextList<'a>,
+    limits: &'a [u8],
+    pub(super) filter: &'a [u8],
 }
 
 /// A list of texts, checked when it was read.
@@ -32,10 +48,43 @@ impl<'a> ReceivedPlan<'a> {
         let umask = reader.u32()?;
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
         let (argv, environment, opened) = (list(&mut reader)?, list(&mut reader)?, list(&mut reader)?);
+        let restrictions = ReceivedRestrictions::read(&mut reader)?;
         let secrets = list(&mut reader)?;
         reader.end()?;
-        Ok(Self { umask, program, cwd, argv, environment, opened, secrets })
+        Ok(Self { umask, program, cwd, argv, environment, opened, secrets, restrictions })
     }
+}
+
+/// Bytes of a limit: the resource's number, and the most of it.
+const LIMIT_BYTES: usize = 12;
+
+impl<'a> ReceivedRestrictions<'a> {
+    fn read(reader: &mut MessageReader<'a>) -> Result<Option<Self>, Malformed> {
+        let bits = reader.u32()?;
+        if bits == 0 {
+            return Ok(None);
+        }
+        let landlock_flags = reader.u32()?;
+        let temporary_rights = u64::from(reader.u32()?) | u64::from(reader.u32()?) << 32;
+        let (temporary, view) = (text(reader)?, list(reader)?);
+        let limits = reader.u32()?;
+        let limits = reader.bytes(size(limits)?.saturating_mul(LIMIT_BYTES))?;
+        let filter = reader.u32()?;
+        let filter = reader.bytes(size(filter)?)?;
+        Ok(Some(Self { bits, landlock_flags, temporary_rights, temporary, view, limits, filter }))
+    }
+
+    /// The limits: a resource's number for `setrlimit(2)`, and its value.
+    pub(super) fn limits(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.limits.as_chunks::<LIMIT_BYTES>().0.iter().map(|limit| {
+            let [a, b, c, d, most @ ..] = *limit;
+            (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(most))
+        })
+    }
+}
+
+fn size(count: u32) -> Result<usize, Malformed> {
+    usize::try_from(count).map_err(|_| Malformed::Truncated)
 }
 
 impl<'a> TextList<'a> {

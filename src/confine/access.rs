@@ -1,0 +1,104 @@
+//! What a command may do at each place that its profile names.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
+use crate::rules::{ConfinedPath, Confinement, UnixAccess};
+
+use super::place::{OpenedPlace, PlaceError, PlaceKind};
+
+/// What a command may do at and below a place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PlaceAccess {
+    pub(super) read: bool,
+    pub(super) write: bool,
+    pub(super) exec: bool,
+    /// It may connect to the unix socket there.
+    pub(super) socket: bool,
+}
+
+impl PlaceAccess {
+    fn and(self, other: Self) -> Self {
+        Self {
+            read: self.read || other.read,
+            write: self.write || other.write,
+            exec: self.exec || other.exec,
+            socket: self.socket || other.socket,
+        }
+    }
+}
+
+/// A place with what a command may do there.
+#[derive(Debug)]
+pub(super) struct GrantedPlace {
+    pub(super) access: PlaceAccess,
+    pub(super) place: OpenedPlace,
+}
+
+impl GrantedPlace {
+    /// Whether the place lies at or below a directory.
+    pub(super) fn is_below(&self, directory: &Path) -> bool {
+        self.place.path.starts_with(directory)
+    }
+
+    /// Whether the command may change files there; a device is no such file.
+    pub(super) fn is_written(&self) -> bool {
+        self.access.write && self.place.kind != PlaceKind::Device
+    }
+}
+
+/// The places of a confinement, as they are found on disk.
+#[derive(Debug, Default)]
+pub(super) struct FoundPlaces {
+    /// In the order of their paths, so that a directory comes before what is in it; each once.
+    pub(super) granted: Vec<GrantedPlace>,
+    /// The places that are absent, and may be.
+    pub(super) absent: Vec<PathBuf>,
+}
+
+impl FoundPlaces {
+    /// Opens the places that a confinement names for reading, writing, executing, and as sockets.
+    /// Errors: a place that may not be absent is, or cannot be used.
+    pub(super) fn find(confinement: &Confinement) -> Result<Self, PlaceError> {
+        let mut found = Self::default();
+        let read = PlaceAccess { read: true, ..PlaceAccess::default() };
+        let sockets = match &confinement.unix {
+            UnixAccess::Paths(paths) => Some(paths),
+            UnixAccess::None | UnixAccess::Any => None,
+        };
+        for (places, access) in [
+            (confinement.read.as_ref(), read),
+            (confinement.write.as_ref(), PlaceAccess { write: true, ..read }),
+            (confinement.exec.as_ref(), PlaceAccess { exec: true, ..read }),
+            (sockets, PlaceAccess { socket: true, ..PlaceAccess::default() }),
+        ] {
+            places.into_iter().flatten().try_for_each(|place| found.add(place, access))?;
+        }
+        found.granted.sort_by(|one, other| one.place.path.cmp(&other.place.path));
+        Ok(found)
+    }
+
+    fn add(&mut self, wanted: &ConfinedPath, access: PlaceAccess) -> Result<(), PlaceError> {
+        match OpenedPlace::open(&wanted.path) {
+            Ok(place) => {
+                match self.granted.iter_mut().find(|granted| granted.place.path == place.path) {
+                    Some(granted) => granted.access = granted.access.and(access),
+                    None => self.granted.push(GrantedPlace { access, place }),
+                }
+                Ok(())
+            }
+            Err(PlaceError::Unopened(path, Errno::ENOENT | Errno::ENOTDIR)) if wanted.optional => {
+                self.absent.push(path);
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Whether each place is still the file that was opened, and each absent one absent.
+    pub(super) fn are_there(&self) -> bool {
+        self.granted.iter().all(|granted| granted.place.is_there())
+            && self.absent.iter().all(|path| path.symlink_metadata().is_err())
+    }
+}

@@ -1,0 +1,218 @@
+//! The steps that change a command's view of the file system, in a mount namespace of its own: what Landlock
+//! cannot do. All but its writable places becomes read-only, so that the modes and times of other files stay
+//! as they are; what is not to be executed is on a mount that executes nothing, so that a program loader does
+//! not help either; `/tmp` becomes empty; places are covered, or protected where they lie in writable ones.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::rules::{ConfinedPath, Confinement, TmpAccess, UnixAccess};
+
+use super::access::{FoundPlaces, GrantedPlace};
+use super::parts::SOCKET_PATH_ABI;
+use super::place::{OpenedPlace, PlaceKind};
+use super::step::ViewStep;
+
+/// The directories that `tmp = private` makes private, as far as they are there.
+const TEMPORARIES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+
+/// The directories in which sockets are looked for by those who connect, and that hold no part of the
+/// system's programs: where a profile names sockets, everything else there is covered.
+const SOCKET_PLACES: [&str; 12] = [
+    "/run",
+    "/var",
+    "/home",
+    "/root",
+    "/srv",
+    "/mnt",
+    "/media",
+    "/opt",
+    "/tmp",
+    "/var/tmp",
+    "/dev/shm",
+    "/usr/local",
+];
+
+/// A view: the steps to it, and the private directory for temporary files.
+#[derive(Debug, Default)]
+pub(super) struct CommandView {
+    pub(super) steps: Vec<CString>,
+    /// The first of the private directories, which all show the same files.
+    pub(super) temporary: Option<CString>,
+    /// Whether what is written there can be executed.
+    pub(super) is_executable: bool,
+}
+
+/// The view of a confinement with these places.
+pub(super) fn view(wanted: &Confinement, found: &FoundPlaces, abi: u32) -> CommandView {
+    let is_executable = wanted.exec.is_none() || executes_what_it_writes(found);
+    let temporaries: Vec<PathBuf> =
+        if wanted.tmp == TmpAccess::Private { directories(&TEMPORARIES) } else { Vec::new() };
+    let names_sockets = matches!(wanted.unix, UnixAccess::Paths(_)) && abi < SOCKET_PATH_ABI;
+    let blanks: Vec<PathBuf> = if names_sockets { blanks(found, &temporaries) } else { Vec::new() };
+    let covers = Covers { temporaries, blanks };
+    let mut steps = ViewSteps { steps: Vec::new() };
+    let kept: Vec<_> = found.granted.iter().filter(|place| covers.hide(place)).collect();
+    kept.iter().for_each(|granted| steps.push(ViewStep::Keep, &granted.place.path));
+    if wanted.write.is_some() {
+        steps.push(ViewStep::AllReadOnly, Path::new("/"));
+    }
+    covers.cover(is_executable, &mut steps);
+    for granted in &kept {
+        steps.put(granted, &covers, wanted);
+    }
+    steps.open_writable(found, &covers, wanted);
+    for place in &wanted.protect {
+        steps.take_away(ViewStep::Protect, place, found);
+    }
+    for place in &wanted.hide {
+        steps.take_away(ViewStep::Hide, place, found);
+    }
+    let temporary = covers.temporaries.first().map(|path| text(b"", path));
+    CommandView { steps: steps.steps, temporary, is_executable }
+}
+
+/// Whether some place can be written and executed.
+fn executes_what_it_writes(found: &FoundPlaces) -> bool {
+    let executed = |written: &GrantedPlace| {
+        let above = |other: &&GrantedPlace| other.access.exec && written.is_below(&other.place.path);
+        found.granted.iter().any(|other| above(&other))
+    };
+    found.granted.iter().any(|granted| granted.is_written() && executed(granted))
+}
+
+fn directories(of: &[&str]) -> Vec<PathBuf> {
+    let is_directory = |path: &&str| {
+        let place = OpenedPlace::open(Path::new(path));
+        place.is_ok_and(|place| place.kind == PlaceKind::Directory && place.path == Path::new(path))
+    };
+    of.iter().copied().filter(is_directory).map(PathBuf::from).collect()
+}
+
+/// The directories to cover where sockets are named: those without a granted place at or above them, and none
+/// below another.
+fn blanks(found: &FoundPlaces, temporaries: &[PathBuf]) -> Vec<PathBuf> {
+    let mut blanks: Vec<PathBuf> = Vec::new();
+    for directory in directories(&SOCKET_PLACES) {
+        let is_granted = found.granted.iter().any(|granted| directory.starts_with(&granted.place.path));
+        let is_covered = blanks.iter().chain(temporaries).any(|cover| directory.starts_with(cover));
+        if !is_granted && !is_covered {
+            blanks.push(directory);
+        }
+    }
+    blanks
+}
+
+/// The directories that are covered by empty ones.
+struct Covers {
+    temporaries: Vec<PathBuf>,
+    blanks: Vec<PathBuf>,
+}
+
+impl Covers {
+    /// Whether a place would no longer be seen.
+    fn hide(&self, granted: &GrantedPlace) -> bool {
+        self.over(&granted.place.path).is_some()
+    }
+
+    /// The directory that covers a path below it, or at it.
+    fn over(&self, path: &Path) -> Option<&Path> {
+        let all = self.temporaries.iter().chain(&self.blanks);
+        all.filter(|cover| path.starts_with(cover))
+            .map(PathBuf::as_path)
+            .max_by_key(|path| path.as_os_str().len())
+    }
+
+    fn cover(&self, is_executable: bool, steps: &mut ViewSteps) {
+        self.blanks.iter().for_each(|blank| steps.push(ViewStep::Blank, blank));
+        let first = if is_executable { ViewStep::Temporary } else { ViewStep::TemporaryData };
+        for (place, step) in
+            self.temporaries.iter().zip([first].into_iter().chain(std::iter::repeat(ViewStep::TemporaryToo)))
+        {
+            // A blank directory above it is empty.
+            if self.blanks.iter().any(|blank| place.starts_with(blank)) {
+                steps.push(ViewStep::Directory, place);
+            }
+            steps.push(step, place);
+        }
+    }
+}
+
+struct ViewSteps {
+    steps: Vec<CString>,
+}
+
+impl ViewSteps {
+    fn push(&mut self, step: ViewStep, place: &Path) {
+        self.steps.push(text(&[step as u8], place));
+    }
+
+    /// Puts a kept place back below the directory that covers it.
+    fn put(&mut self, granted: &GrantedPlace, covers: &Covers, wanted: &Confinement) {
+        let path = &granted.place.path;
+        let Some(cover) = covers.over(path) else { return };
+        let above: Vec<_> = path.ancestors().skip(1).take_while(|above| above.starts_with(cover)).collect();
+        above
+            .iter()
+            .rev()
+            .filter(|above| **above != cover)
+            .for_each(|above| self.push(ViewStep::Directory, above));
+        if path != cover {
+            let is_directory = granted.place.kind == PlaceKind::Directory;
+            self.push(if is_directory { ViewStep::Directory } else { ViewStep::EmptyRegular }, path);
+        }
+        self.push(
+            match () {
+                () if wanted.write.is_some() && !granted.access.write => ViewStep::PutReadOnly,
+                () if wanted.exec.is_none() || granted.access.exec => ViewStep::PutWritable,
+                () => ViewStep::PutData,
+            },
+            path,
+        );
+    }
+
+    /// Makes the writable places writable that no directory covers, and what can be executed in them.
+    fn open_writable(&mut self, found: &FoundPlaces, covers: &Covers, wanted: &Confinement) {
+        if wanted.write.is_none() {
+            return;
+        }
+        let above = |path: &Path| {
+            let above = |granted: &&GrantedPlace| granted.is_written() && granted.place.path != path;
+            found.granted.iter().filter(above).any(|granted| path.starts_with(&granted.place.path))
+        };
+        for granted in &found.granted {
+            let path = &granted.place.path;
+            let executes = wanted.exec.is_none() || is_executable(found, path);
+            let is_inside = above(path);
+            if granted.is_written() && !is_inside && !covers.hide(granted) {
+                self.push(if executes { ViewStep::Writable } else { ViewStep::Data }, path);
+            } else if is_inside && granted.access.exec {
+                self.push(ViewStep::Executable, path);
+            }
+        }
+    }
+
+    /// Protects or hides a place, and pins the directories between it and the writable place that it is in:
+    /// who could rename one of them would be rid of it.
+    fn take_away(&mut self, step: ViewStep, place: &ConfinedPath, found: &FoundPlaces) {
+        let written = found.granted.iter().filter(|granted| granted.is_written());
+        let over =
+            written.map(|granted| granted.place.path.as_path()).filter(|over| place.path.starts_with(over));
+        if let Some(top) = over.min_by_key(|over| over.as_os_str().len()) {
+            let between = place.path.ancestors().skip(1).take_while(|above| *above != top);
+            let between: Vec<_> = between.collect();
+            between.iter().rev().for_each(|above| self.push(ViewStep::Pin, above));
+        }
+        self.push(step, &place.path);
+    }
+}
+
+/// Whether a place lies at or below one that can be executed.
+fn is_executable(found: &FoundPlaces, path: &Path) -> bool {
+    found.granted.iter().any(|granted| granted.access.exec && path.starts_with(&granted.place.path))
+}
+
+fn text(before: &[u8], path: &Path) -> CString {
+    CString::new([before, path.as_os_str().as_bytes()].concat()).expect("paths from rules hold no NUL")
+}

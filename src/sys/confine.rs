@@ -1,0 +1,127 @@
+//! Restricts this process for good, in a process that may live in another's memory (`clone_vm.rs`): nothing
+//! here allocates, can panic, or touches `errno`. What is set here lasts over exec and in every child.
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+use super::syscall;
+
+/// `LANDLOCK_RULE_PATH_BENEATH` of `landlock_add_rule(2)`.
+const PATH_BENEATH: usize = 1;
+
+/// Bytes of an instruction of a system call filter, `struct sock_filter`.
+pub const FILTER_INSTRUCTION_BYTES: usize = 8;
+
+/// The number of the last capability that the kernel could have; it answers `EINVAL` for those above its own.
+const CAPABILITY_MAX: usize = 63;
+
+/// `struct landlock_path_beneath_attr` of `landlock_add_rule(2)`, which is packed.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed: u64,
+    place: i32,
+}
+
+/// `struct sock_fprog` of `seccomp(2)`.
+#[repr(C)]
+struct FilterProgram {
+    instructions: u16,
+    start: *const u8,
+}
+
+fn number(fd: BorrowedFd<'_>) -> usize {
+    fd.as_raw_fd().cast_unsigned() as usize
+}
+
+/// Has no exec give this process rights that it lacks: setuid and file capabilities count no more.
+/// `prctl(2)`, `PR_SET_NO_NEW_PRIVS`.
+#[allow(unsafe_code, reason = "nix's prctl sets errno")]
+pub fn forgo_new_privileges() -> nix::Result<()> {
+    let arguments = [libc::PR_SET_NO_NEW_PRIVS.cast_unsigned() as usize, 1, 0, 0, 0];
+    // SAFETY: numbers go in.
+    unsafe { syscall::call(libc::SYS_prctl, arguments) }.map(drop)
+}
+
+/// Adds to a Landlock ruleset what is allowed at and below a place. `landlock_add_rule(2)`.
+#[allow(unsafe_code, reason = "the crate `landlock` allocates, and reads errno")]
+pub fn allow_beneath(ruleset: BorrowedFd<'_>, place: BorrowedFd<'_>, allowed: u64) -> nix::Result<()> {
+    let rule = PathBeneath { allowed, place: place.as_raw_fd() };
+    let arguments = [number(ruleset), PATH_BENEATH, (&raw const rule).expose_provenance(), 0];
+    // SAFETY: the rule is whole, and outlives the call.
+    unsafe { syscall::call(libc::SYS_landlock_add_rule, arguments) }.map(drop)
+}
+
+/// Enforces a Landlock ruleset on this process. `landlock_restrict_self(2)`. Errors: `E2BIG` (too many
+/// rulesets already), `EPERM` (without [`forgo_new_privileges`]), `EINVAL` (flags that the kernel lacks).
+#[allow(unsafe_code, reason = "the crate `landlock` allocates, and reads errno")]
+pub fn restrict(ruleset: BorrowedFd<'_>, flags: u32) -> nix::Result<()> {
+    // SAFETY: two numbers go in.
+    unsafe { syscall::call(libc::SYS_landlock_restrict_self, [number(ruleset), flags as usize]) }.map(drop)
+}
+
+/// Installs a system call filter: instructions of `struct sock_filter`. `seccomp(2)`. Errors: `EINVAL` (no
+/// program that the kernel takes), `ENOMEM`, `EACCES` (without [`forgo_new_privileges`]).
+#[allow(unsafe_code, reason = "no crate installs a filter without errno")]
+pub fn filter_syscalls(program: &[u8]) -> nix::Result<()> {
+    let count = program.len() / FILTER_INSTRUCTION_BYTES;
+    let instructions = u16::try_from(count).map_err(|_| Errno::EINVAL)?;
+    let program = FilterProgram { instructions, start: program.as_ptr() };
+    program.start.expose_provenance();
+    let mode = libc::SECCOMP_SET_MODE_FILTER as usize;
+    // SAFETY: so many instructions are there, and they and the description outlive the call.
+    unsafe { syscall::call(libc::SYS_seccomp, [mode, 0, (&raw const program).expose_provenance()]) }.map(drop)
+}
+
+/// Sets both limits of a resource, by its number for `setrlimit(2)`. `prlimit(2)`. Errors: `EPERM` (above the
+/// hard limit that this process has).
+#[allow(unsafe_code, reason = "nix's setrlimit sets errno")]
+pub fn limit(resource: u32, most: u64) -> nix::Result<()> {
+    let limit = [most; 2];
+    let arguments = [0, resource as usize, limit.as_ptr().expose_provenance(), 0];
+    // SAFETY: the kernel reads two limits of 64 bits, which outlive the call.
+    unsafe { syscall::call(libc::SYS_prlimit64, arguments) }.map(drop)
+}
+
+/// Gives up all capabilities, and those that an exec as root would give. `prctl(2)`, `PR_CAPBSET_DROP`;
+/// `capset(2)`.
+#[allow(unsafe_code, reason = "the crate `caps` allocates, and reads errno")]
+pub fn forgo_capabilities() -> nix::Result<()> {
+    for capability in 0..=CAPABILITY_MAX {
+        let arguments = [libc::PR_CAPBSET_DROP.cast_unsigned() as usize, capability, 0, 0, 0];
+        // SAFETY: numbers go in.
+        match unsafe { syscall::call(libc::SYS_prctl, arguments) } {
+            Ok(_) => {}
+            // Without CAP_SETPCAP there are no capabilities to lose, and no_new_privs keeps it so.
+            Err(Errno::EINVAL | Errno::EPERM) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let none = [0_u32; 6];
+    let arguments = [header.as_ptr().expose_provenance(), none.as_ptr().expose_provenance()];
+    // SAFETY: a header of two words, of which 0 is this process, and two sets of three words.
+    unsafe { syscall::call(libc::SYS_capset, arguments) }.map(drop)
+}
+
+/// The version of Landlock that the kernel has. `landlock_create_ruleset(2)`. Errors: `ENOSYS`, `EOPNOTSUPP`
+/// (it is switched off).
+#[allow(unsafe_code, reason = "the crate `landlock` keeps the version to itself")]
+pub fn landlock_abi() -> nix::Result<u32> {
+    const VERSION: usize = 1;
+    // SAFETY: without a structure, its length is 0.
+    let abi = unsafe { syscall::call(libc::SYS_landlock_create_ruleset, [0, 0, VERSION]) }?;
+    u32::try_from(abi).map_err(|_| Errno::EOVERFLOW)
+}
+
+/// Whether the kernel has system call filters that give an errno. `seccomp(2)`. Errors: `ENOSYS`, `EINVAL`,
+/// `EOPNOTSUPP`.
+#[allow(unsafe_code, reason = "no crate asks seccomp for its actions")]
+pub fn filters_are_there() -> nix::Result<()> {
+    let mode = libc::SECCOMP_GET_ACTION_AVAIL as usize;
+    let action = libc::SECCOMP_RET_ERRNO;
+    // SAFETY: the kernel reads a word, which outlives the call.
+    unsafe { syscall::call(libc::SYS_seccomp, [mode, 0, (&raw const action).expose_provenance()]) }.map(drop)
+}
