@@ -36,7 +36,7 @@ pub const REPLY_READ_BYTES: usize = 1024;
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most characters of a command line that a message of the client repeats.
 pub const SHOWN_COMMAND_CHARS_MAX: usize = 200;
-/// The number of the first descriptor that a command is given by `in DIR as fd`.
+/// The number of the first descriptor that a command is given by `in DIR as fd`, or else by a credential.
 pub const FIRST_HANDED_FD: i32 = 3;
 /// The number of the first descriptor that a connection is left open as, for a program in a sandbox.
 pub const FIRST_DOOR_FD: i32 = 9;
@@ -107,6 +107,8 @@ pub const LOCATE_STEPS_PER_BYTE: u64 = 100;
 pub const RULE_CREDENTIALS_MAX: usize = 16;
 /// Most bytes of a credential's name.
 pub const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
+/// Most bytes of all credentials of a rule.
+pub const RULE_CREDENTIALS_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a credential that a variable holds, a newline at its end included. The kernel takes 128 KiB
 /// for a variable and its name.
 pub const CREDENTIAL_VALUE_BYTES_MAX: usize = 64 * 1024;

@@ -26,6 +26,8 @@ pub struct RuleCredential {
 pub enum CredentialForm {
     /// The variable holds the secret.
     Value,
+    /// The variable holds the path of a file in memory that has the secret, `/proc/self/fd/N`.
+    File,
 }
 
 /// The value of the line that names it.
@@ -33,6 +35,7 @@ impl fmt::Display for RuleCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let form = match self.form {
             CredentialForm::Value => "as",
+            CredentialForm::File => "as file",
         };
         write!(f, "{} {form} {}", quoted(&self.name), self.variable)
     }
@@ -45,17 +48,21 @@ pub(super) struct StatedCredential {
     variable: SourceSpan,
 }
 
-/// Parses `NAME as VARIABLE`.
+/// Parses `NAME as VARIABLE` and `NAME as file VARIABLE`.
 pub(super) fn parse(words: &[QuotedWord]) -> Result<StatedCredential, RulesFault> {
     let name = checked_name(&words[0])?;
     let texts: Vec<_> = words.iter().map(QuotedWord::text).collect();
     let texts: Vec<_> = texts.iter().map(String::as_str).collect();
     let (variable, form) = match &texts[..] {
-        [_, "as", _] => (&words[2], CredentialForm::Value),
+        [_, "as", variable] if *variable != "file" => (&words[2], CredentialForm::Value),
+        [_, "as", "file", _] => (&words[3], CredentialForm::File),
         _ => {
             let all = SourceSpan { end: words[words.len() - 1].span.end, ..words[0].span };
-            let fault = RulesFault::new(all, "`credential` takes `NAME as VARIABLE`");
-            return Err(fault.help(format!("write `credential = {name} as {}`", usual_variable(&name))));
+            let fault =
+                RulesFault::new(all, "`credential` takes `NAME as VARIABLE` or `NAME as file VARIABLE`");
+            let usual = usual_variable(&name);
+            let help = format!("write `credential = {name} as {usual}`, or `{name} as file {usual}_FILE`");
+            return Err(fault.help(help));
         }
     };
     let credential = RuleCredential { name: name.into(), variable: checked_variable(variable)?.into(), form };

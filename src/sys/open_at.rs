@@ -4,7 +4,7 @@
 
 use std::ffi::CStr;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 
@@ -31,22 +31,30 @@ pub fn open_places<'a>(paths: impl Iterator<Item = &'a CStr>) -> nix::Result<()>
         ];
         // SAFETY: the path is a C string and `how` a whole structure; both outlive the call.
         let opened = unsafe { syscall::call(libc::SYS_openat2, open) }?;
-        if opened == number {
-            // SAFETY: F_SETFD takes a number; without FD_CLOEXEC the descriptor outlives exec.
-            unsafe { syscall::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }?;
-            continue;
-        }
-        // SAFETY: no value that is still used owns the number: `move_above` moved the launcher's stream out
-        // of the way.
-        unsafe { syscall::call(libc::SYS_dup3, [opened, number, 0]) }?;
-        // SAFETY: it was opened just now, and nothing owns it.
-        unsafe { syscall::call(libc::SYS_close, [opened]) }?;
+        let opened = RawFd::try_from(opened).map_err(|_| Errno::EBADF)?;
+        // SAFETY: it was opened just now, and nothing else owns it.
+        place_at(unsafe { ChildFd::from_raw(opened) }, number)?;
     }
     Ok(())
 }
 
-/// A close-on-exec copy of the descriptor, with a number above those that [`open_places`] uses for `count`
-/// paths.
+/// Moves a descriptor to this number, without close-on-exec. No value that is still used may own the number:
+/// [`move_above`] moves the launcher's stream out of the way.
+#[allow(unsafe_code, reason = "nix's wrappers read errno")]
+pub(super) fn place_at(opened: ChildFd, number: usize) -> nix::Result<()> {
+    let at = opened.as_fd().as_raw_fd().cast_unsigned() as usize;
+    if at == number {
+        // The command owns it from here on.
+        opened.into_raw();
+        // SAFETY: F_SETFD takes a number; without FD_CLOEXEC the descriptor outlives exec.
+        return unsafe { syscall::call(libc::SYS_fcntl, [number, libc::F_SETFD as usize, 0]) }.map(drop);
+    }
+    // SAFETY: the caller answers for the number.
+    unsafe { syscall::call(libc::SYS_dup3, [at, number, 0]) }.map(drop)
+}
+
+/// A close-on-exec copy of the descriptor, with a number above those of the first `count` descriptors that a
+/// command is handed.
 #[allow(unsafe_code, reason = "nix's wrapper reads errno")]
 pub fn move_above(descriptor: BorrowedFd<'_>, count: u32) -> nix::Result<ChildFd> {
     let least = FIRST_HANDED_FD.cast_unsigned() + count;

@@ -271,3 +271,110 @@ fn a_command_with_a_reaper_has_it_too() {
     assert_eq!(length, "24");
     Pid(pid.parse().expect("a number")).signal(Signal::SIGKILL);
 }
+
+/// A rule that reads its secret from a file, with descriptors of the caller's choice before it.
+const FILE_RULE: &str = "
+/bin/sh -c #script -- #path
+  allow_any  = script
+  path       = in @DIR@ as fd
+  cwd        = @DIR@
+  credential = service-token as file TOKEN_FILE
+  credential = key as file KEY_FILE
+";
+
+fn with_files() -> Broker {
+    let setup = with_secret(FILE_RULE).arranged(|dir| {
+        dir.write("credentials/key", b"\0key\n\n");
+    });
+    setup.start()
+}
+
+#[test]
+fn as_file_it_is_behind_the_descriptors_of_slots_byte_for_byte() {
+    let broker = with_files();
+    let run = |script: &str| broker.call(["/bin/sh", "-c", script, "--", "audit"]).exited(0).text();
+    assert_eq!(run("echo $TOKEN_FILE $KEY_FILE $1"), "/proc/self/fd/4 /proc/self/fd/5 /proc/self/fd/3\n");
+    assert_eq!(run("cat $TOKEN_FILE"), format!("{SECRET}\n"));
+    assert_eq!(run("cat $TOKEN_FILE $TOKEN_FILE; cat <&4; cat $TOKEN_FILE"), format!("{SECRET}\n").repeat(4));
+    assert_eq!(run("od -An -c $KEY_FILE | tr -d ' '"), "\\0key\\n\\n\n");
+    // A shell opens its script, and so on: what the command has is what is its own.
+    assert_eq!(run("ls /proc/$$/fd | sort -n | tr '\\n' ' '"), "0 1 2 3 4 5 ");
+    assert_eq!(run("stat -Lc '%a %F %s' $TOKEN_FILE"), format!("400 regular file {}\n", SECRET.len() + 1));
+}
+
+#[test]
+fn a_file_with_a_secret_takes_no_byte_and_runs_as_no_program() {
+    let broker = with_files();
+    let run = |script: &str| broker.call(["/bin/sh", "-c", script, "--", "audit"]).exited(0).text();
+    let denied =
+        run("(echo x > $TOKEN_FILE) 2>&1 || echo refused; (echo x >> /proc/self/fd/4) 2>&1 || echo refused");
+    assert_eq!(denied.matches("refused").count(), 2, "{denied}");
+    // The descriptor itself was made for writing, and is sealed.
+    let denied = run("(echo x >&4) 2>&1 || echo refused; truncate -s 0 /proc/self/fd/4 2>&1 || echo refused");
+    assert_eq!(denied.matches("refused").count(), 2, "{denied}");
+    assert_eq!(run("cat $TOKEN_FILE"), format!("{SECRET}\n"));
+    let denied = run("chmod 700 $KEY_FILE 2>&1 || echo refused; $KEY_FILE 2>&1 || echo refused");
+    assert!(denied.contains("refused"), "{denied}");
+}
+
+#[test]
+fn a_file_with_a_secret_is_in_no_environment_record_or_other_command() {
+    let broker = Broker::new(
+        "
+        /bin/sh -c 'wc -c < $TOKEN_FILE; cat /proc/self/environ'
+          credential = service-token as file TOKEN_FILE
+          stdoutfile = @DIR@/out#$call
+
+        /bin/sh -c 'cat /proc/self/fd/3; ls /proc/self/fd; env'
+          stdoutfile = @DIR@/out#$call
+        ",
+    );
+    let broker = broker.arranged(secret).start();
+    let text = broker.call(["/bin/sh", "-c", "wc -c < $TOKEN_FILE; cat /proc/self/environ"]).exited(0).text();
+    assert!(
+        text.starts_with("25\n") && text.contains("TOKEN_FILE=/proc/self/fd/3") && !holds(text.as_bytes()),
+        "{text}"
+    );
+    let other = broker.call(["/bin/sh", "-c", "cat /proc/self/fd/3; ls /proc/self/fd; env"]).exited(0).text();
+    assert!(!holds(other.as_bytes()) && !other.contains("TOKEN_FILE"), "{other}");
+    assert_eq!(holding(broker.dir()), Vec::<String>::new());
+}
+
+#[test]
+fn a_megabyte_of_secrets_is_given_and_more_is_refused() {
+    let broker = with_secret("/usr/bin/sha256sum\n  stdin = null\n  credential = service-token as file F\n\n/bin/sh -c 'wc -c < $F'\n  credential = service-token as file F\n").start();
+    let set = |length| {
+        fs::write(broker.dir().join("credentials/service-token"), vec![b'x'; length]).expect("written")
+    };
+    set(1 << 20);
+    broker.call(["/bin/sh", "-c", "wc -c < $F"]).exited(0).printed("1048576\n");
+    set((1 << 20) + 1);
+    broker.call(["/bin/sh", "-c", "wc -c < $F"]).refused(Status::SPAWN).audited(["reject reason=credential"]);
+}
+
+#[test]
+fn the_memory_that_held_a_file_is_overwritten_too() {
+    if !needs_root() {
+        return;
+    }
+    let script = "echo $$; read line";
+    let broker = Broker::new(
+        "
+        /bin/sh -c 'echo $$; read line'
+          credential = service-token as file TOKEN_FILE
+          background = keep
+
+        /bin/true
+        ",
+    );
+    let broker = broker.arranged(secret).start();
+    let mut running = broker.request(&["/bin/sh", "-c", script]).stdin_open().begin();
+    let command = running.pid();
+    let file = format!("/proc/{}/fd/3", command.0);
+    assert!(holds(&fs::read(file).expect("root reads it")), "the control: the command has it");
+    (0..20).for_each(|_| drop(broker.call(["/bin/true"]).exited(0)));
+    let all = || [broker.pid()].into_iter().chain(broker.pid().descendants());
+    within(SOON, "no process remembers the secret", || (!all().any(remembers)).then_some(()));
+    running.close_stdin();
+    running.wait().exited(1);
+}

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::Mode;
 
-use crate::limits::CREDENTIAL_VALUE_BYTES_MAX;
+use crate::limits::{CREDENTIAL_VALUE_BYTES_MAX, FIRST_HANDED_FD, RULE_CREDENTIALS_BYTES_MAX};
 use crate::refusal::Refusal;
 use crate::rules::{CredentialForm, Policy, RuleCredential};
 use crate::spawn::{Environment, LaunchSecrets, SecretBytes};
@@ -36,11 +36,13 @@ impl CredentialPlace {
     }
 }
 
-/// Reads the secrets of a rule of this policy. Errors: one is missing, or is not fit to be given on.
+/// Reads the secrets of a rule of this policy, whose command is handed this many descriptors before those of
+/// its secrets. Errors: one is missing, or is not fit to be given on.
 pub(super) fn read_credentials(
     wanted: &[RuleCredential],
     environment: &Environment,
     policy: &Policy,
+    handed: usize,
 ) -> Result<LaunchSecrets, Refusal> {
     let mut secrets = LaunchSecrets::default();
     if wanted.is_empty() {
@@ -48,15 +50,25 @@ pub(super) fn read_credentials(
     }
     let rules = policy.files().first().expect("a policy has its top file");
     let place = CredentialPlace::new(environment.get("CREDENTIALS_DIRECTORY"), rules);
-    for credential in wanted {
-        let path = place.directory.join(&*credential.name);
-        let unfit = |why| Refusal::NoCredential { name: credential.name.as_ref().into(), why };
+    let mut left = RULE_CREDENTIALS_BYTES_MAX;
+    for RuleCredential { name, variable, form } in wanted {
+        let path = place.directory.join(&**name);
+        let unfit = |why| Refusal::NoCredential { name: name.as_ref().into(), why };
+        let at_path = |why| unfit(format!("{}: {why}", path.display()));
         let file = secret_file(&path, place.closed).map_err(|distrust| unfit(distrust.to_string()))?;
-        match credential.form {
-            CredentialForm::Value => {
-                let variable = read_variable(&credential.variable, file);
-                let at_path = |why| unfit(format!("{}: {why}", path.display()));
-                secrets.variables.push(variable.map_err(at_path)?);
+        let secret = match form {
+            CredentialForm::Value => read_variable(variable, file, left),
+            CredentialForm::File => read_content("", file, left),
+        };
+        let secret = secret.map_err(at_path)?;
+        left = left.saturating_sub(secret.as_slice().len());
+        match form {
+            CredentialForm::Value => secrets.variables.push(secret),
+            CredentialForm::File => {
+                let number = FIRST_HANDED_FD.cast_unsigned() as usize + handed + secrets.files.len();
+                let path = format!("{variable}=/proc/self/fd/{number}");
+                secrets.variables.push(SecretBytes::new(path.into()));
+                secrets.files.push(secret);
             }
         }
     }
@@ -65,45 +77,57 @@ pub(super) fn read_credentials(
 
 /// `NAME=content`, without one newline at the content's end. Errors: the reason why a variable cannot hold
 /// the content.
-fn read_variable(name: &str, mut file: File) -> Result<SecretBytes, String> {
-    let start = name.len() + 1;
-    let mut variable = room_for(start, &file).map_err(|source| source.to_string())?;
-    let room = variable.as_mut_slice();
-    room[..start].copy_from_slice(format!("{name}=").as_bytes());
+fn read_variable(name: &str, file: File, left: usize) -> Result<SecretBytes, String> {
+    let name = format!("{name}=");
+    let mut variable = read_content(&name, file, left)?;
+    let content = &variable.as_slice()[name.len()..];
+    if content.len() > CREDENTIAL_VALUE_BYTES_MAX {
+        return Err(format!(
+            "it has more than {CREDENTIAL_VALUE_BYTES_MAX} bytes, which is too much for a variable; a program that \
+             reads a file can get it `as file`"
+        ));
+    }
+    if content == b"\n" {
+        return Err(EMPTY.into());
+    }
+    if content.contains(&0) {
+        return Err("it has a NUL byte in it, which no variable can hold".into());
+    }
+    let without = variable.as_slice().len() - usize::from(content.ends_with(b"\n"));
+    variable.shorten(without);
+    Ok(variable)
+}
+
+const EMPTY: &str = "it is empty";
+
+/// The content of a file of at most `left` bytes, behind the text `before`. All memory for it is taken at
+/// once, as a secret that is moved leaves a copy behind. Errors: the reason why it is not fit.
+fn read_content(before: &str, mut file: File, left: usize) -> Result<SecretBytes, String> {
+    let failed = |source: io::Error| source.to_string();
+    let length = usize::try_from(file.metadata().map_err(failed)?.len()).unwrap_or(usize::MAX);
+    if length > left {
+        return Err(format!("the secrets of the rule have more than {RULE_CREDENTIALS_BYTES_MAX} bytes"));
+    }
+    let start = before.len();
+    // A byte more than there is: where it is read too, the file grows.
+    let mut content = SecretBytes::new(vec![0; start + length + 1]);
+    let room = content.as_mut_slice();
+    room[..start].copy_from_slice(before.as_bytes());
     let mut end = start;
     loop {
         match file.read(&mut room[end..]) {
             Ok(0) => break,
             Ok(read) => end += read,
             Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(source.to_string()),
+            Err(source) => return Err(failed(source)),
         }
     }
-    if end - start > CREDENTIAL_VALUE_BYTES_MAX {
-        return Err(format!(
-            "it has more than {CREDENTIAL_VALUE_BYTES_MAX} bytes, which is too much for a variable"
-        ));
+    match end - start {
+        0 => return Err(EMPTY.into()),
+        read if read > length => return Err("it grew while it was read".into()),
+        _ => content.shorten(end),
     }
-    if end == room.len() {
-        return Err("it grew while it was read".into());
-    }
-    end -= usize::from(room[start..end].ends_with(b"\n"));
-    if end == start {
-        return Err("it is empty".into());
-    }
-    if room[start..end].contains(&0) {
-        return Err("it has a NUL byte in it, which no variable can hold".into());
-    }
-    variable.shorten(end);
-    Ok(variable)
-}
-
-/// Room for so many bytes, the file's content and one more byte: all of it at once, as a secret that is moved
-/// leaves a copy behind.
-fn room_for(before: usize, file: &File) -> io::Result<SecretBytes> {
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let room = before + length.min(CREDENTIAL_VALUE_BYTES_MAX) + 1;
-    Ok(SecretBytes::new(vec![0; room]))
+    Ok(content)
 }
 
 #[cfg(test)]
@@ -117,7 +141,7 @@ mod tests {
         let mut file = tempfile::tempfile().expect("a file");
         file.write_all(content).expect("written");
         file.rewind().expect("at its beginning");
-        let read = read_variable("T", file);
+        let read = read_variable("T", file, RULE_CREDENTIALS_BYTES_MAX);
         assert_eq!(read.as_ref().map(SecretBytes::as_slice), want.map_err(str::to_owned).as_ref().copied());
     }
 
@@ -140,7 +164,26 @@ mod tests {
         let most = vec![b'x'; CREDENTIAL_VALUE_BYTES_MAX];
         check(&most, Ok(&[b"T=", &most[..]].concat()));
         let more = vec![b'x'; CREDENTIAL_VALUE_BYTES_MAX + 1];
-        check(&more, Err("it has more than 65536 bytes, which is too much for a variable"));
+        check(
+            &more,
+            Err(
+                "it has more than 65536 bytes, which is too much for a variable; a program that reads a file can get it \
+             `as file`",
+            ),
+        );
+    }
+
+    #[test]
+    fn the_secrets_of_a_rule_have_a_bound() {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(b"123").expect("written");
+        let read = |left| {
+            let mut file = file.try_clone().expect("a copy");
+            file.rewind().expect("at its beginning");
+            read_content("", file, left)
+        };
+        assert_eq!(read(3).as_ref().map(SecretBytes::as_slice), Ok(&b"123"[..]));
+        assert_eq!(read(2), Err("the secrets of the rule have more than 1048576 bytes".into()));
     }
 
     #[test]

@@ -155,7 +155,8 @@ impl PlannedCall {
             umask: settings.umask,
             confinement: confine(broker, settings)?,
         };
-        let secrets = read_credentials(&settings.credentials, &broker.environment, policy)?;
+        let handed = plan.opened.len();
+        let secrets = read_credentials(&settings.credentials, &broker.environment, policy, handed)?;
         Ok(Self { resolved, plan, secrets })
     }
 }

@@ -285,63 +285,87 @@ defaults:
   credential = a as A
 
 gh
-  setenv = B=1
-  env = C
   credential = gh-token
+  credential = gh-token as file
   credential = ../x as X
   credential = GH_TOKEN=ghp_1 as X
   credential = 'a b' as X
-  credential = a as LD_PRELOAD
-  credential = a as NOTIFY_SOCKET
   credential = a as $X
-  credential = a as B
-  credential = a as C
-  credential = a as D
-  credential = b as D
 ",
         "\
 /r/top.rules:2:3: error: `credential` speaks of one rule
   |   credential = a as A
   |   ^^^^^^^^^^
   help: move it to a rule
-/r/top.rules:7:16: error: `credential` takes `NAME as VARIABLE`
+/r/top.rules:5:16: error: `credential` takes `NAME as VARIABLE` or `NAME as file VARIABLE`
   |   credential = gh-token
   |                ^^^^^^^^
-  help: write `credential = gh-token as GH_TOKEN`
-/r/top.rules:8:16: error: ../x is not the name of a credential
+  help: write `credential = gh-token as GH_TOKEN`, or `gh-token as file GH_TOKEN_FILE`
+/r/top.rules:6:16: error: `credential` takes `NAME as VARIABLE` or `NAME as file VARIABLE`
+  |   credential = gh-token as file
+  |                ^^^^^^^^^^^^^^^^
+  help: write `credential = gh-token as GH_TOKEN`, or `gh-token as file GH_TOKEN_FILE`
+/r/top.rules:7:16: error: ../x is not the name of a credential
   |   credential = ../x as X
   |                ^^^^
   help: it is one file's name: systemd's LoadCredential=NAME:PATH, or a file in `credentials` beside these rules
-/r/top.rules:9:16: error: a secret does not stand in rules, which callers and records may show
+/r/top.rules:8:16: error: a secret does not stand in rules, which callers and records may show
   |   credential = GH_TOKEN=ghp_1 as X
   |                ^^^^^^^^^^^^^^
   help: write it into a file, and here `NAME as VARIABLE`, NAME being the file's name
-/r/top.rules:10:16: error: 'a b' is not the name of a credential
+/r/top.rules:9:16: error: 'a b' is not the name of a credential
   |   credential = 'a b' as X
   |                ^^^^^
   help: use letters, digits, and signs of ASCII without `:`
-/r/top.rules:11:21: error: programs obey `LD_PRELOAD`, so it can hold no secret
-  |   credential = a as LD_PRELOAD
-  |                     ^^^^^^^^^^
-  help: name the variable from which the program reads its secret: `GH_TOKEN`
-/r/top.rules:12:21: error: systemd has its own meaning for `NOTIFY_SOCKET`, so it can hold no secret
-  |   credential = a as NOTIFY_SOCKET
-  |                     ^^^^^^^^^^^^^
-  help: name the variable from which the program reads its secret: `GH_TOKEN`
-/r/top.rules:13:21: error: `$X` is not a variable's name
+/r/top.rules:10:21: error: `$X` is not a variable's name
   |   credential = a as $X
   |                     ^^
   help: names are letters, digits and `_`, and begin with no digit
-/r/top.rules:14:21: error: `B` is set by `setenv` too
+",
+    );
+}
+
+#[test]
+fn a_variable_that_holds_a_secret_has_no_other_meaning() {
+    check(
+        "\
+defaults:
+  setenv = E=1
+
+gh
+  setenv = B=1
+  env = C
+  credential = a as LD_PRELOAD
+  credential = a as file NOTIFY_SOCKET
+  credential = a as B
+  credential = a as C
+  credential = a as D
+  credential = b as file D
+  credential = a as E
+",
+        "\
+/r/top.rules:7:21: error: programs obey `LD_PRELOAD`, so it can hold no secret
+  |   credential = a as LD_PRELOAD
+  |                     ^^^^^^^^^^
+  help: name the variable from which the program reads its secret: `GH_TOKEN`
+/r/top.rules:8:26: error: systemd has its own meaning for `NOTIFY_SOCKET`, so it can hold no secret
+  |   credential = a as file NOTIFY_SOCKET
+  |                          ^^^^^^^^^^^^^
+  help: name the variable from which the program reads its secret: `GH_TOKEN`
+/r/top.rules:9:21: error: `B` is set by `setenv` too
   |   credential = a as B
   |                     ^
   help: keep one of the two, or name another variable
-/r/top.rules:15:21: error: `C` is set by `env` too
+/r/top.rules:10:21: error: `C` is set by `env` too
   |   credential = a as C
   |                     ^
   help: keep one of the two, or name another variable
-/r/top.rules:17:21: error: `D` is set by another `credential` too
-  |   credential = b as D
+/r/top.rules:12:26: error: `D` is set by another `credential` too
+  |   credential = b as file D
+  |                          ^
+  help: keep one of the two, or name another variable
+/r/top.rules:13:21: error: `E` is set by `setenv` too
+  |   credential = a as E
   |                     ^
   help: keep one of the two, or name another variable
 ",

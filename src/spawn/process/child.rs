@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::limits::{MESSAGE_BYTES_MAX, REQUEST_FDS};
+use crate::limits::{FIRST_HANDED_FD, MESSAGE_BYTES_MAX, REQUEST_FDS};
 use crate::spawn::reap::call_reaper::{self, ReaperSide};
 use crate::sys::in_child::{self, ChildFd};
 use crate::sys::{self, ChildMemory, UnfitStdio};
@@ -72,12 +72,13 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
     let Err(failure) = planned.and_then(|ReceivedOrders { plan, mut fds, rest }| {
         ready?;
         take_place(&stdio, setup.open_files)?;
-        if plan.opened.count() > 0 {
+        let handed = plan.opened.count() + plan.files.count();
+        if handed > 0 {
             // The caller's descriptors are not closed here, where a close could block: exec closes them, or
             // dup2(2) on their numbers does.
             mem::forget(mem::take(&mut stdio));
             // The descriptors that are still used are moved out of the way of those to be opened.
-            let moved = |fd: &ChildFd| at(LaunchStep::Open, sys::move_above(fd.as_fd(), plan.opened.count()));
+            let moved = |fd: &ChildFd| at(LaunchStep::Open, sys::move_above(fd.as_fd(), handed));
             stream = moved(&stream)?;
             fds.move_by(moved)?;
         }
@@ -85,6 +86,8 @@ pub(in crate::spawn) fn live(setup: LauncherSetup, room: ChildMemory) -> u8 {
             confined::enter_view(restrictions, &fds)?;
         }
         at(LaunchStep::Open, sys::open_places(plan.opened.iter()))?;
+        let first = FIRST_HANDED_FD.cast_unsigned() + plan.opened.count();
+        at(LaunchStep::Secret, sys::place_contents(plan.files.iter(), first))?;
         become_command(&plan, &fds, rest)
     });
     // A broker that is gone needs no report.

@@ -34,6 +34,8 @@ pub enum LaunchStep {
     View,
     /// Opening the files that slots hand to the command as descriptors.
     Open,
+    /// Making the files that hold secrets.
+    Secret,
     /// Entering the working directory.
     Chdir,
     /// Giving up capabilities, and the right to gain new ones.
@@ -47,7 +49,7 @@ pub enum LaunchStep {
 }
 
 impl LaunchStep {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Plan,
         Self::Setsid,
         Self::Limits,
@@ -55,6 +57,7 @@ impl LaunchStep {
         Self::Subreaper,
         Self::View,
         Self::Open,
+        Self::Secret,
         Self::Chdir,
         Self::Privileges,
         Self::Landlock,
@@ -72,6 +75,7 @@ impl LaunchStep {
             Self::Subreaper => "subreaper",
             Self::View => "view",
             Self::Open => "open",
+            Self::Secret => "secret",
             Self::Chdir => "chdir",
             Self::Privileges => "privileges",
             Self::Landlock => "landlock",

@@ -2,8 +2,9 @@
 //!
 //! Shape on the launcher's stream: `u32`, the number of bytes that follow, then the fields in order, each
 //! text as `u32 length`, so many bytes and a NUL, each list as `u32 count` and texts; last a list of the
-//! variables that hold secrets. With the number come the plan's descriptors. Before the plan comes one byte,
-//! with the three descriptors of the command.
+//! variables that hold secrets, and `u32 count` and the contents of files that do, each as `u32 length` and
+//! so many bytes. With the number come the plan's descriptors. Before the plan comes one byte, with the three
+//! descriptors of the command.
 
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -58,11 +59,17 @@ impl LaunchPlan {
             Some(confinement) => put_confinement(&mut bytes, confinement),
             None => put_number(&mut bytes, 0),
         }
-        let variables = || secrets.variables.iter().map(SecretBytes::as_slice);
+        let LaunchSecrets { variables, files } = secrets;
+        let all = || variables.iter().chain(files).map(SecretBytes::as_slice);
         // From here on the bytes must not move, which would leave a copy of a secret behind.
-        bytes.reserve_exact(4 + variables().map(|text| 4 + text.len() + 1).sum::<usize>());
-        put_number(&mut bytes, length(secrets.variables.len()));
-        variables().for_each(|text| put_text(&mut bytes, text));
+        bytes.reserve_exact(8 + all().map(|secret| 4 + secret.len() + 1).sum::<usize>());
+        put_number(&mut bytes, length(variables.len()));
+        variables.iter().for_each(|variable| put_text(&mut bytes, variable.as_slice()));
+        put_number(&mut bytes, length(files.len()));
+        for content in files.iter().map(SecretBytes::as_slice) {
+            put_number(&mut bytes, length(content.len()));
+            bytes.extend_from_slice(content);
+        }
         let count = length(bytes.len() - 4).to_le_bytes();
         bytes[..4].copy_from_slice(&count);
         SecretBytes::new(bytes)
@@ -161,12 +168,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_launcher_reads_what_was_planned(
+            files in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..4),
             argv in texts(), environment in texts(), opened in texts(), secret in texts(), umask in any::<u32>()
         ) {
             let (program, cwd) = (c"/bin/true".to_owned(), c"/".to_owned());
             let plan = LaunchPlan { program, cwd, argv, environment, opened, umask, confinement: None };
             let variables = secret.iter().map(|text| SecretBytes::new(text.as_bytes().to_owned())).collect();
-            let encoded = plan.encode(&LaunchSecrets { variables });
+            let contents = files.iter().cloned().map(SecretBytes::new).collect();
+            let encoded = plan.encode(&LaunchSecrets { variables, files: contents });
             let bytes = encoded.as_slice();
             let read = ReceivedPlan::read(&bytes[4..]).expect("a whole plan");
             let list = |texts: TextList<'_>| texts.iter().map(CStr::to_owned).collect::<Vec<_>>();
@@ -175,6 +184,7 @@ mod tests {
             prop_assert_eq!((list(read.argv), list(read.environment)), (plan.argv, plan.environment));
             prop_assert_eq!((list(read.opened), read.umask), (plan.opened, plan.umask));
             prop_assert!(read.restrictions.is_none());
+            prop_assert_eq!(read.files.iter().map(<[u8]>::to_vec).collect::<Vec<_>>(), files);
             for cut in 4..bytes.len() {
                 prop_assert!(ReceivedPlan::read(&bytes[4..cut]).is_err());
             }

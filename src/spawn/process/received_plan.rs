@@ -16,6 +16,7 @@ pub(super) struct ReceivedPlan<'a> {
     pub(in crate::spawn) environment: TextList<'a>,
     pub(in crate::spawn) opened: TextList<'a>,
     pub(in crate::spawn) secrets: TextList<'a>,
+    pub(in crate::spawn) files: ContentList<'a>,
     /// What confines the command.
     pub(super) restrictions: Option<ReceivedRestrictions<'a>>,
 }
@@ -49,9 +50,9 @@ impl<'a> ReceivedPlan<'a> {
         let (program, cwd) = (text(&mut reader)?, text(&mut reader)?);
         let (argv, environment, opened) = (list(&mut reader)?, list(&mut reader)?, list(&mut reader)?);
         let restrictions = ReceivedRestrictions::read(&mut reader)?;
-        let secrets = list(&mut reader)?;
+        let (secrets, files) = (list(&mut reader)?, ContentList::read(&mut reader)?);
         reader.end()?;
-        Ok(Self { umask, program, cwd, argv, environment, opened, secrets, restrictions })
+        Ok(Self { umask, program, cwd, argv, environment, opened, secrets, files, restrictions })
     }
 }
 
@@ -98,6 +99,40 @@ impl<'a> TextList<'a> {
         let mut reader = MessageReader::new(self.bytes);
         (0..self.count).map_while(move |_| text(&mut reader).ok())
     }
+}
+
+/// A list of contents of files, checked when it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ContentList<'a> {
+    count: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> ContentList<'a> {
+    fn read(reader: &mut MessageReader<'a>) -> Result<Self, Malformed> {
+        let count = reader.u32()?;
+        let bytes = reader.rest();
+        for _ in 0..count {
+            content(reader)?;
+        }
+        Ok(Self { count, bytes })
+    }
+
+    /// How many there are.
+    pub(in crate::spawn) fn count(self) -> u32 {
+        self.count
+    }
+
+    /// The contents in order.
+    pub(in crate::spawn) fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut reader = MessageReader::new(self.bytes);
+        (0..self.count).map_while(move |_| content(&mut reader).ok())
+    }
+}
+
+fn content<'a>(reader: &mut MessageReader<'a>) -> Result<&'a [u8], Malformed> {
+    let length = usize::try_from(reader.u32()?).map_err(|_| Malformed::Truncated)?;
+    reader.bytes(length)
 }
 
 fn text<'a>(reader: &mut MessageReader<'a>) -> Result<&'a CStr, Malformed> {

@@ -41,6 +41,8 @@ impl SecretBytes {
 pub struct LaunchSecrets {
     /// Variables, as `NAME=value`.
     pub variables: Vec<SecretBytes>,
+    /// The contents of files in memory, whose descriptors come after those of the plan's `opened`.
+    pub files: Vec<SecretBytes>,
 }
 
 impl Drop for SecretBytes {
