@@ -138,3 +138,74 @@ impl fmt::Display for MissingPart {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::rules::{ConfinedPath, OnMissing, SyscallSet};
+
+    use super::*;
+
+    fn support(landlock: Result<u32, Errno>, view: ViewSupport) -> KernelSupport {
+        KernelSupport { landlock, filters: Ok(()), view }
+    }
+
+    fn free() -> Confinement {
+        Confinement {
+            profile: "p".into(),
+            read: None,
+            write: None,
+            exec: None,
+            hide: Vec::new(),
+            protect: Vec::new(),
+            net: NetAccess::Any,
+            unix: UnixAccess::Any,
+            syscalls: SyscallSet::Default,
+            tmp: TmpAccess::Shared,
+            on_missing: OnMissing::Refuse,
+            limits: Vec::new(),
+        }
+    }
+
+    fn writing(place: &str) -> Confinement {
+        let place = ConfinedPath { path: place.into(), optional: false };
+        Confinement { write: Some(vec![place]), ..free() }
+    }
+
+    #[track_caller]
+    fn check(wanted: &Confinement, landlock: Result<u32, Errno>, view: ViewSupport, missing: &[&str]) {
+        let found = support(landlock, view).missing(wanted);
+        assert_eq!(found.iter().map(|part| part.as_str()).collect::<Vec<_>>(), missing);
+    }
+
+    #[test]
+    fn each_version_of_landlock_has_what_it_has() {
+        let denied = || ViewSupport::Missing(Errno::EPERM);
+        let tcp = Confinement { net: NetAccess::Tcp(vec![443]), ..free() };
+        check(&tcp, Err(Errno::ENOSYS), denied(), &["signals", "tcp"]);
+        check(&tcp, Ok(3), denied(), &["signals", "tcp"]);
+        check(&tcp, Ok(4), denied(), &["signals"]);
+        check(&tcp, Ok(6), denied(), &[]);
+        let socket = ConfinedPath { path: "/run/s".into(), optional: false };
+        let named = Confinement { unix: UnixAccess::Paths(vec![socket]), ..free() };
+        check(&named, Ok(5), ViewSupport::Capable, &["signals", "abstract"]);
+        check(&named, Ok(7), denied(), &["mounts"]);
+        check(&named, Ok(9), denied(), &[]);
+        check(&writing("/dev/null"), Ok(7), denied(), &[]);
+        check(&writing("/home/x"), Ok(7), denied(), &["mounts"]);
+        check(&writing("/home/x"), Ok(7), ViewSupport::Capable, &[]);
+        check(&writing("/home/x"), Err(Errno::EOPNOTSUPP), ViewSupport::Capable, &["files", "signals"]);
+        let private = Confinement { tmp: TmpAccess::Private, ..free() };
+        check(&private, Ok(7), denied(), &["mounts"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_this_kernel_has() {
+        let old = support(Ok(2), ViewSupport::Missing(Errno::EPERM));
+        assert_eq!(MissingPart::Signals.needs(&old), "Landlock 6, and this kernel has 2");
+        let refused = "user namespaces, and they are not allowed here (Operation not permitted)";
+        assert_eq!(MissingPart::Mounts.needs(&old), refused);
+        let none = support(Err(Errno::ENOSYS), ViewSupport::Capable);
+        let absent = "Landlock 1, and this kernel has none (Function not implemented)";
+        assert_eq!(MissingPart::Files.needs(&none), absent);
+    }
+}

@@ -216,3 +216,103 @@ fn is_executable(found: &FoundPlaces, path: &Path) -> bool {
 fn text(before: &[u8], path: &Path) -> CString {
     CString::new([before, path.as_os_str().as_bytes()].concat()).expect("paths from rules hold no NUL")
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::rules::{NetAccess, OnMissing, SyscallSet};
+
+    use super::*;
+
+    fn place(path: &Path) -> ConfinedPath {
+        ConfinedPath { path: path.into(), optional: false }
+    }
+
+    /// A confinement that writes `write` and executes `exec`.
+    fn wanted(write: &[&Path], exec: &[&Path], tmp: TmpAccess) -> Confinement {
+        let places = |paths: &[&Path]| Some(paths.iter().map(|path| place(path)).collect());
+        Confinement {
+            profile: "p".into(),
+            read: places(&[Path::new("/usr")]),
+            write: places(write),
+            exec: places(exec),
+            hide: Vec::new(),
+            protect: Vec::new(),
+            net: NetAccess::None,
+            unix: UnixAccess::None,
+            syscalls: SyscallSet::Default,
+            tmp,
+            on_missing: OnMissing::Refuse,
+            limits: Vec::new(),
+        }
+    }
+
+    /// The steps, without those of directories for temporary files that a machine may lack.
+    fn steps(wanted: &Confinement, abi: u32) -> Vec<String> {
+        let found = FoundPlaces::find(wanted).expect("places");
+        let steps = view(wanted, &found, abi).steps;
+        let texts = steps.iter().map(|step| step.to_string_lossy().into_owned());
+        texts.filter(|step| !step.starts_with('a')).collect()
+    }
+
+    /// A tree in a directory that is not covered, and one in `/tmp`.
+    fn trees() -> [tempfile::TempDir; 2] {
+        ["/opt", "/tmp"].map(|above| {
+            let tree =
+                tempfile::tempdir_in(above).or_else(|_| tempfile::tempdir_in("/var/tmp")).expect("a tree");
+            std::fs::create_dir_all(tree.path().join("a/b")).expect("directories");
+            tree
+        })
+    }
+
+    #[test]
+    fn a_writable_place_is_writable_and_all_else_is_not() {
+        let [tree, _] = trees();
+        let (top, inner) = (tree.path(), tree.path().join("a"));
+        let shared = |exec: &[&Path]| steps(&wanted(&[top], exec, TmpAccess::Shared), 7);
+        assert_eq!(shared(&[]), ["r/".into(), format!("n{}", top.display())]);
+        assert_eq!(shared(&[top]), ["r/".into(), format!("w{}", top.display())]);
+        let executed = format!("x{}", inner.display());
+        assert_eq!(shared(&[&inner]), ["r/".into(), format!("n{}", top.display()), executed]);
+    }
+
+    #[test]
+    fn a_place_in_a_private_directory_comes_back_there() {
+        let [_, tree] = trees();
+        let top = tree.path();
+        let shown = top.display();
+        let private = steps(&wanted(&[top], &[top], TmpAccess::Private), 7);
+        assert_eq!(
+            private,
+            [format!("k{shown}"), "r/".into(), "t/tmp".into(), format!("d{shown}"), format!("2{shown}")]
+        );
+        let data = steps(&wanted(&[top], &[], TmpAccess::Private), 7);
+        assert_eq!(data.last(), Some(&format!("3{shown}")));
+        assert!(data.contains(&"T/tmp".into()), "{data:?}");
+    }
+
+    #[test]
+    fn what_is_taken_away_is_pinned_up_to_the_writable_place() {
+        let [tree, _] = trees();
+        let top = tree.path();
+        let deep = top.join("a/b/c");
+        let mut wanted = wanted(&[top], &[], TmpAccess::Shared);
+        wanted.protect = vec![place(&deep)];
+        wanted.hide = vec![place(&top.join("h")), place(Path::new("/srv"))];
+        let at = |step: char, path: &Path| format!("{step}{}", path.display());
+        let taken =
+            [at('b', &top.join("a")), at('b', &top.join("a/b")), at('l', &deep), at('h', &top.join("h"))];
+        assert_eq!(steps(&wanted, 7)[2..6], taken);
+        assert_eq!(steps(&wanted, 7)[6..], ["h/srv"]);
+    }
+
+    #[test]
+    fn where_sockets_are_named_other_directories_are_covered() {
+        let [tree, _] = trees();
+        let top = tree.path();
+        let mut wanted = wanted(&[top], &[], TmpAccess::Private);
+        wanted.unix = UnixAccess::Paths(vec![place(Path::new("/run"))]);
+        let named = steps(&wanted, 7);
+        assert!(named.contains(&"m/home".into()) && !named.contains(&"m/run".into()), "{named:?}");
+        assert!(!steps(&wanted, SOCKET_PATH_ABI).iter().any(|step| step.starts_with('m')));
+    }
+}
