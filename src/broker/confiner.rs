@@ -66,6 +66,7 @@ fn is_final(view: &ViewSupport) -> bool {
     }
 }
 
-fn refused(wanted: &Confinement, why: &PrepareError) -> Refusal {
+/// The refusal of a call that cannot be confined.
+pub(super) fn refused(wanted: &Confinement, why: &PrepareError) -> Refusal {
     Refusal::Unconfined { profile: wanted.profile.clone(), why: why.to_string() }
 }

@@ -69,6 +69,18 @@ pub(super) enum Verb {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<OsString>,
     },
+    /// Say how a command line would run: its rule, its program, and all that it may do. Runs nothing.
+    Explain {
+        /// Answer as JSON.
+        #[arg(long)]
+        json: bool,
+        /// The name of the rules, or their file; `-` is standard input.
+        #[arg(value_name = "NAME|FILE|-")]
+        rules: OsString,
+        /// The command line.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        argv: Vec<OsString>,
+    },
     /// Show the calls on record.
     Log(LogArgs),
     /// Say whether a manifest is what its broker wrote, and the first line that is not.

@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::broker::Disk;
 use crate::ids::ClaimedWord;
 use crate::limits::ARGC_MAX;
-use crate::rules::{MatchedRule, PathResolver, Policy, PolicyMiss, Rule};
-use crate::text::{quoted, visible};
+use crate::rules::{MatchedRule, PathResolver, Policy, PolicyMiss};
+use crate::text::quoted;
 
 use super::exit::{NO, answer_whole, fail};
 use super::output::{OutputForm, RulePlace, write_json};
@@ -31,7 +31,12 @@ pub(super) fn run(word: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode
     let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
         return fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
     };
-    answer_whole(|out| write_decision(&policy, &words, form, &Disk, out))
+    answer(&policy, &words, form)
+}
+
+/// Answers which rule a command line matches.
+pub(super) fn answer(policy: &Policy, argv: &[ClaimedWord], form: OutputForm) -> ExitCode {
+    answer_whole(|out| write_decision(policy, argv, form, &Disk, out))
 }
 
 /// Decides as the broker would; the answer is no when no rule matches.
@@ -53,7 +58,7 @@ fn write_decision(
 }
 
 fn write_match(out: &mut dyn Write, matched: &MatchedRule) -> io::Result<()> {
-    writeln!(out, "{}", place(&matched.rule))?;
+    writeln!(out, "{}", RulePlace::of(&matched.rule))?;
     for (name, values) in matched.slots() {
         let values: Vec<_> = values.into_iter().map(quoted).collect();
         writeln!(out, "  {name} = {}", values.join(" "))?;
@@ -63,11 +68,7 @@ fn write_match(out: &mut dyn Write, matched: &MatchedRule) -> io::Result<()> {
 
 fn write_miss(out: &mut dyn Write, miss: &PolicyMiss) -> io::Result<()> {
     writeln!(out, "no match ({}): {}", miss.reason.as_str(), miss.explanation)?;
-    miss.nearest.as_ref().map_or(Ok(()), |rule| writeln!(out, "  {}", place(rule)))
-}
-
-fn place(rule: &Rule) -> String {
-    format!("{}:{}: {}", visible(&rule.file.to_string_lossy()), rule.line, rule.text)
+    miss.nearest.as_ref().map_or(Ok(()), |rule| writeln!(out, "  {}", RulePlace::of(rule)))
 }
 
 #[derive(Serialize)]

@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod exit;
+mod explain;
 mod init;
 mod log;
 mod match_cmd;
@@ -73,6 +74,7 @@ fn run(verb: Verb) -> ExitCode {
             check::run(&rules, form(json), rigour, quiet)
         }
         Verb::Match { json, rules, argv } => match_cmd::run(&rules, &argv, form(json)),
+        Verb::Explain { json, rules, argv } => explain::run(&rules, &argv, form(json)),
         Verb::Log(args) => log::run(&args),
         Verb::Verify { files, journal, strict, json } => {
             let rigour = if strict { verify::ProofLevel::Strict } else { verify::ProofLevel::Usual };

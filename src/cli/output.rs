@@ -1,5 +1,6 @@
 //! The form of an answer of an operator's command, and its JSON.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::audit::to_ascii;
 use crate::rules::Rule;
+use crate::text::visible;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,12 @@ impl<'a> RulePlace<'a> {
     /// The place and the line of this rule.
     pub(super) fn of(rule: &'a Rule) -> Self {
         Self { file: &rule.file, line: rule.line.get(), text: &rule.text }
+    }
+}
+
+impl fmt::Display for RulePlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", visible(&self.file.to_string_lossy()), self.line, self.text)
     }
 }
 

@@ -1,21 +1,37 @@
 //! What a command may do at each place that its profile names.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use serde::Serialize;
 
 use crate::rules::{ConfinedPath, Confinement, UnixAccess};
 
 use super::place::{OpenedPlace, PlaceError, PlaceKind};
 
 /// What a command may do at and below a place.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PlaceAccess {
-    pub(super) read: bool,
-    pub(super) write: bool,
-    pub(super) exec: bool,
-    /// It may connect to the unix socket there.
-    pub(super) socket: bool,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PlaceAccess {
+    /// Read files, and list directories.
+    pub read: bool,
+    /// Write files, make and remove them.
+    pub write: bool,
+    /// Execute files.
+    pub exec: bool,
+    /// Connect to the unix socket there.
+    pub socket: bool,
+}
+
+/// The kinds of access that there are, as words.
+impl fmt::Display for PlaceAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words =
+            [(self.read, "read"), (self.write, "write"), (self.exec, "exec"), (self.socket, "connect")];
+        let words: Vec<_> =
+            words.iter().filter(|(is_granted, _)| *is_granted).map(|(_, word)| *word).collect();
+        f.pad(&words.join(" "))
+    }
 }
 
 impl PlaceAccess {

@@ -14,6 +14,7 @@ mod ruleset;
 mod step;
 mod view;
 
+pub use access::PlaceAccess;
 pub use parts::{KernelSupport, MissingPart, ViewSupport};
 pub use place::PlaceError;
 pub use prepared::{CommandRestrictions, EnforcedParts, PrepareError, PreparedConfinement};

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use crate::limits::RULESET_CALLS_MAX;
 use crate::rules::{Confinement, OnMissing, ProcessLimit};
 
-use super::access::FoundPlaces;
+use super::access::{FoundPlaces, PlaceAccess};
 use super::parts::{KernelSupport, MissingPart, ViewSupport, needs_view};
 use super::place::PlaceError;
 use super::ruleset::{rights_of_temporaries, ruleset};
@@ -52,6 +53,17 @@ pub struct EnforcedParts {
     /// The parts that are not enforced.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<&'static str>,
+}
+
+impl EnforcedParts {
+    /// What enforces it, for a person.
+    pub fn mechanisms(&self) -> String {
+        let landlock = self.landlock.map(|abi| format!("Landlock {abi}"));
+        let filter = self.seccomp.then(|| "a system call filter".to_owned());
+        let mounts = self.mounts.then(|| "a mount namespace".to_owned());
+        let all: Vec<_> = landlock.into_iter().chain(filter).chain(mounts).collect();
+        if all.is_empty() { "nothing".into() } else { all.join(", ") }
+    }
 }
 
 /// A confinement that is ready for calls.
@@ -154,6 +166,16 @@ impl PreparedConfinement {
     /// The user namespace in which a command gets its view.
     pub fn user_namespace(&self) -> Option<BorrowedFd<'_>> {
         self.user_namespace.as_ref().map(|namespace| namespace.as_fd())
+    }
+
+    /// The places that it grants, without links, with what may be done there.
+    pub fn places(&self) -> impl Iterator<Item = (&Path, PlaceAccess)> {
+        self.found.granted.iter().map(|granted| (granted.place.path.as_path(), granted.access))
+    }
+
+    /// The places that are absent, and may be.
+    pub fn absent(&self) -> &[PathBuf] {
+        &self.found.absent
     }
 
     /// What of it is enforced.
