@@ -22,6 +22,9 @@ use crate::sys::{self, in_child};
 
 use super::answer::ProcessAnswer;
 
+/// What the broker says once it has the nursery's answer: the process may say what it found out.
+const ORDER: [u8; 1] = [1];
+
 /// The values that the process is made with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NamespaceSetup {
@@ -41,6 +44,10 @@ pub(super) fn live(setup: NamespaceSetup) -> u8 {
         Ok(namespace) => (0, namespace),
         Err(source) => (sys::errno_of(&source), None),
     };
+    // The nursery's answer goes first on the same stream, and looks alike.
+    if sys::receive(stream.as_fd(), ORDER.len()).is_err() {
+        return 1;
+    }
     let descriptors: Vec<_> = namespace.iter().map(AsFd::as_fd).collect();
     let give_up = Some(Instant::now() + SEND_WAIT);
     sys::send_patiently(stream.as_fd(), &errno.to_le_bytes(), &descriptors, give_up).map_or(1, |_| 0)
@@ -79,7 +86,8 @@ pub(super) fn found(stream: OwnedFd, reap: impl FnOnce(Pid)) -> ViewSupport {
         Ok(process) => process,
         Err(source) => return errno(source),
     };
-    let told = receive(&stream);
+    let told = sys::send_patiently(stream.as_fd(), &ORDER, &[], Some(Instant::now() + SEND_WAIT));
+    let told = told.and_then(|_| receive(&stream));
     let mut end = [PollFd::new(process.pidfd.as_fd(), PollFlags::POLLIN)];
     if !sys::poll_until(&mut end, Some(Instant::now() + SEND_WAIT)).unwrap_or(false) {
         sys::send_signal(process.pidfd.as_fd(), Signal::SIGKILL).ok();
