@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{GONE_MAX, Gate, Manager, SOON, STOPPING, escaped, gone, group, run, within};
+use crate::harness::{GONE_MAX, Gate, Manager, Removed, SOON, STOPPING, escaped, gone, group, run, within};
 
 /// How long a call waits for a manager's answer when it has nothing else.
 const SCOPE_WAIT: Duration = Duration::from_secs(5);
@@ -242,4 +242,29 @@ fn a_bus_that_says_nothing_holds_up_the_first_call_for_a_moment() {
     assert_eq!(last(&gate, "start")["scope"].as_str().map(|scope| scope.starts_with("cgroup:")), Some(true));
     drop(bus);
     fs::remove_file(&path).expect("it is still there");
+}
+
+#[test]
+fn the_machines_secrets_reach_the_rule_of_an_unprivileged_broker() {
+    let secret = "tombola-93f1c2a7-cabinet";
+    let rules = "sh -c 'test \"$TOKEN\" = \"$(printf tombola-%s 93f1c2a7-cabinet)\"'\n  credential = token as TOKEN\n\nid -un\n";
+    let words = ["sh", "-c", "test \"$TOKEN\" = \"$(printf tombola-%s 93f1c2a7-cabinet)\""];
+    let dir = std::path::Path::new("/etc/sluice-test-secrets");
+    fs::create_dir_all(dir).expect("a directory of root's");
+    let _removed = Removed::new(dir.to_owned());
+    fs::write(dir.join("plain"), format!("{secret}\n")).expect("written");
+    fs::set_permissions(dir.join("plain"), fs::Permissions::from_mode(0o600)).expect("root's alone");
+    let plain = gate(rules).service(&format!("LoadCredential=token:{}/plain", dir.display())).enable();
+    plain.call(["id", "-un"]).exited(0).printed("sluice\n");
+    plain.call(words).exited(0);
+    let sealed = dir.join("sealed").display().to_string();
+    let plaintext = dir.join("plain").display().to_string();
+    run(["systemd-creds", "--with-key=host", "--name=token", "encrypt", &plaintext, &sealed]).exited(0);
+    assert!(!fs::read_to_string(&sealed).expect("it is text").contains("tombola"));
+    let encrypted = gate(rules).service(&format!("LoadCredentialEncrypted=token:{sealed}")).enable();
+    encrypted.call(words).exited(0);
+    for gate in [&plain, &encrypted] {
+        let records = fs::read_to_string(gate.manifest()).expect("there is a manifest");
+        assert!(records.contains("\"kind\":\"exit\"") && !records.contains(secret), "{records}");
+    }
 }

@@ -28,6 +28,7 @@ mod wait;
 
 pub(crate) use by_hand::ByHand;
 pub(crate) use clone_into::clone_into;
+pub(crate) use drop_in::Removed;
 pub(crate) use elsewhere::{in_a_unit, is_inside_manager, with_own_manager};
 pub(crate) use escape::{GONE_MAX, escaped, gone};
 pub(crate) use gate::Gate;

@@ -3,6 +3,7 @@
 mod activation;
 mod by_hand;
 mod captures;
+mod credentials;
 mod delegate;
 mod delegated_scope;
 mod environment;
