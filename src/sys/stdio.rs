@@ -95,14 +95,15 @@ fn oddity(number: i32) -> Option<UnfitKind> {
 }
 
 /// Judges a descriptor by the name that `/proc/self/fd` shows for its file, or the beginning of a long name.
-/// `readlink(2)`.
+/// `readlinkat(2)`: newer architectures have no `readlink`.
 #[allow(unsafe_code, reason = "nix's readlink allocates, and reads errno")]
 fn named(number: i32, judge: impl FnOnce(&[u8]) -> Option<UnfitKind>) -> Option<UnfitKind> {
     let path = link_path(number.unsigned_abs());
     let mut link = [0; LINK_BYTES];
-    let arguments = [path.as_ptr().expose_provenance(), link.as_mut_ptr().expose_provenance(), link.len()];
+    // The first is a directory, which an absolute path does not need.
+    let arguments = [0, path.as_ptr().expose_provenance(), link.as_mut_ptr().expose_provenance(), link.len()];
     // SAFETY: the path is a C string and the buffer is as long as is said; both outlive the call.
-    let read = unsafe { syscall::call(libc::SYS_readlink, arguments) };
+    let read = unsafe { syscall::call(libc::SYS_readlinkat, arguments) };
     match read.ok().and_then(|length| link.get(..length)) {
         Some(link) => judge(link),
         None => Some(UnfitKind::Unreadable),
