@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod filter;
 mod parts;
 mod place;
 mod prepared;
@@ -15,6 +16,10 @@ mod step;
 mod view;
 
 pub use access::PlaceAccess;
+pub use filter::{
+    FilterRequest, MetadataCalls, NamedSyscall, RefusalCase, RefusedSyscalls, refused_syscalls,
+    syscall_filter,
+};
 pub use parts::{KernelSupport, MissingPart, ViewSupport};
 pub use place::PlaceError;
 pub use prepared::{CommandRestrictions, EnforcedParts, PrepareError, PreparedConfinement};
