@@ -76,6 +76,12 @@ pub const RULES_LINES_MAX: usize = 80_000;
 pub const RULES_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Most rules of one policy, includes counted.
 pub const RULES_MAX: usize = 50_000;
+/// Most profiles that the files of one policy have.
+pub const PROFILES_MAX: usize = 256;
+/// Most bytes of a profile's name.
+pub const PROFILE_NAME_BYTES_MAX: usize = 64;
+/// Most places that confine one rule, those of its profile counted.
+pub const PLACES_MAX: usize = 256;
 /// Most files that one policy includes, and how deep they nest.
 pub const INCLUDES_MAX: usize = 64;
 /// Rules with equal numbers of words and equal literals with which `check` compares a later rule, besides the

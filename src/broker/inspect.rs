@@ -178,6 +178,10 @@ impl LintContext for MachineContext<'_> {
     fn is_directory(&self, path: &Path) -> bool {
         path.is_dir()
     }
+
+    fn is_there(&self, path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
 }
 
 /// The program that a rule would run now.

@@ -386,6 +386,10 @@ mod tests {
         fn is_directory(&self, _: &Path) -> bool {
             true
         }
+
+        fn is_there(&self, _: &Path) -> bool {
+            true
+        }
     }
 
     fn check(form: OutputForm, rigour: WarningLevel, rules: &'static str, want: &[&str], good: bool) {

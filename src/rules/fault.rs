@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::limits::DIAGNOSTICS_MAX;
 
 /// A stretch of one line. Ordered by place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SourceSpan {
     /// The file's number, in the order in which files were read.
     pub(super) file: usize,

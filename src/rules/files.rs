@@ -46,6 +46,11 @@ impl RulesFiles {
         reader.files
     }
 
+    /// One file with this text, which includes none.
+    pub(super) fn of_text(path: &str, text: &str) -> Self {
+        Self(vec![RulesFile { path: Path::new(path).into(), text: text.into(), includes: Vec::new() }])
+    }
+
     /// The path of a file.
     pub(super) fn path(&self, file: usize) -> &Arc<Path> {
         &self.0[file].path

@@ -2,45 +2,25 @@
 //! them; they change nothing about a policy.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::RulesFiles;
 use super::index::RuleIndex;
+use super::lint_confined::{ConfinedStanza, ConfinementLint};
+use super::lint_context::{LintContext, MissingProgram};
 use super::odd_value::{COMMENT, comment, odd_regex};
 use super::parse::{Attribute, ParsedRules, Stanza};
 use super::rule::{ExpectedWord, ProgramWord, Rule, Slot, SlotConstraint};
 use super::stanza::{CUT, canonical};
+use super::stated_confinement::StatedConfinement;
 use super::suspicious::{odd, odd_program};
 use super::template::PathTemplate;
 use super::unreachable::shadowed;
 use super::values;
 use super::variables::LoadVariables;
 use super::vocabulary::{self, AttributeKey};
-
-/// The programs, files and directories of this machine that rules name.
-pub trait LintContext {
-    /// The program that the rule would run.
-    fn program(&self, rule: &Rule) -> Result<PathBuf, MissingProgram>;
-    /// The interpreter that a program names in its first line, if that does not exist.
-    fn missing_interpreter(&self, program: &Path) -> Option<PathBuf>;
-    /// The reason why no file can be made at this path, if there is one.
-    fn file_fault(&self, path: &Path) -> Option<String>;
-    /// Whether a program of this bare name is in one of the usual places.
-    fn is_program(&self, name: &str) -> bool;
-    /// Whether there is a directory.
-    fn is_directory(&self, path: &Path) -> bool;
-}
-
-/// Why a rule has no program to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MissingProgram {
-    /// The program does not exist.
-    Absent,
-    /// The program exists, but calls of it are refused: the reason, and the remedy.
-    Refused(String),
-}
 
 /// The results of the steps of one load.
 pub(super) struct LintInput<'a, 'v> {
@@ -50,11 +30,13 @@ pub(super) struct LintInput<'a, 'v> {
     /// The rules without errors, in order.
     pub(super) rules: &'a [Arc<Rule>],
     pub(super) index: &'a RuleIndex,
+    /// What was stated of each rule's confinement.
+    pub(super) confining: &'a [Option<Rc<StatedConfinement>>],
 }
 
 /// Adds a warning to the report for all that is odd.
 pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &mut FaultReport) {
-    let mut linter = Linter { read, around, report };
+    let mut linter = Linter { read, around, report, confinements: ConfinementLint::default() };
     read.tree.defaults.iter().for_each(|attribute| linter.attribute(attribute));
     let mut rules = read.rules.iter().enumerate().peekable();
     let mut spans = HashMap::new();
@@ -67,6 +49,7 @@ pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &
                 SourceSpan { end: stanza.words.last().map_or(span.end, |word| word.span.end), ..span },
             );
             linter.rule(stanza, rule);
+            linter.confinement(stanza, place);
         }
     }
     for (place, by) in shadowed(read.rules, read.index) {
@@ -80,6 +63,7 @@ struct Linter<'a, 'v> {
     read: &'a LintInput<'a, 'v>,
     around: &'a dyn LintContext,
     report: &'a mut FaultReport,
+    confinements: ConfinementLint,
 }
 
 impl Linter<'_, '_> {
@@ -123,7 +107,13 @@ impl Linter<'_, '_> {
 
     fn attribute(&mut self, attribute: &Attribute<'_>) {
         match vocabulary::find(attribute.key).map(|(key, _)| key) {
-            Some(AttributeKey::Accepts | AttributeKey::Refuses | AttributeKey::Setenv) => {
+            Some(
+                AttributeKey::Accepts
+                | AttributeKey::Refuses
+                | AttributeKey::Setenv
+                | AttributeKey::CallerWrites
+                | AttributeKey::Confining(_),
+            ) => {
                 let words = attribute.value.words().map(|words| words.words).unwrap_or_default();
                 words.iter().filter_map(odd).for_each(|fault| self.report.add(fault));
                 return;
@@ -200,6 +190,13 @@ impl Linter<'_, '_> {
             if let Some(attribute) = attribute {
                 self.slot(slot, attribute);
             }
+        }
+    }
+
+    fn confinement(&mut self, stanza: &Stanza<'_>, place: usize) {
+        if let Some(stated) = &self.read.confining[place] {
+            let of = ConfinedStanza { stanza, rule: &self.read.rules[place], stated };
+            self.confinements.rule(of, self.around, self.report);
         }
     }
 

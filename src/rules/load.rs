@@ -10,7 +10,8 @@ use super::diagnostic::{self, Diagnostic};
 use super::fault::FaultReport;
 use super::files::{RulesFiles, RulesSource};
 use super::index::RuleIndex;
-use super::lint::{LintContext, LintInput, lint};
+use super::lint::{LintInput, lint};
+use super::lint_context::LintContext;
 use super::lower::{LoweredRules, lower};
 use super::parse::parse;
 use super::policy::Policy;
@@ -51,7 +52,14 @@ pub fn examine(
     let tree = parse(&files, &mut report);
     let lowered = lower(&tree, &files, &vars, &mut report);
     let index = RuleIndex::new(&lowered.rules);
-    let read = LintInput { files: &files, tree: &tree, vars: &vars, rules: &lowered.rules, index: &index };
+    let read = LintInput {
+        files: &files,
+        tree: &tree,
+        vars: &vars,
+        rules: &lowered.rules,
+        index: &index,
+        confining: &lowered.confining,
+    };
     lint(&read, around, &mut warnings);
     let warnings = diagnostic::render(warnings, &files);
     ExaminedRules { policy: policy(lowered, index, &files, &vars, report), warnings }
@@ -82,6 +90,7 @@ fn policy(
         sync: lowered.sync,
         fifo: lowered.fifo,
         logfile: lowered.logfile,
+        caller_writes: lowered.caller_writes,
     })
 }
 

@@ -2,11 +2,13 @@
 //! contradictions. The resulting [`Rule`] is complete.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::ids::RuleLine;
 use crate::limits::{RULES_MAX, SOCKET_CALLS_DEFAULT};
 
+use super::confining::{RuleConfiner, StanzaConfinement};
 use super::credential;
 use super::draft::{DraftWord, drafts, slot_name};
 use super::fault::{FaultReport, RulesFault, SourceSpan};
@@ -15,11 +17,15 @@ use super::matcher::{LexicalPaths, fit};
 use super::odd_value::COMMENT;
 use super::parse::{ParsedRules, Stanza};
 use super::pattern::PatternCache;
+use super::profiles::ProfileTable;
 use super::regex_machine::StepBudget;
 use super::resources::ResourceKey;
 use super::rule::{DashPolicy, ExpectedWord, ProgramWord, Rule, Slot, SlotConstraint};
-use super::settings::{AuditMode, JournalMode, ScopeMode, StatedSettings, SyncMode};
-use super::stanza::{AssertionKind, NamedSlot, RuleAssertion, StanzaContent, StanzaReader, StanzaScope};
+use super::settings::{AuditMode, JournalMode, RuleSettings, ScopeMode, StatedSettings, SyncMode};
+use super::stanza::{
+    AssertionKind, NamedSlot, RuleAssertion, StanzaContent, StanzaReader, StanzaScope, TextOrigin,
+};
+use super::stated_confinement::StatedConfinement;
 use super::template::PathTemplate;
 use super::variables::LoadVariables;
 use super::vocabulary::nearest;
@@ -36,6 +42,9 @@ pub(super) struct LoweredRules {
     pub(super) sync: SyncMode,
     pub(super) fifo: bool,
     pub(super) logfile: Option<PathTemplate>,
+    pub(super) caller_writes: Vec<PathBuf>,
+    /// What was stated of each rule's confinement.
+    pub(super) confining: Vec<Option<Rc<StatedConfinement>>>,
 }
 
 /// Lowers all stanzas; rules with errors are left out.
@@ -45,13 +54,16 @@ pub(super) fn lower(
     vars: &LoadVariables<'_>,
     report: &mut FaultReport,
 ) -> LoweredRules {
-    let mut reader = StanzaReader { vars, report, patterns: PatternCache::default() };
-    let said = reader.read(&tree.defaults, StanzaScope::Defaults);
+    let mut reader =
+        StanzaReader { vars, report, patterns: PatternCache::default(), origin: TextOrigin::File };
+    let mut said = reader.read(&tree.defaults, StanzaScope::Defaults);
     let scope = said.scope.unwrap_or(ScopeMode::Auto);
-    let mut lowering = RuleLowering { files, reader, defaults: said.stated, scope };
+    let profiles = ProfileTable::read(tree, &mut reader);
+    let confiner = RuleConfiner::new(profiles, StanzaConfinement::take(&mut said.stated), &mut reader);
+    let mut lowering = RuleLowering { files, reader, defaults: said.stated, scope, confiner };
     lowering.check_resources(&said.for_managers);
-    let rules =
-        tree.rules.iter().take(RULES_MAX).filter_map(|stanza| lowering.rule(stanza)).map(Arc::new).collect();
+    let lowered = tree.rules.iter().take(RULES_MAX).filter_map(|stanza| lowering.rule(stanza));
+    let (rules, confining) = lowered.map(|(rule, stated)| (Arc::new(rule), stated)).unzip();
     if let Some(stanza) = tree.rules.get(RULES_MAX) {
         lowering.reader.report.add(RulesFault::new(
             stanza.words[0].span,
@@ -67,6 +79,8 @@ pub(super) fn lower(
         sync: said.sync.unwrap_or(SyncMode::Kernel),
         fifo: said.fifo.unwrap_or_default(),
         logfile: said.logfile,
+        caller_writes: said.caller_writes,
+        confining,
     }
 }
 
@@ -79,10 +93,11 @@ struct RuleLowering<'a, 'v> {
     reader: StanzaReader<'a, 'v>,
     defaults: StatedSettings,
     scope: ScopeMode,
+    confiner: RuleConfiner,
 }
 
 impl RuleLowering<'_, '_> {
-    fn rule(&mut self, stanza: &Stanza<'_>) -> Option<Rule> {
+    fn rule(&mut self, stanza: &Stanza<'_>) -> Option<(Rule, Option<Rc<StatedConfinement>>)> {
         let drafts = drafts(&stanza.words, self.reader.vars, self.reader.report);
         let named: Vec<_> = stanza.words.iter().filter_map(slot_name).map(|(name, _)| name).collect();
         let slots: Vec<_> = named.iter().map(String::as_str).collect();
@@ -93,7 +108,8 @@ impl RuleLowering<'_, '_> {
         let words = words.into_iter().collect::<Option<Box<[_]>>>()?;
         let program = program(&stanza.words[0], &words[0]);
         let span = stanza.words[0].span;
-        let mut settings = said.stated.under(&self.defaults);
+        let confining = StanzaConfinement::take(&mut said.stated);
+        let (mut settings, stated) = self.settings(said.stated, &confining, span);
         match credential::of_rule(&said.credentials, &settings.setenv, &settings.env) {
             Ok(credentials) => settings.credentials = credentials,
             Err(faults) => faults.into_iter().for_each(|fault| self.reader.report.add(fault)),
@@ -119,7 +135,21 @@ impl RuleLowering<'_, '_> {
         for promise in &said.promises {
             self.reader.report.take(check_promise(&rule, promise));
         }
-        Some(rule)
+        Some((rule, stated))
+    }
+
+    /// The settings of the rule at `rule`, and what was stated of its confinement.
+    fn settings(
+        &mut self,
+        stated: StatedSettings,
+        confining: &StanzaConfinement,
+        rule: SourceSpan,
+    ) -> (RuleSettings, Option<Rc<StatedConfinement>>) {
+        let cwd = stated.cwd.clone().or_else(|| self.defaults.cwd.clone()).unwrap_or_else(|| "/".into());
+        let confined = self.confiner.confine(confining, &cwd, rule, &mut self.reader);
+        let setenv = self.confiner.setenv(confining.base.as_ref(), &self.defaults.setenv);
+        let (confinement, said) = confined.unzip();
+        (RuleSettings { confinement, ..stated.under(&self.defaults, &setenv) }, said)
     }
 
     /// Checks that no property needs a manager under `scope = delegate`, which asks none.

@@ -6,7 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod ansi;
+mod confined_values;
 mod confinement;
+mod confining;
+mod contradictions;
 mod credential;
 mod cursor;
 mod diagnostic;
@@ -16,6 +19,8 @@ mod files;
 mod index;
 mod lexer;
 mod lint;
+mod lint_confined;
+mod lint_context;
 mod listing;
 mod listing_json;
 mod load;
@@ -25,7 +30,9 @@ mod miss;
 mod odd_value;
 mod parse;
 mod pattern;
+mod places;
 mod policy;
+mod profiles;
 mod regex_machine;
 mod resources;
 mod rule;
@@ -33,6 +40,7 @@ mod scanner;
 mod secrecy;
 mod settings;
 mod stanza;
+mod stated_confinement;
 mod suspicious;
 mod template;
 #[cfg(test)]
@@ -50,11 +58,12 @@ pub use credential::{CredentialForm, RuleCredential};
 pub use diagnostic::Diagnostic;
 pub use fault::Severity;
 pub use files::RulesSource;
-pub use lint::{LintContext, MissingProgram};
+pub use lint_context::{LintContext, MissingProgram};
 pub use load::{ExaminedRules, examine, load};
 pub use matcher::{LexicalPaths, LocatedPath, PathArgument, PathResolver};
 pub use miss::MissReason;
 pub use policy::{BoundWord, MatchedRule, Policy, PolicyMiss};
+pub use profiles::BUILT_IN_PROFILES;
 pub use resources::{Resource, ResourceKey, ResourceValue};
 pub use rule::{DashPolicy, ExpectedWord, PathForm, ProgramWord, Rule, Slot, SlotCount};
 pub use settings::{

@@ -1,6 +1,9 @@
 //! Turns lines into stanzas: rules with their attributes and their comments. A rule line is split into words
 //! here, an attribute's value is not: its form depends on its key.
 
+use crate::limits::PROFILE_NAME_BYTES_MAX;
+use crate::text::quoted;
+
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::{RulesFiles, is_include};
 use super::lexer::{LineTail, LineWords};
@@ -14,6 +17,19 @@ pub(super) struct ParsedRules<'s> {
     pub(super) defaults: Vec<Attribute<'s>>,
     /// The rules.
     pub(super) rules: Vec<Stanza<'s>>,
+    /// The profiles.
+    pub(super) profiles: Vec<ProfileStanza<'s>>,
+}
+
+/// One profile as it is written.
+#[derive(Debug)]
+pub(super) struct ProfileStanza<'s> {
+    /// The name behind `profile`.
+    pub(super) name: String,
+    /// The name's place, its colon included.
+    pub(super) span: SourceSpan,
+    /// The indented lines.
+    pub(super) attributes: Vec<Attribute<'s>>,
 }
 
 /// One rule as it is written.
@@ -61,6 +77,7 @@ enum IndentOwner {
     Include,
     Defaults,
     Rule,
+    Profile,
     /// A stanza that is already an error.
     Broken,
 }
@@ -117,14 +134,18 @@ impl<'s> RulesParser<'s, '_> {
             IndentOwner::Rule => {
                 self.tree.rules.last_mut().expect("a rule was opened").attributes.push(attribute)
             }
+            IndentOwner::Profile => {
+                self.tree.profiles.last_mut().expect("a profile was opened").attributes.push(attribute)
+            }
             IndentOwner::Broken => {}
             IndentOwner::Nothing | IndentOwner::Include => {
                 let fault = RulesFault::new(
                     line.content(),
                     "an indented line belongs to the stanza above, and there is none",
                 );
-                self.report
-                    .add(fault.help("write it under `defaults:` or a rule, or without the blanks before it"));
+                self.report.add(fault.help(
+                    "write it under `defaults:`, a rule or a profile, or without the blanks before it",
+                ));
             }
         }
     }
@@ -134,6 +155,11 @@ impl<'s> RulesParser<'s, '_> {
         self.above = IndentOwner::Broken;
         let words = LineTail::new(line, 0).words().and_then(|words| checked(words, &line));
         let Some(LineWords { words, comment }) = self.report.take(words) else { return };
+        if let Some(name) = profile_name(&words) {
+            self.above = IndentOwner::Profile;
+            let (name, span) = (name.trim_end_matches(':').to_owned(), words[1].span);
+            return self.tree.profiles.push(ProfileStanza { name, span, attributes: Vec::new() });
+        }
         if !is_defaults(&words) {
             self.above = IndentOwner::Rule;
             return self.tree.rules.push(Stanza { words, comment, comments, attributes: Vec::new() });
@@ -161,8 +187,15 @@ fn is_defaults(words: &[QuotedWord]) -> bool {
     !words[0].quoted && words[0].text() == "defaults:"
 }
 
-/// The words of a line that may be a rule or `defaults:`. A line that looks like another kind of stanza is an
-/// error.
+/// The word behind `profile`, with its colon, if the words open a profile.
+fn profile_name(words: &[QuotedWord]) -> Option<String> {
+    let [first, name] = words else { return None };
+    let is_bare = !first.quoted && !name.quoted && first.text() == "profile";
+    Some(name.text()).filter(|name| is_bare && name.ends_with(':'))
+}
+
+/// The words of a line that may be a rule, a profile or `defaults:`. A line that looks like another kind of
+/// stanza is an error.
 fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFault> {
     let [first, rest @ ..] = words.words.as_slice() else {
         return Err(RulesFault::new(line.content(), "no words"));
@@ -182,14 +215,16 @@ fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFa
             let fault = RulesFault::new(next.span, "nothing may follow `defaults:` on its line");
             Err(fault.help("attributes stand below it, indented; a comment begins with `;`"))
         }
-        ("profile", [next]) if next.text().ends_with(':') => {
-            Err(RulesFault::new(line.content(), "`profile` is not supported by this version"))
+        ("profile", rest) => profile_header(rest, line).map_or(Ok(words), Err),
+        ("profile:", _) => {
+            let fault = RulesFault::new(first.span, "a profile has a name");
+            Err(fault.help("write `profile NAME:`"))
         }
         (name, []) if name != "defaults:" && name.ends_with(':') => {
             let help = match vocabulary::nearest(name, ["defaults:"]) {
                 Some(nearest) => format!("write `{nearest}`"),
                 None => format!(
-                    "the stanzas are `defaults:`, rules and `include PATH`; for a program, write '{name}'"
+                    "the stanzas are `defaults:`, `profile NAME:`, rules and `include PATH`; for a program, write '{name}'"
                 ),
             };
             Err(RulesFault::new(first.span, format!("`{name}` is not a stanza")).help(help))
@@ -200,6 +235,50 @@ fn checked(words: LineWords, line: &SourceLine<'_>) -> Result<LineWords, RulesFa
         ),
         _ => Ok(words),
     }
+}
+
+/// The problem of a line that begins with `profile`; `None` for a good profile, and for a program of this
+/// name.
+fn profile_header(rest: &[QuotedWord], line: &SourceLine<'_>) -> Option<RulesFault> {
+    let [next, behind @ ..] = rest else { return None };
+    let text = next.text();
+    let (name, has_colon) = text.strip_suffix(':').map_or((&*text, false), |name| (name, true));
+    let is_colon = |word: &QuotedWord| !word.quoted && word.text() == ":";
+    let fault = |span, message: String, help: String| Some(RulesFault::new(span, message).help(help));
+    match behind {
+        _ if next.quoted => None,
+        [colon] if is_colon(colon) && !has_colon => fault(
+            colon.span,
+            "the colon stands directly behind the name".into(),
+            format!("write `profile {name}:`"),
+        ),
+        [] if !has_colon => fault(
+            line.content(),
+            format!("`profile {name}` has no colon, and would be a rule for a program named `profile`"),
+            format!("write `profile {name}:`; for the program, write 'profile'"),
+        ),
+        _ if !has_colon => None,
+        [extra, ..] => fault(
+            extra.span,
+            format!("nothing may follow `profile {name}:` on its line"),
+            "keys stand below it, indented; a comment begins with `;`".into(),
+        ),
+        [] if !is_profile_name(name) => fault(
+            next.span,
+            format!("{} is no name for a profile", quoted(name)),
+            "a name begins with a letter, and has letters, digits, `_`, `-` and `.`".into(),
+        ),
+        [] if name.len() > PROFILE_NAME_BYTES_MAX => {
+            let message = format!("a profile's name of more than {PROFILE_NAME_BYTES_MAX} bytes");
+            Some(RulesFault::new(next.span, message))
+        }
+        [] => None,
+    }
+}
+
+fn is_profile_name(name: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    name.starts_with(|ch: char| ch.is_ascii_alphabetic()) && name.bytes().all(good)
 }
 
 /// The fix for an indented line without `=`. A line with a colon or a blank in the place of `=` is most

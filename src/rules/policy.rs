@@ -38,6 +38,7 @@ pub struct Policy {
     pub(super) sync: SyncMode,
     pub(super) fifo: bool,
     pub(super) logfile: Option<PathTemplate>,
+    pub(super) caller_writes: Vec<PathBuf>,
 }
 
 impl Policy {
@@ -160,6 +161,11 @@ impl Policy {
     /// When a record counts as written.
     pub fn sync(&self) -> SyncMode {
         self.sync
+    }
+
+    /// The directories that callers of the socket write, as the rules have it.
+    pub fn caller_writes(&self) -> &[PathBuf] {
+        &self.caller_writes
     }
 
     /// The manifest's path, if the rules name one.

@@ -10,6 +10,7 @@ use crate::limits::CAPTURE_BYTES_DEFAULT;
 use super::confinement::Confinement;
 use super::credential::RuleCredential;
 use super::resources::Resource;
+use super::stated_confinement::{NamedProfile, StatedConfinement};
 use super::template::PathTemplate;
 
 /// Every setting of a rule, with the defaults applied.
@@ -179,7 +180,7 @@ pub enum JournalMode {
     Require,
 }
 
-/// The settings that one stanza sets, `defaults:` or a rule.
+/// The settings that one stanza sets: `defaults:`, a rule or a profile.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StatedSettings {
     pub(super) timeout: Option<Duration>,
@@ -197,16 +198,17 @@ pub(super) struct StatedSettings {
     pub(super) captures: [Option<Arc<PathTemplate>>; 3],
     pub(super) capture_max: Option<CaptureMax>,
     pub(super) resources: Vec<Resource>,
+    /// The value of `confine`, or in a profile of `extends`.
+    pub(super) base: Option<NamedProfile>,
+    pub(super) confining: StatedConfinement,
 }
 
 impl StatedSettings {
-    /// The settings of a rule that sets these, under these defaults. `max_calls` is not inherited, because in
-    /// `defaults:` it limits the whole socket.
-    pub(super) fn under(self, defaults: &Self) -> RuleSettings {
-        let inherited = |own: &[(String, String)], name: &str| !own.iter().any(|(known, _)| known == name);
-        let mut setenv = defaults.setenv.clone();
-        setenv.retain(|(name, _)| inherited(&self.setenv, name));
-        setenv.extend(self.setenv);
+    /// The settings of a rule that sets these, under these defaults, but for its confinement. `max_calls` is
+    /// not inherited, because in `defaults:` it limits the whole socket. `setenv` are the variables that the
+    /// rule's own are set on top of.
+    pub(super) fn under(self, defaults: &Self, setenv: &[(String, String)]) -> RuleSettings {
+        let setenv = layered(setenv, &self.setenv);
         let mut resources = defaults.resources.clone();
         resources.retain(|inherited| self.resources.iter().all(|own| own.key != inherited.key));
         resources.extend(self.resources);
@@ -242,4 +244,11 @@ impl StatedSettings {
             confinement: None,
         }
     }
+}
+
+/// The variables of both, each once: those above win.
+pub(super) fn layered(below: &[(String, String)], above: &[(String, String)]) -> Vec<(String, String)> {
+    let is_set = |name: &str| above.iter().any(|(known, _)| known == name);
+    let kept = below.iter().filter(|(name, _)| !is_set(name));
+    kept.chain(above).cloned().collect()
 }

@@ -17,6 +17,7 @@ use super::settings::{
     AuditMode, BackgroundMode, HangupAction, JournalMode, LogPolicy, ScopeMode, StatedSettings, StdinMode,
     SyncMode, TtyMode,
 };
+use super::stated_confinement::{ConfiningKey, NamedProfile, StatedConfinement};
 use super::template::PathTemplate;
 use super::values;
 use super::variables::LoadVariables;
@@ -33,6 +34,8 @@ pub(super) struct StanzaContent {
     pub(super) journal: Option<JournalMode>,
     pub(super) sync: Option<SyncMode>,
     pub(super) fifo: Option<bool>,
+    /// The directories that callers write.
+    pub(super) caller_writes: Vec<PathBuf>,
     /// By slot name: the key's place, and the slot's constraint; `None` for a constraint with an error.
     pub(super) constraints: HashMap<String, (SourceSpan, Option<SlotConstraint>)>,
     pub(super) allow_any: Vec<NamedSlot>,
@@ -52,12 +55,14 @@ pub(super) enum StanzaScope<'a> {
     Defaults,
     /// A rule with these slots and these words.
     Rule(&'a [&'a str], &'a [QuotedWord]),
+    /// A profile.
+    Profile,
 }
 
 impl<'a> StanzaScope<'a> {
     fn slots(self) -> &'a [&'a str] {
         match self {
-            Self::Defaults => &[],
+            Self::Defaults | Self::Profile => &[],
             Self::Rule(slots, _) => slots,
         }
     }
@@ -99,6 +104,16 @@ pub(super) struct StanzaReader<'a, 'v> {
     pub(super) vars: &'a LoadVariables<'v>,
     pub(super) report: &'a mut FaultReport,
     pub(super) patterns: PatternCache,
+    pub(super) origin: TextOrigin,
+}
+
+/// The origin of a stanza.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextOrigin {
+    /// A rules file.
+    File,
+    /// The built-in profiles: places that name a variable which is not set are left out.
+    BuiltIn,
 }
 
 impl StanzaReader<'_, '_> {
@@ -184,7 +199,32 @@ impl StanzaReader<'_, '_> {
             AttributeKey::AllowAny => said.allow_any = names(&value()?),
             AttributeKey::Accepts => said.promises.push(self.promise(AssertionKind::Accepts, attribute)?),
             AttributeKey::Refuses => said.promises.push(self.promise(AssertionKind::Refuses, attribute)?),
-            AttributeKey::Later => {}
+            AttributeKey::Confine | AttributeKey::Extends => {
+                let value = value()?;
+                stated.base = Some(NamedProfile { name: value.text(), span: value.span });
+            }
+            AttributeKey::Confining(key) => self.confining(&mut stated.confining, key, attribute)?,
+            AttributeKey::CallerWrites => {
+                let words = words(attribute)?;
+                let paths = words.iter().map(|word| values::path(word, self.vars));
+                said.caller_writes = paths.collect::<Result<_, _>>()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn confining(
+        &self,
+        stated: &mut StatedConfinement,
+        key: ConfiningKey,
+        attribute: &Attribute<'_>,
+    ) -> Result<(), RulesFault> {
+        stated.note(attribute.key, attribute.span);
+        let is_net = key == ConfiningKey::Net;
+        let words = if is_net { vec![required(attribute)?] } else { words(attribute)? };
+        match (key, self.origin) {
+            (ConfiningKey::Places(list), TextOrigin::BuiltIn) => stated.set_known(list, &words, self.vars),
+            _ => stated.set(key, &words, self.vars)?,
         }
         Ok(())
     }
@@ -262,14 +302,22 @@ fn known(attribute: &Attribute<'_>, scope: StanzaScope<'_>) -> Result<AttributeK
     let fault = |message: String| RulesFault::new(attribute.span, message);
     match (vocabulary::find(name), scope) {
         (None, _) => Err(unknown(attribute, scope)),
-        (Some((AttributeKey::Later, _)), _) => {
-            Err(fault(format!("`{name}` is not supported by this version")))
-        }
-        (Some((_, AttributePlace::Defaults)), StanzaScope::Rule(..)) => {
+        (Some((_, AttributePlace::Defaults)), StanzaScope::Rule(..) | StanzaScope::Profile) => {
             Err(fault(format!("`{name}` speaks of the whole socket")).help("move it to `defaults:`"))
         }
         (Some((_, AttributePlace::Rule)), StanzaScope::Defaults) => {
             Err(fault(format!("`{name}` speaks of one rule")).help("move it to a rule"))
+        }
+        (Some((AttributeKey::Confine, _)), StanzaScope::Profile) => {
+            Err(fault("`confine` stands in a rule, and this is a profile".into())
+                .help("to add to another profile, write `extends = NAME`"))
+        }
+        (Some((_, AttributePlace::Anywhere | AttributePlace::Rule)), StanzaScope::Profile) => {
+            Err(fault(format!("`{name}` is no key of profiles"))
+                .help("move it to the rules that have this profile"))
+        }
+        (Some((_, AttributePlace::Profile)), StanzaScope::Rule(..) | StanzaScope::Defaults) => {
+            Err(fault(format!("`{name}` speaks of a profile")).help("for a rule's, write `confine = NAME`"))
         }
         (Some((key, _)), _) => Ok(key),
     }
@@ -280,10 +328,14 @@ fn unknown(attribute: &Attribute<'_>, scope: StanzaScope<'_>) -> RulesFault {
     let message = match scope {
         StanzaScope::Rule(..) => format!("`{name}` is neither an attribute nor a slot of this rule"),
         StanzaScope::Defaults => format!("`{name}` is not an attribute"),
+        StanzaScope::Profile => format!("`{name}` is no key of profiles"),
     };
     let fault = RulesFault::new(attribute.span, message);
     let bare = name.trim_start_matches('#').trim_end_matches("...");
-    let mut names: Vec<&str> = vocabulary::attributes().collect();
+    let mut names: Vec<&str> = match scope {
+        StanzaScope::Profile => vocabulary::profile_keys().collect(),
+        StanzaScope::Defaults | StanzaScope::Rule(..) => vocabulary::attributes().collect(),
+    };
     names.extend(scope.slots());
     let holds = |word: &&QuotedWord| {
         !word.quoted && ["#", "{", "<"].iter().any(|sign| word.text().contains(&format!("{sign}{bare}")))

@@ -212,6 +212,12 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("pass", &["yes", "on", "caller"]),
     ("full", &["all", "yes", "on"]),
     ("exit-only", &["none", "off", "no"]),
+    ("any", &["all", "full", "off", "no"]),
+    ("default", &["yes", "on"]),
+    ("private", &["own", "yes", "isolated", "new"]),
+    ("shared", &["no", "host", "system"]),
+    ("refuse", &["fail", "deny", "error", "require"]),
+    ("degrade", &["ignore", "warn", "continue", "allow"]),
 ];
 
 /// Parses a value that is one of a few words.

@@ -1,7 +1,9 @@
-//! The vocabulary of rules files: every attribute, where it may stand, and whether this version has it. A
-//! slot cannot have the name of an attribute.
+//! The vocabulary of rules files: every attribute, and where it may stand. A slot cannot have the name of an
+//! attribute.
 
+use super::confinement::ProcessLimit;
 use super::resources::ResourceKey;
+use super::stated_confinement::{ConfiningKey, PlaceList};
 
 /// The setting of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,23 +35,32 @@ pub(super) enum AttributeKey {
     AllowAny,
     Accepts,
     Refuses,
-    /// Described, but not built yet: an error wherever it stands.
-    Later,
+    /// The profile that confines a rule.
+    Confine,
+    /// The profile that a profile adds to.
+    Extends,
+    Confining(ConfiningKey),
+    CallerWrites,
 }
 
 impl AttributeKey {
     /// Whether a stanza may have it more than once.
     pub(super) fn repeats(self) -> bool {
-        matches!(self, Self::Setenv | Self::Credential | Self::Accepts | Self::Refuses)
+        let is_list = matches!(self, Self::Confining(ConfiningKey::Places(_)));
+        is_list || matches!(self, Self::Setenv | Self::Credential | Self::Accepts | Self::Refuses)
     }
 }
 
 /// Where an attribute may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttributePlace {
+    /// In `defaults:` and in a rule.
     Anywhere,
     Defaults,
     Rule,
+    Profile,
+    /// In `defaults:`, in a rule and in a profile.
+    Everywhere,
 }
 
 const ATTRIBUTES: &[(&str, AttributeKey, AttributePlace)] = &[
@@ -57,7 +68,7 @@ const ATTRIBUTES: &[(&str, AttributeKey, AttributePlace)] = &[
     ("cwd", AttributeKey::Cwd, AttributePlace::Anywhere),
     ("umask", AttributeKey::Umask, AttributePlace::Anywhere),
     ("env", AttributeKey::Env, AttributePlace::Anywhere),
-    ("setenv", AttributeKey::Setenv, AttributePlace::Anywhere),
+    ("setenv", AttributeKey::Setenv, AttributePlace::Everywhere),
     ("credential", AttributeKey::Credential, AttributePlace::Rule),
     ("exec_path", AttributeKey::ExecPath, AttributePlace::Anywhere),
     ("stdin", AttributeKey::Stdin, AttributePlace::Anywhere),
@@ -90,9 +101,32 @@ const ATTRIBUTES: &[(&str, AttributeKey, AttributePlace)] = &[
     ("allow_any", AttributeKey::AllowAny, AttributePlace::Rule),
     ("accepts", AttributeKey::Accepts, AttributePlace::Rule),
     ("refuses", AttributeKey::Refuses, AttributePlace::Rule),
+    ("confine", AttributeKey::Confine, AttributePlace::Anywhere),
+    ("extends", AttributeKey::Extends, AttributePlace::Profile),
+    ("read", places(PlaceList::Read), AttributePlace::Everywhere),
+    ("write", places(PlaceList::Write), AttributePlace::Everywhere),
+    ("exec", places(PlaceList::Exec), AttributePlace::Everywhere),
+    ("hide", places(PlaceList::Hide), AttributePlace::Everywhere),
+    ("protect", places(PlaceList::Protect), AttributePlace::Everywhere),
+    ("net", AttributeKey::Confining(ConfiningKey::Net), AttributePlace::Everywhere),
+    ("unix", AttributeKey::Confining(ConfiningKey::Unix), AttributePlace::Everywhere),
+    ("syscalls", AttributeKey::Confining(ConfiningKey::Syscalls), AttributePlace::Everywhere),
+    ("tmp", AttributeKey::Confining(ConfiningKey::Tmp), AttributePlace::Everywhere),
+    ("on_missing", AttributeKey::Confining(ConfiningKey::OnMissing), AttributePlace::Everywhere),
+    ("nofile", limit(ProcessLimit::Nofile), AttributePlace::Everywhere),
+    ("core", limit(ProcessLimit::Core), AttributePlace::Everywhere),
+    ("nproc", limit(ProcessLimit::Nproc), AttributePlace::Everywhere),
+    ("fsize", limit(ProcessLimit::Fsize), AttributePlace::Everywhere),
+    ("caller_writes", AttributeKey::CallerWrites, AttributePlace::Defaults),
 ];
 
-const LATER: &[&str] = &["confine", "read", "write", "exec", "net", "unix", "syscalls", "on_missing"];
+const fn places(list: PlaceList) -> AttributeKey {
+    AttributeKey::Confining(ConfiningKey::Places(list))
+}
+
+const fn limit(limit: ProcessLimit) -> AttributeKey {
+    AttributeKey::Confining(ConfiningKey::Limit(limit))
+}
 
 /// The attributes of this version, in the order of the manual.
 pub fn attributes() -> impl Iterator<Item = &'static str> {
@@ -102,11 +136,17 @@ pub fn attributes() -> impl Iterator<Item = &'static str> {
 /// The setting of the attribute with this name, and where it may stand.
 pub(super) fn find(name: &str) -> Option<(AttributeKey, AttributePlace)> {
     let known = ATTRIBUTES.iter().find(|(known, ..)| *known == name);
-    let later = || LATER.contains(&name).then_some((AttributeKey::Later, AttributePlace::Anywhere));
-    known.map(|(_, key, place)| (*key, *place)).or_else(later)
+    known.map(|(_, key, place)| (*key, *place))
 }
 
-/// Whether a name is an attribute's, in this version or a later one.
+/// The attributes that a profile may have.
+pub(super) fn profile_keys() -> impl Iterator<Item = &'static str> {
+    let of_profiles =
+        |place: AttributePlace| matches!(place, AttributePlace::Profile | AttributePlace::Everywhere);
+    ATTRIBUTES.iter().filter(move |(.., place)| of_profiles(*place)).map(|(name, ..)| *name)
+}
+
+/// Whether a name is an attribute's.
 pub(super) fn is_attribute(name: &str) -> bool {
     find(name).is_some()
 }

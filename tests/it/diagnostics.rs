@@ -68,15 +68,13 @@ fn an_unknown_key_is_an_error() {
 }
 
 #[test]
-fn a_key_of_a_later_version_is_an_error_that_says_so() {
-    for key in ["confine = system", "syscalls = strict"] {
-        let text = format!("/bin/echo a\n  {key}\n");
-        diagnosed(
-            &text.replacen("/bin", "defaults:\n  umask = 022\n\n/bin", 1),
-            &["error:", "not supported by this version"],
-        );
-    }
-    diagnosed("profile tight:\n  net = none\n\n/bin/echo a\n", &["error:", "not supported by this version"]);
+fn a_confinement_that_contradicts_itself_is_an_error() {
+    diagnosed("/bin/echo a\n  confine = sistem\n", &["bad.rules:2:13: error:", "write `system`"]);
+    diagnosed("/bin/echo a\n  confine = workspace\n", &["bad.rules:2:13: error:", "set `cwd`"]);
+    diagnosed("/bin/echo a\n  confine = none\n  net = none\n", &["bad.rules:3:3: error:", "`net`"]);
+    diagnosed("/bin/echo a\n  hide = /srv\n  read = /srv/a\n", &["bad.rules:3:10: error:", "`hide`"]);
+    diagnosed("/bin/echo a\n  fsize = 99999999999T\n", &["bad.rules:2:11: error:", "whole bytes"]);
+    diagnosed("profile a:\n  extends = a\n\n/bin/echo a\n", &["bad.rules:2:13: error:", "extends itself"]);
 }
 
 #[test]

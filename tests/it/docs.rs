@@ -49,6 +49,12 @@ fn every_rules_example_in_the_documents_loads() {
 }
 
 #[test]
+fn the_built_in_profiles_stand_in_the_reference() {
+    let shown: Vec<_> = blocks("REFERENCE.md", "rules built-in").into_iter().map(|(_, text)| text).collect();
+    assert_eq!(shown, [sluice::rules::BUILT_IN_PROFILES]);
+}
+
+#[test]
 fn every_example_file_loads() {
     let mut count = 0;
     for path in files_below(&root().join("examples")) {

@@ -220,7 +220,7 @@ include ./top.rules
 /r/top.rules:3:3: error: an indented line belongs to the stanza above, and there is none
   |   x = y
   |   ^^^^^
-  help: write it under `defaults:` or a rule, or without the blanks before it
+  help: write it under `defaults:`, a rule or a profile, or without the blanks before it
 /r/a:1:1: error: only the top file may have `defaults:`
   | defaults:
   | ^^^^^^^^^

@@ -8,7 +8,7 @@ fn check(text: &str, want: &str) {
 }
 
 #[test]
-fn an_attribute_is_known_supported_and_in_its_place() {
+fn an_attribute_is_known_and_in_its_place() {
     check(
         "\
 defaults:
@@ -19,7 +19,6 @@ echo #n
   logfile = /x
   #n = y
   n = z
-  confine = x
 ",
         "\
 /r/top.rules:2:3: error: `timout` is not an attribute
@@ -41,9 +40,6 @@ echo #n
   |   #n = y
   |   ^^
   help: write `n`
-/r/top.rules:9:3: error: `confine` is not supported by this version
-  |   confine = x
-  |   ^^^^^^^
 ",
     );
 }
@@ -94,7 +90,7 @@ timeout = 5s
 /r/top.rules:1:3: error: an indented line belongs to the stanza above, and there is none
   |   x = y
   |   ^^^^^
-  help: write it under `defaults:` or a rule, or without the blanks before it
+  help: write it under `defaults:`, a rule or a profile, or without the blanks before it
 /r/top.rules:3:3: error: an indented line is `key = value`, and this has no `=`
   |   x y
   |   ^^^
@@ -114,7 +110,7 @@ timeout = 5s
 fn stanzas_are_told_from_programs() {
     check(
         "\
-profile x:
+profile x
   read = /
 default:
 defaults: x
@@ -125,9 +121,10 @@ defaults:
 include
 ",
         "\
-/r/top.rules:1:1: error: `profile` is not supported by this version
-  | profile x:
-  | ^^^^^^^^^^
+/r/top.rules:1:1: error: `profile x` has no colon, and would be a rule for a program named `profile`
+  | profile x
+  | ^^^^^^^^^
+  help: write `profile x:`; for the program, write 'profile'
 /r/top.rules:3:1: error: `default:` is not a stanza
   | default:
   | ^^^^^^^^

@@ -1,6 +1,8 @@
 //! Tests of the whole way from text to verdict.
 
+mod confinements;
 mod decisions;
+mod diagnostic_confinements;
 mod diagnostic_values;
 mod diagnostic_words;
 mod diagnostics;

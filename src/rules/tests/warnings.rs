@@ -32,6 +32,10 @@ impl LintContext for Machine {
     fn is_directory(&self, path: &Path) -> bool {
         !path.starts_with("/missing")
     }
+
+    fn is_there(&self, path: &Path) -> bool {
+        !path.starts_with("/missing")
+    }
 }
 
 fn warned(text: &str) -> Vec<String> {
@@ -266,6 +270,12 @@ fn what_is_not_there() {
     check("x\n  cwd = /missing/d\n", "2:9", &["there is no directory /missing/d"]);
     check("defaults:\n  cwd = /missing\n\nx\n", "2:9", &["there is no directory /missing"]);
     check("x #p\n  p = in /missing\n", "2:6", &["there is no directory /missing"]);
+    check("x\n  read = /usr /missing/a\n", "2:15", &["there is no /missing/a", "put a `-` in front"]);
+    check_good("x\n  read = /usr -/missing/a\n  hide = -/missing/b\n");
+    let profile = "profile p:\n  unix = /missing/s\n\nx\n  confine = p\ny\n  confine = p\n";
+    check(profile, "2:10", &["there is no /missing/s"]);
+    check("x\n  cwd = /missing\n  confine = workspace\n", "2:9", &["there is no directory /missing"]);
+    check("x\n  read = /a/*\n", "2:13", &["`*` is text"]);
 }
 
 #[test]

@@ -1,12 +1,15 @@
-//! A policy as a rules file that means the same: one file, nothing left to defaults. The manifest's path and
-//! the command lines of `accepts` and `refuses` are not a part of what a rule decides, and are left out.
+//! A policy as a rules file that means the same: one file, nothing left to defaults or to profiles. The
+//! manifest's path and the command lines of `accepts` and `refuses` are not a part of what a rule decides,
+//! and are left out.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use sluice::rules::{
-    AuditMode, BackgroundMode, CaptureMax, DashPolicy, ExecPath, ExpectedWord, HangupAction, JournalMode,
-    LogPolicy, PathForm, Policy, Resource, ResourceKey, ResourceValue, Rule, RuleSettings, ScopeMode, Slot,
-    SlotCount, StdinMode, SyncMode, TtyMode,
+    AuditMode, BUILT_IN_PROFILES, BackgroundMode, CaptureMax, ConfinedPath, Confinement, DashPolicy,
+    ExecPath, ExpectedWord, HangupAction, JournalMode, LogPolicy, NetAccess, OnMissing, PathForm, Policy,
+    ProcessLimit, Resource, ResourceKey, ResourceValue, Rule, RuleSettings, ScopeMode, Slot, SlotCount,
+    StdinMode, SyncMode, SyscallSet, TmpAccess, TtyMode, UnixAccess,
 };
 
 use super::quoting::{Quoting, single as quoted};
@@ -34,6 +37,11 @@ pub(crate) fn text(policy: &Policy, quoting: Quoting) -> String {
         line(&mut text, &format!("  {key} = {value}"));
     }
     line(&mut text, &format!("  max_calls = {}", policy.max_calls()));
+    if !policy.caller_writes().is_empty() {
+        let paths = policy.caller_writes().iter().map(|path| quoting.word(&path.display().to_string()));
+        line(&mut text, &format!("  caller_writes = {}", paths.collect::<Vec<_>>().join(" ")));
+    }
+    profiles(&mut text, policy);
     for rule in policy.rules() {
         text.push('\n');
         rule.comments().for_each(|comment| line(&mut text, &format!("; {comment}")));
@@ -42,8 +50,87 @@ pub(crate) fn text(policy: &Policy, quoting: Quoting) -> String {
         rule.slots().for_each(|slot| constraint(&mut text, slot));
         widening(&mut text, rule);
         settings(&mut text, &rule.settings, quoting);
+        let confinement = rule.settings.confinement.as_deref();
+        confinement.into_iter().for_each(|confinement| confined(&mut text, confinement, quoting));
     }
     text
+}
+
+/// The profiles that a rule of these names, without keys: these stand in the rules themselves.
+fn profiles(text: &mut String, policy: &Policy) {
+    let confined = policy.rules().iter().filter_map(|rule| rule.settings.confinement.as_ref());
+    let names: BTreeSet<_> = confined.map(|confinement| &*confinement.profile).collect();
+    let built_in = |name: &str| BUILT_IN_PROFILES.lines().any(|line| line == format!("profile {name}:"));
+    for name in names.into_iter().filter(|name| !built_in(name)) {
+        line(text, &format!("profile {name}:"));
+    }
+}
+
+fn confined(text: &mut String, confinement: &Confinement, quoting: Quoting) {
+    let Confinement {
+        profile,
+        read,
+        write,
+        exec,
+        hide,
+        protect,
+        net,
+        unix,
+        syscalls,
+        tmp,
+        on_missing,
+        limits,
+    } = confinement;
+    if &**profile != "none" {
+        line(text, &format!("  confine = {profile}"));
+    }
+    let places = |places: &[ConfinedPath]| {
+        let word = |place: &ConfinedPath| {
+            let sign = if place.optional { "-" } else { "" };
+            quoting.word(&format!("{sign}{}", place.path.display()))
+        };
+        places.iter().map(word).collect::<Vec<_>>().join(" ")
+    };
+    for (key, list) in [("read", read), ("write", write), ("exec", exec)] {
+        let Some(list) = list else { continue };
+        let list = if list.is_empty() { "none".into() } else { places(list) };
+        line(text, &format!("  {key} = {list}"));
+    }
+    for (key, list) in [("hide", hide), ("protect", protect)] {
+        if !list.is_empty() {
+            line(text, &format!("  {key} = {}", places(list)));
+        }
+    }
+    let net = match net {
+        NetAccess::None => "none".into(),
+        NetAccess::Any => "any".into(),
+        NetAccess::Tcp(ports) => {
+            format!("tcp:{}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(","))
+        }
+    };
+    let unix = match unix {
+        UnixAccess::None => "none".into(),
+        UnixAccess::Any => "any".into(),
+        UnixAccess::Paths(paths) => places(paths),
+    };
+    let syscalls = match syscalls {
+        SyscallSet::Default => "default",
+        SyscallSet::Strict => "strict",
+        SyscallSet::Any => "any",
+    };
+    let tmp = if *tmp == TmpAccess::Private { "private" } else { "shared" };
+    let on_missing = if *on_missing == OnMissing::Degrade { "degrade" } else { "refuse" };
+    line(text, &format!("  net = {net}\n  unix = {unix}\n  syscalls = {syscalls}"));
+    line(text, &format!("  tmp = {tmp}\n  on_missing = {on_missing}"));
+    for (limit, most) in limits {
+        let key = match limit {
+            ProcessLimit::Nofile => "nofile",
+            ProcessLimit::Core => "core",
+            ProcessLimit::Nproc => "nproc",
+            ProcessLimit::Fsize => "fsize",
+        };
+        line(text, &format!("  {key} = {most}"));
+    }
 }
 
 fn line(text: &mut String, line: &str) {
@@ -100,6 +187,7 @@ fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
         captures,
         capture_max,
         resources,
+        // `confined` prints it.
         confinement: _,
     } = settings;
     let exec_path = match exec_path {

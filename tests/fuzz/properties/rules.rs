@@ -80,6 +80,7 @@ fn same_when_printed(policy: &Policy, quoting: Quoting) {
     assert_eq!((policy.max_calls(), policy.audit()), (again.max_calls(), again.audit()), "\n{text}");
     assert_eq!((policy.scope(), policy.journal()), (again.scope(), again.journal()), "\n{text}");
     assert_eq!(policy.sync(), again.sync(), "\n{text}");
+    assert_eq!(policy.caller_writes(), again.caller_writes(), "\n{text}");
     shown(policy.listing(), '\n');
     for (rule, other) in policy.rules().iter().zip(again.rules()) {
         assert_eq!(format!("{:?}", rule.settings), format!("{:?}", other.settings), "\n{text}");
