@@ -24,8 +24,7 @@ pub const REASON_BYTES_MAX: usize = 1024;
 pub const EXPLANATION_BYTES_MAX: usize = 20 + REASON_BYTES_MAX;
 /// How long a client waits for that message once the reply is there; the broker sends both without a pause.
 pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
-/// How long a client waits for the reply before it looks whether its request was received, and tells its user
-/// if it was not.
+/// How long a client waits for the reply before it looks whether its request was received, and tells if not.
 pub const UNHEARD_WAIT: Duration = Duration::from_secs(5);
 /// How long `sluicify` stays for the end of a call that it hung up because of TERM or HUP: longer than
 /// [`TERM_GRACE`].
@@ -97,8 +96,7 @@ pub const SHOWN_WORD_CHARS_MAX: usize = 60;
 pub const REGEX_SOURCE_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of one compiled slot regex.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of all compiled slot regexes of a policy together; each is counted once, however often it is
-/// written.
+/// Most bytes of all compiled slot regexes of a policy together, each counted once.
 pub const REGEX_TOTAL_BYTES_MAX: usize = 256 << 20;
 /// Most steps of one decision: a step moves one place in a regex by one byte of a value. A request that would
 /// take more is refused (`too_costly`).
@@ -236,13 +234,11 @@ pub const SCOPE_WAIT: Duration = Duration::from_secs(5);
 /// How long a starting broker waits for the manager to say whether the broker's cgroup is delegated, if its
 /// rules can do without; otherwise it waits for [`SCOPE_WAIT`].
 pub const DELEGATION_WAIT: Duration = Duration::from_secs(1);
-/// How long a call that could have a delegated cgroup instead of a scope waits for a bus that was not
-/// reached yet.
+/// How long a call that could have a delegated cgroup instead waits for a bus that was not reached yet.
 pub const SCOPE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the cgroup of a call that left processes running is left alone before it is looked at again.
 pub const GROUP_ROUND: Duration = Duration::from_secs(1);
-/// Slots of one socket, each with a parked launcher, that are kept beside those that calls had at one time
-/// lately.
+/// Slots of one socket, each with a launcher, that are kept beside those that calls had at one time lately.
 pub const SLOTS_SPARE: usize = 3;
 /// Slots that are cleaned together, as long as another is free.
 pub const SLOTS_CLEANED: usize = 2;
@@ -254,8 +250,7 @@ pub const SCOPES_QUIET: Duration = Duration::from_secs(5);
 pub const SCOPES_SLEEP: Duration = Duration::from_secs(60);
 /// How long no scope is asked for after the manager said that it stops what the scope would belong to.
 pub const STOPPED_PAUSE: Duration = Duration::from_millis(50);
-/// How long after a manager was lost it is looked for again, at the earliest: the time doubles with each
-/// try.
+/// How long after a manager was lost it is looked for again, at first: the time doubles with each try.
 pub const BUS_RETRY_MIN: Duration = Duration::from_millis(200);
 /// The longest such time.
 pub const BUS_RETRY_MAX: Duration = Duration::from_secs(10);
