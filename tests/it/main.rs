@@ -24,6 +24,7 @@ mod explained;
 mod faults;
 mod fds;
 mod fifo;
+mod filtered;
 mod flood;
 mod fuzz_corpus;
 mod hangup;
