@@ -14,6 +14,7 @@ use crate::limits::RULESET_CALLS_MAX;
 use crate::rules::{Confinement, OnMissing, ProcessLimit};
 
 use super::access::{FoundPlaces, PlaceAccess};
+use super::filter::{FilterRequest, MetadataCalls, syscall_filter};
 use super::parts::{KernelSupport, MissingPart, ViewSupport, needs_view};
 use super::place::PlaceError;
 use super::ruleset::{rights_of_temporaries, ruleset};
@@ -129,7 +130,7 @@ impl PreparedConfinement {
                 .map_or(0, |_| rights_of_temporaries(&wanted, is_executable, abi)),
             temporary,
             landlock_flags: 0,
-            filter: Vec::new(),
+            filter: filter(&wanted, support),
             limits: wanted.limits.iter().map(|(limit, most)| (resource(*limit), *most)).collect(),
         };
         let enforced = EnforcedParts {
@@ -187,6 +188,18 @@ impl PreparedConfinement {
     pub fn wanted(&self) -> &Arc<Confinement> {
         &self.wanted
     }
+}
+
+/// The filter of system calls; empty where nothing is filtered, or nothing can be. Where a command writes no
+/// file, and so has no view of its own, it changes no metadata either.
+fn filter(wanted: &Confinement, support: &KernelSupport) -> Vec<u8> {
+    if support.filters.is_err() {
+        return Vec::new();
+    }
+    let writes_nothing = wanted.write.is_some() && !needs_view(wanted, support.abi());
+    let metadata = if writes_nothing { MetadataCalls::Refused } else { MetadataCalls::Allowed };
+    let request = FilterRequest { syscalls: wanted.syscalls, net: &wanted.net, unix: &wanted.unix, metadata };
+    syscall_filter(&request).unwrap_or_default()
 }
 
 /// The number of a limit for `setrlimit(2)`.

@@ -8,7 +8,7 @@ use seccompiler::{apply_filter, sock_filter};
 use sluice::confine::{FilterRequest, MetadataCalls, syscall_filter};
 use sluice::rules::{NetAccess, SyscallSet, UnixAccess};
 
-use crate::harness::{Ended, needs, run};
+use crate::harness::{Broker, Ended, SHELL, needs, run};
 
 /// The instructions of a filter.
 fn filter(
@@ -164,7 +164,7 @@ fn fails_alone(filter: impl Fn() -> Vec<sock_filter>, text: &str, want: &str) {
     assert!(filtered.stderr().contains(want), "{want}: {filtered}\nand without: {plain}");
 }
 
-/// Makes system calls that a filter refuses, and prints each one's outcome. All are without effect, or undone.
+/// Makes system calls that a filter refuses, and prints the outcome of each. They change nothing for others.
 const REFUSED_CALLS: &str = "cat >a.py <<'END'
 import ctypes, errno, socket, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -231,4 +231,32 @@ fn metadata_is_refused_here_and_can_be_changed_without_a_filter() {
         "python3 -c 'import os; open(\"a\", \"w\"); os.chown(\"a\", -1, os.getgid())'",
         "not permitted",
     );
+}
+
+#[test]
+fn a_confined_call_has_its_filter() {
+    let try_out =
+        "unshare -Ur true 2>/dev/null && echo made || echo denied; grep '^Seccomp:' /proc/self/status";
+    let plain = Broker::new(SHELL).start().sh(try_out).exited(0).text();
+    assert!(plain.starts_with("made\n"), "{plain}");
+    for keys in ["syscalls = default", "syscalls = strict", "confine = system"] {
+        let broker = Broker::new(&format!("{SHELL}  {keys}\n")).start();
+        let call = broker.sh(try_out).exited(0).printed("denied\nSeccomp:\t2\n");
+        assert_eq!(call.record("start").get("confinement")["seccomp"], true);
+    }
+}
+
+#[test]
+fn a_confined_call_that_writes_nothing_changes_no_metadata() {
+    let try_out = "cd @DIR@; chmod 600 own 2>/dev/null && echo changed || echo denied";
+    let broker = |keys: &str| {
+        Broker::new(&format!("{SHELL}{keys}")).arranged(|dir| drop(dir.write("own", ""))).start()
+    };
+    let check = |broker: Broker, want: &str| {
+        let script = try_out.replace("@DIR@", &broker.dir().display().to_string());
+        broker.sh(&script).exited(0).printed(want);
+    };
+    check(broker(""), "changed\n");
+    check(broker("  confine = system\n  read = @DIR@\n"), "denied\n");
+    check(broker("  net = none\n"), "changed\n");
 }

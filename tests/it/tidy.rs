@@ -11,6 +11,7 @@ use sluice::rules::{MissReason, PolicyMiss};
 mod circles;
 mod packages;
 mod reference;
+mod syscalls;
 mod types;
 
 const FUNCTION_LINES_MAX: usize = 70;
