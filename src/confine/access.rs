@@ -112,6 +112,12 @@ impl FoundPlaces {
         }
     }
 
+    /// Closes the places, once a ruleset has them: there is a descriptor for none of a ruleset's places, and
+    /// the ruleset keeps each file's number from being given to another file.
+    pub(super) fn close(&mut self) {
+        self.granted.iter_mut().for_each(|granted| granted.place.close());
+    }
+
     /// Whether each place is still the file that was opened, and each absent one absent.
     pub(super) fn are_there(&self) -> bool {
         self.granted.iter().all(|granted| granted.place.is_there())

@@ -44,7 +44,7 @@ pub(super) struct OpenedPlace {
     /// Its path without links.
     pub(super) path: PathBuf,
     pub(super) kind: PlaceKind,
-    handle: OwnedFd,
+    handle: Option<OwnedFd>,
     identity: (u64, u64),
 }
 
@@ -89,12 +89,17 @@ impl OpenedPlace {
             names(&target).rev().for_each(|name| ahead.push_front(name));
         }
         let Node { path, handle, stat } = walk.here;
-        Ok(Self { path, kind: PlaceKind::of(&stat), handle, identity: identity(&stat) })
+        Ok(Self { path, kind: PlaceKind::of(&stat), handle: Some(handle), identity: identity(&stat) })
     }
 
-    /// The open place (`O_PATH`).
-    pub(super) fn handle(&self) -> BorrowedFd<'_> {
-        self.handle.as_fd()
+    /// The open place (`O_PATH`), until it is closed.
+    pub(super) fn handle(&self) -> Option<BorrowedFd<'_>> {
+        self.handle.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes it.
+    pub(super) fn close(&mut self) {
+        self.handle = None;
     }
 
     /// Whether the same file is still at the path.

@@ -116,12 +116,13 @@ impl PreparedConfinement {
             let needs = missing.into_iter().map(|part| (part, part.needs(support)));
             return Err(PrepareError::Missing(needs.collect()));
         }
-        let found = FoundPlaces::find(&wanted).map_err(PrepareError::Place)?;
+        let mut found = FoundPlaces::find(&wanted).map_err(PrepareError::Place)?;
         let abi = support.abi();
         let has_view = needs_view(&wanted, abi) && support.has_view();
         let CommandView { steps, temporary, is_executable } =
             if has_view { view(&wanted, &found, abi) } else { CommandView::default() };
         let ruleset = ruleset(&wanted, &found, abi).map_err(PrepareError::Ruleset)?;
+        found.close();
         let restrictions = CommandRestrictions {
             view: steps,
             has_view,

@@ -95,8 +95,8 @@ fn make(wanted: &Confinement, found: &FoundPlaces, abi: ABI) -> Result<Option<Ow
     let mut ruleset = ruleset.create()?;
     for GrantedPlace { access, place } in &found.granted {
         let rights = rights(*access, place.kind, abi) & handled;
-        if !rights.is_empty() {
-            ruleset = ruleset.add_rule(PathBeneath::new(place.handle(), rights))?;
+        if let (Some(handle), false) = (place.handle(), rights.is_empty()) {
+            ruleset = ruleset.add_rule(PathBeneath::new(handle, rights))?;
         }
     }
     if let (NetAccess::Tcp(ports), true) = (&wanted.net, takes_net) {

@@ -77,12 +77,14 @@ pub fn join_user_namespace(namespace: BorrowedFd<'_>) -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_setns, [number(namespace), kind]) }.map(drop)
 }
 
-/// Gives this process a copy of all mounts, which changes outside no longer reach. `unshare(2)`, `mount(2)`.
+/// Gives this process a copy of all mounts, which changes outside no longer reach, and none of the shared
+/// memory, semaphores and message queues that have a number or a name. `unshare(2)`, `mount(2)`.
 /// Errors: `EPERM`, `ENOSPC` (too many namespaces, or mounts).
 #[allow(unsafe_code, reason = "nix's functions set errno")]
 pub fn own_mounts() -> nix::Result<()> {
+    let kinds = (libc::CLONE_NEWNS | libc::CLONE_NEWIPC).cast_unsigned() as usize;
     // SAFETY: a number goes in; this process has descriptors and a directory of its own, without CLONE_FS.
-    unsafe { syscall::call(libc::SYS_unshare, [libc::CLONE_NEWNS.cast_unsigned() as usize]) }?;
+    unsafe { syscall::call(libc::SYS_unshare, [kinds]) }?;
     let flags = usize::try_from(libc::MS_REC | libc::MS_PRIVATE).map_err(|_| Errno::EINVAL)?;
     // SAFETY: no source, no type and no data; the path is a C string.
     unsafe { syscall::call(libc::SYS_mount, [0, address(c"/"), 0, flags, 0]) }.map(drop)

@@ -254,6 +254,15 @@ const METADATA: &[RefusedSyscalls] = &[
         case: RefusalCase::NoMetadata,
         inspect: Some(inspected::file_flags),
     },
+    all(
+        calls![
+            SYS_shmget SYS_shmat SYS_shmctl SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_semget SYS_semop
+            SYS_semtimedop SYS_semctl SYS_mq_open SYS_mq_unlink
+        ],
+        libc::ENOSYS,
+        "memory and queues that processes outside share; a command with a view has a namespace of its own",
+        RefusalCase::NoMetadata,
+    ),
 ];
 
 const NO_METADATA: &str = "changes a file that may not be written, which Landlock does not see";

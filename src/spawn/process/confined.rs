@@ -165,7 +165,8 @@ fn hide(place: &CStr) -> nix::Result<()> {
 }
 
 fn may_be_absent(result: nix::Result<()>) -> nix::Result<()> {
-    if result == Err(Errno::ENOENT) { Ok(()) } else { result }
+    // A repository's `.git` may be a file, and then nothing is below it.
+    if matches!(result, Err(Errno::ENOENT | Errno::ENOTDIR)) { Ok(()) } else { result }
 }
 
 /// Takes from this process, for good, what its command must not have. Afterwards it only becomes the command.

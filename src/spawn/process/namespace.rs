@@ -56,7 +56,7 @@ pub(super) fn live(setup: NamespaceSetup) -> u8 {
 /// Gives this process a mount namespace, and mounts something in it. Errors: `EPERM`, `EACCES`; a kernel that
 /// lets an ordinary user have a namespace may still deny the mount.
 fn try_mounts() -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS)?;
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
     Ok(mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)?)
 }
