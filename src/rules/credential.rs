@@ -116,7 +116,7 @@ fn checked_name(word: &QuotedWord) -> Result<String, RulesFault> {
         let message = format!("{} is not the name of a credential", quoted(&name));
         return fault(message).map_err(|fault| {
             fault.help(
-                "it is one file's name: systemd's LoadCredential=NAME:PATH, or a file in `credentials` beside these rules",
+                "it is one file's name: systemd's LoadCredential=NAME:PATH, or a file in ~/.config/sluice/credentials",
             )
         });
     }

@@ -32,10 +32,12 @@ defaults:
   allow_any = script
 ";
 
-/// A directory of credentials beside the rules, with this secret, and its newline.
+/// A directory of credentials in the home, with this secret, and its newline.
 fn secret(dir: &TempDir) {
-    dir.mkdir("credentials", 0o700);
-    dir.write("credentials/service-token", format!("{SECRET}\n"));
+    dir.mkdir(".config", 0o755);
+    dir.mkdir(".config/sluice", 0o755);
+    dir.mkdir(".config/sluice/credentials", 0o700);
+    dir.write(".config/sluice/credentials/service-token", format!("{SECRET}\n"));
 }
 
 fn with_secret(rules: &str) -> Setup {
@@ -55,7 +57,7 @@ fn holding(dir: &Path) -> Vec<String> {
             }
         }
     }
-    found.retain(|path| !path.ends_with("credentials/service-token"));
+    found.retain(|path| !path.ends_with(".config/sluice/credentials/service-token"));
     found
 }
 
@@ -178,7 +180,7 @@ fn what_is_missing_or_unfit_refuses_the_call_by_its_name_and_place() {
     let rule = "/bin/sh -c 'echo ${#TOKEN}'\n  credential = service-token as TOKEN\n";
     let words = ["/bin/sh", "-c", "echo ${#TOKEN}"];
     let broker = with_secret(rule).start();
-    let place = broker.dir().join("credentials");
+    let place = broker.dir().join(".config/sluice/credentials");
     let file = place.join("service-token");
     broker.call(words).exited(0).printed("24\n");
     let refused = |why: &str| {
@@ -252,7 +254,7 @@ fn it_is_read_anew_for_each_call() {
     let broker = with_secret(RULES).start();
     let script = "echo has ${#TOKEN}; env | grep -c TOKEN";
     broker.call(["/bin/sh", "-c", script]).exited(0).printed("has 24\n1\n");
-    fs::write(broker.dir().join("credentials/service-token"), "four").expect("written");
+    fs::write(broker.dir().join(".config/sluice/credentials/service-token"), "four").expect("written");
     broker.call(["/bin/sh", "-c", script]).exited(0).printed("has 4\n1\n");
 }
 
@@ -284,7 +286,7 @@ const FILE_RULE: &str = "
 
 fn with_files() -> Broker {
     let setup = with_secret(FILE_RULE).arranged(|dir| {
-        dir.write("credentials/key", b"\0key\n\n");
+        dir.write(".config/sluice/credentials/key", b"\0key\n\n");
     });
     setup.start()
 }
@@ -297,8 +299,8 @@ fn as_file_it_is_behind_the_descriptors_of_slots_byte_for_byte() {
     assert_eq!(run("cat $TOKEN_FILE"), format!("{SECRET}\n"));
     assert_eq!(run("cat $TOKEN_FILE $TOKEN_FILE; cat <&4; cat $TOKEN_FILE"), format!("{SECRET}\n").repeat(4));
     assert_eq!(run("od -An -c $KEY_FILE | tr -d ' '"), "\\0key\\n\\n\n");
-    // A shell opens its script, and so on: what the command has is what is its own.
-    assert_eq!(run("ls /proc/$$/fd | sort -n | tr '\\n' ' '"), "0 1 2 3 4 5 ");
+    // The shell's own: `ls` is another process, because a command follows it.
+    assert_eq!(run("ls /proc/$$/fd; :"), "0\n1\n2\n3\n4\n5\n");
     assert_eq!(run("stat -Lc '%a %F %s' $TOKEN_FILE"), format!("400 regular file {}\n", SECRET.len() + 1));
 }
 
@@ -344,7 +346,8 @@ fn a_file_with_a_secret_is_in_no_environment_record_or_other_command() {
 fn a_megabyte_of_secrets_is_given_and_more_is_refused() {
     let broker = with_secret("/usr/bin/sha256sum\n  stdin = null\n  credential = service-token as file F\n\n/bin/sh -c 'wc -c < $F'\n  credential = service-token as file F\n").start();
     let set = |length| {
-        fs::write(broker.dir().join("credentials/service-token"), vec![b'x'; length]).expect("written")
+        fs::write(broker.dir().join(".config/sluice/credentials/service-token"), vec![b'x'; length])
+            .expect("written")
     };
     set(1 << 20);
     broker.call(["/bin/sh", "-c", "wc -c < $F"]).exited(0).printed("1048576\n");

@@ -1,6 +1,5 @@
 //! The secrets of one call. They are read when the call is made, and kept nowhere: from the directory that
-//! the service manager made for the broker (`LoadCredential=`), or, without one, from the directory
-//! `credentials` beside the rules.
+//! the service manager made for the broker (`LoadCredential=`), or, without one, from one in the user's home.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,7 +10,7 @@ use nix::sys::stat::Mode;
 
 use crate::limits::{CREDENTIAL_VALUE_BYTES_MAX, FIRST_HANDED_FD, RULE_CREDENTIALS_BYTES_MAX};
 use crate::refusal::Refusal;
-use crate::rules::{CredentialForm, Policy, RuleCredential};
+use crate::rules::{CredentialForm, RuleCredential};
 use crate::spawn::{Environment, LaunchSecrets, SecretBytes};
 use crate::trust::secret_file;
 
@@ -25,35 +24,34 @@ struct CredentialPlace {
 }
 
 impl CredentialPlace {
-    /// The manager's directory, if it made one, or that beside the rules.
-    fn new(managers: Option<&OsStr>, rules: &Path) -> Self {
-        match managers.filter(|directory| !directory.is_empty()) {
-            Some(directory) => Self { directory: directory.into(), closed: Mode::S_IRWXO },
-            None => {
-                Self { directory: rules.with_file_name("credentials"), closed: Mode::S_IRWXG | Mode::S_IRWXO }
-            }
+    /// The manager's directory, if it made one, or that in the user's home; `None` where there is no home.
+    fn new(managers: Option<&OsStr>, home: Option<&OsStr>) -> Option<Self> {
+        if let Some(directory) = managers.filter(|directory| !directory.is_empty()) {
+            return Some(Self { directory: directory.into(), closed: Mode::S_IRWXO });
         }
+        let directory = Path::new(home?).join(".config/sluice/credentials");
+        Some(Self { directory, closed: Mode::S_IRWXG | Mode::S_IRWXO })
     }
 }
 
-/// Reads the secrets of a rule of this policy, whose command is handed this many descriptors before those of
+/// Reads the secrets of a rule, whose command is handed this many descriptors before those of
 /// its secrets. Errors: one is missing, or is not fit to be given on.
 pub(super) fn read_credentials(
     wanted: &[RuleCredential],
     environment: &Environment,
-    policy: &Policy,
     handed: usize,
 ) -> Result<LaunchSecrets, Refusal> {
     let mut secrets = LaunchSecrets::default();
     if wanted.is_empty() {
         return Ok(secrets);
     }
-    let rules = policy.files().first().expect("a policy has its top file");
-    let place = CredentialPlace::new(environment.get("CREDENTIALS_DIRECTORY"), rules);
+    let (managers, home) = (environment.get("CREDENTIALS_DIRECTORY"), environment.get("HOME"));
+    let place = CredentialPlace::new(managers, home);
     let mut left = RULE_CREDENTIALS_BYTES_MAX;
     for RuleCredential { name, variable, form } in wanted {
-        let path = place.directory.join(&**name);
         let unfit = |why| Refusal::NoCredential { name: name.as_ref().into(), why };
+        let place = place.as_ref().ok_or_else(|| unfit(NOWHERE.into()))?;
+        let path = place.directory.join(&**name);
         let at_path = |why| unfit(format!("{}: {why}", path.display()));
         let file = secret_file(&path, place.closed).map_err(|distrust| unfit(distrust.to_string()))?;
         let secret = match form {
@@ -97,6 +95,8 @@ fn read_variable(name: &str, file: File, left: usize) -> Result<SecretBytes, Str
     variable.shorten(without);
     Ok(variable)
 }
+
+const NOWHERE: &str = "there is no place for it: neither CREDENTIALS_DIRECTORY nor HOME is set";
 
 const EMPTY: &str = "it is empty";
 
@@ -189,13 +189,14 @@ mod tests {
     #[test]
     fn the_managers_directory_is_the_only_one_where_there_is_one() {
         let place = |managers: Option<&str>| {
-            CredentialPlace::new(managers.map(OsStr::new), Path::new("/home/you/.config/sluice/agent.rules"))
+            CredentialPlace::new(managers.map(OsStr::new), Some(OsStr::new("/home/you")))
         };
-        assert_eq!(place(Some("/run/credentials/x")).directory, Path::new("/run/credentials/x"));
-        let beside = CredentialPlace {
-            directory: "/home/you/.config/sluice/credentials".into(),
-            closed: Mode::from_bits_truncate(0o077),
-        };
-        assert_eq!((place(None), place(Some(""))), (beside, place(None)));
+        let closed = Mode::from_bits_truncate(0o007);
+        let managers = CredentialPlace { directory: "/run/credentials/x".into(), closed };
+        assert_eq!(place(Some("/run/credentials/x")), Some(managers));
+        let closed = Mode::from_bits_truncate(0o077);
+        let own = CredentialPlace { directory: "/home/you/.config/sluice/credentials".into(), closed };
+        assert_eq!((place(None), place(Some(""))), (Some(own), place(None)));
+        assert_eq!(CredentialPlace::new(None, None), None);
     }
 }

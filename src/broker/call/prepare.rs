@@ -142,7 +142,7 @@ pub(super) struct PlannedCall {
 
 impl PlannedCall {
     fn new(broker: &Broker, allowed: &AllowedCall) -> Result<Self, Refusal> {
-        let AllowedCall { matched, policy, .. } = allowed;
+        let matched = &allowed.matched;
         let settings = &matched.rule.settings;
         let resolved = resolve(&matched.rule.program, settings, &broker.environment)?;
         let text = |bytes: &[u8]| CString::new(bytes).expect("neither requests nor rules hold a NUL");
@@ -156,7 +156,7 @@ impl PlannedCall {
             confinement: confine(broker, settings)?,
         };
         let handed = plan.opened.len();
-        let secrets = read_credentials(&settings.credentials, &broker.environment, policy, handed)?;
+        let secrets = read_credentials(&settings.credentials, &broker.environment, handed)?;
         Ok(Self { resolved, plan, secrets })
     }
 }

@@ -308,7 +308,7 @@ gh
 /r/top.rules:7:16: error: ../x is not the name of a credential
   |   credential = ../x as X
   |                ^^^^
-  help: it is one file's name: systemd's LoadCredential=NAME:PATH, or a file in `credentials` beside these rules
+  help: it is one file's name: systemd's LoadCredential=NAME:PATH, or a file in ~/.config/sluice/credentials
 /r/top.rules:8:16: error: a secret does not stand in rules, which callers and records may show
   |   credential = GH_TOKEN=ghp_1 as X
   |                ^^^^^^^^^^^^^^

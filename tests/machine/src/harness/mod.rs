@@ -34,7 +34,7 @@ pub(crate) use escape::{GONE_MAX, escaped, gone};
 pub(crate) use gate::Gate;
 pub(crate) use group::{directory, group};
 pub(crate) use journal::Journal;
-pub(crate) use manager::{Manager, release};
+pub(crate) use manager::{Manager, home, release};
 pub(crate) use monitor::Monitor;
 pub(crate) use process::Pid;
 pub(crate) use program::{Ended, STOPPING, run, sluice};

@@ -1,10 +1,10 @@
-//! Secrets that systemd gives the broker for its rules, and those beside the rules.
+//! Secrets that systemd gives the broker for its rules, and those in the home.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
-use crate::harness::{Gate, Manager, Removed, release, run, skip};
+use crate::harness::{Gate, Manager, Removed, home, release, run, skip};
 
 const SECRET: &str = "tombola-93f1c2a7-cabinet";
 
@@ -75,10 +75,10 @@ fn a_secret_that_the_unit_lacks_refuses_the_call_by_its_place() {
 }
 
 #[test]
-fn without_load_credential_the_secrets_are_beside_the_rules() {
-    let place = Manager::User.rules().join("credentials");
+fn without_load_credential_the_secrets_are_in_the_home() {
+    let place = home().join(".config/sluice/credentials");
     DirBuilder::new().mode(0o700).recursive(true).create(&place).expect("it can be made");
-    let name = "beside-the-rules";
+    let name = "in-the-home";
     fs::write(place.join(name), format!("{SECRET}\n")).expect("a file can be written");
     let _removed = Removed::new(place.join(name));
     let gate = Gate::new(&RULES.replace("gh-token", name)).enable();
