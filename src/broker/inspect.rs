@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -177,6 +178,10 @@ impl LintContext for MachineContext<'_> {
 
     fn is_directory(&self, path: &Path) -> bool {
         path.is_dir()
+    }
+
+    fn gains_privileges(&self, program: &Path) -> bool {
+        program.metadata().is_ok_and(|file| file.permissions().mode() & 0o6000 != 0)
     }
 
     fn is_there(&self, path: &Path) -> bool {

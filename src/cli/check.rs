@@ -1,6 +1,9 @@
 //! `sluice check`: the errors in rules, or what the rules allow, with warnings and everything that widens
 //! what is allowed.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -17,6 +20,7 @@ use crate::rules::{
 use crate::spawn::Environment;
 use crate::text::visible;
 
+use super::confinement_settings::{choices_of, confinement_settings, lists_of};
 use super::exit::{NO, answer_whole, fail};
 use super::output::{OutputForm, RulePlace, write_json};
 use super::rules_argument::RulesArgument;
@@ -154,6 +158,7 @@ fn write_policy(
         let settings: Vec<_> =
             settings_of(&rule.settings).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
         writeln!(out, "  with {}", visible(&settings.join(", ")))?;
+        write_confinement(out, rule)?;
     }
     let name = asked.file().to_string_lossy();
     let socket: Vec<_> = of_socket(policy, inspected.manifest.as_deref())
@@ -170,6 +175,22 @@ fn write_policy(
     };
     let counts = format!("rules: {}, widened slots: {widened}, warnings: {warnings}", policy.rules().len());
     writeln!(out, "{}: {judged}; {counts}", visible(&name))
+}
+
+/// Writes what confines a rule: the keys that have one value in a line, and each list in one.
+fn write_confinement(out: &mut dyn Write, rule: &Rule) -> io::Result<()> {
+    let Some(confinement) = &rule.settings.confinement else { return writeln!(out, "  unconfined") };
+    let by = match &*confinement.profile {
+        "none" => String::new(),
+        profile => format!(" by {profile}"),
+    };
+    let choices = choices_of(confinement).into_iter().filter(|(key, _)| *key != "confine");
+    let choices: Vec<_> = choices.map(|(key, value)| format!("{key} = {value}")).collect();
+    writeln!(out, "  confined{by}, with {}", visible(&choices.join(", ")))?;
+    for (key, places) in lists_of(confinement) {
+        writeln!(out, "    {key} = {}", visible(&places.join(" ")))?;
+    }
+    Ok(())
 }
 
 /// The program of a rule, the directories in which it is looked up, and the file that is found there now.
@@ -311,6 +332,7 @@ impl<'a> CheckedRule<'a> {
         for (key, value) in settings_of(&rule.settings) {
             settings.entry(key).or_default().push(value);
         }
+        settings.extend(confinement_settings(&rule.settings));
         let words = rule.words().iter().map(|word| match word {
             ExpectedWord::Literal(literal) => CheckedWord::Literal { literal },
             ExpectedWord::Slot(slot) => CheckedWord::Slot {
@@ -346,124 +368,5 @@ impl<'a> CheckProblem<'a> {
 
     fn without_place(why: &str) -> Self {
         Self { file: None, line: None, column: None, message: why.into(), help: None }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::rules::{ExaminedRules, LintContext, RulesSource, VariableValues, examine};
-
-    use super::*;
-
-    struct Text(&'static str);
-
-    impl RulesSource for Text {
-        fn read(&self, _: &Path) -> io::Result<String> {
-            Ok(self.0.into())
-        }
-    }
-
-    /// A machine that has every program and file that is asked for.
-    struct Everything;
-
-    impl LintContext for Everything {
-        fn program(&self, _: &Rule) -> Result<PathBuf, MissingProgram> {
-            Ok("/bin/x".into())
-        }
-
-        fn missing_interpreter(&self, _: &Path) -> Option<PathBuf> {
-            None
-        }
-
-        fn file_fault(&self, _: &Path) -> Option<String> {
-            None
-        }
-
-        fn is_program(&self, _: &str) -> bool {
-            true
-        }
-
-        fn is_directory(&self, _: &Path) -> bool {
-            true
-        }
-
-        fn is_there(&self, _: &Path) -> bool {
-            true
-        }
-    }
-
-    fn check(form: OutputForm, rigour: WarningLevel, rules: &'static str, want: &[&str], good: bool) {
-        let asked = [RulesArgument::File("/r/a.rules".into())];
-        let look = |asked: &RulesArgument| {
-            let ExaminedRules { policy, warnings } =
-                examine(asked.file(), &Text(rules), &VariableValues::default(), &Everything);
-            let policy = policy.map_err(LoadError::Rules);
-            InspectedRules { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
-        };
-        let mut out = Vec::new();
-        let answer = write_checks(&asked, (form, rigour, CheckDetail::All), &look, &mut out)
-            .expect("memory takes every write");
-        let said = String::from_utf8(out).expect("the answer is text");
-        let mut rest = said.as_str();
-        for part in want {
-            let (_, behind) = rest.split_once(part).unwrap_or_else(|| panic!("{part:?} is not in {said}"));
-            rest = behind;
-        }
-        assert_eq!(answer, if good { ExitCode::SUCCESS } else { ExitCode::from(NO) });
-    }
-
-    const RULES: &str = "git log #n #any\n  n = -?[0-9]\n  allow_dash = n\n  allow_any = any\n\
-        /bin/nothing #f...\n  f = in /w\n  stdoutfile = /c/#$call.out\n  timeout = 2s\n";
-
-    #[test]
-    fn a_good_file_is_told_rule_by_rule() {
-        let want = [
-            "/r/a.rules:1: git log <n> <any>\n  runs ",
-            "  <n> matches -?[0-9], and may start with -\n  <any> is any value, at most 4096 bytes\n",
-            "  widened: <n> (allow_dash)\n  widened: <any> (allow_any)\n  with timeout = none, cwd = /, umask = 022",
-            "/r/a.rules:5: /bin/nothing <f>...\n  runs /bin/nothing, which is not there\n",
-            "  captures stdout in /c/#$call.out\n  with timeout = 2s",
-            "the socket has max_calls = 64, audit = strict, scope = auto, journal = on, sync = no, fifo = no, logfile = /m.jsonl\n",
-            "/r/a.rules: good; rules: 2, widened slots: 2, warnings: 0\n",
-        ];
-        check(OutputForm::Text, WarningLevel::DenyWarnings, RULES, &want, true);
-    }
-
-    #[test]
-    fn an_error_is_shown_and_the_answer_is_no() {
-        let want = [
-            "/r/a.rules:1:6: error: nothing says what the slot `n` accepts\n  | echo #n\n  |      ^^\n  help: add",
-        ];
-        check(OutputForm::Text, WarningLevel::Usual, "echo #n\n", &want, false);
-        check(
-            OutputForm::Json,
-            WarningLevel::Usual,
-            "echo #n\n",
-            &["\"ok\":false", "\"errors\":[{\"file\":\"/r/a.rules\",\"line\":1"],
-            false,
-        );
-    }
-
-    #[test]
-    fn a_warning_is_a_no_where_it_is_asked_to_be() {
-        let want = [
-            "/r/a.rules:1:4: warning: `*` is text",
-            "/r/a.rules: good; rules: 1, widened slots: 0, warnings: 1\n",
-        ];
-        check(OutputForm::Text, WarningLevel::Usual, "ls *.txt\n", &want, true);
-        check(OutputForm::Text, WarningLevel::DenyWarnings, "ls *.txt\n", &want, false);
-    }
-
-    #[test]
-    fn json_says_the_same() {
-        let want = [
-            "{\"file\":\"/r/a.rules\",\"ok\":true,\"policy\":\"",
-            "\"socket\":{\"audit\":\"strict\"",
-            "\"text\":\"ls '*.txt'\"",
-            "\"words\":[{\"literal\":\"ls\"},{\"literal\":\"*.txt\"}]",
-            "\"settings\":{\"background\":[\"kill\"]",
-            "\"warnings\":[{",
-        ];
-        check(OutputForm::Json, WarningLevel::Usual, "ls *.txt\n", &want, true);
     }
 }

@@ -17,6 +17,7 @@ use crate::rules::{MatchedRule, Policy};
 use crate::spawn::{Environment, resolve};
 use crate::text::{quoted, visible};
 
+use super::confinement_settings::confinement_settings;
 use super::exit::{NO, answer_whole, fail};
 use super::match_cmd;
 use super::output::{OutputForm, RulePlace, write_json};
@@ -99,13 +100,15 @@ impl<'a> ExplainedCall<'a> {
                 None
             }
         };
+        let confined = confinement_settings(settings);
+        let confined = confined.into_iter().map(|(key, values)| (key, values.join(" ")));
         let text = |text: &CString| text.to_string_lossy().into_owned();
         Self {
             rule: RulePlace::of(&matched.rule),
             runs: resolved.ok().map(|program| program.path().to_owned()),
             argv: matched.words().map(|word| word.into_owned()).collect(),
             environment: environment.of_command(settings).iter().map(text).collect(),
-            settings: settings_of(settings),
+            settings: settings_of(settings).into_iter().chain(confined).collect(),
             policy: policy.hash(),
             confinement,
             refused,

@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod confinement_settings;
 mod exit;
 mod explain;
 mod init;

@@ -9,7 +9,7 @@ use crate::rules::{
 };
 use crate::text::quoted;
 
-/// The key and the value of every setting that is in force.
+/// The key and the value of every setting that is in force, but for the confinement.
 pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("timeout", settings.timeout.map_or("none".into(), written_duration)),
@@ -61,6 +61,10 @@ pub(super) fn of_socket(policy: &Policy, manifest: Option<&Path>) -> Vec<(&'stat
             .map(|(key, value)| (key, value.into())),
     );
     all.extend(manifest);
+    if !policy.caller_writes().is_empty() {
+        let paths = policy.caller_writes().iter().map(|path| quoted(&path.to_string_lossy()).into_owned());
+        all.push(("caller_writes", paths.collect::<Vec<_>>().join(" ")));
+    }
     all
 }
 
@@ -96,7 +100,7 @@ fn written_duration(duration: Duration) -> String {
 }
 
 /// Bytes, with the largest suffix with which they are a whole number.
-fn written_bytes(bytes: u64) -> String {
+pub(super) fn written_bytes(bytes: u64) -> String {
     let unit = [(40, "T"), (30, "G"), (20, "M"), (10, "K")].into_iter();
     let unit = unit.map(|(shift, name)| (1u64 << shift, name)).find(|(unit, _)| bytes.is_multiple_of(*unit));
     let (unit, name) = unit.filter(|_| bytes > 0).unwrap_or((1, ""));

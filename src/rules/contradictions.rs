@@ -9,7 +9,7 @@ use super::fault::{RulesFault, SourceSpan};
 use super::stated_confinement::{PlaceList, PlacedPath};
 
 /// The directories that are empty with `tmp = private`.
-const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+pub(super) const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// The contradictions, each at the later one of its places, or at `blamed` if both are built in.
 pub(super) fn contradictions(placed: &[PlacedPath], tmp: TmpAccess, blamed: SourceSpan) -> Vec<RulesFault> {

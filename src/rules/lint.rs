@@ -2,12 +2,14 @@
 //! them; they change nothing about a policy.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::files::RulesFiles;
 use super::index::RuleIndex;
+use super::lint_callers::caller_tree;
 use super::lint_confined::{ConfinedStanza, ConfinementLint};
 use super::lint_context::{LintContext, MissingProgram};
 use super::odd_value::{COMMENT, comment, odd_regex};
@@ -21,6 +23,7 @@ use super::unreachable::shadowed;
 use super::values;
 use super::variables::LoadVariables;
 use super::vocabulary::{self, AttributeKey};
+use super::word::QuotedWord;
 
 /// The results of the steps of one load.
 pub(super) struct LintInput<'a, 'v> {
@@ -32,12 +35,15 @@ pub(super) struct LintInput<'a, 'v> {
     pub(super) index: &'a RuleIndex,
     /// What was stated of each rule's confinement.
     pub(super) confining: &'a [Option<Rc<StatedConfinement>>],
+    /// The directories that callers write.
+    pub(super) callers: &'a [PathBuf],
 }
 
 /// Adds a warning to the report for all that is odd.
 pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &mut FaultReport) {
     let mut linter = Linter { read, around, report, confinements: ConfinementLint::default() };
-    read.tree.defaults.iter().for_each(|attribute| linter.attribute(attribute));
+    let profiles = read.tree.profiles.iter().flat_map(|profile| &profile.attributes);
+    read.tree.defaults.iter().chain(profiles).for_each(|attribute| linter.attribute(attribute));
     let mut rules = read.rules.iter().enumerate().peekable();
     let mut spans = HashMap::new();
     for stanza in &read.tree.rules {
@@ -116,9 +122,16 @@ impl Linter<'_, '_> {
             ) => {
                 let words = attribute.value.words().map(|words| words.words).unwrap_or_default();
                 words.iter().filter_map(odd).for_each(|fault| self.report.add(fault));
+                if attribute.key == "caller_writes" {
+                    words.iter().for_each(|word| self.directory(word, "callers write nothing there"));
+                }
                 return;
             }
-            Some(AttributeKey::Cwd) => self.directory(attribute),
+            Some(AttributeKey::Cwd) => {
+                attribute.value.value().into_iter().flatten().for_each(|value| {
+                    self.directory(&value, "a call that finds none is refused");
+                });
+            }
             Some(AttributeKey::Capture(_)) => self.capture(attribute),
             Some(AttributeKey::Env) => self.env(attribute),
             _ => {}
@@ -146,12 +159,11 @@ impl Linter<'_, '_> {
         }
     }
 
-    fn directory(&mut self, attribute: &Attribute<'_>) {
-        let Ok(Some(value)) = attribute.value.value() else { return };
-        let Ok(path) = values::path(&value, self.read.vars) else { return };
+    fn directory(&mut self, value: &QuotedWord, because: &str) {
+        let Ok(path) = values::path(value, self.read.vars) else { return };
         if !self.around.is_directory(&path) {
             let fault = RulesFault::new(value.span, format!("there is no directory {}", path.display()));
-            self.report.add(fault.help("make it, or name another one: a call that finds none is refused"));
+            self.report.add(fault.help(format!("make it, or name another one: {because}")));
         }
     }
 
@@ -194,10 +206,15 @@ impl Linter<'_, '_> {
     }
 
     fn confinement(&mut self, stanza: &Stanza<'_>, place: usize) {
-        if let Some(stated) = &self.read.confining[place] {
-            let of = ConfinedStanza { stanza, rule: &self.read.rules[place], stated };
+        let rule = &self.read.rules[place];
+        let confinement = rule.settings.confinement.as_deref();
+        if let Some((stated, confinement)) = self.read.confining[place].as_ref().zip(confinement) {
+            let home = self.read.vars.home();
+            let of = ConfinedStanza { stanza, rule, stated, confinement, home };
             self.confinements.rule(of, self.around, self.report);
         }
+        let fault = caller_tree(stanza, rule, self.read.callers, self.around);
+        fault.into_iter().for_each(|fault| self.report.add(fault));
     }
 
     fn slot(&mut self, slot: &Slot, attribute: &Attribute<'_>) {

@@ -16,6 +16,8 @@ pub trait LintContext {
     fn is_program(&self, name: &str) -> bool;
     /// Whether there is a directory.
     fn is_directory(&self, path: &Path) -> bool;
+    /// Whether a program has the rights of another user when it is executed: it is setuid or setgid.
+    fn gains_privileges(&self, program: &Path) -> bool;
     /// Whether there is a file of any kind.
     fn is_there(&self, path: &Path) -> bool;
 }

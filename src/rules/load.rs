@@ -59,6 +59,7 @@ pub fn examine(
         rules: &lowered.rules,
         index: &index,
         confining: &lowered.confining,
+        callers: &lowered.caller_writes,
     };
     lint(&read, around, &mut warnings);
     let warnings = diagnostic::render(warnings, &files);

@@ -19,6 +19,7 @@ mod files;
 mod index;
 mod lexer;
 mod lint;
+mod lint_callers;
 mod lint_confined;
 mod lint_context;
 mod listing;

@@ -56,6 +56,14 @@ pub(super) struct Attribute<'s> {
     pub(super) value: LineTail<'s>,
 }
 
+impl Attribute<'_> {
+    /// The place of its value, or of everything behind the `=`.
+    pub(super) fn value_span(&self) -> SourceSpan {
+        let value = self.value.value().ok().flatten();
+        value.map_or_else(|| self.value.span(), |value| value.span)
+    }
+}
+
 /// The stanzas of the top file, with those of included files in their places.
 pub(super) fn parse<'s>(files: &'s RulesFiles, report: &mut FaultReport) -> ParsedRules<'s> {
     let mut parser = RulesParser {

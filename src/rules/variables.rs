@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use crate::text::quoted;
 
@@ -39,6 +40,12 @@ impl<'v> LoadVariables<'v> {
             .iter()
             .filter(|(.., used)| used.get())
             .filter_map(|(name, value, _)| Some((*name, (*value)?.to_str()?)))
+    }
+
+    /// The home, where it is an absolute path; the files need not name it.
+    pub(super) fn home(&self) -> Option<&'v Path> {
+        let (_, home, _) = &self.known[0];
+        home.map(Path::new).filter(|home| home.is_absolute())
     }
 
     /// The word with its variables replaced.

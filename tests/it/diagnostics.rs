@@ -78,6 +78,20 @@ fn a_confinement_that_contradicts_itself_is_an_error() {
 }
 
 #[test]
+fn what_a_confined_rule_does_not_find_here_is_warned_of() {
+    let dir = TempDir::new();
+    let here = dir.path().display();
+    let rules = format!("/usr/bin/su x\n  read = /usr {here}/gone -{here}/no\n");
+    let said = check(&rules).exited(0);
+    said.said(&["bad.rules:1:1: warning: `su` is a setuid program", "bad.rules:2:15: warning: there is no"]);
+    let rules = format!("defaults:\n  caller_writes = {here}\n\nmake\n  cwd = {here}\n");
+    check(&rules).exited(0).said(&["bad.rules:5:9: warning: callers write", "`confine = build`"]);
+    let confined = format!("{rules}  confine = build\n");
+    let text = check(&confined).exited(0).said(&["confined by build", "warnings: 0"]).stdout();
+    assert!(text.contains(&format!("write = /dev/null -/dev/zero -/dev/full {here}")), "{text}");
+}
+
+#[test]
 fn every_error_is_reported_in_one_pass() {
     let rules = "/bin/echo #a\n\n/bin/echo b\n  nokey = 1\n  timeout = x\n\nrelative/path c\n";
     diagnosed(rules, &["bad.rules:1:", "bad.rules:4:", "bad.rules:5:", "bad.rules:7:", "^"]);

@@ -11,6 +11,7 @@ mod reference;
 mod scale;
 mod shell;
 mod warnings;
+mod warnings_confined;
 
 use std::collections::HashMap;
 use std::io;

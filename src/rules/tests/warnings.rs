@@ -33,6 +33,10 @@ impl LintContext for Machine {
         !path.starts_with("/missing")
     }
 
+    fn gains_privileges(&self, program: &Path) -> bool {
+        program.ends_with("sudo")
+    }
+
     fn is_there(&self, path: &Path) -> bool {
         !path.starts_with("/missing")
     }
@@ -51,7 +55,8 @@ fn warned(text: &str) -> Vec<String> {
 }
 
 /// One warning, at this place, with these parts.
-fn check(text: &str, place: &str, parts: &[&str]) {
+#[track_caller]
+pub(super) fn check(text: &str, place: &str, parts: &[&str]) {
     let warned = warned(text);
     let [warning] = warned.as_slice() else { panic!("{text}: {warned:?}") };
     assert!(warning.starts_with(&format!("{place} ")), "{text}: {warning}");
@@ -60,7 +65,8 @@ fn check(text: &str, place: &str, parts: &[&str]) {
     }
 }
 
-fn check_good(text: &str) {
+#[track_caller]
+pub(super) fn check_good(text: &str) {
     assert_eq!(warned(text), [""; 0], "{text}");
 }
 
