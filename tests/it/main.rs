@@ -10,6 +10,7 @@ mod client;
 mod closing;
 mod concurrency;
 mod config;
+mod confined;
 mod crash;
 mod credentials;
 mod denied;

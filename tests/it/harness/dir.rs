@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use super::skip::is_root;
+
 /// A fresh directory that only this uid can enter.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
@@ -28,6 +30,12 @@ impl TempDir {
         let honours =
             |place: &PathBuf| statvfs(place).is_ok_and(|of| !of.flags().contains(FsFlags::ST_NOSUID));
         Some(Self::within(&places.into_iter().find(honours)?))
+    }
+
+    /// One that does not lie where temporary files do, but among or in the homes.
+    pub(crate) fn lasting() -> Self {
+        let home = std::env::var_os("HOME").map_or_else(|| "/home".into(), PathBuf::from);
+        Self::within(if is_root() { Path::new("/home") } else { &home })
     }
 
     pub(crate) fn path(&self) -> &Path {
