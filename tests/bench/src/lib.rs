@@ -7,6 +7,7 @@ pub mod budget;
 pub mod caller;
 pub mod calls;
 pub mod capture;
+pub mod confined;
 pub mod cpu;
 pub mod crowd;
 pub mod decision;

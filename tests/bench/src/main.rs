@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use sluice_bench::{calls, capture, decision, instructions, queries, run, scale, start, sync};
+use sluice_bench::{calls, capture, confined, decision, instructions, queries, run, scale, start, sync};
 
 /// Measures what calls, rules and captures cost.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum What {
     Decision(decision::Args),
     /// Captured streams against tee
     Capture(capture::Args),
+    /// Calls and work under each built-in profile, against unconfined ones
+    Confined(confined::Args),
     /// `sync = yes` against `sync = no`
     Sync(sync::Args),
     /// `sluice log` and `sluice verify` over a long manifest
@@ -55,6 +57,10 @@ fn main() -> ExitCode {
         }
         What::Capture(capture::Args { role: Some(role), .. }) => capture::play(*role).map(|()| true),
         What::Capture(args) => capture::run(args).and_then(|part| shown(&part, json, part.is_good())),
+        What::Confined(args @ confined::Args { open: Some(file), .. }) => {
+            confined::open_many(args, file).map(|()| true)
+        }
+        What::Confined(args) => confined::run(args).and_then(|part| shown(&part, json, part.is_good())),
         What::Sync(args) => sync::run(args).and_then(|report| shown(&report, json, report.is_good())),
         What::History(args) => {
             queries::run(args).and_then(|report| shown(&report, json, report.part.is_good()))

@@ -159,6 +159,7 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &MatchedRule) -> io::Re
         group: None,
         cgroup: None,
         captures: [None; 3],
+        confinement: None,
         policy: policy.hash(),
         hidden: false,
     };
