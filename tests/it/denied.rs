@@ -29,8 +29,8 @@ assert libc.prctl(22, 2, ctypes.byref(program), 0, 0) == 0
 os.execvp(sys.argv[3], sys.argv[3:])
 ";
 
-const ENOSYS: &str = "38";
-const EPERM: &str = "1";
+pub(crate) const ENOSYS: &str = "38";
+pub(crate) const EPERM: &str = "1";
 
 // These numbers are the same for every processor.
 const CLONE3: &str = "435";
@@ -39,7 +39,7 @@ const PIDFD_OPEN: &str = "434";
 const CLOSE_RANGE: &str = "436";
 const OPENAT2: &str = "437";
 
-fn denied(rules: &str, errno: &str, number: &str) -> Option<Setup> {
+pub(crate) fn denied(rules: &str, errno: &str, number: &str) -> Option<Setup> {
     if !needs("python3", "python3") {
         return None;
     }

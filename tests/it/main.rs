@@ -59,6 +59,7 @@ mod terminal;
 mod tidy;
 mod told;
 mod tutorial;
+mod unconfined;
 mod unserved;
 mod vectors;
 mod verify;
