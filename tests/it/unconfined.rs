@@ -167,8 +167,8 @@ fn a_descriptor_of_a_slot_is_confined_too() {
     let broker = Broker::new(rules)
         .arranged(|dir| {
             dir.mkdir("tree", 0o700);
-            dir.write("tree/kept", "old\n".to_owned());
-            dir.write("tree/free", "old\n".to_owned());
+            dir.write("tree/kept", "old\n");
+            dir.write("tree/free", "old\n");
         })
         .start();
     let script = "echo new > \"$1\"; cat \"$1\"";
