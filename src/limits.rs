@@ -26,8 +26,7 @@ pub const EXPLANATION_BYTES_MAX: usize = 20 + REASON_BYTES_MAX;
 pub const EXPLANATION_WAIT: Duration = Duration::from_millis(200);
 /// How long a client waits for the reply before it looks whether its request was received, and tells if not.
 pub const UNHEARD_WAIT: Duration = Duration::from_secs(5);
-/// How long `sluicify` stays for the end of a call that it hung up because of TERM or HUP: longer than
-/// [`TERM_GRACE`].
+/// How long `sluicify` stays for the end of a call that it hung up: longer than [`TERM_GRACE`].
 pub const LEAVE_WAIT: Duration = Duration::from_secs(3);
 /// The buffer in which a client reads frames.
 pub const REPLY_READ_BYTES: usize = 1024;
@@ -113,9 +112,18 @@ pub const RULE_CREDENTIALS_MAX: usize = 16;
 pub const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 /// Most bytes of all credentials of a rule.
 pub const RULE_CREDENTIALS_BYTES_MAX: usize = 1 << 20;
-/// Most bytes of a credential that a variable holds, a newline at its end included. The kernel takes 128 KiB
-/// for a variable and its name.
+/// Most bytes of a credential that a variable holds; the kernel takes 128 KiB, the name included.
 pub const CREDENTIAL_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Different denied accesses that the record of a call's end names.
+pub const DENIALS_SHOWN_MAX: usize = 16;
+/// Most bytes of the text of one of them.
+pub const DENIAL_BYTES_MAX: usize = 512;
+/// Most bytes of a record of the kernel's audit log; longer ones are cut.
+pub const AUDIT_RECORD_BYTES_MAX: usize = 9000;
+/// Calls whose denials are kept until their records ask for them.
+pub const DENIED_DOMAINS_MAX: usize = 1024;
+/// How long a call that failed waits for the kernel's audit records of it.
+pub const DENIALS_WAIT: Duration = Duration::from_millis(20);
 /// Deepest nesting of a slot regex.
 pub const REGEX_NEST_MAX: u32 = 64;
 /// The longest timeout that a rule may have: ten years.
@@ -168,8 +176,7 @@ pub const STACKS_KEPT_BYTES: usize = 48 << 20;
 pub const HEAPS_MAX: i32 = 2;
 /// How long a thread that has answered a call waits for another one before it ends.
 pub const WORKER_PATIENCE: Duration = Duration::from_secs(5);
-/// How long such a thread waits before it does the work that the last call put off until its caller had the
-/// answer.
+/// How long such a thread waits before it does what the last call put off until after its answer.
 pub const WORKER_PAUSE: Duration = Duration::from_millis(1);
 /// How long a process that was asked to end (SIGTERM) may take before it is killed.
 pub const TERM_GRACE: Duration = Duration::from_secs(2);
@@ -418,8 +425,7 @@ pub const CAPTURE_BYTES_DEFAULT: u64 = 64 << 20;
 pub const INTERPRETER_BYTES_MAX: u64 = 256;
 /// Bytes that are allocated for a new capture, to see that its place works.
 pub const CAPTURE_PROBE_BYTES: u16 = 4096;
-/// The size of the pipe that a command has in place of a captured descriptor, where the user may have a pipe
-/// of this size.
+/// The size of the pipe in place of a captured descriptor, where the user may have one of it.
 pub const RELAY_PIPE_BYTES: i32 = 256 * 1024;
 /// Most bytes that a capture is ahead of the reader of the stream: then the writer waits.
 pub const RELAY_AHEAD_MAX: u64 = 1 << 20;
@@ -437,8 +443,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(2);
 
 // systemd.
 
-/// Connections that a broker without rules in force holds until their request is read; more stay in the
-/// backlog.
+/// Connections that a broker without rules in force holds unread; more stay in the backlog.
 pub const UNSERVED_CONNECTIONS_MAX: usize = 64;
 /// How often such a broker looks whether its rules files have changed.
 pub const UNSERVED_ROUND: Duration = Duration::from_secs(2);
@@ -451,8 +456,7 @@ pub const NOTIFY_SEND_MAX: Duration = Duration::from_secs(1);
 pub const NOTIFY_RETRY: Duration = Duration::from_millis(50);
 /// Messages of starts, reloads and stops that wait for room in that queue; of more, the oldest are dropped.
 pub const NOTIFY_BACKLOG_MAX: usize = 16;
-/// Bytes of notices that wait for stderr; notices that find no room are counted, and the count is written
-/// later.
+/// Bytes of notices that wait for stderr; those that find no room are counted, and told by number.
 pub const NOTICES_BYTES_MAX: usize = 256 << 10;
 /// How long a broker that ends waits for stderr to take the notices that are left.
 pub const NOTICES_LAST_WAIT: Duration = Duration::from_secs(1);
@@ -483,8 +487,7 @@ pub const JOURNAL_SAID_BYTES_MAX: u64 = 1024;
 pub const LOG_BLOCK_BYTES: usize = 4 << 20;
 /// Calls that `sluice log` shows unless it is told how many.
 pub const LOG_CALLS_DEFAULT: usize = 20;
-/// Columns of a terminal from which on `sluice log` shows the date and the caller of each call beside the
-/// command.
+/// Columns of a terminal from which on `sluice log` shows each call's date and caller, too.
 pub const LOG_COLUMNS_WIDE: usize = 110;
 /// How long `sluice log --follow` waits before it looks again.
 pub const LOG_FOLLOW_INTERVAL: Duration = Duration::from_millis(200);

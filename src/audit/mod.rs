@@ -25,6 +25,7 @@ pub use read::{
 pub use record::argv::Caller;
 pub use record::ascii::to_ascii;
 pub use record::call::{CallOutcome, CallStart, CapturedBytes, EndCause, now_ms};
+pub use record::denied::DeniedAccesses;
 pub use record::kind::RecordKind;
 pub use record::lifecycle::RecordAuthor;
 pub use record::reject::RefusedRequest;

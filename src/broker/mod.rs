@@ -18,6 +18,7 @@ mod confiner;
 mod connection;
 mod deadline;
 mod deferred_entry;
+mod denials;
 mod disk;
 mod door_setup;
 mod doors;

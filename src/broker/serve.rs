@@ -15,6 +15,7 @@ use crate::spawn::{Environment, end_kept, shed};
 use crate::sys;
 
 use super::config::{RulesLocation, ServeConfig, ServeError};
+use super::denials::AuditLog;
 use super::fd_budget::raise_descriptors;
 use super::notice::{Notice, SayNotice};
 use super::service_status::{ServiceStatus, one_line};
@@ -44,6 +45,8 @@ fn serve_notified(
     notifier: &Arc<Notifier>,
     unheard: Option<&io::Error>,
 ) -> Result<(), ServeError> {
+    // Before the right to read it is given up.
+    let audit_log = AuditLog::open();
     shed(config.as_root).map_err(ServeError::Privileged)?;
     sys::check_kernel().map_err(ServeError::Kernel)?;
     prctl::set_dumpable(false).map_err(io::Error::from)?;
@@ -71,8 +74,9 @@ fn serve_notified(
         sockets.push(ServedSocket::new(sockets.len(), listener.name, rules, room.waiting));
         own.extend(listener.own);
     }
-    let broker =
-        Arc::new(Broker::new(sockets, watched, room.connections, rulesets, environment, notifier, say)?);
+    let mut broker = Broker::new(sockets, watched, room.connections, rulesets, environment, notifier, say)?;
+    broker.watch_denials(audit_log).map_err(ServeError::NoProcess)?;
+    let broker = Arc::new(broker);
     config.fifo_dir.iter().for_each(|directory| broker.doors.open_in(directory.clone()));
     let service_status = ServiceStatus::new(notifier.clone());
     let mut event_loop = EventLoop::new(broker.clone(), signals, service_status, open_files)?;

@@ -10,7 +10,7 @@ use crate::broker::accept::incoming::{Incoming, WatchedListener};
 use crate::ids::{CallId, SocketName};
 use crate::limits::{QUEUED_AFTER, SOCKET_THREADS_SPARE};
 use crate::refusal::Refusal;
-use crate::rules::ScopeMode;
+use crate::rules::{DenialLog, ScopeMode};
 use crate::sd::Notifier;
 use crate::spawn::{Environment, LauncherPool, Reaper, ScopePool};
 use crate::sys::Locked;
@@ -23,6 +23,7 @@ use super::config::ServeError;
 use super::confiner::Confiner;
 use super::connection::Connection;
 use super::deferred_entry::DeferredEntry;
+use super::denials::{AuditLog, DenialWatch};
 use super::doors::FifoDoors;
 use super::events::BrokerEvents;
 use super::notice::{Notice, SayNotice};
@@ -50,6 +51,8 @@ pub(super) struct Broker {
     pub(super) queued: Locked<VecDeque<(Instant, usize)>>,
     pub(super) incoming: Incoming,
     pub(super) scopes: ScopePool,
+    /// The denials of confined commands, where this broker can read the kernel's audit log.
+    pub(super) denials: Option<Arc<DenialWatch>>,
     pub(super) say: SayNotice,
     pub(super) events: Arc<BrokerEvents>,
     pub(super) board: Arc<StatusBoard>,
@@ -122,10 +125,21 @@ impl Broker {
             queued: Locked::default(),
             incoming,
             scopes,
+            denials: None,
             say,
             events,
             board,
         })
+    }
+
+    /// Has the kernel's audit log read, if this broker may, and if a rule has denials logged.
+    pub(super) fn watch_denials(&mut self, log: Option<AuditLog>) -> io::Result<()> {
+        let logs = |ruleset: &Arc<Ruleset>| {
+            ruleset.policy().rules().iter().any(|rule| rule.settings.denials == DenialLog::Kernel)
+        };
+        let log = log.filter(|_| self.rulesets.iter().any(logs));
+        self.denials = log.map(DenialWatch::begin).transpose()?;
+        Ok(())
     }
 
     /// The scope mode of each ruleset.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::rules::{
-    AuditMode, BackgroundMode, CaptureMax, ExecPath, HangupAction, JournalMode, LogPolicy, Policy, Resource,
-    ResourceKey, ResourceValue, RuleSettings, ScopeMode, StdinMode, SyncMode, TtyMode,
+    AuditMode, BackgroundMode, CaptureMax, DenialLog, ExecPath, HangupAction, JournalMode, LogPolicy, Policy,
+    Resource, ResourceKey, ResourceValue, RuleSettings, ScopeMode, StdinMode, SyncMode, TtyMode,
 };
 use crate::text::quoted;
 
@@ -29,6 +29,9 @@ pub(super) fn settings_of(settings: &RuleSettings) -> Vec<(&'static str, String)
         ("max_calls", settings.max_calls.map_or("none".into(), |calls| calls.to_string())),
         ("log", log(settings.log).into()),
     ]);
+    if settings.denials == DenialLog::Kernel {
+        all.push(("denials", "log".into()));
+    }
     let files = ["stdinfile", "stdoutfile", "stderrfile"].into_iter().zip(&settings.captures);
     all.extend(files.filter_map(|(key, file)| Some((key, file.as_ref()?.to_string()))));
     if settings.captures.iter().any(Option::is_some) {

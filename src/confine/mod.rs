@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod denial;
 mod filter;
 mod parts;
 mod place;
@@ -16,6 +17,7 @@ mod step;
 mod view;
 
 pub use access::PlaceAccess;
+pub use denial::LandlockEvent;
 pub use filter::{
     FilterRequest, MetadataCalls, NamedSyscall, RefusalCase, RefusedSyscalls, refused_syscalls,
     syscall_filter,

@@ -31,8 +31,6 @@ pub struct CommandRestrictions {
     pub temporary: Option<CString>,
     /// What it may do there, as `landlock_add_rule(2)` takes it.
     pub temporary_rights: u64,
-    /// Flags for `landlock_restrict_self(2)`.
-    pub landlock_flags: u32,
     /// Instructions of its system call filter, `struct sock_filter`; none for no filter.
     pub filter: Vec<u8>,
     /// Limits: the number of a resource for `setrlimit(2)`, and its value.
@@ -130,7 +128,6 @@ impl PreparedConfinement {
                 .as_ref()
                 .map_or(0, |_| rights_of_temporaries(&wanted, is_executable, abi)),
             temporary,
-            landlock_flags: 0,
             filter: filter(&wanted, support),
             limits: wanted.limits.iter().map(|(limit, most)| (resource(*limit), *most)).collect(),
         };

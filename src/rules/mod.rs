@@ -68,8 +68,8 @@ pub use profiles::BUILT_IN_PROFILES;
 pub use resources::{Resource, ResourceKey, ResourceValue};
 pub use rule::{DashPolicy, ExpectedWord, PathForm, ProgramWord, Rule, Slot, SlotCount};
 pub use settings::{
-    AuditMode, BackgroundMode, CaptureMax, ExecPath, HangupAction, JournalMode, LogPolicy, RuleSettings,
-    ScopeMode, StdinMode, SyncMode, TtyMode,
+    AuditMode, BackgroundMode, CaptureMax, DenialLog, ExecPath, HangupAction, JournalMode, LogPolicy,
+    RuleSettings, ScopeMode, StdinMode, SyncMode, TtyMode,
 };
 pub use template::{PathTemplate, TemplateValues};
 pub use variables::VariableValues;

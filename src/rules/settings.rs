@@ -49,6 +49,8 @@ pub struct RuleSettings {
     pub capture_max: CaptureMax,
     /// The resource properties of the call's scope, each property once.
     pub resources: Vec<Resource>,
+    /// Whether the kernel logs what a confinement denies the command.
+    pub denials: DenialLog,
     /// What the command may do; `None` where nothing confines it.
     pub confinement: Option<Arc<Confinement>>,
 }
@@ -80,6 +82,15 @@ impl Default for ExecPath {
     fn default() -> Self {
         Self::List(["/bin", "/usr/bin", "/sbin", "/usr/sbin"].map(PathBuf::from).into())
     }
+}
+
+/// `denials =`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenialLog {
+    /// The kernel says nothing of a denial.
+    Off,
+    /// Each denial is a record of the kernel's audit log, where that is on.
+    Kernel,
 }
 
 /// `stdin =`
@@ -198,6 +209,7 @@ pub(super) struct StatedSettings {
     pub(super) captures: [Option<Arc<PathTemplate>>; 3],
     pub(super) capture_max: Option<CaptureMax>,
     pub(super) resources: Vec<Resource>,
+    pub(super) denials: Option<DenialLog>,
     /// The value of `confine`, or in a profile of `extends`.
     pub(super) base: Option<NamedProfile>,
     pub(super) confining: StatedConfinement,
@@ -241,6 +253,7 @@ impl StatedSettings {
                 .or(defaults.capture_max)
                 .unwrap_or(CaptureMax::Bytes(CAPTURE_BYTES_DEFAULT)),
             resources,
+            denials: self.denials.or(defaults.denials).unwrap_or(DenialLog::Off),
             confinement: None,
         }
     }

@@ -14,8 +14,8 @@ use super::pattern::{PatternCache, PatternError};
 use super::resources::ResourceKey;
 use super::rule::{PathForm, SlotConstraint};
 use super::settings::{
-    AuditMode, BackgroundMode, HangupAction, JournalMode, LogPolicy, ScopeMode, StatedSettings, StdinMode,
-    SyncMode, TtyMode,
+    AuditMode, BackgroundMode, DenialLog, HangupAction, JournalMode, LogPolicy, ScopeMode, StatedSettings,
+    StdinMode, SyncMode, TtyMode,
 };
 use super::stated_confinement::{ConfiningKey, NamedProfile, StatedConfinement};
 use super::template::PathTemplate;
@@ -178,6 +178,7 @@ impl StanzaReader<'_, '_> {
             AttributeKey::Background => stated.background = Some(values::choice(&value()?, BACKGROUND)?),
             AttributeKey::MaxCalls => stated.max_calls = Some(values::calls(&value()?)?),
             AttributeKey::Log => stated.log = Some(values::choice(&value()?, LOG)?),
+            AttributeKey::Denials => stated.denials = Some(values::choice(&value()?, DENIALS)?),
             AttributeKey::Capture(descriptor) => {
                 stated.captures[descriptor] = Some(Arc::new(PathTemplate::capture(&value()?, self.vars)?));
             }
@@ -283,6 +284,7 @@ const BACKGROUND: &[(&str, BackgroundMode)] =
     &[("kill", BackgroundMode::Kill), ("keep", BackgroundMode::Keep)];
 const LOG: &[(&str, LogPolicy)] =
     &[("full", LogPolicy::Full), ("argv-only", LogPolicy::ArgvOnly), ("exit-only", LogPolicy::ExitOnly)];
+const DENIALS: &[(&str, DenialLog)] = &[("off", DenialLog::Off), ("log", DenialLog::Kernel)];
 const AUDIT: &[(&str, AuditMode)] = &[("strict", AuditMode::Strict), ("best-effort", AuditMode::BestEffort)];
 const JOURNAL: &[(&str, JournalMode)] =
     &[("on", JournalMode::On), ("off", JournalMode::Off), ("require", JournalMode::Require)];

@@ -206,6 +206,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("off", &["no", "false", "0", "none", "disabled", "never"]),
     ("yes", &["on", "true", "1", "disk", "always"]),
     ("no", &["off", "false", "0", "none", "never"]),
+    ("log", &["on", "yes", "true", "1", "audit", "kernel"]),
     ("kill", &["end", "stop", "terminate", "no", "off"]),
     ("keep", &["ignore", "continue", "yes", "on"]),
     ("hide", &["no", "off", "none"]),

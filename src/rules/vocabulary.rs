@@ -21,6 +21,7 @@ pub(super) enum AttributeKey {
     Background,
     MaxCalls,
     Log,
+    Denials,
     /// The capture of this descriptor.
     Capture(usize),
     CaptureMax,
@@ -77,6 +78,7 @@ const ATTRIBUTES: &[(&str, AttributeKey, AttributePlace)] = &[
     ("background", AttributeKey::Background, AttributePlace::Anywhere),
     ("max_calls", AttributeKey::MaxCalls, AttributePlace::Anywhere),
     ("log", AttributeKey::Log, AttributePlace::Anywhere),
+    ("denials", AttributeKey::Denials, AttributePlace::Anywhere),
     ("stdinfile", AttributeKey::Capture(0), AttributePlace::Anywhere),
     ("stdoutfile", AttributeKey::Capture(1), AttributePlace::Anywhere),
     ("stderrfile", AttributeKey::Capture(2), AttributePlace::Anywhere),

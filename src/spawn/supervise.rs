@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::audit::{CallOutcome, CapturedBytes, EndCause};
+use crate::audit::{CallOutcome, CapturedBytes, DeniedAccesses, EndCause};
 use crate::cgroup::CgroupUsage;
 use crate::limits::{DRAIN_MAX, KILL_GRACE, RELAY_PATIENCE, TERM_GRACE};
 use crate::rules::BackgroundMode;
@@ -155,14 +155,16 @@ fn outcome(
     captured: CapturedBytes,
 ) -> CallOutcome {
     let CallRest { left, keeps, .. } = rest;
+    // The broker looks for them afterwards.
+    let denied = DeniedAccesses::default();
     match end {
         ProcessEnd::Exited(code) => {
             let status = Status::exited(code);
-            CallOutcome::Ran { status, signal: None, cause, left, keeps, account, captured }
+            CallOutcome::Ran { status, signal: None, cause, left, keeps, account, captured, denied }
         }
         ProcessEnd::Signaled(signal) => {
             let status = Status::signaled(signal);
-            CallOutcome::Ran { status, signal: Some(signal), cause, left, keeps, account, captured }
+            CallOutcome::Ran { status, signal: Some(signal), cause, left, keeps, account, captured, denied }
         }
     }
 }

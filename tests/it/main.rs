@@ -13,6 +13,7 @@ mod config;
 mod confined;
 mod crash;
 mod credentials;
+mod denials;
 mod denied;
 mod descent;
 mod diagnostics;

@@ -18,6 +18,7 @@ use crate::wire::Status;
 use crate::wire::v2::{CallEnd, EndFlags};
 
 use super::argv::{Caller, RecordedArgv, RecordedPaths};
+use super::denied::DeniedAccesses;
 use super::kind::RecordKind;
 
 /// `start`: a command is about to run.
@@ -184,6 +185,8 @@ pub enum CallOutcome {
         account: CgroupUsage,
         /// The contents of its captures.
         captured: CapturedBytes,
+        /// The accesses that the kernel is known to have denied it.
+        denied: DeniedAccesses,
     },
     /// Nothing of the command ran.
     NotStarted {
@@ -296,6 +299,8 @@ pub(in crate::audit) struct ExitRecord<'a> {
     cpu_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_peak: Option<u64>,
+    #[serde(flatten)]
+    pub(super) denied: DeniedAccesses,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::audit) step: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -336,13 +341,15 @@ impl<'a> ExitRecord<'a> {
             oom: false,
             cpu_ms: None,
             memory_peak: None,
+            denied: DeniedAccesses::default(),
             step: None,
             errno: None,
             opening,
             took,
         };
         match outcome {
-            CallOutcome::Ran { signal, cause, left, account, captured, .. } => {
+            CallOutcome::Ran { signal, cause, left, account, captured, denied, .. } => {
+                ending.denied = denied.clone();
                 ending.signal = *signal;
                 ending.timed_out = *cause == Some(EndCause::Timeout);
                 ending.hangup = *cause == Some(EndCause::Hangup);

@@ -119,6 +119,9 @@ impl Record for ExitRecord<'_> {
         if let Some(reason) = self.reason() {
             entry.add("SLUICE_REASON", &reason);
         }
+        if !self.denied.texts().is_empty() {
+            entry.add("SLUICE_DENIED", &self.denied.texts().join("; "));
+        }
         entry.add("SLUICE_DURATION_USEC", &took.to_string());
         add_caller(&mut entry, opening.caller);
         entry

@@ -154,6 +154,7 @@ impl PlannedCall {
             opened: matched.opened().map(|path| text(path.as_bytes())).collect(),
             umask: settings.umask,
             confinement: confine(broker, settings)?,
+            denials: settings.denials,
         };
         let handed = plan.opened.len();
         let secrets = read_credentials(&settings.credentials, &broker.environment, handed)?;

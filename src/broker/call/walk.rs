@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::audit::{CallOutcome, CallStart, StartedCall};
+use crate::audit::{CallOutcome, CallStart, DeniedAccesses, StartedCall};
 use crate::broker::admitted::AllowedCall;
 use crate::broker::notice::Notice;
 use crate::broker::ruleset::Ruleset;
@@ -84,7 +84,12 @@ impl<'c> BegunCall<'c> {
         let begun_at = Instant::now();
         let deadline = timeout.and_then(|timeout| begun_at.checked_add(timeout));
         let secrets = std::mem::take(&mut self.prepared.planned.secrets);
-        let outcome = self.supervise(secrets, deadline);
+        let mut outcome = self.supervise(secrets, deadline);
+        if let Ok(CallOutcome::Ran { status, denied, .. }) = &mut outcome
+            && *status != Status::exited(0)
+        {
+            *denied = self.denied(begun_at);
+        }
         let Self { started, prepared } = self;
         let captures = prepared.captures.paths();
         if let Some(relay) = &prepared.relay {
@@ -103,6 +108,15 @@ impl<'c> BegunCall<'c> {
         let (remains, relay) = if goes_on { (relay, None) } else { (None, relay) };
         let remains = remains.map(|relay| OpenCaptures { call, relay, deadline });
         EndedCall { call, status, end, why, launcher, is_stuck, captures, relay, remains }
+    }
+
+    /// The accesses that the kernel is known to have denied the command, which has ended and failed.
+    fn denied(&self, begun_at: Instant) -> DeniedAccesses {
+        let PreparedCall { context, allowed, planned, launcher, .. } = &self.prepared;
+        let settings = &allowed.matched.rule.settings;
+        let is_told = planned.plan.logs_denials() && settings.log != LogPolicy::ExitOnly;
+        let watch = context.broker.denials.as_ref().filter(|_| is_told);
+        watch.map(|watch| watch.take(launcher.command().as_raw(), begun_at)).unwrap_or_default()
     }
 
     /// Has the launcher become the command, and supervises the command and all that it started to their end.

@@ -28,6 +28,9 @@ pub(super) fn write_record(line: &[u8], style: &OutputStyle, out: &mut dyn Write
             ("argv" | "paths", Value::Array(words)) => {
                 Some(command_line(words.iter().filter_map(Value::as_str)))
             }
+            ("denied", Value::Array(all)) => {
+                Some(all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; "))
+            }
             (_, Value::String(text)) => Some(text.clone()),
             _ => None,
         };

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::confine::{CommandRestrictions, PreparedConfinement};
 use crate::limits::MESSAGE_FDS_MAX;
+use crate::rules::DenialLog;
 
 use super::secret::{LaunchSecrets, SecretBytes};
 
@@ -36,6 +37,8 @@ pub struct LaunchPlan {
     pub umask: u32,
     /// What confines it.
     pub confinement: Option<Arc<PreparedConfinement>>,
+    /// Whether the kernel logs what it denies it.
+    pub denials: DenialLog,
 }
 
 /// Bytes of the number of bytes that a plan has.
@@ -44,7 +47,19 @@ pub(super) const PLAN_LENGTH_BYTES: usize = 4;
 /// Most descriptors that come with a plan.
 pub(super) const PLAN_FDS_MAX: usize = MESSAGE_FDS_MAX;
 
+/// `LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON`: denials are logged after exec too.
+const LOG_AFTER_EXEC: u32 = 1 << 1;
+
+/// The first version of Landlock that knows this flag.
+const LOGGING_ABI: u32 = 7;
+
 impl LaunchPlan {
+    /// Whether the kernel is asked to log what it denies the command.
+    pub fn logs_denials(&self) -> bool {
+        let abi = self.confinement.as_ref().and_then(|confinement| confinement.enforced().landlock);
+        self.denials == DenialLog::Kernel && abi.is_some_and(|abi| abi >= LOGGING_ABI)
+    }
+
     /// The bytes of this plan with its secrets, their count first.
     pub(in crate::spawn) fn encode(&self, secrets: &LaunchSecrets) -> SecretBytes {
         let mut bytes = vec![0; 4];
@@ -56,7 +71,9 @@ impl LaunchPlan {
             list.iter().for_each(|text| put_text(&mut bytes, text.as_bytes()));
         }
         match &self.confinement {
-            Some(confinement) => put_confinement(&mut bytes, confinement),
+            Some(confinement) => {
+                put_confinement(&mut bytes, confinement, if self.logs_denials() { LOG_AFTER_EXEC } else { 0 })
+            }
             None => put_number(&mut bytes, 0),
         }
         let LaunchSecrets { variables, files } = secrets;
@@ -101,7 +118,7 @@ pub(super) fn descriptors(plan: &LaunchPlan) -> Vec<BorrowedFd<'_>> {
         .collect()
 }
 
-fn put_confinement(bytes: &mut Vec<u8>, confinement: &PreparedConfinement) {
+fn put_confinement(bytes: &mut Vec<u8>, confinement: &PreparedConfinement, landlock_flags: u32) {
     let bit = |is_there: bool, bit: u32| if is_there { bit } else { 0 };
     let restrictions = confinement.restrictions();
     let bits = RestrictionBits::CONFINED
@@ -109,20 +126,12 @@ fn put_confinement(bytes: &mut Vec<u8>, confinement: &PreparedConfinement) {
         | bit(confinement.user_namespace().is_some(), RestrictionBits::USER_NAMESPACE)
         | bit(restrictions.has_view, RestrictionBits::VIEW);
     put_number(bytes, bits);
+    put_number(bytes, landlock_flags);
     put_restrictions(bytes, restrictions);
 }
 
 fn put_restrictions(bytes: &mut Vec<u8>, restrictions: &CommandRestrictions) {
-    let CommandRestrictions {
-        view,
-        has_view: _,
-        temporary,
-        temporary_rights,
-        landlock_flags,
-        filter,
-        limits,
-    } = restrictions;
-    put_number(bytes, *landlock_flags);
+    let CommandRestrictions { view, has_view: _, temporary, temporary_rights, filter, limits } = restrictions;
     bytes.extend_from_slice(&temporary_rights.to_le_bytes());
     put_text(bytes, temporary.as_deref().unwrap_or_default().to_bytes());
     put_number(bytes, length(view.len()));
@@ -172,7 +181,7 @@ mod tests {
             argv in texts(), environment in texts(), opened in texts(), secret in texts(), umask in any::<u32>()
         ) {
             let (program, cwd) = (c"/bin/true".to_owned(), c"/".to_owned());
-            let plan = LaunchPlan { program, cwd, argv, environment, opened, umask, confinement: None };
+            let plan = LaunchPlan { program, cwd, argv, environment, opened, umask, confinement: None, denials: DenialLog::Off };
             let variables = secret.iter().map(|text| SecretBytes::new(text.as_bytes().to_owned())).collect();
             let contents = files.iter().cloned().map(SecretBytes::new).collect();
             let encoded = plan.encode(&LaunchSecrets { variables, files: contents });

@@ -7,9 +7,9 @@ use std::fmt::Write;
 
 use sluice::rules::{
     AuditMode, BUILT_IN_PROFILES, BackgroundMode, CaptureMax, ConfinedPath, Confinement, DashPolicy,
-    ExecPath, ExpectedWord, HangupAction, JournalMode, LogPolicy, NetAccess, OnMissing, PathForm, Policy,
-    ProcessLimit, Resource, ResourceKey, ResourceValue, Rule, RuleSettings, ScopeMode, Slot, SlotCount,
-    StdinMode, SyncMode, SyscallSet, TmpAccess, TtyMode, UnixAccess,
+    DenialLog, ExecPath, ExpectedWord, HangupAction, JournalMode, LogPolicy, NetAccess, OnMissing, PathForm,
+    Policy, ProcessLimit, Resource, ResourceKey, ResourceValue, Rule, RuleSettings, ScopeMode, Slot,
+    SlotCount, StdinMode, SyncMode, SyscallSet, TmpAccess, TtyMode, UnixAccess,
 };
 
 use super::quoting::{Quoting, single as quoted};
@@ -187,6 +187,7 @@ fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
         captures,
         capture_max,
         resources,
+        denials,
         // `confined` prints it.
         confinement: _,
     } = settings;
@@ -205,6 +206,7 @@ fn settings(text: &mut String, settings: &RuleSettings, quoting: Quoting) {
         ("on_hangup", if *on_hangup == HangupAction::Keep { "keep" } else { "kill" }.into()),
         ("background", if *background == BackgroundMode::Keep { "keep" } else { "kill" }.into()),
         ("log", log_name(*log).into()),
+        ("denials", if *denials == DenialLog::Kernel { "log" } else { "off" }.into()),
         ("tty", if *tty == TtyMode::Hide { "hide" } else { "pass" }.into()),
         (
             "capture_max",
