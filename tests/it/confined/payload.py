@@ -115,7 +115,9 @@ def bus(path):
 def unit(name):
     """A unit of the user's manager, as systemd-run asks for one."""
     words = ["systemd-run", "--user", "--quiet", "--collect", f"--unit={name}", "sleep", "600"]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=SOON)
+    run = {**os.environ, "XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(words, check=True, env=run, timeout=SOON, **quiet)
     return name
 
 

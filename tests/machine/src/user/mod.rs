@@ -3,6 +3,7 @@
 mod activation;
 mod by_hand;
 mod captures;
+mod confined;
 mod credentials;
 mod delegate;
 mod delegated_scope;
