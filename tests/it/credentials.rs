@@ -381,3 +381,60 @@ fn the_memory_that_held_a_file_is_overwritten_too() {
     running.close_stdin();
     running.wait().exited(1);
 }
+
+#[test]
+fn a_confined_command_has_its_secret_and_not_the_home() {
+    for profile in ["system", "workspace"] {
+        let broker = with_secret(&format!(
+            "
+            /bin/sh -c #script
+              allow_any  = script
+              cwd        = @DIR@/work
+              confine    = {profile}
+              on_missing = refuse
+              credential = service-token as TOKEN
+              credential = service-token as file TOKEN_FILE
+            "
+        ));
+        let broker = broker.arranged(|dir| drop(dir.mkdir("work", 0o700))).start();
+        broker.sh("printf %s \"$TOKEN\"").exited(0).printed(SECRET);
+        broker.sh("cat $TOKEN_FILE; cat <&3").exited(0).printed(&format!("{SECRET}\n").repeat(2));
+        let source = broker.dir().join(".config/sluice/credentials/service-token").display().to_string();
+        let refused = broker.sh(&format!("cat {source} 2>&1 || echo refused")).exited(0).text();
+        assert!(refused.ends_with("refused\n") && !holds(refused.as_bytes()), "{profile}: {refused}");
+    }
+}
+
+#[test]
+fn a_confined_command_cannot_look_at_the_secret_of_another_that_runs() {
+    let broker = with_secret(
+        "
+        /bin/sh -c 'echo $$; read line'
+          confine    = system
+          credential = service-token as TOKEN
+          credential = service-token as file TOKEN_FILE
+
+        /bin/sh -c #script
+          allow_any  = script
+          confine    = system
+
+        /usr/bin/cat #path
+          allow_any  = path
+        ",
+    );
+    let broker = broker.start();
+    let mut running = broker.request(&["/bin/sh", "-c", "echo $$; read line"]).stdin_open().begin();
+    let pid = running.pid().0;
+    for place in ["environ", "fd/3", "mem"] {
+        let path = format!("/proc/{pid}/{place}");
+        let refused = broker.sh(&format!("cat {path} 2>&1 || echo refused")).exited(0).text();
+        assert!(refused.ends_with("refused\n") && !holds(refused.as_bytes()), "{place}: {refused}");
+    }
+    // The control, and what is not promised: a command that nothing confines can.
+    let seen = broker.call(["/usr/bin/cat", &format!("/proc/{pid}/environ")]).exited(0).stdout;
+    assert!(holds(&seen));
+    let seen = broker.call(["/usr/bin/cat", &format!("/proc/{pid}/fd/3")]).exited(0).stdout;
+    assert!(holds(&seen));
+    running.close_stdin();
+    running.wait().exited(1);
+}
