@@ -2,13 +2,17 @@
 //! the captures, another rule's command, or what looks into the broker's memory afterwards.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::thread;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Broker, Pid, SOON, Setup, Status, TempDir, chmod, frame, needs_root, sluice, within};
+use crate::harness::{
+    Broker, Pid, SOON, Setup, Status, TempDir, chmod, frame, needs, needs_root, sluice, within,
+};
 
 /// Nothing on this machine holds it but for these tests.
 const SECRET: &str = "tombola-93f1c2a7-cabinet";
@@ -437,4 +441,42 @@ fn a_confined_command_cannot_look_at_the_secret_of_another_that_runs() {
     assert!(holds(&seen));
     running.close_stdin();
     running.wait().exited(1);
+}
+
+#[test]
+fn a_confined_curl_sends_a_header_that_no_command_line_has() {
+    if !needs("curl", "curl") {
+        return;
+    }
+    let service = TcpListener::bind(("127.0.0.1", 0)).expect("a port of this machine");
+    let port = service.local_addr().expect("it has a port").port();
+    let heard = thread::spawn(move || {
+        let (mut connection, _) = service.accept().expect("curl comes");
+        let mut request = BufReader::new(connection.try_clone().expect("a copy")).lines();
+        let lines: Vec<_> =
+            request.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+        connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok\n").expect("answered");
+        lines
+    });
+    let broker = Broker::new(&format!(
+        "
+        profile report:
+          extends = system
+          net     = tcp:{port}
+
+        curl -q --silent --show-error --header @/proc/self/fd/3 http://127.0.0.1:{port}/status
+          confine    = report
+          credential = ci-header as file CI_HEADER
+        "
+    ));
+    let broker = broker.arranged(|dir| {
+        secret(dir);
+        dir.write(".config/sluice/credentials/ci-header", format!("Authorization: Bearer {SECRET}\n"));
+    });
+    let broker = broker.start();
+    let url = format!("http://127.0.0.1:{port}/status");
+    let words = ["curl", "-q", "--silent", "--show-error", "--header", "@/proc/self/fd/3", &url];
+    broker.call(words).exited(0).printed("ok\n");
+    let lines = heard.join().expect("the service ends");
+    assert!(lines.contains(&format!("Authorization: Bearer {SECRET}")), "{lines:?}");
 }
