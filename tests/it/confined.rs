@@ -10,6 +10,8 @@ mod git;
 mod innocent;
 mod leaks;
 mod outside;
+mod own;
 mod policy;
+mod probed;
 mod site;
 mod trees;

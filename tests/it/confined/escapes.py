@@ -2,6 +2,7 @@
 each a line is printed: its name, and "ok" or the name of the errno. What succeeds is real: it was written, read or
 reached."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -22,7 +23,7 @@ NR = {
     "bpf": 321, "clone3": 435, "execveat": 322, "fchmodat2": 452, "io_uring_setup": 425, "keyctl": 250,
     "memfd_create": 319, "open_by_handle_at": 304, "openat2": 437, "perf_event_open": 298, "personality": 135,
     "pidfd_getfd": 438, "pidfd_open": 434, "pidfd_send_signal": 424, "pivot_root": 155, "process_vm_writev": 311,
-    "process_vm_readv": 310, "ptrace": 101, "setns": 308, "unshare": 272, "userfaultfd": 323, "setpriority": 141,
+    "process_vm_readv": 310, "ptrace": 101, "setns": 308, "unshare": 272, "userfaultfd": 323, "renameat2": 316, "umount2": 166, "setpriority": 141,
     "ioprio_set": 251, "mount": 165, "shmat": 30, "msgctl": 71, "inotify_add_watch": 254,
     "sched_setaffinity": 203, "getpid": 39,
 }
@@ -103,14 +104,7 @@ def unshare(flags):
 
 
 def mount(_):
-    def mounted():
-        uid, gid = os.getuid(), os.getgid()
-        call("unshare", NEWUSER | NEWNS)
-        open("/proc/self/setgroups", "w").write("deny")
-        open("/proc/self/uid_map", "w").write(f"0 {uid} 1")
-        open("/proc/self/gid_map", "w").write(f"0 {gid} 1")
-        call("mount", b"x", b"/tmp", b"tmpfs", 0, 0)
-    in_child(mounted)
+    as_root_of_a_namespace(lambda: call("mount", b"x", b"/tmp", b"tmpfs", 0, 0))
 
 
 def mount_plainly(_):
@@ -254,6 +248,99 @@ def connect(path):
     it.connect(path)
 
 
+def connect_seqpacket(path):
+    it = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    it.connect(path)
+
+
+def abstract(name):
+    connect("\0" + name)
+
+
+def own_socket(path):
+    """A socket that another process of the same command reaches."""
+    it = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    it.bind(path)
+    it.listen()
+    try:
+        in_child(lambda: connect(path))
+    finally:
+        os.unlink(path)
+
+
+def tcp(port):
+    it = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    it.settimeout(5)
+    it.connect(("127.0.0.1", port))
+
+
+def tcp_six(port):
+    """The same port by the other family."""
+    it = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    it.settimeout(5)
+    it.connect(("::ffff:127.0.0.1", port))
+
+
+def fast_open(port):
+    it = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    it.sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", port))
+
+
+def fast_open_message(port):
+    it = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    it.sendmsg([b"x"], [], socket.MSG_FASTOPEN, ("127.0.0.1", port))
+
+
+def bind(port):
+    it = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    it.bind(("127.0.0.1", port))
+    it.listen()
+
+
+def udp(port):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", port))
+
+
+def exchange(pair):
+    call("renameat2", -100, pair[0].encode(), -100, pair[1].encode(), 2)  # RENAME_EXCHANGE
+
+
+def as_root_of_a_namespace(what):
+    """Done in namespaces of the process's own, in which it has every capability."""
+    def done():
+        uid, gid = os.getuid(), os.getgid()
+        call("unshare", NEWUSER | NEWNS)
+        for name, text in [("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")]:
+            # Without a number there, it has the capabilities all the same.
+            with contextlib.suppress(OSError), open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        what()
+    in_child(done)
+
+
+def remount(path):
+    """Binds a place on itself, and makes that writable."""
+    def done():
+        call("mount", path.encode(), path.encode(), 0, 4096, 0)
+        call("mount", 0, path.encode(), 0, 32 | 4096, 0)
+    as_root_of_a_namespace(done)
+
+
+def uncover(pair):
+    """Reads a file once what covers it, if anything does, is taken away."""
+    def done():
+        with contextlib.suppress(OSError):
+            call("umount2", pair[0].encode(), 2)
+        read_file(pair[1])
+    as_root_of_a_namespace(done)
+
+
+def reopen(path):
+    """A file that the caller passed to be read, opened again to be written."""
+    os.close(os.open(path, os.O_RDWR))
+
+
 def send_pair(path):
     near, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     near.sendto(b"x", path)
@@ -280,6 +367,10 @@ PROBES = {
     "terminal_input": terminal_input, "terminal_high": terminal_high, "personality": personality, "x32": x32,
     "socket": new_socket, "shared_memory": shared_memory, "message_queue": message_queue, "watch": watch,
     "connect": connect, "send_pair": send_pair,
+    "connect_seqpacket": connect_seqpacket, "abstract": abstract, "own_socket": own_socket, "tcp": tcp, "tcp_six": tcp_six,
+    "fast_open": fast_open, "fast_open_message": fast_open_message, "bind": bind, "udp": udp, "exchange": exchange,
+    "remount": remount, "uncover": uncover, "reopen": reopen, "read_given": lambda number: os.read(number, 1),
+    "chmod_given": lambda number: os.fchmod(number, 0o600), "stat": os.stat,
 }
 
 

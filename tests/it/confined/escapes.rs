@@ -1,18 +1,12 @@
 //! System calls that lead out of a confinement, from outside: each is refused with the errno that programs
 //! expect, and does its work unconfined, where the kernel lets an ordinary user do it.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use nix::pty::openpty;
-use serde_json::json;
 
-use super::outside::Outside;
-use super::site::{Site, needs_confinement};
-use crate::harness::{Broker, Pid, Status};
-
-/// A probe of `escapes.py`: its name, kind and target; what comes of it confined, and unconfined.
-type Probe = (&'static str, &'static str, &'static str, &'static str, &'static str);
+use super::probed::{Probe, Probed};
+use crate::harness::Status;
 
 /// Rules that run the probes, by profile.
 const RULES: &str = "
@@ -125,125 +119,16 @@ const SOCKETS: &[Probe] = &[
     ("a path, by a pair", "send_pair", "$HOME/run/paired", "ESOCKTNOSUPPORT", "ok"),
 ];
 
-/// A site with all that the probes need.
-struct Probed {
-    // The broker ends before its socket's directory does.
-    broker: Broker,
-    outside: Outside,
-    site: Site,
-    ids: [String; 2],
-}
-
-impl Probed {
-    fn new() -> Option<Self> {
-        if !needs_confinement() {
-            return None;
-        }
-        let site = Site::new();
-        let outside = Outside::around(&site);
-        site.sh(
-            "ln -s $HOME/.ssh/id to-secret; ln -s $HOME/notes to-notes; echo own >own; cp /bin/echo prog",
-        );
-        site.write("agent/project/escapes.py", include_str!("escapes.py"));
-        let id = |kind| {
-            let said = site.sh(&format!("ipcmk {kind} -p 0600")).stdout();
-            said.split_whitespace().last().expect("a number").to_owned()
-        };
-        let ids = [id("-M 4096"), id("-Q")];
-        let broker = site.serve(RULES);
-        Some(Self { site, broker, outside, ids })
-    }
-
-    /// The target with the names of what is there, as JSON: words, numbers, or a list by lines.
-    fn target(&self, text: &str) -> serde_json::Value {
-        let victim = self.outside.victim();
-        let home = self.site.home();
-        let text = text
-            .replace("$HOME", &home.to_string_lossy())
-            .replace("$NAME", &home.file_name().expect("it has a name").to_string_lossy())
-            .replace("$TREE", &self.site.tree().to_string_lossy())
-            .replace("$VICTIM", &victim.0.to_string())
-            .replace("$ADDRESS", &address(victim).to_string())
-            .replace("$SHARED", &self.ids[0])
-            .replace("$QUEUE", &self.ids[1]);
-        let number = |word: &str| match word.strip_prefix("0x") {
-            Some(digits) => u64::from_str_radix(digits, 16).ok(),
-            None => word.parse().ok(),
-        };
-        let word = |word: &str| number(word).map_or_else(|| json!(word), |number| json!(number));
-        match (text.contains('\n'), text.contains(' ')) {
-            (true, _) => text.lines().map(word).collect(),
-            (false, true) => text.split(' ').map(word).collect(),
-            (false, false) => word(&text),
-        }
-    }
-
-    /// What comes of the probes under the rule of this name.
-    fn tried(
-        &self,
-        rule: &str,
-        probes: &[Probe],
-        stdin: Option<std::os::fd::OwnedFd>,
-    ) -> BTreeMap<String, String> {
-        let list: Vec<_> =
-            probes.iter().map(|probe| json!([probe.0, probe.1, self.target(probe.2)])).collect();
-        self.site.write("agent/project/probes.json", &serde_json::Value::from(list).to_string());
-        let mut request = self.broker.request(&["/usr/bin/python3", "escapes.py", rule]);
-        if let Some(stdin) = stdin {
-            request = request.given(0, stdin);
-        }
-        let answer = request.run().exited(0).complained("");
-        let text = answer.text();
-        let lines = text.lines().filter_map(|line| line.rsplit_once(' '));
-        lines.map(|(name, came)| (name.to_owned(), came.to_owned())).collect()
-    }
-
-    /// Confined, each probe comes to what its row says, and then unconfined.
-    #[track_caller]
-    fn hold(&self, rule: &str, probes: &[Probe], stdin: impl Fn() -> Option<std::os::fd::OwnedFd>) {
-        let want = |free: bool| {
-            let rows = probes
-                .iter()
-                .map(|probe| (probe.0.to_owned(), if free { probe.4 } else { probe.3 }.to_owned()));
-            rows.collect::<BTreeMap<_, _>>()
-        };
-        let differ = |rule: &str, free: bool| {
-            let came = self.tried(rule, probes, stdin());
-            let want = want(free).into_iter();
-            let differ = want.filter(|(name, want)| came.get(name) != Some(want));
-            differ
-                .map(|(name, want)| format!("{rule}: {name}: want {want}, got {:?}", came.get(&name)))
-                .collect::<Vec<_>>()
-        };
-        let wrong = [differ(rule, false), differ("free", true)].concat();
-        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    }
-}
-
-impl Drop for Probed {
-    fn drop(&mut self) {
-        let [shared, queue] = &self.ids;
-        self.site.sh(&format!("ipcrm -m {shared} -q {queue}"));
-    }
-}
-
-/// An address that the process can write: the lowest of its stack.
-fn address(pid: Pid) -> u64 {
-    let maps = fs::read_to_string(format!("/proc/{}/maps", pid.0)).expect("it runs");
-    let stack = maps.lines().find(|line| line.ends_with("[stack]")).expect("it has a stack");
-    u64::from_str_radix(stack.split('-').next().expect("a range"), 16).expect("an address")
-}
-
 #[test]
 fn files_outside_are_out_of_reach() {
-    if let Some(probed) = Probed::new() {
+    if let Some(probed) = Probed::new(RULES) {
         probed.hold("workspace", FILES, || None);
     }
 }
 
 #[test]
 fn a_directory_on_stdin_is_refused() {
-    let Some(probed) = Probed::new() else { return };
+    let Some(probed) = Probed::new(RULES) else { return };
     for rule in ["workspace", "free"] {
         let home = fs::File::open(probed.site.home()).expect("it is there");
         let request = probed.broker.request(&["/usr/bin/python3", "escapes.py", rule]).given(0, home);
@@ -253,28 +138,28 @@ fn a_directory_on_stdin_is_refused() {
 
 #[test]
 fn what_was_written_is_not_executed() {
-    if let Some(probed) = Probed::new() {
+    if let Some(probed) = Probed::new(RULES) {
         probed.hold("git", EXEC, || None);
     }
 }
 
 #[test]
 fn processes_and_the_kernel_are_out_of_reach() {
-    if let Some(probed) = Probed::new() {
+    if let Some(probed) = Probed::new(RULES) {
         probed.hold("workspace", KERNEL, || None);
     }
 }
 
 #[test]
 fn a_terminal_is_not_typed_into() {
-    let Some(probed) = Probed::new() else { return };
+    let Some(probed) = Probed::new(RULES) else { return };
     let terminal = openpty(None, None).expect("a terminal");
     probed.hold("workspace", TERMINAL, || Some(terminal.slave.try_clone().expect("a copy")));
 }
 
 #[test]
 fn sockets_are_not_made() {
-    if let Some(probed) = Probed::new() {
+    if let Some(probed) = Probed::new(RULES) {
         probed.hold("workspace", SOCKETS, || None);
     }
 }

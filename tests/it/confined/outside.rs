@@ -109,6 +109,26 @@ impl Outside {
         Pid(i32::try_from(self.victim.id()).expect("a pid fits"))
     }
 
+    /// The ports of two listeners.
+    fn ports(&self) -> [u16; 2] {
+        [&self.tcp[0], &self.tcp[1]].map(|it| it.local_addr().expect("it is bound").port())
+    }
+
+    /// A port that answers.
+    pub(super) fn port(&self) -> u16 {
+        self.ports()[0]
+    }
+
+    /// Another.
+    pub(super) fn other_port(&self) -> u16 {
+        self.ports()[1]
+    }
+
+    /// The name of an abstract socket.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn do_not_wait(&self) {
         self.tcp.iter().for_each(|it| it.set_nonblocking(true).expect("a socket of ours"));
         self.datagrams.iter().for_each(|it| it.set_nonblocking(true).expect("a socket of ours"));
@@ -121,7 +141,7 @@ impl Outside {
     /// The payload, and what it is told.
     fn plant(&self, site: &Site) {
         let at = |name: &str| self.home.join(name).to_string_lossy().into_owned();
-        let ports = [&self.tcp[0], &self.tcp[1]].map(|it| it.local_addr().expect("it is bound").port());
+        let ports = self.ports();
         let target = |way: &str| match way {
             "beside" => json!(at("agent/beside")),
             "home" => json!(at("notes")),
