@@ -1,6 +1,7 @@
 //! Inspecting rules for an operator: they are read even from files that a broker would not trust. The
 //! findings are warnings, and the errors that would keep a broker from serving the rules here.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -10,16 +11,18 @@ use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 
+use crate::confine::EnforcedParts;
 use crate::limits::INTERPRETER_BYTES_MAX;
 use crate::refusal::Refusal;
 use crate::rules::{
-    Diagnostic, ExaminedRules, LintContext, MissingProgram, Policy, Rule, RulesSource, examine,
+    Confinement, Diagnostic, ExaminedRules, LintContext, MissingProgram, Policy, Rule, RulesSource, examine,
 };
 use crate::spawn::{Environment, resolve};
 use crate::trust::{TrustedName, trusted_directory, trusted_rules};
 
 use super::disk::{check_policy, text_of, vars_of};
 use super::fd_budget::{needed_descriptors, spare_descriptors};
+use super::kernel_support::{find_kernel_support, prepare_confinement};
 use super::notice::{LoadError, NOWHERE};
 use super::ruleset::manifest_path;
 
@@ -34,6 +37,39 @@ pub struct InspectedRules {
     pub distrusted: Vec<String>,
     /// The manifest that a broker would have.
     pub manifest: Option<PathBuf>,
+    /// What is enforced here of each confinement, or why calls would be refused; empty until
+    /// [`try_confinements`](Self::try_confinements).
+    pub confined: HashMap<Arc<Confinement>, Result<EnforcedParts, String>>,
+}
+
+impl InspectedRules {
+    /// Makes the confinement of each rule ready, as for a call. One that cannot be is a warning at the first
+    /// rule that has it.
+    pub fn try_confinements(&mut self) {
+        let Ok(policy) = &self.policy else { return };
+        let mut support = None;
+        for rule in policy.rules() {
+            let Some(wanted) = &rule.settings.confinement else { continue };
+            if self.confined.contains_key(wanted) {
+                continue;
+            }
+            let support =
+                support.get_or_insert_with(|| find_kernel_support().map_err(|source| source.to_string()));
+            let tried = support.as_ref().map_err(Clone::clone).and_then(|support| {
+                let prepared = prepare_confinement(wanted, support).map_err(|refusal| refusal.to_string())?;
+                Ok(prepared.enforced().clone())
+            });
+            if let Err(why) = &tried {
+                let number = usize::try_from(rule.line.get()).unwrap_or(usize::MAX);
+                self.warnings.push(Diagnostic::of_rule(
+                    &rule.file,
+                    number,
+                    &format!("calls are refused: {why}"),
+                ));
+            }
+            self.confined.insert(wanted.clone(), tried);
+        }
+    }
 }
 
 /// Inspects the rules of `path`, absolute; `text`, where it is given, stands for the file's content.
@@ -47,6 +83,7 @@ pub fn inspect(path: &Path, text: Option<io::Result<String>>, environment: &Envi
         warnings,
         distrusted: Vec::new(),
         manifest: None,
+        confined: HashMap::new(),
     };
     let Ok(policy) = &inspected.policy else { return inspected };
     let served = |file: &&PathBuf| is_file || file.as_path() != path;

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::broker::{InspectedRules, LoadError, program_of};
+use crate::confine::EnforcedParts;
 use crate::rules::{
     DashPolicy, Diagnostic, ExecPath, ExpectedWord, MissingProgram, PathTemplate, Policy, ProgramWord, Rule,
     Slot, SlotCount,
@@ -53,7 +54,12 @@ pub(super) fn run(words: &[OsString], form: OutputForm, level: WarningLevel, is_
     match rules {
         Ok(rules) => answer_whole(|out| {
             let detail = if is_quiet { CheckDetail::Faults } else { CheckDetail::All };
-            write_checks(&rules, (form, level, detail), &RulesArgument::inspect, out)
+            let look = |asked: &RulesArgument| {
+                let mut inspected = asked.inspect();
+                inspected.try_confinements();
+                inspected
+            };
+            write_checks(&rules, (form, level, detail), &look, out)
         }),
         Err(why) => fail(&format!("sluice: {why}")),
     }
@@ -158,7 +164,7 @@ fn write_policy(
         let settings: Vec<_> =
             settings_of(&rule.settings).into_iter().map(|(key, value)| format!("{key} = {value}")).collect();
         writeln!(out, "  with {}", visible(&settings.join(", ")))?;
-        write_confinement(out, rule)?;
+        write_confinement(out, rule, inspected)?;
     }
     let name = asked.file().to_string_lossy();
     let socket: Vec<_> = of_socket(policy, inspected.manifest.as_deref())
@@ -177,8 +183,9 @@ fn write_policy(
     writeln!(out, "{}: {judged}; {counts}", visible(&name))
 }
 
-/// Writes what confines a rule: the keys that have one value in a line, and each list in one.
-fn write_confinement(out: &mut dyn Write, rule: &Rule) -> io::Result<()> {
+/// Writes what confines a rule: the keys that have one value in a line, each list in one, and what enforces
+/// them here.
+fn write_confinement(out: &mut dyn Write, rule: &Rule, inspected: &InspectedRules) -> io::Result<()> {
     let Some(confinement) = &rule.settings.confinement else { return writeln!(out, "  unconfined") };
     let by = match &*confinement.profile {
         "none" => String::new(),
@@ -190,7 +197,17 @@ fn write_confinement(out: &mut dyn Write, rule: &Rule) -> io::Result<()> {
     for (key, places) in lists_of(confinement) {
         writeln!(out, "    {key} = {}", visible(&places.join(" ")))?;
     }
-    Ok(())
+    match inspected.confined.get(confinement) {
+        Some(Ok(enforced)) => {
+            writeln!(out, "    enforced by {}", enforced.mechanisms())?;
+            if enforced.missing.is_empty() {
+                return Ok(());
+            }
+            writeln!(out, "    not enforced: {}", enforced.missing.join(", "))
+        }
+        Some(Err(why)) => writeln!(out, "    refused: {}", visible(why)),
+        None => Ok(()),
+    }
 }
 
 /// The program of a rule, the directories in which it is looked up, and the file that is found there now.
@@ -259,6 +276,8 @@ struct CheckedRule<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     captures: BTreeMap<&'static str, String>,
     widenings: Vec<WideningSetting<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confinement: Option<CheckedConfinement<'a>>,
     settings: BTreeMap<&'static str, Vec<String>>,
 }
 
@@ -276,6 +295,14 @@ enum CheckedWord<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         directory: Option<&'a Path>,
     },
+}
+
+/// What is enforced here of a rule's confinement, or why its calls would be refused.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum CheckedConfinement<'a> {
+    Enforced(&'a EnforcedParts),
+    Refused { refused: &'a str },
 }
 
 #[derive(Serialize)]
@@ -303,7 +330,7 @@ impl<'a> CheckAnswer<'a> {
         let (policy, rules, mut errors) = match &inspected.policy {
             Ok(policy) => (
                 Some(policy),
-                policy.rules().iter().map(|rule| CheckedRule::new(rule, &environment)).collect(),
+                policy.rules().iter().map(|rule| CheckedRule::new(rule, inspected, &environment)).collect(),
                 Vec::new(),
             ),
             Err(LoadError::Rules(all)) => (None, Vec::new(), all.iter().map(CheckProblem::new).collect()),
@@ -327,7 +354,7 @@ impl<'a> CheckAnswer<'a> {
 }
 
 impl<'a> CheckedRule<'a> {
-    fn new(rule: &'a Rule, environment: &Environment) -> Self {
+    fn new(rule: &'a Rule, inspected: &'a InspectedRules, environment: &Environment) -> Self {
         let mut settings: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, value) in settings_of(&rule.settings) {
             settings.entry(key).or_default().push(value);
@@ -342,6 +369,11 @@ impl<'a> CheckedRule<'a> {
                 directory: slot.directory(),
             },
         });
+        let tried = rule.settings.confinement.as_ref().and_then(|wanted| inspected.confined.get(wanted));
+        let confinement = tried.map(|tried| match tried {
+            Ok(enforced) => CheckedConfinement::Enforced(enforced),
+            Err(why) => CheckedConfinement::Refused { refused: why },
+        });
         let widenings = widenings(rule).map(|(slot, by)| WideningSetting { slot: slot.name(), by });
         Self {
             place: RulePlace::of(rule),
@@ -350,6 +382,7 @@ impl<'a> CheckedRule<'a> {
             words: words.collect(),
             captures: captures(rule).map(|(stream, template)| (stream, template.to_string())).collect(),
             widenings: widenings.collect(),
+            confinement,
             settings,
         }
     }

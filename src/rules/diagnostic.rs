@@ -69,6 +69,11 @@ impl Diagnostic {
         }
     }
 
+    /// A warning of a whole rule on this line, from 1, of rules that load.
+    pub fn of_rule(file: &Path, number: usize, message: &str) -> Self {
+        Self { severity: Severity::Warning, ..Self::of_line(file, number, "", "", message) }
+    }
+
     /// Whether the problem keeps the rules from loading.
     pub fn severity(&self) -> Severity {
         self.severity

@@ -24,7 +24,7 @@ const fn place(arrange: fn(&TempDir), said: &'static str) -> Wrong {
     Wrong { text: GOOD, arrange, said }
 }
 
-const TEXTS: [Wrong; 38] = [
+const TEXTS: [Wrong; 41] = [
     text("", "no rule in this file"),
     text("; A comment.\n", "no rule in this file"),
     text("defaults:\n  cwd = /\n", "no rule in this file"),
@@ -56,7 +56,10 @@ const TEXTS: [Wrong; 38] = [
     text("/bin/echo a\n  exec_path = bin\n", ":2:15: error: "),
     text("/bin/echo a\n  setenv = NAME\n", ":2:12: error: "),
     text("/bin/echo a\n  stdoutfile = $HOME/#$nope\n", ":2:22: error: "),
-    text("/bin/echo a\n  confine = system\n", ":2:3: error: "),
+    text("/bin/echo a\n  confine = sistem\n", ":2:13: error: "),
+    text("/bin/echo a\n  confine = workspace\n", ":2:13: error: "),
+    text("/bin/echo a\n  hide = /a\n  read = /a\n", ":3:10: error: "),
+    text("profile p:\n  extends = p\n\n/bin/echo a\n", ":2:13: error: "),
     text("/bin/echo a\n  accepts = /bin/echo b\n", ":2:13: error: "),
     text("/bin/echo a\n  refuses = /bin/echo a\n", ":2:13: error: "),
     text("defaults:\n  scope = off\n\n/bin/echo a\n  MemoryMax = 1M\n", ":4:1: error: "),

@@ -82,12 +82,17 @@ fn what_a_confined_rule_does_not_find_here_is_warned_of() {
     let dir = TempDir::new();
     let here = dir.path().display();
     let rules = format!("/usr/bin/su x\n  read = /usr {here}/gone -{here}/no\n");
-    let said = check(&rules).exited(0);
-    said.said(&["bad.rules:1:1: warning: `su` is a setuid program", "bad.rules:2:15: warning: there is no"]);
+    check(&rules)
+        .exited(0)
+        .said(&["bad.rules:1:1: warning: `su` is a setuid program", "bad.rules:2:15: warning: there is no"]);
+    check(&rules).said(&["bad.rules:1:1: warning: calls are refused", "    refused: "]);
     let rules = format!("defaults:\n  caller_writes = {here}\n\nmake\n  cwd = {here}\n");
     check(&rules).exited(0).said(&["bad.rules:5:9: warning: callers write", "`confine = build`"]);
     let confined = format!("{rules}  confine = build\n");
-    let text = check(&confined).exited(0).said(&["confined by build", "warnings: 0"]).stdout();
+    let text = check(&confined)
+        .exited(0)
+        .said(&["confined by build", "    enforced by Landlock", "warnings: 0"])
+        .stdout();
     assert!(text.contains(&format!("write = /dev/null -/dev/zero -/dev/full {here}")), "{text}");
 }
 

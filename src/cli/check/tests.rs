@@ -2,6 +2,8 @@
 
 use crate::rules::{ExaminedRules, LintContext, RulesSource, VariableValues, examine};
 
+use std::collections::HashMap;
+
 use super::*;
 
 struct Text(&'static str);
@@ -51,7 +53,13 @@ fn check(form: OutputForm, rigour: WarningLevel, rules: &'static str, want: &[&s
         let ExaminedRules { policy, warnings } =
             examine(asked.file(), &Text(rules), &VariableValues::default(), &Everything);
         let policy = policy.map_err(LoadError::Rules);
-        InspectedRules { policy, warnings, distrusted: Vec::new(), manifest: Some("/m.jsonl".into()) }
+        InspectedRules {
+            policy,
+            warnings,
+            distrusted: Vec::new(),
+            manifest: Some("/m.jsonl".into()),
+            confined: HashMap::new(),
+        }
     };
     let mut out = Vec::new();
     let answer = write_checks(&asked, (form, rigour, CheckDetail::All), &look, &mut out)
