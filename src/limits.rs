@@ -124,6 +124,8 @@ pub const AUDIT_RECORD_BYTES_MAX: usize = 9000;
 pub const DENIED_DOMAINS_MAX: usize = 1024;
 /// How long a call that failed waits for the kernel's audit records of it.
 pub const DENIALS_WAIT: Duration = Duration::from_millis(20);
+/// Milliseconds after a call's end in which the journal may take the kernel's records of it.
+pub const AUDIT_ENTRY_DELAY: u64 = 2000;
 /// Deepest nesting of a slot regex.
 pub const REGEX_NEST_MAX: u32 = 64;
 /// The longest timeout that a rule may have: ten years.
@@ -158,8 +160,7 @@ pub const SOCKET_CLOSING_MAX: usize = 64;
 pub const SOCKET_CLOSERS_MAX: usize = 4;
 /// Connections that such a process is given at a time.
 pub const CLOSER_BATCH: usize = 16;
-/// How long such a process may take to close one connection before it is killed and replaced, unless it
-/// waits for a processor.
+/// How long such a process may take to close one connection, unless it waits for a processor.
 pub const CLOSER_PATIENCE: Duration = Duration::from_millis(25);
 /// How long such a process is kept without work.
 pub const CLOSER_IDLE: Duration = Duration::from_secs(5);
@@ -222,8 +223,7 @@ pub const RULESET_FDS_MAX: usize = 3;
 pub const BROKER_FDS_SPARE: usize = 56 + 2 * LAUNCHERS_PARKED_MAX;
 /// The listen backlog that the broker asks for; the kernel's `somaxconn` bounds it.
 pub const BACKLOG: i32 = 4096;
-/// How long no connection is accepted at a socket that has no room, or at any socket when the kernel has no
-/// descriptor or memory.
+/// How long no connection is accepted where there is no room, or the kernel has no descriptor or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// How long after the kernel last had no descriptor or memory the shortage counts as over.
 pub const EXHAUSTED_QUIET: Duration = Duration::from_secs(1);

@@ -2,6 +2,7 @@
 //! manifest, `table.rs` makes the table.
 
 mod capture;
+mod denials;
 mod detail;
 mod empty;
 mod find;
@@ -31,6 +32,7 @@ use super::args::LogArgs;
 use super::exit::{NO, answer, fail};
 
 use capture::CaptureStream;
+use denials::DenialSearch;
 use style::OutputStyle;
 use table::{CallTable, RefusalDetails};
 
@@ -161,14 +163,14 @@ enum LogForm {
     /// The records' own lines.
     Records,
     /// The record field by field.
-    Detail(OutputStyle),
+    Detail(OutputStyle, DenialSearch),
 }
 
 impl ShownCalls {
     fn new(args: &LogArgs) -> Self {
         let form = match (args.json, args.call) {
             (true, _) => LogForm::Records,
-            (false, Some(_)) => LogForm::Detail(OutputStyle::of_stdout()),
+            (false, Some(_)) => LogForm::Detail(OutputStyle::of_stdout(), DenialSearch::default()),
             (false, None) => {
                 let details = if args.rejects { RefusalDetails::Sentence } else { RefusalDetails::None };
                 LogForm::Table(CallTable::new(OutputStyle::of_stdout(), details))
@@ -188,12 +190,19 @@ impl ShownCalls {
         match &mut self.form {
             LogForm::Table(table) => table.take(head, found, line, out),
             LogForm::Records => write_line(line, out),
-            LogForm::Detail(style) => detail::write_record(line, style, out),
+            LogForm::Detail(style, search) => {
+                search.note(line);
+                detail::write_record(line, style, out)
+            }
         }
     }
 
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        if let LogForm::Table(table) = &mut self.form { table.finish(out) } else { Ok(()) }
+        match &mut self.form {
+            LogForm::Table(table) => table.finish(out),
+            LogForm::Records => Ok(()),
+            LogForm::Detail(_, search) => detail::write_denials(&search.find(), out),
+        }
     }
 
     fn follow(
@@ -205,7 +214,7 @@ impl ShownCalls {
     ) -> io::Result<()> {
         match &mut self.form {
             LogForm::Table(table) => table.follow(head, found, line, out),
-            LogForm::Records | LogForm::Detail(_) => self.take(head, found, line, out),
+            LogForm::Records | LogForm::Detail(..) => self.take(head, found, line, out),
         }
     }
 }

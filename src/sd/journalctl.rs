@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::limits::{JOURNAL_LINE_BYTES_MAX, JOURNAL_SAID_BYTES_MAX};
 
@@ -88,21 +89,28 @@ pub fn read_journal(
     journals: &JournalScope,
     uid: u32,
     since_ms: u64,
-    mut take: impl FnMut(EntryText),
+    take: impl FnMut(EntryText),
 ) -> Result<(), JournalctlError> {
-    let mut child = command(journals, uid, since_ms).spawn().map_err(JournalctlError::Start)?;
+    let fields = "SLUICE_KIND,SLUICE_HASH,SLUICE_PREV,SLUICE_CALL,SLUICE_AT,SLUICE_MANIFEST,_PID,_EXE";
+    let mut command = journalctl(journals, fields, since_ms);
+    command.args(["SYSLOG_IDENTIFIER=sluice".to_owned(), format!("_UID={uid}")]);
+    read(&mut command, take)
+}
+
+/// Runs the program, and gives `take` each entry that has the fields of `T`.
+fn read<T: DeserializeOwned>(command: &mut Command, mut take: impl FnMut(T)) -> Result<(), JournalctlError> {
+    let mut child = command.spawn().map_err(JournalctlError::Start)?;
     let read = child.stdout.take().map_or(Ok(()), |stdout| read_entries(stdout, &mut take));
     let ended = end(child);
     read.map_err(JournalctlError::Io)?;
     ended
 }
 
-fn command(journals: &JournalScope, uid: u32, since_ms: u64) -> Command {
+/// The program, to write these fields of the entries since then.
+fn journalctl(journals: &JournalScope, fields: &str, since_ms: u64) -> Command {
     let mut command = Command::new("journalctl");
     command.args(["--quiet", "--no-pager", "--output=json"]);
-    command.arg(
-        "--output-fields=SLUICE_KIND,SLUICE_HASH,SLUICE_PREV,SLUICE_CALL,SLUICE_AT,SLUICE_MANIFEST,_PID,_EXE",
-    );
+    command.arg(format!("--output-fields={fields}"));
     command.arg(format!("--since=@{}", since_ms / 1000));
     match journals {
         JournalScope::All => &mut command,
@@ -110,12 +118,46 @@ fn command(journals: &JournalScope, uid: u32, since_ms: u64) -> Command {
         JournalScope::System => command.arg("--system"),
         JournalScope::Directory(directory) => command.arg("--directory").arg(directory),
     };
-    command.args(["SYSLOG_IDENTIFIER=sluice".to_owned(), format!("_UID={uid}")]);
     command.env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-fn read_entries(stdout: ChildStdout, take: &mut impl FnMut(EntryText)) -> io::Result<()> {
+/// A record of the kernel's audit log, from the log itself or from the kernel's messages.
+#[derive(Debug, Deserialize)]
+struct AuditText {
+    #[serde(rename = "MESSAGE")]
+    message: String,
+    #[serde(rename = "_AUDIT_TYPE")]
+    kind: Option<String>,
+}
+
+impl AuditText {
+    /// The record's type; the kernel's messages name it in their text.
+    fn kind(&self) -> Option<u16> {
+        let said = || self.message.strip_prefix("audit: type=")?.split(' ').next();
+        self.kind.as_deref().or_else(said)?.parse().ok()
+    }
+}
+
+/// Gives `take` the type and the text of each record of the kernel's audit log that the journal took between
+/// these times, in milliseconds since 1970.
+pub fn read_audit_log(
+    journals: &JournalScope,
+    since_ms: u64,
+    until_ms: u64,
+    mut take: impl FnMut(u16, &str),
+) -> Result<(), JournalctlError> {
+    let mut command = journalctl(journals, "MESSAGE,_AUDIT_TYPE", since_ms);
+    command.arg(format!("--until=@{}", until_ms.div_ceil(1000)));
+    command.args(["_TRANSPORT=audit", "_TRANSPORT=kernel"]);
+    read(&mut command, |told: AuditText| {
+        if let Some(kind) = told.kind() {
+            take(kind, &told.message);
+        }
+    })
+}
+
+fn read_entries<T: DeserializeOwned>(stdout: ChildStdout, take: &mut impl FnMut(T)) -> io::Result<()> {
     let mut reader = BufReader::new(stdout);
     let mut line = Vec::new();
     while reader.by_ref().take(JOURNAL_LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {

@@ -17,6 +17,6 @@ mod transport;
 pub use bus::{BusAddress, BusError, ManagerBus, ManagerReply, delegates};
 pub use delegation::{CallsCgroup, Delegation, DelegationError};
 pub use journal::{JOURNAL_SOCKET, JournalEntry, JournalSocket, Priority};
-pub use journalctl::{EntryText, JournalScope, JournalctlError, read_journal};
+pub use journalctl::{EntryText, JournalScope, JournalctlError, read_audit_log, read_journal};
 pub use notify::Notifier;
 pub use scope::{NewScope, ScopeName, described, ready_text, slice_of};

@@ -1,14 +1,17 @@
 //! What the kernel denied a confined command is in the record of its end, where the broker may read the
 //! kernel's audit log. These tests switch the log on, and off again afterwards.
 
+use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
 };
 
-use crate::harness::{Broker, Setup, Status, needs_root, skip, sluice};
+use crate::harness::{Broker, Ended, SOON, Setup, Status, needs_root, run, skip, sluice, sluice_bin, within};
 
 /// Requests of `linux/audit.h`.
 const AUDIT_GET: u16 = 1000;
@@ -67,6 +70,84 @@ impl Drop for AuditOn {
     fn drop(&mut self) {
         self.set(self.before);
     }
+}
+
+/// A journal of the test's own: journald in a mount namespace where nothing is below `/run` but its files.
+struct OwnJournal(Child);
+
+const JOURNALD: &str = "/lib/systemd/systemd-journald";
+
+impl OwnJournal {
+    fn begin() -> Option<Self> {
+        if !Path::new(JOURNALD).exists() {
+            skip("no systemd-journald: apt-get install systemd");
+            return None;
+        }
+        let script = format!(
+            "mount -t tmpfs none /run && mkdir -p /run/systemd/journal /run/log/journal && exec {JOURNALD}"
+        );
+        let words = ["-m", "--propagation", "private", "sh", "-c", &script];
+        let journald = Command::new("unshare").args(words).stderr(Stdio::null()).spawn();
+        let own = Self(journald.expect("util-linux is installed"));
+        // The last thing that journald opens: it has switched the audit log off, or on, as it is told.
+        let place = format!("/proc/{}/root/run/log/journal", own.0.id());
+        let opened = || {
+            let mut machines = fs::read_dir(&place).ok()?.flatten();
+            machines.find(|machine| machine.path().join("system.journal").exists())
+        };
+        within(SOON, "journald's first file", opened);
+        Some(own)
+    }
+
+    /// Runs `sluice` where this journal is the machine's.
+    fn sluice(&self, words: &[&str]) -> Ended {
+        let namespace = ["-t", &self.0.id().to_string(), "-m", "--"].map(str::to_owned);
+        let program = sluice_bin().display().to_string();
+        let words = words.iter().map(|&word| word.to_owned());
+        run("nsenter".into(), namespace.into_iter().chain([program]).chain(words), &[])
+    }
+}
+
+impl Drop for OwnJournal {
+    fn drop(&mut self) {
+        self.0.kill().expect("it runs until now");
+        self.0.wait().expect("a child can be waited for");
+    }
+}
+
+#[test]
+fn the_journal_tells_what_a_broker_could_not_read() {
+    let Some(on) = AuditOn::begin() else { return };
+    let Some(journal) = OwnJournal::begin() else { return };
+    on.set(1);
+    let rules = "
+        /bin/sh -c 'cat @DIR@/kept; exit 3'
+          confine = system
+          denials = log
+
+        /bin/sh -c 'cat @DIR@/other; exit 3'
+          confine = system
+    ";
+    let setup = Broker::new(rules).under(&["setpriv", "--bounding-set", "-audit_read", "--"]);
+    let setup =
+        setup.arranged(|dir| ["kept", "other"].into_iter().for_each(|name| drop(dir.write(name, "x"))));
+    let broker = setup.start();
+    let dir = broker.dir().display().to_string();
+    let manifest = broker.manifest_path().display().to_string();
+    let failed = |name: &str| {
+        let answer = broker.call(["/bin/sh", "-c", &format!("cat {dir}/{name}; exit 3")]).exited(3);
+        assert!(answer.record("exit").get("denied").is_null(), "this broker cannot read the log");
+        answer.record("start").number("call").to_string()
+    };
+    let shown = |call: &str| journal.sluice(&["log", "--call", call, &manifest]).exited(0).stdout();
+    let (silent, own) = (failed("other"), failed("kept"));
+    let line = format!("fs.read_file {dir}/kept");
+    let text =
+        within(SOON, "the denial in the journal", || Some(shown(&own)).filter(|text| text.contains(&line)));
+    assert!(text.contains("kernel (journal)\n  denied         "), "{text}");
+    // The control: the earlier call's rule asks for no log of denials.
+    let text = shown(&silent);
+    assert!(!text.contains("kernel (journal)"), "{text}");
 }
 
 /// Sends a request and gives the first answer of its type, or that it was done.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::audit::RecordFields;
+use crate::audit::{DeniedAccesses, RecordFields};
 use crate::text::command_line;
 
 use crate::text::printable;
@@ -38,4 +38,12 @@ pub(super) fn write_record(line: &[u8], style: &OutputStyle, out: &mut dyn Write
         writeln!(out, "  {:<14} {}", printable(key), printable(&text))?;
     }
     Ok(())
+}
+
+/// Writes what the journal has of the kernel's denials, if it has any.
+pub(super) fn write_denials(denied: &DeniedAccesses, out: &mut dyn Write) -> io::Result<()> {
+    if denied.texts().is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "kernel (journal)\n  {:<14} {}", "denied", printable(&denied.texts().join("; ")))
 }
