@@ -41,6 +41,17 @@ pub struct FilterRequest<'a> {
     pub unix: &'a UnixAccess,
     /// Changes of files' modes, owners, times and attributes.
     pub metadata: MetadataCalls,
+    /// Files in memory.
+    pub memory_files: MemoryFiles,
+}
+
+/// Whether a file in memory can be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryFiles {
+    /// As what the command writes elsewhere.
+    Executable,
+    /// Nothing that the command writes can be executed.
+    Data,
 }
 
 /// Whether the filter lets a file's mode, owner, times and attributes be changed.
@@ -116,5 +127,8 @@ fn is_in_force(case: RefusalCase, request: &FilterRequest<'_>) -> bool {
         RefusalCase::Strict => request.syscalls == SyscallSet::Strict,
         RefusalCase::AnyFilter => true,
         RefusalCase::NoMetadata => request.metadata == MetadataCalls::Refused,
+        RefusalCase::NoExec => {
+            request.memory_files == MemoryFiles::Data && request.syscalls != SyscallSet::Any
+        }
     }
 }

@@ -19,7 +19,7 @@ mod view;
 pub use access::PlaceAccess;
 pub use denial::LandlockEvent;
 pub use filter::{
-    FilterRequest, MetadataCalls, NamedSyscall, RefusalCase, RefusedSyscalls, refused_syscalls,
+    FilterRequest, MemoryFiles, MetadataCalls, NamedSyscall, RefusalCase, RefusedSyscalls, refused_syscalls,
     syscall_filter,
 };
 pub use parts::{KernelSupport, MissingPart, ViewSupport};

@@ -14,11 +14,11 @@ use crate::limits::RULESET_CALLS_MAX;
 use crate::rules::{Confinement, OnMissing, ProcessLimit};
 
 use super::access::{FoundPlaces, PlaceAccess};
-use super::filter::{FilterRequest, MetadataCalls, syscall_filter};
+use super::filter::{FilterRequest, MemoryFiles, MetadataCalls, syscall_filter};
 use super::parts::{KernelSupport, MissingPart, ViewSupport, needs_view};
 use super::place::PlaceError;
 use super::ruleset::{rights_of_temporaries, ruleset};
-use super::view::{CommandView, view};
+use super::view::{CommandView, executes_what_it_writes, view};
 
 /// The restrictions of a command, as a launcher is sent them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl PreparedConfinement {
                 .as_ref()
                 .map_or(0, |_| rights_of_temporaries(&wanted, is_executable, abi)),
             temporary,
-            filter: filter(&wanted, support),
+            filter: filter(&wanted, &found, support),
             limits: wanted.limits.iter().map(|(limit, most)| (resource(*limit), *most)).collect(),
         };
         let enforced = EnforcedParts {
@@ -190,13 +190,16 @@ impl PreparedConfinement {
 
 /// The filter of system calls; empty where nothing is filtered, or nothing can be. Where a command writes no
 /// file, and so has no view of its own, it changes no metadata either.
-fn filter(wanted: &Confinement, support: &KernelSupport) -> Vec<u8> {
+fn filter(wanted: &Confinement, found: &FoundPlaces, support: &KernelSupport) -> Vec<u8> {
     if support.filters.is_err() {
         return Vec::new();
     }
     let writes_nothing = wanted.write.is_some() && !needs_view(wanted, support.abi());
     let metadata = if writes_nothing { MetadataCalls::Refused } else { MetadataCalls::Allowed };
-    let request = FilterRequest { syscalls: wanted.syscalls, net: &wanted.net, unix: &wanted.unix, metadata };
+    let is_executable = wanted.exec.is_none() || executes_what_it_writes(found);
+    let memory_files = if is_executable { MemoryFiles::Executable } else { MemoryFiles::Data };
+    let Confinement { syscalls, net, unix, .. } = wanted;
+    let request = FilterRequest { syscalls: *syscalls, net, unix, metadata, memory_files };
     syscall_filter(&request).unwrap_or_default()
 }
 

@@ -74,7 +74,7 @@ pub(super) fn view(wanted: &Confinement, found: &FoundPlaces, abi: u32) -> Comma
 }
 
 /// Whether some place can be written and executed.
-fn executes_what_it_writes(found: &FoundPlaces) -> bool {
+pub(super) fn executes_what_it_writes(found: &FoundPlaces) -> bool {
     let executed = |written: &GrantedPlace| {
         let above = |other: &&GrantedPlace| other.access.exec && written.is_below(&other.place.path);
         found.granted.iter().any(|other| above(&other))

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 
 use seccompiler::{apply_filter, sock_filter};
-use sluice::confine::{FilterRequest, MetadataCalls, syscall_filter};
+use sluice::confine::{FilterRequest, MemoryFiles, MetadataCalls, syscall_filter};
 use sluice::rules::{NetAccess, SyscallSet, UnixAccess};
 
 use crate::harness::{Broker, Ended, SHELL, needs, run};
@@ -17,7 +17,13 @@ fn filter(
     unix: &UnixAccess,
     metadata: MetadataCalls,
 ) -> Vec<sock_filter> {
-    let program = syscall_filter(&FilterRequest { syscalls, net, unix, metadata });
+    let program = syscall_filter(&FilterRequest {
+        syscalls,
+        net,
+        unix,
+        metadata,
+        memory_files: MemoryFiles::Executable,
+    });
     let program = program.expect("something is filtered");
     let instructions = program.chunks_exact(8).map(|bytes| sock_filter {
         code: u16::from_ne_bytes([bytes[0], bytes[1]]),

@@ -33,6 +33,9 @@ const FILE_IOCTL_LETTERS: [u32; 4] = [0x6600, 0x7600, 0x5800, 0x9400];
 /// `FS_IOC_GETFLAGS`, `FS_IOC_FSGETXATTR`, `FS_IOC_FIEMAP` and `FS_IOC_GETVERSION`.
 const FILE_IOCTL_QUERIES: [u32; 4] = [0x8008_6601, 0x801c_581f, 0xc020_660b, 0x8008_7601];
 
+/// A file in memory that can never be executed; Linux 6.3.
+const MFD_NOEXEC_SEAL: u32 = 8;
+
 const PRIO_PROCESS: u32 = 0;
 const PRIO_PGRP: u32 = 1;
 const IOPRIO_WHO_PROCESS: u32 = 1;
@@ -88,6 +91,10 @@ pub(super) fn devices_at(refusal: SyscallVerdict) -> SyscallVerdict {
 
 fn device_mode(argument: u8, refusal: SyscallVerdict) -> SyscallVerdict {
     switch_bits(argument, FILE_TYPE, [(vec![CHARACTER_DEVICE, BLOCK_DEVICE], refusal)], Allow)
+}
+
+pub(super) fn executable_memory(refusal: SyscallVerdict) -> SyscallVerdict {
+    switch_bits(1, MFD_NOEXEC_SEAL, [(vec![0], refusal)], Allow)
 }
 
 pub(super) fn terminal_input(refusal: SyscallVerdict) -> SyscallVerdict {

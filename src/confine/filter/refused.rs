@@ -33,6 +33,8 @@ pub enum RefusalCase {
     AnyFilter,
     /// Those that write nowhere and have no view of the files of their own.
     NoMetadata,
+    /// `default` and `strict`, where the command may execute nothing that it writes.
+    NoExec,
 }
 
 impl RefusedSyscalls {
@@ -67,7 +69,7 @@ const fn some(
 
 /// All groups. A call that two groups name is refused by both.
 pub fn refused_syscalls() -> impl Iterator<Item = &'static RefusedSyscalls> {
-    [NAMESPACES, PROCESSES, KERNEL, DEVICES, STRICT, METADATA].into_iter().flatten()
+    [NAMESPACES, PROCESSES, KERNEL, DEVICES, STRICT, METADATA, EXEC].into_iter().flatten()
 }
 
 const NAMESPACES: &[RefusedSyscalls] = &[
@@ -264,5 +266,14 @@ const METADATA: &[RefusedSyscalls] = &[
         RefusalCase::NoMetadata,
     ),
 ];
+
+const EXEC: &[RefusedSyscalls] = &[RefusedSyscalls {
+    calls: calls![SYS_memfd_create],
+    uses: "without MFD_NOEXEC_SEAL",
+    errno: libc::EACCES,
+    reason: "a file in memory lies in no place, so that none of `exec` keeps it from being executed",
+    case: RefusalCase::NoExec,
+    inspect: Some(inspected::executable_memory),
+}];
 
 const NO_METADATA: &str = "changes a file that may not be written, which Landlock does not see";

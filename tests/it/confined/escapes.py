@@ -371,6 +371,7 @@ PROBES = {
     "fast_open": fast_open, "fast_open_message": fast_open_message, "bind": bind, "udp": udp, "exchange": exchange,
     "remount": remount, "uncover": uncover, "reopen": reopen, "read_given": lambda number: os.read(number, 1),
     "chmod_given": lambda number: os.fchmod(number, 0o600), "stat": os.stat,
+    "memory": lambda flags: os.close(call("memfd_create", b"x", flags)),
 }
 
 

@@ -66,6 +66,9 @@ const EXEC: &[Probe] = &[
     ("run", "run", "./prog\nran", "EACCES", "ok"),
     ("run by the loader", "run", "/lib64/ld-linux-x86-64.so.2\n./prog\nran", "EPERM", "ok"),
     ("map as code", "map", "prog", "EPERM", "ok"),
+    ("run memory, by path", "memfd", "path", "EACCES", "ok"),
+    ("run memory, by descriptor", "memfd", "descriptor", "EACCES", "ok"),
+    ("data in memory", "memory", "8", "ok", "ok"),
     ("run the system's", "run", "/bin/echo\nran", "ok", "ok"),
 ];
 

@@ -15,6 +15,7 @@ fn row(group: &RefusedSyscalls) -> String {
         RefusalCase::Strict => "`strict`",
         RefusalCase::AnyFilter => "every filter",
         RefusalCase::NoMetadata => "nothing is written",
+        RefusalCase::NoExec => "nothing written is executed",
     };
     format!("| {names}{uses} | {case} | `{:?}` | {} |", Errno::from_raw(group.errno), group.reason)
 }

@@ -261,3 +261,23 @@ fn metadata_stays_where_nothing_is_written() {
         check(&machine, libc::SYS_ioctl, &[0, 0x5412], want);
     }
 }
+
+#[test]
+fn a_file_in_memory_is_data_where_nothing_written_is_executed() {
+    let (net, unix) = (NetAccess::Any, UnixAccess::Any);
+    for (syscalls, memory_files, want) in [
+        (SyscallSet::Default, MemoryFiles::Data, refused(libc::EACCES)),
+        (SyscallSet::Strict, MemoryFiles::Data, refused(libc::EACCES)),
+        (SyscallSet::Default, MemoryFiles::Executable, ALLOWED),
+        (SyscallSet::Strict, MemoryFiles::Executable, ALLOWED),
+    ] {
+        let metadata = MetadataCalls::Allowed;
+        let request = FilterRequest { syscalls, net: &net, unix: &unix, metadata, memory_files };
+        let machine = FilterMachine::new(&syscall_filter(&request).expect("something is filtered"));
+        // With and without MFD_CLOEXEC and MFD_ALLOW_SEALING, and MFD_NOEXEC_SEAL among them.
+        for flags in [0, 3] {
+            check(&machine, libc::SYS_memfd_create, &[0, flags], want);
+            check(&machine, libc::SYS_memfd_create, &[0, flags | 8], ALLOWED);
+        }
+    }
+}

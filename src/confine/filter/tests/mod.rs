@@ -1,7 +1,7 @@
 //! Filters as the kernel sees them: their programs are run here by an interpreter (`machine.rs`), over all
 //! numbers and many arguments. `oracle.rs` compares them with another compiler's.
 
-use crate::confine::filter::{FilterRequest, MetadataCalls, syscall_filter};
+use crate::confine::filter::{FilterRequest, MemoryFiles, MetadataCalls, syscall_filter};
 use crate::rules::{NetAccess, SyscallSet, UnixAccess};
 
 mod arguments;
@@ -24,7 +24,13 @@ fn refused(errno: i32) -> u32 {
 
 /// The machine for a filter.
 fn machine(syscalls: SyscallSet, net: NetAccess, unix: UnixAccess, metadata: MetadataCalls) -> FilterMachine {
-    let program = syscall_filter(&FilterRequest { syscalls, net: &net, unix: &unix, metadata });
+    let program = syscall_filter(&FilterRequest {
+        syscalls,
+        net: &net,
+        unix: &unix,
+        metadata,
+        memory_files: MemoryFiles::Executable,
+    });
     FilterMachine::new(&program.expect("something is filtered"))
 }
 
@@ -43,7 +49,13 @@ fn all_machines() -> Vec<(String, FilterMachine)> {
             for unix in [UnixAccess::None, UnixAccess::Any] {
                 for metadata in [MetadataCalls::Allowed, MetadataCalls::Refused] {
                     let name = format!("{syscalls:?} {net:?} {unix:?} {metadata:?}");
-                    let program = syscall_filter(&FilterRequest { syscalls, net, unix: &unix, metadata });
+                    let program = syscall_filter(&FilterRequest {
+                        syscalls,
+                        net,
+                        unix: &unix,
+                        metadata,
+                        memory_files: MemoryFiles::Executable,
+                    });
                     machines.extend(program.map(|program| (name, FilterMachine::new(&program))));
                 }
             }

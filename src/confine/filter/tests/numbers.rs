@@ -17,7 +17,13 @@ fn strict() -> FilterMachine {
 #[test]
 fn nothing_is_filtered_where_nothing_is_restricted() {
     let (net, unix) = (NetAccess::Any, UnixAccess::Any);
-    let request = |metadata| FilterRequest { syscalls: SyscallSet::Any, net: &net, unix: &unix, metadata };
+    let request = |metadata| FilterRequest {
+        syscalls: SyscallSet::Any,
+        net: &net,
+        unix: &unix,
+        metadata,
+        memory_files: MemoryFiles::Executable,
+    };
     assert!(syscall_filter(&request(MetadataCalls::Allowed)).is_none());
     assert!(syscall_filter(&request(MetadataCalls::Refused)).is_some());
 }

@@ -160,7 +160,13 @@ fn another_compiler_gives_the_same_verdicts() {
     for syscalls in [SyscallSet::Default, SyscallSet::Strict, SyscallSet::Any] {
         for net in [NetAccess::None, NetAccess::Tcp(vec![443]), NetAccess::Any] {
             for metadata in [MetadataCalls::Allowed, MetadataCalls::Refused] {
-                let request = FilterRequest { syscalls, net: &net, unix: &UnixAccess::None, metadata };
+                let request = FilterRequest {
+                    syscalls,
+                    net: &net,
+                    unix: &UnixAccess::None,
+                    metadata,
+                    memory_files: MemoryFiles::Executable,
+                };
                 compare(&request, &mut state);
             }
         }
