@@ -81,6 +81,23 @@ pub(super) enum Verb {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<OsString>,
     },
+    /// Try what profiles promise, on this kernel: what is held, what is not, and what cannot be told.
+    Selftest {
+        /// The profile; without one, the built-in profiles.
+        profile: Option<String>,
+        /// The name of the rules that have the profile, or their file.
+        #[arg(long, value_name = "NAME|FILE", requires = "profile")]
+        rules: Option<OsString>,
+        /// The directory for the test's own files; the home, if it is left out.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Answer as JSON, one value a line.
+        #[arg(long)]
+        json: bool,
+        /// Make an attempt in this process, on these targets; for the test itself.
+        #[arg(long, hide = true, num_args = 2, value_names = ["ATTEMPT", "TARGETS"])]
+        attempt: Vec<OsString>,
+    },
     /// Show the calls on record.
     Log(LogArgs),
     /// Say whether a manifest is what its broker wrote, and the first line that is not.

@@ -16,6 +16,7 @@ mod mcp;
 mod notices;
 mod output;
 mod rules_argument;
+mod selftest;
 mod serve;
 mod settings;
 mod verify;
@@ -76,6 +77,10 @@ fn run(verb: Verb) -> ExitCode {
         }
         Verb::Match { json, rules, argv } => match_cmd::run(&rules, &argv, form(json)),
         Verb::Explain { json, rules, argv } => explain::run(&rules, &argv, form(json)),
+        Verb::Selftest { profile, rules, dir, json, attempt } => match attempt.as_slice() {
+            [name, targets] => selftest::attempt(&name.to_string_lossy(), targets),
+            _ => selftest::run(profile.as_deref(), rules.as_deref(), dir, form(json)),
+        },
         Verb::Log(args) => log::run(&args),
         Verb::Verify { files, journal, strict, json } => {
             let rigour = if strict { verify::ProofLevel::Strict } else { verify::ProofLevel::Usual };

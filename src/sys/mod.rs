@@ -15,6 +15,7 @@ mod fork;
 pub mod in_child;
 mod io;
 mod kernel_check;
+mod kernel_probe;
 mod locked;
 mod memory;
 mod message;
@@ -56,6 +57,10 @@ pub use io::{
     untaken_bytes, write, write_at,
 };
 pub use kernel_check::{LEAST_KERNEL, MissingSyscall, check_kernel};
+pub use kernel_probe::{
+    KernelProbe, can_gain_privileges, change_flags, control_by, limit_process, multipath_socket,
+    probe_kernel, queue_signal, set_attribute, type_into,
+};
 pub use locked::{Locked, wait_change, wait_change_for};
 pub use memory::{give_back_memory, give_back_stacks, share_heaps};
 pub use message::{

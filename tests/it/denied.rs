@@ -7,7 +7,7 @@ use crate::harness::{Broker, Pid, SHELL, SOON, Setup, is_root, needs, within};
 
 /// Denies the system calls of these numbers with this errno, or with `sharing` a clone with `CLONE_VM` and
 /// `CLONE_PARENT`, which only launchers have; then becomes the program that follows.
-const DENY: &str = "\
+pub(crate) const DENY: &str = "\
 import ctypes, os, struct, sys
 code = lambda what, value, if_equal=0, otherwise=0: struct.pack('HBBI', what, if_equal, otherwise, value)
 rules = code(0x20, 0)

@@ -50,6 +50,7 @@ mod relay;
 mod relayed;
 mod resting;
 mod scope;
+mod selftest;
 mod sink;
 mod sluicify;
 mod small;

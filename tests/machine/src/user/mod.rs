@@ -15,6 +15,7 @@ mod kept;
 mod limits;
 mod reload;
 mod scope;
+mod selftest;
 mod slot;
 mod stop;
 mod units;
