@@ -10,6 +10,9 @@ use super::fault::{RulesFault, SourceSpan};
 use super::values;
 use super::word::QuotedWord;
 
+/// The directory of secrets in the home of the broker's user.
+pub const CREDENTIALS_IN_HOME: &str = ".config/sluice/credentials";
+
 /// A secret of a rule's command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleCredential {

@@ -41,7 +41,8 @@ pub(super) struct LintInput<'a, 'v> {
 
 /// Adds a warning to the report for all that is odd.
 pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &mut FaultReport) {
-    let mut linter = Linter { read, around, report, confinements: ConfinementLint::default() };
+    let has_secrets = read.rules.iter().any(|rule| !rule.settings.credentials.is_empty());
+    let mut linter = Linter { read, around, report, confinements: ConfinementLint::default(), has_secrets };
     let profiles = read.tree.profiles.iter().flat_map(|profile| &profile.attributes);
     read.tree.defaults.iter().chain(profiles).for_each(|attribute| linter.attribute(attribute));
     let mut rules = read.rules.iter().enumerate().peekable();
@@ -70,6 +71,7 @@ struct Linter<'a, 'v> {
     around: &'a dyn LintContext,
     report: &'a mut FaultReport,
     confinements: ConfinementLint,
+    has_secrets: bool,
 }
 
 impl Linter<'_, '_> {
@@ -210,7 +212,8 @@ impl Linter<'_, '_> {
         let confinement = rule.settings.confinement.as_deref();
         if let Some((stated, confinement)) = self.read.confining[place].as_ref().zip(confinement) {
             let home = self.read.vars.home();
-            let of = ConfinedStanza { stanza, rule, stated, confinement, home };
+            let has_secrets = self.has_secrets;
+            let of = ConfinedStanza { stanza, rule, stated, confinement, home, has_secrets };
             self.confinements.rule(of, self.around, self.report);
         }
         let fault = caller_tree(stanza, rule, self.read.callers, self.around);

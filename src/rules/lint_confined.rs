@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::confinement::{ConfinedPath, Confinement, TmpAccess, UnixAccess};
 use super::contradictions::TEMPORARY;
+use super::credential::CREDENTIALS_IN_HOME;
 
 use super::fault::{FaultReport, RulesFault, SourceSpan};
 use super::lint_callers::bare_name;
@@ -12,7 +13,7 @@ use super::lint_context::LintContext;
 use super::parse::Stanza;
 use super::rule::Rule;
 use super::stanza::canonical;
-use super::stated_confinement::{PlaceList, StatedConfinement};
+use super::stated_confinement::{PlaceList, PlacedPath, StatedConfinement};
 
 /// The findings about confinements so far, so that each is reported once: a profile may be that of many
 /// rules.
@@ -32,6 +33,8 @@ pub(super) struct ConfinedStanza<'a> {
     pub(super) confinement: &'a Confinement,
     /// The home of the broker's user.
     pub(super) home: Option<&'a Path>,
+    /// Whether a rule of these names a secret.
+    pub(super) has_secrets: bool,
 }
 
 impl ConfinedStanza<'_> {
@@ -54,7 +57,8 @@ impl ConfinementLint {
         if self.seen.insert(key) {
             self.places(of, around, report);
         }
-        let faults = home(of).into_iter().chain(privileges(of, around)).chain(slots(of));
+        let faults =
+            home(of).or_else(|| secrets(of)).into_iter().chain(privileges(of, around)).chain(slots(of));
         faults.for_each(|fault| report.add(fault));
     }
 
@@ -94,6 +98,23 @@ fn home(of: ConfinedStanza<'_>) -> Option<RulesFault> {
     Some(RulesFault::new(span, message).help(
         "name a directory in the home: start files of shells and keys are in it, and whoever writes them runs later without a confinement",
     ))
+}
+
+/// The warning for a rule whose command reads the directory of secrets, those of other rules among them.
+fn secrets(of: ConfinedStanza<'_>) -> Option<RulesFault> {
+    let secrets = of.home.filter(|_| of.has_secrets)?.join(CREDENTIALS_IN_HOME);
+    if of.confinement.hide.iter().any(|hidden| secrets.starts_with(&hidden.path)) {
+        return None;
+    }
+    let reads = |placed: &PlacedPath| {
+        let path = &placed.place.path;
+        let is_read = [PlaceList::Read, PlaceList::Write, PlaceList::Exec].contains(&placed.list);
+        is_read && (secrets.starts_with(path) || path.starts_with(&secrets))
+    };
+    let placed = of.stated.placed(&of.rule.settings.cwd).into_iter().find(reads)?;
+    let span = placed.stated.span.unwrap_or_else(|| of.span());
+    let message = format!("{} is read, with the secrets of other rules in it", placed.place.path.display());
+    Some(RulesFault::new(span, message).help(format!("add `hide = -{}`", secrets.display())))
 }
 
 /// The warning for a program that gains rights, which no confined one does.

@@ -55,7 +55,7 @@ mod word;
 pub use confinement::{
     ConfinedPath, Confinement, NetAccess, OnMissing, ProcessLimit, SyscallSet, TmpAccess, UnixAccess,
 };
-pub use credential::{CredentialForm, RuleCredential};
+pub use credential::{CREDENTIALS_IN_HOME, CredentialForm, RuleCredential};
 pub use diagnostic::Diagnostic;
 pub use fault::Severity;
 pub use files::RulesSource;

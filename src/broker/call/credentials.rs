@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 
 use crate::limits::{CREDENTIAL_VALUE_BYTES_MAX, FIRST_HANDED_FD, RULE_CREDENTIALS_BYTES_MAX};
 use crate::refusal::Refusal;
-use crate::rules::{CredentialForm, RuleCredential};
+use crate::rules::{CREDENTIALS_IN_HOME, CredentialForm, RuleCredential};
 use crate::spawn::{Environment, LaunchSecrets, SecretBytes};
 use crate::trust::secret_file;
 
@@ -29,7 +29,7 @@ impl CredentialPlace {
         if let Some(directory) = managers.filter(|directory| !directory.is_empty()) {
             return Some(Self { directory: directory.into(), closed: Mode::S_IRWXO });
         }
-        let directory = Path::new(home?).join(".config/sluice/credentials");
+        let directory = Path::new(home?).join(CREDENTIALS_IN_HOME);
         Some(Self { directory, closed: Mode::S_IRWXG | Mode::S_IRWXO })
     }
 }

@@ -72,6 +72,18 @@ fn a_directory_that_callers_write_is_there() {
 }
 
 #[test]
+fn the_secrets_of_other_rules_are_read() {
+    let secret = "x\n  credential = a as A\n\n";
+    let rule = format!("{secret}y\n  confine = system\n  read = /a BAD\n");
+    let said =
+        &["is read, with the secrets of other rules in it", "`hide = -/home/u/.config/sluice/credentials`"];
+    check_both((&rule, "$HOME", "$HOME/work"), "6:13", said);
+    check_both((&rule, "$HOME/.config/sluice", "$HOME/.config/git"), "6:13", said);
+    check_both((&rule, "$HOME", "$HOME\n  hide = -$HOME/.config/sluice/credentials"), "6:13", said);
+    check_good(&rule.replace(secret, "").replace("BAD", "$HOME"));
+}
+
+#[test]
 fn the_home_is_written() {
     let rule = "x\n  cwd = BAD\n  confine = workspace\n";
     check_both((rule, "$HOME", "$HOME/work"), "2:9", &["/home/u is written, with all of the home in it"]);
