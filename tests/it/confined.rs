@@ -5,13 +5,16 @@
 mod afterwards;
 mod attack;
 mod builds;
+#[cfg(target_arch = "x86_64")]
 mod escapes;
 mod git;
 mod innocent;
 mod leaks;
 mod outside;
+#[cfg(target_arch = "x86_64")]
 mod own;
 mod policy;
+#[cfg(target_arch = "x86_64")]
 mod probed;
 mod site;
 mod trees;

@@ -172,7 +172,7 @@ def signal_by_owner(pid):
     """A signal of the kernel's, to whom a descriptor says that it belongs."""
     near, far = socket.socketpair()
     fcntl.fcntl(near, fcntl.F_SETOWN, pid)
-    fcntl.fcntl(near, fcntl.F_SETSIG, signal.SIGURG)
+    fcntl.fcntl(near, fcntl.F_SETSIG, signal.SIGTERM)
     fcntl.fcntl(near, fcntl.F_SETFL, os.O_ASYNC)
     far.send(b"x")
 
@@ -370,7 +370,7 @@ PROBES = {
     "connect_seqpacket": connect_seqpacket, "abstract": abstract, "own_socket": own_socket, "tcp": tcp, "tcp_six": tcp_six,
     "fast_open": fast_open, "fast_open_message": fast_open_message, "bind": bind, "udp": udp, "exchange": exchange,
     "remount": remount, "uncover": uncover, "reopen": reopen, "read_given": lambda number: os.read(number, 1),
-    "chmod_given": lambda number: os.fchmod(number, 0o600), "stat": os.stat,
+    "chmod_given": lambda number: os.fchmod(number, 0o600), "stat": os.stat, "readlink": os.readlink,
     "memory": lambda flags: os.close(call("memfd_create", b"x", flags)),
 }
 

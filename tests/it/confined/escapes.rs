@@ -6,7 +6,7 @@ use std::fs;
 use nix::pty::openpty;
 
 use super::probed::{Probe, Probed};
-use crate::harness::Status;
+use crate::harness::{SOON, Status, within};
 
 /// Rules that run the probes, by profile.
 const RULES: &str = "
@@ -57,6 +57,8 @@ const FILES: &[Probe] = &[
     ("unlink", "unlink", "$HOME/times", "EROFS", "ok"),
     ("make a device", "device", "$TREE/device", "EPERM", "EPERM"),
     ("make a FIFO in the tree", "mkfifo", "$TREE/fifo", "ok", "EEXIST"),
+    ("make a terminal", "reopen", "/dev/ptmx", "EACCES", "ok"),
+    ("write another's settings", "reopen", "/proc/$VICTIM/oom_score_adj", "EROFS", "ok"),
     ("write in the tree", "write", "own-too", "ok", "ok"),
     ("write in /tmp", "write", "/tmp/sluice-it-probe-$VICTIM", "ok", "ok"),
 ];
@@ -151,6 +153,35 @@ fn processes_and_the_kernel_are_out_of_reach() {
     if let Some(probed) = Probed::new(RULES) {
         probed.hold("workspace", KERNEL, || None);
     }
+}
+
+/// What a confinement leaves, as REFERENCE.md says.
+const REMAINS: &[Probe] = &[
+    ("ask for a file outside", "stat", "$HOME/.ssh/id", "ok", "ok"),
+    ("watch a directory outside", "watch", "$HOME/.ssh", "ok", "ok"),
+    ("read another's command line", "read", "/proc/$VICTIM/cmdline", "ok", "ok"),
+    ("but not its environment", "read", "/proc/$VICTIM/environ", "EACCES", "ok"),
+    ("nor its files", "readlink", "/proc/$VICTIM/fd/0", "EACCES", "ok"),
+];
+
+#[test]
+fn what_remains_is_what_the_reference_says() {
+    if let Some(probed) = Probed::new(RULES) {
+        probed.hold("workspace", REMAINS, || None);
+    }
+}
+
+/// The kernel sends the signal, to the process that the descriptor belongs to.
+const OWNER: &[Probe] = &[("signal by a descriptor's owner", "signal_by_owner", "$VICTIM", "ok", "ok")];
+
+#[test]
+fn a_descriptors_owner_outside_is_not_signalled() {
+    let Some(probed) = Probed::new(RULES) else { return };
+    let victim = probed.outside.victim();
+    probed.tried("workspace", OWNER, None);
+    assert!(victim.runs());
+    probed.tried("free", OWNER, None);
+    within(SOON, "unconfined, the signal comes", || (!victim.runs()).then_some(()));
 }
 
 #[test]

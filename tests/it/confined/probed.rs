@@ -19,7 +19,7 @@ pub(super) type Probe = (&'static str, &'static str, &'static str, &'static str,
 pub(super) struct Probed {
     // The broker ends before its socket's directory does.
     pub(super) broker: Broker,
-    outside: Outside,
+    pub(super) outside: Outside,
     pub(super) site: Site,
     agent: Child,
     ids: [String; 2],
@@ -75,7 +75,7 @@ impl Probed {
     }
 
     /// What comes of the probes under the rule of this name.
-    fn tried(
+    pub(super) fn tried(
         &self,
         rule: &str,
         probes: &[Probe],
