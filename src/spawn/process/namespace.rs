@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
@@ -18,6 +17,7 @@ use nix::unistd::{Pid, getegid, geteuid, getppid};
 
 use crate::confine::ViewSupport;
 use crate::limits::{NURSERY_WAIT, SEND_WAIT};
+use crate::sys::mounts::{self, MountFlags};
 use crate::sys::{self, in_child};
 
 use super::answer::ProcessAnswer;
@@ -53,12 +53,18 @@ pub(super) fn live(setup: NamespaceSetup) -> u8 {
     sys::send_patiently(stream.as_fd(), &errno.to_le_bytes(), &descriptors, give_up).map_or(1, |_| 0)
 }
 
-/// Gives this process a mount namespace, and mounts something in it. Errors: `EPERM`, `EACCES`; a kernel that
-/// lets an ordinary user have a namespace may still deny the mount.
-fn try_mounts() -> io::Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    Ok(mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)?)
+/// Gives this process a mount namespace, and changes it by the calls of a launcher: a kernel that lets an
+/// ordinary user have a namespace may still deny the mounts, and a container's filter some of the calls.
+/// Errors: `EPERM`, `EACCES`, `ENOSYS`.
+fn try_mounts() -> nix::Result<()> {
+    mounts::own_mounts()?;
+    let place = mounts::open_unlinked(c"/tmp")?;
+    let tree = mounts::copy_tree(place.as_fd())?;
+    mounts::change_tree(tree.as_fd(), MountFlags::DATA)?;
+    mounts::place_tree(tree.as_fd(), place.as_fd())?;
+    let temporary = mounts::new_tmpfs(&[(c"mode", c"1777")], 0)?;
+    mounts::place_tree(temporary.as_fd(), mounts::open_unlinked(c"/tmp")?.as_fd())?;
+    mounts::make_all_read_only()
 }
 
 /// A new user namespace in which this user has the same number as outside.

@@ -12,6 +12,7 @@ mod failure;
 mod handover;
 mod journal;
 mod kept;
+mod kernels;
 mod limits;
 mod reload;
 mod scope;
