@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::Serialize;
 
 use crate::limits::RULESET_CALLS_MAX;
-use crate::rules::{Confinement, OnMissing, ProcessLimit};
+use crate::rules::{Confinement, OnMissing, ProcessLimit, UnixAccess};
 
 use super::access::{FoundPlaces, PlaceAccess};
 use super::filter::{FilterRequest, MemoryFiles, MetadataCalls, syscall_filter};
@@ -27,6 +27,8 @@ pub struct CommandRestrictions {
     pub view: Vec<CString>,
     /// Whether it gets a mount namespace.
     pub has_view: bool,
+    /// Whether its stdin, stdout and stderr may be no unix sockets that reach others by a path.
+    pub refuses_sockets: bool,
     /// The directory for temporary files that is its own.
     pub temporary: Option<CString>,
     /// What it may do there, as `landlock_add_rule(2)` takes it.
@@ -124,6 +126,7 @@ impl PreparedConfinement {
         let restrictions = CommandRestrictions {
             view: steps,
             has_view,
+            refuses_sockets: wanted.unix != UnixAccess::Any,
             temporary_rights: temporary
                 .as_ref()
                 .map_or(0, |_| rights_of_temporaries(&wanted, is_executable, abi)),

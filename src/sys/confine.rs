@@ -106,6 +106,36 @@ pub fn forgo_capabilities() -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_capset, arguments) }.map(drop)
 }
 
+/// Whether a descriptor, by its number, is a unix socket that still can be connected to a path, or can send to
+/// one whatever it is connected to. `getsockopt(2)`, `getpeername(2)`. A number without a descriptor is none.
+#[allow(unsafe_code, reason = "nix's getsockopt sets errno")]
+pub fn can_reach_paths(number: u32) -> nix::Result<bool> {
+    let option = |name: libc::c_int| {
+        let (mut value, mut length) = (0_i32, size_of::<i32>());
+        let place = [&raw mut value as usize, &raw mut length as usize];
+        let [level, name] = [libc::SOL_SOCKET, name].map(|number| number.cast_unsigned() as usize);
+        let arguments = [number as usize, level, name, place[0], place[1]];
+        // SAFETY: the kernel writes at most four bytes of the value, and its length; both outlive the call.
+        unsafe { syscall::call(libc::SYS_getsockopt, arguments) }.map(|_| value)
+    };
+    match option(libc::SO_DOMAIN) {
+        Ok(libc::AF_UNIX) => {}
+        Ok(_) | Err(Errno::ENOTSOCK | Errno::EBADF) => return Ok(false),
+        Err(errno) => return Err(errno),
+    }
+    if option(libc::SO_TYPE)? == libc::SOCK_DGRAM {
+        return Ok(true);
+    }
+    let (mut address, mut length) = ([0_u8; 128], 128_u32);
+    let arguments = [number as usize, address.as_mut_ptr().expose_provenance(), &raw mut length as usize];
+    // SAFETY: the kernel writes at most as many bytes as the length says, and the length.
+    match unsafe { syscall::call(libc::SYS_getpeername, arguments) } {
+        Ok(_) => Ok(false),
+        Err(Errno::ENOTCONN | Errno::EINVAL) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// The version of Landlock that the kernel has. `landlock_create_ruleset(2)`. Errors: `ENOSYS`, `EOPNOTSUPP`
 /// (it is switched off).
 #[allow(unsafe_code, reason = "the crate `landlock` keeps the version to itself")]

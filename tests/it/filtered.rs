@@ -3,12 +3,14 @@
 //! with it is tested in `confined`.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use seccompiler::{apply_filter, sock_filter};
 use sluice::confine::{FilterRequest, MemoryFiles, MetadataCalls, syscall_filter};
 use sluice::rules::{NetAccess, SyscallSet, UnixAccess};
 
-use crate::harness::{Broker, Ended, SHELL, needs, run};
+use crate::harness::{Broker, Ended, SHELL, Status, needs, run};
 
 /// The instructions of a filter.
 fn filter(
@@ -265,4 +267,45 @@ fn a_confined_call_that_writes_nothing_changes_no_metadata() {
     check(broker(""), "changed\n");
     check(broker("  confine = system\n  read = @DIR@\n"), "denied\n");
     check(broker("  net = none\n"), "changed\n");
+}
+
+/// A python program that uses its stdin, a unix socket, to reach a path.
+const BY_STDIN: &str =
+    "import socket, sys; s = socket.socket(fileno=0); s.connect(sys.argv[1]); s.send(b'x')";
+
+#[test]
+fn a_unix_socket_that_a_caller_hands_over_reaches_no_path() {
+    if !needs("python3", "python3") {
+        return;
+    }
+    let rule = "/usr/bin/python3 -c #script #path\n  allow_any = script, path\n";
+    let call = |keys: &str, socket: OwnedFd| {
+        let broker =
+            Broker::new(&format!("{rule}{keys}")).arranged(|dir| drop(dir.mkdir("out", 0o700))).start();
+        let path = broker.dir().join("out/sock");
+        let receiver = UnixDatagram::bind(&path).expect("a socket");
+        let path = path.to_str().expect("plain");
+        let words = ["/usr/bin/python3", "-c", BY_STDIN, path];
+        let answer = broker.request(&words).given(0, socket).begin().wait();
+        receiver.set_nonblocking(true).expect("a socket");
+        let came = receiver.recv(&mut [0; 8]).is_ok();
+        if came {
+            answer.exited(0);
+        } else {
+            answer.refused(Status::SPAWN).audited(["start", "exit step=stdio errno=EPROTOTYPE"]);
+        }
+        came
+    };
+    let datagram = || OwnedFd::from(UnixDatagram::unbound().expect("a socket"));
+    let connected = || OwnedFd::from(UnixDatagram::pair().expect("a pair").0);
+    assert!(call("", datagram()));
+    assert!(call("  net = none\n", connected()));
+    for keys in ["  confine = system\n", "  unix = none\n", "  confine = workspace\n  cwd = @DIR@/out\n"] {
+        assert!(!call(keys, datagram()), "{keys}");
+        assert!(!call(keys, connected()), "{keys}");
+    }
+    let (own, other) = UnixStream::pair().expect("a pair");
+    let broker = Broker::new("/bin/cat\n  confine = system\n").start();
+    drop(other);
+    broker.request(&["/bin/cat"]).given(0, own).begin().wait().exited(0);
 }

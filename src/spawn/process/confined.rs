@@ -172,6 +172,14 @@ fn may_be_absent(result: nix::Result<()>) -> nix::Result<()> {
 /// Takes from this process, for good, what its command must not have. Afterwards it only becomes the command.
 pub(super) fn restrict(of: &ReceivedRestrictions<'_>, fds: &RestrictionFds) -> Result<(), LaunchFailure> {
     let at = |step| move |errno| LaunchFailure { step, errno };
+    if of.bits & RestrictionBits::NO_SOCKETS != 0 {
+        for number in 0..3 {
+            let reaches = confine::can_reach_paths(number).map_err(at(LaunchStep::Stdio))?;
+            if reaches {
+                return Err(LaunchFailure { step: LaunchStep::Stdio, errno: Errno::EPROTOTYPE });
+            }
+        }
+    }
     for (resource, most) in of.limits() {
         confine::limit(resource, most).map_err(at(LaunchStep::Limits))?;
     }

@@ -106,6 +106,8 @@ impl RestrictionBits {
     pub(super) const USER_NAMESPACE: u32 = 4;
     /// It has a view of its own.
     pub(super) const VIEW: u32 = 8;
+    /// Its stdin, stdout and stderr may be no unix sockets that reach others by a path.
+    pub(super) const NO_SOCKETS: u32 = 16;
 }
 
 /// The descriptors that go with a plan, in order.
@@ -124,14 +126,15 @@ fn put_confinement(bytes: &mut Vec<u8>, confinement: &PreparedConfinement, landl
     let bits = RestrictionBits::CONFINED
         | bit(confinement.ruleset().is_some(), RestrictionBits::RULESET)
         | bit(confinement.user_namespace().is_some(), RestrictionBits::USER_NAMESPACE)
-        | bit(restrictions.has_view, RestrictionBits::VIEW);
+        | bit(restrictions.has_view, RestrictionBits::VIEW)
+        | bit(restrictions.refuses_sockets, RestrictionBits::NO_SOCKETS);
     put_number(bytes, bits);
     put_number(bytes, landlock_flags);
     put_restrictions(bytes, restrictions);
 }
 
 fn put_restrictions(bytes: &mut Vec<u8>, restrictions: &CommandRestrictions) {
-    let CommandRestrictions { view, has_view: _, temporary, temporary_rights, filter, limits } = restrictions;
+    let CommandRestrictions { view, temporary, temporary_rights, filter, limits, .. } = restrictions;
     bytes.extend_from_slice(&temporary_rights.to_le_bytes());
     put_text(bytes, temporary.as_deref().unwrap_or_default().to_bytes());
     put_number(bytes, length(view.len()));
