@@ -95,7 +95,7 @@ pub(super) enum Verb {
         #[arg(long)]
         json: bool,
         /// Make an attempt in this process, on these targets; for the test itself.
-        #[arg(long, hide = true, num_args = 2, value_names = ["ATTEMPT", "TARGETS"])]
+        #[arg(long, hide = true, alias = "control", num_args = 2, value_names = ["ATTEMPT", "TARGETS"])]
         attempt: Vec<OsString>,
     },
     /// Show the calls on record.

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 use nix::errno::Errno;
 use serde::Serialize;
@@ -30,7 +30,7 @@ mod targets;
 use attempts::{NO_ATTEMPT, attempts};
 use escape_attempt::EscapeAttempt;
 use named_profile::confinement_of;
-use private_broker::{ATTEMPT_WORDS, PrivateBroker};
+use private_broker::PrivateBroker;
 use promise::ConfinedPart;
 use targets::{EscapeTargets, TargetFixture};
 
@@ -236,7 +236,7 @@ impl SelfTest {
         attempt: &'static EscapeAttempt,
         broker: &PrivateBroker,
     ) -> io::Result<AttemptLine<'a>> {
-        let control = self.control(attempt.name)?;
+        let control = self.control(attempt.name, broker)?;
         self.fixture.put_back()?;
         let confined = broker.attempt([attempt.name, &self.told]);
         let confined =
@@ -254,16 +254,13 @@ impl SelfTest {
     }
 
     /// How an attempt ends without a confinement, found out once.
-    fn control(&mut self, name: &'static str) -> io::Result<AttemptEnd> {
+    fn control(&mut self, name: &'static str, broker: &PrivateBroker) -> io::Result<AttemptEnd> {
         if let Some(known) = self.controls.get(name) {
             return Ok(*known);
         }
         self.fixture.put_back()?;
-        let mut command = Command::new("/proc/self/exe");
-        command.args(ATTEMPT_WORDS).args([name, &self.told]).current_dir(&self.fixture.targets.workspace);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
-        let end = AttemptEnd::of_code(code.unwrap_or(u8::MAX));
+        let code = broker.control([name, &self.told]);
+        let end = AttemptEnd::of_code(code.map_err(|failure| io::Error::other(failure_text(&failure)))?);
         self.controls.insert(name, end);
         Ok(end)
     }

@@ -106,8 +106,9 @@ pub fn forgo_capabilities() -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_capset, arguments) }.map(drop)
 }
 
-/// Whether a descriptor, by its number, is a unix socket that still can be connected to a path, or can send to
-/// one whatever it is connected to. `getsockopt(2)`, `getpeername(2)`. A number without a descriptor is none.
+/// Whether a descriptor, by its number, is a unix socket that still can be connected to a path, or can send
+/// to one whatever it is connected to. `getsockopt(2)`, `getpeername(2)`. A number without a descriptor is
+/// none.
 #[allow(unsafe_code, reason = "nix's getsockopt sets errno")]
 pub fn can_reach_paths(number: u32) -> nix::Result<bool> {
     let option = |name: libc::c_int| {

@@ -1,5 +1,5 @@
-//! A broker of the test's own, with one rule: that this program makes attempts, confined as the profile says.
-//! So an attempt is a call like any other.
+//! A broker of the test's own, with two rules: this program makes attempts, confined as the profile says, and
+//! not. So an attempt is a call like any other.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,8 +17,9 @@ use crate::rules::{
 };
 use crate::text::quoted;
 
-/// The words of an attempt's command line, before the values.
-pub(super) const ATTEMPT_WORDS: [&str; 2] = ["selftest", "--attempt"];
+/// The words of an attempt's command line before the values, confined and not.
+const CONFINED: [&str; 2] = ["selftest", "--attempt"];
+const UNCONFINED: [&str; 2] = ["selftest", "--control"];
 
 /// What a broker says on stderr once it serves.
 const READY: &str = "sluice: ready";
@@ -69,8 +70,17 @@ impl PrivateBroker {
 
     /// Has the broker make an attempt, confined. Its exit code.
     pub(super) fn attempt(&self, values: [&str; 2]) -> Result<u8, CallFailure> {
-        let words = [self.program.as_os_str()].into_iter().map(OsString::from);
-        let words = words.chain(ATTEMPT_WORDS.into_iter().chain(values).map(OsString::from));
+        self.call(CONFINED, values)
+    }
+
+    /// Has the broker make an attempt that nothing confines.
+    pub(super) fn control(&self, values: [&str; 2]) -> Result<u8, CallFailure> {
+        self.call(UNCONFINED, values)
+    }
+
+    fn call(&self, words: [&str; 2], values: [&str; 2]) -> Result<u8, CallFailure> {
+        let first = [self.program.as_os_str()].into_iter().map(OsString::from);
+        let words = first.chain(words.into_iter().chain(values).map(OsString::from));
         call(&self.socket, &words.collect::<Vec<_>>(), &mut || {})
     }
 
@@ -98,14 +108,12 @@ fn rules_text(program: &Path, manifest: &Path, workspace: &Path, by: &Confinemen
     if let Some(places) = &mut exec {
         places.push(ConfinedPath { path: program.to_owned(), optional: false });
     }
-    let mut text = format!(
-        "defaults:\n  logfile = {}\n  journal = off\n  timeout = 10s\n\n{} {} #attempt #targets\n  \
-         allow_any = attempt, targets\n  cwd = {}\n",
-        path(manifest),
-        path(program),
-        ATTEMPT_WORDS.join(" "),
-        path(workspace),
-    );
+    let mut text = format!("defaults:\n  logfile = {}\n  journal = off\n  timeout = 10s\n\n", path(manifest));
+    for words in [UNCONFINED, CONFINED] {
+        let rule = format!("{} {} #attempt #targets", path(program), words.join(" "));
+        let cwd = path(workspace);
+        text.push_str(&format!("{rule}\n  allow_any = attempt, targets\n  cwd = {cwd}\n"));
+    }
     let mut key = |name: &str, value: &str| text.push_str(&format!("  {name} = {value}\n"));
     for (name, list) in [("read", &by.read), ("write", &by.write), ("exec", &exec)] {
         if let Some(places) = list {
@@ -188,7 +196,7 @@ mod tests {
         let text = rules_text(Path::new("/bin/true"), &directory.join("manifest.jsonl"), directory, by);
         let inspected = inspect(&directory.join("x.rules"), Some(Ok(text)), &Environment::current());
         let policy = inspected.policy.expect("rules that load");
-        let words = ["/bin/true"].into_iter().chain(ATTEMPT_WORDS).chain(["name", "{}"]);
+        let words = ["/bin/true"].into_iter().chain(CONFINED).chain(["name", "{}"]);
         let words: Vec<_> = words.filter_map(ClaimedWord::new).collect();
         let matched = policy.decide(&words, &Disk).expect("the rule");
         matched.rule.settings.confinement.as_deref().cloned().expect("a confinement")

@@ -34,7 +34,7 @@ pub(super) struct EscapeTargets {
     pub(super) abstract_name: String,
     /// Sockets of the service manager, the bus and the journal.
     pub(super) manager: Vec<PathBuf>,
-    /// The cgroup of the process that looks on.
+    /// A cgroup of the user's that is not the command's.
     pub(super) cgroup: PathBuf,
 }
 
@@ -66,7 +66,7 @@ impl TargetFixture {
             udp_port: udp.local_addr()?.port(),
             abstract_name,
             manager: manager_sockets(),
-            cgroup: own_cgroup()?,
+            cgroup: managers_cgroup().map_or_else(own_cgroup, Ok)?,
             workspace,
             outside: outside.clone(),
         };
@@ -149,6 +149,13 @@ fn manager_sockets() -> Vec<PathBuf> {
     let own = ["bus", "systemd/private", "systemd/notify"].map(|name| runtime.join(name));
     let machine = ["/run/systemd/private", "/run/dbus/system_bus_socket", "/run/systemd/journal/stdout"];
     own.into_iter().chain(machine.map(PathBuf::from)).filter(|path| path.exists()).collect()
+}
+
+/// The directory of the cgroup of the user's manager, if there is one.
+fn managers_cgroup() -> Option<PathBuf> {
+    let user = nix::unistd::getuid();
+    let path = format!("/sys/fs/cgroup/user.slice/user-{user}.slice/user@{user}.service/init.scope");
+    Some(PathBuf::from(path)).filter(|path| path.exists())
 }
 
 /// The directory of this process's cgroup.
