@@ -116,8 +116,10 @@ pub const RULE_CREDENTIALS_BYTES_MAX: usize = 1 << 20;
 pub const CREDENTIAL_VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Different denied accesses that the record of a call's end names.
 pub const DENIALS_SHOWN_MAX: usize = 16;
-/// Most bytes of the text of one of them.
-pub const DENIAL_BYTES_MAX: usize = 512;
+/// Most bytes of the text of one of them, and most that all take in the record: less than its room on disk.
+pub const DENIAL_BYTES_MAX: usize = 256;
+/// See [`DENIAL_BYTES_MAX`].
+pub const DENIALS_BYTES_MAX: usize = 1024;
 /// Most bytes of a record of the kernel's audit log; longer ones are cut.
 pub const AUDIT_RECORD_BYTES_MAX: usize = 9000;
 /// Calls whose denials are kept until their records ask for them.
@@ -187,8 +189,7 @@ pub const KILL_GRACE: Duration = Duration::from_secs(5);
 pub const STOP_CALLS_MAX: Duration = Duration::from_secs(10);
 /// How long after that the broker waits for processes that calls left running, at least.
 pub const STOP_KEPT_MIN: Duration = Duration::from_secs(1);
-/// How long a broker that stops still accepts connections that wait in its own socket's backlog because
-/// there was no room for them before.
+/// How long a broker that stops still accepts connections that wait in its own socket's backlog.
 pub const STOP_CALLERS_MAX: Duration = Duration::from_secs(1);
 /// How long a nursery that was killed may take to be gone before it is left.
 pub const NURSERY_END_MAX: Duration = Duration::from_secs(1);
@@ -367,8 +368,7 @@ pub const REQUEST_REST_MIN: Duration = Duration::from_millis(20);
 pub const REQUEST_REST_MAX: Duration = Duration::from_secs(1);
 /// Such tries before the request is refused; it is taken out as soon as there is an adapter.
 pub const REQUEST_TRIES_MAX: u32 = 16;
-/// How long an adapter that was killed while it took a request may take to be gone, before the connection
-/// with the request is given up.
+/// How long an adapter that was killed while it took a request may take to be gone; then its line is closed.
 pub const ADAPTER_KILL_GRACE: Duration = Duration::from_secs(1);
 /// How long an adapter may take after a call to close the caller's pipes, before it is killed.
 pub const ADAPTER_PATIENCE: Duration = Duration::from_secs(5);

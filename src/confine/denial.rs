@@ -17,7 +17,8 @@ pub enum LandlockEvent {
     /// show and of one line.
     Denied(u64, String),
     /// The domain is that of the process with this number, as the first process of the machine counts, and of
-    /// all that it made since.
+    /// all that it made since; a program called `sluice` restricted it. Domains that a command makes for
+    /// itself are none of the broker's.
     Entered(u64, i32),
     /// No process is in the domain any more; it was denied so many accesses.
     Ended(u64, u64),
@@ -30,7 +31,11 @@ impl LandlockEvent {
         let domain = u64::from_str_radix(domain, 16).ok()?;
         match (kind, field(rest, "status=")) {
             (ACCESS, _) => Some(Self::Denied(domain, access(rest)?)),
-            (DOMAIN, Some("allocated")) => Some(Self::Entered(domain, field(rest, " pid=")?.parse().ok()?)),
+            (DOMAIN, Some("allocated")) => {
+                let program = decoded(field(rest, " exe=")?);
+                let is_ours = program.rsplit('/').next()?.starts_with("sluice");
+                Some(Self::Entered(domain, field(rest, " pid=")?.parse().ok()?)).filter(|_| is_ours)
+            }
             (DOMAIN, Some("deallocated")) => {
                 Some(Self::Ended(domain, field(rest, " denials=")?.parse().ok()?))
             }
@@ -123,6 +128,7 @@ mod tests {
     fn a_domain_is_told_by_its_process() {
         let begun = r#"audit(1.1:9): domain=1c88a0b0b status=allocated mode=enforcing pid=18480 uid=0 exe="/usr/bin/sluice" comm="sluice""#;
         check(DOMAIN, begun, Some(LandlockEvent::Entered(DOMAIN_ID, 18480)));
+        check(DOMAIN, &begun.replace("/usr/bin/sluice", "/home/you/sluice/app"), None);
         let ended = "audit(1.1:9): domain=1c88a0b0b status=deallocated denials=20";
         check(DOMAIN, ended, Some(LandlockEvent::Ended(DOMAIN_ID, 20)));
     }

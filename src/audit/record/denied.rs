@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::limits::{DENIAL_BYTES_MAX, DENIALS_SHOWN_MAX};
+use crate::limits::{DENIAL_BYTES_MAX, DENIALS_BYTES_MAX, DENIALS_SHOWN_MAX};
 
 /// Accesses that were denied. There may be others, of which the kernel said nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,6 +19,9 @@ pub struct DeniedAccesses {
     /// Those that are in `texts`, however often each was denied.
     #[serde(skip)]
     told: u64,
+    /// The bytes that `texts` take in a record.
+    #[serde(skip)]
+    bytes: usize,
 }
 
 impl DeniedAccesses {
@@ -27,11 +30,12 @@ impl DeniedAccesses {
         self.counted += 1;
         let end = (0..=DENIAL_BYTES_MAX.min(access.len())).rev().find(|end| access.is_char_boundary(*end));
         access.truncate(end.unwrap_or_default());
-        let is_known = self.texts.contains(&access);
-        if !is_known && self.texts.len() < DENIALS_SHOWN_MAX {
-            self.texts.push(access);
+        let bytes = recorded_bytes(&access);
+        if self.texts.contains(&access) {
             self.told += 1;
-        } else if is_known {
+        } else if self.texts.len() < DENIALS_SHOWN_MAX && self.bytes + bytes <= DENIALS_BYTES_MAX {
+            self.texts.push(access);
+            self.bytes += bytes;
             self.told += 1;
         }
         self.more = self.counted - self.told;
@@ -47,6 +51,16 @@ impl DeniedAccesses {
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
+}
+
+/// The bytes of a text in a record, with its quotes and a comma: printable ASCII, all else as `\uXXXX`.
+fn recorded_bytes(text: &str) -> usize {
+    let bytes = |ch: char| match ch {
+        '"' | '\\' => 2,
+        ' '..='~' => 1,
+        _ => 6 * ch.len_utf16(),
+    };
+    text.chars().map(bytes).sum::<usize>() + 3
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -77,5 +91,16 @@ mod tests {
         let mut denied = DeniedAccesses::default();
         denied.add("ä".repeat(DENIAL_BYTES_MAX));
         assert!(denied.texts()[0].len() <= DENIAL_BYTES_MAX && denied.texts()[0].ends_with('ä'));
+    }
+
+    #[test]
+    fn all_of_them_fit_into_the_room_that_is_kept_for_an_end() {
+        for odd in ["\u{1f600}", "ä", "\"", "\\", "x"] {
+            let mut denied = DeniedAccesses::default();
+            (0..DENIALS_SHOWN_MAX).for_each(|at| denied.add(odd.repeat(DENIAL_BYTES_MAX - at)));
+            assert!(!denied.texts().is_empty());
+            let written = crate::audit::to_ascii(&serde_json::json!(denied.texts()));
+            assert!(written.len() <= DENIALS_BYTES_MAX + 2, "{} bytes of {odd:?}", written.len());
+        }
     }
 }
