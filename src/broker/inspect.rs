@@ -9,9 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
-use crate::confine::EnforcedParts;
+use crate::confine::{EnforcedParts, PlaceError, PrepareError, PreparedConfinement};
 use crate::limits::INTERPRETER_BYTES_MAX;
 use crate::refusal::Refusal;
 use crate::rules::{
@@ -20,9 +21,10 @@ use crate::rules::{
 use crate::spawn::{Environment, resolve};
 use crate::trust::{TrustedName, trusted_directory, trusted_rules};
 
+use super::confiner::refused;
 use super::disk::{check_policy, text_of, vars_of};
 use super::fd_budget::{needed_descriptors, spare_descriptors};
-use super::kernel_support::{find_kernel_support, prepare_confinement};
+use super::kernel_support::find_kernel_support;
 use super::notice::{LoadError, NOWHERE};
 use super::ruleset::manifest_path;
 
@@ -44,7 +46,7 @@ pub struct InspectedRules {
 
 impl InspectedRules {
     /// Makes the confinement of each rule ready, as for a call. One that cannot be is a warning at the first
-    /// rule that has it.
+    /// rule that has it, unless a place is absent, which is a warning already.
     pub fn try_confinements(&mut self) {
         let Ok(policy) = &self.policy else { return };
         let mut support = None;
@@ -55,11 +57,20 @@ impl InspectedRules {
             }
             let support =
                 support.get_or_insert_with(|| find_kernel_support().map_err(|source| source.to_string()));
-            let tried = support.as_ref().map_err(Clone::clone).and_then(|support| {
-                let prepared = prepare_confinement(wanted, support).map_err(|refusal| refusal.to_string())?;
-                Ok(prepared.enforced().clone())
-            });
-            if let Err(why) = &tried {
+            let tried = match support {
+                Ok(support) => PreparedConfinement::new(wanted.clone(), support),
+                Err(why) => {
+                    self.confined.insert(wanted.clone(), Err(why.clone()));
+                    continue;
+                }
+            };
+            let is_absent = matches!(
+                tried,
+                Err(PrepareError::Place(PlaceError::Unopened(_, Errno::ENOENT | Errno::ENOTDIR)))
+            );
+            let tried = tried.map(|prepared| prepared.enforced().clone());
+            let tried = tried.map_err(|why| refused(wanted, &why).to_string());
+            if let Some(why) = tried.as_ref().err().filter(|_| !is_absent) {
                 let number = usize::try_from(rule.line.get()).unwrap_or(usize::MAX);
                 self.warnings.push(Diagnostic::of_rule(
                     &rule.file,

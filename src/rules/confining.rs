@@ -182,7 +182,7 @@ impl RuleConfiner {
 fn faults(
     said: &StanzaConfinement,
     stated: &StatedConfinement,
-    placed: &[PlacedPath],
+    placed: &[PlacedPath<'_>],
     (cwd, blamed): (&Path, SourceSpan),
 ) -> Vec<RulesFault> {
     if stated.size() > PLACES_MAX {
@@ -200,10 +200,10 @@ fn faults(
 }
 
 /// The problem of a relative place for a rule with `/` as its `cwd`.
-fn rootless(said: &StanzaConfinement, placed: &[PlacedPath], blamed: SourceSpan) -> Option<RulesFault> {
+fn rootless(said: &StanzaConfinement, placed: &[PlacedPath<'_>], blamed: SourceSpan) -> Option<RulesFault> {
     let relative = placed.iter().filter(|placed| placed.stated.is_relative());
     let own = said.own.first().map(|(_, span)| span);
-    let is_own = |placed: &&PlacedPath| {
+    let is_own = |placed: &&PlacedPath<'_>| {
         let span = placed.stated.span.zip(own);
         span.is_some_and(|(place, own)| place.file == own.file && place.line >= own.line)
     };

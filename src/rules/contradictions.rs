@@ -12,7 +12,11 @@ use super::stated_confinement::{PlaceList, PlacedPath};
 pub(super) const TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// The contradictions, each at the later one of its places, or at `blamed` if both are built in.
-pub(super) fn contradictions(placed: &[PlacedPath], tmp: TmpAccess, blamed: SourceSpan) -> Vec<RulesFault> {
+pub(super) fn contradictions(
+    placed: &[PlacedPath<'_>],
+    tmp: TmpAccess,
+    blamed: SourceSpan,
+) -> Vec<RulesFault> {
     let (hidden, protected) = (by_path(placed, PlaceList::Hide), by_path(placed, PlaceList::Protect));
     let mut faults = Vec::new();
     for given in placed {
@@ -40,11 +44,11 @@ pub(super) fn contradictions(placed: &[PlacedPath], tmp: TmpAccess, blamed: Sour
 }
 
 /// The protected places that could not be written anyway, where a list says what can be written.
-pub(super) fn idle_protections(placed: &[PlacedPath], blamed: SourceSpan) -> Vec<RulesFault> {
+pub(super) fn idle_protections(placed: &[PlacedPath<'_>], blamed: SourceSpan) -> Vec<RulesFault> {
     let written = by_path(placed, PlaceList::Write);
     let is_idle =
-        |placed: &&PlacedPath| placed.list == PlaceList::Protect && above(placed, &written).is_none();
-    let fault = |placed: &PlacedPath| {
+        |placed: &&PlacedPath<'_>| placed.list == PlaceList::Protect && above(placed, &written).is_none();
+    let fault = |placed: &PlacedPath<'_>| {
         let message = format!("`{}` lies in no place of `write`", placed.stated.shown());
         RulesFault::new(placed.stated.span.unwrap_or(blamed), message)
             .help("leave it out: what `write` does not name cannot be written")
@@ -57,13 +61,16 @@ pub(super) fn is_temporary(path: &Path) -> bool {
     TEMPORARY.iter().any(|temporary| path == Path::new(temporary))
 }
 
-fn by_path(placed: &[PlacedPath], list: PlaceList) -> HashMap<&Path, &PlacedPath> {
+fn by_path<'p, 's>(placed: &'p [PlacedPath<'s>], list: PlaceList) -> HashMap<&'p Path, &'p PlacedPath<'s>> {
     let of_list = placed.iter().filter(|placed| placed.list == list);
     of_list.map(|placed| (&*placed.place.path, placed)).collect()
 }
 
 /// The nearest of these places in which `placed` lies, or that it is.
-fn above<'p>(placed: &PlacedPath, places: &HashMap<&Path, &'p PlacedPath>) -> Option<&'p PlacedPath> {
+fn above<'p, 's>(
+    placed: &PlacedPath<'_>,
+    places: &HashMap<&Path, &'p PlacedPath<'s>>,
+) -> Option<&'p PlacedPath<'s>> {
     if places.is_empty() {
         return None;
     }
@@ -71,7 +78,7 @@ fn above<'p>(placed: &PlacedPath, places: &HashMap<&Path, &'p PlacedPath>) -> Op
 }
 
 /// The problem of a place that lies in one which takes it away.
-fn clash(given: &PlacedPath, over: &PlacedPath, blamed: SourceSpan) -> RulesFault {
+fn clash(given: &PlacedPath<'_>, over: &PlacedPath<'_>, blamed: SourceSpan) -> RulesFault {
     let (shown, list, taking) = (given.stated.shown(), given.list.key(), over.list.key());
     let message = if given.place.path == over.place.path {
         format!("`{shown}` is in `{list}` and in `{taking}`")

@@ -1,7 +1,7 @@
 //! Warnings of rules that load, but most likely do not mean what their author meant. `sluice check` shows
 //! them; they change nothing about a policy.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,6 +59,7 @@ pub(super) fn lint(read: &LintInput<'_, '_>, around: &dyn LintContext, report: &
             linter.confinement(stanza, place);
         }
     }
+    linter.unused_profiles();
     for (place, by) in shadowed(read.rules, read.index) {
         if let Some(span) = spans.get(&place) {
             linter.unreachable(*span, &read.rules[place], &read.rules[by]);
@@ -234,6 +235,24 @@ impl Linter<'_, '_> {
                 fault.into_iter().for_each(|fault| self.report.add(fault));
             }
             SlotConstraint::Under(..) | SlotConstraint::Anything => {}
+        }
+    }
+
+    /// Warns of profiles of the top file that nothing names: a rule that was meant to have one is unconfined.
+    /// An included file may have profiles for several files.
+    fn unused_profiles(&mut self) {
+        let tree = self.read.tree;
+        let rules = tree.rules.iter().flat_map(|rule| &rule.attributes);
+        let profiles = tree.profiles.iter().flat_map(|profile| &profile.attributes);
+        let all = tree.defaults.iter().chain(rules).chain(profiles);
+        let naming = all.filter(|attribute| ["confine", "extends"].contains(&attribute.key));
+        let names: HashSet<_> =
+            naming.filter_map(|attribute| attribute.value.value().ok()?.map(|name| name.text())).collect();
+        let in_top = tree.profiles.iter().filter(|profile| profile.span.file == 0);
+        for profile in in_top.filter(|profile| !names.contains(&profile.name)) {
+            let name = &profile.name;
+            let fault = RulesFault::new(profile.span, format!("no rule has the profile `{name}`"));
+            self.report.add(fault.help(format!("write `confine = {name}` in a rule, or in `defaults:`")));
         }
     }
 

@@ -54,25 +54,35 @@ impl ConfinementLint {
         report: &mut FaultReport,
     ) {
         let key = (std::ptr::from_ref(of.stated), of.rule.settings.cwd.clone());
+        let placed = of.stated.placed(&of.rule.settings.cwd);
         if self.seen.insert(key) {
-            self.places(of, around, report);
+            self.places(of, &placed, around, report);
         }
-        let faults =
-            home(of).or_else(|| secrets(of)).into_iter().chain(privileges(of, around)).chain(slots(of));
+        let faults = home(of, &placed)
+            .or_else(|| secrets(of, &placed))
+            .into_iter()
+            .chain(privileges(of, around))
+            .chain(slots(of));
         faults.for_each(|fault| report.add(fault));
     }
 
     /// Warns of places that are not there, and have to be. The `cwd` is warned of where it stands.
-    fn places(&mut self, of: ConfinedStanza<'_>, around: &dyn LintContext, report: &mut FaultReport) {
+    fn places(
+        &mut self,
+        of: ConfinedStanza<'_>,
+        placed: &[PlacedPath<'_>],
+        around: &dyn LintContext,
+        report: &mut FaultReport,
+    ) {
         let cwd: &Path = &of.rule.settings.cwd;
-        for placed in of.stated.placed(cwd) {
-            let path = placed.place.path;
-            if placed.place.optional || path == cwd || around.is_there(&path) {
+        for placed in placed {
+            let path = &placed.place.path;
+            if placed.place.optional || path == cwd || around.is_there(path) {
                 continue;
             }
             let span = placed.stated.span.unwrap_or_else(|| of.span());
             let fault = RulesFault::new(span, format!("there is no {}", path.display()));
-            if self.told.insert((span, path)) {
+            if self.told.insert((span, path.clone())) {
                 report.add(fault.help(
                     "make it, or put a `-` in front if it may be absent: a call that finds none is refused",
                 ));
@@ -85,12 +95,11 @@ impl ConfinementLint {
 const ASKS_MANAGER: [&str; 2] = ["run0", "systemd-run"];
 
 /// The warning for a rule that can write the whole home.
-fn home(of: ConfinedStanza<'_>) -> Option<RulesFault> {
+fn home(of: ConfinedStanza<'_>, placed: &[PlacedPath<'_>]) -> Option<RulesFault> {
     let home = of.home?;
     let is_above = |path: &Path| home.starts_with(path);
-    let placed = of.stated.placed(&of.rule.settings.cwd);
     let placed =
-        placed.into_iter().find(|placed| placed.list == PlaceList::Write && is_above(&placed.place.path))?;
+        placed.iter().find(|placed| placed.list == PlaceList::Write && is_above(&placed.place.path))?;
     let cwd = || of.stanza.attributes.iter().find(|attribute| attribute.key == "cwd");
     let by_cwd = placed.stated.span.is_none().then(cwd).flatten().map(|cwd| cwd.value_span());
     let span = placed.stated.span.or(by_cwd).unwrap_or_else(|| of.span());
@@ -101,17 +110,17 @@ fn home(of: ConfinedStanza<'_>) -> Option<RulesFault> {
 }
 
 /// The warning for a rule whose command reads the directory of secrets, those of other rules among them.
-fn secrets(of: ConfinedStanza<'_>) -> Option<RulesFault> {
+fn secrets(of: ConfinedStanza<'_>, placed: &[PlacedPath<'_>]) -> Option<RulesFault> {
     let secrets = of.home.filter(|_| of.has_secrets)?.join(CREDENTIALS_IN_HOME);
     if of.confinement.hide.iter().any(|hidden| secrets.starts_with(&hidden.path)) {
         return None;
     }
-    let reads = |placed: &PlacedPath| {
+    let reads = |placed: &&PlacedPath<'_>| {
         let path = &placed.place.path;
         let is_read = [PlaceList::Read, PlaceList::Write, PlaceList::Exec].contains(&placed.list);
         is_read && (secrets.starts_with(path) || path.starts_with(&secrets))
     };
-    let placed = of.stated.placed(&of.rule.settings.cwd).into_iter().find(reads)?;
+    let placed = placed.iter().find(reads)?;
     let span = placed.stated.span.unwrap_or_else(|| of.span());
     let message = format!("{} is read, with the secrets of other rules in it", placed.place.path.display());
     Some(RulesFault::new(span, message).help(format!("add `hide = -{}`", secrets.display())))

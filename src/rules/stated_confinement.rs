@@ -81,10 +81,10 @@ pub(super) struct StatedConfinement {
 
 /// A place of a confinement, with the stanza's word for it.
 #[derive(Clone, Debug)]
-pub(super) struct PlacedPath {
+pub(super) struct PlacedPath<'s> {
     pub(super) list: PlaceList,
     pub(super) place: ConfinedPath,
-    pub(super) stated: StatedPlace,
+    pub(super) stated: &'s StatedPlace,
 }
 
 impl StatedConfinement {
@@ -179,8 +179,8 @@ impl StatedConfinement {
 
     /// The places for a rule with this `cwd`, in the order of the lists; of a path that a list has twice, the
     /// first, which may be absent if both may.
-    pub(super) fn placed(&self, cwd: &Path) -> Vec<PlacedPath> {
-        let mut placed: Vec<PlacedPath> = Vec::with_capacity(self.size());
+    pub(super) fn placed(&self, cwd: &Path) -> Vec<PlacedPath<'_>> {
+        let mut placed: Vec<PlacedPath<'_>> = Vec::with_capacity(self.size());
         for (list, places) in &self.lists {
             let mut known = HashMap::<PathBuf, usize>::new();
             for stated in places {
@@ -189,7 +189,7 @@ impl StatedConfinement {
                     Some(&at) => placed[at].place.optional &= place.optional,
                     None => {
                         known.insert(place.path.clone(), placed.len());
-                        placed.push(PlacedPath { list: *list, place, stated: stated.clone() });
+                        placed.push(PlacedPath { list: *list, place, stated });
                     }
                 }
             }
@@ -198,7 +198,7 @@ impl StatedConfinement {
     }
 
     /// The confinement with these places.
-    pub(super) fn confinement(&self, profile: &str, placed: &[PlacedPath]) -> Confinement {
+    pub(super) fn confinement(&self, profile: &str, placed: &[PlacedPath<'_>]) -> Confinement {
         let of = |list: PlaceList| -> Option<Vec<ConfinedPath>> {
             let places = placed.iter().filter(|placed| placed.list == list);
             self.has(list).then(|| places.map(|placed| placed.place.clone()).collect())

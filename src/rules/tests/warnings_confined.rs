@@ -84,6 +84,15 @@ fn the_secrets_of_other_rules_are_read() {
 }
 
 #[test]
+fn a_profile_that_no_rule_has() {
+    let parts = &["no rule has the profile `p`", "write `confine = p`"];
+    check_both(("profile p:\n  net = none\n\nx\n  BAD\n", "net = none", "confine = p"), "1:9", parts);
+    let extended = "profile p:\n  net = none\nprofile q:\n  BAD\nx\n  confine = q\n";
+    check_both((extended, "net = none", "extends = p"), "1:9", parts);
+    check_good("defaults:\n  confine = p\n\nprofile p:\n  net = none\n\nx\n");
+}
+
+#[test]
 fn the_home_is_written() {
     let rule = "x\n  cwd = BAD\n  confine = workspace\n";
     check_both((rule, "$HOME", "$HOME/work"), "2:9", &["/home/u is written, with all of the home in it"]);
