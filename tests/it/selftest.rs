@@ -72,7 +72,7 @@ fn json_has_a_line_for_each_attempt() {
     let kill = of("kill");
     assert_eq!((&kill["result"], &kill["confined"]), (&"held".into(), &"EPERM".into()), "{kill}");
     assert_eq!((&kill["part"], &kill["unconfined"]), (&"processes".into(), &"done".into()), "{kill}");
-    assert_eq!(of("exec-memory")["result"], "open");
+    assert_eq!((&of("x32")["part"], &of("exec-memory")["result"]), (&"syscalls".into(), &"held".into()));
 }
 
 /// The rules of a test's own profile, in a file.

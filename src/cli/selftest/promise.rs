@@ -20,6 +20,11 @@ pub(super) enum ConfinedPart {
     Exec,
     /// Programs in the working directory are not run, where that is none of the places to run from.
     ExecWritten,
+    /// Nor by a program loader: where they cannot be read, or are in a place to write, whose mount executes
+    /// nothing.
+    ExecLoader,
+    /// Programs in memory are not run, where nothing that is written is.
+    ExecMemory,
     /// No TCP connection to a port that is not named.
     Tcp,
     /// No network but TCP's, if that.
@@ -38,8 +43,6 @@ pub(super) enum ConfinedPart {
     Syscalls,
     /// io_uring, which every filter refuses.
     IoUring,
-    /// No profile promises it.
-    Nothing,
 }
 
 impl ConfinedPart {
@@ -52,6 +55,17 @@ impl ConfinedPart {
             Self::Write => by.write.is_some() && !holds(&[&by.write], outside),
             Self::Exec => by.exec.is_some() && !holds(&[&by.exec], outside),
             Self::ExecWritten => by.exec.is_some() && !holds(&[&by.exec], &targets.workspace),
+            Self::ExecLoader => {
+                let place = &targets.workspace;
+                let is_read = by.read.is_none() || holds(&[&by.read], place);
+                Self::ExecWritten.is_promised(by, targets) && (holds(&[&by.write], place) || !is_read)
+            }
+            Self::ExecMemory => {
+                let is_run = |exec: &[ConfinedPath]| {
+                    by.write.iter().flatten().any(|written| is_in(exec, &written.path))
+                };
+                by.syscalls != SyscallSet::Any && by.exec.as_deref().is_some_and(|exec| !is_run(exec))
+            }
             Self::Tcp => match &by.net {
                 NetAccess::None => true,
                 NetAccess::Tcp(ports) => !ports.contains(&targets.tcp_port),
@@ -73,7 +87,6 @@ impl ConfinedPart {
             Self::Processes => true,
             Self::Syscalls => by.syscalls != SyscallSet::Any,
             Self::IoUring => !filters_all || by.unix == UnixAccess::None,
-            Self::Nothing => false,
         }
     }
 }

@@ -19,7 +19,9 @@ use crate::sys;
 
 use super::super::escape_attempt::{EscapeAttempt, attempt, failed};
 use super::super::promise::ConfinedPart::Write as NotWritten;
-use super::super::promise::ConfinedPart::{Exec, ExecWritten, Nothing, Processes, Read as NotRead, Syscalls};
+use super::super::promise::ConfinedPart::{
+    Exec, ExecLoader, ExecMemory, ExecWritten, Processes, Read as NotRead, Syscalls,
+};
 use super::super::targets::{EscapeTargets, SECRET};
 
 pub(super) const READS: &[EscapeAttempt] = &[
@@ -132,11 +134,11 @@ pub(super) const PROGRAMS: &[EscapeAttempt] = &[
     attempt("exec-written", "run a program in the working directory", ExecWritten, |on| {
         run(&on.workspace.join("program"), None)
     }),
-    attempt("exec-loader", "have the program loader run it", ExecWritten, |on| {
+    attempt("exec-loader", "have the program loader run it", ExecLoader, |on| {
         let loader = LOADERS.iter().map(Path::new).find(|loader| loader.exists());
         run(loader.ok_or_else(|| failed("no loader"))?, Some(&on.workspace.join("program")))
     }),
-    attempt("exec-memory", "run a program that is in memory alone", Nothing, |on| {
+    attempt("exec-memory", "run a program that is in memory alone", ExecMemory, |on| {
         let mut memory = File::from(memfd_create(c"program", MFdFlags::empty())?);
         io::copy(&mut File::open(on.workspace.join("program"))?, &mut memory)?;
         run(Path::new(&format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&memory))), None)
