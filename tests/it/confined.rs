@@ -16,5 +16,6 @@ mod own;
 mod policy;
 #[cfg(target_arch = "x86_64")]
 mod probed;
+mod remote;
 mod site;
 mod trees;

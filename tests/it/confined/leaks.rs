@@ -51,11 +51,7 @@ fn a_repository_that_is_another() {
 
 #[test]
 fn a_repository_that_is_another_and_is_taken_over() {
-    let fetch = ["git", "--git-dir=.", "-c", "transfer.fsckObjects=true", "fetch", "--quiet", "../project"];
-    is_kept(
-        "rm -r .git; echo \"gitdir: $HOME/private/.git\" >.git",
-        &[&fetch[..], &["+refs/heads/*:refs/heads/agent/*"]].concat(),
-    );
+    is_kept("rm -r .git; echo \"gitdir: $HOME/private/.git\" >.git", &trees::TAKE_OVER);
 }
 
 #[test]

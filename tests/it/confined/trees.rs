@@ -24,6 +24,18 @@ pub(super) const REMOTE: &str = "
     echo two >a.txt; git add a.txt; echo two >b.txt; echo new >c.txt
 ";
 
+/// The call that takes the tree's branches over.
+pub(super) const TAKE_OVER: [&str; 8] = [
+    "git",
+    "--git-dir=.",
+    "-c",
+    "transfer.fsckObjects=true",
+    "fetch",
+    "--quiet",
+    "../project",
+    "+refs/heads/*:refs/heads/agent/*",
+];
+
 /// A makefile that compiles and runs a program.
 pub(super) const MAKE: &str = r#"
     printf '#include <stdio.h>\nint main(void) { puts("it works"); return 0; }\n' >it.c
