@@ -14,7 +14,8 @@ use std::process::Command;
 
 use serde::Serialize;
 use sluice::audit::{
-    CallOutcome, CallStart, Caller, CapturedBytes, JournalSink, Manifest, RecordAuthor, StartedCall,
+    CallOutcome, CallStart, Caller, CapturedBytes, DeniedAccesses, JournalSink, Manifest, RecordAuthor,
+    StartedCall,
 };
 use sluice::cgroup::CgroupUsage;
 use sluice::ids::{ClaimedWord, SocketName};
@@ -167,8 +168,16 @@ fn record(manifest: &Manifest, policy: &Policy, matched: &MatchedRule) -> io::Re
     written?;
     let (account, captured) = (CgroupUsage::default(), CapturedBytes::default());
     let status = Status::exited(0);
-    let outcome =
-        CallOutcome::Ran { status, signal: None, cause: None, left: 0, keeps: false, account, captured };
+    let outcome = CallOutcome::Ran {
+        status,
+        signal: None,
+        cause: None,
+        left: 0,
+        keeps: false,
+        denied: DeniedAccesses::default(),
+        account,
+        captured,
+    };
     started.finish(&outcome, &opening)
 }
 
