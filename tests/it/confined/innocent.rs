@@ -6,7 +6,7 @@ use std::fs;
 use super::policy::{self, Policy};
 use super::site::{Site, Tools, needs_confinement};
 use super::trees;
-use crate::harness::{Broker, Reply, apart, needs, needs_mounts, sluice_bin};
+use crate::harness::{Broker, Reply, apart, needs, needs_mounts, needs_python_module, sluice_bin};
 
 /// Calls in a tree, and what is left of them.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ fn steady(text: &str) -> String {
 
 #[test]
 fn the_published_rules_have_no_warnings() {
-    if !needs_mounts() {
+    if !needs_mounts() || !needs("npm", "npm") || !needs("make", "make") {
         return;
     }
     apart(|| {
@@ -107,6 +107,9 @@ fn commits_come_from_a_tree_to_the_remote_and_back() {
 
 #[test]
 fn make_builds_and_tests() {
+    if !needs("make", "make") {
+        return;
+    }
     let work =
         Work { tree: trees::MAKE, tools: Tools::System, calls: &[&["make", "test"]], shows: "./it; ls" };
     work.is_done_alike();
@@ -128,7 +131,7 @@ fn npm_installs_an_archive_and_runs_its_program() {
 
 #[test]
 fn a_python_package_is_installed_and_tested() {
-    if !needs("pip", "python3-pip") {
+    if !needs("pip", "python3-pip") || !needs_python_module("pytest", "python3-pytest") {
         return;
     }
     let calls: &[&[_]] = &[

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::outside::Outside;
 use super::site::{Site, needs_confinement};
-use crate::harness::{Broker, Pid, SOON, within};
+use crate::harness::{Broker, Pid, SOON, needs, within};
 
 /// A probe of `escapes.py`: its name, kind and target; what comes of it confined, and unconfined.
 pub(super) type Probe = (&'static str, &'static str, &'static str, &'static str, &'static str);
@@ -28,7 +28,7 @@ pub(super) struct Probed {
 impl Probed {
     /// All of it, with these rules, in which `$PORT` is a port of this machine that answers.
     pub(super) fn new(rules: &str) -> Option<Self> {
-        if !needs_confinement() {
+        if !needs_confinement() || !needs("ssh-agent", "openssh-client") {
             return None;
         }
         let site = Site::new();

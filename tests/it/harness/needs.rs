@@ -46,6 +46,14 @@ pub(crate) fn needs(program: &str, package: &str) -> bool {
     unless(find(program).is_some(), &format!("no {program}: apt-get install {package}"))
 }
 
+/// Whether the system's Python has this module, of this package. Else the test is skipped.
+#[track_caller]
+pub(crate) fn needs_python_module(module: &str, package: &str) -> bool {
+    let has = || run("/usr/bin/python3".into(), ["-c", &format!("import {module}")], b"").code() == Some(0);
+    needs("python3", "python3")
+        && unless(has(), &format!("no {module} for python3: apt-get install {package}"))
+}
+
 /// Whether bubblewrap makes a sandbox with these options here. Else the test is skipped.
 #[track_caller]
 pub(crate) fn needs_bubblewrap(options: &[&str]) -> bool {
