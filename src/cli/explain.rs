@@ -82,6 +82,9 @@ struct ExplainedConfinement {
     places: BTreeMap<PathBuf, PlaceAccess>,
     /// The places that are absent, and may be.
     absent: Vec<PathBuf>,
+    /// Links on the way to such places, which their owners can turn: these places count as absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    links: Vec<PathBuf>,
 }
 
 impl<'a> ExplainedCall<'a> {
@@ -122,6 +125,7 @@ impl ExplainedConfinement {
             enforced: prepared.enforced().clone(),
             places: prepared.places().map(|(path, access)| (path.to_owned(), access)).collect(),
             absent: prepared.absent().to_vec(),
+            links: prepared.links().to_vec(),
         }
     }
 }
@@ -144,7 +148,7 @@ fn write_text(out: &mut dyn Write, call: &ExplainedCall<'_>) -> io::Result<()> {
 }
 
 fn write_confinement(out: &mut dyn Write, confinement: &ExplainedConfinement) -> io::Result<()> {
-    let ExplainedConfinement { enforced, places, absent } = confinement;
+    let ExplainedConfinement { enforced, places, absent, links } = confinement;
     writeln!(out, "  confined by {}", enforced.mechanisms())?;
     if !enforced.missing.is_empty() {
         writeln!(out, "  not enforced: {}", enforced.missing.join(", "))?;
@@ -152,5 +156,6 @@ fn write_confinement(out: &mut dyn Write, confinement: &ExplainedConfinement) ->
     for (path, access) in places {
         writeln!(out, "    {access:<10} {}", visible(&path.to_string_lossy()))?;
     }
+    links.iter().try_for_each(|path| writeln!(out, "    a link     {}", visible(&path.to_string_lossy())))?;
     absent.iter().try_for_each(|path| writeln!(out, "    absent     {}", visible(&path.to_string_lossy())))
 }

@@ -71,6 +71,11 @@ pub(super) struct FoundPlaces {
     pub(super) granted: Vec<GrantedPlace>,
     /// The places that are absent, and may be.
     pub(super) absent: Vec<PathBuf>,
+    /// Links on the way to places that may be absent: these count as absent.
+    pub(super) links: Vec<PathBuf>,
+    /// The places to hide, without links; and the links among their paths as they are written.
+    pub(super) hidden: Vec<ConfinedPath>,
+    turned: Vec<(PathBuf, PathBuf)>,
 }
 
 impl FoundPlaces {
@@ -91,6 +96,7 @@ impl FoundPlaces {
         ] {
             places.into_iter().flatten().try_for_each(|place| found.add(place, access))?;
         }
+        confinement.hide.iter().for_each(|place| found.hide(place));
         found.granted.sort_by(|one, other| one.place.path.cmp(&other.place.path));
         Ok(found)
     }
@@ -108,8 +114,21 @@ impl FoundPlaces {
                 self.absent.push(path);
                 Ok(())
             }
+            Err(PlaceError::Link(link)) if wanted.optional => {
+                self.links.push(link);
+                Ok(())
+            }
             Err(fault) => Err(fault),
         }
+    }
+
+    /// A place that is reached by links is hidden where they lead to.
+    fn hide(&mut self, wanted: &ConfinedPath) {
+        let path = wanted.path.canonicalize().unwrap_or_else(|_| wanted.path.clone());
+        if path != wanted.path {
+            self.turned.push((wanted.path.clone(), path.clone()));
+        }
+        self.hidden.push(ConfinedPath { path, optional: wanted.optional });
     }
 
     /// Closes the places, once a ruleset has them: there is a descriptor for none of a ruleset's places, and
@@ -122,5 +141,7 @@ impl FoundPlaces {
     pub(super) fn are_there(&self) -> bool {
         self.granted.iter().all(|granted| granted.place.is_there())
             && self.absent.iter().all(|path| path.symlink_metadata().is_err())
+            && self.links.iter().all(|path| path.is_symlink())
+            && self.turned.iter().all(|(path, place)| path.canonicalize().is_ok_and(|now| now == *place))
     }
 }

@@ -180,6 +180,11 @@ impl PreparedConfinement {
         &self.found.absent
     }
 
+    /// Links on the way to such places, which count as absent.
+    pub fn links(&self) -> &[PathBuf] {
+        &self.found.links
+    }
+
     /// What of it is enforced.
     pub fn enforced(&self) -> &EnforcedParts {
         &self.enforced

@@ -66,7 +66,7 @@ pub(super) fn view(wanted: &Confinement, found: &FoundPlaces, abi: u32) -> Comma
     for place in &wanted.protect {
         steps.take_away(ViewStep::Protect, place, found);
     }
-    for place in &wanted.hide {
+    for place in &found.hidden {
         steps.take_away(ViewStep::Hide, place, found);
     }
     let temporary = covers.temporaries.first().map(|path| text(b"", path));

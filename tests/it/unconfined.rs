@@ -94,6 +94,27 @@ fn a_place_that_is_a_link_or_absent_is_no_place() {
     optional.sh("echo up").exited(0).printed("up\n");
 }
 
+/// As with a `~/.gitconfig` that leads into a repository of such files.
+#[test]
+fn a_link_to_a_place_that_may_be_absent_is_as_good_as_absent() {
+    let keys = "  confine = workspace\n  read = -@DIR@/linked\n";
+    let arrange = |keys: &str| {
+        let setup = Broker::new(&confined(keys)).arranged(|dir| {
+            dir.mkdir("tree", 0o700);
+            dir.write("target", "outside\n");
+            dir.write("tree/secret", "hidden\n");
+            symlink("target", dir.join("linked")).expect("a link");
+            symlink("secret", dir.join("tree/link")).expect("a link");
+        });
+        setup.start()
+    };
+    let broker = arrange(keys);
+    let seen = if is_root() { "outside\n" } else { "" };
+    broker.sh("cat ../target 2>/dev/null; cat secret").exited(0).printed(&format!("{seen}hidden\n"));
+    let hiding = arrange(&format!("{keys}  hide = -link\n"));
+    hiding.sh("cat secret; cat link").exited(0).printed("");
+}
+
 /// The confinement is made anew: it is not the old directory that can be written.
 #[test]
 fn a_directory_that_is_replaced_is_confined_like_the_first() {
