@@ -36,6 +36,11 @@ impl AuditOn {
         if !needs_root() {
             return None;
         }
+        // Elsewhere a broker claims nothing: the log names processes by the numbers of the first namespace.
+        if fs::read_link("/proc/self/ns/pid").ok().as_deref() != Some(Path::new("pid:[4026531836]")) {
+            skip("the kernel's audit log names processes by other numbers in a container");
+            return None;
+        }
         let alone = SWITCH.lock().unwrap_or_else(PoisonError::into_inner);
         let flags = SockFlag::SOCK_CLOEXEC;
         let log = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkAudit).ok();
