@@ -164,6 +164,22 @@ const REMAINS: &[Probe] = &[
     ("nor its files", "readlink", "/proc/$VICTIM/fd/0", "EACCES", "ok"),
 ];
 
+/// Files of the home that tools look for.
+const SETTINGS: &[Probe] = &[
+    ("git's settings", "openat2", "$HOME/.gitconfig", "ok", "ok"),
+    ("git's passwords", "openat2", "$HOME/.git-credentials", "EACCES", "ok"),
+    ("npm's tokens", "openat2", "$HOME/.npmrc", "EACCES", "ok"),
+    ("ssh's keys", "openat2", "$HOME/.ssh/id", "EACCES", "ok"),
+    ("write git's settings", "write", "$HOME/.gitconfig", "EROFS", "ok"),
+];
+
+#[test]
+fn git_reads_its_settings_and_no_passwords() {
+    if let Some(probed) = Probed::new(RULES) {
+        probed.hold("git", SETTINGS, || None);
+    }
+}
+
 #[test]
 fn what_remains_is_what_the_reference_says() {
     if let Some(probed) = Probed::new(RULES) {

@@ -34,6 +34,7 @@ impl Probed {
         let site = Site::new();
         let outside = Outside::around(&site);
         site.sh("ln -s $HOME/.ssh/id to-secret; ln -s $HOME/notes to-notes; echo own >own; cp /bin/echo prog
+            touch $HOME/.gitconfig $HOME/.git-credentials $HOME/.npmrc
             mkdir -p hidden sub/kept sub/other $HOME/extra/hidden
             for it in hidden sub/kept $HOME/extra $HOME/extra/hidden; do echo in >$it/file; done");
         site.write("agent/project/escapes.py", include_str!("escapes.py"));
