@@ -27,6 +27,10 @@ const RULES: &str = "
       net      = any
       syscalls = any
 
+    profile looking:
+      extends = system
+      read    = .
+
     profile no-net:
       net = none
 
@@ -43,6 +47,9 @@ const RULES: &str = "
 
     /usr/bin/python3 escapes.py calls
       confine = calls
+
+    /usr/bin/python3 escapes.py looking
+      confine = looking
 
     /usr/bin/python3 escapes.py no-net
       confine = no-net
@@ -125,6 +132,34 @@ const NO_NET: &[Probe] = &[
     ("chmod in the home", "chmod", "$HOME/modes", "ok", "ok"),
     ("kill", "kill", "$VICTIM", "EPERM", "ok"),
 ];
+
+/// A profile that writes nothing has no view of its own: system calls that Landlock does not know are
+/// refused.
+const LOOKING: &[Probe] = &[
+    ("read", "read", "own", "ok", "ok"),
+    ("read outside", "read", "$HOME/.ssh/id", "EACCES", "ok"),
+    ("write", "write", "own", "EACCES", "ok"),
+    ("write outside", "write", "$HOME/notes", "EACCES", "ok"),
+    ("write in /tmp", "write", "/tmp/sluice-it-probe-$VICTIM", "EACCES", "ok"),
+    ("mode", "chmod", "$HOME/modes", "EPERM", "ok"),
+    ("times", "utime", "$HOME/times", "EPERM", "ok"),
+    ("owner", "chown", "$HOME/times", "EPERM", "ok"),
+    ("attribute", "setxattr", "$HOME/times", "ENOTSUP", "ok"),
+    ("shared memory", "shared_memory", "$SHARED", "ENOSYS", "ok"),
+    ("message queue", "message_queue", "$QUEUE", "ENOSYS", "ok"),
+    ("a link", "symlink", "own\nlink-to-own", "EACCES", "ok"),
+    ("move", "rename", "own\nown-moved", "EACCES", "ok"),
+    ("kill", "kill", "$VICTIM", "EPERM", "ok"),
+];
+
+#[test]
+fn what_writes_nothing_changes_nothing() {
+    if let Some(probed) = Probed::new(RULES) {
+        let left = format!("/tmp/sluice-it-probe-{}", probed.outside.victim().0);
+        probed.hold("looking", LOOKING, || None);
+        std::fs::remove_file(left).expect("unconfined, it was written");
+    }
+}
 
 #[test]
 fn places_are_hidden_protected_and_read() {
