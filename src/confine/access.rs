@@ -71,6 +71,8 @@ pub(super) struct FoundPlaces {
     pub(super) granted: Vec<GrantedPlace>,
     /// The places that are absent, and may be.
     pub(super) absent: Vec<PathBuf>,
+    /// Those of them that others than root can make.
+    unfixed: Vec<PathBuf>,
     /// Links on the way to places that may be absent: these count as absent.
     pub(super) links: Vec<PathBuf>,
     /// The places to hide, without links; and the links among their paths as they are written.
@@ -111,6 +113,9 @@ impl FoundPlaces {
                 Ok(())
             }
             Err(PlaceError::Unopened(path, Errno::ENOENT | Errno::ENOTDIR)) if wanted.optional => {
+                if !OpenedPlace::is_fixed_absent(&path) {
+                    self.unfixed.push(path.clone());
+                }
                 self.absent.push(path);
                 Ok(())
             }
@@ -140,7 +145,7 @@ impl FoundPlaces {
     /// Whether each place is still the file that was opened, and each absent one absent.
     pub(super) fn are_there(&self) -> bool {
         self.granted.iter().all(|granted| granted.place.is_there())
-            && self.absent.iter().all(|path| path.symlink_metadata().is_err())
+            && self.unfixed.iter().all(|path| path.symlink_metadata().is_err())
             && self.links.iter().all(|path| path.is_symlink())
             && self.turned.iter().all(|(path, place)| path.canonicalize().is_ok_and(|now| now == *place))
     }

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::geteuid;
 
 use crate::limits::LINKS_MAX;
 use crate::text::quoted;
@@ -46,6 +47,9 @@ pub(super) struct OpenedPlace {
     pub(super) kind: PlaceKind,
     handle: Option<OwnedFd>,
     identity: (u64, u64),
+    /// Whether root alone can put another file there, and whether root alone can put files in it.
+    is_fixed: bool,
+    holds_fixed: bool,
 }
 
 /// The kinds of files that differ in what can be done with them.
@@ -70,13 +74,15 @@ impl OpenedPlace {
     /// Opens a place. Errors: it is absent, cannot be reached, or a link is on the way.
     pub(super) fn open(path: &Path) -> Result<Self, PlaceError> {
         let unopened = |errno| PlaceError::Unopened(path.to_owned(), errno);
-        let mut walk = PlaceWalk { above: Vec::new(), here: Node::root().map_err(unopened)?, links: 0 };
+        let here = Node::root().map_err(unopened)?;
+        let mut walk = PlaceWalk { above: Vec::new(), here, links: 0, is_fixed: true };
         let mut ahead: VecDeque<OsString> = names(path).collect();
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
                 walk.ascend();
                 continue;
             }
+            walk.is_fixed &= walk.here.is_roots();
             let next = walk.here.open(&name).map_err(unopened)?;
             if format(&next.stat) != SFlag::S_IFLNK {
                 walk.above.push(std::mem::replace(&mut walk.here, next));
@@ -88,8 +94,11 @@ impl OpenedPlace {
             }
             names(&target).rev().for_each(|name| ahead.push_front(name));
         }
+        let (is_fixed, is_roots) = (walk.is_fixed && !geteuid().is_root(), walk.here.is_roots());
         let Node { path, handle, stat } = walk.here;
-        Ok(Self { path, kind: PlaceKind::of(&stat), handle: Some(handle), identity: identity(&stat) })
+        let (kind, identity) = (PlaceKind::of(&stat), identity(&stat));
+        let holds_fixed = is_fixed && is_roots;
+        Ok(Self { path, kind, handle: Some(handle), identity, is_fixed, holds_fixed })
     }
 
     /// The open place (`O_PATH`), until it is closed.
@@ -102,10 +111,19 @@ impl OpenedPlace {
         self.handle = None;
     }
 
-    /// Whether the same file is still at the path.
+    /// Whether root alone can make a file of this name, of which there is none now; this process is not
+    /// root's.
+    pub(super) fn is_fixed_absent(path: &Path) -> bool {
+        let above = path.ancestors().skip(1).find_map(|above| Self::open(above).ok());
+        above.is_some_and(|above| above.holds_fixed)
+    }
+
+    /// Whether the same file is still at the path. Where root alone can change that, as for `/usr`, it counts
+    /// as still there: rulesets are made anew from time to time.
     pub(super) fn is_there(&self) -> bool {
-        fstatat(nix::fcntl::AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| identity(&stat) == self.identity)
+        self.is_fixed
+            || fstatat(nix::fcntl::AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| identity(&stat) == self.identity)
     }
 }
 
@@ -158,6 +176,8 @@ struct PlaceWalk {
     above: Vec<Node>,
     here: Node,
     links: usize,
+    /// Whether root alone can change each directory of the walk.
+    is_fixed: bool,
 }
 
 impl PlaceWalk {
