@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::rules::{ConfinedPath, Confinement, UnixAccess};
+use crate::sys::errno_of;
 
 use super::place::{OpenedPlace, PlaceError, PlaceKind};
 
@@ -73,6 +74,8 @@ pub(super) struct FoundPlaces {
     pub(super) absent: Vec<PathBuf>,
     /// Those of them that others than root can make.
     unfixed: Vec<PathBuf>,
+    /// The places to hide or to protect that may not be absent.
+    expected: Vec<PathBuf>,
     /// Links on the way to places that may be absent: these count as absent.
     pub(super) links: Vec<PathBuf>,
     /// The places to hide, without links; and the links among their paths as they are written.
@@ -98,6 +101,8 @@ impl FoundPlaces {
         ] {
             places.into_iter().flatten().try_for_each(|place| found.add(place, access))?;
         }
+        let taken = confinement.hide.iter().chain(&confinement.protect).filter(|place| !place.optional);
+        taken.map(|place| &place.path).try_for_each(|path| found.expect(path))?;
         confinement.hide.iter().for_each(|place| found.hide(place));
         found.granted.sort_by(|one, other| one.place.path.cmp(&other.place.path));
         Ok(found)
@@ -127,6 +132,14 @@ impl FoundPlaces {
         }
     }
 
+    /// A place that is to be hidden or protected, and may not be absent.
+    fn expect(&mut self, path: &Path) -> Result<(), PlaceError> {
+        let unopened = |source| PlaceError::Unopened(path.to_owned(), Errno::from_raw(errno_of(&source)));
+        path.symlink_metadata().map_err(unopened)?;
+        self.expected.push(path.to_owned());
+        Ok(())
+    }
+
     /// A place that is reached by links is hidden where they lead to.
     fn hide(&mut self, wanted: &ConfinedPath) {
         let path = wanted.path.canonicalize().unwrap_or_else(|_| wanted.path.clone());
@@ -146,6 +159,7 @@ impl FoundPlaces {
     pub(super) fn are_there(&self) -> bool {
         self.granted.iter().all(|granted| granted.place.is_there())
             && self.unfixed.iter().all(|path| path.symlink_metadata().is_err())
+            && self.expected.iter().all(|path| path.symlink_metadata().is_ok())
             && self.links.iter().all(|path| path.is_symlink())
             && self.turned.iter().all(|(path, place)| path.canonicalize().is_ok_and(|now| now == *place))
     }

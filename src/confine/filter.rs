@@ -69,6 +69,23 @@ pub fn syscall_filter(request: &FilterRequest<'_>) -> Option<Vec<u8>> {
     number_ranges(request).map(|ranges| filter_program(&ranges))
 }
 
+/// The filter of a command whose stdin, stdout or stderr is a unix socket, beside its other one: no message
+/// brings or takes descriptors, which would be a way around every other part of a confinement. read(2),
+/// write(2), send(2) and recv(2) stay.
+pub(super) fn passing_filter() -> Vec<u8> {
+    let passing = [libc::SYS_sendmsg, libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg];
+    let passing: HashSet<_> = passing.into_iter().filter_map(|number| u32::try_from(number).ok()).collect();
+    let verdict = |number| match number {
+        X32_NUMBERS => SyscallVerdict::refuse(libc::ENOSYS),
+        number if passing.contains(&number) => SyscallVerdict::refuse(libc::EPERM),
+        _ => SyscallVerdict::Allow,
+    };
+    let numbers = (0..=LAST_NUMBER + 1).chain([X32_NUMBERS]);
+    let mut ranges: Vec<NumberRange> = numbers.map(|number| (number, verdict(number))).collect();
+    ranges.dedup_by(|next, range| next.1 == range.1);
+    filter_program(&ranges)
+}
+
 /// Ranges of numbers with one verdict each; neighbours differ.
 fn number_ranges(request: &FilterRequest<'_>) -> Option<Vec<NumberRange>> {
     let is_every_family = request.syscalls == SyscallSet::Any;
@@ -124,7 +141,6 @@ fn special_verdicts(request: &FilterRequest<'_>, sockets: &SocketRules<'_>) -> H
 fn is_in_force(case: RefusalCase, request: &FilterRequest<'_>) -> bool {
     match case {
         RefusalCase::Always => request.syscalls != SyscallSet::Any,
-        RefusalCase::Strict => request.syscalls == SyscallSet::Strict,
         RefusalCase::AnyFilter => true,
         RefusalCase::NoMetadata => request.metadata == MetadataCalls::Refused,
         RefusalCase::NoExec => {

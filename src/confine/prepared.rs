@@ -14,7 +14,7 @@ use crate::limits::RULESET_CALLS_MAX;
 use crate::rules::{Confinement, OnMissing, ProcessLimit, UnixAccess};
 
 use super::access::{FoundPlaces, PlaceAccess};
-use super::filter::{FilterRequest, MemoryFiles, MetadataCalls, syscall_filter};
+use super::filter::{FilterRequest, MemoryFiles, MetadataCalls, passing_filter, syscall_filter};
 use super::parts::{KernelSupport, MissingPart, ViewSupport, needs_view};
 use super::place::PlaceError;
 use super::ruleset::{rights_of_temporaries, ruleset};
@@ -35,6 +35,8 @@ pub struct CommandRestrictions {
     pub temporary_rights: u64,
     /// Instructions of its system call filter, `struct sock_filter`; none for no filter.
     pub filter: Vec<u8>,
+    /// Instructions of a further filter, for a command that is handed a connected unix socket.
+    pub passing_filter: Vec<u8>,
     /// Limits: the number of a resource for `setrlimit(2)`, and its value.
     pub limits: Vec<(u32, u64)>,
 }
@@ -132,6 +134,7 @@ impl PreparedConfinement {
                 .map_or(0, |_| rights_of_temporaries(&wanted, is_executable, abi)),
             temporary,
             filter: filter(&wanted, &found, support),
+            passing_filter: if support.filters.is_ok() { passing_filter() } else { Vec::new() },
             limits: wanted.limits.iter().map(|(limit, most)| (resource(*limit), *most)).collect(),
         };
         let enforced = EnforcedParts {

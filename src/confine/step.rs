@@ -43,10 +43,14 @@ pub enum ViewStep {
     Protect = b'l',
     /// The place is empty. It may be absent.
     Hide = b'h',
+    /// As [`Self::Protect`], and the place is there.
+    ProtectThere = b'L',
+    /// As [`Self::Hide`], and the place is there.
+    HideThere = b'H',
 }
 
 impl ViewStep {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 19] = [
         Self::Keep,
         Self::AllReadOnly,
         Self::Temporary,
@@ -64,6 +68,8 @@ impl ViewStep {
         Self::Pin,
         Self::Protect,
         Self::Hide,
+        Self::ProtectThere,
+        Self::HideThere,
     ];
 
     /// The step and its place, as a launcher is sent them: the step's byte, then the path. `None` for another

@@ -4,6 +4,7 @@
 //! not help either; `/tmp` becomes empty; places are covered, or protected where they lie in writable ones.
 
 use std::ffi::CString;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -17,22 +18,13 @@ use super::step::ViewStep;
 /// The directories that `tmp = private` makes private, as far as they are there.
 const TEMPORARIES: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// The directories in which sockets are looked for by those who connect, and that hold no part of the
-/// system's programs: where a profile names sockets, everything else there is covered.
-const SOCKET_PLACES: [&str; 12] = [
-    "/run",
-    "/var",
-    "/home",
-    "/root",
-    "/srv",
-    "/mnt",
-    "/media",
-    "/opt",
-    "/tmp",
-    "/var/tmp",
-    "/dev/shm",
-    "/usr/local",
-];
+/// The directories of the root directory that hold the system's programs and no user's socket: where a
+/// profile names sockets, every other one is covered.
+const SYSTEM_PLACES: [&str; 11] =
+    ["bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys"];
+
+/// Directories below those that hold the system's programs, or below a covered one that is made private.
+const OTHER_SOCKET_PLACES: [&str; 4] = ["/usr/local", "/tmp", "/var/tmp", "/dev/shm"];
 
 /// A view: the steps to it, and the private directory for temporary files.
 #[derive(Debug, Default)]
@@ -60,14 +52,19 @@ pub(super) fn view(wanted: &Confinement, found: &FoundPlaces, abi: u32) -> Comma
     }
     covers.cover(is_executable, &mut steps);
     for granted in &kept {
-        steps.put(granted, &covers, wanted);
+        let is_inside = kept
+            .iter()
+            .any(|other| granted.place.path != other.place.path && granted.is_below(&other.place.path));
+        steps.put(granted, &covers, wanted, is_inside);
     }
     steps.open_writable(found, &covers, wanted);
     for place in &wanted.protect {
-        steps.take_away(ViewStep::Protect, place, found);
+        let step = if place.optional { ViewStep::Protect } else { ViewStep::ProtectThere };
+        steps.take_away(step, place, found);
     }
     for place in &found.hidden {
-        steps.take_away(ViewStep::Hide, place, found);
+        let step = if place.optional { ViewStep::Hide } else { ViewStep::HideThere };
+        steps.take_away(step, place, found);
     }
     let temporary = covers.temporaries.first().map(|path| text(b"", path));
     CommandView { steps: steps.steps, temporary, is_executable }
@@ -94,7 +91,7 @@ fn directories(of: &[&str]) -> Vec<PathBuf> {
 /// below another.
 fn blanks(found: &FoundPlaces, temporaries: &[PathBuf]) -> Vec<PathBuf> {
     let mut blanks: Vec<PathBuf> = Vec::new();
-    for directory in directories(&SOCKET_PLACES) {
+    for directory in socket_places() {
         let is_granted = found.granted.iter().any(|granted| directory.starts_with(&granted.place.path));
         let is_covered = blanks.iter().chain(temporaries).any(|cover| directory.starts_with(cover));
         if !is_granted && !is_covered {
@@ -102,6 +99,17 @@ fn blanks(found: &FoundPlaces, temporaries: &[PathBuf]) -> Vec<PathBuf> {
         }
     }
     blanks
+}
+
+/// The directories in which sockets may lie.
+fn socket_places() -> Vec<PathBuf> {
+    let is_other = |name: &str| name != "usr" && !SYSTEM_PLACES.contains(&name);
+    let top = fs::read_dir("/").into_iter().flatten().flatten();
+    let top = top.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_other(name));
+    let mut names: Vec<_> = top.map(|name| format!("/{name}")).collect();
+    names.sort_unstable();
+    names.extend(OTHER_SOCKET_PLACES.map(str::to_owned));
+    directories(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// The directories that are covered by empty ones.
@@ -148,10 +156,13 @@ impl ViewSteps {
         self.steps.push(text(&[step as u8], place));
     }
 
-    /// Puts a kept place back below the directory that covers it.
-    fn put(&mut self, granted: &GrantedPlace, covers: &Covers, wanted: &Confinement) {
+    /// Puts a kept place back below the directory that covers it. One inside of another is there already:
+    /// nothing is made in a tree that is a caller's.
+    fn put(&mut self, granted: &GrantedPlace, covers: &Covers, wanted: &Confinement, is_inside: bool) {
         let path = &granted.place.path;
-        let Some(cover) = covers.over(path) else { return };
+        let Some(cover) = covers.over(path).filter(|_| !is_inside) else {
+            return self.push(put_step(granted, wanted), path);
+        };
         let above: Vec<_> = path.ancestors().skip(1).take_while(|above| above.starts_with(cover)).collect();
         above
             .iter()
@@ -162,14 +173,7 @@ impl ViewSteps {
             let is_directory = granted.place.kind == PlaceKind::Directory;
             self.push(if is_directory { ViewStep::Directory } else { ViewStep::EmptyRegular }, path);
         }
-        self.push(
-            match () {
-                () if wanted.write.is_some() && !granted.access.write => ViewStep::PutReadOnly,
-                () if wanted.exec.is_none() || granted.access.exec => ViewStep::PutWritable,
-                () => ViewStep::PutData,
-            },
-            path,
-        );
+        self.push(put_step(granted, wanted), path);
     }
 
     /// Makes the writable places writable that no directory covers, and what can be executed in them.
@@ -205,6 +209,15 @@ impl ViewSteps {
             between.iter().rev().for_each(|above| self.push(ViewStep::Pin, above));
         }
         self.push(step, &place.path);
+    }
+}
+
+/// The step that puts a kept place back.
+fn put_step(granted: &GrantedPlace, wanted: &Confinement) -> ViewStep {
+    match () {
+        () if wanted.write.is_some() && !granted.access.write => ViewStep::PutReadOnly,
+        () if wanted.exec.is_none() || granted.access.exec => ViewStep::PutWritable,
+        () => ViewStep::PutData,
     }
 }
 
@@ -295,14 +308,16 @@ mod tests {
         let [tree, _] = trees();
         let top = tree.path();
         let deep = top.join("a/b/c");
+        std::fs::create_dir(&deep).expect("a directory");
+        std::fs::create_dir(top.join("h")).expect("a directory");
         let mut wanted = wanted(&[top], &[], TmpAccess::Shared);
         wanted.protect = vec![place(&deep)];
         wanted.hide = vec![place(&top.join("h")), place(Path::new("/srv"))];
         let at = |step: char, path: &Path| format!("{step}{}", path.display());
         let taken =
-            [at('b', &top.join("a")), at('b', &top.join("a/b")), at('l', &deep), at('h', &top.join("h"))];
+            [at('b', &top.join("a")), at('b', &top.join("a/b")), at('L', &deep), at('H', &top.join("h"))];
         assert_eq!(steps(&wanted, 7)[2..6], taken);
-        assert_eq!(steps(&wanted, 7)[6..], ["h/srv"]);
+        assert_eq!(steps(&wanted, 7)[6..], ["H/srv"]);
     }
 
     #[test]

@@ -55,6 +55,10 @@ pub(super) fn place(word: &QuotedWord, vars: &LoadVariables<'_>) -> Result<State
     }
     let text = vars.expand(word)?;
     let (path, optional) = text.strip_prefix('-').map_or((&*text, false), |path| (path, true));
+    if path.ends_with(',') {
+        let fault = RulesFault::new(word.span, "places stand between blanks, without commas");
+        return Err(fault.help(format!("write `{}`", text.trim_end_matches(','))));
+    }
     if path.is_empty() {
         let fault = RulesFault::new(word.span, "a place is missing here");
         return Err(fault.help("write a path, with a `-` in front if it may be absent: `-/opt`"));

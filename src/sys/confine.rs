@@ -105,11 +105,19 @@ pub fn forgo_capabilities() -> nix::Result<()> {
     unsafe { syscall::call(libc::SYS_capset, arguments) }.map(drop)
 }
 
-/// Whether a descriptor, by its number, is a unix socket that still can be connected to a path, or can send
-/// to one whatever it is connected to. `getsockopt(2)`, `getpeername(2)`. A number without a descriptor is
-/// none.
+/// The unix sockets that differ in what a command can reach by one that it is handed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandedSocket {
+    /// It can be connected to a path, or can send to one whatever it is connected to.
+    ReachesPaths,
+    /// It is connected for good.
+    Connected,
+}
+
+/// The kind of a unix socket, by the number of its descriptor; `None` for everything else, a number without a
+/// descriptor too. `getsockopt(2)`, `getpeername(2)`.
 #[allow(unsafe_code, reason = "nix's getsockopt sets errno")]
-pub fn can_reach_paths(number: u32) -> nix::Result<bool> {
+pub fn handed_socket(number: u32) -> nix::Result<Option<HandedSocket>> {
     let option = |name: libc::c_int| {
         let (mut value, mut length) = (0_i32, size_of::<i32>());
         let place = [&raw mut value as usize, &raw mut length as usize];
@@ -120,18 +128,18 @@ pub fn can_reach_paths(number: u32) -> nix::Result<bool> {
     };
     match option(libc::SO_DOMAIN) {
         Ok(libc::AF_UNIX) => {}
-        Ok(_) | Err(Errno::ENOTSOCK | Errno::EBADF) => return Ok(false),
+        Ok(_) | Err(Errno::ENOTSOCK | Errno::EBADF) => return Ok(None),
         Err(errno) => return Err(errno),
     }
     if option(libc::SO_TYPE)? == libc::SOCK_DGRAM {
-        return Ok(true);
+        return Ok(Some(HandedSocket::ReachesPaths));
     }
     let (mut address, mut length) = ([0_u8; 128], 128_u32);
     let arguments = [number as usize, address.as_mut_ptr().expose_provenance(), &raw mut length as usize];
     // SAFETY: the kernel writes at most as many bytes as the length says, and the length.
     match unsafe { syscall::call(libc::SYS_getpeername, arguments) } {
-        Ok(_) => Ok(false),
-        Err(Errno::ENOTCONN | Errno::EINVAL) => Ok(true),
+        Ok(_) => Ok(Some(HandedSocket::Connected)),
+        Err(Errno::ENOTCONN | Errno::EINVAL) => Ok(Some(HandedSocket::ReachesPaths)),
         Err(errno) => Err(errno),
     }
 }

@@ -3,7 +3,7 @@
 //! with it is tested in `confined`.
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use seccompiler::{apply_filter, sock_filter};
@@ -308,4 +308,40 @@ fn a_unix_socket_that_a_caller_hands_over_reaches_no_path() {
     let broker = Broker::new("/bin/cat\n  confine = system\n").start();
     drop(other);
     broker.request(&["/bin/cat"]).given(0, own).begin().wait().exited(0);
+}
+
+/// A python program that takes a descriptor from its stdin, a unix socket, and sends one there.
+const PASSING: &str = "
+import os, socket
+s = socket.socket(fileno=0)
+def attempt(what):
+    try: return what()
+    except OSError as error: return 'errno %d' % error.errno
+print(attempt(lambda: len(socket.recv_fds(s, 1, 4)[1])))
+print(attempt(lambda: socket.send_fds(s, [b'x'], [os.open('/', os.O_PATH)])))
+os.write(0, b'bytes')
+";
+
+/// By a descriptor of a directory outside, a command could change modes there; by one of `/`, its caller
+/// could leave its own sandbox.
+#[test]
+fn no_descriptor_passes_by_a_connected_socket_that_a_caller_hands_over() {
+    if !needs("python3", "python3") {
+        return;
+    }
+    let rule = "/usr/bin/python3 -c #script\n  allow_any = script\n";
+    let call = |keys: &str| {
+        let broker = Broker::new(&format!("{rule}{keys}")).start();
+        let (own, far) = UnixStream::pair().expect("a pair");
+        let directory = std::fs::File::open("/").expect("a directory");
+        let rights = [nix::sys::socket::ControlMessage::ScmRights(&[directory.as_raw_fd()])];
+        let payload = [std::io::IoSlice::new(b"x")];
+        let flags = nix::sys::socket::MsgFlags::empty();
+        nix::sys::socket::sendmsg::<()>(far.as_raw_fd(), &payload, &rights, flags, None).expect("sent");
+        let words = ["/usr/bin/python3", "-c", PASSING];
+        broker.request(&words).given(0, own).begin().wait().exited(0).text()
+    };
+    assert_eq!(call(""), "1\n1\n");
+    assert_eq!(call("  confine = system\n"), "errno 1\nerrno 1\n");
+    assert_eq!(call("  unix = none\n"), "errno 1\nerrno 1\n");
 }

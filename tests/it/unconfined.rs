@@ -94,6 +94,21 @@ fn a_place_that_is_a_link_or_absent_is_no_place() {
     optional.sh("echo up").exited(0).printed("up\n");
 }
 
+/// A caller who can rename such a place would be rid of it.
+#[test]
+fn a_place_to_hide_or_to_protect_that_is_gone_refuses_the_call() {
+    for key in ["hide", "protect"] {
+        let broker = in_tree(&format!("  confine = workspace\n  {key} = kept\n"));
+        let kept = broker.dir().join("tree/kept");
+        fs::create_dir(&kept).expect("a directory");
+        broker.sh("echo x > kept/f && echo written").printed("");
+        fs::rename(&kept, broker.dir().join("tree/other")).expect("moved");
+        check_refused(&broker, "kept: No such file or directory");
+        let optional = in_tree(&format!("  confine = workspace\n  {key} = -kept\n"));
+        optional.sh("echo up").exited(0).printed("up\n");
+    }
+}
+
 /// As with a `~/.gitconfig` that leads into a repository of such files.
 #[test]
 fn a_link_to_a_place_that_may_be_absent_is_as_good_as_absent() {

@@ -8,6 +8,9 @@ use SyscallVerdict::Allow;
 /// The flags of new namespaces in clone(2). `CLONE_NEWTIME` is a part of the signal's number there.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 
+/// `CLONE_PARENT`: the new process is the broker's child, as the command is.
+const CLONE_PARENT: u32 = 0x8000;
+
 /// `CLONE_FS`, `CLONE_FILES` and `CLONE_SYSVSEM`.
 const HARMLESS_UNSHARED: u32 = 0x0004_0600;
 
@@ -41,8 +44,8 @@ const PRIO_PGRP: u32 = 1;
 const IOPRIO_WHO_PROCESS: u32 = 1;
 const IOPRIO_WHO_PGRP: u32 = 2;
 
-pub(super) fn clone_namespaces(refusal: SyscallVerdict) -> SyscallVerdict {
-    refuse_bits(0, NEW_NAMESPACES, refusal)
+pub(super) fn clone_outside(refusal: SyscallVerdict) -> SyscallVerdict {
+    refuse_bits(0, NEW_NAMESPACES | CLONE_PARENT, refusal)
 }
 
 pub(super) fn unshare_namespaces(refusal: SyscallVerdict) -> SyscallVerdict {

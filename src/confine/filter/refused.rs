@@ -27,8 +27,6 @@ pub struct RefusedSyscalls {
 pub enum RefusalCase {
     /// `syscalls = default` and `strict`.
     Always,
-    /// `syscalls = strict`.
-    Strict,
     /// Those that restrict anything by this filter, `syscalls = any` too.
     AnyFilter,
     /// Those that write nowhere and have no view of the files of their own.
@@ -69,22 +67,22 @@ const fn some(
 
 /// All groups. A call that two groups name is refused by both.
 pub fn refused_syscalls() -> impl Iterator<Item = &'static RefusedSyscalls> {
-    [NAMESPACES, PROCESSES, KERNEL, DEVICES, STRICT, METADATA, EXEC].into_iter().flatten()
+    [NAMESPACES, PROCESSES, KERNEL, DEVICES, OTHERS, METADATA, EXEC].into_iter().flatten()
 }
 
 const NAMESPACES: &[RefusedSyscalls] = &[
     some(
         calls![SYS_clone],
-        "with a new namespace",
+        "with a new namespace, or with CLONE_PARENT",
         libc::EPERM,
-        "a user namespace gives capabilities over much of the kernel",
-        inspected::clone_namespaces,
+        "a user namespace gives capabilities over much of the kernel; a process beside the command outlives it",
+        inspected::clone_outside,
     ),
     some(
         calls![SYS_unshare],
         "of more than files, directory and semaphores",
         libc::EPERM,
-        "as clone with a new namespace",
+        "as clone",
         inspected::unshare_namespaces,
     ),
     all(
@@ -205,13 +203,13 @@ const DEVICES: &[RefusedSyscalls] = &[
     ),
 ];
 
-const STRICT: &[RefusedSyscalls] = &[
+const OTHERS: &[RefusedSyscalls] = &[
     RefusedSyscalls {
         calls: calls![SYS_sched_setaffinity SYS_sched_setscheduler SYS_sched_setparam SYS_sched_setattr],
         uses: "of a process that is given by number",
         errno: libc::EPERM,
         reason: "slows down processes outside",
-        case: RefusalCase::Strict,
+        case: RefusalCase::Always,
         inspect: Some(inspected::processes_by_number),
     },
     RefusedSyscalls {
@@ -219,7 +217,7 @@ const STRICT: &[RefusedSyscalls] = &[
         uses: "of a process that is given by number",
         errno: libc::EPERM,
         reason: "slows down processes outside",
-        case: RefusalCase::Strict,
+        case: RefusalCase::Always,
         inspect: Some(inspected::priorities_by_number),
     },
 ];

@@ -344,3 +344,9 @@ fn profiles_have_a_bound() {
     let shown = load_text(&format!("{text}profile p:\n")).expect_err("too many");
     assert!(shown.contains("257:9: error: more than 256 profiles"), "{shown}");
 }
+
+#[test]
+fn places_have_no_commas_between_them() {
+    let message = "places stand between blanks, without commas";
+    check_one(("x\n  hide = BAD /b\n", "-/a,", "-/a"), "2:10", message, "write `-/a`");
+}

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use crate::confine::ViewStep;
 use crate::limits::VIEW_KEPT_MAX;
-use crate::sys::confine;
+use crate::sys::confine::{self, HandedSocket};
 use crate::sys::in_child::ChildFd;
 use crate::sys::mounts::{self, MountFlags};
 
@@ -112,6 +112,8 @@ impl<'p> ViewChanges<'p> {
             ViewStep::Pin => may_be_absent(change(place, MountFlags::SAME)),
             ViewStep::Protect => may_be_absent(change(place, MountFlags::READ_ONLY)),
             ViewStep::Hide => may_be_absent(hide(place)),
+            ViewStep::ProtectThere => change(place, MountFlags::READ_ONLY),
+            ViewStep::HideThere => hide(place),
         }
     }
 
@@ -172,11 +174,15 @@ fn may_be_absent(result: nix::Result<()>) -> nix::Result<()> {
 /// Takes from this process, for good, what its command must not have. Afterwards it only becomes the command.
 pub(super) fn restrict(of: &ReceivedRestrictions<'_>, fds: &RestrictionFds) -> Result<(), LaunchFailure> {
     let at = |step| move |errno| LaunchFailure { step, errno };
+    let mut has_socket = false;
     if of.bits & RestrictionBits::NO_SOCKETS != 0 {
         for number in 0..3 {
-            let reaches = confine::can_reach_paths(number).map_err(at(LaunchStep::Stdio))?;
-            if reaches {
-                return Err(LaunchFailure { step: LaunchStep::Stdio, errno: Errno::EPROTOTYPE });
+            match confine::handed_socket(number).map_err(at(LaunchStep::Stdio))? {
+                Some(HandedSocket::ReachesPaths) => {
+                    return Err(LaunchFailure { step: LaunchStep::Stdio, errno: Errno::EPROTOTYPE });
+                }
+                Some(HandedSocket::Connected) => has_socket = true,
+                None => {}
             }
         }
     }
@@ -187,6 +193,9 @@ pub(super) fn restrict(of: &ReceivedRestrictions<'_>, fds: &RestrictionFds) -> R
     confine::forgo_new_privileges().map_err(at(LaunchStep::Privileges))?;
     if let Some(ruleset) = &fds.ruleset {
         confine::restrict(ruleset.as_fd(), of.landlock_flags).map_err(at(LaunchStep::Landlock))?;
+    }
+    if has_socket && !of.passing_filter.is_empty() {
+        confine::filter_syscalls(of.passing_filter).map_err(at(LaunchStep::Seccomp))?;
     }
     if !of.filter.is_empty() {
         confine::filter_syscalls(of.filter).map_err(at(LaunchStep::Seccomp))?;

@@ -134,7 +134,8 @@ fn put_confinement(bytes: &mut Vec<u8>, confinement: &PreparedConfinement, landl
 }
 
 fn put_restrictions(bytes: &mut Vec<u8>, restrictions: &CommandRestrictions) {
-    let CommandRestrictions { view, temporary, temporary_rights, filter, limits, .. } = restrictions;
+    let CommandRestrictions { view, temporary, temporary_rights, filter, passing_filter, limits, .. } =
+        restrictions;
     bytes.extend_from_slice(&temporary_rights.to_le_bytes());
     put_text(bytes, temporary.as_deref().unwrap_or_default().to_bytes());
     put_number(bytes, length(view.len()));
@@ -144,8 +145,10 @@ fn put_restrictions(bytes: &mut Vec<u8>, restrictions: &CommandRestrictions) {
         put_number(bytes, *resource);
         bytes.extend_from_slice(&most.to_le_bytes());
     }
-    put_number(bytes, length(filter.len()));
-    bytes.extend_from_slice(filter);
+    for program in [filter, passing_filter] {
+        put_number(bytes, length(program.len()));
+        bytes.extend_from_slice(program);
+    }
 }
 
 fn length(count: usize) -> u32 {

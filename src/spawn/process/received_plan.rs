@@ -33,6 +33,7 @@ pub(super) struct ReceivedRestrictions<'a> {
     pub(super) view: TextList<'a>,
     limits: &'a [u8],
     pub(super) filter: &'a [u8],
+    pub(super) passing_filter: &'a [u8],
 }
 
 /// A list of texts, checked when it was read.
@@ -72,7 +73,18 @@ impl<'a> ReceivedRestrictions<'a> {
         let limits = reader.bytes(size(limits)?.saturating_mul(LIMIT_BYTES))?;
         let filter = reader.u32()?;
         let filter = reader.bytes(size(filter)?)?;
-        Ok(Some(Self { bits, landlock_flags, temporary_rights, temporary, view, limits, filter }))
+        let passing_filter = reader.u32()?;
+        let passing_filter = reader.bytes(size(passing_filter)?)?;
+        Ok(Some(Self {
+            bits,
+            landlock_flags,
+            temporary_rights,
+            temporary,
+            view,
+            limits,
+            filter,
+            passing_filter,
+        }))
     }
 
     /// The limits: a resource's number for `setrlimit(2)`, and its value.

@@ -12,7 +12,6 @@ fn row(group: &RefusedSyscalls) -> String {
     let uses = if group.uses.is_empty() { String::new() } else { format!(" {}", group.uses) };
     let case = match group.case {
         RefusalCase::Always => "`default`, `strict`",
-        RefusalCase::Strict => "`strict`",
         RefusalCase::AnyFilter => "every filter",
         RefusalCase::NoMetadata => "nothing is written",
         RefusalCase::NoExec => "nothing written is executed",

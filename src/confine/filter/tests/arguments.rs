@@ -103,7 +103,7 @@ fn other_processes_keep_their_priorities() {
     let machine = ordinary(NetAccess::Any, UnixAccess::Any);
     for (call, process, group, user) in [(libc::SYS_setpriority, 0, 1, 2), (libc::SYS_ioprio_set, 1, 2, 3)] {
         check(&machine, call, &[process, 0], ALLOWED);
-        check(&machine, call, &[process, 4711], ALLOWED);
+        check(&machine, call, &[process, 4711], EPERM);
         check(&machine, call, &[group, 0], ALLOWED);
         check(&machine, call, &[group, 4711], EPERM);
         check(&machine, call, &[user, 0], EPERM);
@@ -114,7 +114,10 @@ fn other_processes_keep_their_priorities() {
     check(&strict, libc::SYS_setpriority, &[2, 0], EPERM);
     check(&strict, libc::SYS_sched_setaffinity, &[0], ALLOWED);
     check(&strict, libc::SYS_sched_setaffinity, &[4711], EPERM);
-    check(&machine, libc::SYS_sched_setaffinity, &[4711], ALLOWED);
+    check(&machine, libc::SYS_sched_setaffinity, &[0], ALLOWED);
+    check(&machine, libc::SYS_sched_setaffinity, &[4711], EPERM);
+    check(&machine, libc::SYS_clone, &[0x8011], EPERM);
+    check(&machine, libc::SYS_clone, &[0x11], ALLOWED);
 }
 
 /// A socket's family, type and protocol, and the outcomes for `net` of `none`, `tcp:` and `any`.
