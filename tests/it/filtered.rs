@@ -155,7 +155,7 @@ END
 #[test]
 fn shell_tools_work_under_a_filter() {
     prints_the_same(
-        "seq 1000 | sort -R --random-source=/bin/sh | sort -n | tail -1; mkfifo p; (cat p &) ; echo fifo >p
+        "seq 1000 | sort -R --random-source=/bin/sh | sort -n | tail -1; mkfifo p; cat p >q & echo fifo >p; wait; cat q
          tar -cf - /etc/passwd 2>/dev/null | tar -tf -; cp -a /etc/hostname h; touch -d 2020-01-01 h; ls --full-time h
          xargs --version | head -1; find . -name h -newermt 2019-01-01; nice -n 1 true; timeout 5 true; date -d @0
          dd if=/dev/zero of=z bs=1M count=1 conv=fsync status=none; truncate -s 2M z; stat -c %s z; ulimit -n 64
