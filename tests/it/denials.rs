@@ -11,7 +11,10 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
 };
 
-use crate::harness::{Broker, Ended, SOON, Setup, Status, needs_root, run, skip, sluice, sluice_bin, within};
+use crate::harness::{
+    Broker, Ended, SOON, Setup, Status, needs_root, needs_user_namespaces, run, skip, sluice, sluice_bin,
+    within,
+};
 
 /// Requests of `linux/audit.h`.
 const AUDIT_GET: u16 = 1000;
@@ -122,6 +125,9 @@ impl Drop for OwnJournal {
 
 #[test]
 fn the_journal_tells_what_a_broker_could_not_read() {
+    if !needs_user_namespaces() {
+        return;
+    }
     let Some(on) = AuditOn::begin() else { return };
     let Some(journal) = OwnJournal::begin() else { return };
     on.set(1);

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::denied::{DENY, ENOSYS};
-use crate::harness::{Ended, is_root, needs, run, sluice_bin};
+use crate::harness::{Ended, is_root, needs, needs_user_namespaces, run, sluice_bin};
 
 /// The number of a system call, the same for every processor.
 const LANDLOCK_CREATE_RULESET: &str = "444";
@@ -46,6 +46,9 @@ fn built_in_profiles_hold() {
 
 #[test]
 fn built_in_profiles_hold_for_an_ordinary_user() {
+    if !needs_user_namespaces() {
+        return;
+    }
     if !is_root() {
         return;
     }
@@ -85,6 +88,9 @@ fn with_profile(home: &Path, keys: &str) -> String {
 
 #[test]
 fn what_a_profile_leaves_open_is_said() {
+    if !needs_user_namespaces() {
+        return;
+    }
     let home = home();
     let file =
         with_profile(home.path(), "  extends = workspace\n  write = $HOME\n  net = any\n  unix = any\n");
@@ -103,6 +109,9 @@ fn what_a_profile_leaves_open_is_said() {
 
 #[test]
 fn a_part_that_is_missing_is_not_held() {
+    if !needs_user_namespaces() {
+        return;
+    }
     if !needs("python3", "python3") {
         return;
     }

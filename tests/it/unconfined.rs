@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use crate::denied::{ENOSYS, EPERM, denied};
-use crate::harness::{Broker, SHELL, SOON, Status, is_root, within};
+use crate::harness::{Broker, SHELL, SOON, Status, is_root, needs_user_namespaces, within};
 
 /// The number of a system call, the same for every processor.
 const LANDLOCK_CREATE_RULESET: &str = "444";
@@ -80,6 +80,9 @@ fn without_filters_a_call_is_refused_or_degraded() {
 
 #[test]
 fn a_place_that_is_a_link_or_absent_is_no_place() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let broker = in_tree("  confine = workspace\n  read = @DIR@/more\n");
     check_refused(&broker, "more: No such file or directory");
     let more = broker.dir().join("more");
@@ -97,6 +100,9 @@ fn a_place_that_is_a_link_or_absent_is_no_place() {
 /// A caller who can rename such a place would be rid of it.
 #[test]
 fn a_place_to_hide_or_to_protect_that_is_gone_refuses_the_call() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     for key in ["hide", "protect"] {
         let broker = in_tree(&format!("  confine = workspace\n  {key} = kept\n"));
         let kept = broker.dir().join("tree/kept");
@@ -112,6 +118,9 @@ fn a_place_to_hide_or_to_protect_that_is_gone_refuses_the_call() {
 /// As with a `~/.gitconfig` that leads into a repository of such files.
 #[test]
 fn a_link_to_a_place_that_may_be_absent_is_as_good_as_absent() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let keys = "  confine = workspace\n  read = -@DIR@/linked\n";
     let arrange = |keys: &str| {
         let setup = Broker::new(&confined(keys)).arranged(|dir| {
@@ -133,6 +142,9 @@ fn a_link_to_a_place_that_may_be_absent_is_as_good_as_absent() {
 /// The confinement is made anew: it is not the old directory that can be written.
 #[test]
 fn a_directory_that_is_replaced_is_confined_like_the_first() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let broker = in_tree("  confine = workspace\n");
     broker.sh("echo 1 > f").exited(0);
     let tree = broker.dir().join("tree");
@@ -157,6 +169,9 @@ fn a_directory_that_is_replaced_is_confined_like_the_first() {
 /// More calls than one ruleset is used for, several at a time.
 #[test]
 fn many_calls_have_their_own_temporary_files() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let broker = in_tree("  confine = workspace\n");
     std::thread::scope(|scope| {
         for caller in 0..4 {
@@ -176,6 +191,9 @@ fn many_calls_have_their_own_temporary_files() {
 
 #[test]
 fn a_confined_command_ends_with_its_broker_and_keeps_its_descriptors() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let keys = "  confine = workspace\n";
     let mut broker = in_tree(keys);
     broker.sh("ls /proc/self/fd | tr '\\n' ' '").exited(0).printed("0 1 2 3 ");
@@ -189,6 +207,9 @@ fn a_confined_command_ends_with_its_broker_and_keeps_its_descriptors() {
 /// With a process above the command, which reaps for it.
 #[test]
 fn a_command_with_a_reaper_is_confined_alike() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let broker = in_tree("  confine = workspace\n  background = keep\n");
     let script = "echo in > f; cat f; echo out > ../out; grep NoNewPrivs /proc/self/status";
     broker.sh(script).exited(0).printed("in\nNoNewPrivs:\t1\n");
@@ -198,6 +219,9 @@ fn a_command_with_a_reaper_is_confined_alike() {
 /// Files that slots open keep the view: a protected one cannot be written through its descriptor.
 #[test]
 fn a_descriptor_of_a_slot_is_confined_too() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
     let rules = "/bin/sh -c #script -- #path\n  allow_any = script\n  path = in @DIR@/tree as fd\n  cwd = @DIR@/tree\n  \
                  confine = workspace\n  protect = kept\n";
     let broker = Broker::new(rules)

@@ -6,7 +6,9 @@ use std::fs;
 use super::policy::{self, Policy};
 use super::site::{Site, Tools, needs_confinement};
 use super::trees;
-use crate::harness::{Broker, Reply, apart, needs, needs_mounts, needs_python_module, sluice_bin};
+use crate::harness::{
+    Broker, Reply, apart, needs, needs_mounts, needs_python_module, needs_user_namespaces, sluice_bin,
+};
 
 /// Calls in a tree, and what is left of them.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +69,9 @@ fn steady(text: &str) -> String {
 
 #[test]
 fn the_published_rules_have_no_warnings() {
+    if !needs_user_namespaces() {
+        return;
+    }
     if !needs_mounts() || !needs("npm", "npm") || !needs("make", "make") {
         return;
     }

@@ -41,7 +41,7 @@ pub(crate) use invariants::check_files;
 pub(crate) use manifest::{Record, chain_anew, following, hash};
 pub(crate) use needs::{
     Capability, find, needs, needs_bubblewrap, needs_capability, needs_loop_devices, needs_mounts,
-    needs_python_module, needs_root, needs_strace,
+    needs_python_module, needs_root, needs_strace, needs_user_namespaces,
 };
 pub(crate) use piped::{
     Asked, DONE, LISTING, Piped, QUEUED, REFUSED, STARTED, call as piped_call, frames as piped_frames,

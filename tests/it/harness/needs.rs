@@ -90,6 +90,23 @@ pub(crate) fn needs_mounts() -> bool {
     needs_root() && unless(*WORKS.get_or_init(try_out), CONFINED)
 }
 
+/// Whether an ordinary user may make user namespaces, which the kernel allows nobody in a chroot. Else the test is
+/// skipped.
+#[track_caller]
+pub(crate) fn needs_user_namespaces() -> bool {
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let try_out = || {
+        let tried = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount", "true"])
+            .output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    unless(
+        *WORKS.get_or_init(try_out),
+        "no user namespaces here: not in a chroot, nor where a setting denies them",
+    )
+}
+
 /// Whether root may mount an image of a file system here as well. Else the test is skipped.
 #[track_caller]
 pub(crate) fn needs_loop_devices() -> bool {
