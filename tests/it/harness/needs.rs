@@ -90,8 +90,8 @@ pub(crate) fn needs_mounts() -> bool {
     needs_root() && unless(*WORKS.get_or_init(try_out), CONFINED)
 }
 
-/// Whether an ordinary user may make user namespaces, which the kernel allows nobody in a chroot. Else the test is
-/// skipped.
+/// Whether an ordinary user may make user namespaces, which the kernel allows nobody in a chroot. Else the
+/// test is skipped.
 #[track_caller]
 pub(crate) fn needs_user_namespaces() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
