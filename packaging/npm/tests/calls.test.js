@@ -154,7 +154,8 @@ test('SIGTERM hangs the call up, and its end is waited for', async () => {
     await line(ran.stdout);
     assert.ok(ran.kill());
     const { call: number, ...rest } = await ran.result;
-    assert.strictEqual(gate.records('exit').find((record) => record.call === number).hangup, true);
+    const end = await found('an end', () => gate.records('exit').find((record) => record.call === number));
+    assert.strictEqual(end.hangup, true);
     return rest;
   };
   const left = { code: null, signal: null, timedOut: false, hangup: true };
