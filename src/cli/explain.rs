@@ -11,8 +11,6 @@ use serde::Serialize;
 
 use crate::broker::{Disk, find_kernel_support, prepare_confinement};
 use crate::confine::{EnforcedParts, PlaceAccess, PreparedConfinement};
-use crate::ids::ClaimedWord;
-use crate::limits::ARGC_MAX;
 use crate::rules::{MatchedRule, Policy};
 use crate::spawn::{Environment, resolve};
 use crate::text::{quoted, visible};
@@ -21,22 +19,13 @@ use super::confinement_settings::confinement_settings;
 use super::exit::{NO, answer_whole, fail};
 use super::match_cmd;
 use super::output::{OutputForm, RulePlace, write_json};
-use super::rules_argument::RulesArgument;
 use super::settings::settings_of;
 
 /// Explains a command line by the rules that `word` names.
 pub(super) fn run(word: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode {
-    let rules = match RulesArgument::find(word) {
-        Ok(rules) => rules,
-        Err(why) => return fail(&format!("sluice: {why}")),
-    };
-    let policy = match rules.inspect().policy {
-        Ok(policy) => policy,
-        Err(error) => return fail(&error.to_string()),
-    };
-    let words: Option<Vec<_>> = argv.iter().map(|word| word.to_str().and_then(ClaimedWord::new)).collect();
-    let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
-        return fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
+    let (rules, policy, words) = match match_cmd::asked(word, argv) {
+        Ok(asked) => asked,
+        Err(why) => return fail(&why),
     };
     let matched = match policy.decide(&words, &Disk) {
         Ok(matched) => matched,

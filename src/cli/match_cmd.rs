@@ -19,19 +19,24 @@ use super::rules_argument::RulesArgument;
 
 /// Decides on a command line by the rules that `word` names.
 pub(super) fn run(word: &OsStr, argv: &[OsString], form: OutputForm) -> ExitCode {
-    let rules = match RulesArgument::find(word) {
-        Ok(rules) => rules,
-        Err(why) => return fail(&format!("sluice: {why}")),
-    };
-    let policy = match rules.inspect().policy {
-        Ok(policy) => policy,
-        Err(error) => return fail(&error.to_string()),
-    };
+    match asked(word, argv) {
+        Ok((_, policy, words)) => answer(&policy, &words, form),
+        Err(why) => fail(&why),
+    }
+}
+
+/// The rules that `word` names, their policy, and the words of a request for a command line. The error is the
+/// message for a person.
+pub(super) fn asked(
+    word: &OsStr,
+    argv: &[OsString],
+) -> Result<(RulesArgument, Policy, Vec<ClaimedWord>), String> {
+    let rules = RulesArgument::find(word).map_err(|why| format!("sluice: {why}"))?;
+    let policy = rules.inspect().policy.map_err(|error| error.to_string())?;
     let words: Option<Vec<_>> = argv.iter().map(|word| word.to_str().and_then(ClaimedWord::new)).collect();
-    let Some(words) = words.filter(|words| words.len() <= ARGC_MAX) else {
-        return fail("sluice: no request can hold these words: too many, too long, or not UTF-8");
-    };
-    answer(&policy, &words, form)
+    let words = words.filter(|words| words.len() <= ARGC_MAX);
+    let too_much = || "sluice: no request can hold these words: too many, too long, or not UTF-8".to_owned();
+    Ok((rules, policy, words.ok_or_else(too_much)?))
 }
 
 /// Answers which rule a command line matches.

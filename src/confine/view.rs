@@ -304,6 +304,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_made_in_a_tree_that_comes_back() {
+        let [_, tree] = trees();
+        let (top, inner) = (tree.path(), tree.path().join("a"));
+        let nested = steps(&wanted(&[top], &[&inner], TmpAccess::Private), 7);
+        assert!(nested.contains(&format!("d{}", top.display())), "{nested:?}");
+        assert!(!nested.contains(&format!("d{}", inner.display())), "{nested:?}");
+        assert!(nested.contains(&format!("1{}", inner.display())), "{nested:?}");
+    }
+
+    #[test]
     fn what_is_taken_away_is_pinned_up_to_the_writable_place() {
         let [tree, _] = trees();
         let top = tree.path();

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use crate::denied::{ENOSYS, EPERM, denied};
-use crate::harness::{Broker, SHELL, SOON, Status, is_root, needs_user_namespaces, within};
+use crate::harness::{Broker, SHELL, SOON, Status, is_root, needs_user_namespaces, sluice_bin, within};
 
 /// The number of a system call, the same for every processor.
 const LANDLOCK_CREATE_RULESET: &str = "444";
@@ -234,4 +234,41 @@ fn a_descriptor_of_a_slot_is_confined_too() {
     let script = "echo new > \"$1\"; cat \"$1\"";
     broker.call(["/bin/sh", "-c", script, "--", "free"]).exited(0).printed("new\n");
     broker.call(["/bin/sh", "-c", script, "--", "kept"]).exited(0).printed("old\n");
+}
+
+/// Checks what `explain` says of a command line of the shell, and its exit code.
+#[track_caller]
+fn explains(broker: &Broker, options: &[&str], script: &str, code: i32) -> String {
+    let mut command = std::process::Command::new(sluice_bin());
+    command.arg("explain").args(options).arg(broker.dir().join("it.rules")).args(["/bin/sh", "-c", script]);
+    let said = command.output().expect("it runs");
+    let text = String::from_utf8(said.stdout).expect("text");
+    assert_eq!(said.status.code(), Some(code), "{text}");
+    text
+}
+
+#[test]
+fn explain_says_what_a_call_may_do_and_runs_nothing() {
+    if !is_root() && !needs_user_namespaces() {
+        return;
+    }
+    let broker = in_tree("  confine = workspace\n  setenv = A=b\n  read = -@DIR@/absent\n");
+    let tree = broker.dir().join("tree");
+    let text = explains(&broker, &[], "touch ran", 0);
+    for part in ["  runs /bin/sh\n", " A=b", "  confined by Landlock ", &format!("{}\n", tree.display())] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&explains(&broker, &["--json"], "touch ran", 0)).expect("one value");
+    let confinement = &json["confinement"];
+    assert_eq!(json["argv"], json!(["/bin/sh", "-c", "touch ran"]));
+    assert_eq!((&confinement["profile"], &confinement["seccomp"]), (&json!("workspace"), &json!(true)));
+    let granted = json!({"read": true, "write": true, "exec": true, "socket": false});
+    assert_eq!(confinement["places"][tree.to_str().expect("plain")], granted, "{confinement}");
+    let absent = confinement["absent"].as_array().expect("a list");
+    assert!(absent.contains(&json!(broker.dir().join("absent"))), "{confinement}");
+    assert!(!tree.join("ran").exists());
+    let missing = in_tree("  confine = workspace\n  read = @DIR@/absent\n");
+    let refused = explains(&missing, &[], "touch ran", 1);
+    assert!(refused.contains("  refused: ") && refused.contains("absent: No such file"), "{refused}");
 }

@@ -7,7 +7,7 @@ use crate::harness::{apart, needs, needs_mounts, needs_python_module};
 
 const MAKE: &[&str] = &["make", "test"];
 const NPM: &[&str] = &["npm", "ci", "--no-audit", "--no-fund"];
-const PIP: &[&str] = &[
+pub(super) const PIP: &[&str] = &[
     "python3",
     "-m",
     "pip",
@@ -19,7 +19,7 @@ const PIP: &[&str] = &[
     "site",
     ".",
 ];
-const PYTEST: &[&str] = &["python3", "-m", "pytest", "-q"];
+pub(super) const PYTEST: &[&str] = &["python3", "-m", "pytest", "-q"];
 const CARGO: &[&str] = &["cargo", "build", "--quiet", "--offline"];
 
 const fn planted(tree: &'static str, plant: &'static str, call: &'static [&'static str]) -> Attack {

@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use super::builds::{PIP, PYTEST};
 use super::policy::{self, Policy};
 use super::site::{Site, Tools, needs_confinement};
 use super::trees;
@@ -139,21 +140,7 @@ fn a_python_package_is_installed_and_tested() {
     if !needs("pip", "python3-pip") || !needs_python_module("pytest", "python3-pytest") {
         return;
     }
-    let calls: &[&[_]] = &[
-        &[
-            "python3",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-index",
-            "--no-build-isolation",
-            "--target",
-            "site",
-            ".",
-        ],
-        &["python3", "-m", "pytest", "-q"],
-    ];
+    let calls: &[&[_]] = &[PIP, PYTEST];
     let work = Work { tree: trees::PYTHON, tools: Tools::System, calls, shows: "cat site/it.py" };
     work.is_done_alike();
 }
